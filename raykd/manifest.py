@@ -1,0 +1,188 @@
+"""What a stage wrote, and whether it is already done.
+
+An output directory exists for the next stage only when it holds a `manifest.json` whose key is the
+digest of what the stage was asked to do, and whose files have the recorded sizes and digests.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import xxhash
+from pydantic import BaseModel, ValidationError
+
+FILE_NAME = "manifest.json"
+_READ_BYTES = 1 << 22
+
+
+class FileRecord(BaseModel):
+    """Size and xxh3-128 digest of one output file."""
+
+    num_bytes: int
+    digest: str
+
+
+class Manifest(BaseModel):
+    """What one directory holds, and what made it."""
+
+    stage: str
+    key: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    outputs: dict[str, FileRecord]
+    counts: dict[str, float]
+    raykd_version: str
+    duration_s: float
+
+    @property
+    def digest(self) -> str:
+        """Digest of the outputs' names and contents: the input digest of the next stage."""
+        return digest_of({name: record.digest for name, record in self.outputs.items()})
+
+
+@dataclass
+class Draft:
+    """An output directory being written."""
+
+    directory: Path
+    counts: dict[str, float] = field(default_factory=dict)
+
+
+def digest_of(value: Any) -> str:
+    """sha256 of a JSON value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """xxh3-128 of a file's content, hexadecimal."""
+    state = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while chunk := file.read(_READ_BYTES):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def stage_key(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Digest of everything that decides a stage's output: its settings and its inputs' contents."""
+    return digest_of({"stage": stage, "config": config, "inputs": inputs})
+
+
+def read_manifest(directory: Path) -> Manifest | None:
+    """The directory's manifest, or None where there is none that can be read."""
+    try:
+        return Manifest.model_validate_json((directory / FILE_NAME).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return None
+
+
+def finished(directory: Path, key: str) -> Manifest | None:
+    """The manifest, if the directory holds the whole, undamaged output of this key."""
+    manifest = read_manifest(directory)
+    if manifest is None or manifest.key != key:
+        return None
+    for name, record in manifest.outputs.items():
+        path = directory / name
+        if not path.is_file() or path.stat().st_size != record.num_bytes:
+            return None
+        if digest_of_file(path) != record.digest:
+            return None
+    return manifest
+
+
+@contextmanager
+def commit(
+    directory: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]
+) -> Iterator[Draft]:
+    """Write a whole output directory, or nothing.
+
+    Files are written to `Draft.directory`, beside the final place; when the block ends without an
+    error they are synced, described in a manifest, and renamed into place, replacing an older
+    output.
+    """
+    started = time.monotonic()
+    partial = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        draft = Draft(partial)
+        yield draft
+        write_manifest(
+            partial, stage, config, inputs, draft.counts, duration_s=time.monotonic() - started
+        )
+        _replace(partial, directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_manifest(
+    directory: Path,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    counts: Mapping[str, float],
+    *,
+    duration_s: float,
+) -> Manifest:
+    """Describe all files below a directory and write its manifest last, atomically."""
+    outputs = {}
+    for path in sorted(directory.rglob("*")):
+        name = str(path.relative_to(directory))
+        if path.is_file() and name != FILE_NAME and not _is_partial(path.relative_to(directory)):
+            _sync(path)
+            outputs[name] = FileRecord(num_bytes=path.stat().st_size, digest=digest_of_file(path))
+    manifest = Manifest(
+        stage=stage,
+        key=stage_key(stage, config, inputs),
+        config=dict(config),
+        inputs=dict(inputs),
+        outputs=outputs,
+        counts=dict(counts),
+        raykd_version=version("raykd"),
+        duration_s=round(duration_s, 3),
+    )
+    write_atomically(directory / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
+    return manifest
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small text file so that a reader sees the old or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        _sync(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def _is_partial(relative: Path) -> bool:
+    return any(part.startswith(".") and ".partial-" in part for part in relative.parts)
+
+
+def _replace(partial: Path, directory: Path) -> None:
+    """Rename a directory over another: rename(2) alone refuses a target that is not empty."""
+    outdated = directory.with_name(f".{directory.name}.partial-outdated-{os.getpid()}")
+    if directory.exists():
+        shutil.rmtree(outdated, ignore_errors=True)
+        directory.rename(outdated)
+    partial.rename(directory)
+    shutil.rmtree(outdated, ignore_errors=True)
+    _sync(directory.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
