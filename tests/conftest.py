@@ -1,0 +1,36 @@
+"""What all tests share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before any import of the libraries that read them.
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    TRANSFORMERS_VERBOSITY="error",
+    RAY_USAGE_STATS_ENABLED="0",
+    TOKENIZERS_PARALLELISM="false",
+)
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One local Ray of two CPUs for the whole session."""
+    import ray
+
+    ray.init(address="local", num_cpus=2, logging_level="WARNING", log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def glue() -> Path:
+    """The folder of real GLUE files."""
+    folder = SHARED_DATA / "glue"
+    if not folder.is_dir():
+        pytest.skip("the real GLUE files are not beside this checkout")
+    return folder
