@@ -1,0 +1,251 @@
+"""Small tables (queries, task data) read whole, and the file formats that every reader accepts."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raykd.errors import InputError
+
+Format = Literal["parquet", "jsonl", "text", "csv", "tsv"]
+Compression = Literal["gzip", "zstd"]
+
+FORMATS: dict[str, Format] = {
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".txt": "text",
+    ".csv": "csv",
+    ".tsv": "tsv",
+}
+COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
+
+# A table is held in memory as a whole; this also ends a decompression bomb.
+MAX_TABLE_BYTES = 1 << 30
+
+
+def format_of(path: Path) -> tuple[Format, Compression | None]:
+    """The format and compression that a file's name states.
+
+    Raises:
+        InputError: the suffix is not a known one.
+    """
+    compression = COMPRESSIONS.get(path.suffix.lower())
+    name = path.with_suffix("") if compression else path
+    format_ = FORMATS.get(name.suffix.lower())
+    if format_ is None:
+        raise InputError(
+            f"{path}: unknown suffix {path.suffix!r}; known are {' '.join(FORMATS)}, "
+            f"each but .parquet also with {' or '.join(COMPRESSIONS)}"
+        )
+    if format_ == "parquet" and compression:
+        raise InputError(f"{path}: Parquet is compressed inside; unpack the file")
+    return format_, compression
+
+
+def open_bytes(path: Path, compression: Compression | None) -> pa.NativeFile:
+    """Open a file's decompressed bytes; use it inside `explained`.
+
+    Raises:
+        InputError: the file is a directory, or has no byte where a compressed stream should be.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory, a file is expected")
+    if compression and path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty, not a {compression} file; get the file again")
+    return pa.input_stream(str(path), compression=compression)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say what cannot be read in `path` as an InputError: missing, forbidden, damaged, cut off."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except PermissionError:
+        raise InputError(f"{path}: not readable; check its permissions") from None
+    except (pa.ArrowException, OSError) as error:
+        # Faults of the disk carry an errno; the decoders' verdicts on the bytes do not.
+        if getattr(error, "errno", None) is not None:
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: damaged or truncated ({reason[:200]}); get or write the file again"
+        ) from None
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a whole Parquet, JSONL, CSV or TSV file, the last three also as .gz or .zst.
+
+    Text files are strict UTF-8. CSV follows RFC 4180; in TSV, as GLUE ships it, a quotation mark is
+    an ordinary character, and a field holds neither tab nor line break. The first line of both
+    names the columns. A column of theirs is int64 or float64 if every value is written as a number,
+    otherwise string. Strings are never null there, and keep their white space.
+
+    Args:
+        path: the file; its suffix decides the format.
+        columns: the columns wanted, in this order; None for all.
+
+    Raises:
+        InputError: names the file, and the line or column at fault.
+    """
+    format_, compression = format_of(path)
+    if format_ == "text":
+        raise InputError(f"{path}: a table is expected: .parquet, .jsonl, .csv or .tsv")
+    with explained(path):
+        if format_ == "parquet":
+            table = _read_parquet(path, columns)
+        else:
+            parse = {"jsonl": _parse_jsonl, "csv": _parse_csv, "tsv": _parse_tsv}[format_]
+            table = parse(path, _read_text(path, compression))
+    return table if columns is None else table.select(require_columns(path, table, columns))
+
+
+def require_columns(path: Path, table: pa.Table | pa.Schema, columns: Sequence[str]) -> list[str]:
+    """The columns asked for.
+
+    Args:
+        path: where the table comes from, for the message.
+        table: a table, or its schema.
+        columns: names that must be there.
+
+    Raises:
+        InputError: a column is missing; says which there are.
+    """
+    schema = table if isinstance(table, pa.Schema) else table.schema
+    missing = [name for name in columns if name not in schema.names]
+    if missing:
+        raise InputError(
+            f"{path}: no column {missing[0]!r}; the columns are {', '.join(schema.names)}"
+        )
+    return list(columns)
+
+
+def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    with open_bytes(path, None) as source, pq.ParquetFile(source) as file:
+        wanted = None if columns is None else require_columns(path, file.schema_arrow, columns)
+        _check_size(path, sum(group.total_byte_size for group in _row_groups(file.metadata)))
+        table = file.read(columns=wanted)
+    table.validate(full=True)
+    for index, field in enumerate(table.schema):
+        if _is_text(field.type) and field.type != pa.string():
+            table = table.set_column(index, field.name, table.column(index).cast(pa.string()))
+    return table
+
+
+def _row_groups(metadata: pq.FileMetaData) -> Iterator[pq.RowGroupMetaData]:
+    return (metadata.row_group(index) for index in range(metadata.num_row_groups))
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        return _is_text(type_.value_type)
+    return bool(
+        pa.types.is_string(type_)
+        or pa.types.is_large_string(type_)
+        or pa.types.is_string_view(type_)
+    )
+
+
+def _read_text(path: Path, compression: Compression | None) -> str:
+    with open_bytes(path, compression) as file:
+        data = file.read(MAX_TABLE_BYTES + 1)
+    _check_size(path, len(data))
+    try:
+        return str(data, "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}: not UTF-8 at byte {error.start}; convert the file to UTF-8"
+        ) from None
+
+
+def _check_size(path: Path, num_bytes: int) -> None:
+    if num_bytes > MAX_TABLE_BYTES:
+        raise InputError(
+            f"{path}: more than {MAX_TABLE_BYTES:,} bytes of data, too large for a table that is "
+            "held in memory; split it"
+        )
+
+
+def _parse_jsonl(path: Path, text: str) -> pa.Table:
+    rows: list[dict[str, Any]] = []
+    # A dict keeps the order in which the keys appear.
+    names: dict[str, None] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {number}: a JSON object is expected, one a line")
+        rows.append(row)
+        names.update(dict.fromkeys(row))
+    return pa.table({name: _jsonl_column(path, name, rows) for name in names})
+
+
+def _jsonl_column(path: Path, name: str, rows: Sequence[dict[str, Any]]) -> pa.Array:
+    try:
+        return pa.array([row.get(name) for row in rows])
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: the values of {name!r} are not of one type ({reason[:200]})"
+        ) from None
+
+
+def _parse_csv(path: Path, text: str) -> pa.Table:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        records = [(reader.line_num, record) for record in reader if record]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
+    return _from_records(path, records)
+
+
+def _parse_tsv(path: Path, text: str) -> pa.Table:
+    lines = ((number, line.removesuffix("\r")) for number, line in enumerate(text.split("\n"), 1))
+    return _from_records(path, [(number, line.split("\t")) for number, line in lines if line])
+
+
+def _from_records(path: Path, records: Sequence[tuple[int, list[str]]]) -> pa.Table:
+    if not records:
+        raise InputError(f"{path}: is empty; the first line must name the columns")
+    (_, names), *rows = records
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: a column name appears twice in the first line")
+    for number, record in rows:
+        if len(record) != len(names):
+            raise InputError(
+                f"{path}, line {number}: {len(record)} fields where the first line names "
+                f"{len(names)} columns"
+            )
+    values = zip(*(record for _, record in rows), strict=True) if rows else ((),) * len(names)
+    return pa.table({name: _typed(column) for name, column in zip(names, values, strict=True)})
+
+
+# `007`, `1_000` and a number of twenty digits are names: an integer must read back as written.
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_DECIMAL = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]{0,14})(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+
+
+def _typed(values: Sequence[str]) -> pa.Array:
+    kinds: list[tuple[re.Pattern[str], Callable[[str], float], pa.DataType]] = [
+        (_INTEGER, int, pa.int64()),
+        (_DECIMAL, float, pa.float64()),
+    ]
+    for pattern, convert, type_ in kinds:
+        if values and all(map(pattern.fullmatch, values)):
+            return pa.array([convert(value) for value in values], type_)
+    return pa.array(values, pa.string())
