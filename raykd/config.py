@@ -54,7 +54,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 def dump_yaml(config: Config) -> str:
     """Write every value, defaults included, in the order of declaration."""
-    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(
+        config.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True
+    )
     return text
 
 
@@ -97,9 +99,10 @@ def _describe(model: type[BaseModel], problem: dict[str, Any]) -> str:
 
 def _keys_at(model: type[BaseModel], location: list[Any]) -> list[str]:
     """The keys known at the location of a pydantic error (tags of unions included)."""
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
     if not location:
-        return list(model.model_fields)
-    field = model.model_fields.get(str(location[0]))
+        return list(fields)
+    field = fields.get(str(location[0]))
     if field is None:
         return []
     candidates = _models_in(field.annotation)

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -121,6 +121,23 @@ def commit(
         _replace(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_once(
+    directory: Path,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    write: Callable[[Draft], None],
+) -> Manifest:
+    """Commit what `write` writes, unless the directory already holds the output of this key."""
+    manifest = finished(directory, stage_key(stage, config, inputs))
+    if manifest is None:
+        with commit(directory, stage, config, inputs) as draft:
+            write(draft)
+        manifest = read_manifest(directory)
+        assert manifest is not None
+    return manifest
 
 
 def write_manifest(
