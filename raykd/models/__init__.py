@@ -1,0 +1,1 @@
+"""Teacher and student, whatever their family, behind one output."""

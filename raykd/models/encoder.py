@@ -1,0 +1,301 @@
+"""A transformer classifier of any family behind one output: logits, hidden states, relations.
+
+Shapes: B batch, L tokens, C classes (1: regression), d width, n blocks.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from raykd.errors import InputError
+from raykd.models.resolve import TOKENIZER_FILES, resolve_model, weights_files
+
+# Where a family keeps its blocks, below its base model.
+_BLOCK_PATHS = ("encoder.layer", "transformer.layer", "layers")
+# What a family calls the projections of self-attention inside a block; a single name is one fused
+# projection whose output holds query, key and value one after the other.
+_PROJECTION_NAMES = (
+    ("query", "key", "value"),  # BERT, RoBERTa, ELECTRA, XLM-R, CamemBERT
+    ("q_lin", "k_lin", "v_lin"),  # DistilBERT
+    ("query_proj", "key_proj", "value_proj"),  # DeBERTa-v2, -v3
+    ("Wqkv",),  # ModernBERT
+)
+
+
+class RelationVectors(NamedTuple):
+    """Self-attention vectors of one block after the projections, before the split into heads.
+
+    Where a family rotates queries and keys (ModernBERT), these are the vectors before rotation.
+    """
+
+    query: Tensor  # (B, L, d)
+    key: Tensor  # (B, L, d)
+    value: Tensor  # (B, L, d)
+
+
+class EncoderOutput(NamedTuple):
+    """What a forward pass gives; parts that were not asked for are None."""
+
+    logits: Tensor  # (B, C) float32
+    hidden_states: tuple[Tensor, ...] | None  # n + 1 of (B, L, d); 0 is the embedding output
+    relation_vectors: RelationVectors | None
+
+
+class Encoder(nn.Module):
+    """A Hugging Face sequence classifier as teacher or student.
+
+    Args:
+        model: an `AutoModelForSequenceClassification`; one label means regression.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        # DistilBERT and ModernBERT know no token types, RoBERTa has a table of one row.
+        self._takes_token_types = (
+            "token_type_ids" in inspect.signature(model.forward).parameters
+            and getattr(model.config, "type_vocab_size", 0) > 1
+        )
+
+    @property
+    def num_labels(self) -> int:
+        """Classes, or 1 for regression."""
+        num_labels = self.model.config.num_labels
+        assert num_labels is not None
+        return num_labels
+
+    @property
+    def num_layers(self) -> int:
+        """Transformer blocks, the embeddings not counted."""
+        return int(self.model.config.num_hidden_layers)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width d of the hidden states."""
+        return int(self.model.config.hidden_size)
+
+    @property
+    def num_heads(self) -> int:
+        """Attention heads of a block."""
+        return int(self.model.config.num_attention_heads)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        *,
+        hidden_states: bool = False,
+        relation_layer: int | None = None,
+    ) -> EncoderOutput:
+        """Classify a batch.
+
+        Args:
+            input_ids: (B, L) int64.
+            attention_mask: (B, L), 1 for tokens and 0 for padding.
+            token_type_ids: (B, L); families without token types ignore them.
+            hidden_states: also return the output of the embeddings and of every block.
+            relation_layer: also return the relation vectors of this block, counted from 1.
+
+        Raises:
+            InputError: the model has no such block, or its family's projections are not known.
+        """
+        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None and self._takes_token_types:
+            inputs["token_type_ids"] = token_type_ids
+        projections = [] if relation_layer is None else self.projections(relation_layer)
+        with _outputs_of(projections) as captured:
+            output = self.model(**inputs, output_hidden_states=hidden_states, return_dict=True)
+        relations = None
+        if projections:
+            parts = [captured[index] for index in range(len(projections))]
+            relations = RelationVectors(*(parts[0].chunk(3, dim=-1) if len(parts) == 1 else parts))
+        return EncoderOutput(
+            logits=output.logits.float(),
+            hidden_states=tuple(output.hidden_states) if hidden_states else None,
+            relation_vectors=relations,
+        )
+
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks, first to last.
+
+        Raises:
+            InputError: the family keeps them in a place that is not known here.
+        """
+        for path in _BLOCK_PATHS:
+            try:
+                found = self.model.base_model.get_submodule(path)
+            except AttributeError:
+                continue
+            if isinstance(found, nn.ModuleList):
+                return found
+        raise InputError(
+            f"model type {self.model.config.model_type!r}: its layers cannot be addressed one by "
+            "one; use a BERT, RoBERTa, DistilBERT, ELECTRA, DeBERTa-v2 or ModernBERT"
+        )
+
+    def projections(self, layer: int) -> list[nn.Module]:
+        """The linear maps to query, key and value of a block counted from 1; one if fused.
+
+        Raises:
+            InputError: there is no such block, or its projections are not known.
+        """
+        if not 1 <= layer <= self.num_layers:
+            raise InputError(
+                f"layer {layer} of a model with {self.num_layers} layers: "
+                f"choose one from 1 to {self.num_layers}"
+            )
+        modules = dict(self.blocks()[layer - 1].named_modules())
+        by_name = {name.rpartition(".")[2]: module for name, module in modules.items()}
+        for names in _PROJECTION_NAMES:
+            if all(name in by_name for name in names):
+                return [by_name[name] for name in names]
+        raise InputError(
+            f"model type {self.model.config.model_type!r}: its query, key and value vectors "
+            "cannot be read; use a BERT, RoBERTa, DistilBERT, ELECTRA, DeBERTa-v2 or ModernBERT"
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write configuration and safetensors, as `AutoModelForSequenceClassification` reads."""
+        self.model.save_pretrained(folder)
+
+
+def load_encoder(
+    reference: str,
+    *,
+    num_labels: int | None = None,
+    label_names: Sequence[str] = (),
+    seed: int = 0,
+) -> Encoder:
+    """Load a pretrained or fine-tuned model in float32, in evaluation mode.
+
+    Args:
+        reference: see `resolve_model`.
+        num_labels: outputs of the classifier, 1 for regression; a saved classifier of another
+            size, or none, gives way to a random one. None: the saved classifier is needed.
+        label_names: names of the classes in order; kept with the model when it is saved.
+        seed: of a random classifier; the process's random state is left alone.
+
+    Raises:
+        InputError: the model cannot be found or read, or lacks a classifier that is needed.
+    """
+    folder = resolve_model(reference)
+    weights_files(folder, reference)
+    options: dict[str, Any] = {} if num_labels is None else {"num_labels": num_labels}
+    generator_state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        with _quiet_loading():
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                **options,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                ignore_mismatched_sizes=num_labels is not None,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"model {reference}: cannot be loaded as a sequence classifier: "
+            f"{' '.join(str(error).split())}"
+        ) from None
+    finally:
+        torch.set_rng_state(generator_state)
+    _check_weights(reference, model, set(report["missing_keys"]), needs_head=num_labels is None)
+    config = model.config
+    if label_names:
+        assert len(label_names) == config.num_labels, (label_names, config.num_labels)
+        config.id2label = dict(enumerate(label_names))
+        config.label2id = {name: index for index, name in enumerate(label_names)}
+    config.problem_type = "regression" if config.num_labels == 1 else "single_label_classification"
+    return Encoder(model).eval()
+
+
+def load_tokenizer(reference: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that stands beside a model.
+
+    Raises:
+        InputError: the model cannot be found, or has no tokenizer files.
+    """
+    folder = resolve_model(reference)
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise InputError(
+            f"model {reference}: no tokenizer in {folder} (one of {', '.join(TOKENIZER_FILES)}); "
+            "save the tokenizer beside the model"
+        )
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model {reference}: its tokenizer cannot be loaded: {' '.join(str(error).split())}"
+        ) from None
+    return tokenizer
+
+
+def _check_weights(
+    reference: str, model: PreTrainedModel, missing: set[str], *, needs_head: bool
+) -> None:
+    """Refuse a body with random weights, and a random classifier where a trained one is needed."""
+    # A sentence encoder may come without the pooler that classifiers put on top of the body.
+    prefix = f"{model.base_model_prefix}."
+    body = {name for name in missing if name.startswith(prefix) and ".pooler." not in name}
+    if body:
+        raise InputError(
+            f"model {reference}: {len(body)} weights are missing, {min(body)} among them; the "
+            "weights file does not belong to this config.json"
+        )
+    if missing and needs_head:
+        raise InputError(
+            f"model {reference}: has no trained classifier ({min(missing)} is missing); name a "
+            "model that was fine-tuned on the task"
+        )
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Silence bars and the table of missing weights; `_check_weights` judges them instead."""
+    verbosity = transformers_logging.get_verbosity()
+    had_bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(transformers_logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if had_bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def _outputs_of(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
+    """Collect, by position in `modules`, what each returns first while the block runs."""
+    outputs: dict[int, Tensor] = {}
+
+    def keep(index: int, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        # DeBERTa sends its relative positions through the same projections afterwards.
+        outputs.setdefault(index, output)
+
+    handles = [module.register_forward_hook(partial(keep, at)) for at, module in enumerate(modules)]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()

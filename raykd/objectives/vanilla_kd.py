@@ -1,0 +1,52 @@
+"""Vanilla-KD: match the teacher's logits, beside the gold labels or, on unlabelled text, alone.
+
+Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network".
+Differs from the paper: regression takes the squared error of the scores, without temperature, as
+AD2, MATE-KD and CoDIR do; Hinton et al. treat classes only.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from raykd.objectives.base import LossTerms, MethodConfig, Objective
+from raykd.objectives.divergences import kd_loss, task_loss
+
+
+class VanillaKdConfig(MethodConfig):
+    """`task_weight * task + logit_weight * kd`.
+
+    The defaults are the baseline of AD2 (Algorithm 1: equal weights, temperature 1), its weights
+    scaled to sum to 1; 0 as `task_weight` fits unlabelled text.
+    """
+
+    name: Literal["vanilla_kd"] = "vanilla_kd"
+    task_weight: float = Field(0.5, ge=0)
+    logit_weight: float = Field(0.5, gt=0)
+    temperature: float = Field(1.0, gt=0)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the gold labels have a weight."""
+        return self.task_weight > 0
+
+
+class VanillaKd(Objective):
+    """Train the student on the teacher's logits and, where they have a weight, on gold labels."""
+
+    needs_teacher = "logits"
+    trains_classifier = True
+    config: VanillaKdConfig
+
+    def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
+        """The weighted losses of a batch that carries teacher_logits."""
+        logits = self.student(
+            batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids")
+        ).logits
+        divergence = kd_loss(logits, batch["teacher_logits"], self.config.temperature)
+        terms = {"logits": (self.config.logit_weight, divergence)}
+        if self.needs_labels:
+            terms["task"] = (self.config.task_weight, task_loss(logits, batch["labels"]))
+        return LossTerms.weighted(**terms)

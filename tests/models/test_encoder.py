@@ -1,0 +1,84 @@
+"""Every family gives the same output, and what is saved loads without this package."""
+
+import pytest
+import torch
+from tiny_models import FAMILIES, tiny_batch, tiny_encoder
+from torch import nn
+
+from raykd.errors import InputError
+from raykd.models.encoder import Encoder, EncoderOutput
+
+
+def run(encoder: Encoder, **options) -> EncoderOutput:
+    batch = tiny_batch()
+    with torch.no_grad():
+        return encoder.eval()(
+            batch["input_ids"], batch["attention_mask"], batch["token_type_ids"], **options
+        )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_gives_logits_hidden_states_and_relations(family):
+    output = run(tiny_encoder(family, num_layers=3), hidden_states=True, relation_layer=2)
+
+    assert output.logits.shape == (4, 3)
+    assert output.logits.dtype == torch.float32
+    assert [state.shape for state in output.hidden_states] == [(4, 9, 24)] * 4
+    assert [part.shape for part in output.relation_vectors] == [(4, 9, 24)] * 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parts_that_are_not_asked_for_are_absent_and_change_nothing(family):
+    encoder = tiny_encoder(family)
+
+    plain = run(encoder)
+    full = run(encoder, hidden_states=True, relation_layer=1)
+
+    assert plain.hidden_states is None
+    assert plain.relation_vectors is None
+    assert torch.equal(plain.logits, full.logits)
+    assert not any(module._forward_hooks for module in encoder.projections(1))
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "deberta"])
+def test_relations_are_the_projections_of_the_block_before(family):
+    encoder = tiny_encoder(family, num_layers=2)
+
+    output = run(encoder, hidden_states=True, relation_layer=2)
+
+    for projection, vectors in zip(encoder.projections(2), output.relation_vectors, strict=True):
+        torch.testing.assert_close(projection(output.hidden_states[1]), vectors)
+
+
+def test_a_fused_projection_is_split_into_query_key_and_value():
+    encoder = tiny_encoder("modernbert", num_layers=2)
+
+    output = run(encoder, hidden_states=True, relation_layer=2)
+
+    block = encoder.blocks()[1]
+    normed = block.attn_norm(output.hidden_states[1])
+    for start, vectors in zip((0, 24, 48), output.relation_vectors, strict=True):
+        weight = block.attn.Wqkv.weight[start : start + 24]
+        torch.testing.assert_close(nn.functional.linear(normed, weight), vectors)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "modernbert"])
+def test_attention_stays_sdpa(family):
+    assert tiny_encoder(family).model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_does_not_change_the_logits(family):
+    encoder = tiny_encoder(family).eval()
+    batch = tiny_batch(num_rows=1, length=7)
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+
+    padded = encoder(nn.functional.pad(ids, (0, 5)), nn.functional.pad(mask, (0, 5)))
+
+    torch.testing.assert_close(padded.logits, encoder(ids, mask).logits, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [0, 3, -1])
+def test_a_layer_that_does_not_exist_is_refused(layer):
+    with pytest.raises(InputError, match="choose one from 1 to 2"):
+        run(tiny_encoder(num_layers=2), relation_layer=layer)

@@ -1,0 +1,96 @@
+"""Random models of a few thousand weights, one of each family."""
+
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    ModernBertConfig,
+    PreTrainedConfig,
+    RobertaConfig,
+)
+
+from raykd.models.encoder import Encoder
+
+VOCABULARY_SIZE = 50
+PAD_ID = 0
+FAMILIES = ("bert", "roberta", "distilbert", "electra", "deberta", "modernbert")
+
+
+def tiny_encoder(
+    family: str = "bert",
+    *,
+    num_layers: int = 2,
+    hidden_size: int = 24,
+    num_heads: int = 2,
+    num_labels: int = 3,
+    seed: int = 0,
+) -> Encoder:
+    """An encoder without dropout, in training mode."""
+    config = _config(family, num_layers, hidden_size, num_heads)
+    config.num_labels = num_labels
+    torch.manual_seed(seed)
+    return Encoder(AutoModelForSequenceClassification.from_config(config)).train()
+
+
+def _config(family: str, num_layers: int, width: int, num_heads: int) -> PreTrainedConfig:
+    shared = {"vocab_size": VOCABULARY_SIZE, "pad_token_id": PAD_ID, "max_position_embeddings": 40}
+    shape = {
+        "hidden_size": width,
+        "num_hidden_layers": num_layers,
+        "num_attention_heads": num_heads,
+        "intermediate_size": 2 * width,
+    }
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    match family:
+        case "bert":
+            return BertConfig(**shared, **shape, **no_dropout)
+        case "roberta":
+            return RobertaConfig(**shared, **shape, **no_dropout, type_vocab_size=1)
+        case "electra":
+            return ElectraConfig(**shared, **shape, **no_dropout, embedding_size=width)
+        case "deberta":
+            return DebertaV2Config(
+                **shared,
+                **shape,
+                **no_dropout,
+                pooler_hidden_size=width,
+                relative_attention=True,
+                share_att_key=True,
+                pos_att_type=["p2c", "c2p"],
+            )
+        case "modernbert":
+            return ModernBertConfig(**shared, **shape, bos_token_id=1, eos_token_id=2)
+        case "distilbert":
+            return DistilBertConfig(
+                **shared,
+                dim=width,
+                n_layers=num_layers,
+                n_heads=num_heads,
+                hidden_dim=2 * width,
+                dropout=0.0,
+                attention_dropout=0.0,
+                seq_classif_dropout=0.0,
+            )
+    raise AssertionError(family)
+
+
+def tiny_batch(
+    *, num_rows: int = 4, length: int = 9, regression: bool = False, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    """Rows of different lengths, padded on the right, the first row full."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor([max(3, length - 2 * row) for row in range(num_rows)])
+    mask = (torch.arange(length) < lengths[:, None]).long()
+    ids = torch.randint(5, VOCABULARY_SIZE, (num_rows, length), generator=generator) * mask
+    labels = torch.arange(num_rows) % 3
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "token_type_ids": mask * (torch.arange(length) > 1).long(),
+        "row_ids": torch.arange(num_rows),
+        "labels": labels.float() / 2 if regression else labels,
+        "teacher_logits": torch.randn(num_rows, 1 if regression else 3, generator=generator),
+    }
