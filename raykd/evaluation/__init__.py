@@ -1,0 +1,1 @@
+"""Task data, predictions, metrics, and the baselines that need no distillation."""

@@ -1,0 +1,97 @@
+"""The eight tasks of GLUE: their columns, labels and metrics, and their rows from the hub.
+
+Source: Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language
+Understanding" (ICLR 2019); names, columns and order of labels as in the hub's `nyu-mll/glue`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from raykd.errors import InputError
+
+HUB_DATASET = "nyu-mll/glue"
+_PROBE_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class GlueTask:
+    """What GLUE fixes about a task; its first metric is the main one."""
+
+    sentence_columns: tuple[str, ...]
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+    score_range: tuple[float, float] | None = None
+    dev_split: str = "validation"
+
+
+_ENTAILMENT = ("entailment", "not_entailment")
+_PAIR = ("sentence1", "sentence2")
+
+GLUE: Mapping[str, GlueTask] = {
+    "cola": GlueTask(("sentence",), ("unacceptable", "acceptable"), ("matthews",)),
+    "sst2": GlueTask(("sentence",), ("negative", "positive"), ("accuracy",)),
+    "mrpc": GlueTask(_PAIR, ("not_equivalent", "equivalent"), ("f1", "accuracy")),
+    "stsb": GlueTask(_PAIR, (), ("pearson", "spearman"), score_range=(0.0, 5.0)),
+    "qqp": GlueTask(("question1", "question2"), ("not_duplicate", "duplicate"), ("f1", "accuracy")),
+    "mnli": GlueTask(
+        ("premise", "hypothesis"),
+        ("entailment", "neutral", "contradiction"),
+        ("accuracy",),
+        dev_split="validation_matched",
+    ),
+    "qnli": GlueTask(("question", "sentence"), _ENTAILMENT, ("accuracy",)),
+    "rte": GlueTask(_PAIR, _ENTAILMENT, ("accuracy",)),
+}
+
+
+def load_from_hub(name: str, split: Literal["train", "dev"]) -> pa.Table:
+    """A split of a GLUE task as the hub has it, or as an earlier download left it on this machine.
+
+    Raises:
+        InputError: neither the hub nor a copy of it can be read; says how to give local files.
+    """
+    # Not at the top: importing it takes most of a second, and local files do not need it.
+    import datasets
+
+    hub_split = "train" if split == "train" else GLUE[name].dev_split
+    copy = Path(datasets.config.HF_DATASETS_CACHE) / HUB_DATASET.replace("/", "___") / name
+    problem = _hub_problem()
+    # Asked first, because `datasets` itself waits for half a minute before it gives up.
+    if problem is None or copy.is_dir():
+        try:
+            dataset = datasets.load_dataset(HUB_DATASET, name, split=hub_split)
+            table: pa.Table = dataset.with_format("arrow")[:]
+            return table
+        except Exception as error:  # which HTTP errors there are depends on the hub's client
+            problem = _first_line(error)
+    raise InputError(
+        f"task {name!r}: its {split} split was looked for at the hub "
+        f"({_endpoint()}/datasets/{HUB_DATASET}, split {hub_split!r}: {problem}) and in the copies "
+        f"of earlier downloads ({copy}), and could not be read; give a Parquet, JSONL, CSV or TSV "
+        f"file of your own with the key 'task.{split}'"
+    )
+
+
+def _hub_problem() -> str | None:
+    """What keeps us from the hub, found out within seconds; None when it answers."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().dataset_info(HUB_DATASET, timeout=_PROBE_TIMEOUT_S)
+    except Exception as error:  # which HTTP errors there are depends on the hub's client
+        return _first_line(error)
+    return None
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

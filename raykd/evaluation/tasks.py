@@ -1,0 +1,227 @@
+"""A task: its train and evaluation splits as tables of examples, its labels, its metrics.
+
+GLUE tasks know their columns, labels and metrics (`glue.py`); any other task names its own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from raykd.config import Config
+from raykd.errors import InputError
+from raykd.evaluation.examples import class_names, digest_of_examples, to_examples
+from raykd.evaluation.glue import GLUE, HUB_DATASET, load_from_hub
+from raykd.evaluation.metrics import METRICS, REGRESSION_METRICS
+from raykd.tables import read_table
+
+Split = Literal["train", "dev", "test"]
+
+# What local copies of GLUE call the sentences, whatever the hub calls them.
+_PLAIN_COLUMNS = {1: ("sentence",), 2: ("sentence1", "sentence2")}
+
+
+class TaskConfig(Config):
+    """Which task, and where its rows are.
+
+    A GLUE name (cola sst2 mrpc stsb qqp mnli qnli rte) needs nothing else where the hub can be
+    reached. A task of any other name needs `train`, `dev` and `sentence_columns`; its `labels` are
+    those of the train split, sorted, unless they are given. The hidden test sets of GLUE carry
+    placeholders for labels, so `test` is always a file of one's own.
+    """
+
+    name: str = Field(min_length=1)
+    train: str | None = None
+    dev: str | None = None
+    test: str | None = None
+    sentence_columns: tuple[str, ...] | None = Field(None, min_length=1, max_length=2)
+    label_column: str = "label"
+    labels: tuple[str, ...] | None = Field(None, min_length=2)
+    regression: bool = False
+    metrics: tuple[str, ...] | None = Field(None, min_length=1)
+    max_train_rows: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name in GLUE:
+            if self.labels is not None or self.regression:
+                raise ValueError(
+                    f"GLUE fixes the labels of {self.name!r}; leave out 'labels' and 'regression', "
+                    "or give the task another name"
+                )
+        else:
+            self._check_own_task()
+        if self.labels is not None and len(set(self.labels)) < len(self.labels):
+            raise ValueError("'labels' holds a label twice")
+        self._check_metrics()
+        return self
+
+    def _check_own_task(self) -> None:
+        if self.dev is None:
+            raise ValueError(
+                f"task {self.name!r} has no evaluation split; give one with the key 'dev' "
+                f"(only the GLUE tasks {', '.join(GLUE)} are found at the hub)"
+            )
+        missing = [key for key in ("train", "sentence_columns") if getattr(self, key) is None]
+        if missing:
+            raise ValueError(
+                f"task {self.name!r} is none of GLUE's ({', '.join(GLUE)}), so it needs the key "
+                f"{missing[0]!r}"
+            )
+        if self.regression and self.labels is not None:
+            raise ValueError("a regression task has scores, not 'labels'; leave out one of the two")
+
+    def _check_metrics(self) -> None:
+        regression = self.regression or (self.name in GLUE and not GLUE[self.name].labels)
+        known = [name for name in METRICS if (name in REGRESSION_METRICS) == regression]
+        for metric in self.metrics or ():
+            if metric not in known:
+                kind = "regression" if regression else "classification"
+                raise ValueError(f"unknown metric {metric!r} for {kind}; known: {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A loaded task; every table has the columns of `schemas.EXAMPLES`.
+
+    `labels` are the names of the classes in order, empty for regression. The first of `metrics` is
+    the main one. `sources` says where each split came from.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    regression: bool
+    metrics: tuple[str, ...]
+    train: pa.Table
+    dev: pa.Table
+    test: pa.Table | None
+    sources: Mapping[str, str]
+
+    @property
+    def num_labels(self) -> int:
+        """Width of the classifier: number of classes, or 1 for regression."""
+        return 1 if self.regression else len(self.labels)
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that decides."""
+        return self.metrics[0]
+
+    @property
+    def splits(self) -> dict[Split, pa.Table]:
+        """Every split there is, by name."""
+        splits: dict[Split, pa.Table] = {"train": self.train, "dev": self.dev}
+        return splits if self.test is None else {**splits, "test": self.test}
+
+    @property
+    def report_split(self) -> Split:
+        """The split whose scores are reported: test where its labels are known, else dev."""
+        return "dev" if self.test is None else "test"
+
+    @property
+    def reported(self) -> pa.Table:
+        """The rows of the report split."""
+        return self.splits[self.report_split]
+
+    def evaluation_sentences(self) -> list[str]:
+        """Every sentence of dev and test, pairs taken apart, without repetition."""
+        tables = [table for split, table in self.splits.items() if split != "train"]
+        return list(
+            dict.fromkeys(
+                sentence
+                for table in tables
+                for column in ("sentence1", "sentence2")
+                for sentence in table[column].to_pylist()
+                if sentence is not None
+            )
+        )
+
+    def digests(self) -> dict[str, str]:
+        """Digest of each split's rows as loaded, xxh3-128: independent of file format and name."""
+        return {split: digest_of_examples(table) for split, table in self.splits.items()}
+
+
+def load_task(config: TaskConfig, resolve: Callable[[str], Path] = Path) -> Task:
+    """Read every split of a task.
+
+    Args:
+        config: the task.
+        resolve: turns a path as written in the recipe into the path of a file.
+
+    Raises:
+        InputError: a file, column, row or label is not as it should be, or GLUE's hub cannot be
+            reached; names which, and the remedy.
+    """
+    glue = GLUE.get(config.name)
+    regression = not glue.labels if glue else config.regression
+    score_range = glue.score_range if glue else None
+    raw: dict[Split, tuple[str, pa.Table]] = {
+        "train": _read(config, "train", resolve),
+        "dev": _read(config, "dev", resolve),
+    }
+    if config.test is not None:
+        raw["test"] = _read(config, "test", resolve)
+    if config.max_train_rows is not None:
+        source, table = raw["train"]
+        raw["train"] = (source, table.slice(0, config.max_train_rows))
+    labels: tuple[str, ...] = ()
+    if not regression:
+        labels = glue.labels if glue else config.labels or ()
+        labels = labels or class_names(*raw["train"], config.label_column)
+    splits = {
+        split: to_examples(
+            source,
+            table,
+            _sentence_columns(source, table, config),
+            config.label_column,
+            labels=labels,
+            score_range=score_range,
+        )
+        for split, (source, table) in raw.items()
+    }
+    default_metrics = ("pearson", "spearman") if regression else ("accuracy",)
+    return Task(
+        name=config.name,
+        labels=labels,
+        regression=regression,
+        metrics=config.metrics or (glue.metrics if glue else default_metrics),
+        train=splits["train"],
+        dev=splits["dev"],
+        test=splits.get("test"),
+        sources={split: source for split, (source, _) in raw.items()},
+    )
+
+
+def _read(config: TaskConfig, split: Split, resolve: Callable[[str], Path]) -> tuple[str, pa.Table]:
+    """Where a split comes from, and its rows as they are there."""
+    value = getattr(config, split)
+    if value is not None:
+        path = resolve(value)
+        table = read_table(path)
+        source = str(path)
+    else:
+        assert split != "test"
+        table = load_from_hub(config.name, split)
+        source = f"{HUB_DATASET} {config.name} {split}"
+    if table.num_rows == 0:
+        raise InputError(f"{source}: holds no rows; the {split} split of a task needs some")
+    return source, table
+
+
+def _sentence_columns(source: str, table: pa.Table, config: TaskConfig) -> tuple[str, ...]:
+    if config.sentence_columns is not None:
+        candidates = [config.sentence_columns]
+    else:
+        glue = GLUE[config.name].sentence_columns
+        candidates = [glue, _PLAIN_COLUMNS[len(glue)]]
+    for columns in candidates:
+        if set(columns) <= set(table.column_names):
+            return columns
+    wanted = " or ".join(", ".join(columns) for columns in dict.fromkeys(candidates))
+    raise InputError(
+        f"{source}: the sentences are expected in {wanted}; the columns are "
+        f"{', '.join(table.column_names)}; name yours with the key 'task.sentence_columns'"
+    )
