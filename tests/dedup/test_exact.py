@@ -1,0 +1,103 @@
+import unicodedata
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle_dedup import first_equal as slow_first_equal
+
+from raykd.dedup.exact import first_equal, normalise, words
+
+# Few letters, so that equal texts are common; their cases and accents, so that they differ.
+TRICKY = st.text(alphabet="aAéÉe\u0301ßsSİiıﬁΣσς\u00ad\u200b \u00a0\n.", max_size=6)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("The  Cat\tsat\n", "the cat sat"),
+        ("caf\u00e9", "CAFE\u0301"),
+        ("Straße", "STRASSE"),
+        ("ΣΊΣΥΦΟΣ", "σίσυφος"),
+        ("\ufb01nance", "finance"),
+        ("\uff26\uff55\uff4c\uff4c", "full"),
+        ("co\u00adoperate", "cooperate"),
+        ("\ufeffa\u00a0b", "a b"),
+        ("a\u3000b", "a b"),
+        ("\ud55c", "\u1112\u1161\u11ab"),
+        ("I\u0307", "\u0130"),
+    ],
+)
+def test_texts_that_look_alike_are_equal(left, right):
+    assert normalise(left) == normalise(right)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [("ab", "a b"), ("a.", "a"), ("cafe", "café"), ("a-b", "a b"), ("", ".")],
+)
+def test_texts_that_differ_in_letters_blanks_or_punctuation_are_not_equal(left, right):
+    assert normalise(left) != normalise(right)
+
+
+def test_every_character_normalises_alike_in_all_forms_and_cases():
+    for code in [*range(0xD800), *range(0xE000, 0x30000), *range(0xE0000, 0xE1000)]:
+        character = chr(code)
+        normalised = normalise(character)
+        assert normalise(normalised) == normalised, hex(code)
+        assert normalise(unicodedata.normalize("NFD", character)) == normalised, hex(code)
+        assert normalise(character.casefold()) == normalised, hex(code)
+
+
+@given(st.text() | TRICKY)
+def test_normalising_twice_changes_nothing(text):
+    assert normalise(normalise(text)) == normalise(text)
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=127)))
+def test_ascii_takes_no_other_way_than_the_rest(text):
+    # A letter that is not ASCII, cut off again, forces the general way.
+    assert normalise(text + " é")[: -len(" é")].rstrip() == normalise(text)
+    assert words(normalise(text + " é"))[:-1] == words(normalise(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('He said , " no " .', ["he", "said", "no"]),
+        ("it's x_1, isn't it?", ["it", "s", "x", "1", "isn", "t", "it"]),
+        ("naïve Œuvre", ["naïve", "œuvre"]),
+        ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
+        ("我喜欢 abc鱼", ["我", "喜", "欢", "abc", "鱼"]),
+        ("ขนม", ["ข", "น", "ม"]),
+        (" -- !", []),
+    ],
+)
+def test_words_are_runs_of_letters_marks_and_digits(text, expected):
+    assert words(normalise(text)) == expected
+
+
+def test_the_first_of_equal_texts_stays():
+    texts = pa.chunked_array([["b", "a", "A "], ["B", "c"], [], ["a\n"]], pa.string())
+    assert first_equal(texts).tolist() == [0, 1, 1, 0, 4, 1]
+
+
+@pytest.mark.parametrize("texts", [[], ["a"], ["a", "a"], ["", " "]])
+def test_the_smallest_tables_work(texts):
+    assert first_equal(pa.chunked_array([texts], pa.string())).tolist() == [0] * len(texts)
+
+
+@given(st.lists(TRICKY, max_size=30), st.integers(1, 5))
+def test_first_equal_is_the_obvious_one_for_any_chunks(texts, size):
+    chunks = [texts[start : start + size] for start in range(0, len(texts), size)]
+    found = first_equal(pa.chunked_array(chunks, pa.string()))
+    assert found.tolist() == slow_first_equal(texts)
+
+
+@given(st.lists(TRICKY, max_size=30), st.integers(1, 3))
+def test_texts_with_equal_digests_are_compared_themselves(texts, num_digests):
+    def colliding(data: bytes) -> bytes:
+        return bytes([len(data) % num_digests]) * 16
+
+    found = first_equal(pa.chunked_array([texts], pa.string()), colliding)
+    assert found.tolist() == slow_first_equal(texts)

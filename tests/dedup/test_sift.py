@@ -1,0 +1,55 @@
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle_dedup import find_leak, first_equal
+
+from raykd.dedup.leaks import LeakIndex
+from raykd.dedup.sift import sift
+
+
+def candidates(texts):
+    ids = [f"u{number}" for number in range(len(texts))]
+    return pa.table({"unit_id": ids, "text": pa.array(texts, pa.large_string())})
+
+
+def test_a_duplicate_names_the_unit_kept_and_a_leak_the_sentence():
+    texts = ["A b", "x y z", "a  B", "now X, y z!", "Now x, y z!", "c"]
+    sifted = sift(candidates(texts), LeakIndex(["x y z"], min_words=3))
+    assert sifted.kept()["unit_id"].to_pylist() == ["u0", "u5"]
+    assert sifted.removed().to_pylist() == [
+        {"unit_id": "u1", "reason": "leak", "partner": "x y z"},
+        {"unit_id": "u2", "reason": "duplicate", "partner": "u0"},
+        {"unit_id": "u3", "reason": "leak", "partner": "x y z"},
+        {"unit_id": "u4", "reason": "leak", "partner": "x y z"},
+    ]
+
+
+@given(
+    st.lists(st.text(alphabet="abAB ,", max_size=6), max_size=20),
+    st.lists(st.text(alphabet="ab ", max_size=4), max_size=3),
+    st.integers(0, 20),
+)
+def test_sifting_is_the_obvious_one_and_cutting_it_is_sifting_fewer(texts, sentences, num_units):
+    index = LeakIndex(sentences, min_words=2)
+    sifted = sift(candidates(texts), index)
+    firsts = first_equal(texts)
+    leaks = {
+        row: leak
+        for row, text in enumerate(texts)
+        if (leak := find_leak(text, sentences, 2)) is not None
+    }
+    rows = [row for row in range(len(texts)) if firsts[row] == row and row not in leaks]
+    assert sifted.kept_rows.tolist() == rows
+    assert sifted.leaks == leaks
+    assert sifted.duplicates == {
+        row: f"u{firsts[row]}"
+        for row in range(len(texts))
+        if firsts[row] != row and row not in leaks
+    }
+    if 0 < num_units < len(rows):
+        cut = sifted.cut(num_units)
+        fewer = sift(candidates(texts[: rows[num_units - 1] + 1]), index)
+        assert cut.kept().equals(fewer.kept())
+        assert cut.removed().equals(fewer.removed())
+    else:
+        assert num_units == 0 or sifted.cut(num_units) is sifted
