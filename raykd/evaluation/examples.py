@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import xxhash
 
 from raykd.errors import InputError
 from raykd.schemas import EXAMPLES
@@ -75,15 +74,6 @@ def class_names(source: str, table: pa.Table, label_column: str) -> tuple[str, .
             "and the key 'task.label_column'"
         )
     return tuple(_name(value) for value in sorted(values))
-
-
-def digest_of_examples(examples: pa.Table) -> str:
-    """xxh3-128 of the rows' values, whatever file they were read from."""
-    state = xxhash.xxh3_128()
-    columns = [examples[name].to_pylist() for name in EXAMPLES.names]
-    for row in zip(*columns, strict=True):
-        state.update(repr(row).encode("utf-8", "surrogatepass"))
-    return state.hexdigest()
 
 
 def _sentences(source: str, table: pa.Table, column: str) -> list[str]:

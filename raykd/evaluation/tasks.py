@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from raykd.config import Config
 from raykd.errors import InputError
-from raykd.evaluation.examples import class_names, digest_of_examples, to_examples
+from raykd.evaluation.examples import class_names, to_examples
 from raykd.evaluation.glue import GLUE, HUB_DATASET, load_from_hub
 from raykd.evaluation.metrics import METRICS, REGRESSION_METRICS
 from raykd.tables import read_table
@@ -126,22 +126,9 @@ class Task:
         """The rows of the report split."""
         return self.splits[self.report_split]
 
-    def evaluation_sentences(self) -> list[str]:
-        """Every sentence of dev and test, pairs taken apart, without repetition."""
-        tables = [table for split, table in self.splits.items() if split != "train"]
-        return list(
-            dict.fromkeys(
-                sentence
-                for table in tables
-                for column in ("sentence1", "sentence2")
-                for sentence in table[column].to_pylist()
-                if sentence is not None
-            )
-        )
-
-    def digests(self) -> dict[str, str]:
-        """Digest of each split's rows as loaded, xxh3-128: independent of file format and name."""
-        return {split: digest_of_examples(table) for split, table in self.splits.items()}
+    def evaluation_splits(self) -> list[pa.Table]:
+        """Every split that nothing may be trained on."""
+        return [table for split, table in self.splits.items() if split != "train"]
 
 
 def load_task(config: TaskConfig, resolve: Callable[[str], Path] = Path) -> Task:

@@ -1,0 +1,114 @@
+"""What a run found out, as `results.json` holds it and `report.html` shows it.
+
+Metrics are fractions as `evaluation.metrics` computes them, never rounded here.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from raykd.corpus_card import CorpusCard
+
+# `injected`: a student before adaptation; `adapted`: after it, or fine-tuned alone.
+ScoreStage = Literal["baseline", "teacher", "injected", "adapted"]
+Phase = Literal["teacher", "injection", "adaptation"]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskFacts(_Facts):
+    """The task; the first metric is the main one, `labels` is empty for regression."""
+
+    name: str
+    labels: list[str]
+    regression: bool
+    metrics: list[str]
+    num_rows: dict[str, int]  # by split
+    report_split: str
+    sources: dict[str, str]  # by split
+
+
+class UnitSample(_Facts):
+    """A unit of a corpus, and the anchor it was found for, where there was one."""
+
+    text: str
+    anchor: str | None = None
+    rank: int | None = None
+
+
+class CorpusFacts(_Facts):
+    """A corpus that students learnt from, and a few of its units."""
+
+    card: CorpusCard
+    samples: list[UnitSample] = []
+
+
+class PhaseFacts(_Facts):
+    """The objective of a phase; without a trained classifier nothing can be scored after it."""
+
+    objective: str
+    trains_classifier: bool
+
+
+class ModelFacts(_Facts):
+    """A model in a folder, relative to the run directory."""
+
+    arm: str
+    init: str | None
+    seed: int | None
+    folder: str
+    num_parameters: int
+
+
+class Score(_Facts):
+    """One model (arm, init, seed) on the report split; `init` is None for what is no student."""
+
+    arm: str
+    init: str | None
+    seed: int | None
+    stage: ScoreStage
+    metrics: dict[str, float]
+
+
+class CurvePoint(_Facts):
+    """The means of an epoch's losses, and the scores after it, where they were taken."""
+
+    step: int
+    epoch: float
+    losses: dict[str, float]
+    metrics: dict[str, float] = {}
+
+
+class Curve(_Facts):
+    """How one model learnt in one phase."""
+
+    arm: str
+    init: str | None
+    seed: int | None
+    phase: Phase
+    points: list[CurvePoint]
+
+
+class Results(_Facts):
+    """Everything about a run that its report needs.
+
+    Arms are `majority`, `tfidf`, `teacher`, `alone`, `task`, `random`, `contextualized`; others are
+    shown by their own names. `recipe` is the resolved recipe as YAML, `times_s` the seconds of each
+    stage in the order they ran, `curve_split` the split the curves' scores were taken on.
+    """
+
+    run: str
+    recipe: str
+    versions: dict[str, str]
+    digests: dict[str, str]
+    task: TaskFacts
+    corpora: list[CorpusFacts]
+    injection: PhaseFacts | None
+    adaptation: PhaseFacts | None
+    scores: list[Score]
+    curves: list[Curve]
+    curve_split: str
+    times_s: dict[str, float]
+    models: list[ModelFacts]
