@@ -1,0 +1,107 @@
+"""Task sentences -> queries: every sentence is an anchor, its keywords are the query."""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from importlib.resources import files
+from itertools import groupby
+from typing import Literal
+
+import pyarrow as pa
+
+from raykd.schemas import QUERIES
+
+Keywords = Literal["rake", "none"]
+
+STOP_WORDS = frozenset(files("raykd.retrieval").joinpath("stop_words.txt").read_text().split())
+
+# As in the reference retrieval of the Contextualized Corpus (Yao et al. 2022, TLM).
+NUM_PHRASES = 20
+
+_BREAKS = STOP_WORDS | set(string.punctuation)
+# Most sentence ends are phrase breaks already, as signs of their own; this parts the sentences
+# that end with several signs in a row, which the word pattern takes for one word.
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
+_WORD = re.compile(r"\w+|[^\w\s]+")
+
+
+def anchors(examples: pa.Table) -> list[str]:
+    """The distinct sentences of a task, each side of a pair for itself, as they first appear.
+
+    Args:
+        examples: a table of `schemas.EXAMPLES`.
+    """
+    pairs = zip(examples["sentence1"].to_pylist(), examples["sentence2"].to_pylist(), strict=True)
+    return list(dict.fromkeys(side for pair in pairs for side in pair if side and side.strip()))
+
+
+def make_queries(anchors: Sequence[str], keywords: Keywords) -> pa.Table:
+    """One query an anchor: its 20 best RAKE phrases, or all of it.
+
+    An anchor without any RAKE phrase ("it is what it is") is searched as a whole.
+
+    Args:
+        anchors: sentences.
+        keywords: "rake", or "none" for the sentences as they are.
+
+    Returns:
+        A table of `schemas.QUERIES`; ids are the positions of the anchors, padded with zeros.
+    """
+    width = len(str(max(len(anchors) - 1, 0)))
+    queries = [
+        " ".join(rake_keywords(anchor)) or anchor if keywords == "rake" else anchor
+        for anchor in anchors
+    ]
+    ids = [f"{number:0{width}d}" for number in range(len(anchors))]
+    return pa.table([pa.array(column, pa.string()) for column in (ids, anchors, queries)], QUERIES)
+
+
+def num_fallbacks(queries: pa.Table) -> int:
+    """How many RAKE queries are the whole anchor because RAKE found no phrase in it."""
+    pairs = zip(queries["text"].to_pylist(), queries["query"].to_pylist(), strict=True)
+    return sum(text == query and not rake_keywords(text) for text, query in pairs)
+
+
+def rake_keywords(text: str) -> list[str]:
+    """The 20 best RAKE phrases of a text, best first, lower-cased; repeated phrases are kept.
+
+    A phrase is a run of words between stop words and punctuation. A word scores degree/frequency:
+    the mean length of the phrases that hold it, each occurrence counted; a phrase the sum of its
+    words. Equal scores stand in descending order of the phrases.
+
+    Source: Rose et al. 2010, "Automatic Keyword Extraction from Individual Documents", as the
+    package rake-nltk 1.0.6 does it, so that words of a phrase are not checked for being letters.
+    """
+    phrases = [
+        tuple(run)
+        for sentence in sentences(text)
+        for is_break, run in groupby(
+            (word.lower() for word in words(sentence)), _BREAKS.__contains__
+        )
+        if not is_break
+    ]
+    frequency: Counter[str] = Counter()
+    degree: Counter[str] = Counter()
+    for phrase in phrases:
+        for word in phrase:
+            frequency[word] += 1
+            degree[word] += len(phrase)
+    scored: list[tuple[float, str]] = []
+    for phrase in phrases:
+        score = 0.0
+        # Not sum(): from Python 3.12 on it rounds otherwise, and ties would break differently.
+        for word in phrase:
+            score += degree[word] / frequency[word]
+        scored.append((score, " ".join(phrase)))
+    return [phrase for _, phrase in sorted(scored, reverse=True)[:NUM_PHRASES]]
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences, as far as RAKE's phrases depend on them."""
+    return [sentence for sentence in _SENTENCE_END.split(text) if sentence]
+
+
+def words(sentence: str) -> list[str]:
+    """Runs of letters, digits and underscores, and runs of other signs."""
+    return _WORD.findall(sentence)

@@ -1,0 +1,208 @@
+"""Search over shards, against dense oracles and other engines."""
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import bm25s
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle_bm25 import best_hits
+from rank_bm25 import BM25Okapi
+
+from raykd.retrieval import index, statistics, topk
+from raykd.retrieval.scoring import Bm25Config, lucene_length
+from raykd.retrieval.search import query_blocks, search
+from raykd.retrieval.statistics import Statistics, analyse_queries
+
+Unit = tuple[Any, str]
+
+
+def shards_of(units: Sequence[Unit], num_shards: int) -> list[list[Unit]]:
+    return [list(units[number::num_shards]) for number in range(num_shards)]
+
+
+def hits_of(
+    shards: Sequence[Sequence[Unit]],
+    queries: Sequence[str],
+    top_k: int,
+    config: Bm25Config | None = None,
+    unit_id_type: pa.DataType | None = None,
+) -> list[tuple[int, Any, float]]:
+    """What a job does, without Ray and files."""
+    vocabulary, query_terms = analyse_queries(queries)
+    total = Statistics.empty(len(vocabulary.terms))
+    for shard in shards:
+        total += statistics.of_units([[text for _, text in shard]], vocabulary)
+    parts = []
+    for shard in shards:
+        ids, texts = zip(*shard, strict=True) if shard else ((), ())
+        batch = pa.record_batch(
+            {"unit_id": pa.array(ids, unit_id_type), "text": pa.array(texts, pa.string())}
+        )
+        shard_index = index.build([batch], vocabulary, total, total.idf, config or Bm25Config())
+        for block in query_blocks(len(queries), top_k):
+            parts.append(search(shard_index, query_terms, top_k, block))
+    merged = topk.merge(parts, top_k)
+    return [tuple(row.values()) for row in merged.to_pylist()]
+
+
+WORDS = ("ape", "bee", "cat", "dog")
+texts = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    unit_texts=st.lists(texts, min_size=1, max_size=24),
+    queries=st.lists(texts, min_size=1, max_size=5),
+    top_k=st.sampled_from([1, 2, 3, 10, 100]),
+    k1=st.sampled_from([0.0, 0.9, 1.2]),
+    b=st.sampled_from([0.0, 0.4, 0.75, 1.0]),
+    seed=st.integers(0, 9),
+)
+def test_any_number_and_order_of_shards_equals_the_dense_oracle_bit_for_bit(
+    unit_texts: list[str], queries: list[str], top_k: int, k1: float, b: float, seed: int
+) -> None:
+    shuffled = random.Random(seed)
+    units = [(f"unit-{number:02d}", text) for number, text in enumerate(unit_texts)]
+    expected = best_hits(units, queries, top_k, k1=k1, b=b)
+    for num_shards in (1, 2, 3, 7):
+        shuffled.shuffle(units)
+        shards = [shard for shard in shards_of(units, num_shards) if shard]
+        assert hits_of(shards, queries, top_k, Bm25Config(k1=k1, b=b)) == expected
+
+
+def test_scores_are_those_of_the_formula_worked_out_by_hand() -> None:
+    # N = 2, df = 1: idf = ln(1 + 1.5 / 1.5); avgdl = 3: norm = 1.2 * (0.25 + 0.75 * 4 / 3) = 1.5
+    hits = hits_of([[("a", "Cat, cat. A dog"), ("b", "the dog")]], ["cat"], 10)
+    assert hits == [(0, "a", pytest.approx(math.log(2) * 2 / (2 + 1.5), rel=1e-15))]
+
+
+def test_a_term_said_twice_in_the_query_counts_twice() -> None:
+    shard = [("a", "cat dog"), ("b", "dog bee"), ("c", "bee")]
+    [(_, _, once)] = hits_of([shard], ["cat"], 10)
+    [(_, _, twice)] = hits_of([shard], ["cat cat"], 10)
+    assert twice == 2 * once
+
+
+def test_equal_scores_stand_in_ascending_order_of_ids() -> None:
+    shards = [[("b", "cat"), ("Z", "cat")], [("é", "cat"), ("a", "cat")]]
+    assert [unit_id for _, unit_id, _ in hits_of(shards, ["cat"], 3)] == ["Z", "a", "b"]
+
+
+def test_ids_of_integers_keep_their_type_and_order_as_numbers() -> None:
+    shards = [[(10, "cat"), (-3, "cat")], [(9, "cat"), (2**62, "cat dog")]]
+    hits = hits_of(shards, ["cat"], 10, unit_id_type=pa.int64())
+    assert [unit_id for _, unit_id, _ in hits] == [-3, 9, 10, 2**62]
+
+
+def test_empty_units_count_in_the_average_but_are_never_hits() -> None:
+    hits = hits_of([[("a", ""), ("b", "?!"), ("c", "cat")]], ["cat", "", "?", "zebra"], 10)
+    assert [(query, unit_id) for query, unit_id, _ in hits] == [(0, "c")]
+    idf = math.log(1 + 2.5 / 1.5)
+    assert hits[0][2] == pytest.approx(idf / (1 + 1.2 * (0.25 + 0.75 * 3)), rel=1e-15)
+
+
+def test_a_corpus_of_empty_units_has_no_hits() -> None:
+    assert hits_of([[("a", ""), ("b", "")]], ["cat"], 10) == []
+
+
+def test_a_score_does_not_depend_on_the_other_queries() -> None:
+    shard = [("a", "cat dog bee"), ("b", "dog ape ape"), ("c", "bee")]
+    alone = hits_of([shard], ["dog cat bee ape"], 10)
+    together = hits_of([shard], ["dog cat bee ape", "zebra ape aardvark cow"], 10)
+    assert [hit for hit in together if hit[0] == 0] == alone
+
+
+def test_merging_merged_parts_equals_merging_all_at_once() -> None:
+    rng = np.random.default_rng(0)
+    parts = [
+        pa.table(
+            {
+                "query": pa.array(np.sort(rng.integers(0, 3, 40)), pa.int32()),
+                "unit_id": [f"{part}-{row:02d}" for row in range(40)],
+                "score": rng.integers(1, 4, 40).astype(np.float64),
+            }
+        )
+        for part in range(4)
+    ]
+    whole = topk.merge(parts, 5)
+    assert topk.merge([topk.merge(parts[2:], 5), topk.merge(parts[:2], 5)], 5).equals(whole)
+    assert topk.merge(parts[::-1], 5).equals(whole)
+
+
+def test_lengths_as_lucene_stores_them() -> None:
+    lengths = np.array([0, 23, 24, 39, 40, 41, 42, 55, 56, 57, 59, 60, 64, 100_000])
+    stored = [0, 23, 24, 39, 40, 40, 42, 54, 56, 56, 56, 60, 64, 98_328]
+    assert lucene_length(lengths).tolist() == stored
+
+
+def random_corpus(num_units: int, max_words: int) -> tuple[list[str], list[str]]:
+    rng = random.Random(3)
+    words = [f"w{number}" for number in range(200)]
+    weights = [1 / (number + 1) for number in range(200)]
+
+    def text(num_words: int) -> str:
+        return " ".join(rng.choices(words, weights, k=num_words))
+
+    units = [text(rng.randint(1, max_words)) for _ in range(num_units)]
+    return units, [text(rng.randint(1, 12)) for _ in range(20)]
+
+
+def scores_of(units: Sequence[str], query: str, config: Bm25Config) -> np.ndarray:
+    scores = np.zeros(len(units))
+    for _, unit, score in hits_of([list(enumerate(units))], [query], len(units), config):
+        scores[unit] = score
+    return scores
+
+
+def test_scores_equal_bm25s_in_its_lucene_form() -> None:
+    units, queries = random_corpus(300, 120)
+    engine = bm25s.BM25(method="lucene", k1=1.2, b=0.75, dtype="float64")
+    engine.index([unit.split() for unit in units], show_progress=False)
+    for query in queries:
+        known = [word for word in query.split() if word in engine.vocab_dict]
+        np.testing.assert_allclose(
+            scores_of(units, query, Bm25Config()), engine.get_scores(known), rtol=1e-6
+        )
+
+
+def test_scores_of_one_term_equal_rank_bm25_up_to_idf_and_its_constant() -> None:
+    # BM25Okapi has another idf and a factor k1 + 1; the rest of the formula is the same.
+    units, _ = random_corpus(200, 60)
+    engine = BM25Okapi([unit.split() for unit in units], k1=1.2, b=0.75)
+    for word in ("w3", "w40", "w150"):
+        df = sum(word in unit.split() for unit in units)
+        idf = math.log(1 + (len(units) - df + 0.5) / (df + 0.5))
+        expected = engine.get_scores([word]) / engine.idf[word] * idf / 2.2
+        np.testing.assert_allclose(scores_of(units, word, Bm25Config()), expected, rtol=1e-12)
+
+
+def test_lucene_norms_equal_tantivy() -> None:
+    tantivy = pytest.importorskip("tantivy")
+    units, queries = random_corpus(300, 150)
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("text", stored=False, tokenizer_name="whitespace")
+    builder.add_integer_field("number", stored=True)
+    engine = tantivy.Index(builder.build())
+    writer = engine.writer(heap_size=50_000_000, num_threads=1)
+    for number, unit in enumerate(units):
+        writer.add_document(tantivy.Document(text=unit, number=number))
+    writer.commit()
+    engine.reload()
+    searcher = engine.searcher()
+    for repetitive in queries:
+        # Its query parser drops repeated terms.
+        query = " ".join(dict.fromkeys(repetitive.split()))
+        expected = np.zeros(len(units))
+        for score, address in searcher.search(
+            engine.parse_query(query, ["text"]), limit=len(units)
+        ).hits:
+            expected[searcher.doc(address)["number"][0]] = score / 2.2
+        np.testing.assert_allclose(
+            scores_of(units, query, Bm25Config(norms="lucene")), expected, rtol=1e-5
+        )
