@@ -1,13 +1,12 @@
 """When two texts are the same text, and which of them stays."""
 
-import re
 from collections.abc import Callable
 from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import regex
+import regex  # type: ignore[import-untyped]  # ships no types
 import xxhash
 
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
@@ -16,7 +15,7 @@ _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar
 _WORD = regex.compile(
     rf"{_UNSPACED}\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--{_UNSPACED}]+", flags=regex.VERSION1
 )
-_ASCII_WORD = re.compile(r"[a-z0-9]+")
+_ASCII_TO_BLANKS = {code: " " for code in range(128) if not chr(code).isalnum()}
 _BATCH_ROWS = 8192
 
 
@@ -40,7 +39,7 @@ def words(normalised: str) -> list[str]:
     Where a script has no blanks (Chinese, Japanese, Thai, ...) each letter is a word.
     """
     if normalised.isascii():
-        return _ASCII_WORD.findall(normalised)
+        return normalised.translate(_ASCII_TO_BLANKS).split()
     return [str(word) for word in _WORD.findall(normalised)]
 
 

@@ -43,7 +43,7 @@ class Sifted:
 
     def cut(self, num_units: int) -> Self:
         """What would have come out if the candidates ended with the `num_units`-th one kept."""
-        if num_units >= len(self.kept_rows):
+        if num_units > len(self.kept_rows):
             return self
         end = int(self.kept_rows[num_units - 1]) + 1
         return type(self)(

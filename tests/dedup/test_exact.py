@@ -2,14 +2,14 @@ import unicodedata
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle_dedup import first_equal as slow_first_equal
 
 from raykd.dedup.exact import first_equal, normalise, words
 
 # Few letters, so that equal texts are common; their cases and accents, so that they differ.
-TRICKY = st.text(alphabet="aAéÉe\u0301ßsSİiıﬁΣσς\u00ad\u200b \u00a0\n.", max_size=6)
+TRICKY = st.text(alphabet="aAéÉe\u0301ßsSİi\u0131ﬁΣ\u03c3ς\u00ad\u200b \u00a0\n.", max_size=6)
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,13 @@ def test_every_character_normalises_alike_in_all_forms_and_cases():
         assert normalise(character.casefold()) == normalised, hex(code)
 
 
+@settings(deadline=None)
 @given(st.text() | TRICKY)
 def test_normalising_twice_changes_nothing(text):
     assert normalise(normalise(text)) == normalise(text)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(max_codepoint=127)))
 def test_ascii_takes_no_other_way_than_the_rest(text):
     # A letter that is not ASCII, cut off again, forces the general way.
@@ -87,6 +89,7 @@ def test_the_smallest_tables_work(texts):
     assert first_equal(pa.chunked_array([texts], pa.string())).tolist() == [0] * len(texts)
 
 
+@settings(deadline=None)
 @given(st.lists(TRICKY, max_size=30), st.integers(1, 5))
 def test_first_equal_is_the_obvious_one_for_any_chunks(texts, size):
     chunks = [texts[start : start + size] for start in range(0, len(texts), size)]
@@ -94,6 +97,7 @@ def test_first_equal_is_the_obvious_one_for_any_chunks(texts, size):
     assert found.tolist() == slow_first_equal(texts)
 
 
+@settings(deadline=None)
 @given(st.lists(TRICKY, max_size=30), st.integers(1, 3))
 def test_texts_with_equal_digests_are_compared_themselves(texts, num_digests):
     def colliding(data: bytes) -> bytes:
