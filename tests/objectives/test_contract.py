@@ -1,0 +1,164 @@
+"""What holds for every objective. A new one enters by a line in `SETTINGS`."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from tiny_models import FAMILIES, tiny_batch, tiny_encoder
+from torch.nn.functional import pad
+from torch.nn.parallel import DistributedDataParallel
+
+from raykd.objectives import OBJECTIVES, build
+from raykd.objectives.base import Objective
+from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.objectives.minilmv2 import MiniLmV2Config
+from raykd.objectives.vanilla_kd import VanillaKdConfig
+
+SETTINGS = {
+    "fine_tune": FineTuneConfig(),
+    "minilmv2": MiniLmV2Config(relation_heads=6),
+    "vanilla_kd": VanillaKdConfig(temperature=2.0),
+}
+
+every_objective = pytest.mark.parametrize("name", sorted(OBJECTIVES))
+
+
+def make(name: str, *, family: str = "bert", num_labels: int = 3) -> Objective:
+    student = tiny_encoder(family, num_layers=2, hidden_size=12, num_labels=num_labels, seed=1)
+    teacher = tiny_encoder(family, num_layers=3, hidden_size=24, num_labels=num_labels, seed=2)
+    return build(SETTINGS[name], student, teacher).train()
+
+
+def gradients(objective: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix("module."): parameter.grad
+        for name, parameter in objective.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def test_every_objective_stands_here_in_alphabetical_order():
+    assert list(OBJECTIVES) == sorted(OBJECTIVES)
+    assert list(OBJECTIVES) == list(SETTINGS)
+    assert all(SETTINGS[name].name == name for name in OBJECTIVES)
+
+
+@every_objective
+def test_padding_changes_nothing(name):
+    objective, batch = make(name), tiny_batch()
+    wide = {
+        key: pad(value, (0, 6)) if value.shape == (4, 9) else value for key, value in batch.items()
+    }
+
+    torch.testing.assert_close(objective(wide).total, objective(batch).total)
+
+
+@every_objective
+def test_a_batch_costs_the_mean_of_its_halves(name):
+    objective, batch = make(name), tiny_batch()
+    halves = [{key: value[part] for key, value in batch.items()} for part in _halves()]
+
+    whole = objective(batch)
+    first, second = [objective(half) for half in halves]
+
+    assert not objective.mixes_examples, "write the gathered-batch test with the first such method"
+    torch.testing.assert_close(whole.total, (first.total + second.total) / 2)
+    for term, value in whole.parts.items():
+        torch.testing.assert_close(value, (first.parts[term] + second.parts[term]) / 2)
+
+
+@every_objective
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_reach_all_that_is_trained_and_nothing_else(name, family):
+    objective = make(name, family=family)
+    states = {key: value.clone() for key, value in objective.state_dict().items()}
+
+    objective(tiny_batch()).total.backward()
+
+    trained = {key for key, p in objective.named_parameters() if p.requires_grad}
+    assert set(gradients(objective)) == trained
+    assert any(key.startswith("student.") for key in trained)
+    assert not any(key.startswith("teacher.") for key in trained)
+    assert any("classifier" in key for key in trained) == objective.trains_classifier
+    assert all(torch.equal(value, states[key]) for key, value in objective.state_dict().items())
+
+
+@every_objective
+def test_regression_is_finite_and_learns(name):
+    objective, batch = make(name, num_labels=1), tiny_batch(regression=True)
+    optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=1e-3)
+    losses = []
+    for _ in range(5):
+        terms = objective(batch)
+        optimizer.zero_grad()
+        terms.total.backward()
+        optimizer.step()
+        losses.append(terms.total.item())
+
+    assert all(torch.isfinite(gradient).all() for gradient in gradients(objective).values())
+    assert losses[4] < losses[0]
+
+
+@every_objective
+def test_only_what_is_declared_is_read(name):
+    objective, batch = make(name), tiny_batch()
+    kept = {"input_ids", "attention_mask", "token_type_ids", "row_ids"}
+    kept |= {"labels"} if objective.needs_labels else set()
+    kept |= {"teacher_logits"} if objective.needs_teacher == "logits" else set()
+
+    terms = objective({key: value for key, value in batch.items() if key in kept})
+
+    assert torch.equal(terms.total, objective(batch).total)
+
+
+@every_objective
+def test_the_teacher_stays_in_evaluation_mode(name):
+    objective = make(name).eval().train()
+
+    assert objective.student.training
+    assert objective.teacher is None or not any(m.training for m in objective.teacher.modules())
+
+
+@every_objective
+def test_the_next_objective_of_a_student_trains_all_it_reaches(name):
+    objective = make(name)
+
+    following = build(SETTINGS["fine_tune"], objective.student, None)
+
+    assert all(parameter.requires_grad for parameter in following.student.parameters())
+
+
+def test_two_workers_have_the_gradients_of_one_with_the_joined_batch(tmp_path):
+    torch.multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)
+
+    for name in OBJECTIVES:
+        objective = make(name)
+        objective(tiny_batch()).total.backward()
+        expected = gradients(objective)
+        for rank in range(2):
+            actual = torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True)
+            assert actual.keys() == expected.keys()
+            for key, gradient in expected.items():
+                torch.testing.assert_close(actual[key], gradient, msg=f"{name} {key}")
+
+
+def _worker(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    store = dist.FileStore(str(Path(folder) / "store"), 2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    try:
+        half = {key: value[_halves()[rank]] for key, value in tiny_batch().items()}
+        for name in OBJECTIVES:
+            # A parameter that is left out on any worker makes this wrapper fail in its next step.
+            model = DistributedDataParallel(make(name))
+            for _ in range(2):
+                model.zero_grad()
+                model(half).total.backward()
+            torch.save(gradients(model), Path(folder) / f"{name}-{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+def _halves() -> tuple[slice, slice]:
+    return slice(0, 2), slice(2, 4)
