@@ -4,14 +4,15 @@ Terms are the words of Unicode's default word boundaries (UAX #29, rules WB4-WB1
 lower-cased one character at a time, as the `standard` analyzer of Lucene and Elasticsearch makes
 them: no stemming, no stop words. As there, runs of a South-East Asian script (Thai, Lao, Khmer,
 Myanmar) are one term, Han and Hiragana give one term a character, emoji sequences are terms, and
-a word of more than 255 characters is cut every 255.
+a word of more than 255 characters is cut every 255. Letters of the few ideographic scripts that
+Lucene drops (Tangut, Nushu) are terms of one character here.
 """
 
 import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-import regex  # type: ignore[import-untyped]  # ships no types
+import regex
 
 MAX_TERM_CHARS = 255
 
@@ -59,7 +60,7 @@ def _word_pattern() -> regex.Pattern[str]:
     word = rf"(?:{join})*+{run}(?:(?:{join})++{run})*+(?:{join})*+"
 
     south_east_asian = rf"(?:\p{{LB=SA}}{ex})++"
-    ideograph = rf"[\p{{Script=Han}}\p{{Script=Hiragana}}]{ex}"
+    ideograph = rf"[\p{{L}}\p{{Script=Han}}\p{{Script=Hiragana}}]{ex}"
     # WB3c, WB15-16. Digits and the signs listed are emoji only where the text says so (U+FE0F).
     pictograph = (
         rf"(?:(?![0-9#*©®™〰〽\p{{RI}}])\p{{Emoji}}|[©®™〰〽]\uFE0F){ex}"

@@ -35,6 +35,7 @@ class ShardIndex:
 
 def build(
     batches: Iterable[pa.RecordBatch],
+    unit_id_type: pa.DataType,
     vocabulary: Vocabulary,
     statistics: Statistics,
     idf: NDArray[np.float64],
@@ -44,6 +45,7 @@ def build(
 
     Args:
         batches: the shard's units, with the columns `unit_id` and `text`.
+        unit_id_type: string or int64.
         vocabulary: the terms of the queries.
         statistics: of the whole corpus.
         idf: of the whole corpus, computed once and not on every machine: logarithms of different
@@ -70,7 +72,7 @@ def build(
     )
     norm = scoring.length_norm(np.concatenate(lengths), statistics.average_length, config)
     impacts = np.repeat(idf, np.diff(offsets)) * scoring.saturation(tf, norm[posting_units])
-    ids = pa.chunked_array(unit_ids).combine_chunks()
+    ids = pa.chunked_array(unit_ids, unit_id_type).combine_chunks()
     return ShardIndex(ids, id_ranks(ids), offsets, posting_units, impacts)
 
 

@@ -6,11 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
 from itertools import groupby
+from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from raykd.corpus.analyze import terms
+from raykd.errors import InputError
 from raykd.schemas import QUERIES
+from raykd.tables import read_table
 
 Keywords = Literal["rake", "none"]
 
@@ -39,7 +44,7 @@ def anchors(examples: pa.Table) -> list[str]:
 def make_queries(anchors: Sequence[str], keywords: Keywords) -> pa.Table:
     """One query an anchor: its 20 best RAKE phrases, or all of it.
 
-    An anchor without any RAKE phrase ("it is what it is") is searched as a whole.
+    An anchor without any term in its RAKE phrases ("it is what it is") is searched as a whole.
 
     Args:
         anchors: sentences.
@@ -49,18 +54,61 @@ def make_queries(anchors: Sequence[str], keywords: Keywords) -> pa.Table:
         A table of `schemas.QUERIES`; ids are the positions of the anchors, padded with zeros.
     """
     width = len(str(max(len(anchors) - 1, 0)))
-    queries = [
-        " ".join(rake_keywords(anchor)) or anchor if keywords == "rake" else anchor
-        for anchor in anchors
-    ]
+    queries = (
+        [_rake_query(anchor) or anchor for anchor in anchors] if keywords == "rake" else anchors
+    )
     ids = [f"{number:0{width}d}" for number in range(len(anchors))]
     return pa.table([pa.array(column, pa.string()) for column in (ids, anchors, queries)], QUERIES)
 
 
+def read_queries(path: Path, keywords: Keywords) -> pa.Table:
+    """Read queries that somebody else made.
+
+    Args:
+        path: a table with `query_id` (string or int64) and `text`.
+        keywords: as for `make_queries`.
+
+    Returns:
+        The columns of `schemas.QUERIES`, with ids as they are.
+
+    Raises:
+        InputError: no query; a column is missing or of a wrong type; an id or a text is missing,
+            or an id repeated.
+    """
+    table = read_table(path, ["query_id", "text"])
+    ids, texts = table["query_id"], table["text"]
+    if table.num_rows == 0:
+        raise InputError(f"{path}: holds no query")
+    if pa.types.is_integer(ids.type):
+        ids = ids.cast(pa.int64())
+    for name, column, types in (
+        ("query_id", ids, (pa.string(), pa.int64())),
+        ("text", texts, (pa.string(),)),
+    ):
+        if column.null_count:
+            row = pc.index(column.is_null(), True).as_py()
+            raise InputError(f"{path}, row {row}: no {name!r}; give every query one")
+        if column.type not in types:
+            words = " or ".join(map(str, types))
+            raise InputError(f"{path}: column {name!r} holds {column.type}, {words} is expected")
+    if pc.count_distinct(ids).as_py() < len(ids):
+        counts = pc.value_counts(ids).to_pylist()
+        repeated = next(item["values"] for item in counts if item["counts"] > 1)
+        raise InputError(f"{path}: query_id {repeated!r} appears twice; give every query its own")
+    made = make_queries(texts.to_pylist(), keywords)
+    return made.set_column(0, "query_id", ids)
+
+
 def num_fallbacks(queries: pa.Table) -> int:
-    """How many RAKE queries are the whole anchor because RAKE found no phrase in it."""
+    """How many RAKE queries are the whole anchor because RAKE found nothing in it."""
     pairs = zip(queries["text"].to_pylist(), queries["query"].to_pylist(), strict=True)
-    return sum(text == query and not rake_keywords(text) for text, query in pairs)
+    return sum(text == query and not _rake_query(text) for text, query in pairs)
+
+
+def _rake_query(text: str) -> str:
+    """The phrases as one text; empty where they hold no term, as phrases of signs do."""
+    query = " ".join(rake_keywords(text))
+    return query if terms(query) else ""
 
 
 def rake_keywords(text: str) -> list[str]:

@@ -4,13 +4,25 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
+from pydantic import Field
 
+from raykd.config import Config
 from raykd.retrieval.index import ShardIndex
+from raykd.retrieval.queries import Keywords
+from raykd.retrieval.scoring import Bm25Config
 from raykd.retrieval.statistics import QueryTerms
 from raykd.retrieval.topk import partial_schema
 
 # Rows that a block of queries may have: bounds the memory of a search and of a merge.
 _ROWS_A_BLOCK = 1 << 20
+
+
+class RetrievalConfig(Config):
+    """What is retrieved for each anchor."""
+
+    top_k: int = Field(ge=1)
+    keywords: Keywords = "rake"
+    bm25: Bm25Config = Bm25Config()
 
 
 def query_blocks(num_queries: int, top_k: int) -> list[tuple[int, int]]:
@@ -19,7 +31,9 @@ def query_blocks(num_queries: int, top_k: int) -> list[tuple[int, int]]:
     return [(first, min(first + size, num_queries)) for first in range(0, num_queries, size)]
 
 
-def search(index: ShardIndex, queries: QueryTerms, top_k: int, block: tuple[int, int]) -> pa.Table:
+def search(
+    index: ShardIndex, queries: QueryTerms, top_k: int, block: tuple[int, int]
+) -> pa.RecordBatch:
     """The best hits of a block of queries in one shard.
 
     Args:
@@ -29,7 +43,7 @@ def search(index: ShardIndex, queries: QueryTerms, top_k: int, block: tuple[int,
         block: the queries [first, last) that are searched.
 
     Returns:
-        A table of `partial_schema`, sorted by (query, score descending, unit_id ascending);
+        A batch of `partial_schema`, sorted by (query, score descending, unit_id ascending);
         all scores are positive.
     """
     first, last = block
@@ -51,7 +65,7 @@ def search(index: ShardIndex, queries: QueryTerms, top_k: int, block: tuple[int,
     )
     held = np.arange(capacity) < num_hits[:, None]
     numbers = np.repeat(np.arange(first, last, dtype=np.int32), num_hits)
-    return pa.Table.from_arrays(
+    return pa.RecordBatch.from_arrays(
         [pa.array(numbers), index.unit_ids.take(pa.array(units[held])), pa.array(scores[held])],
         schema=partial_schema(index.unit_ids.type),
     )

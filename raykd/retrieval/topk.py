@@ -1,7 +1,5 @@
 """The one total order of hits (score descending, unit_id ascending), and their merge."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,20 +12,20 @@ def partial_schema(unit_id_type: pa.DataType) -> pa.Schema:
     return pa.schema([("query", pa.int32()), ("unit_id", unit_id_type), ("score", pa.float64())])
 
 
-def merge(parts: Sequence[pa.Table], top_k: int) -> pa.Table:
-    """The best `top_k` hits of every query among several parts.
+def merge(hits: pa.Table, top_k: int) -> pa.Table:
+    """The best `top_k` hits of every query.
 
-    Merging is associative and commutative: merged parts can be merged again, in any grouping.
+    Merged hits can be merged again with others, in any grouping and order.
 
     Args:
-        parts: tables of `partial_schema`, in any order, each holding at least the `top_k` best
-            hits of its own units.
+        hits: hits of several shards (`partial_schema`), in any order: of each at least its own
+            best `top_k` hits of every query.
         top_k: hits kept a query.
 
     Returns:
         A table of `partial_schema`, sorted by (query, score descending, unit_id ascending).
     """
-    table = pa.concat_tables(parts).combine_chunks()
+    table = hits.combine_chunks()
     order = pc.sort_indices(
         table,
         sort_keys=[("query", "ascending"), ("score", "descending"), ("unit_id", "ascending")],

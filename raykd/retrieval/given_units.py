@@ -1,0 +1,213 @@
+"""Rows of any corpus as units, taken as they are, with the ids they were given."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+from numpy.typing import NDArray
+
+from raykd.corpus.read import BadRow, Document, Slice, plan_slices, read_slice
+from raykd.corpus.units import unit_id
+from raykd.errors import InputError
+from raykd.manifest import Draft, digest_of, read_manifest, write_once
+from raykd.schemas import QUARANTINE
+
+UNITS_FILE = "units.parquet"
+QUARANTINE_FILE = "quarantine.parquet"
+
+_ID_TYPES = {"string": pa.string(), "int64": pa.int64(), "made": pa.string()}
+_ID_WORDS = {"string": "a string", "int64": "a whole number", "made": "missing"}
+_WRITE_ROWS = 8192
+_MAX_BAD_FRACTION = 0.01
+_NUM_ROWS_SHOWN = 5
+
+_Kind = Literal["string", "int64", "made"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A slice, and the digest of the file it is of."""
+
+    digest: str
+    piece: Slice
+
+
+def plan_shards(sources: dict[str, Path], shard_bytes: int) -> list[list[Part]]:
+    """Slices of files in shards of about `shard_bytes`; small files share a shard.
+
+    Args:
+        sources: digest -> file.
+        shard_bytes: text and JSONL as they are, Parquet as decompressed.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    shards: list[list[Part]] = []
+    num_bytes = 0
+    for digest, path in sources.items():
+        for piece in plan_slices([path], shard_bytes):
+            if not shards or num_bytes + piece.num_bytes > shard_bytes:
+                shards.append([])
+                num_bytes = 0
+            shards[-1].append(Part(digest, piece))
+            num_bytes += piece.num_bytes
+    return shards
+
+
+def write_shard(parts: Sequence[Part], directory: Path) -> None:
+    """Write one shard: its units, titles before the text, and the rows that could not be read.
+
+    Rows without ids get `units.unit_id`, as one line or row is one unit.
+
+    Raises:
+        InputError: a file is damaged or lacks the text column; some rows have an id and some have
+            none, or ids are of two types.
+    """
+    slices = [[part.digest, part.piece.start, part.piece.stop] for part in parts]
+
+    def write(draft: Draft) -> None:
+        bad_rows: list[BadRow] = []
+        kinds: Counter[str] = Counter()
+        rows = _rows(parts, bad_rows, kinds)
+        group = list(islice(rows, _WRITE_ROWS))
+        id_type = _ID_TYPES[next(iter(kinds), "made")]
+        schema = pa.schema([("unit_id", id_type), ("text", pa.string())])
+        with pq.ParquetWriter(
+            draft.directory / UNITS_FILE, schema, compression="zstd", use_dictionary=False
+        ) as writer:
+            while group:
+                ids, texts = zip(*group, strict=True)
+                writer.write_table(pa.table([list(ids), list(texts)], schema=schema))
+                group = list(islice(rows, _WRITE_ROWS))
+        columns = [[getattr(row, name) for row in bad_rows] for name in QUARANTINE.names]
+        pq.write_table(pa.table(columns, schema=QUARANTINE), draft.directory / QUARANTINE_FILE)
+        draft.counts["num_units"] = kinds.total()
+        draft.counts["num_made_ids"] = kinds["made"]
+        draft.counts["num_quarantined"] = len(bad_rows)
+
+    write_once(directory, "given units", {}, {"slices": digest_of(slices)}, write)
+
+
+def _rows(
+    parts: Sequence[Part], bad_rows: list[BadRow], kinds: Counter[str]
+) -> Iterator[tuple[str | int, str]]:
+    for part in parts:
+        for row in read_slice(part.piece):
+            if isinstance(row, BadRow):
+                bad_rows.append(row)
+                continue
+            kind = _kind_of(row)
+            kinds[kind] += 1
+            if len(kinds) > 1:
+                raise InputError(
+                    f"{row.source}, at {row.offset}: {_mixed(kind, next(iter(kinds)))}"
+                )
+            given = row.unit_id
+            made = unit_id(part.digest, row.offset, 0) if given is None else given
+            yield made, f"{row.title} {row.text}" if row.title else row.text
+
+
+def _kind_of(row: Document) -> _Kind:
+    if row.unit_id is None:
+        return "made"
+    return "int64" if isinstance(row.unit_id, int) else "string"
+
+
+def _mixed(kind: str, other: str) -> str:
+    return (
+        f"the id (unit_id or doc_id) is {_ID_WORDS[kind]}, in an earlier row it is "
+        f"{_ID_WORDS[other]}; give every row an id of one type, or none at all"
+    )
+
+
+def check(shards: Sequence[Sequence[Part]], written: Sequence[Path]) -> None:
+    """Check what only all shards together show, but for repeated ids.
+
+    Args:
+        shards: as planned.
+        written: their directories.
+
+    Raises:
+        InputError: no units; too many bad rows; ids of different kinds in different files.
+    """
+    counts = [_counts(directory) for directory in written]
+    num_units = sum(count["num_units"] for count in counts)
+    num_bad = sum(count["num_quarantined"] for count in counts)
+    if num_bad > _MAX_BAD_FRACTION * (num_units + num_bad):
+        rows = quarantine(written).slice(0, _NUM_ROWS_SHOWN).to_pylist()
+        shown = "; ".join(f"{row['source']}, at {row['offset']}: {row['reason']}" for row in rows)
+        raise InputError(
+            f"{num_bad:.0f} of {num_units + num_bad:.0f} rows of the corpus cannot be read, more "
+            f"than {_MAX_BAD_FRACTION:.0%}; mend or remove them. The first: {shown}"
+        )
+    if num_units == 0:
+        raise InputError("the corpus holds no row; give files with text")
+    kinds: dict[str, Path] = {}
+    for parts, directory, count in zip(shards, written, counts, strict=True):
+        if count["num_units"]:
+            id_type = pq.read_schema(directory / UNITS_FILE).field("unit_id").type
+            kind = "made" if count["num_made_ids"] else str(id_type)
+            kinds.setdefault(kind, parts[0].piece.path)
+    if len(kinds) > 1:
+        (first, path), (other, other_path) = list(kinds.items())[:2]
+        raise InputError(f"{path} and {other_path}: {_mixed(other, first)}")
+
+
+def id_hashes(directory: Path) -> NDArray[np.uint64]:
+    """64-bit hashes of the ids that the units of one shard were given; none of made ids."""
+    if _counts(directory)["num_made_ids"]:
+        return np.empty(0, np.uint64)
+    ids = pq.read_table(directory / UNITS_FILE, columns=["unit_id"])["unit_id"]
+    if ids.type == pa.int64():
+        return np.asarray(ids.to_numpy().view(np.uint64))
+    hashes = (xxhash.xxh3_64_intdigest(str(name).encode()) for name in ids.to_pylist())
+    return np.fromiter(hashes, np.uint64, len(ids))
+
+
+def check_ids(
+    hashes: Sequence[NDArray[np.uint64]], shards: Sequence[Sequence[Part]], written: Sequence[Path]
+) -> None:
+    """Check that no id appears twice.
+
+    Args:
+        hashes: `id_hashes` of every shard: 8 bytes a unit.
+        shards: as planned.
+        written: their directories.
+
+    Raises:
+        InputError: names a repeated id and where it stands.
+    """
+    ordered = np.sort(np.concatenate(hashes))
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    seen: dict[str | int, Path] = {}
+    for shard_hashes, parts, directory in zip(hashes, shards, written, strict=True):
+        suspects = np.flatnonzero(np.isin(shard_hashes, repeated))
+        if len(suspects) == 0:
+            continue
+        ids = pq.read_table(directory / UNITS_FILE, columns=["unit_id"])["unit_id"]
+        for unit in ids.take(pa.array(suspects)).to_pylist():
+            path = parts[0].piece.path
+            if unit in seen:
+                places = path if path == seen[unit] else f"{seen[unit]} and {path}"
+                raise InputError(
+                    f"{places}: the id {unit!r} appears twice; give every row an id of its own"
+                )
+            seen[unit] = path
+
+
+def quarantine(written: Sequence[Path]) -> pa.Table:
+    """The rows of all shards that could not be read."""
+    return pa.concat_tables([pq.read_table(path / QUARANTINE_FILE) for path in written])
+
+
+def _counts(directory: Path) -> dict[str, float]:
+    manifest = read_manifest(directory)
+    assert manifest is not None, directory
+    return manifest.counts

@@ -1,0 +1,92 @@
+"""Terms are UAX #29 words, lower-cased, on the fast path and on the slow one."""
+
+import sys
+
+import pytest
+import regex
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from raykd.corpus.analyze import END_OF_TEXT, terms, terms_of_all
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The 2 QUICK Brown-Foxes jumped over the lazy dog's bone.",
+         ["the", "2", "quick", "brown", "foxes", "jumped", "over", "the", "lazy", "dog's", "bone"]),
+        ("can't U.S. 3.5 1,000 1;2 a:b a;b x.5 5.x",
+         ["can't", "u.s", "3.5", "1,000", "1;2", "a:b", "a", "b", "x", "5", "5", "x"]),
+        ("'quoted' rock'n'roll ''", ["quoted", "rock'n'roll"]),
+        ("__init__ ___ a_1 _.b", ["__init__", "a_1", "b"]),
+        ("don\u2019t café CAFÉ naïve", ["don\u2019t", "café", "café", "naïve"]),
+        ("e\u0301te\u0301 \u0301x", ["e\u0301te\u0301", "x"]),
+        ("我是学生 ひら カタカナ語", ["我", "是", "学", "生", "ひ", "ら", "カタカナ", "語"]),
+        ("การที่ได้ต้อง", ["การที่ได้ต้อง"]),
+        ("한국어 русский Ελληνικά ΟΔΟΣ", ["한국어", "русский", "ελληνικά", "οδοσ"]),
+        ("İstanbul", ["istanbul"]),
+        ('צה"ל שב\u05f3', ['צה"ל', "שב\u05f3"]),
+        ("ok 👍🏽 👩‍👩‍👧 🇫🇷 © 2", ["ok", "👍🏽", "👩‍👩‍👧", "🇫🇷", "2"]),
+        ("a\0b \1 c", ["a", "b", "c"]),
+        ("", []),
+        ("?! — …", []),
+    ],
+)  # fmt: skip
+def test_terms_are_those_of_the_standard_analyzer(text: str, expected: list[str]) -> None:
+    assert terms(text) == expected
+
+
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_words_longer_than_255_characters_are_cut(letter: str) -> None:
+    assert [len(term) for term in terms(f"a {letter * 600} b")] == [1, 255, 255, 90, 1]
+
+
+# Format, emoji and South-East Asian characters are left out: there Lucene's words, and ours,
+# are not UAX #29's segments.
+WORD_CHARACTERS = regex.compile(
+    r"[\p{L}\p{WB=ALetter}\p{WB=Hebrew_Letter}\p{WB=Numeric}\p{WB=Katakana}"
+    r"\p{Script=Han}\p{Script=Hiragana}]"
+)
+SEGMENT = regex.compile(r"(?w)\b")
+UNSUITED = regex.compile(r"[\p{WB=Format}\p{WB=ZWJ}\p{Emoji}\p{LB=SA}--[0-9]]", regex.V1)
+plain_text = st.text(
+    st.sampled_from("aZé9٣_.,:;'\u2019\"  -\n\u0301ßאבカひ我한ΣİΩ·‿\u017f\u066b״")
+    | st.characters(),
+    max_size=12,
+).filter(lambda text: not UNSUITED.search(text))
+
+
+def lower(word: str) -> str:
+    return "".join("i" if character == "İ" else character.lower() for character in word)
+
+
+@settings(max_examples=500, deadline=None)
+@given(plain_text)
+def test_terms_are_the_segments_of_unicode_that_hold_a_letter_or_digit(text: str) -> None:
+    segments = [segment for segment in SEGMENT.split(text) if WORD_CHARACTERS.search(segment)]
+    assert terms(text) == [lower(segment) for segment in segments]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(max_codepoint=0x7F), max_size=30))
+@example("a.b 1.2 a.1 _.a 'a' a''b 1,,2 a_,b")
+def test_ascii_words_do_not_depend_on_other_characters_in_the_text(text: str) -> None:
+    # The letter takes the whole text, if it has no blanks, onto the slow path.
+    assert terms(f"{text} é") == [*terms(text), "é"]
+    unspaced = "".join(character for character in text if character > " ")
+    assert terms(f"é-{unspaced}") == ["é", *terms(f"-{unspaced}")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text(max_size=12), max_size=5))
+@example(["a b", "é \0 \1", "\1", "", "_", "x\udc00y"])
+def test_texts_analysed_together_give_the_terms_of_each(texts: list[str]) -> None:
+    together = [term for text in texts for term in [*terms(text), END_OF_TEXT]]
+    assert terms_of_all(texts) == together
+
+
+def test_lower_case_is_taken_character_by_character() -> None:
+    letters = [chr(code) for code in range(0x80, sys.maxunicode + 1) if chr(code).isupper()]
+    found = [terms(f"{letter}{letter}") for letter in letters if len(terms(letter)) == 1]
+    expected = [[lower(letter) * 2] for letter in letters if len(terms(letter)) == 1]
+    assert found == expected

@@ -1,0 +1,114 @@
+"""Anchors and their RAKE queries."""
+
+import string
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rake_nltk import Rake
+
+from raykd.errors import InputError
+from raykd.retrieval.queries import (
+    STOP_WORDS,
+    anchors,
+    make_queries,
+    num_fallbacks,
+    rake_keywords,
+    read_queries,
+    sentences,
+    words,
+)
+from raykd.schemas import EXAMPLES
+
+
+def reference_keywords(text: str) -> list[str]:
+    rake = Rake(
+        stopwords=set(STOP_WORDS),
+        punctuations=set(string.punctuation),
+        sentence_tokenizer=sentences,
+        word_tokenizer=words,
+    )
+    rake.extract_keywords_from_text(text)
+    return rake.get_ranked_phrases()[:20]
+
+
+def test_phrases_score_the_sum_of_degree_over_frequency() -> None:
+    # red: degree 3 + 1 over 2 = 2; apple, pie: 3; so 8, 2 and 1.
+    assert rake_keywords("Red apple pie is red, and very nice.") == [
+        "red apple pie",
+        "red",
+        "nice",
+    ]
+
+
+def test_repeated_phrases_are_kept_and_ties_stand_in_descending_order() -> None:
+    assert rake_keywords("apes, bees, apes and cats") == ["cats", "bees", "apes", "apes"]
+
+
+def test_no_more_than_twenty_phrases_are_kept() -> None:
+    assert len(rake_keywords(", ".join(f"word{number}" for number in range(30)))) == 20
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["The", "of", "Apple", "pie", "pie", "RED", "it's", "U.S.", ",", '."', "...", "é", " ("]
+        ),
+        max_size=40,
+    ).map(" ".join)
+    | st.text(max_size=60)
+)
+def test_keywords_equal_rake_nltk(text: str) -> None:
+    assert rake_keywords(text) == reference_keywords(text)
+
+
+def test_both_sides_of_a_pair_are_anchors_once_each_in_order_of_appearance() -> None:
+    table = pa.table(
+        {
+            "row_id": [0, 1, 2],
+            "sentence1": ["b", "a", "c"],
+            "sentence2": ["a", None, " "],
+            "label": [0.0, 1.0, 0.0],
+        },
+        schema=EXAMPLES,
+    )
+    assert anchors(table) == ["b", "a", "c"]
+
+
+def test_an_anchor_without_phrases_is_searched_as_a_whole_and_counted() -> None:
+    queries = make_queries(["It is what it is", "red apples", "?!"], "rake")
+    assert queries["query"].to_pylist() == ["It is what it is", "red apples", "?!"]
+    assert num_fallbacks(queries) == 1 + 1
+
+
+def test_queries_as_they_are_keep_every_word_and_ids_sort_as_they_stand() -> None:
+    queries = make_queries([f"The apple {number}" for number in range(11)], "none")
+    assert queries["query"][10].as_py() == "The apple 10"
+    assert queries["query_id"].to_pylist()[::5] == ["00", "05", "10"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("query_id,body\n1,cat\n", "no column 'text'; the columns are query_id, body"),
+        ("query_id,text\n", "holds no query"),
+        ("query_id,text\nx,cat\nx,dog\n", "query_id 'x' appears twice"),
+        ("query_id,text\n1.5,cat\n", "column 'query_id' holds double"),
+        ("query_id,text\n1,2\n", "column 'text' holds int64, string is expected"),
+    ],
+)
+def test_wrong_query_tables_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "queries.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_queries(path, "none")
+
+
+def test_a_query_without_text_is_refused_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    path.write_text('{"query_id": 1, "text": "cat"}\n{"query_id": 2}\n')
+    with pytest.raises(InputError, match=r"queries.jsonl, row 1: no 'text'"):
+        read_queries(path, "none")
