@@ -1,0 +1,231 @@
+"""The page as a whole: what it says first, what a reader must know, and its template."""
+
+import base64
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from raykd.manifest import write_atomically
+from raykd.report.card import card_table
+from raykd.report.charts import PHASE_TITLES, curve_figures, score_figure
+from raykd.report.scores import (
+    INIT_TITLES,
+    METRIC_TITLES,
+    NOT_APPLICABLE,
+    NOTHING,
+    Difference,
+    Numbers,
+    Row,
+    arm_title,
+    reference_rows,
+    student_rows,
+)
+from raykd.results import Phase, Results
+
+FILE_NAME = "report.html"
+
+
+def write_report(results: Mapping[str, Any], run_dir: Path) -> Path:
+    """Write `report.html` from the content of `results.json` (see `results.Results`).
+
+    Raises:
+        pydantic.ValidationError: the results do not have that form.
+    """
+    path = run_dir / FILE_NAME
+    write_atomically(path, render(Results.model_validate(results)))
+    return path
+
+
+def render(results: Results) -> str:
+    """The page; the same results give the same page. Texts and names in it are escaped."""
+    from plotly.offline import get_plotlyjs  # not at the top: it loads Plotly
+
+    environment = Environment(
+        loader=PackageLoader("raykd"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html")
+    script = "".join(template.blocks["script"](template.new_context()))
+    plotly = get_plotlyjs().strip()
+    figures = {"scores": score_figure(results)}
+    charts: list[tuple[Phase, str, str]] = []
+    for phase, caption, figure in curve_figures(results):
+        name = f"curve-{len(charts)}"
+        charts.append((phase, caption, name))
+        figures[name] = figure
+    return template.render(
+        results=results,
+        notes=_notes(results),
+        metric_tables=[_metric_table(results, metric) for metric in results.task.metrics],
+        findings=_findings(results),
+        cards=card_table([corpus.card for corpus in results.corpora]),
+        phases=[
+            (title, [chart for chart in charts if chart[0] == phase])
+            for phase, title in PHASE_TITLES.items()
+            if any(chart[0] == phase for chart in charts)
+        ],
+        sizes={model.num_parameters for model in results.models if model.init is not None},
+        teacher_sizes={model.num_parameters for model in results.models if model.init is None},
+        teacher_score=_teacher_score(results),
+        total_s=sum(results.times_s.values()),
+        arm_title=arm_title,
+        init_titles=INIT_TITLES,
+        metric_titles=METRIC_TITLES,
+        duration=_duration,
+        plotly=Markup(plotly),  # Plotly's own text, from its package
+        figures=Markup(_json_in_html(figures)),  # escaped for this place
+        script_sources=f"{_source_digest(plotly)} {_source_digest(script)}",
+    )
+
+
+def _metric_table(results: Results, metric: str) -> dict[str, Any]:
+    numbers = _numbers(results)
+    students = student_rows(results, metric)
+    groups = [("", reference_rows(results, metric)), *students.items()]
+    compared = [
+        arm
+        for arm in ("alone", "random")
+        if any(arm in row.versus for rows in students.values() for row in rows)
+    ]
+    return {
+        "metric": METRIC_TITLES.get(metric, metric),
+        "compared": compared,
+        "groups": [
+            (INIT_TITLES.get(init, init), [_cells(row, compared, numbers) for row in rows])
+            for init, rows in groups
+            if rows
+        ],
+    }
+
+
+def _cells(row: Row, compared: list[str], numbers: Numbers) -> dict[str, Any]:
+    if row.before is not None:
+        before = numbers.spread(row.before)
+    elif row.before_is_defined:
+        before = NOTHING
+    else:
+        before = NOT_APPLICABLE
+    return {
+        "arm": row.arm,
+        "title": row.title,
+        "before": before,
+        "after": numbers.spread(row.after) if row.after else NOTHING,
+        "num_seeds": row.num_seeds,
+        "is_student": row.init is not None,
+        "versus": [
+            _difference_cell(row.versus[arm], numbers) if arm in row.versus else (NOTHING, "")
+            for arm in compared
+        ],
+    }
+
+
+def _difference_cell(difference: Difference, numbers: Numbers) -> tuple[str, str]:
+    """The difference, and in how many seeds the score is the higher one."""
+    spread = difference.spread
+    if difference.num_higher is None:
+        note = "seeds not paired"
+    elif spread.num_seeds == 1:
+        note = "one seed"
+    else:
+        note = f"higher in {difference.num_higher} of {spread.num_seeds}"
+    return numbers.difference(spread), note
+
+
+def _findings(results: Results) -> list[dict[str, Any]]:
+    """For each init: what the contextualized corpus gave, and against what."""
+    metric = results.task.metrics[0]
+    numbers = _numbers(results)
+    findings = []
+    for init, rows in student_rows(results, metric).items():
+        row = next((row for row in rows if row.arm == "contextualized"), None)
+        if row is None or row.after is None:
+            continue
+        findings.append(
+            {
+                "init": INIT_TITLES.get(init, init),
+                "score": numbers.spread(row.after),
+                "versus": [
+                    (other, *_difference_cell(row.versus[arm], numbers))
+                    for arm, other in (
+                        ("random", "distilling on random text"),
+                        ("alone", "training the student alone"),
+                    )
+                    if arm in row.versus
+                ],
+            }
+        )
+    return findings
+
+
+def _teacher_score(results: Results) -> str | None:
+    rows = reference_rows(results, results.task.metrics[0])
+    found = [row.after for row in rows if row.arm == "teacher" and row.after]
+    return _numbers(results).spread(found[0]) if found else None
+
+
+def _notes(results: Results) -> list[str]:
+    """What a reader must know to read the scores rightly."""
+    task, numbers = results.task, _numbers(results)
+    notes = []
+    if task.report_split == "test":
+        notes.append("The test split is reported; no model was trained or chosen on it.")
+    else:
+        notes.append(
+            f"The {task.report_split} split is reported, because no test split with labels was "
+            "given. Settings that were chosen by looking at these scores make them too good."
+        )
+    if task.regression:
+        notes.append("A correlation of 0 is what a model that learnt nothing gets.")
+    else:
+        notes.append("The majority class is what a model that learnt nothing gets.")
+    if "accuracy" in task.metrics:
+        step, error = f"{numbers.points_per_row:.2g}", f"{numbers.standard_error(65):.1f}"
+        notes.append(
+            f"One of the {numbers.num_rows:,} rows is worth {step} points of accuracy, and an "
+            f"accuracy near 65 has a standard error of {error} points from the choice of these "
+            "rows alone, which the spread over seeds does not contain."
+        )
+    injection = results.injection
+    if injection and not injection.trains_classifier:
+        notes.append(
+            f"Before adaptation, not applicable: {injection.objective} does not train the "
+            "classifier, so there is nothing to score yet."
+        )
+    seeds = {score.seed for score in results.scores if score.init is not None}
+    if len(seeds) == 1:
+        notes.append("Students were trained with one seed: how much the seed matters is unknown.")
+    else:
+        notes.append("Differences are taken seed by seed.")
+    return notes
+
+
+def _numbers(results: Results) -> Numbers:
+    return Numbers(results.task.num_rows[results.task.report_split])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _json_in_html(value: Any) -> str:
+    """JSON that no HTML parser can leave the script element on."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _source_digest(script: str) -> str:
+    """The entry of a content security policy that lets this very script run, and no other."""
+    return "'sha256-" + base64.b64encode(sha256(script.encode()).digest()).decode() + "'"

@@ -1,0 +1,200 @@
+"""Results -> the rows of the report: means, spreads and differences, no digit too many."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from raykd.results import Results, Score, ScoreStage
+
+ARM_TITLES: Mapping[str, str] = {
+    "majority": "Majority class",
+    "tfidf": "TF-IDF + logistic regression",
+    "teacher": "Teacher",
+    "alone": "Student alone",
+    "task": "Distilled on the task's rows",
+    "random": "Distilled on random text",
+    "contextualized": "Distilled on the contextualized corpus",
+}
+_REGRESSION_TITLES = {"majority": "Mean score", "tfidf": "TF-IDF + ridge regression"}
+INIT_TITLES: Mapping[str, str] = {
+    "random": "initialised at random",
+    "skip": "from every k-th layer of the teacher",
+    "top": "from the teacher's top layers",
+    "bottom": "from the teacher's bottom layers",
+    "model": "from a pretrained model",
+}
+METRIC_TITLES: Mapping[str, str] = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "matthews": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+}
+_REFERENCES = ("majority", "tfidf", "teacher")
+# A decimal of a percentage is shown where one row moves the score by half a point or less.
+_ROWS_FOR_A_DECIMAL = 200
+NOT_APPLICABLE = "not applicable"
+NOTHING = "\u2013"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation over seeds, in points (metric x 100)."""
+
+    mean: float
+    deviation: float | None
+    num_seeds: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Of one value a seed; one seed has no deviation."""
+        deviation = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.fmean(values), deviation, len(values))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A score minus another one, seed by seed where both have the same seeds."""
+
+    spread: Spread
+    num_higher: int | None  # seeds in which it is above 0; None where seeds are not paired
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the score table, as numbers; what is None does not exist."""
+
+    arm: str
+    title: str
+    init: str | None
+    before: Spread | None
+    before_is_defined: bool
+    after: Spread | None
+    versus: Mapping[str, Difference]  # by the arm compared with
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds of the score that counts."""
+        spread = self.after or self.before
+        return spread.num_seeds if spread else 0
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Writes points with as many digits as the number of scored rows supports."""
+
+    num_rows: int
+
+    @property
+    def decimals(self) -> int:
+        """Digits after the point."""
+        return 1 if self.num_rows >= _ROWS_FOR_A_DECIMAL else 0
+
+    @property
+    def points_per_row(self) -> float:
+        """What one row more or less is worth, for a share of rows."""
+        return 100 / self.num_rows
+
+    def value(self, points: float) -> str:
+        """`48.9`, with a true minus sign."""
+        text = f"{points:.{self.decimals}f}"
+        return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\u2212")
+
+    def spread(self, spread: Spread) -> str:
+        """`48.9 ± 0.6`; without a spread where there is one seed."""
+        return self.value(spread.mean) + self._deviation(spread)
+
+    def difference(self, spread: Spread) -> str:
+        """`+3.3 ± 1.5`."""
+        text = self.value(spread.mean)
+        sign = "+" if spread.mean > 0 and float(text) != 0 else ""
+        return sign + text + self._deviation(spread)
+
+    def _deviation(self, spread: Spread) -> str:
+        if spread.deviation is None:
+            return ""
+        smallest = 10.0**-self.decimals
+        if 0 < spread.deviation < smallest / 2:
+            return f" ± <{smallest:g}"
+        return f" ± {self.value(spread.deviation)}"
+
+    def standard_error(self, points: float) -> float:
+        """Points by which an accuracy varies with the choice of rows (binomial)."""
+        share = min(max(points / 100, 0.0), 1.0)
+        return 100 * math.sqrt(share * (1 - share) / self.num_rows)
+
+
+def arm_title(arm: str, *, regression: bool = False) -> str:
+    """What the page calls an arm."""
+    titles = {**ARM_TITLES, **_REGRESSION_TITLES} if regression else ARM_TITLES
+    return titles.get(arm, arm)
+
+
+def reference_rows(results: Results, metric: str) -> list[Row]:
+    """The rows every student is compared with: no student is behind them."""
+    found = [score for score in results.scores if score.stage in ("baseline", "teacher")]
+    return [_row(results, arm, None, metric) for arm in _in_order(found, _REFERENCES)]
+
+
+def student_rows(results: Results, metric: str) -> dict[str, list[Row]]:
+    """The students' rows by init, in the order of the table."""
+    found = [score for score in results.scores if score.stage in ("injected", "adapted")]
+    inits = dict.fromkeys(score.init or "" for score in found)
+    return {
+        init: [
+            _row(results, arm, init, metric)
+            for arm in _in_order((s for s in found if (s.init or "") == init), tuple(ARM_TITLES))
+        ]
+        for init in inits
+    }
+
+
+def _in_order(scores: Iterable[Score], known: Sequence[str]) -> list[str]:
+    arms = dict.fromkeys(score.arm for score in scores)
+    return [arm for arm in known if arm in arms] + [arm for arm in arms if arm not in known]
+
+
+def _row(results: Results, arm: str, init: str | None, metric: str) -> Row:
+    before = _by_seed(results.scores, arm, init, ("injected",), metric)
+    after = _by_seed(results.scores, arm, init, ("adapted", "teacher", "baseline"), metric)
+    versus = {}
+    for other in ("alone", "random"):
+        others = _by_seed(results.scores, other, init, ("adapted",), metric)
+        if init is not None and other != arm and after and others:
+            versus[other] = _difference(after, others)
+    injection = results.injection
+    return Row(
+        arm=arm,
+        title=arm_title(arm, regression=results.task.regression),
+        init=init,
+        before=Spread.of(list(before.values())) if before else None,
+        before_is_defined=(
+            init is None or arm == "alone" or injection is None or injection.trains_classifier
+        ),
+        after=Spread.of(list(after.values())) if after else None,
+        versus=versus,
+    )
+
+
+def _by_seed(
+    scores: Iterable[Score], arm: str, init: str | None, stages: Sequence[ScoreStage], metric: str
+) -> dict[int | None, float]:
+    return {
+        score.seed: 100 * score.metrics[metric]
+        for score in scores
+        if score.arm == arm
+        and (score.init or "") == (init or "")
+        and score.stage in stages
+        and metric in score.metrics
+    }
+
+
+def _difference(
+    scores: Mapping[int | None, float], others: Mapping[int | None, float]
+) -> Difference:
+    if set(scores) == set(others):
+        gaps = [scores[seed] - others[seed] for seed in scores]
+        return Difference(Spread.of(gaps), sum(gap > 0 for gap in gaps))
+    gap = statistics.fmean(scores.values()) - statistics.fmean(others.values())
+    return Difference(Spread(gap, None, min(len(scores), len(others))), None)
