@@ -112,26 +112,25 @@ def _package_folder(reference: str) -> Path:
 def _hub_folder(reference: str) -> Path:
     if not _HUB_NAME.fullmatch(reference):
         raise InputError(f"model {reference}: no such folder; {_LOCAL_REMEDY}")
-    tried: Exception | None = None
-    revision = None
+    unreachable: Exception | None = None
     try:
-        # The download asks the same question without a time limit.
-        revision = HfApi().repo_info(reference, timeout=_HUB_TIMEOUT_S).sha
+        # The download asks the same, but without a time limit; it also remembers which commit the
+        # name stood for, so that the cache serves when the hub does not answer.
+        HfApi().repo_info(reference, timeout=_HUB_TIMEOUT_S)
     except Exception as error:  # HTTP clients raise types of their own, which change by version
-        tried = error
+        unreachable = error
     try:
         return Path(
             snapshot_download(
                 reference,
-                revision=revision,
                 allow_patterns=_HUB_FILES,
                 ignore_patterns=["*/*"],
                 etag_timeout=_HUB_TIMEOUT_S,
-                local_files_only=revision is None,
+                local_files_only=unreachable is not None,
             )
         )
     except (OSError, ValueError, HfHubHTTPError) as error:
-        reason = tried or error
+        reason = unreachable or error
         raise InputError(
             f"model {reference}: no such folder (seen from {Path.cwd()}), not in the cache "
             f"{constants.HF_HUB_CACHE}, and the hub at {constants.ENDPOINT} did not give it: "
