@@ -61,8 +61,7 @@ def cut(text: str, config: UnitsConfig) -> Iterator[tuple[int, str, int]]:
     if config.policy == "line":
         yield 0, text, num_words
     elif config.policy == "packed" and 0 < num_words <= config.max_words:
-        stripped = text.strip()
-        yield text.index(stripped[0]), stripped, num_words
+        yield len(text) - len(text.lstrip()), text.strip(), num_words
     else:
         pieces = _bounded(text, _sentences(text), config.max_words)
         if config.policy == "packed":
@@ -112,10 +111,16 @@ def _up_to_last_space(window: str) -> str:
 def _bounded(text: str, spans: Iterable[_Span], max_words: int) -> Iterator[tuple[int, int, int]]:
     """Spans with their number of words, trimmed, and cut where they hold more than `max_words`."""
     for start, stop in spans:
-        words = [word.span() for word in _WORD.finditer(text, start, stop)]
-        for first in range(0, len(words), max_words):
-            group = words[first : first + max_words]
-            yield group[0][0], group[-1][1], len(group)
+        sentence = text[start:stop]
+        num_words = len(sentence.split())
+        if num_words > max_words:
+            words = [word.span() for word in _WORD.finditer(text, start, stop)]
+            for first in range(0, num_words, max_words):
+                group = words[first : first + max_words]
+                yield group[0][0], group[-1][1], len(group)
+        elif num_words:
+            indent = len(sentence) - len(sentence.lstrip())
+            yield start + indent, start + len(sentence.rstrip()), num_words
 
 
 def _packed(

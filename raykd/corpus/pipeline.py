@@ -1,0 +1,287 @@
+"""Ingest on Ray: sources to shards of units, one task a shard."""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from raykd import cluster
+from raykd.config import Config
+from raykd.corpus.read import (
+    BadRow,
+    Columns,
+    Slice,
+    list_sources,
+    plan_slices,
+    read_slice,
+    source_digest,
+)
+from raykd.corpus.units import UnitsConfig, cut, is_unit, unit_id
+from raykd.errors import InputError
+from raykd.manifest import (
+    FILE_NAME,
+    Manifest,
+    commit,
+    digest_of,
+    finished,
+    stage_key,
+    write_manifest,
+)
+from raykd.schemas import QUARANTINE, UNITS
+from raykd.tables import format_of
+
+_STAGE = "ingest"
+_SHARD_STAGE = "ingest shard"
+_QUARANTINE_FILE = "quarantine.parquet"
+_COUNTS = ("num_documents", "num_units", "num_bytes", "num_quarantined", "num_dropped_short")
+_GROUP_ROWS = 16_384
+_GROUP_CHARS = 8 << 20
+_NUM_SHOWN = 5
+
+
+class CorpusConfig(Config):
+    """What is searched, and how it is cut."""
+
+    paths: tuple[str, ...] = Field(min_length=1)
+    text_column: str = "text"
+    max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
+    units: UnitsConfig = UnitsConfig()
+    shard_bytes: int = Field(default=64 << 20, ge=1)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A slice, and the digest of the file it is of."""
+
+    digest: str
+    piece: Slice
+
+
+@dataclass(frozen=True)
+class _Shard:
+    directory: Path
+    parts: tuple[_Part, ...]
+
+
+def ingest(config: CorpusConfig, paths: Sequence[Path], out: Path) -> Manifest:
+    """Read a corpus into shards of units, `out/shard-00000/` and on.
+
+    The output depends on the contents of the files and on the settings, not on names or order, and
+    files of equal content are read once; the shards in order are sorted by `unit_id`. Finished
+    shards are kept when an interrupted run is repeated.
+
+    Args:
+        config: the settings; `paths` in it is not looked at.
+        paths: files and directories.
+        out: the output directory.
+
+    Raises:
+        InputError: a source cannot be read, more than `max_bad_fraction` of the rows are bad, or
+            there is no unit.
+    """
+    started_s = time.monotonic()
+    out = out.absolute()
+    sources = list_sources([path.absolute() for path in paths])
+    by_digest: dict[str, Path] = {}
+    for digest, path in sorted(zip(_digests(sources, config.shard_bytes), sources, strict=True)):
+        by_digest.setdefault(digest, path)
+    settings = config.model_dump(mode="json", exclude={"paths"})
+    inputs = {"corpus": digest_of(list(by_digest))}
+    if manifest := finished(out, stage_key(_STAGE, settings, inputs)):
+        return manifest
+    # From here on `out` is not what an older manifest says.
+    (out / FILE_NAME).unlink(missing_ok=True)
+    shards = _plan_shards(by_digest, config.shard_bytes, out)
+    results = cluster.for_each(
+        _ingest_shard, shards, label="ingest", unit="shards", shared={"config": config}
+    )
+    counts = {name: sum(result[name] for result in results) for name in _COUNTS}
+    _check(counts, config, shards, paths)
+    _remove_stale(out, shards)
+    counts["num_files"] = len(by_digest)
+    counts["num_duplicate_files"] = len(sources) - len(by_digest)
+    counts["num_shards"] = len(shard_paths(out))
+    return write_manifest(
+        out, _STAGE, settings, inputs, counts, duration_s=time.monotonic() - started_s
+    )
+
+
+def shard_paths(out: Path) -> list[Path]:
+    """The files of units that `ingest` wrote, in order.
+
+    A shard holds several where a compressed file or a Parquet row group is much larger than
+    `shard_bytes`.
+    """
+    return sorted(out.glob("shard-*/units-*.parquet"))
+
+
+def _digests(sources: Sequence[Path], batch_bytes: int) -> list[str]:
+    batches: list[list[Path]] = []
+    num_bytes = batch_bytes
+    for path in sources:
+        if num_bytes >= batch_bytes:
+            batches.append([])
+            num_bytes = 0
+        batches[-1].append(path)
+        num_bytes += path.stat().st_size
+    digests = cluster.for_each(_digests_of_batch, batches, label="digest", unit="batches")
+    return [digest for batch in digests for digest in batch]
+
+
+def _digests_of_batch(paths: Sequence[Path]) -> list[str]:
+    return [source_digest(path) for path in paths]
+
+
+def _plan_shards(by_digest: Mapping[str, Path], shard_bytes: int, out: Path) -> list[_Shard]:
+    """Small files share a shard; files stand in the order of their digests."""
+    groups: list[list[_Part]] = []
+    num_bytes = 0
+    for digest, path in by_digest.items():
+        for piece in plan_slices([path], shard_bytes):
+            if not groups or num_bytes + piece.num_bytes > shard_bytes:
+                groups.append([])
+                num_bytes = 0
+            groups[-1].append(_Part(digest, piece))
+            num_bytes += piece.num_bytes
+    return [_Shard(out / f"shard-{index:05d}", tuple(group)) for index, group in enumerate(groups)]
+
+
+def _ingest_shard(shard: _Shard, *, config: CorpusConfig) -> Mapping[str, float]:
+    """Write one shard unless it is there; returns its counts."""
+    settings = config.model_dump(mode="json", include={"text_column", "units", "shard_bytes"})
+    slices = [[part.digest, part.piece.start, part.piece.stop] for part in shard.parts]
+    inputs = {"slices": digest_of(slices)}
+    key = stage_key(_SHARD_STAGE, settings, inputs)
+    if manifest := finished(shard.directory, key):
+        return manifest.counts
+    with commit(shard.directory, _SHARD_STAGE, settings, inputs) as draft:
+        draft.counts.update(_write_shard(shard.parts, config, draft.directory))
+    return draft.counts
+
+
+def _write_shard(parts: Sequence[_Part], config: CorpusConfig, directory: Path) -> dict[str, int]:
+    columns = Columns(config.text_column, ids=(), title=None)
+    counts = dict.fromkeys(_COUNTS, 0)
+    with (
+        _Table(directory, "units-{:05d}.parquet", UNITS, config.shard_bytes) as units,
+        _Table(directory, _QUARANTINE_FILE, QUARANTINE, None) as quarantine,
+    ):
+        for part in parts:
+            for row in read_slice(part.piece, columns):
+                if isinstance(row, BadRow):
+                    quarantine.add((row.source, row.offset, row.reason), len(row.reason))
+                    counts["num_quarantined"] += 1
+                    continue
+                counts["num_documents"] += 1
+                for offset, text, num_words in cut(row.text, config.units):
+                    if not is_unit(num_words, config.units):
+                        counts["num_dropped_short"] += 1
+                        continue
+                    units.add((unit_id(part.digest, row.offset, offset), text), len(text))
+                    counts["num_units"] += 1
+                    counts["num_bytes"] += len(text.encode())
+    return counts
+
+
+def _check(
+    counts: Mapping[str, float],
+    config: CorpusConfig,
+    shards: Sequence[_Shard],
+    paths: Sequence[Path],
+) -> None:
+    where = ", ".join(str(path) for path in paths[:_NUM_SHOWN])
+    num_bad = int(counts["num_quarantined"])
+    num_rows = int(counts["num_documents"]) + num_bad
+    if num_rows == 0:
+        raise InputError(f"{where}: the corpus is empty; give files that hold text")
+    if num_bad > config.max_bad_fraction * num_rows:
+        shown = "; ".join(islice(_bad_rows(shards), _NUM_SHOWN))
+        raise InputError(
+            f"{num_bad} of {num_rows} rows cannot be read, more than max_bad_fraction = "
+            f"{config.max_bad_fraction} of them. The first: {shown}. "
+            "Mend the rows, or raise max_bad_fraction to go on without them"
+        )
+    if counts["num_units"] == 0:
+        raise InputError(
+            f"{where}: every piece of text has fewer than units.min_words = "
+            f"{config.units.min_words} words; lower it, or choose units.policy line"
+        )
+
+
+def _bad_rows(shards: Sequence[_Shard]) -> Iterator[str]:
+    for shard in shards:
+        for row in pq.read_table(shard.directory / _QUARANTINE_FILE).to_pylist():
+            counted_in = "byte" if format_of(Path(row["source"]))[0] in ("jsonl", "text") else "row"
+            yield f"{row['source']}, {counted_in} {row['offset']}: {row['reason']}"
+
+
+def _remove_stale(out: Path, shards: Sequence[_Shard]) -> None:
+    """Shards of an earlier plan, and what a killed process left half-written."""
+    current = {shard.directory for shard in shards}
+    for directory in [*out.glob("shard-*"), *out.glob(".shard-*.partial-*")]:
+        if directory not in current:
+            shutil.rmtree(directory)
+
+
+class _Table:
+    """Rows on their way into Parquet files, in groups and files of bounded size."""
+
+    def __init__(
+        self, directory: Path, name: str, schema: pa.Schema, max_file_chars: int | None
+    ) -> None:
+        self._directory, self._name, self._schema = directory, name, schema
+        self._max_file_chars = max_file_chars
+        self._rows: list[tuple[Any, ...]] = []
+        self._group_chars = self._file_chars = self._num_files = 0
+        self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._flush()
+        self._writer.close()
+
+    def add(self, row: tuple[Any, ...], num_chars: int) -> None:
+        """Append a row that holds about this many characters."""
+        if self._max_file_chars is not None and self._file_chars >= self._max_file_chars:
+            self._flush()
+            self._writer.close()
+            self._open()
+        self._rows.append(row)
+        self._group_chars += num_chars
+        self._file_chars += num_chars
+        if len(self._rows) >= _GROUP_ROWS or self._group_chars >= _GROUP_CHARS:
+            self._flush()
+
+    def _open(self) -> None:
+        self._writer = pq.ParquetWriter(
+            self._directory / self._name.format(self._num_files),
+            self._schema,
+            compression="zstd",
+            use_dictionary=False,
+            write_statistics=False,
+        )
+        self._num_files += 1
+        self._file_chars = 0
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = [list(values) for values in zip(*self._rows, strict=True)]
+            self._writer.write_table(pa.table(columns, schema=self._schema))
+        self._rows.clear()
+        self._group_chars = 0

@@ -1,0 +1,201 @@
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
+from raykd.errors import InputError
+from raykd.manifest import digest_of_file, read_manifest
+from raykd.schemas import QUARANTINE, UNITS
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+SENTENCES = [f"Document number {number} tells of a river in flood." for number in range(60)]
+
+
+def config(**values):
+    return CorpusConfig.parse({"paths": ["unused"], **values}, "test")
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def write_corpus(folder):
+    """Twenty documents in each of text, gzipped JSONL and Parquet of several row groups."""
+    write(folder / "a.txt", "\n".join(SENTENCES[:20]))
+    jsonl = "".join(json.dumps({"text": text}) + "\n" for text in SENTENCES[20:40])
+    write(folder / "b/b.jsonl.gz", gzip.compress(jsonl.encode()))
+    pq.write_table(pa.table({"text": SENTENCES[40:]}), folder / "c.parquet", row_group_size=6)
+    return folder
+
+
+def units_of(out):
+    return pa.concat_tables([pq.read_table(path) for path in shard_paths(out)])
+
+
+def files_of(out):
+    return {
+        str(path.relative_to(out)): (path.stat().st_mtime_ns, digest_of_file(path))
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
+
+
+def quarantine_of(out):
+    tables = [pq.read_table(path) for path in sorted(out.glob("shard-*/quarantine.parquet"))]
+    return pa.concat_tables(tables)
+
+
+def test_every_document_of_every_format_becomes_a_unit(tmp_path):
+    manifest = ingest(config(), [write_corpus(tmp_path / "corpus")], tmp_path / "out")
+    units = units_of(tmp_path / "out")
+    assert units.schema == UNITS
+    assert sorted(units["text"].to_pylist()) == sorted(SENTENCES)
+    assert quarantine_of(tmp_path / "out").schema == QUARANTINE
+    assert manifest.counts == {
+        "num_documents": 60,
+        "num_units": 60,
+        "num_bytes": sum(len(text) for text in SENTENCES),
+        "num_quarantined": 0,
+        "num_dropped_short": 0,
+        "num_files": 3,
+        "num_duplicate_files": 0,
+        "num_shards": 1,
+    }
+
+
+def test_units_are_the_same_for_any_shards_and_any_names_and_sorted_by_id(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus")
+    ingest(config(), [corpus], tmp_path / "whole")
+    whole = units_of(tmp_path / "whole")
+    ids = whole["unit_id"].to_pylist()
+    assert ids == sorted(set(ids))
+    (corpus / "a.txt").rename(corpus / "z.txt")
+    (corpus / "c.parquet").rename(tmp_path / "0.parquet")
+    ingest(config(shard_bytes=300), [tmp_path / "0.parquet", corpus], tmp_path / "shards")
+    assert len(shard_paths(tmp_path / "shards")) > 5
+    assert units_of(tmp_path / "shards").equals(whole)
+
+
+def test_a_second_run_writes_nothing_even_where_files_were_renamed(tmp_path):
+    corpus, out = write_corpus(tmp_path / "corpus"), tmp_path / "out"
+    manifest = ingest(config(shard_bytes=500), [corpus], out)
+    before = files_of(out)
+    corpus.rename(tmp_path / "moved")
+    assert ingest(config(shard_bytes=500), [tmp_path / "moved"], out) == manifest
+    assert files_of(out) == before
+
+
+def test_an_interrupted_run_keeps_the_finished_shards_and_ends_with_the_same_bytes(tmp_path):
+    corpus, out = write_corpus(tmp_path / "corpus"), tmp_path / "out"
+    manifest = ingest(config(shard_bytes=500), [corpus], out)
+    before = files_of(out)
+    write(out / "shard-00001/units-00000.parquet", "damaged")
+    (out / "shard-00002/manifest.json").unlink()
+    write(out / ".shard-00003.partial-1/units-00000.parquet", "left by a killed process")
+    write(out / "shard-99999/units-00000.parquet", "of an earlier plan")
+    (out / "manifest.json").unlink()
+    again = ingest(config(shard_bytes=500), [corpus], out)
+    after = files_of(out)
+    assert again.counts == manifest.counts
+    assert after.keys() == before.keys()
+    redone = {name for name in after if after[name][0] != before[name][0]}
+    assert {Path(name).parent.name for name in redone} == {"", "shard-00001", "shard-00002"}
+    data = [name for name in after if name.endswith(".parquet")]
+    assert {name: after[name][1] for name in data} == {name: before[name][1] for name in data}
+
+
+def test_changed_settings_and_changed_content_give_new_output(tmp_path):
+    corpus, out = write_corpus(tmp_path / "corpus"), tmp_path / "out"
+    ingest(config(shard_bytes=500), [corpus], out)
+    sentence = {"policy": "sentence", "max_words": 6, "min_words": 3}
+    manifest = ingest(config(shard_bytes=10_000, units=sentence), [corpus], out)
+    assert manifest.counts["num_shards"] == 1
+    assert manifest.counts["num_units"] == 120
+    write(corpus / "a.txt", "One line that is altogether new.")
+    assert ingest(config(), [corpus], out).counts["num_documents"] == 41
+
+
+def test_files_of_equal_content_are_read_once(tmp_path):
+    for name in ("a.txt", "b.txt"):
+        write(tmp_path / "corpus" / name, SENTENCES[0])
+    manifest = ingest(config(), [tmp_path / "corpus"], tmp_path / "out")
+    assert manifest.counts["num_units"] == 1
+    assert manifest.counts["num_duplicate_files"] == 1
+
+
+def test_a_shard_much_larger_than_asked_for_is_written_in_several_files(tmp_path):
+    path = write(tmp_path / "a.txt.gz", gzip.compress("\n".join(SENTENCES).encode()))
+    ingest(config(shard_bytes=1000), [path], tmp_path / "out")
+    names = [
+        path.relative_to(tmp_path / "out").as_posix() for path in shard_paths(tmp_path / "out")
+    ]
+    assert names == [f"shard-00000/units-0000{number}.parquet" for number in range(3)]
+    assert units_of(tmp_path / "out")["text"].to_pylist() == SENTENCES
+
+
+def test_bad_rows_go_to_quarantine_and_good_rows_stay(tmp_path):
+    lines = [json.dumps({"text": text}) for text in SENTENCES]
+    lines.insert(30, "no json")
+    path = write(tmp_path / "a.jsonl", "\n".join(lines))
+    manifest = ingest(config(max_bad_fraction=0.02, shard_bytes=700), [path], tmp_path / "out")
+    assert manifest.counts["num_quarantined"] == 1
+    assert units_of(tmp_path / "out")["text"].to_pylist() == SENTENCES
+    assert quarantine_of(tmp_path / "out").to_pylist() == [
+        {
+            "source": str(path),
+            "offset": sum(len(line) + 1 for line in lines[:30]),
+            "reason": "not JSON: Expecting value: line 1 column 1 (char 0)",
+        }
+    ]
+
+
+def test_too_many_bad_rows_stop_the_stage_and_are_named(tmp_path):
+    lines = [json.dumps({"text": text}) for text in SENTENCES]
+    path = write(tmp_path / "a.jsonl", "\n".join(["no json", '{"body": "x"}', *lines]))
+    out = tmp_path / "out"
+    message = (
+        r"2 of 62 rows cannot be read, more than max_bad_fraction = 0\.01 of them\. The first: "
+        r".*a\.jsonl, byte 0: not JSON.*; .*a\.jsonl, byte 8: no key 'text' \(keys: 'body'\)\. Mend"
+    )
+    for _ in range(2):
+        with pytest.raises(InputError, match=message):
+            ingest(config(), [path], out)
+        assert read_manifest(out) is None
+    assert ingest(config(max_bad_fraction=0.1), [path], out).counts["num_units"] == 60
+
+
+def test_a_run_that_fails_does_not_leave_the_manifest_of_another(tmp_path):
+    out = tmp_path / "out"
+    ingest(config(), [write(tmp_path / "good.txt", SENTENCES[0])], out)
+    with pytest.raises(InputError, match=r"bad\.txt, byte 0: not UTF-8"):
+        ingest(config(), [write(tmp_path / "bad.txt", b"\xff")], out)
+    assert read_manifest(out) is None
+
+
+def test_a_corpus_without_text_or_units_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"empty\.txt: the corpus is empty"):
+        ingest(config(), [write(tmp_path / "empty.txt", "\n")], tmp_path / "out")
+    with pytest.raises(InputError, match=r"fewer than units\.min_words = 5 words; lower it"):
+        ingest(config(), [write(tmp_path / "short.txt", "too short\n")], tmp_path / "out")
+
+
+def test_an_unreadable_source_is_named_by_the_driver(tmp_path):
+    path = write(tmp_path / "a.txt.gz", gzip.compress(b"one two three four five\n" * 50)[:-9])
+    with pytest.raises(InputError, match=r"a\.txt\.gz: damaged or truncated"):
+        ingest(config(), [path], tmp_path / "out")
+    with pytest.raises(InputError, match=r"none\.txt: no such file"):
+        ingest(config(), [tmp_path / "none.txt"], tmp_path / "out")
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(InputError, match="max_bad_fraction"):
+        config(max_bad_fraction=1.5)
+    with pytest.raises(InputError, match="shard_bytes"):
+        config(shard_bytes=0)

@@ -1,0 +1,364 @@
+import gzip
+import json
+import random
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from raykd.corpus import read
+from raykd.corpus.read import (
+    BadRow,
+    Columns,
+    Document,
+    Slice,
+    list_sources,
+    plan_slices,
+    read_slice,
+    source_digest,
+)
+from raykd.errors import InputError
+
+EVERYTHING = Columns()
+LINES = [{"text": "first é", "doc_id": 7}, {"text": "second", "doc_id": "b", "title": "T"}]
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def write_parquet(path, table, **options):
+    pq.write_table(table, path, **options)
+    return path
+
+
+def rows_of(path, shard_bytes=1 << 20, columns=EVERYTHING):
+    return [row for piece in plan_slices([path], shard_bytes) for row in read_slice(piece, columns)]
+
+
+def texts_of(path, shard_bytes=1 << 20):
+    return [row.text for row in rows_of(path, shard_bytes)]
+
+
+def reasons_of(path, **options):
+    return {row.offset: row.reason for row in rows_of(path, **options) if isinstance(row, BadRow)}
+
+
+def not_utf8(type_):
+    data = pa.array(["fine", "xx", "good"], type_)
+    buffers = data.buffers()
+    broken = bytearray(buffers[2].to_pybytes())
+    broken[4] = 0xFF
+    return pa.Array.from_buffers(type_, 3, [None, buffers[1], pa.py_buffer(bytes(broken))])
+
+
+# Formats
+
+
+def test_a_line_of_text_is_a_document_at_its_byte(tmp_path):
+    path = write(tmp_path / "a.txt", "é one\r\n\n \t\nlast")
+    assert rows_of(path) == [Document(str(path), 0, "é one"), Document(str(path), 12, "last")]
+
+
+def test_a_line_separator_of_unicode_ends_no_document(tmp_path):
+    path = write(tmp_path / "a.txt", "a\u2028b\x85c\x0cd\n")
+    assert texts_of(path) == ["a\u2028b\x85c\x0cd"]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    assert texts_of(write(tmp_path / "a.txt", "\ufeffone\ntwo\n")) == ["one", "two"]
+
+
+def test_jsonl_gives_text_id_and_title(tmp_path):
+    path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in LINES))
+    assert rows_of(path) == [
+        Document(str(path), 0, "first é", unit_id=7),
+        Document(str(path), 38, "second", unit_id="b", title="T"),
+    ]
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.binary(), pa.string_view()])
+def test_parquet_gives_rows_of_every_kind_of_string_column(tmp_path, type_):
+    table = pa.table({"text": pa.array(["a b", "é"]).cast(type_), "unit_id": [3, 4]})
+    path = write_parquet(tmp_path / "a.parquet", table)
+    assert rows_of(path) == [Document(str(path), 0, "a b", 3), Document(str(path), 1, "é", 4)]
+
+
+def test_parquet_gives_rows_of_a_dictionary_column(tmp_path):
+    table = pa.table({"text": pa.array(["a", "b", "a"]).dictionary_encode()})
+    assert texts_of(write_parquet(tmp_path / "a.parquet", table)) == ["a", "b", "a"]
+
+
+def test_csv_and_tsv_rows_are_documents(tmp_path):
+    csv = write(tmp_path / "a.csv", 'doc_id,text\n1,"a, b"\n2,c\n')
+    tsv = write(tmp_path / "a.tsv", 'doc_id\ttext\n1\ta, b\n2\t"c\n')
+    assert [(row.offset, row.unit_id, row.text) for row in rows_of(csv)] == [
+        (0, 1, "a, b"),
+        (1, 2, "c"),
+    ]
+    assert texts_of(tsv) == ["a, b", '"c']
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".zst", zstandard.compress)])
+def test_compressed_files_give_the_documents_of_the_plain_one(tmp_path, suffix, pack):
+    content = "one\ntwo\nthree"
+    path = write(tmp_path / f"a.txt{suffix}", pack(content[:5].encode()) + pack(b"wo\nthree"))
+    assert [(row.offset, row.text) for row in rows_of(path, shard_bytes=1)] == [
+        (0, "one"),
+        (4, "two"),
+        (8, "three"),
+    ]
+
+
+# Slices
+
+LINE = st.text(st.sampled_from("aé 。\r\t\u2028"), max_size=12)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    lines=st.lists(LINE, max_size=12),
+    shard_bytes=st.integers(1, 40),
+    end=st.sampled_from(["", "\n"]),
+)
+def test_text_has_the_same_documents_for_any_slices(tmp_path, lines, shard_bytes, end):
+    path = write(tmp_path / "a.txt", "\n".join(lines) + end)
+    whole = list(read_slice(Slice(path, 0, None, 0)))
+    assert rows_of(path, shard_bytes) == whole
+    assert [row.text for row in whole] == [
+        line.removesuffix("\r") for line in lines if line.strip()
+    ]
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    lines=st.lists(
+        st.one_of(
+            st.builds(lambda text: json.dumps({"text": text}).encode(), st.text(max_size=5)),
+            st.binary(max_size=8).map(lambda data: data.replace(b"\n", b"")),
+        ),
+        max_size=10,
+    ),
+    shard_bytes=st.integers(1, 60),
+)
+def test_jsonl_has_the_same_good_and_bad_rows_for_any_slices(tmp_path, lines, shard_bytes):
+    path = write(tmp_path / "a.jsonl", b"\n".join(lines))
+    assert rows_of(path, shard_bytes) == list(read_slice(Slice(path, 0, None, 0)))
+
+
+def test_slices_equal_the_file_where_chunks_and_slices_break_inside_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(read, "_CHUNK_BYTES", 3)
+    path = write(tmp_path / "a.txt", "alpha\nbe\n\ngamma delta\nx")
+    for shard_bytes in range(1, 25):
+        assert texts_of(path, shard_bytes) == ["alpha", "be", "gamma delta", "x"]
+
+
+def test_parquet_has_the_same_documents_for_any_slices(tmp_path):
+    table = pa.table({"text": [f"row {number}" for number in range(50)]})
+    path = write_parquet(tmp_path / "a.parquet", table, row_group_size=7)
+    assert len(plan_slices([path], 1)) == 8
+    whole = rows_of(path, 1 << 20)
+    assert [row.offset for row in whole] == list(range(50))
+    for shard_bytes in (1, 100, 300):
+        assert rows_of(path, shard_bytes) == whole
+
+
+def test_an_empty_file_has_no_rows(tmp_path):
+    assert rows_of(write(tmp_path / "a.txt", "")) == []
+    table = pa.table({"text": pa.array([], pa.string())})
+    assert rows_of(write_parquet(tmp_path / "a.parquet", table)) == []
+
+
+# Bad rows
+
+
+def test_bad_lines_of_jsonl_are_returned_beside_the_good_ones(tmp_path):
+    lines = [
+        b'{"text": "good"}',
+        b'{"text": ',
+        b'{"text": "\xff"}',
+        b'["text"]',
+        b'{"body": "x", "id": 1}',
+        b'{"text": null}',
+        b'{"text": " "}',
+        b'{"text": 5}',
+        b'{"text": "\\ud800"}',
+        b'{"text": "a\\u0000b"}',
+        b"[" * 100_000,
+        b'{"text": "x", "doc_id": [1]}',
+        b'{"text": "x", "doc_id": true}',
+        b'{"text": "x", "doc_id": 9223372036854775808}',
+        b'{"text": "also good", "doc_id": null}',
+    ]
+    rows = rows_of(write(tmp_path / "a.jsonl", b"\n".join(lines)))
+    assert [row.text for row in rows if isinstance(row, Document)] == ["good", "also good"]
+    reasons = [row.reason for row in rows if isinstance(row, BadRow)]
+    assert [reason.split(":")[0] for reason in reasons] == [
+        "not JSON",
+        "not UTF-8 at byte 10 of the line",
+        "not a JSON object but list",
+        "no key 'text' (keys",
+        "no text",
+        "no text",
+        "'text' is no string but int",
+        "holds half of a surrogate pair",
+        "holds a NUL character; is the file UTF-16?",
+        "not JSON",
+        "the id is neither a string nor an int64",
+        "the id is neither a string nor an int64",
+        "the id is neither a string nor an int64",
+    ]
+    assert reasons[3] == "no key 'text' (keys: 'body', 'id')"
+
+
+def test_a_bad_id_or_title_is_no_fault_where_none_is_asked_for(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"text": "x", "doc_id": [1], "title": 3}')
+    assert [row.text for row in rows_of(path, columns=Columns(ids=(), title=None))] == ["x"]
+
+
+def test_a_row_with_a_title_may_lack_text(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"text": "", "title": "T"}\n{"title": "U"}\n')
+    assert [(row.text, row.title) for row in rows_of(path)] == [("", "T"), ("", "U")]
+    assert list(reasons_of(path, columns=Columns(title=None)).values()) == [
+        "no text",
+        "no key 'text' (keys: 'title')",
+    ]
+
+
+def test_bad_lines_of_text_are_returned_with_their_bytes(tmp_path):
+    path = write(tmp_path / "a.txt", b"good\n\xff\xfeh\0\ni\0\nbad \xc3\nfine\n")
+    assert reasons_of(path) == {
+        5: "not UTF-8 at byte 0 of the line",
+        10: "holds a NUL character; is the file UTF-16?",
+        13: "not UTF-8 at byte 4 of the line",
+    }
+    assert [row.text for row in rows_of(path) if isinstance(row, Document)] == ["good", "fine"]
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.binary()])
+def test_bad_rows_of_parquet_are_returned_with_their_row(tmp_path, type_):
+    table = pa.table({"text": not_utf8(type_), "doc_id": [1, 2, 3]})
+    path = write_parquet(tmp_path / "a.parquet", table)
+    assert rows_of(path) == [
+        Document(str(path), 0, "fine", 1),
+        BadRow(str(path), 1, "'text' is not UTF-8"),
+        Document(str(path), 2, "good", 3),
+    ]
+
+
+def test_null_and_blank_rows_of_parquet_are_bad(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", pa.table({"text": ["a", None, "", " "]}))
+    assert reasons_of(path) == {1: "no text", 2: "no text", 3: "no text"}
+
+
+def test_a_line_above_the_limit_is_bad_for_any_slices_and_the_next_is_good(tmp_path, monkeypatch):
+    monkeypatch.setattr(read, "MAX_DOCUMENT_BYTES", 10)
+    monkeypatch.setattr(read, "_CHUNK_BYTES", 4)
+    path = write(tmp_path / "a.txt", "0123456789\n0123456789a\nnext\n" + "x" * 50)
+    whole = rows_of(path, 1000)
+    assert whole == [
+        Document(str(path), 0, "0123456789"),
+        BadRow(str(path), 11, "the line has more than 10 bytes"),
+        Document(str(path), 23, "next"),
+        BadRow(str(path), 28, "the line has more than 10 bytes"),
+    ]
+    for shard_bytes in range(1, 80, 3):
+        assert rows_of(path, shard_bytes) == whole
+
+
+# Files that cannot be read
+
+
+def truncated(pack):
+    return pack(random.Random(0).randbytes(5000))[:-50]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl.gz", truncated(gzip.compress)),
+        ("a.jsonl.zst", truncated(zstandard.compress)),
+        ("a.txt.gz", b"plain text"),
+        ("a.txt.zst", b"plain text"),
+        ("a.parquet", b"PAR1" + b"x" * 100),
+        ("a.parquet", b""),
+    ],
+)
+def test_a_damaged_or_truncated_file_is_named(tmp_path, name, content):
+    path = write(tmp_path / name, content)
+    with pytest.raises(InputError, match=rf"{name}: damaged or truncated .*get or write the file"):
+        rows_of(path)
+
+
+def test_parquet_with_a_damaged_page_is_named(tmp_path):
+    table = pa.table({"text": [f"some text of row {number}" for number in range(2000)]})
+    path = write_parquet(
+        tmp_path / "a.parquet", table, write_page_checksum=True, use_dictionary=False
+    )
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.parquet: damaged or truncated"):
+        rows_of(path)
+
+
+def test_an_empty_compressed_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"a\.txt\.gz: is empty, not a gzip file"):
+        rows_of(write(tmp_path / "a.txt.gz", b""))
+
+
+def test_a_decompression_bomb_is_refused_with_a_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr(read, "_MIN_EXPANDED_BYTES", 1000)
+    path = write(tmp_path / "a.txt.zst", zstandard.compress(b"x\n" * 2_000_000))
+    with pytest.raises(InputError, match="expands to more than 200 times its size; .*unpack"):
+        rows_of(path)
+
+
+def test_a_table_without_the_text_column_says_which_columns_there_are(tmp_path):
+    parquet = write_parquet(tmp_path / "a.parquet", pa.table({"body": ["x"], "n": [1]}))
+    csv = write(tmp_path / "a.csv", "body,n\nx,1\n")
+    for path in (parquet, csv):
+        with pytest.raises(InputError, match=r"no column 'text'; the columns are body, n"):
+            rows_of(path)
+
+
+def test_a_text_column_of_numbers_is_refused(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", pa.table({"text": [1, 2]}))
+    with pytest.raises(InputError, match=r"a\.parquet: column 'text' holds int64, text is"):
+        rows_of(path)
+
+
+# Sources
+
+
+def test_directories_are_searched_in_order_and_each_file_is_taken_once(tmp_path):
+    for name in ("b/x.txt", "b/a.jsonl.gz", "a.parquet", ".hidden.txt", ".cache/y.txt", "_SUCCESS"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, "")
+    expected = [tmp_path / "b/x.txt", tmp_path / "a.parquet", tmp_path / "b/a.jsonl.gz"]
+    assert list_sources([tmp_path / "b/x.txt", tmp_path]) == expected
+
+
+def test_what_is_no_source_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.txt: no such file"):
+        list_sources([tmp_path / "none.txt"])
+    with pytest.raises(InputError, match="the directory holds no file"):
+        list_sources([tmp_path])
+    write(tmp_path / "a.docx", "")
+    with pytest.raises(InputError, match=r"a\.docx: unknown suffix '\.docx'; known are \.parquet"):
+        list_sources([tmp_path])
+
+
+def test_the_digest_of_a_source_tells_content_and_format_not_name(tmp_path):
+    one = write(tmp_path / "one.jsonl", '{"text": "x"}\n')
+    same = write(tmp_path / "same.jsonl", '{"text": "x"}\n')
+    as_text = write(tmp_path / "one.txt", '{"text": "x"}\n')
+    assert source_digest(one) == source_digest(same) != source_digest(as_text)

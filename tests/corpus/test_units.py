@@ -1,0 +1,121 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raykd.corpus.units import UnitsConfig, cut, split_into_units, unit_id
+from raykd.errors import InputError
+
+THREE = "Rain fell all day.  The river rose quickly.\nNobody slept that night."
+
+
+def config(**values):
+    return UnitsConfig.parse(values, "test")
+
+
+def test_packed_joins_neighbouring_sentences_up_to_max_words():
+    assert split_into_units(THREE, config(max_words=8, min_words=1)) == [
+        (0, "Rain fell all day.  The river rose quickly."),
+        (44, "Nobody slept that night."),
+    ]
+
+
+def test_packed_keeps_a_document_that_fits_as_one_unit():
+    assert split_into_units(f" {THREE}\n", config()) == [(1, THREE)]
+
+
+def test_sentence_keeps_each_sentence_apart():
+    assert split_into_units(THREE, config(policy="sentence", min_words=1)) == [
+        (0, "Rain fell all day."),
+        (20, "The river rose quickly."),
+        (44, "Nobody slept that night."),
+    ]
+
+
+def test_line_keeps_the_document_as_it_is_however_long_or_short():
+    assert split_into_units(" a b. ", config(policy="line")) == [(0, " a b. ")]
+    long = "One two three. " * 500
+    assert split_into_units(long, config(policy="line")) == [(0, long)]
+
+
+@pytest.mark.parametrize("policy", ["packed", "sentence"])
+def test_a_sentence_above_max_words_is_cut_at_white_space(policy):
+    words = " ".join(f"w{number}" for number in range(7))
+    assert split_into_units(words, config(policy=policy, max_words=3, min_words=1)) == [
+        (0, "w0 w1 w2"),
+        (9, "w3 w4 w5"),
+        (18, "w6"),
+    ]
+
+
+def test_pieces_under_min_words_are_dropped():
+    text = "This sentence has six words here. Too short. This sentence has six words too."
+    assert split_into_units(text, config(policy="sentence", min_words=3)) == [
+        (0, "This sentence has six words here."),
+        (45, "This sentence has six words too."),
+    ]
+
+
+def test_text_without_words_gives_no_unit():
+    assert split_into_units(" \n\t", config()) == []
+    assert split_into_units("", config(policy="sentence")) == []
+
+
+def test_a_sentence_across_two_windows_stays_whole():
+    sentences = [f"Sentence number {number} tells of nothing new." for number in range(1000)]
+    units = split_into_units(" ".join(sentences), config(policy="sentence"))
+    assert [text for _, text in units] == sentences
+
+
+def test_text_without_a_break_for_many_windows_loses_no_character():
+    text = "x" * 20_000
+    pieces = [text for _, text, _ in cut(text, config(policy="sentence"))]
+    assert "".join(pieces) == text
+
+
+def test_sentence_ends_outside_ascii_are_found_across_windows():
+    # In one call sentencex needs a quarter of a minute for this, and four times that for twice it.
+    text = "é。" * 100_000
+    pieces = [piece for _, piece, _ in cut(text, config(policy="sentence"))]
+    assert pieces == ["é。"] * 100_000
+
+
+# Letters, abbreviations, every kind of white space and sentence ends, and anything else.
+TEXT = st.text(
+    st.one_of(
+        st.sampled_from("aB .!?\n\r\t\v\x1c\x85\xa0\u2028\u3000。é…\"'()"),
+        st.characters(exclude_categories=["Cs"]),
+    ),
+    max_size=300,
+)
+CONFIGS = st.builds(
+    UnitsConfig,
+    policy=st.sampled_from(["packed", "sentence"]),
+    max_words=st.integers(5, 20),
+    min_words=st.integers(1, 5),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXT, CONFIGS)
+def test_pieces_are_parts_of_the_text_and_hold_every_word_once(text, settings_):
+    pieces = list(cut(text, settings_))
+    assert "".join("".join(piece.split()) for _, piece, _ in pieces) == "".join(text.split())
+    position = 0
+    for offset, piece, num_words in pieces:
+        assert offset >= position
+        assert text[offset : offset + len(piece)] == piece == piece.strip()
+        assert len(piece.split()) <= num_words <= settings_.max_words
+        position = offset + len(piece)
+
+
+def test_a_unit_id_tells_source_and_place_and_sorts_as_the_text_runs():
+    digest = "0123456789abcdef" * 2
+    assert unit_id(digest, 7, 42) == "0123456789abcdef-000000000007-00000042"
+    places = [(0, 0), (0, 9), (0, 10), (9, 0), (10, 0), (10**9, 5), (10**11, 10**7)]
+    ids = [unit_id(digest, *place) for place in places]
+    assert ids == sorted(ids)
+
+
+def test_min_words_above_max_words_is_refused():
+    with pytest.raises(InputError, match="min_words 8 is above max_words 7"):
+        config(min_words=8, max_words=7)
