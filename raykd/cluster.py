@@ -24,11 +24,9 @@ def connect() -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Train's progress goes through our own reports; its per-event INFO lines drown them.
-    ray.init(
-        logging_level=logging.WARNING,
-        log_to_driver=os.environ.get("RAYKD_DEBUG") == "1",
-    )
+    debug = os.environ.get("RAYKD_DEBUG") == "1"
+    # What the user needs to know comes back as results and errors; Ray's own lines drown it.
+    ray.init(logging_level=logging.INFO if debug else logging.ERROR, log_to_driver=debug)
 
 
 def total_cpus() -> float:
@@ -36,6 +34,12 @@ def total_cpus() -> float:
     connect()
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # untyped in ray
     return resources.get("CPU", 0.0)
+
+
+def num_nodes() -> int:
+    """Nodes of the cluster as it stands now."""
+    connect()
+    return sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]  # untyped in ray
 
 
 def for_each(
@@ -50,7 +54,7 @@ def for_each(
     """Run `function(item, **shared)` as one Ray task an item.
 
     Args:
-        function: A module-level function; idempotent, since Ray runs it again when a node is lost.
+        function: Can be pickled; idempotent, since Ray runs it again when a node is lost.
         items: One task each.
         label: What the progress bar says.
         unit: What the items are.
@@ -61,11 +65,12 @@ def for_each(
         The results in the order of the items.
 
     Raises:
-        InputError: as raised in a task; the tasks that have not started are cancelled.
+        InputError, OSError: as raised in a task; tasks that have not started are cancelled.
     """
     connect()
     arguments = {name: ray.put(value) for name, value in (shared or {}).items()}
-    task = ray.remote(num_cpus=num_cpus, max_retries=3)(function)
+    task: Any = ray.remote(num_cpus=num_cpus, max_retries=3)(_apply)
+    function_reference = ray.put(function)
     window = max(1, int(total_cpus() / num_cpus)) * (1 + _QUEUED_TASKS_PER_CPU)
     results: list[Any] = [None] * len(items)
     running: dict[ray.ObjectRef[Any], int] = {}
@@ -74,16 +79,22 @@ def for_each(
         with progress.track(label, len(items), unit) as advance:
             while True:
                 while len(running) < window and (following := next(waiting, None)) is not None:
-                    running[task.remote(following[1], **arguments)] = following[0]
+                    reference = task.remote(function_reference, following[1], **arguments)
+                    running[reference] = following[0]
                 if not running:
                     return results
                 [ready], _ = ray.wait(list(running), num_returns=1)
                 results[running.pop(ready)] = ray.get(ready)
                 advance(1)
     except RayTaskError as error:
-        if isinstance(error.cause, InputError):
+        # A full disk is the user's to mend as well, wherever it was found.
+        if isinstance(error.cause, InputError | OSError):
             raise error.cause from None
         raise
     finally:
         for reference in running:
             ray.cancel(reference)
+
+
+def _apply(function: Callable[..., Result], item: Item, **shared: Any) -> Result:
+    return function(item, **shared)

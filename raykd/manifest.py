@@ -84,6 +84,13 @@ def read_manifest(directory: Path) -> Manifest | None:
         return None
 
 
+def digest_of_directory(directory: Path) -> str:
+    """Digest of the finished output in a directory."""
+    manifest = read_manifest(directory)
+    assert manifest is not None, directory
+    return manifest.digest
+
+
 def finished(directory: Path, key: str) -> Manifest | None:
     """The manifest, if the directory holds the whole, undamaged output of this key."""
     manifest = read_manifest(directory)

@@ -42,7 +42,7 @@ TEXTBOOK = pa.schema(
 )
 
 # Units that were retrieved and left out: `reason` is "duplicate" or "leak", `partner` the unit
-# that was kept or the evaluation row that was found.
+# that was kept, or the evaluation sentence that was found.
 REMOVED = pa.schema([("unit_id", pa.string()), ("reason", pa.string()), ("partner", pa.string())])
 
 # Task data as the engine sees it, sorted by row_id (position in the source). `sentence2` is null

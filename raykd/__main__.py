@@ -1,0 +1,5 @@
+"""`python -m raykd`."""
+
+from raykd.cli import main
+
+main()

@@ -1,0 +1,188 @@
+"""The directory of a run -> its results as one object."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from raykd.config import dump_yaml
+from raykd.contextualize import TEXTBOOK_FILE
+from raykd.corpus_card import FILE_NAME as CARD_FILE
+from raykd.corpus_card import CorpusCard
+from raykd.evaluation.pipeline import Examinee, constant_scores, evaluate, evaluate_tfidf
+from raykd.manifest import digest_of_directory, read_manifest
+from raykd.objectives import OBJECTIVES
+from raykd.recipe import Arm
+from raykd.results import (
+    CorpusFacts,
+    Curve,
+    CurvePoint,
+    ModelFacts,
+    Phase,
+    PhaseFacts,
+    Results,
+    Score,
+    ScoreStage,
+    TaskFacts,
+    UnitSample,
+)
+from raykd.run import QUERIES_FILE, Run
+from raykd.training.phases import CURVE_FILE, MODEL_FOLDER, PhaseConfig
+
+_PACKAGES = ("raykd", "ray", "torch", "transformers", "numpy", "pyarrow", "numba", "scikit-learn")
+_SAMPLE_UNITS = 5
+# The folders of each stage's output below the run directory.
+_STAGE_FOLDERS = {
+    "docstrings": ("docstrings",),
+    "task": ("task",),
+    "ingest": ("units",),
+    "search": ("queries", "hits"),
+    "contextualize": ("textbooks/*",),
+    "teacher": ("teacher",),
+    "inject": ("teacher_logits/*", "students/*/injected"),
+    "adapt": ("students/*/adapted",),
+    "evaluate": ("predictions/*",),
+}
+
+
+def score_models(run: Run) -> list[Score]:
+    """Every model's metrics on the report split; predictions are written where they are missing."""
+    task, recipe = run.task_folder, run.recipe
+    scores = [_score("majority", "baseline", constant_scores(task))]
+    if "tfidf" in recipe.arms:
+        found = evaluate_tfidf(task, run.out / "predictions" / "tfidf")
+        scores.append(_score("tfidf", "baseline", found))
+    wanted: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
+        ("teacher", None, None, "teacher", run.teacher)
+    ]
+    injection = recipe.injection
+    if injection and OBJECTIVES[injection.objective.name].trains_classifier:
+        wanted += [(*s, "injected", run.student(*s, "injected")) for s in run.injected_students()]
+    wanted += [
+        (*student, "adapted", run.student(*student, "adapted")) for student in run.students()
+    ]
+    examinees = [
+        Examinee(
+            model=folder / MODEL_FOLDER,
+            out=run.out / "predictions" / str(folder.relative_to(run.out)).replace("/", "-"),
+            max_length=recipe.adaptation.max_length,
+            inputs={"model": digest_of_directory(folder), "task": digest_of_directory(task)},
+        )
+        for *_, folder in wanted
+    ]
+    for (arm, init, seed, stage, _), metrics in zip(wanted, evaluate(examinees, task), strict=True):
+        scores.append(Score(arm=arm, init=init, seed=seed, stage=stage, metrics=metrics))
+    return scores
+
+
+def collect(run: Run) -> Results:
+    """Everything about a finished run that its report needs."""
+    recipe, task = run.recipe, run.task()
+    folders: list[tuple[str, str | None, int | None, Phase, Path]] = [
+        ("teacher", None, None, "teacher", run.teacher)
+    ]
+    folders += [(*s, "injection", run.student(*s, "injected")) for s in run.injected_students()]
+    folders += [(*s, "adaptation", run.student(*s, "adapted")) for s in run.students()]
+    return Results(
+        run=recipe.name,
+        recipe=dump_yaml(recipe),
+        versions={"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
+        digests={
+            name: digest_of_directory(run.out / name)
+            for name in ("docstrings", "task", "units", "hits", "teacher")
+            if read_manifest(run.out / name)
+        }
+        | {f"textbook {arm}": digest_of_directory(run.textbook(arm)) for arm in recipe.corpus_arms},
+        task=TaskFacts(
+            name=task.name,
+            labels=list(task.labels),
+            regression=task.regression,
+            metrics=list(task.metrics),
+            num_rows={split: table.num_rows for split, table in task.splits.items()},
+            report_split=task.report_split,
+            sources=dict(task.sources),
+        ),
+        corpora=[_corpus_facts(run, arm) for arm in recipe.corpus_arms],
+        injection=_phase_facts(recipe.injection) if recipe.injection else None,
+        adaptation=_phase_facts(recipe.adaptation),
+        scores=score_models(run),
+        curves=[
+            Curve(arm=arm, init=init, seed=seed, phase=phase, points=_points(folder))
+            for arm, init, seed, phase, folder in folders
+            if (folder / CURVE_FILE).is_file()
+        ],
+        curve_split="dev",
+        times_s={
+            stage: _duration_s(run.out, patterns)
+            for stage, patterns in _STAGE_FOLDERS.items()
+            if any(True for pattern in patterns for _ in run.out.glob(pattern))
+        },
+        models=[
+            _model_facts(run, arm, init, seed, folder)
+            for arm, init, seed, phase, folder in folders
+            if phase != "injection"
+        ],
+    )
+
+
+def _score(arm: str, stage: ScoreStage, metrics: dict[str, float]) -> Score:
+    return Score(arm=arm, init=None, seed=None, stage=stage, metrics=metrics)
+
+
+def _phase_facts(phase: PhaseConfig) -> PhaseFacts:
+    name = phase.objective.name
+    return PhaseFacts(objective=name, trains_classifier=OBJECTIVES[name].trains_classifier)
+
+
+def _corpus_facts(run: Run, arm: Arm) -> CorpusFacts:
+    folder = run.textbook(arm)
+    units = pq.read_table(folder / TEXTBOOK_FILE).slice(0, _SAMPLE_UNITS).to_pylist()
+    anchors = {}
+    if arm == "contextualized":
+        queries = pq.read_table(run.queries / QUERIES_FILE, columns=["query_id", "text"])
+        wanted = {unit["query_id"] for unit in units}
+        anchors = {
+            row["query_id"]: row["text"] for row in queries.to_pylist() if row["query_id"] in wanted
+        }
+    return CorpusFacts(
+        card=CorpusCard.model_validate_json((folder / CARD_FILE).read_text()),
+        samples=[
+            UnitSample(text=unit["text"], anchor=anchors.get(unit["query_id"]), rank=unit["rank"])
+            for unit in units
+        ],
+    )
+
+
+def _points(folder: Path) -> list[CurvePoint]:
+    records = [json.loads(line) for line in (folder / CURVE_FILE).read_text().splitlines()]
+    return [
+        CurvePoint(
+            step=record["step"],
+            epoch=record["epoch"],
+            losses=record["losses"],
+            metrics=record["scores"],
+        )
+        for record in records
+    ]
+
+
+def _duration_s(out: Path, patterns: tuple[str, ...]) -> float:
+    folders = [folder for pattern in patterns for folder in out.glob(pattern)]
+    manifests = [manifest for folder in folders if (manifest := read_manifest(folder))]
+    return round(sum(manifest.duration_s for manifest in manifests), 1)
+
+
+def _model_facts(
+    run: Run, arm: str, init: str | None, seed: int | None, folder: Path
+) -> ModelFacts:
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    return ModelFacts(
+        arm=arm,
+        init=init,
+        seed=seed,
+        folder=str((folder / MODEL_FOLDER).relative_to(run.out)),
+        num_parameters=int(manifest.counts["num_parameters"]),
+    )

@@ -1,0 +1,91 @@
+"""A task as a stage writes it: one table of examples a split, and what the labels mean."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xxhash
+
+from raykd.evaluation.tasks import Task, TaskConfig, load_task
+from raykd.manifest import Draft, Manifest, digest_of_directory, digest_of_file, write_once
+
+_FACTS_FILE = "task.json"
+_FROM_HUB = "hub"
+_SENTENCES = ("sentence1", "sentence2")
+
+
+def write_task(config: TaskConfig, resolve: Callable[[str], Path], out: Path) -> Manifest:
+    """Load a task and write its splits, unless the very same files have been written.
+
+    Raises:
+        InputError: as `load_task`.
+    """
+    inputs = {split: _FROM_HUB for split in ("train", "dev")}
+    for split in ("train", "dev", "test"):
+        reference = getattr(config, split)
+        if reference is not None and resolve(reference).is_file():
+            inputs[split] = digest_of_file(resolve(reference))
+
+    settings = config.model_dump(mode="json", exclude={"train", "dev", "test"})
+    return write_once(
+        out, "task", settings, inputs, lambda draft: _write(load_task(config, resolve), draft)
+    )
+
+
+def hold_out(task_folder: Path, fraction: float, out: Path) -> Manifest:
+    """Write a task whose dev split is drawn from another one's train split, which loses it.
+
+    A row is held out by the hash of its sentences, so that equal rows fall on the same side.
+    """
+    whole = read_task(task_folder)
+
+    def write(draft: Draft) -> None:
+        keys = zip(*(whole.train[name].to_pylist() for name in _SENTENCES), strict=True)
+        held_out = [
+            xxhash.xxh3_64_intdigest(json.dumps(key).encode()) < fraction * 2.0**64 for key in keys
+        ]
+        mask = pa.array(held_out)
+        task = replace(
+            whole,
+            train=whole.train.filter(pc.invert(mask)),
+            dev=whole.train.filter(mask),
+            test=None,
+        )
+        _write(task, draft)
+
+    inputs = {"task": digest_of_directory(task_folder)}
+    return write_once(out, "hold_out", {"fraction": fraction}, inputs, write)
+
+
+def _write(task: Task, draft: Draft) -> None:
+    for split, table in task.splits.items():
+        pq.write_table(table, draft.directory / f"{split}.parquet")
+        draft.counts[f"num_{split}_rows"] = table.num_rows
+    facts = {
+        "name": task.name,
+        "labels": list(task.labels),
+        "regression": task.regression,
+        "metrics": list(task.metrics),
+        "sources": dict(task.sources),
+    }
+    (draft.directory / _FACTS_FILE).write_text(json.dumps(facts, indent=2))
+
+
+def read_task(out: Path) -> Task:
+    """The task that `write_task` wrote."""
+    facts = json.loads((out / _FACTS_FILE).read_text())
+    test = out / "test.parquet"
+    return Task(
+        name=facts["name"],
+        labels=tuple(facts["labels"]),
+        regression=facts["regression"],
+        metrics=tuple(facts["metrics"]),
+        train=pq.read_table(out / "train.parquet"),
+        dev=pq.read_table(out / "dev.parquet"),
+        test=pq.read_table(test) if test.is_file() else None,
+        sources=facts["sources"],
+    )

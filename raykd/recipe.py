@@ -1,0 +1,158 @@
+"""A whole run as one typed object, read from one YAML file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from raykd.config import Config, load_yaml
+from raykd.contextualize import ContextualizeConfig
+from raykd.corpus.docstrings import DocstringsConfig
+from raykd.corpus.pipeline import CorpusConfig
+from raykd.errors import InputError
+from raykd.evaluation.tasks import TaskConfig
+from raykd.models.student_init import StudentConfig
+from raykd.objectives import OBJECTIVES
+from raykd.retrieval.search import RetrievalConfig
+from raykd.training.loop import TrainingConfig
+from raykd.training.phases import PhaseConfig, TeacherConfig, WorkersConfig
+
+# What the student learns from before it is adapted to the task; `alone` learns from no teacher,
+# `tfidf` is no student at all (TF-IDF and logistic regression).
+Arm = Literal["tfidf", "alone", "task", "random", "contextualized"]
+INJECTED_ARMS: tuple[Arm, ...] = ("task", "random", "contextualized")
+CORPUS_ARMS: tuple[Arm, ...] = ("random", "contextualized")
+
+DOCSTRINGS_SCHEME = "docstrings:"
+
+
+class Parameter(Config):
+    """The range of one searched key: exactly one of `float`, `int` and `choice`."""
+
+    float_range: tuple[float, float] | None = Field(None, alias="float")
+    int_range: tuple[int, int] | None = Field(None, alias="int")
+    choice: tuple[Any, ...] | None = Field(None, min_length=1)
+    log: bool = False
+
+    def values(self) -> tuple[Any, ...]:
+        """The ends of the range, or the choices."""
+        return self.choice or self.float_range or self.int_range or ()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = [self.float_range, self.int_range, self.choice]
+        if sum(kind is not None for kind in kinds) != 1:
+            raise ValueError("give exactly one of float: [low, high], int: [low, high], choice: []")
+        bounds = self.float_range or self.int_range
+        if bounds and not bounds[0] < bounds[1]:
+            raise ValueError(f"{list(bounds)}: low must be below high")
+        if self.log and (bounds is None or bounds[0] <= 0):
+            raise ValueError("log needs a float or int range above 0")
+        return self
+
+
+class SearchConfig(Config):
+    """What `raykd tune` searches: keys of the recipe by path, and how long."""
+
+    space: dict[str, Parameter] = Field(min_length=1)
+    num_trials: int = Field(8, ge=1)
+    max_concurrent_trials: int = Field(2, ge=1)
+    seed: int = 1
+    grace_epochs: int = Field(1, ge=1)
+
+
+class Recipe(Config):
+    """One run. Paths in it are relative to the file it was read from."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seeds: tuple[int, ...] = Field((1,), min_length=1)
+    arms: tuple[Arm, ...] = Field(("alone", "random", "contextualized"), min_length=1)
+    docstrings: DocstringsConfig | None = None
+    task: TaskConfig
+    corpus: CorpusConfig | None = None
+    retrieval: RetrievalConfig | None = None
+    contextualize: ContextualizeConfig = ContextualizeConfig()
+    teacher: TeacherConfig
+    student: StudentConfig
+    injection: PhaseConfig | None = None
+    adaptation: PhaseConfig
+    alone: TrainingConfig | None = None
+    workers: WorkersConfig = WorkersConfig()
+    search: SearchConfig | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for key in ("seeds", "arms"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key} {list(values)}: a value appears twice")
+        needs_corpus = [arm for arm in self.arms if arm in CORPUS_ARMS]
+        if needs_corpus and (self.corpus is None or self.retrieval is None):
+            raise ValueError(f"arms {needs_corpus} need the sections corpus and retrieval")
+        if any(arm in INJECTED_ARMS for arm in self.arms):
+            if self.injection is None:
+                raise ValueError("the arms task, random and contextualized need section injection")
+            if self.injection.objective.needs_labels:
+                raise ValueError(
+                    f"injection.objective {self.injection.objective.name!r} needs labels, and "
+                    "injection runs on unlabelled text: use minilmv2, or vanilla_kd with "
+                    "task_weight: 0"
+                )
+        uses = [
+            reference
+            for reference in (self.task.train, self.task.dev, self.task.test)
+            if reference and reference.startswith(DOCSTRINGS_SCHEME)
+        ]
+        if uses and self.docstrings is None:
+            raise ValueError(f"{uses[0]!r} needs the section docstrings")
+        return self
+
+    @property
+    def injected_arms(self) -> tuple[Arm, ...]:
+        """The arms that have an injection phase."""
+        return tuple(arm for arm in self.arms if arm in INJECTED_ARMS)
+
+    @property
+    def corpus_arms(self) -> tuple[Arm, ...]:
+        """The arms that learn from the general corpus."""
+        return tuple(arm for arm in self.arms if arm in CORPUS_ARMS)
+
+    def teacher_logits_texts(self) -> tuple[str, ...]:
+        """The texts whose teacher logits are read in training: arms, and `train`."""
+        texts: list[str] = []
+        if self.injection and _reads_logits(self.injection):
+            texts += self.injected_arms
+        if _reads_logits(self.adaptation):
+            texts.append("train")
+        return tuple(texts)
+
+    def with_values(self, values: Mapping[str, Any], source: str) -> Self:
+        """A copy with some keys, given by their paths, set to other values.
+
+        Raises:
+            InputError: there is no such key, or it does not take the value.
+        """
+        tree = self.model_dump(mode="json", by_alias=True)
+        for path, value in values.items():
+            *sections, key = path.split(".")
+            branch: Any = tree
+            for section in sections:
+                branch = branch.get(section) if isinstance(branch, dict) else None
+            if not isinstance(branch, dict) or key not in branch:
+                raise InputError(f"{source}: the recipe has no key {path!r}")
+            branch[key] = value
+        return self.parse(tree, source)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe.
+
+    Raises:
+        InputError: names the file, the path of each wrong key, and what is accepted there.
+    """
+    return Recipe.parse(load_yaml(path), str(path))
+
+
+def _reads_logits(phase: PhaseConfig) -> bool:
+    return OBJECTIVES[phase.objective.name].needs_teacher == "logits"

@@ -1,0 +1,334 @@
+"""The stages of a run in order: what each reads, what it writes, where that lies.
+
+Only this file knows the whole recipe and the layout of the run directory; a stage's code gets
+paths and its own settings.
+"""
+
+import functools
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raykd import cluster, contextualize, progress, random_corpus
+from raykd.collect import collect, score_models
+from raykd.config import dump_yaml
+from raykd.corpus import docstrings
+from raykd.corpus import pipeline as corpus_pipeline
+from raykd.corpus_card import SearchFacts
+from raykd.errors import InputError
+from raykd.evaluation.predict import Scorer
+from raykd.evaluation.store import write_task
+from raykd.manifest import (
+    Draft,
+    digest_of,
+    digest_of_directory,
+    digest_of_file,
+    read_manifest,
+    write_atomically,
+    write_once,
+)
+from raykd.model_card import write_card
+from raykd.models.resolve import digest_of_weights
+from raykd.models.student_init import Init
+from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.recipe import Arm
+from raykd.report import render
+from raykd.retrieval import pipeline as retrieval_pipeline
+from raykd.retrieval.queries import anchors, make_queries
+from raykd.run import HITS_FILE, QUERIES_FILE, Run
+from raykd.training.phases import (
+    MODEL_FOLDER,
+    Labels,
+    NewStudent,
+    PhaseConfig,
+    PhaseJob,
+    adopt_teacher,
+)
+from raykd.training.pipeline import LOGITS_FILE, cache_teacher_logits, train_phases
+
+
+def make_docstrings(run: Run) -> None:
+    """docstrings: the demo's corpus and task, from the documentation of installed packages."""
+    if run.recipe.docstrings is not None:
+        docstrings.build(run.recipe.docstrings, run.out / "docstrings", cluster.for_each)
+
+
+def load_task(run: Run) -> None:
+    """task: training and evaluation examples, checked."""
+    write_task(run.recipe.task, run.resolve, run.task_folder)
+
+
+def ingest(run: Run) -> None:
+    """ingest: the general corpus, cut into units and shards."""
+    config = run.recipe.corpus
+    if config is not None:
+        paths = [run.resolve(path) for path in config.paths]
+        corpus_pipeline.ingest(config, paths, run.units)
+
+
+def search(run: Run) -> None:
+    """search: the units nearest to each sentence of the task, by exact BM25."""
+    config = run.recipe.retrieval
+    if config is None:
+        return
+
+    def write(draft: Draft) -> None:
+        queries = make_queries(anchors(run.task().train), config.keywords)
+        pq.write_table(queries, draft.directory / QUERIES_FILE)
+
+    inputs = {"train": digest_of_file(run.split("train"))}
+    queries = write_once(run.queries, "queries", {"keywords": config.keywords}, inputs, write)
+    retrieval_pipeline.search(
+        corpus_pipeline.shard_paths(run.units),
+        pq.read_table(run.queries / QUERIES_FILE),
+        config,
+        run.hits,
+        {"units": digest_of_directory(run.units), "queries": queries.digest},
+    )
+
+
+def make_textbooks(run: Run) -> None:
+    """contextualize: the contextualized corpus, and a random one of the same size."""
+    recipe = run.recipe
+    if not recipe.corpus_arms or recipe.retrieval is None:
+        return
+    task = run.task()
+    hits, units = read_manifest(run.hits), read_manifest(run.units)
+    assert hits is not None
+    assert units is not None
+    shards = corpus_pipeline.shard_paths(run.units)
+    evaluation_sentences = anchors(pa.concat_tables(task.evaluation_splits()))
+    task_sentences = anchors(task.train)
+    num_quarantined = int(units.counts["num_quarantined"])
+    made = contextualize.contextualize(
+        run.hits / HITS_FILE,
+        functools.partial(retrieval_pipeline.gather, shards),
+        evaluation_sentences,
+        recipe.contextualize,
+        run.textbook("contextualized"),
+        {"hits": hits.digest, "units": units.digest},
+        search=SearchFacts(
+            top_k=recipe.retrieval.top_k,
+            num_anchors=int(hits.counts["num_queries"]),
+            num_empty_queries=int(hits.counts["num_empty_queries"]),
+        ),
+        num_quarantined=num_quarantined,
+        task_sentences=task_sentences,
+    )
+    if "random" in recipe.arms:
+        random_corpus.random_corpus(
+            shards,
+            int(made.counts["num_units"]),
+            evaluation_sentences,
+            recipe.contextualize,
+            run.textbook("random"),
+            {"units": units.digest},
+            num_quarantined=num_quarantined,
+            task_sentences=task_sentences,
+            draw=functools.partial(_draw, shards, recipe.contextualize.random_seed),
+        )
+
+
+def _draw(shards: Sequence[Path], seed: int, fraction: float) -> list[pa.Table]:
+    draw = functools.partial(random_corpus.draw_from_shard, fraction=fraction, seed=seed)
+    return cluster.for_each(draw, shards, label="drawing the random corpus")
+
+
+def train_teacher(run: Run) -> None:
+    """teacher: fine-tuned on the task, or taken as named."""
+    config, labels = run.recipe.teacher, _labels(run)
+    reference = _model_reference(run, config.model)
+    weights = digest_of_weights(reference)
+    if config.weights_sha256 not in (None, weights):
+        raise InputError(
+            f"teacher.model {config.model}: its weights have sha256 {weights}, the recipe's "
+            f"weights_sha256 is {config.weights_sha256}; install the version the recipe names, "
+            "or write the digest of the model you mean"
+        )
+    if config.fine_tuned:
+        adopt_teacher(reference, run.teacher, labels, {"weights": weights})
+        return
+    values = config.model_dump(exclude={"model", "weights_sha256", "fine_tuned", "seed"})
+    job = PhaseJob(
+        stage="teacher",
+        name="teacher",
+        out=run.teacher,
+        start=reference,
+        teacher=None,
+        text=run.split("train"),
+        teacher_logits=None,
+        config=PhaseConfig(objective=FineTuneConfig(), **values),
+        labels=labels,
+        seed=config.seed,
+        inputs={"weights": weights, "train": digest_of_file(run.split("train"))},
+        score=_scorer(run),
+    )
+    _train(run, [job], "teacher")
+
+
+def inject(run: Run) -> None:
+    """inject: students learn from the teacher on unlabelled text."""
+    phase = run.recipe.injection
+    if phase is None or not run.recipe.injected_arms:
+        return
+    for arm in run.recipe.injected_arms:
+        if arm in run.recipe.teacher_logits_texts():
+            cache_logits(run, arm)
+    _train(run, [inject_job(run, *student) for student in run.injected_students()], "inject")
+
+
+def inject_job(run: Run, arm: Arm, init: Init, seed: int) -> PhaseJob:
+    """The injection of one student."""
+    phase = run.recipe.injection
+    assert phase is not None
+    reads_logits = arm in run.recipe.teacher_logits_texts()
+    return PhaseJob(
+        stage="inject",
+        name=f"inject {arm} {init} seed {seed}",
+        out=run.student(arm, init, seed, "injected"),
+        start=NewStudent(run.recipe.student, init),
+        teacher=run.teacher / MODEL_FOLDER,
+        text=run.text(arm),
+        teacher_logits=run.teacher_logits(arm) / LOGITS_FILE if reads_logits else None,
+        config=phase,
+        labels=_labels(run),
+        seed=seed,
+        inputs={"teacher": digest_of_directory(run.teacher), "text": digest_of_file(run.text(arm))},
+    )
+
+
+def adapt(run: Run) -> None:
+    """adapt: students learn the task, after injection or alone."""
+    if "train" in run.recipe.teacher_logits_texts():
+        cache_logits(run, "train")
+    _train(run, [adapt_job(run, *student) for student in run.students()], "adapt")
+
+
+def adapt_job(
+    run: Run, arm: Arm, init: Init, seed: int, *, injected: Path | None = None
+) -> PhaseJob:
+    """The adaptation of one student; `alone` starts anew and has no teacher."""
+    recipe = run.recipe
+    injected = injected or run.student(arm, init, seed, "injected")
+    inputs = {
+        "train": digest_of_file(run.split("train")),
+        "teacher": digest_of_directory(run.teacher),
+    }
+    reads_logits = "train" in recipe.teacher_logits_texts() and arm != "alone"
+    phase = recipe.adaptation
+    if arm == "alone":
+        values = dict(recipe.alone or recipe.adaptation)
+        values.pop("objective", None)
+        phase = PhaseConfig(objective=FineTuneConfig(), **values)
+    else:
+        inputs["injected"] = digest_of_directory(injected)
+    return PhaseJob(
+        stage="adapt",
+        name=f"adapt {arm} {init} seed {seed}",
+        out=run.student(arm, init, seed, "adapted"),
+        start=(
+            NewStudent(recipe.student, init) if arm == "alone" else str(injected / MODEL_FOLDER)
+        ),
+        teacher=run.teacher / MODEL_FOLDER,
+        text=run.split("train"),
+        teacher_logits=run.teacher_logits("train") / LOGITS_FILE if reads_logits else None,
+        config=phase,
+        labels=_labels(run),
+        seed=seed,
+        inputs=inputs,
+        score=_scorer(run),
+    )
+
+
+def evaluate(run: Run) -> None:
+    """evaluate: teacher, students and baselines on the split that is reported."""
+    score_models(run)
+
+
+def report(run: Run) -> None:
+    """report: results.json, report.html, and the student of the first seed with its card."""
+    results = collect(run)
+    _write_if_new(run.out / "results.json", results.model_dump_json(indent=2) + "\n")
+    _write_if_new(run.out / "report.html", render(results))
+    adapted = [score for score in results.scores if score.stage == "adapted"]
+    student = next((s for s in adapted if s.arm == "contextualized"), adapted[-1])
+    model = run.student(student.arm, student.init, student.seed, "adapted") / MODEL_FOLDER  # type: ignore[arg-type]  # a student's score has both
+    card = write_card(results, student, run.recipe.teacher.model, "student")
+    inputs = {"model": digest_of_directory(model.parent), "card": digest_of(card)}
+
+    def write(draft: Draft) -> None:
+        shutil.copytree(model, draft.directory, dirs_exist_ok=True)
+        (draft.directory / "README.md").write_text(card, encoding="utf-8")
+
+    write_once(run.out / "student", "student", {}, inputs, write)
+
+
+STAGES: dict[str, Callable[[Run], None]] = {
+    "docstrings": make_docstrings,
+    "task": load_task,
+    "ingest": ingest,
+    "search": search,
+    "contextualize": make_textbooks,
+    "teacher": train_teacher,
+    "inject": inject,
+    "adapt": adapt,
+    "evaluate": evaluate,
+    "report": report,
+}
+
+
+def run_stages(run: Run, last: str) -> None:
+    """Run the stages up to `last`; what is already done is not done again."""
+    run.out.mkdir(parents=True, exist_ok=True)
+    _write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
+    for name, stage in STAGES.items():
+        started = time.monotonic()
+        stage(run)
+        progress.say(f"{name:14} {time.monotonic() - started:6.1f} s")
+        if name == last:
+            return
+
+
+def _write_if_new(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_atomically(path, text)
+
+
+def _train(run: Run, jobs: Sequence[PhaseJob], label: str) -> None:
+    train_phases(jobs, run.recipe.workers, label=label, storage=run.out / "ray_train")
+
+
+def cache_logits(run: Run, name: str) -> None:
+    """Compute the teacher's logits on a text, see `Recipe.teacher_logits_texts`."""
+    phase = run.recipe.adaptation if name == "train" else run.recipe.injection
+    assert phase is not None
+    cache_teacher_logits(
+        run.teacher / MODEL_FOLDER,
+        run.text(name),
+        run.teacher_logits(name),
+        max_length=phase.max_length,
+        inputs={
+            "teacher": digest_of_directory(run.teacher),
+            "text": digest_of_file(run.text(name)),
+        },
+    )
+
+
+def _scorer(run: Run) -> Scorer:
+    length = run.recipe.adaptation.max_length
+    return Scorer(run.split("dev"), run.task().metrics, max_length=length)
+
+
+def _model_reference(run: Run, reference: str) -> str:
+    """A model's reference, a path in it taken as relative to the recipe."""
+    local = run.resolve(reference)
+    return str(local) if local.exists() else reference
+
+
+def _labels(run: Run) -> Labels:
+    task = run.task()
+    return Labels(tuple(task.labels), task.regression)

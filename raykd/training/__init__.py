@@ -1,0 +1,1 @@
+"""Teacher, injection and adaptation: one loop, whatever the objective."""

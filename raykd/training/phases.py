@@ -1,0 +1,240 @@
+"""One phase of training as a job: what to train, on what, towards what, and where it goes."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from pydantic import Field
+from transformers import PreTrainedTokenizerBase
+
+from raykd.config import Config
+from raykd.errors import InputError
+from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_once
+from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
+from raykd.models.student_init import Init, StudentConfig, check_tokenizers, make_student
+from raykd.models.tokens import TokenizedRows, read_rows
+from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
+from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.training.batches import num_batches
+from raykd.training.loop import EpochRecord, TrainingConfig, Worker, train
+
+MODEL_FOLDER = "model"
+CURVE_FILE = "metrics.jsonl"
+
+# Scores a model on examples it does not train on, with the tokenizer it trains with.
+Score = Callable[[Encoder, PreTrainedTokenizerBase], dict[str, float]]
+
+
+class PhaseConfig(TrainingConfig):
+    """A phase of the student: injection or adaptation."""
+
+    objective: ObjectiveConfig = Field(default_factory=FineTuneConfig, discriminator="name")
+
+
+class TeacherConfig(TrainingConfig):
+    """The teacher: fine-tuned here on the task, or named as already fine-tuned."""
+
+    model: str
+    weights_sha256: str | None = None
+    fine_tuned: bool = False
+    seed: int = 1
+
+
+class WorkersConfig(Config):
+    """The processes that train one model together (DDP)."""
+
+    num_workers: int = Field(1, ge=1)
+    cpus_per_worker: float = Field(1.0, gt=0)
+    use_gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the classifier answers: the names of its classes, or one score (regression)."""
+
+    names: tuple[str, ...]
+    regression: bool
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the classifier."""
+        return 1 if self.regression else len(self.names)
+
+
+@dataclass(frozen=True)
+class NewStudent:
+    """A student that does not exist yet, to be made from the teacher."""
+
+    config: StudentConfig
+    init: Init
+
+
+@dataclass(frozen=True)
+class PhaseJob:
+    """One model, one objective, one text, one seed; its output is a directory.
+
+    `start` is a saved model's reference, or the student to make. `inputs` holds the digests of
+    everything read. `score` is called at most `num_scores` times, for the learning curve.
+    """
+
+    stage: str
+    name: str
+    out: Path
+    start: str | NewStudent
+    teacher: Path | None
+    text: Path
+    teacher_logits: Path | None
+    config: PhaseConfig
+    labels: Labels
+    seed: int
+    inputs: Mapping[str, str]
+    score: Score | None = None
+    num_scores: int = 10
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result besides the inputs."""
+        start = self.start
+        student: Any = (
+            {"student": start.config.model_dump(mode="json"), "init": start.init}
+            if isinstance(start, NewStudent)
+            else "given"
+        )
+        return {
+            "phase": self.config.model_dump(mode="json"),
+            "start": student,
+            "seed": self.seed,
+            "labels": list(self.labels.names),
+            "regression": self.labels.regression,
+        }
+
+    def key(self) -> str:
+        """Digest of everything that decides the result."""
+        return stage_key(self.stage, self.settings(), self.inputs)
+
+    def finished(self) -> Manifest | None:
+        """The manifest, if this very job has been done."""
+        return finished(self.out, self.key())
+
+    def num_steps(self) -> int:
+        """Optimiser steps of the whole job."""
+        num_rows = pq.read_metadata(self.text).num_rows
+        return num_batches(num_rows, self.config.batch_size) * self.config.epochs
+
+
+def run_phase(
+    job: PhaseJob,
+    worker: Worker,
+    *,
+    on_step: Callable[[], None] = lambda: None,
+    on_scores: Callable[[int, dict[str, float]], None] = lambda epoch, scores: None,
+) -> None:
+    """Train and, on the first worker, commit `model/` and the learning curve.
+
+    Raises:
+        InputError: the text has no rows, or no labels where the objective needs them.
+    """
+    config = job.config
+    student, tokenizer = _start(job)
+    objective_class = OBJECTIVES[config.objective.name]
+    needs_teacher = objective_class.needs_teacher == "model"
+    teacher = load_encoder(str(job.teacher)) if needs_teacher else None
+    objective = build(config.objective, student, teacher)
+    rows = read_rows(job.text, tokenizer, max_length=config.max_length)
+    rows = _with_what_the_objective_reads(job, rows, needs_labels=config.objective.needs_labels)
+    every = max(1, config.epochs // job.num_scores)
+
+    with ExitStack() as stack:
+        curve = None
+        if worker.rank == 0:
+            draft = stack.enter_context(commit(job.out, job.stage, job.settings(), job.inputs))
+            curve = stack.enter_context((draft.directory / CURVE_FILE).open("w"))
+
+        def on_epoch(record: EpochRecord) -> None:
+            if curve is None:
+                return
+            scores: dict[str, float] = {}
+            if job.score and (record.epoch % every == 0 or record.epoch == config.epochs):
+                scores = job.score(student, tokenizer)
+            curve.write(record.to_json(scores=scores) + "\n")
+            curve.flush()
+            on_scores(record.epoch, scores)
+
+        train(
+            objective,
+            rows,
+            config,
+            pad_id=tokenizer.pad_token_id,
+            regression=job.labels.regression,
+            seed=job.seed,
+            worker=worker,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
+        if worker.rank == 0:
+            draft.counts.update(
+                num_rows=len(rows), num_tokens=int(rows.offsets[-1]), num_steps=job.num_steps()
+            )
+            _save(student, tokenizer, draft)
+
+
+def adopt_teacher(reference: str, out: Path, labels: Labels, inputs: Mapping[str, str]) -> Manifest:
+    """Take an already fine-tuned teacher into the run.
+
+    Raises:
+        InputError: its classifier does not have the task's number of outputs.
+    """
+
+    def write(draft: Draft) -> None:
+        teacher = load_encoder(reference)
+        if teacher.num_labels != labels.num_outputs:
+            raise InputError(
+                f"teacher.model {reference}: its classifier has {teacher.num_labels} outputs, the "
+                f"task needs {labels.num_outputs}; name a teacher fine-tuned on this task, or set "
+                "teacher.fine_tuned: false"
+            )
+        teacher = load_encoder(reference, label_names=labels.names)
+        _save(teacher, load_tokenizer(reference), draft)
+
+    settings = {"labels": list(labels.names), "regression": labels.regression}
+    return write_once(out, "teacher", settings, inputs, write)
+
+
+def _save(model: Encoder, tokenizer: PreTrainedTokenizerBase, draft: Draft) -> None:
+    model.to("cpu").save(draft.directory / MODEL_FOLDER)
+    tokenizer.save_pretrained(draft.directory / MODEL_FOLDER)
+    draft.counts["num_parameters"] = sum(p.numel() for p in model.parameters())
+
+
+def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase]:
+    if isinstance(job.start, NewStudent):
+        config, tokenizer = job.start.config, load_tokenizer(str(job.teacher))
+        if config.model is not None:
+            check_tokenizers(tokenizer, load_tokenizer(config.model))
+        teacher = load_encoder(str(job.teacher))
+        return make_student(teacher, config, job.start.init, job.seed), tokenizer
+    labels = job.labels
+    student = load_encoder(job.start, num_labels=labels.num_outputs, label_names=labels.names)
+    return student, load_tokenizer(job.start)
+
+
+def _with_what_the_objective_reads(
+    job: PhaseJob, rows: TokenizedRows, *, needs_labels: bool
+) -> TokenizedRows:
+    if len(rows) == 0:
+        raise InputError(f"{job.text}: no rows to train on")
+    if needs_labels and rows.labels is None:
+        raise InputError(
+            f"{job.stage}: objective {job.config.objective.name!r} needs labels, which unlabelled "
+            "text does not have; set task_weight: 0, or use an objective without labels"
+        )
+    if not needs_labels:
+        rows = replace(rows, labels=None)
+    if job.teacher_logits is not None:
+        logits = np.asarray(pq.read_table(job.teacher_logits)["logits"].to_pylist(), np.float32)
+        assert len(logits) == len(rows), (job.teacher_logits, len(logits), len(rows))
+        rows = replace(rows, teacher_logits=logits)
+    return rows

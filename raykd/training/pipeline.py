@@ -1,0 +1,192 @@
+"""Ray's edge of training: phases through Ray Train, teacher outputs as tasks."""
+
+import math
+import shutil
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from ray import train
+from ray.train.collective import barrier, broadcast_from_rank_zero
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from raykd import cluster, progress
+from raykd.errors import InputError
+from raykd.manifest import Draft, Manifest, write_once
+from raykd.training.loop import Worker
+from raykd.training.phases import PhaseJob, WorkersConfig, run_phase
+from raykd.training.teacher_cache import LOGITS, teacher_logits
+
+LOGITS_FILE = "logits.parquet"
+_ROWS_A_TASK = 1024
+_STEPS_A_MESSAGE = 10
+_POLL_S = 0.5
+_MAX_WORKER_FAILURES = 3
+# Train retries a worker group that cannot be placed without end unless told otherwise.
+_MAX_START_FAILURES = 5
+
+
+def train_phases(
+    jobs: Sequence[PhaseJob], workers: WorkersConfig, *, label: str, storage: Path
+) -> None:
+    """Run the jobs that are not done, one after the other, in one group of workers.
+
+    Starting a group costs seconds, and a recipe has dozens of small jobs: seeds times arms.
+
+    Raises:
+        InputError: a job's input is wrong.
+        ray.train.TrainingFailedError: workers failed more often than is tolerated.
+    """
+    pending = [job for job in jobs if job.finished() is None]
+    if not pending:
+        return
+    cluster.connect()
+    board: Any = ray.remote(num_cpus=0)(_Board).remote()
+    name = f"{label}-{uuid.uuid4().hex[:12]}"
+    trainer = TorchTrainer(
+        _train_on_worker,
+        train_loop_config={"jobs": pending, "board": board},
+        torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
+        scaling_config=train.ScalingConfig(
+            num_workers=workers.num_workers,
+            use_gpu=workers.use_gpu,
+            resources_per_worker={"CPU": _cpus_that_fit(workers)},
+        ),
+        run_config=train.RunConfig(
+            name=name,
+            storage_path=str(storage),
+            failure_config=train.FailureConfig(
+                max_failures=_MAX_WORKER_FAILURES,
+                controller_failure_limit=_MAX_START_FAILURES,  # type: ignore[call-arg]  # typed as V1's, which lacks it
+            ),
+        ),
+    )
+    steps = sum(job.num_steps() for job in pending)
+    with progress.track(label, steps, "steps") as advance, _Watch(board, advance):
+        trainer.fit()
+    if message := ray.get(board.problem.remote()):
+        raise InputError(message)
+    shutil.rmtree(storage / name, ignore_errors=True)
+    undone = [job.name for job in pending if job.finished() is None]
+    assert not undone, undone
+
+
+def cache_teacher_logits(
+    teacher: Path, text: Path, out: Path, *, max_length: int, inputs: Mapping[str, str]
+) -> Manifest:
+    """Write the teacher's logits of every row of a text table, in its order, to `out`."""
+    settings = {"max_length": max_length}
+
+    def write(draft: Draft) -> None:
+        num_rows = pq.read_metadata(text).num_rows
+        parts = cluster.for_each(
+            _logits_task,
+            [(at, min(at + _ROWS_A_TASK, num_rows)) for at in range(0, num_rows, _ROWS_A_TASK)],
+            label=f"teacher's logits of {out.name}",
+            unit="parts",
+            shared={"teacher": teacher, "text": text, "max_length": max_length},
+        )
+        logits = np.concatenate(parts)
+        table = pa.table({"logits": list(logits)}, schema=LOGITS)
+        pq.write_table(table, draft.directory / LOGITS_FILE)
+        draft.counts["num_rows"] = len(logits)
+
+    return write_once(out, "teacher_logits", settings, inputs, write)
+
+
+def _logits_task(
+    rows: tuple[int, int], *, teacher: Path, text: Path, max_length: int
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return teacher_logits(teacher, text, *rows, max_length=max_length)
+
+
+def _train_on_worker(config: dict[str, Any]) -> None:
+    context = train.get_context()
+    worker = Worker(context.get_world_rank(), context.get_world_size(), get_device())
+    jobs: list[PhaseJob] = config["jobs"]
+    board = config["board"]
+    first = worker.rank == 0
+    # After a failure the group starts again: all workers must agree on what is left to do.
+    undone = [at for at, job in enumerate(jobs) if job.finished() is None] if first else []
+    for at in broadcast_from_rank_zero(undone):
+        try:
+            run_phase(jobs[at], worker, on_step=(_Steps(board) if first else lambda: None))
+        except InputError as error:
+            # Retrying a mistake of the user's would only repeat it.
+            ray.get(board.report_problem.remote(str(error)))
+            return
+        barrier()
+
+
+def _cpus_that_fit(workers: WorkersConfig) -> float:
+    """CPUs a worker asks for: on one machine never more than it has, else Train waits for ever."""
+    if cluster.num_nodes() > 1 or workers.use_gpu:
+        return workers.cpus_per_worker
+    share = cluster.total_cpus() / workers.num_workers
+    return min(workers.cpus_per_worker, math.floor(share * 100) / 100)
+
+
+class _Board:
+    """An actor between the first worker and the driver: steps done, and what went wrong."""
+
+    def __init__(self) -> None:
+        self._num_steps = 0
+        self._problem: str | None = None
+
+    def add_steps(self, count: int) -> None:
+        self._num_steps += count
+
+    def num_steps(self) -> int:
+        return self._num_steps
+
+    def report_problem(self, message: str) -> None:
+        self._problem = message
+
+    def problem(self) -> str | None:
+        return self._problem
+
+
+class _Steps:
+    """Tells the board how many steps are done, ten at a time."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+        self._pending = 0
+
+    def __call__(self) -> None:
+        self._pending += 1
+        if self._pending >= _STEPS_A_MESSAGE:
+            self._board.add_steps.remote(self._pending)
+            self._pending = 0
+
+
+class _Watch:
+    """Moves the driver's progress bar while `fit` blocks its thread."""
+
+    def __init__(self, board: Any, advance: Any) -> None:
+        self._board = board
+        self._advance = advance
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        shown = 0
+        while not self._stop.wait(_POLL_S):
+            with suppress(ray.exceptions.RayError):
+                done = ray.get(self._board.num_steps.remote())
+                self._advance(done - shown)
+                shown = done

@@ -1,0 +1,298 @@
+"""Search a recipe's settings with Ray Tune and Optuna: one student a trial.
+
+A trial calls the very function a run calls for its phases (`training.phases.run_phase`), in its
+own process. It is scored on rows that are not reported: the dev split where a test split is
+reported, else rows held out of the train split.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from ray import tune as ray_tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from raykd import cluster, progress
+from raykd.config import dump_yaml, load_yaml
+from raykd.errors import InputError
+from raykd.evaluation.store import hold_out
+from raykd.manifest import (
+    Draft,
+    digest_of_directory,
+    digest_of_file,
+    write_atomically,
+    write_once,
+)
+from raykd.models.student_init import Init
+from raykd.recipe import Arm, Parameter, Recipe
+from raykd.run import Run
+from raykd.stages import adapt_job, cache_logits, inject_job, run_stages
+from raykd.training.loop import Worker
+from raykd.training.phases import run_phase
+
+STUDY_FILE = "study.journal"
+TRIALS_FILE = "trials.json"
+_HELD_OUT_FRACTION = 0.2
+_SEARCHED_SECTIONS = ("student", "injection", "adaptation")
+# These decide what is cached for all trials, or which other keys there are.
+_FIXED_KEYS = ("max_length", "inits", "model", "name")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial as it ended; `score` is that of its last epoch."""
+
+    number: int
+    values: dict[str, Any]
+    epochs: int
+    score: float
+    whole: bool
+    num_parameters: int
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What every trial of a search shares; `run` holds the rows that trials train on."""
+
+    run: Run
+    folder: Path
+    arm: Arm
+    metric: str
+
+    @property
+    def seed(self) -> int:
+        return self.run.recipe.seeds[0]
+
+    @property
+    def init(self) -> Init:
+        return self.run.recipe.student.inits[0]
+
+
+def tune(run: Run) -> None:
+    """Search; writes RUN/tune/result/trials.json, and RUN/tune/study.journal to be watched live.
+
+    Raises:
+        InputError: no section `search`, or a key in it that a trial cannot change.
+    """
+    recipe = run.recipe
+    if recipe.search is None:
+        raise InputError(f"recipe {recipe.name}: no section 'search', so there is nothing to tune")
+    _check_space(recipe)
+    run_stages(run, "teacher")
+    setting = _prepare(run)
+    inputs = {
+        "train": digest_of_file(setting.run.split("train")),
+        "validation": digest_of_file(setting.run.split("dev")),
+        "teacher": digest_of_directory(run.teacher),
+    }
+    if setting.arm != "alone":
+        inputs["text"] = digest_of_file(setting.run.text(setting.arm))
+    settings = {
+        "search": recipe.search.model_dump(mode="json", by_alias=True),
+        **{key: getattr(recipe, key).model_dump(mode="json") for key in ("student", "adaptation")},
+        "injection": recipe.injection.model_dump(mode="json") if recipe.injection else None,
+        "arm": setting.arm,
+        "seed": setting.seed,
+    }
+    out = setting.folder / "result"
+    write_once(out, "tune", settings, inputs, partial(_search, setting))
+    progress.say(f"tune: {out / TRIALS_FILE}; raykd best {run.out} shows the winner")
+
+
+def show_best(folder: Path) -> None:
+    """Print the trials of a finished search, best first, and write the best one's recipe.
+
+    Raises:
+        InputError: the folder holds no finished search, or none of its trials ended.
+    """
+    trials_file = folder / "tune" / "result" / TRIALS_FILE
+    if not trials_file.is_file():
+        raise InputError(
+            f"{folder}: holds no finished search; run raykd tune RECIPE --out {folder}"
+        )
+    found = json.loads(trials_file.read_text())
+    trials = [Trial(**trial) for trial in found["trials"]]
+    ranked = rank(trials)
+    if not ranked:
+        errors = {trial.error for trial in trials if trial.error}
+        raise InputError(f"{trials_file}: no trial ended: {'; '.join(sorted(errors))}")
+    best = ranked[0]
+    recipe = Recipe.parse(load_yaml(folder / "recipe.yaml"), str(folder / "recipe.yaml"))
+    text = dump_yaml(recipe.with_values(best.values, "best trial"))
+    write_atomically(folder / "best.yaml", text)
+    lines = [f"{found['metric']} on {found['validation']}, seed {found['seed']}; best first"]
+    for trial in ranked:
+        values = ", ".join(
+            f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in trial.values.items()
+        )
+        stopped = "" if trial.whole else " (stopped early)"
+        lines.append(
+            f"  {trial.score:.4f}  trial {trial.number}, {trial.epochs} epochs{stopped}: {values}"
+        )
+    lines.append(f"winner's recipe: {folder / 'best.yaml'}")
+    print("\n".join(lines))  # noqa: T201  # the command's answer
+
+
+def rank(trials: list[Trial]) -> list[Trial]:
+    """Best first: whole trials before stopped ones, then by score, then the smaller student.
+
+    A stopped trial's score is that of fewer epochs, not one to choose by. Trials that failed are
+    left out.
+    """
+    ended = [trial for trial in trials if trial.error is None and math.isfinite(trial.score)]
+    return sorted(ended, key=lambda t: (not t.whole, -t.score, t.num_parameters, t.number))
+
+
+def _check_space(recipe: Recipe) -> None:
+    assert recipe.search is not None
+    for path in recipe.search.space:
+        section, *_, key = path.split(".")
+        if section not in _SEARCHED_SECTIONS or section == key or key in _FIXED_KEYS:
+            raise InputError(
+                f"search.space: trials cannot change {path!r}, for they share corpus, task and "
+                f"teacher; search keys of {', '.join(_SEARCHED_SECTIONS)} other than "
+                f"{', '.join(_FIXED_KEYS)}"
+            )
+    for take in (0, -1):
+        ends = {path: parameter.values()[take] for path, parameter in recipe.search.space.items()}
+        recipe.with_values(ends, "search.space")
+
+
+def _prepare(run: Run) -> _Setting:
+    """Choose the arm that is searched, and the rows it trains on and is scored on."""
+    recipe, task = run.recipe, run.task()
+    arms: list[Arm] = [arm for arm in reversed(recipe.injected_arms)]
+    folder = run.out / "tune"
+    searched = run
+    if task.test is None:
+        searched = replace(run, task_folder=folder / "task")
+        hold_out(run.task_folder, _HELD_OUT_FRACTION, searched.task_folder)
+    arm: Arm = arms[0] if arms else "alone"
+    for name in recipe.teacher_logits_texts():
+        if name in (arm, "train"):
+            cache_logits(searched, name)
+    return _Setting(searched, folder, arm, task.main_metric)
+
+
+def _search(setting: _Setting, draft: Draft) -> None:
+    cluster.connect()
+    search = setting.run.recipe.search
+    assert search is not None
+    study = setting.folder / STUDY_FILE
+    # A study that was interrupted is begun anew: what its trials injected is still there.
+    study.unlink(missing_ok=True)
+    shutil.rmtree(setting.folder / "trials", ignore_errors=True)
+    with progress.track("tune", search.num_trials, "trials") as advance:
+        tuner = ray_tune.Tuner(
+            ray_tune.with_resources(partial(_trial, setting=setting), {"CPU": 1}),
+            param_space={path: _domain(p) for path, p in search.space.items()},
+            tune_config=ray_tune.TuneConfig(
+                metric=setting.metric,
+                mode="max",
+                num_samples=search.num_trials,
+                max_concurrent_trials=search.max_concurrent_trials,
+                search_alg=OptunaSearch(
+                    storage=JournalStorage(JournalFileBackend(str(study))),
+                    study_name=setting.run.recipe.name,
+                    sampler=TPESampler(seed=search.seed),
+                ),
+                scheduler=ASHAScheduler(
+                    time_attr="epoch",
+                    max_t=setting.run.recipe.adaptation.epochs,
+                    grace_period=search.grace_epochs,
+                ),
+            ),
+            run_config=ray_tune.RunConfig(
+                name="ray",
+                storage_path=str(setting.folder),
+                verbose=0,
+                callbacks=[_Advance(advance)],
+            ),
+        )
+        grid = tuner.fit()
+    trials = [_ended(number, grid[number], setting) for number in range(len(grid))]
+    found = {
+        "metric": setting.metric,
+        "arm": setting.arm,
+        "seed": setting.seed,
+        "validation": "dev" if setting.run.task().test is not None else "rows held out of train",
+        "trials": [asdict(trial) for trial in trials],
+    }
+    (draft.directory / TRIALS_FILE).write_text(json.dumps(found, indent=2))
+    draft.counts["num_trials"] = len(trials)
+
+
+def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
+    """One student, injected and adapted in this process; reports each epoch of its adaptation."""
+    run = replace(setting.run, recipe=setting.run.recipe.with_values(values, "trial"))
+    student = (setting.arm, setting.init, setting.seed)
+    injected = None
+    if setting.arm != "alone":
+        job = inject_job(run, *student)
+        # Trials that differ in their adaptation alone share one injection.
+        injected = setting.folder / "injected" / job.key()[:16]
+        job = replace(job, out=injected)
+        if job.finished() is None:
+            run_phase(job, Worker())
+    job = adapt_job(run, *student, injected=injected)
+    trial_folder = setting.folder / "trials" / ray_tune.get_context().get_trial_id()
+
+    def report(epoch: int, scores: dict[str, float]) -> None:
+        ray_tune.report({"epoch": epoch, "num_parameters": num_parameters, **scores})
+
+    num_parameters = 0
+    job = replace(job, out=trial_folder, num_scores=job.config.epochs)
+    run_phase(job, Worker(), on_scores=report)
+
+
+def _ended(number: int, result: ray_tune.Result, setting: _Setting) -> Trial:
+    metrics = result.metrics or {}
+    epochs = int(metrics.get("epoch", 0))
+    values = dict(result.config or {})
+    recipe = setting.run.recipe.with_values(values, "trial")
+    return Trial(
+        number=number,
+        values=values,
+        epochs=epochs,
+        score=float(metrics.get(setting.metric, math.nan)),
+        whole=epochs == recipe.adaptation.epochs,
+        num_parameters=int(metrics.get("num_parameters", 0)),
+        error=str(result.error) if result.error else None,
+    )
+
+
+def _domain(parameter: Parameter) -> Any:
+    """Ray Tune's domain of a range; ours includes both ends."""
+    if parameter.choice is not None:
+        return ray_tune.choice(list(parameter.choice))
+    if parameter.int_range is not None:
+        low, high = parameter.int_range
+        draw = ray_tune.lograndint if parameter.log else ray_tune.randint
+        return draw(low, high + 1)
+    assert parameter.float_range is not None
+    draw = ray_tune.loguniform if parameter.log else ray_tune.uniform
+    return draw(*parameter.float_range)
+
+
+class _Advance(ray_tune.Callback):
+    """Moves the progress bar when a trial ends, whole or stopped."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance = advance
+
+    def on_trial_complete(self, *_: Any, **__: Any) -> None:
+        self._advance(1)
+
+    def on_trial_error(self, *_: Any, **__: Any) -> None:
+        self._advance(1)
