@@ -84,11 +84,12 @@ def ingest(config: CorpusConfig, paths: Sequence[Path], out: Path) -> Manifest:
         out: the output directory.
 
     Raises:
-        InputError: a source cannot be read, more than `max_bad_fraction` of the rows are bad, or
-            there is no unit.
+        InputError: a source cannot be read, more than `max_bad_fraction` of the rows are bad,
+            there is no unit, or `out` lies in a directory that is read.
     """
     started_s = time.monotonic()
     out = out.absolute()
+    _check_apart(out, paths)
     sources = list_sources([path.absolute() for path in paths])
     by_digest: dict[str, Path] = {}
     for digest, path in sorted(zip(_digests(sources, config.shard_bytes), sources, strict=True)):
@@ -121,6 +122,12 @@ def shard_paths(out: Path) -> list[Path]:
     `shard_bytes`.
     """
     return sorted(out.glob("shard-*/units-*.parquet"))
+
+
+def _check_apart(out: Path, paths: Sequence[Path]) -> None:
+    for path in paths:
+        if out.resolve().is_relative_to(path.resolve()):
+            raise InputError(f"{path}: holds the output, {out}; write the output elsewhere")
 
 
 def _digests(sources: Sequence[Path], batch_bytes: int) -> list[str]:
@@ -218,9 +225,12 @@ def _check(
 
 def _bad_rows(shards: Sequence[_Shard]) -> Iterator[str]:
     for shard in shards:
-        for row in pq.read_table(shard.directory / _QUARANTINE_FILE).to_pylist():
-            counted_in = "byte" if format_of(Path(row["source"]))[0] in ("jsonl", "text") else "row"
-            yield f"{row['source']}, {counted_in} {row['offset']}: {row['reason']}"
+        with pq.ParquetFile(shard.directory / _QUARANTINE_FILE) as file:
+            rows = (row for batch in file.iter_batches(_NUM_SHOWN) for row in batch.to_pylist())
+            for row in rows:
+                by_line = format_of(Path(row["source"]))[0] in ("jsonl", "text")
+                place = f"{'byte' if by_line else 'row'} {row['offset']}"
+                yield f"{row['source']}, {place}: {row['reason']}"
 
 
 def _remove_stale(out: Path, shards: Sequence[_Shard]) -> None:

@@ -78,9 +78,11 @@ def test_units_are_the_same_for_any_shards_and_any_names_and_sorted_by_id(tmp_pa
     assert ids == sorted(set(ids))
     (corpus / "a.txt").rename(corpus / "z.txt")
     (corpus / "c.parquet").rename(tmp_path / "0.parquet")
-    ingest(config(shard_bytes=300), [tmp_path / "0.parquet", corpus], tmp_path / "shards")
-    assert len(shard_paths(tmp_path / "shards")) > 5
-    assert units_of(tmp_path / "shards").equals(whole)
+    for shard_bytes in (137, 300, 999):
+        out = tmp_path / f"shards-{shard_bytes}"
+        ingest(config(shard_bytes=shard_bytes), [tmp_path / "0.parquet", corpus], out)
+        assert len(shard_paths(out)) > 2
+        assert units_of(out).equals(whole)
 
 
 def test_a_second_run_writes_nothing_even_where_files_were_renamed(tmp_path):
@@ -192,6 +194,12 @@ def test_an_unreadable_source_is_named_by_the_driver(tmp_path):
         ingest(config(), [path], tmp_path / "out")
     with pytest.raises(InputError, match=r"none\.txt: no such file"):
         ingest(config(), [tmp_path / "none.txt"], tmp_path / "out")
+
+
+def test_output_among_the_sources_is_refused(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus")
+    with pytest.raises(InputError, match=r"corpus: holds the output, .*; write the output else"):
+        ingest(config(), [corpus], corpus / "b/out")
 
 
 def test_settings_out_of_range_are_refused():
