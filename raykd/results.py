@@ -5,7 +5,7 @@ Metrics are fractions as `evaluation.metrics` computes them, never rounded here.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from raykd.corpus_card import CorpusCard
 
@@ -69,7 +69,7 @@ class Score(_Facts):
     init: str | None
     seed: int | None
     stage: ScoreStage
-    metrics: dict[str, float]
+    metrics: dict[str, FiniteFloat]
 
 
 class CurvePoint(_Facts):
@@ -77,8 +77,8 @@ class CurvePoint(_Facts):
 
     step: int
     epoch: float
-    losses: dict[str, float]
-    metrics: dict[str, float] = {}
+    losses: dict[str, FiniteFloat]
+    metrics: dict[str, FiniteFloat] = {}
 
 
 class Curve(_Facts):

@@ -39,7 +39,7 @@ def to_examples(
     for row, texts in enumerate(zip(*sentences, strict=True)):
         if not any(text.strip() for text in texts):
             wanted = " or ".join(sentence_columns)
-            raise InputError(f"{source}, row {row}: no text in {wanted}; remove the row")
+            raise InputError(f"{_at(source, row)}: no text in {wanted}; remove the row")
     values = _label_values(source, table, label_column)
     if labels:
         targets = _classes(source, values, labels)
@@ -76,6 +76,10 @@ def class_names(source: str, table: pa.Table, label_column: str) -> tuple[str, .
     return tuple(_name(value) for value in sorted(values))
 
 
+def _at(source: str, row: int) -> str:
+    return f"{source}, row {row} (counted from 0)"
+
+
 def _sentences(source: str, table: pa.Table, column: str) -> list[str]:
     type_ = table.schema.field(column).type
     if not pa.types.is_string(type_):
@@ -86,7 +90,7 @@ def _sentences(source: str, table: pa.Table, column: str) -> list[str]:
     sentences: list[str] = []
     for row, sentence in enumerate(table[column].to_pylist()):
         if sentence is None:
-            raise InputError(f"{source}, row {row}: no {column!r}; remove the row")
+            raise InputError(f"{_at(source, row)}: no {column!r}; remove the row")
         sentences.append(sentence)
     return sentences
 
@@ -106,7 +110,7 @@ def _label_values(source: str, table: pa.Table, column: str) -> list[Any]:
         )
     if None in values:
         raise InputError(
-            f"{source}, row {values.index(None)}: no {column!r}; label the row or remove it"
+            f"{_at(source, values.index(None))}: no {column!r}; label the row or remove it"
         )
     return values
 
@@ -121,7 +125,7 @@ def _classes(source: str, values: Sequence[Any], labels: Sequence[str]) -> list[
         index = indices.get(_name(value))
         if index is None:
             raise InputError(
-                f"{source}, row {row}: label {value!r} is none of the task's: "
+                f"{_at(source, row)}: label {value!r} is none of the task's: "
                 f"{', '.join(labels)}; mend the row, or the task's labels"
             )
         classes.append(float(index))
@@ -143,7 +147,7 @@ def _scores(
         score = _number(value)
         if not (math.isfinite(score) and low <= score <= high):
             raise InputError(
-                f"{source}, row {row}: {column!r} is {value!r}, {wanted} is expected; mend the row "
+                f"{_at(source, row)}: {column!r} is {value!r}, {wanted} is expected; mend the row "
                 "or remove it"
             )
         scores.append(score)

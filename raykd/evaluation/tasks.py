@@ -169,12 +169,19 @@ def load_task(config: TaskConfig, resolve: Callable[[str], Path] = Path) -> Task
         )
         for split, (source, table) in raw.items()
     }
-    default_metrics = ("pearson", "spearman") if regression else ("accuracy",)
+    metrics = config.metrics or (
+        glue.metrics if glue else ("pearson", "spearman") if regression else ("accuracy",)
+    )
+    if "f1" in metrics and len(labels) != 2:
+        raise InputError(
+            f"task {config.name!r}: metric 'f1' is that of the second of two classes, and there "
+            f"are {len(labels)}: {', '.join(labels)}; use 'accuracy'"
+        )
     return Task(
         name=config.name,
         labels=labels,
         regression=regression,
-        metrics=config.metrics or (glue.metrics if glue else default_metrics),
+        metrics=metrics,
         train=splits["train"],
         dev=splits["dev"],
         test=splits.get("test"),

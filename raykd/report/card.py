@@ -61,5 +61,5 @@ def _figure(value: float | None) -> str:
     if value is None:
         return NOTHING
     if isinstance(value, int):
-        return f"{value:,}".replace(",", "\u202f")
+        return f"{value:,}"
     return f"{value:.1f}" if value >= 10 else f"{value:.3f}"

@@ -20,7 +20,7 @@ _COLOURS = {
     "tfidf": "#8a8f98",
 }
 _OTHER_COLOURS = ("#d1495b", "#7a6ff0", "#6b9e1f")
-_DASHES = ("solid", "dot", "dash", "dashdot")
+_MARKED_POINTS = 20
 _ROW_HEIGHT_PX = 34
 # The charts have less room for names than the tables.
 _ARM_TITLES = {"tfidf": "TF-IDF", "task": "task rows", "random": "random text"}
@@ -97,51 +97,47 @@ def score_figure(results: Results) -> Figure:
 
 
 def curve_figures(results: Results) -> list[tuple[Phase, str, Figure]]:
-    """(phase, what is drawn, figure) for each phase that has curves: scores, then losses."""
+    """(phase, what is drawn, figure): for each phase and init the scores, then the losses."""
     metric = results.task.metrics[0]
+    name = METRIC_TITLES.get(metric, metric)
     figures: list[tuple[Phase, str, Figure]] = []
     for phase in PHASE_TITLES:
-        curves = [curve for curve in results.curves if curve.phase == phase]
-        scored = [c for c in curves if any(metric in point.metrics for point in c.points)]
-        name = METRIC_TITLES.get(metric, metric)
-        if scored:
-            figures.append(
-                (phase, f"{name} \u00d7 100, {results.curve_split} split", _lines(scored, metric))
-            )
-        if any(point.losses for curve in curves for point in curve.points):
-            figures.append((phase, "mean loss of an epoch", _lines(curves, None)))
+        of_phase = [curve for curve in results.curves if curve.phase == phase]
+        inits = list(dict.fromkeys(curve.init for curve in of_phase))
+        for init in inits:
+            curves = [curve for curve in of_phase if curve.init == init]
+            whose = f"{_INIT_TITLES.get(init, init)}: " if init and len(inits) > 1 else ""
+            if any(metric in point.metrics for curve in curves for point in curve.points):
+                caption = f"{whose}{name} \u00d7 100, {results.curve_split} split"
+                figures.append((phase, caption, _lines(curves, metric)))
+            if any(point.losses for curve in curves for point in curve.points):
+                figures.append((phase, f"{whose}mean loss of an epoch", _lines(curves, None)))
     return figures
 
 
 def _lines(curves: Sequence[Curve], metric: str | None) -> Figure:
-    """One thin line a seed; arms by colour, inits by dash; `metric` None draws the loss."""
-    inits = list(dict.fromkeys(curve.init for curve in curves))
-    traces = []
-    shown = set()
+    """One thin line a seed, arms by colour; `metric` None draws the total loss."""
+    traces: list[Figure] = []
+    shown: set[str] = set()
     for curve in curves:
         points = [
             (point.epoch, 100 * point.metrics[metric] if metric else point.losses.get("total"))
             for point in curve.points
             if metric is None or metric in point.metrics
         ]
-        name = _line_title(curve.arm, curve.init if len(inits) > 1 else None)
+        name = _line_title(curve.arm, None)
         traces.append(
             {
                 "type": "scatter",
-                "mode": "lines+markers" if len(points) < 20 else "lines",
+                "mode": "lines+markers" if len(points) < _MARKED_POINTS else "lines",
                 "name": name,
                 "legendgroup": name,
                 "showlegend": name not in shown,
                 "x": [epoch for epoch, _ in points],
                 "y": [value for _, value in points],
-                "hovertemplate": (
-                    f"{name}<br>epoch %{{x}}: %{{y:.4g}} · {_who(curve.seed, '')}<extra></extra>"
-                ),
-                "line": {
-                    "width": 1.5,
-                    "color": _colour(curve.arm),
-                    "dash": _DASHES[inits.index(curve.init) % len(_DASHES)],
-                },
+                "text": [_who(curve.seed, "")] * len(points),
+                "hovertemplate": f"{name}<br>epoch %{{x}}: %{{y:.4g}}, %{{text}}<extra></extra>",
+                "line": {"width": 1.5, "color": _colour(curve.arm)},
                 "marker": {"size": 4},
             }
         )
@@ -149,10 +145,16 @@ def _lines(curves: Sequence[Curve], metric: str | None) -> Figure:
     return {
         "data": traces,
         "layout": {
-            "height": 320,
+            "height": 300,
             "margin": {"l": 48, "r": 12, "t": 8, "b": 40},
             "showlegend": len(shown) > 1,
-            "legend": {"orientation": "h", "y": -0.22, "x": 0, "font": {"size": 11}},
+            "legend": {
+                "orientation": "h",
+                "y": 1.02,
+                "yanchor": "bottom",
+                "x": 0,
+                "font": {"size": 11},
+            },
             "xaxis": {"title": {"text": "epoch"}, "rangemode": "tozero"},
             "yaxis": {"rangemode": "normal" if metric else "tozero"},
         },

@@ -1,0 +1,63 @@
+import pyarrow as pa
+import pytest
+
+from raykd.evaluation.metrics import compute
+from raykd.evaluation.tasks import TaskConfig, load_task
+from raykd.evaluation.tfidf import predict_tfidf
+from raykd.schemas import EXAMPLES, PREDICTIONS
+
+
+def examples(first, labels, second=None):
+    second = second or [None] * len(first)
+    columns = [range(len(first)), first, second, labels]
+    arrays = [pa.array(c, field.type) for c, field in zip(columns, EXAMPLES, strict=True)]
+    return pa.table(arrays, schema=EXAMPLES)
+
+
+def predictions(train, split, num_labels):
+    table = predict_tfidf(train, split, num_labels=num_labels)
+    assert table.schema == PREDICTIONS
+    return table["prediction"].to_pylist()
+
+
+def test_words_decide_the_class():
+    train = examples(["good film", "good cast", "dull film", "dull cast"], [1, 1, 0, 0])
+    assert predictions(train, examples(["good", "dull"], [0, 0]), 2) == [1.0, 0.0]
+
+
+def test_a_pair_is_judged_by_what_its_sentences_share():
+    train = examples(
+        ["a b c", "d e f", "a b c", "d e f"], [1, 1, 0, 0], ["a b c", "d e f", "d e f", "a b c"]
+    )
+    split = examples(["a e c", "a e c"], [1, 0], ["a e c", "d b f"])
+    assert predictions(train, split, 2) == [1.0, 0.0]
+
+
+def test_scores_stay_within_those_of_the_train_split():
+    train = examples(["a", "b", "a a b"], [0.0, 5.0, 2.0], ["b", "b", "a"])
+    answers = predictions(train, examples(["b b b", "a"], [1, 1], ["b b b", "c"]), 1)
+    assert all(0.0 <= answer <= 5.0 for answer in answers)
+    assert answers[0] > answers[1]
+
+
+def test_a_class_that_the_train_split_lacks_is_never_the_answer():
+    train = examples(["a", "b"], [2, 0])
+    assert set(predictions(train, examples(["a", "b", "c"], [0, 1, 2]), 3)) <= {0.0, 2.0}
+
+
+def test_one_class_in_the_train_split_is_always_the_answer():
+    assert predictions(examples(["a", "b"], [1, 1]), examples(["c"], [0]), 3) == [1.0]
+
+
+def test_text_without_words_is_no_obstacle():
+    assert predictions(examples(["!!", "??"], [0, 1]), examples(["?"], [1]), 2) == [1.0]
+
+
+def test_the_real_mrpc_is_answered_better_than_by_a_constant(glue):
+    files = {split: str(glue / f"mrpc_{split}.parquet") for split in ("train", "dev")}
+    task = load_task(TaskConfig(name="mrpc", **files))
+    table = predict_tfidf(task.train, task.dev, num_labels=2)
+    scores = compute(task.metrics, table["label"].to_numpy(), table["prediction"].to_numpy())
+    # A constant answer gets 81.2 and 68.4.
+    assert scores["f1"] == pytest.approx(0.840, abs=0.01)
+    assert scores["accuracy"] == pytest.approx(0.757, abs=0.01)
