@@ -159,10 +159,12 @@ def write_manifest(
     """Describe all files below a directory and write its manifest last, atomically."""
     outputs = {}
     for path in sorted(directory.rglob("*")):
-        name = str(path.relative_to(directory))
-        if path.is_file() and name != FILE_NAME and not _is_partial(path.relative_to(directory)):
+        # The manifests of shards below hold durations: no part of what the stage made.
+        if path.is_file() and path.name != FILE_NAME and not _is_partial(path, directory):
             _sync(path)
-            outputs[name] = FileRecord(num_bytes=path.stat().st_size, digest=digest_of_file(path))
+            outputs[str(path.relative_to(directory))] = FileRecord(
+                num_bytes=path.stat().st_size, digest=digest_of_file(path)
+            )
     manifest = Manifest(
         stage=stage,
         key=stage_key(stage, config, inputs),
@@ -189,8 +191,9 @@ def write_atomically(path: Path, text: str) -> None:
     _sync(path.parent)
 
 
-def _is_partial(relative: Path) -> bool:
-    return any(part.startswith(".") and ".partial-" in part for part in relative.parts)
+def _is_partial(path: Path, directory: Path) -> bool:
+    parts = path.relative_to(directory).parts
+    return any(part.startswith(".") and ".partial-" in part for part in parts)
 
 
 def _replace(partial: Path, directory: Path) -> None:

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,3 +35,12 @@ def glue() -> Path:
     if not folder.is_dir():
         pytest.skip("the real GLUE files are not beside this checkout")
     return folder
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

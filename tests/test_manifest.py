@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from raykd.manifest import commit, digest_of, finished, read_manifest, stage_key, write_once
+from raykd.manifest import (
+    commit,
+    digest_of,
+    finished,
+    read_manifest,
+    stage_key,
+    write_manifest,
+    write_once,
+)
 
 
 def write_hello(out: Path, config: dict[str, int], calls: list[str]):
@@ -106,3 +114,14 @@ def test_counts_and_duration_are_recorded(tmp_path):
     manifest = write_hello(tmp_path / "out", {"k": 1}, [])
     assert manifest.counts == {"num_words": 1}
     assert 0 <= manifest.duration_s <= time.monotonic() - started
+
+
+def test_the_digest_of_a_stage_does_not_depend_on_how_long_its_shards_took(tmp_path):
+    digests = []
+    for wait_s in (0.0, 0.02):
+        out = tmp_path / str(wait_s)
+        with commit(out / "shard-0", "part", {}, {}) as draft:
+            time.sleep(wait_s)
+            (draft.directory / "rows.txt").write_text("rows")
+        digests.append(write_manifest(out, "whole", {}, {}, {}, duration_s=wait_s).digest)
+    assert digests[0] == digests[1]

@@ -1,9 +1,12 @@
 """Random models of a few thousand weights, one of each family."""
 
+from pathlib import Path
+
 import torch
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
+    BertTokenizerFast,
     DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
@@ -94,3 +97,21 @@ def tiny_batch(
         "labels": labels.float() / 2 if regression else labels,
         "teacher_logits": torch.randn(num_rows, 1 if regression else 3, generator=generator),
     }
+
+
+WORDS = (
+    *("good", "bad", "fine", "poor", "film", "book", "plot", "actor", "scene", "story"),
+    *("great", "awful", "dull", "bright", "slow", "quick", "ending", "music", "voice", "sound"),
+    *("was", "is", "very", "not", "quite", "a", "the", "and", "of", "with"),
+)
+
+
+def save_tiny_model(folder: Path, *, num_layers: int = 2, num_labels: int = 2) -> Path:
+    """A saved BERT of one width, 24, and the tokenizer of a vocabulary of common words."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    assert len(vocabulary) <= VOCABULARY_SIZE
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    tiny_encoder(num_layers=num_layers, num_labels=num_labels).save(folder)
+    return folder

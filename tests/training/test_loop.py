@@ -1,0 +1,121 @@
+"""The loop learns, repeats itself exactly, and is the same for one worker and two."""
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing
+from tiny_models import VOCABULARY_SIZE, tiny_encoder
+from torch import distributed
+
+from raykd.models.tokens import TokenizedRows
+from raykd.objectives import build
+from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.training.loop import TrainingConfig, Worker, train
+
+
+def rows_of(num_rows: int, *, seed: int = 0) -> TokenizedRows:
+    """Rows whose label is told by their second token."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(3, 12, num_rows)
+    ids = generator.integers(10, VOCABULARY_SIZE, lengths.sum()).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    labels = generator.integers(0, 3, num_rows)
+    ids[offsets[:-1] + 1] = 5 + labels
+    return TokenizedRows(ids, None, offsets, labels=labels.astype(np.float64))
+
+
+def train_tiny(rows: TokenizedRows, config: TrainingConfig, worker: Worker = Worker()):  # noqa: B008
+    student = tiny_encoder()
+    losses: list[float] = []
+    train(
+        build(FineTuneConfig(), student, None),
+        rows,
+        config,
+        pad_id=0,
+        regression=False,
+        seed=1,
+        worker=worker,
+        on_epoch=lambda record: losses.append(record.losses["total"]),
+    )
+    return student, losses
+
+
+def test_it_learns_what_the_rows_say():
+    _, losses = train_tiny(rows_of(60), TrainingConfig(epochs=15, batch_size=8, learning_rate=5e-3))
+    assert losses[0] > 0.7
+    assert losses[-1] < 0.1
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit():
+    config = TrainingConfig(epochs=2, batch_size=8)
+    first, second = (train_tiny(rows_of(30), config)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_steps_are_told_one_by_one():
+    steps = []
+    train(
+        build(FineTuneConfig(), tiny_encoder(), None),
+        rows_of(20),
+        TrainingConfig(epochs=3, batch_size=8),
+        pad_id=0,
+        regression=False,
+        seed=1,
+        worker=Worker(),
+        on_step=lambda: steps.append(1),
+    )
+    assert len(steps) == 9
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero():
+    rates = []
+    train(
+        build(FineTuneConfig(), tiny_encoder(), None),
+        rows_of(40),
+        TrainingConfig(epochs=10, batch_size=8, learning_rate=1e-3, warmup_fraction=0.2),
+        pad_id=0,
+        regression=False,
+        seed=1,
+        worker=Worker(),
+        on_epoch=lambda record: rates.append(record.learning_rate),
+    )
+    assert rates[1] == pytest.approx(1e-3)
+    assert rates[5] == pytest.approx(1e-3 * 20 / 40)
+    assert rates[-1] == 0.0
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_rows():
+    student = tiny_encoder()
+    with torch.no_grad():
+        student.model.classifier.bias.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"step 1 \(epoch 1\).*rows \[.*lower learning"):
+        train(
+            build(FineTuneConfig(), student, None),
+            rows_of(8),
+            TrainingConfig(epochs=1, batch_size=4),
+            pad_id=0,
+            regression=False,
+            seed=1,
+            worker=Worker(),
+        )
+
+
+def _train_as_worker(rank: int, port: int, folder: str) -> None:
+    distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
+    )
+    config = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3)
+    # 17 rows: the last batch of an epoch has one row for two workers.
+    student, _ = train_tiny(rows_of(17), config, Worker(rank, 2))
+    if rank == 0:
+        torch.save(student.state_dict(), f"{folder}/two.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_workers_train_what_one_trains(tmp_path, unused_port):
+    config = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3)
+    one = train_tiny(rows_of(17), config)[0].state_dict()
+    torch.multiprocessing.spawn(_train_as_worker, (unused_port, str(tmp_path)), nprocs=2)
+    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], atol=2e-5, rtol=1e-4)
