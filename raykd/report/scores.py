@@ -34,6 +34,8 @@ METRIC_TITLES: Mapping[str, str] = {
 _REFERENCES = ("majority", "tfidf", "teacher")
 # A decimal of a percentage is shown where one row moves the score by half a point or less.
 _ROWS_FOR_A_DECIMAL = 200
+# Points below this are the rounding of float64, and count as zero.
+_ROUNDING = 1e-9
 NOT_APPLICABLE = "not applicable"
 NOTHING = "\u2013"
 
@@ -115,7 +117,7 @@ class Numbers:
         if spread.deviation is None:
             return ""
         smallest = 10.0**-self.decimals
-        if 0 < spread.deviation < smallest / 2:
+        if _ROUNDING < spread.deviation < smallest / 2:
             return f" ± <{smallest:g}"
         return f" ± {self.value(spread.deviation)}"
 
@@ -195,6 +197,6 @@ def _difference(
 ) -> Difference:
     if set(scores) == set(others):
         gaps = [scores[seed] - others[seed] for seed in scores]
-        return Difference(Spread.of(gaps), sum(gap > 0 for gap in gaps))
+        return Difference(Spread.of(gaps), sum(gap > _ROUNDING for gap in gaps))
     gap = statistics.fmean(scores.values()) - statistics.fmean(others.values())
     return Difference(Spread(gap, None, min(len(scores), len(others))), None)

@@ -1,0 +1,252 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from pydantic import ValidationError
+
+from raykd.corpus_card import CorpusCard, SearchFacts, TextFigures
+from raykd.report import render, write_report
+from raykd.results import (
+    CorpusFacts,
+    Curve,
+    CurvePoint,
+    ModelFacts,
+    PhaseFacts,
+    Results,
+    Score,
+    TaskFacts,
+    UnitSample,
+)
+
+ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+
+def card(kind, num_words=20_000):
+    searched = kind == "contextualized"
+    return CorpusCard(
+        kind=kind,
+        num_units=3000,
+        num_bytes=312_345,
+        bytes_per_unit=104.115,
+        num_candidates=17_123,
+        num_wanted=3000,
+        num_missing=0,
+        num_beyond_limit=14_023 if searched else None,
+        num_duplicates=96,
+        num_leaks=4,
+        num_evaluation_sentences=2911,
+        leak_min_words=5,
+        num_quarantined=2,
+        search=SearchFacts(top_k=50, num_anchors=440, num_empty_queries=3) if searched else None,
+        num_hits=21_987 if searched else None,
+        kept_fraction=0.1364 if searched else None,
+        max_rank=9 if searched else None,
+        text=TextFigures(
+            distinct_1=0.25,
+            distinct_2=0.75,
+            num_distinct_words=num_words,
+            vocabulary_overlap=0.5,
+            num_vocabulary_words=5000,
+        ),
+    )
+
+
+def score(arm, value, *, seed=1, stage="adapted", init="random"):
+    return Score(arm=arm, init=init, seed=seed, stage=stage, metrics={"accuracy": value})
+
+
+def results(*, report_split="dev", name="quickstart", seeds=(1, 2), trains_classifier=True):
+    students = [
+        score(arm, value + seed / 100, seed=seed)
+        for arm, value in (("alone", 0.30), ("random", 0.40), ("contextualized", 0.45))
+        for seed in seeds
+    ]
+    point = CurvePoint(step=3, epoch=1, losses={"total": 0.5}, metrics={"accuracy": 0.4})
+    return Results(
+        run=name,
+        recipe=f"name: {name}",
+        versions={"raykd": "0.1.0", "torch": "2.13.0"},
+        digests={"general corpus": "3c4d857a"},
+        task=TaskFacts(
+            name=name,
+            labels=["a", "b"],
+            regression=False,
+            metrics=["accuracy"],
+            num_rows={"train": 440, "dev": 1000, "test": 1000},
+            report_split=report_split,
+            sources={"train": f"/data/{name}.parquet"},
+        ),
+        corpora=[
+            CorpusFacts(
+                card=card("contextualized"), samples=[UnitSample(text=name, anchor=name, rank=1)]
+            ),
+            CorpusFacts(card=card("random"), samples=[UnitSample(text=name)]),
+        ],
+        injection=PhaseFacts(objective="minilmv2", trains_classifier=trains_classifier),
+        adaptation=PhaseFacts(objective="fine_tune", trains_classifier=True),
+        scores=[
+            score("majority", 0.1, seed=None, stage="baseline", init=None),
+            score("tfidf", 0.2, seed=None, stage="baseline", init=None),
+            score("teacher", 0.6, stage="teacher", init=None),
+            *students,
+        ],
+        curves=[
+            Curve(arm=name, init="random", seed=1, phase="adaptation", points=[point]),
+        ],
+        curve_split="dev",
+        times_s={"search": 61.0, "teacher": 3.25},
+        models=[
+            ModelFacts(arm="random", init="random", seed=1, folder=name, num_parameters=587_403)
+        ],
+    )
+
+
+class Page(HTMLParser):
+    """The visible text, the tags, and the content of each script."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.scripts, self.words = [], [], []
+        self._in_script = False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._in_script = tag == "script"
+
+    def handle_endtag(self, tag):
+        self._in_script = False
+
+    def handle_data(self, data):
+        (self.scripts if self._in_script else self.words).append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split()).replace("\u2013", "-")
+
+
+@pytest.fixture(scope="module")
+def page():
+    return Page(render(results()))
+
+
+@pytest.fixture(scope="module")
+def attacked():
+    return render(results(name=ATTACK))
+
+
+def test_every_arm_has_its_mean_its_spread_and_its_seeds(page):
+    assert "Student alone - 31.5 ± 0.7 - \u221210.0 ± 0.0 higher in 0 of 2 2" in page.text
+    assert "Teacher - 60.0 - - -" in page.text
+    assert "Majority class - 10.0 - - -" in page.text
+
+
+def test_the_first_sentence_says_what_the_contextualized_corpus_brought(page):
+    assert "the student reaches 46.5 ± 0.7 accuracy on 1,000 dev rows: " in page.text
+    assert "+5.0 ± 0.0 against distilling on random text (higher in 2 of 2 seeds)" in page.text
+    assert "+15.0 ± 0.0 against training the student alone" in page.text
+    assert "The teacher reaches 60.0." in page.text
+
+
+def test_the_page_says_which_split_is_reported(page):
+    assert "The dev split is reported, because no test split with labels was given." in page.text
+    assert "The test split is reported" in Page(render(results(report_split="test"))).text
+
+
+def test_one_seed_is_said_to_be_one():
+    text = Page(render(results(seeds=(1,)))).text
+    assert "Students were trained with one seed: how much the seed matters is unknown." in text
+    assert "±" not in text.partition("Student initialised at random")[2].partition("Corpus")[0]
+
+
+def test_before_adaptation_is_not_applicable_without_a_trained_classifier():
+    text = Page(render(results(trains_classifier=False))).text
+    assert "Distilled on random text not applicable 41.5 ± 0.7" in text
+    assert "minilmv2 does not train the classifier" in text
+
+
+def test_the_corpus_card_compares_both_corpora(page):
+    assert "Anchors searched for 440 -" in page.text
+    assert "Units 3,000 3,000" in page.text
+    assert "Distinct-1, on 20,000 words 0.250 0.250" in page.text
+
+
+def test_figures_on_unequal_samples_are_said_not_to_be_comparable():
+    values = results().model_dump()
+    values["corpora"][1]["card"]["text"]["num_distinct_words"] = 15_000
+    text = Page(render(Results.model_validate(values))).text
+    assert "Distinct-1, on 20,000 / 15,000 words (not comparable)" in text
+
+
+def test_the_page_needs_nothing_from_outside(page):
+    loading = [
+        (tag, name)
+        for tag, attributes in page.tags
+        for name in ("src", "srcset", "data", "action")
+        if name in attributes
+    ]
+    assert loading == []
+    assert not any(tag in ("link", "iframe", "object", "embed", "base") for tag, _ in page.tags)
+    links = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
+    assert links == {"results.json"}
+
+
+def test_plotly_stands_in_the_page_once(page):
+    assert len(page.scripts) == 3
+    assert sum("plotly.js v" in script[:500] for script in page.scripts) == 1
+
+
+def test_texts_and_names_are_never_markup(attacked):
+    tree = Page(attacked)
+    assert not any(tag == "img" for tag, _ in tree.tags)
+    assert sum(tag == "script" for tag, _ in tree.tags) == 3
+    assert "<script>alert(1)" in tree.text
+    assert "<script>alert" not in attacked
+    assert ATTACK not in attacked
+
+
+def test_names_in_charts_are_no_markup_of_plotly_either(attacked):
+    figures = json.loads(Page(attacked).scripts[0])
+    name = figures["curve-0"]["data"][0]["name"]
+    assert "<" not in name
+    assert name.startswith("&lt;/script&gt;")
+
+
+def test_only_the_two_scripts_of_the_page_may_run(attacked):
+    from base64 import b64encode
+    from hashlib import sha256
+
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', attacked).group(1)
+    allowed = set(re.findall(r"sha256-([^' &]*)", policy))
+    scripts = Page(attacked).scripts[1:]
+    assert {b64encode(sha256(script.encode()).digest()).decode() for script in scripts} == allowed
+    assert "script-src 'sha256-" in policy.replace("&#39;", "'")
+    assert "default-src 'none'" in policy
+
+
+def test_equal_results_give_an_equal_page():
+    assert render(results()) == render(results())
+
+
+def test_the_report_is_written_from_the_content_of_results_json(tmp_path):
+    values = json.loads(results().model_dump_json())
+    assert write_report(values, tmp_path) == tmp_path / "report.html"
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_results_that_hold_no_number_are_refused():
+    values = results().model_dump()
+    values["scores"][0]["metrics"]["accuracy"] = float("nan")
+    with pytest.raises(ValidationError, match="finite"):
+        Results.model_validate(values)
+
+
+def test_a_run_without_corpora_curves_or_contextualized_students_has_a_page_too():
+    values = results().model_dump()
+    values |= {"corpora": [], "curves": [], "models": [], "injection": None, "adaptation": None}
+    values["scores"] = [s for s in values["scores"] if s["arm"] in ("teacher", "alone")]
+    text = Page(render(Results.model_validate(values))).text
+    assert "Student alone" in text
+    assert "Corpus card" not in text
+    assert "Learning curves" not in text
