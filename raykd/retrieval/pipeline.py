@@ -4,10 +4,8 @@ import functools
 import operator
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +41,8 @@ _SHARD_BYTES = 64 << 20
 _READ_ROWS = 32_768
 _DF_FILE = "df.npy"
 _PARTIAL_FILE = "hits.arrow"
+# With the rows of a block this bounds the memory of the merge, whatever the number of shards.
+_SHARDS_MERGED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -273,15 +273,24 @@ def _search_shard(shard: _Shard, *, job: _Job, total: Statistics, idf: NDArray[n
 def _merge(partial_hits: Sequence[Path], queries: pa.Table, top_k: int, path: Path) -> int:
     """Merge the hits of all shards, a block of queries at a time; returns the number of hits."""
     query_ids = queries["query_id"].combine_chunks()
+    num_blocks = len(query_blocks(len(query_ids), top_k))
+    empty = _read_block(partial_hits[0], None)
+    schema = hits_schema(query_ids.type, empty.schema.field("unit_id").type)
     num_hits = 0
-    with ExitStack() as stack:
-        files = [stack.enter_context(pa.memory_map(str(part))) for part in partial_hits]
-        readers: list[Any] = [pa.ipc.open_file(file) for file in files]
-        schema = hits_schema(query_ids.type, readers[0].schema.field("unit_id").type)
-        writer = stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
-        for number in range(readers[0].num_record_batches):
-            batches = [reader.get_batch(number) for reader in readers]
-            merged = topk.merge(pa.Table.from_batches(batches), top_k)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for block in range(num_blocks):
+            merged = empty
+            for start in range(0, len(partial_hits), _SHARDS_MERGED_AT_ONCE):
+                group = partial_hits[start : start + _SHARDS_MERGED_AT_ONCE]
+                parts = [merged, *(_read_block(part, block) for part in group)]
+                merged = topk.merge(pa.concat_tables(parts), top_k)
             writer.write_table(topk.ranked(merged, query_ids))
             num_hits += merged.num_rows
     return num_hits
+
+
+def _read_block(path: Path, block: int | None) -> pa.Table:
+    """One shard's hits of one block of queries; None: only their columns."""
+    with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
+        batches = [] if block is None else [reader.get_batch(block)]
+        return pa.Table.from_batches(batches, reader.schema)

@@ -56,14 +56,14 @@ def test_hits_are_the_same_bytes_for_any_shards_and_equal_the_oracle(tmp_path: P
     units = some_units()
     texts = ["cat dog", "", "emu emu bee", "zebra"]
     outputs = []
-    for num_shards in (1, 3):
+    for num_shards in (1, 3, 11):
         shards = write_shards(tmp_path / f"shards-{num_shards}", units, num_shards)
         out = tmp_path / f"hits-{num_shards}"
         manifest = search(shards[::-1], make_queries(texts, "none"), CONFIG, out, {"units": "x"})
         assert (manifest.counts["num_queries"], manifest.counts["num_empty_queries"]) == (4, 1)
         outputs.append((out / "hits.parquet").read_bytes())
         assert sorted(path.name for path in out.iterdir()) == ["hits.parquet", "manifest.json"]
-    assert outputs[0] == outputs[1]
+    assert outputs[0] == outputs[1] == outputs[2]
     table = pq.read_table(tmp_path / "hits-3" / "hits.parquet")
     assert table.schema.equals(hits_schema())
     expected = best_hits(units, texts, 4)
