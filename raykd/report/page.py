@@ -176,7 +176,9 @@ def _notes(results: Results) -> list[str]:
     task, numbers = results.task, _numbers(results)
     notes = []
     if task.report_split == "test":
-        notes.append("The test split is reported; no model was trained or chosen on it.")
+        notes.append(
+            "The test split is reported; training, learning curves and search never see it."
+        )
     else:
         notes.append(
             f"The {task.report_split} split is reported, because no test split with labels was "
