@@ -65,19 +65,20 @@ def for_each(
         The results in the order of the items.
 
     Raises:
-        InputError, OSError: as raised in a task; tasks that have not started are cancelled.
+        InputError, OSError: as raised in a task, once the tasks that run have ended.
     """
     connect()
     arguments = {name: ray.put(value) for name, value in (shared or {}).items()}
     task: Any = ray.remote(num_cpus=num_cpus, max_retries=3)(_apply)
     function_reference = ray.put(function)
-    window = max(1, int(total_cpus() / num_cpus)) * (1 + _QUEUED_TASKS_PER_CPU)
     results: list[Any] = [None] * len(items)
     running: dict[ray.ObjectRef[Any], int] = {}
     waiting = iter(enumerate(items))
     try:
         with progress.track(label, len(items), unit) as advance:
             while True:
+                # Asked anew each time: an autoscaling cluster grows while tasks wait.
+                window = max(1, int(total_cpus() / num_cpus)) * (1 + _QUEUED_TASKS_PER_CPU)
                 while len(running) < window and (following := next(waiting, None)) is not None:
                     reference = task.remote(function_reference, following[1], **arguments)
                     running[reference] = following[0]
@@ -87,13 +88,14 @@ def for_each(
                 results[running.pop(ready)] = ray.get(ready)
                 advance(1)
     except RayTaskError as error:
+        # Not cancelled: cancelling a task that is just ending aborts the driver (Ray 2.60,
+        # "Tried to complete task that was not pending").
+        if running:
+            ray.wait(list(running), num_returns=len(running))
         # A full disk is the user's to mend as well, wherever it was found.
         if isinstance(error.cause, InputError | OSError):
             raise error.cause from None
         raise
-    finally:
-        for reference in running:
-            ray.cancel(reference)
 
 
 def _apply(function: Callable[..., Result], item: Item, **shared: Any) -> Result:

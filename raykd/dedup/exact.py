@@ -6,7 +6,7 @@ from unicodedata import normalize
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import regex  # type: ignore[import-untyped]  # ships no types
+import regex
 import xxhash
 
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")

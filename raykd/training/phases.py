@@ -45,11 +45,12 @@ class TeacherConfig(TrainingConfig):
 
 
 class WorkersConfig(Config):
-    """The processes that train one model together (DDP)."""
+    """The processes that train one model together (DDP), and how many models train at once."""
 
     num_workers: int = Field(1, ge=1)
     cpus_per_worker: float = Field(1.0, gt=0)
     use_gpu: bool = False
+    models_at_once: int = Field(1, ge=1)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,10 @@ _MAX_START_FAILURES = 5
 def train_phases(
     jobs: Sequence[PhaseJob], workers: WorkersConfig, *, label: str, storage: Path
 ) -> None:
-    """Run the jobs that are not done, one after the other, in one group of workers.
+    """Run the jobs that are not done, `models_at_once` of them side by side.
 
-    Starting a group costs seconds, and a recipe has dozens of small jobs: seeds times arms.
+    Starting a group of workers costs seconds, and a recipe has dozens of small jobs (seeds times
+    arms), so that each group runs its share of them one after the other.
 
     Raises:
         InputError: a job's input is wrong.
@@ -49,15 +51,50 @@ def train_phases(
         return
     cluster.connect()
     board: Any = ray.remote(num_cpus=0)(_Board).remote()
-    name = f"{label}-{uuid.uuid4().hex[:12]}"
-    trainer = TorchTrainer(
+    shares = _shares(pending, workers.models_at_once)
+    names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in shares]
+    trainers = [
+        _trainer(share, workers, len(shares), board, name, storage)
+        for share, name in zip(shares, names, strict=True)
+    ]
+    num_steps = sum(job.num_steps() for job in pending)
+    with progress.track(label, num_steps, "steps") as advance, _Watch(board, advance):
+        _fit_all(trainers)
+    if message := ray.get(board.problem.remote()):
+        raise InputError(message)
+    for name in names:
+        shutil.rmtree(storage / name, ignore_errors=True)
+    undone = [job.name for job in pending if job.finished() is None]
+    assert not undone, undone
+
+
+def _shares(jobs: Sequence[PhaseJob], num_shares: int) -> list[list[PhaseJob]]:
+    """Spread the jobs so that every group has about as many steps: the longest first."""
+    shares: list[list[PhaseJob]] = [[] for _ in range(min(num_shares, len(jobs)))]
+    steps = [0] * len(shares)
+    for job in sorted(jobs, key=PhaseJob.num_steps, reverse=True):
+        least = steps.index(min(steps))
+        shares[least].append(job)
+        steps[least] += job.num_steps()
+    return shares
+
+
+def _trainer(
+    jobs: list[PhaseJob],
+    workers: WorkersConfig,
+    num_groups: int,
+    board: Any,
+    name: str,
+    storage: Path,
+) -> TorchTrainer:
+    return TorchTrainer(
         _train_on_worker,
-        train_loop_config={"jobs": pending, "board": board},
+        train_loop_config={"jobs": jobs, "board": board},
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
         scaling_config=train.ScalingConfig(
             num_workers=workers.num_workers,
             use_gpu=workers.use_gpu,
-            resources_per_worker={"CPU": _cpus_that_fit(workers)},
+            resources_per_worker={"CPU": _cpus_that_fit(workers, num_groups)},
         ),
         run_config=train.RunConfig(
             name=name,
@@ -68,14 +105,18 @@ def train_phases(
             ),
         ),
     )
-    steps = sum(job.num_steps() for job in pending)
-    with progress.track(label, steps, "steps") as advance, _Watch(board, advance):
-        trainer.fit()
-    if message := ray.get(board.problem.remote()):
-        raise InputError(message)
-    shutil.rmtree(storage / name, ignore_errors=True)
-    undone = [job.name for job in pending if job.finished() is None]
-    assert not undone, undone
+
+
+def _fit_all(trainers: Sequence[TorchTrainer]) -> None:
+    with ThreadPoolExecutor(len(trainers)) as pool:
+        fits = [pool.submit(trainer.fit) for trainer in trainers]
+        try:
+            for fit in as_completed(fits):
+                fit.result()
+        except BaseException:
+            # The threads of the other groups end only when Ray does.
+            ray.shutdown()
+            raise
 
 
 def cache_teacher_logits(
@@ -125,11 +166,11 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         barrier()
 
 
-def _cpus_that_fit(workers: WorkersConfig) -> float:
+def _cpus_that_fit(workers: WorkersConfig, num_groups: int) -> float:
     """CPUs a worker asks for: on one machine never more than it has, else Train waits for ever."""
     if cluster.num_nodes() > 1 or workers.use_gpu:
         return workers.cpus_per_worker
-    share = cluster.total_cpus() / workers.num_workers
+    share = cluster.total_cpus() / (workers.num_workers * num_groups)
     return min(workers.cpus_per_worker, math.floor(share * 100) / 100)
 
 
