@@ -98,5 +98,32 @@ def for_each(
         raise
 
 
+class Board:
+    """An actor between a worker and the driver: steps done, and what went wrong.
+
+    It stands here because this module loads fast, and the actor's process has to load it.
+    """
+
+    def __init__(self) -> None:
+        self._num_steps = 0
+        self._problem: str | None = None
+
+    def add_steps(self, count: int) -> None:
+        """Count steps of any worker."""
+        self._num_steps += count
+
+    def num_steps(self) -> int:
+        """Steps of all workers so far."""
+        return self._num_steps
+
+    def report_problem(self, message: str) -> None:
+        """Leave an error of the user's for the driver."""
+        self._problem = message
+
+    def problem(self) -> str | None:
+        """The error left, if any."""
+        return self._problem
+
+
 def _apply(function: Callable[..., Result], item: Item, **shared: Any) -> Result:
     return function(item, **shared)

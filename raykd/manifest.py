@@ -72,8 +72,10 @@ def digest_of_file(path: Path) -> str:
 
 
 def stage_key(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """Digest of everything that decides a stage's output: its settings and its inputs' contents."""
-    return digest_of({"stage": stage, "config": config, "inputs": inputs})
+    """Digest of what decides a stage's output: settings, contents of inputs, version of raykd."""
+    return digest_of(
+        {"stage": stage, "config": config, "inputs": inputs, "raykd": version("raykd")}
+    )
 
 
 def read_manifest(directory: Path) -> Manifest | None:

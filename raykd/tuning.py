@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from raykd.models.student_init import Init
 from raykd.recipe import Arm, Parameter, Recipe
 from raykd.run import Run
 from raykd.stages import adapt_job, cache_logits, inject_job, run_stages
-from raykd.training.loop import Worker
+from raykd.training.loop import Worker, total_epochs
 from raykd.training.phases import run_phase
 
 STUDY_FILE = "study.journal"
@@ -56,7 +57,6 @@ class Trial:
     epochs: int
     score: float
     whole: bool
-    num_parameters: int
     error: str | None = None
 
 
@@ -145,13 +145,13 @@ def show_best(folder: Path) -> None:
 
 
 def rank(trials: list[Trial]) -> list[Trial]:
-    """Best first: whole trials before stopped ones, then by score, then the smaller student.
+    """Best first: whole trials before stopped ones, then by score, then the earlier one.
 
     A stopped trial's score is that of fewer epochs, not one to choose by. Trials that failed are
     left out.
     """
     ended = [trial for trial in trials if trial.error is None and math.isfinite(trial.score)]
-    return sorted(ended, key=lambda t: (not t.whole, -t.score, t.num_parameters, t.number))
+    return sorted(ended, key=lambda t: (not t.whole, -t.score, t.number))
 
 
 def _check_space(recipe: Recipe) -> None:
@@ -209,7 +209,7 @@ def _search(setting: _Setting, draft: Draft) -> None:
                 ),
                 scheduler=ASHAScheduler(
                     time_attr="epoch",
-                    max_t=setting.run.recipe.adaptation.epochs,
+                    max_t=_most_epochs(setting),
                     grace_period=search.grace_epochs,
                 ),
             ),
@@ -249,25 +249,41 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
     trial_folder = setting.folder / "trials" / ray_tune.get_context().get_trial_id()
 
     def report(epoch: int, scores: dict[str, float]) -> None:
-        ray_tune.report({"epoch": epoch, "num_parameters": num_parameters, **scores})
+        whole = int(epoch == num_epochs)
+        ray_tune.report({"epoch": epoch, "whole": whole, **scores})
 
-    num_parameters = 0
-    job = replace(job, out=trial_folder, num_scores=job.config.epochs)
+    num_epochs = job.num_epochs()
+    job = replace(job, out=trial_folder, num_scores=num_epochs)
     run_phase(job, Worker(), on_scores=report)
+
+
+def _most_epochs(setting: _Setting) -> int:
+    """Epochs of the longest trial the space allows."""
+    recipe = setting.run.recipe
+    assert recipe.search is not None
+    num_rows = setting.run.task().train.num_rows
+    space = recipe.search.space
+    keys = [f"adaptation.{key}" for key in ("epochs", "num_steps", "batch_size")]
+    searched = [key for key in keys if key in space]
+    return max(
+        total_epochs(
+            recipe.with_values(dict(zip(searched, values, strict=True)), "search").adaptation,
+            num_rows,
+        )
+        for values in product(*(space[key].values() for key in searched))
+    )
 
 
 def _ended(number: int, result: ray_tune.Result, setting: _Setting) -> Trial:
     metrics = result.metrics or {}
     epochs = int(metrics.get("epoch", 0))
     values = dict(result.config or {})
-    recipe = setting.run.recipe.with_values(values, "trial")
     return Trial(
         number=number,
         values=values,
         epochs=epochs,
         score=float(metrics.get(setting.metric, math.nan)),
-        whole=epochs == recipe.adaptation.epochs,
-        num_parameters=int(metrics.get("num_parameters", 0)),
+        whole=bool(metrics.get("whole", 0)),
         error=str(result.error) if result.error else None,
     )
 

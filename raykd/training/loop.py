@@ -17,9 +17,13 @@ from raykd.training.batches import epoch_batches, num_batches
 
 
 class TrainingConfig(Config):
-    """How to run the optimiser; `batch_size` counts the rows of all workers together."""
+    """How to run the optimiser; `batch_size` counts the rows of all workers together.
+
+    `num_steps`, where given, replaces `epochs`: texts of different sizes then get equal training.
+    """
 
     epochs: int = Field(3, ge=1)
+    num_steps: int | None = Field(None, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(5e-5, gt=0)
     weight_decay: float = Field(0.01, ge=0)
@@ -27,6 +31,16 @@ class TrainingConfig(Config):
     schedule: Literal["linear", "constant"] = "linear"
     max_grad_norm: float = Field(1.0, gt=0)
     max_length: int = Field(128, ge=4)
+
+
+def total_steps(config: TrainingConfig, num_rows: int) -> int:
+    """Optimiser steps of a training on so many rows."""
+    return config.num_steps or num_batches(num_rows, config.batch_size) * config.epochs
+
+
+def total_epochs(config: TrainingConfig, num_rows: int) -> int:
+    """Passes over the rows, the last of which may be cut short."""
+    return -(-total_steps(config, num_rows) // num_batches(num_rows, config.batch_size))
 
 
 class Worker(NamedTuple):
@@ -81,14 +95,15 @@ def train(
     optimizer = torch.optim.AdamW(
         _parameter_groups(objective, config.weight_decay), lr=config.learning_rate, fused=True
     )
-    num_steps = num_batches(len(rows), config.batch_size) * config.epochs
+    num_steps = total_steps(config, len(rows))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _learning_rate_rule(config, num_steps))
     lengths = rows.lengths
     step = 0
-    for epoch in range(1, config.epochs + 1):
+    for epoch in range(1, total_epochs(config, len(rows)) + 1):
         sums: dict[str, torch.Tensor] = {}
         weight_sum = 0.0
-        for indices in epoch_batches(lengths, config.batch_size, seed=seed, epoch=epoch):
+        batches = epoch_batches(lengths, config.batch_size, seed=seed, epoch=epoch)
+        for indices in batches[: num_steps - step]:
             step += 1
             on_step()
             share = indices[worker.rank :: worker.size]

@@ -19,8 +19,14 @@ from raykd.models.student_init import Init, StudentConfig, check_tokenizers, mak
 from raykd.models.tokens import TokenizedRows, read_rows
 from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
 from raykd.objectives.fine_tune import FineTuneConfig
-from raykd.training.batches import num_batches
-from raykd.training.loop import EpochRecord, TrainingConfig, Worker, train
+from raykd.training.loop import (
+    EpochRecord,
+    TrainingConfig,
+    Worker,
+    total_epochs,
+    total_steps,
+    train,
+)
 
 MODEL_FOLDER = "model"
 CURVE_FILE = "metrics.jsonl"
@@ -122,8 +128,11 @@ class PhaseJob:
 
     def num_steps(self) -> int:
         """Optimiser steps of the whole job."""
-        num_rows = pq.read_metadata(self.text).num_rows
-        return num_batches(num_rows, self.config.batch_size) * self.config.epochs
+        return total_steps(self.config, pq.read_metadata(self.text).num_rows)
+
+    def num_epochs(self) -> int:
+        """Passes over the text."""
+        return total_epochs(self.config, pq.read_metadata(self.text).num_rows)
 
 
 def run_phase(
@@ -146,7 +155,8 @@ def run_phase(
     objective = build(config.objective, student, teacher)
     rows = read_rows(job.text, tokenizer, max_length=config.max_length)
     rows = _with_what_the_objective_reads(job, rows, needs_labels=config.objective.needs_labels)
-    every = max(1, config.epochs // job.num_scores)
+    num_epochs = total_epochs(config, len(rows))
+    every = max(1, num_epochs // job.num_scores)
 
     with ExitStack() as stack:
         curve = None
@@ -158,7 +168,7 @@ def run_phase(
             if curve is None:
                 return
             scores: dict[str, float] = {}
-            if job.score and (record.epoch % every == 0 or record.epoch == config.epochs):
+            if job.score and (record.epoch % every == 0 or record.epoch == num_epochs):
                 scores = job.score(student, tokenizer)
             curve.write(record.to_json(scores=scores) + "\n")
             curve.flush()

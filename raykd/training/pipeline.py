@@ -5,7 +5,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def train_phases(
     if not pending:
         return
     cluster.connect()
-    board: Any = ray.remote(num_cpus=0)(_Board).remote()
+    board: Any = ray.remote(num_cpus=0)(cluster.Board).remote()
     shares = _shares(pending, workers.models_at_once)
     names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in shares]
     trainers = [
@@ -108,15 +108,17 @@ def _trainer(
 
 
 def _fit_all(trainers: Sequence[TorchTrainer]) -> None:
+    """Run all groups; when one fails the others end their work, which stays done."""
     with ThreadPoolExecutor(len(trainers)) as pool:
         fits = [pool.submit(trainer.fit) for trainer in trainers]
         try:
-            for fit in as_completed(fits):
-                fit.result()
-        except BaseException:
-            # The threads of the other groups end only when Ray does.
+            wait(fits)
+        except KeyboardInterrupt:
+            # `fit` returns only when its workers do.
             ray.shutdown()
             raise
+    for fit in fits:
+        fit.result()
 
 
 def cache_teacher_logits(
@@ -172,26 +174,6 @@ def _cpus_that_fit(workers: WorkersConfig, num_groups: int) -> float:
         return workers.cpus_per_worker
     share = cluster.total_cpus() / (workers.num_workers * num_groups)
     return min(workers.cpus_per_worker, math.floor(share * 100) / 100)
-
-
-class _Board:
-    """An actor between the first worker and the driver: steps done, and what went wrong."""
-
-    def __init__(self) -> None:
-        self._num_steps = 0
-        self._problem: str | None = None
-
-    def add_steps(self, count: int) -> None:
-        self._num_steps += count
-
-    def num_steps(self) -> int:
-        return self._num_steps
-
-    def report_problem(self, message: str) -> None:
-        self._problem = message
-
-    def problem(self) -> str | None:
-        return self._problem
 
 
 class _Steps:

@@ -119,3 +119,19 @@ def test_two_workers_train_what_one_trains(tmp_path, unused_port):
     two = torch.load(tmp_path / "two.pt", weights_only=True)
     for name in one:
         torch.testing.assert_close(two[name], one[name], atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_rows", [8, 20, 200])
+def test_a_number_of_steps_is_kept_whatever_the_number_of_rows(num_rows):
+    steps = []
+    train(
+        build(FineTuneConfig(), tiny_encoder(), None),
+        rows_of(num_rows),
+        TrainingConfig(num_steps=7, batch_size=8),
+        pad_id=0,
+        regression=False,
+        seed=1,
+        worker=Worker(),
+        on_step=lambda: steps.append(1),
+    )
+    assert len(steps) == 7

@@ -1,0 +1,175 @@
+"""The whole flow on tiny models and a real Ray: from a corpus to a report, and what goes wrong."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from tiny_models import save_tiny_model
+from transformers import pipeline
+
+from raykd.cli import _exit_code as raykd
+from raykd.results import Results
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+GOOD, BAD = ("good", "fine", "great", "bright"), ("bad", "poor", "awful", "dull")
+THINGS = ("film", "book", "plot", "actor", "scene", "story", "ending", "music", "voice", "sound")
+
+
+def sentences(num_rows: int, seed: int) -> list[tuple[str, str]]:
+    """Sentences of five to nine words, and whether they praise."""
+    chance = random.Random(seed)
+    rows = []
+    for _ in range(num_rows):
+        label = chance.choice(["praise", "blame"])
+        word = chance.choice(GOOD if label == "praise" else BAD)
+        more = " and ".join(chance.sample(THINGS, chance.randint(1, 3)))
+        rows.append((f"the {chance.choice(THINGS)} was very {word} with {more}", label))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A teacher to fine-tune, a task, a general corpus, and a recipe that joins them."""
+    folder = tmp_path_factory.mktemp("flow")
+    save_tiny_model(folder / "teacher")
+    for split, num_rows, seed in (("train", 48, 1), ("dev", 30, 2)):
+        lines = [
+            json.dumps({"sentence": text, "label": label})
+            for text, label in sentences(num_rows, seed)
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
+    corpus = [json.dumps({"text": text}) for text, _ in sentences(400, 3)]
+    (folder / "corpus.jsonl").write_text("\n".join(corpus))
+    write_recipe(folder / "recipe.yaml")
+    return folder
+
+
+def recipe_values() -> dict:
+    phase = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "max_length": 24}
+    return {
+        "name": "tiny",
+        "seeds": [1, 2],
+        "arms": ["tfidf", "alone", "task", "random", "contextualized"],
+        "task": {
+            "name": "reviews",
+            "train": "train.jsonl",
+            "dev": "dev.jsonl",
+            "sentence_columns": ["sentence"],
+        },
+        "corpus": {"paths": ["corpus.jsonl"], "units": {"policy": "line"}},
+        "retrieval": {"top_k": 4},
+        "contextualize": {"max_units": 60},
+        "teacher": {"model": "teacher", **phase, "epochs": 30, "learning_rate": 5e-3},
+        "student": {"num_layers": 1},
+        "injection": {"objective": {"name": "vanilla_kd", "task_weight": 0}, **phase},
+        "adaptation": {"objective": {"name": "vanilla_kd"}, **phase},
+        "workers": {"models_at_once": 2, "cpus_per_worker": 0.5},
+        "search": {
+            "num_trials": 3,
+            "space": {
+                "adaptation.learning_rate": {"float": [1e-4, 1e-2], "log": True},
+                "adaptation.objective.temperature": {"choice": [1.0, 2.0]},
+            },
+        },
+    }
+
+
+def write_recipe(path: Path, **changes) -> Path:
+    path.write_text(yaml.safe_dump(recipe_values() | changes))
+    return path
+
+
+def files_of(out: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path.relative_to(out)): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in out.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(folder, ray_cluster) -> Path:
+    out = folder / "out"
+    assert raykd(["run", str(folder / "recipe.yaml"), "--out", str(out)]) == 0
+    return out
+
+
+def test_a_run_scores_every_arm_before_and_after_adaptation(finished):
+    results = Results.model_validate_json((finished / "results.json").read_text())
+    found = {(score.arm, score.stage, score.seed) for score in results.scores}
+    injected = ("task", "random", "contextualized")
+    expected = {("majority", "baseline", None), ("tfidf", "baseline", None)}
+    expected |= {("teacher", "teacher", None)}
+    expected |= {(arm, "injected", seed) for arm in injected for seed in (1, 2)}
+    expected |= {(arm, "adapted", seed) for arm in ("alone", *injected) for seed in (1, 2)}
+    assert found == expected
+    teacher = next(score for score in results.scores if score.arm == "teacher")
+    assert teacher.metrics["accuracy"] > 0.9
+    assert all(curve.points[-1].metrics for curve in results.curves if curve.phase != "injection")
+
+
+def test_corpora_have_equal_size_and_do_not_hold_an_evaluation_sentence(finished):
+    texts = {
+        arm: pq.read_table(finished / "textbooks" / arm / "textbook.parquet")["text"].to_pylist()
+        for arm in ("random", "contextualized")
+    }
+    assert len(texts["random"]) == len(texts["contextualized"]) == 60
+    dev = set(pq.read_table(finished / "task" / "dev.parquet")["sentence1"].to_pylist())
+    assert not dev & {text for arm in texts.values() for text in arm}
+
+
+def test_the_student_is_a_folder_that_transformers_loads(finished):
+    student = finished / "student"
+    assert (student / "model.safetensors").is_file()
+    card = (student / "README.md").read_text()
+    assert "tiny: contextualized student" in card
+    classify = pipeline("text-classification", model=str(student), device="cpu")
+    assert classify("the film was very good")[0]["label"] in ("praise", "blame")
+
+
+def test_the_report_is_one_page(finished):
+    page = (finished / "report.html").read_text()
+    assert page.count("</html>") == 1
+    assert "contextualized" in page
+
+
+def test_a_second_run_changes_nothing(finished, folder):
+    before = files_of(finished)
+    assert raykd(["run", str(folder / "recipe.yaml"), "--out", str(finished)]) == 0
+    assert files_of(finished) == before
+
+
+def test_a_changed_adaptation_keeps_corpus_teacher_and_injection(finished, folder):
+    recipe = recipe_values()
+    recipe["adaptation"]["epochs"] = 1
+    path = write_recipe(folder / "changed.yaml", **recipe)
+    out = folder / "changed"
+    shutil.copytree(finished, out)
+    before = files_of(out)
+    assert raykd(["adapt", str(path), "--out", str(out)]) == 0
+    after = files_of(out)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert {Path(name).parts[0] for name in changed} == {"students", "recipe.yaml"}
+    assert all("adapted" in name for name in changed if name.startswith("students"))
+
+
+def test_tune_finds_a_winner_whose_recipe_can_be_run(finished, folder, capsys):
+    recipe, out = str(folder / "recipe.yaml"), str(finished)
+    assert raykd(["tune", recipe, "--out", out]) == 0
+    before = files_of(finished / "tune")
+    assert raykd(["tune", recipe, "--out", out]) == 0
+    assert files_of(finished / "tune") == before
+    assert raykd(["best", out]) == 0
+    printed = capsys.readouterr().out
+    assert "accuracy on rows held out of train" in printed
+    best = yaml.safe_load((finished / "best.yaml").read_text())
+    trials = json.loads((finished / "tune" / "result" / "trials.json").read_text())["trials"]
+    assert len(trials) == 3
+    winner = max((t for t in trials if t["whole"]), key=lambda t: t["score"])
+    assert best["adaptation"]["learning_rate"] == winner["values"]["adaptation.learning_rate"]
+    assert (finished / "tune" / "study.journal").stat().st_size > 0
