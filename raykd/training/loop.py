@@ -20,6 +20,7 @@ class TrainingConfig(Config):
     """How to run the optimiser; `batch_size` counts the rows of all workers together.
 
     `num_steps`, where given, replaces `epochs`: texts of different sizes then get equal training.
+    `bfloat16` computes the models' matrix products in bfloat16; weights and losses stay float32.
     """
 
     epochs: int = Field(3, ge=1)
@@ -31,6 +32,7 @@ class TrainingConfig(Config):
     schedule: Literal["linear", "constant"] = "linear"
     max_grad_norm: float = Field(1.0, gt=0)
     max_length: int = Field(128, ge=4)
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 def total_steps(config: TrainingConfig, num_rows: int) -> int:
@@ -98,6 +100,7 @@ def train(
     num_steps = total_steps(config, len(rows))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _learning_rate_rule(config, num_steps))
     lengths = rows.lengths
+    use_bfloat16 = config.precision == "bfloat16"
     step = 0
     for epoch in range(1, total_epochs(config, len(rows)) + 1):
         sums: dict[str, torch.Tensor] = {}
@@ -111,7 +114,8 @@ def train(
             if len(share) == 0:  # a last batch with fewer rows than workers: take part, weightless
                 share = indices[:1]
             batch = collate(rows, share, pad_id=pad_id, regression=regression)
-            terms: LossTerms = model(to_device(batch, worker.device))
+            with torch.autocast(worker.device.type, torch.bfloat16, enabled=use_bfloat16):
+                terms: LossTerms = model(to_device(batch, worker.device))
             optimizer.zero_grad(set_to_none=True)
             (terms.total * weight).backward()  # type: ignore[no-untyped-call]  # untyped in torch
             norm = nn.utils.clip_grad_norm_(

@@ -46,6 +46,13 @@ def test_it_learns_what_the_rows_say():
     assert losses[-1] < 0.1
 
 
+def test_bfloat16_learns_it_too_and_keeps_float32_weights():
+    config = TrainingConfig(epochs=15, batch_size=8, learning_rate=5e-3, precision="bfloat16")
+    student, losses = train_tiny(rows_of(60), config)
+    assert losses[-1] < 0.1
+    assert {parameter.dtype for parameter in student.parameters()} == {torch.float32}
+
+
 def test_the_same_seed_gives_the_same_weights_bit_for_bit():
     config = TrainingConfig(epochs=2, batch_size=8)
     first, second = (train_tiny(rows_of(30), config)[0].state_dict() for _ in range(2))
