@@ -75,6 +75,8 @@ def test_numbers_in_scientific_form_are_numbers(tmp_path):
     [
         (b"a: 1\na: 2\n", "key 'a' appears twice"),
         (b"a: [1\n", "not valid YAML"),
+        (b"? [a, b]\n: 1\n", "key ['a', 'b'] is no plain value"),
+        (b"a: {? {b: 1} : 2}\n", "key {'b': 1} is no plain value"),
         (b"a: \xff\n", "not UTF-8 at byte 3"),
         (b"- 1\n", "a mapping of keys to values is expected"),
         (b"", "a mapping of keys to values is expected"),
