@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raykd.errors import InputError
+from raykd.manifest import digest_of, digest_of_file
 
 Format = Literal["parquet", "jsonl", "text", "csv", "tsv"]
 Compression = Literal["gzip", "zstd"]
@@ -51,6 +52,16 @@ def format_of(path: Path) -> tuple[Format, Compression | None]:
     return format_, compression
 
 
+def source_digest(path: Path) -> str:
+    """Digest of what a file says: its content, and the format that its suffix says it is in.
+
+    Raises:
+        InputError: the file is missing or not readable, or its suffix is not a known one.
+    """
+    with explained(path):
+        return digest_of({"content": digest_of_file(path), "format": format_of(path)})
+
+
 def open_bytes(path: Path, compression: Compression | None) -> pa.NativeFile:
     """Open a file's decompressed bytes; use it inside `explained`.
 
@@ -66,11 +77,13 @@ def open_bytes(path: Path, compression: Compression | None) -> pa.NativeFile:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Say what cannot be read in `path` as an InputError: missing, forbidden, damaged, cut off."""
+    """Say what cannot be read in `path` as an InputError: missing, a directory, damaged"""
     try:
         yield
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a directory, a file is expected") from None
     except PermissionError:
         raise InputError(f"{path}: not readable; check its permissions") from None
     except (pa.ArrowException, OSError) as error:

@@ -8,7 +8,7 @@ import zstandard
 
 from raykd import tables
 from raykd.errors import InputError
-from raykd.tables import read_table
+from raykd.tables import read_table, source_digest
 
 ROWS = [
     {"idx": 0, "sentence": 'She said "no".', "label": 0.5},
@@ -143,3 +143,17 @@ def test_a_bomb_ends_at_the_stated_size(tmp_path, monkeypatch):
     path = write(tmp_path / "t.csv.gz", gzip.compress(b"a\n" + b"1\n" * 5000))
     with pytest.raises(InputError, match="more than 1,000 bytes of data"):
         read_table(path)
+
+
+def test_the_digest_of_a_source_tells_content_and_format_not_name(tmp_path):
+    one = write(tmp_path / "one.jsonl", '{"text": "x"}\n')
+    same = write(tmp_path / "same.jsonl", '{"text": "x"}\n')
+    as_text = write(tmp_path / "one.txt", '{"text": "x"}\n')
+    assert source_digest(one) == source_digest(same) != source_digest(as_text)
+
+
+def test_a_source_that_is_no_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.csv: no such file"):
+        source_digest(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="is a directory, a file is expected"):
+        source_digest(tmp_path)

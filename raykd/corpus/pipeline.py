@@ -22,7 +22,6 @@ from raykd.corpus.read import (
     list_sources,
     plan_slices,
     read_slice,
-    source_digest,
 )
 from raykd.corpus.units import UnitsConfig, cut, is_unit, unit_id
 from raykd.errors import InputError
@@ -36,7 +35,7 @@ from raykd.manifest import (
     write_manifest,
 )
 from raykd.schemas import QUARANTINE, UNITS
-from raykd.tables import format_of
+from raykd.tables import format_of, source_digest
 
 _STAGE = "ingest"
 _SHARD_STAGE = "ingest shard"

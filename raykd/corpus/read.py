@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raykd.errors import InputError
-from raykd.manifest import digest_of, digest_of_file
 from raykd.tables import (
     Compression,
     explained,
@@ -90,16 +89,6 @@ def list_sources(paths: Sequence[Path]) -> list[Path]:
             format_of(source)
             sources.setdefault(source.resolve(), source)
     return list(sources.values())
-
-
-def source_digest(path: Path) -> str:
-    """Digest of what a file says: its content, and the format that its suffix says it is in.
-
-    Raises:
-        InputError: the file is missing or not readable.
-    """
-    with explained(path):
-        return digest_of({"content": digest_of_file(path), "format": format_of(path)})
 
 
 def plan_slices(sources: Sequence[Path], shard_bytes: int) -> list[Slice]:

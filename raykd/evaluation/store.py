@@ -10,8 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
+from raykd.errors import InputError
 from raykd.evaluation.tasks import Task, TaskConfig, load_task
-from raykd.manifest import Draft, Manifest, digest_of_directory, digest_of_file, write_once
+from raykd.manifest import Draft, Manifest, digest_of_directory, write_once
+from raykd.tables import source_digest
 
 _FACTS_FILE = "task.json"
 _FROM_HUB = "hub"
@@ -27,8 +29,8 @@ def write_task(config: TaskConfig, resolve: Callable[[str], Path], out: Path) ->
     inputs = {split: _FROM_HUB for split in ("train", "dev")}
     for split in ("train", "dev", "test"):
         reference = getattr(config, split)
-        if reference is not None and resolve(reference).is_file():
-            inputs[split] = digest_of_file(resolve(reference))
+        if reference is not None:
+            inputs[split] = source_digest(resolve(reference))
 
     settings = config.model_dump(mode="json", exclude={"train", "dev", "test"})
     return write_once(
@@ -40,6 +42,9 @@ def hold_out(task_folder: Path, fraction: float, out: Path) -> Manifest:
     """Write a task whose dev split is drawn from another one's train split, which loses it.
 
     A row is held out by the hash of its sentences, so that equal rows fall on the same side.
+
+    Raises:
+        InputError: no row, or every row, falls on the side of dev.
     """
     whole = read_task(task_folder)
 
@@ -48,7 +53,14 @@ def hold_out(task_folder: Path, fraction: float, out: Path) -> Manifest:
         held_out = [
             xxhash.xxh3_64_intdigest(json.dumps(key).encode()) < fraction * 2.0**64 for key in keys
         ]
-        mask = pa.array(held_out)
+        num_rows, num_held_out = len(held_out), sum(held_out)
+        if not 0 < num_held_out < num_rows:
+            raise InputError(
+                f"task {whole.name!r}: holding out {fraction:.0%} of its {num_rows} training rows "
+                f"takes {num_held_out} of them; give more training rows, or a test split, so that "
+                "nothing has to be held out"
+            )
+        mask = pa.array(held_out, pa.bool_())
         task = replace(
             whole,
             train=whole.train.filter(pc.invert(mask)),

@@ -18,7 +18,6 @@ from raykd.corpus.read import (
     list_sources,
     plan_slices,
     read_slice,
-    source_digest,
 )
 from raykd.errors import InputError
 
@@ -355,10 +354,3 @@ def test_what_is_no_source_is_named(tmp_path):
     write(tmp_path / "a.docx", "")
     with pytest.raises(InputError, match=r"a\.docx: unknown suffix '\.docx'; known are \.parquet"):
         list_sources([tmp_path])
-
-
-def test_the_digest_of_a_source_tells_content_and_format_not_name(tmp_path):
-    one = write(tmp_path / "one.jsonl", '{"text": "x"}\n')
-    same = write(tmp_path / "same.jsonl", '{"text": "x"}\n')
-    as_text = write(tmp_path / "one.txt", '{"text": "x"}\n')
-    assert source_digest(one) == source_digest(same) != source_digest(as_text)
