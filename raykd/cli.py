@@ -56,9 +56,12 @@ def best(
     folder: Annotated[Path, Parameter(name="RUN", help="The run directory of `raykd tune`.")], /
 ) -> None:
     """Show what `raykd tune` found, and write the winner's recipe to RUN/best.yaml."""
-    from raykd.tuning import show_best
+    from raykd.best import show_best
 
     show_best(folder)
+
+
+_SEARCH_DEFAULTS = (None, None, 10, 1.2, 0.75, "exact", "none")
 
 
 @app.command(group=_JOBS, sort_key=3)
@@ -91,11 +94,15 @@ def search(
     Either RECIPE, or --corpus and --queries and --out. Corpus rows have `text`, and may have
     `unit_id` or `doc_id` (kept) and `title` (searched with the text).
     """
-    given = (corpus, queries)
-    if recipe is not None and given == (None, None):
+    if recipe is not None:
+        if (corpus, queries, top_k, k1, b, norms, keywords) != _SEARCH_DEFAULTS:
+            raise InputError(
+                f"raykd search {recipe}: the recipe says what is searched and how; of the options "
+                "only --out goes with it"
+            )
         _run_until("search", recipe, out)
         return
-    if recipe is not None or corpus is None or queries is None or out is None:
+    if corpus is None or queries is None or out is None:
         raise InputError(
             "raykd search: give a RECIPE, or --corpus PATH... --queries PATH --out DIR"
         )

@@ -4,12 +4,16 @@ An output directory exists for the next stage only when it holds a `manifest.jso
 digest of what the stage was asked to do, and whose files have the recorded sizes and digests.
 """
 
+import errno
 import json
 import os
+import platform
+import re
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
@@ -118,8 +122,7 @@ def commit(
     output.
     """
     started = time.monotonic()
-    partial = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = _partial(directory)
     partial.mkdir(parents=True)
     try:
         draft = Draft(partial)
@@ -127,7 +130,8 @@ def commit(
         write_manifest(
             partial, stage, config, inputs, draft.counts, duration_s=time.monotonic() - started
         )
-        _replace(partial, directory)
+        if finished(directory, stage_key(stage, config, inputs)) is None:
+            _replace(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -183,7 +187,7 @@ def write_manifest(
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a small text file so that a reader sees the old or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = _partial(path)
     try:
         partial.write_text(text, encoding="utf-8")
         _sync(partial)
@@ -198,13 +202,45 @@ def _is_partial(path: Path, directory: Path) -> bool:
     return any(part.startswith(".") and ".partial-" in part for part in parts)
 
 
+def _partial(final: Path) -> Path:
+    """A name beside the final one that no other process takes, on this machine or another."""
+    owner = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return final.with_name(f".{final.name}.partial-{owner}")
+
+
+def sweep(directory: Path) -> None:
+    """Remove what processes of this machine that are gone left unfinished below a directory."""
+    pattern = re.compile(rf"\.partial-{re.escape(platform.node())}-(\d+)-[0-9a-f]{{8}}$")
+    for path in list(directory.rglob(".*.partial-*")):
+        found = pattern.search(path.name)
+        if found and not _is_alive(int(found[1])):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _replace(partial: Path, directory: Path) -> None:
     """Rename a directory over another: rename(2) alone refuses a target that is not empty."""
-    outdated = directory.with_name(f".{directory.name}.partial-outdated-{os.getpid()}")
-    if directory.exists():
-        shutil.rmtree(outdated, ignore_errors=True)
+    outdated = _partial(directory)
+    with suppress(FileNotFoundError):
         directory.rename(outdated)
-    partial.rename(directory)
+    try:
+        partial.rename(directory)
+    except OSError as error:
+        # Another process has put the same output there in between.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
     shutil.rmtree(outdated, ignore_errors=True)
     _sync(directory.parent)
 

@@ -1,5 +1,6 @@
 """A whole run as one typed object, read from one YAML file."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -87,6 +88,8 @@ class Recipe(Config):
             values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} {list(values)}: a value appears twice")
+        if self.arms == ("tfidf",):
+            raise ValueError("arms ['tfidf']: name an arm that is a student as well")
         needs_corpus = [arm for arm in self.arms if arm in CORPUS_ARMS]
         if needs_corpus and (self.corpus is None or self.retrieval is None):
             raise ValueError(f"arms {needs_corpus} need the sections corpus and retrieval")
@@ -101,7 +104,10 @@ class Recipe(Config):
                 )
         uses = [
             reference
-            for reference in (self.task.train, self.task.dev, self.task.test)
+            for reference in (
+                *(self.task.train, self.task.dev, self.task.test),
+                *(self.corpus.paths if self.corpus else ()),
+            )
             if reference and reference.startswith(DOCSTRINGS_SCHEME)
         ]
         if uses and self.docstrings is None:
@@ -146,12 +152,34 @@ class Recipe(Config):
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read and validate a recipe.
+    """Read and validate a recipe; its paths become absolute, so that it can be kept anywhere.
 
     Raises:
         InputError: names the file, the path of each wrong key, and what is accepted there.
     """
-    return Recipe.parse(load_yaml(path), str(path))
+    recipe = Recipe.parse(load_yaml(path), str(path))
+    folder = path.absolute().parent
+    values: dict[str, Any] = {
+        f"task.{split}": _absolute(folder, reference)
+        for split in ("train", "dev", "test")
+        if (reference := getattr(recipe.task, split))
+    }
+    if recipe.corpus:
+        values["corpus.paths"] = [_absolute(folder, reference) for reference in recipe.corpus.paths]
+    for key, model in (
+        ("teacher.model", recipe.teacher.model),
+        ("student.model", recipe.student.model),
+    ):
+        # Any other reference is a name: of an installed package, or on the hub.
+        if model and (folder / Path(model).expanduser()).exists():
+            values[key] = _absolute(folder, model)
+    return recipe.with_values(values, str(path))
+
+
+def _absolute(folder: Path, reference: str) -> str:
+    if reference.startswith(DOCSTRINGS_SCHEME):
+        return reference
+    return os.path.normpath(folder / Path(reference).expanduser())
 
 
 def _reads_logits(phase: PhaseConfig) -> bool:

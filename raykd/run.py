@@ -16,27 +16,26 @@ QUERIES_FILE = "queries.parquet"
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe, the folder its paths are relative to, and where its results go.
+    """A recipe, where its results go, and the shards of its corpus.
 
-    `task_folder` holds the examples; a search trains on fewer of them than a run.
+    A search has a run of its own, on fewer examples, that shares the corpus.
     """
 
     recipe: Recipe
-    folder: Path
     out: Path
-    task_folder: Path
+    units: Path
 
     def resolve(self, reference: str) -> Path:
         """The file a recipe's path means."""
         if reference.startswith(DOCSTRINGS_SCHEME):
             name = reference.removeprefix(DOCSTRINGS_SCHEME)
             return self.out / "docstrings" / f"{name}.parquet"
-        return (self.folder / Path(reference).expanduser()).resolve()
+        return Path(reference)
 
     @property
-    def units(self) -> Path:
-        """Shards of the general corpus."""
-        return self.out / "units"
+    def task_folder(self) -> Path:
+        """The task's examples."""
+        return self.out / "task"
 
     @property
     def queries(self) -> Path:
@@ -69,8 +68,7 @@ class Run:
 
     def teacher_logits(self, name: str) -> Path:
         """The teacher's logits on that text."""
-        out = self.task_folder.parent if name in ("task", "train") else self.out
-        return out / "teacher_logits" / name
+        return self.out / "teacher_logits" / name
 
     def student(self, arm: Arm, init: Init, seed: int, phase: str) -> Path:
         """A student after a phase: injected or adapted."""
@@ -99,4 +97,4 @@ def open_run(recipe_file: Path, out: Path | None) -> Run:
     """The run of a recipe; its results go to `runs/NAME` unless told otherwise."""
     recipe = load_recipe(recipe_file)
     out = (out or Path("runs") / recipe.name).resolve()
-    return Run(recipe, recipe_file.resolve().parent, out, out / "task")
+    return Run(recipe, out, out / "units")

@@ -28,6 +28,7 @@ from raykd.manifest import (
     digest_of_directory,
     digest_of_file,
     read_manifest,
+    sweep,
     write_atomically,
     write_once,
 )
@@ -141,7 +142,7 @@ def _draw(shards: Sequence[Path], seed: int, fraction: float) -> list[pa.Table]:
 def train_teacher(run: Run) -> None:
     """teacher: fine-tuned on the task, or taken as named."""
     config, labels = run.recipe.teacher, _labels(run)
-    reference = _model_reference(run, config.model)
+    reference = config.model
     weights = digest_of_weights(reference)
     if config.weights_sha256 not in (None, weights):
         raise InputError(
@@ -246,7 +247,12 @@ def adapt_job(
 
 def evaluate(run: Run) -> None:
     """evaluate: teacher, students and baselines on the split that is reported."""
-    score_models(run)
+    main = run.task().main_metric
+    for score in score_models(run):
+        who = " ".join(
+            str(part) for part in (score.arm, score.init, score.seed) if part is not None
+        )
+        progress.say(f"  {score.metrics[main]:.3f} {main}  {who}, {score.stage}")
 
 
 def report(run: Run) -> None:
@@ -255,7 +261,8 @@ def report(run: Run) -> None:
     _write_if_new(run.out / "results.json", results.model_dump_json(indent=2) + "\n")
     _write_if_new(run.out / "report.html", render(results))
     adapted = [score for score in results.scores if score.stage == "adapted"]
-    student = next((s for s in adapted if s.arm == "contextualized"), adapted[-1])
+    first_seed = [score for score in adapted if score.seed == run.recipe.seeds[0]]
+    student = next((s for s in first_seed if s.arm == "contextualized"), first_seed[-1])
     model = run.student(student.arm, student.init, student.seed, "adapted") / MODEL_FOLDER  # type: ignore[arg-type]  # a student's score has both
     card = write_card(results, student, run.recipe.teacher.model, "student")
     inputs = {"model": digest_of_directory(model.parent), "card": digest_of(card)}
@@ -265,6 +272,7 @@ def report(run: Run) -> None:
         (draft.directory / "README.md").write_text(card, encoding="utf-8")
 
     write_once(run.out / "student", "student", {}, inputs, write)
+    progress.say(f"  {run.out / 'report.html'}")
 
 
 STAGES: dict[str, Callable[[Run], None]] = {
@@ -281,16 +289,16 @@ STAGES: dict[str, Callable[[Run], None]] = {
 }
 
 
-def run_stages(run: Run, last: str) -> None:
-    """Run the stages up to `last`; what is already done is not done again."""
+def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
+    """Run the stages from `first` to `last`; what is already done is not done again."""
     run.out.mkdir(parents=True, exist_ok=True)
+    sweep(run.out)
     _write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
-    for name, stage in STAGES.items():
+    names = list(STAGES)
+    for name in names[names.index(first) : names.index(last) + 1]:
         started = time.monotonic()
-        stage(run)
+        STAGES[name](run)
         progress.say(f"{name:14} {time.monotonic() - started:6.1f} s")
-        if name == last:
-            return
 
 
 def _write_if_new(path: Path, text: str) -> None:
@@ -321,12 +329,6 @@ def cache_logits(run: Run, name: str) -> None:
 def _scorer(run: Run) -> Scorer:
     length = run.recipe.adaptation.max_length
     return Scorer(run.split("dev"), run.task().metrics, max_length=length)
-
-
-def _model_reference(run: Run, reference: str) -> str:
-    """A model's reference, a path in it taken as relative to the recipe."""
-    local = run.resolve(reference)
-    return str(local) if local.exists() else reference
 
 
 def _labels(run: Run) -> Labels:

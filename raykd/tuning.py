@@ -23,14 +23,14 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from raykd import cluster, progress
-from raykd.config import dump_yaml, load_yaml
+from raykd.best import RECIPE_FILE, TRIALS_FILE, Trial, rank
+from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.evaluation.store import hold_out
 from raykd.manifest import (
     Draft,
     digest_of_directory,
     digest_of_file,
-    write_atomically,
     write_once,
 )
 from raykd.models.student_init import Init
@@ -39,25 +39,15 @@ from raykd.run import Run
 from raykd.stages import adapt_job, cache_logits, inject_job, run_stages
 from raykd.training.loop import Worker, total_epochs
 from raykd.training.phases import run_phase
+from raykd.training.pipeline import train_phases
 
 STUDY_FILE = "study.journal"
-TRIALS_FILE = "trials.json"
 _HELD_OUT_FRACTION = 0.2
 _SEARCHED_SECTIONS = ("student", "injection", "adaptation")
+# A trial that changes these keys needs an injection of its own.
+_INJECTED = ("student.", "injection.")
 # These decide what is cached for all trials, or which other keys there are.
 _FIXED_KEYS = ("max_length", "inits", "model", "name")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One trial as it ended; `score` is that of its last epoch."""
-
-    number: int
-    values: dict[str, Any]
-    epochs: int
-    score: float
-    whole: bool
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,18 +72,17 @@ def tune(run: Run) -> None:
     """Search; writes RUN/tune/result/trials.json, and RUN/tune/study.journal to be watched live.
 
     Raises:
-        InputError: no section `search`, or a key in it that a trial cannot change.
+        InputError: no section `search`, a key in it that a trial cannot change, or no trial ended.
     """
     recipe = run.recipe
     if recipe.search is None:
         raise InputError(f"recipe {recipe.name}: no section 'search', so there is nothing to tune")
     _check_space(recipe)
-    run_stages(run, "teacher")
     setting = _prepare(run)
     inputs = {
         "train": digest_of_file(setting.run.split("train")),
         "validation": digest_of_file(setting.run.split("dev")),
-        "teacher": digest_of_directory(run.teacher),
+        "teacher": digest_of_directory(setting.run.teacher),
     }
     if setting.arm != "alone":
         inputs["text"] = digest_of_file(setting.run.text(setting.arm))
@@ -105,53 +94,8 @@ def tune(run: Run) -> None:
         "seed": setting.seed,
     }
     out = setting.folder / "result"
-    write_once(out, "tune", settings, inputs, partial(_search, setting))
+    write_once(out, "tune", settings, inputs, partial(_search, setting, recipe))
     progress.say(f"tune: {out / TRIALS_FILE}; raykd best {run.out} shows the winner")
-
-
-def show_best(folder: Path) -> None:
-    """Print the trials of a finished search, best first, and write the best one's recipe.
-
-    Raises:
-        InputError: the folder holds no finished search, or none of its trials ended.
-    """
-    trials_file = folder / "tune" / "result" / TRIALS_FILE
-    if not trials_file.is_file():
-        raise InputError(
-            f"{folder}: holds no finished search; run raykd tune RECIPE --out {folder}"
-        )
-    found = json.loads(trials_file.read_text())
-    trials = [Trial(**trial) for trial in found["trials"]]
-    ranked = rank(trials)
-    if not ranked:
-        errors = {trial.error for trial in trials if trial.error}
-        raise InputError(f"{trials_file}: no trial ended: {'; '.join(sorted(errors))}")
-    best = ranked[0]
-    recipe = Recipe.parse(load_yaml(folder / "recipe.yaml"), str(folder / "recipe.yaml"))
-    text = dump_yaml(recipe.with_values(best.values, "best trial"))
-    write_atomically(folder / "best.yaml", text)
-    lines = [f"{found['metric']} on {found['validation']}, seed {found['seed']}; best first"]
-    for trial in ranked:
-        values = ", ".join(
-            f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in trial.values.items()
-        )
-        stopped = "" if trial.whole else " (stopped early)"
-        lines.append(
-            f"  {trial.score:.4f}  trial {trial.number}, {trial.epochs} epochs{stopped}: {values}"
-        )
-    lines.append(f"winner's recipe: {folder / 'best.yaml'}")
-    print("\n".join(lines))  # noqa: T201  # the command's answer
-
-
-def rank(trials: list[Trial]) -> list[Trial]:
-    """Best first: whole trials before stopped ones, then by score, then the earlier one.
-
-    A stopped trial's score is that of fewer epochs, not one to choose by. Trials that failed are
-    left out.
-    """
-    ended = [trial for trial in trials if trial.error is None and math.isfinite(trial.score)]
-    return sorted(ended, key=lambda t: (not t.whole, -t.score, t.number))
 
 
 def _check_space(recipe: Recipe) -> None:
@@ -170,24 +114,35 @@ def _check_space(recipe: Recipe) -> None:
 
 
 def _prepare(run: Run) -> _Setting:
-    """Choose the arm that is searched, and the rows it trains on and is scored on."""
-    recipe, task = run.recipe, run.task()
-    arms: list[Arm] = [arm for arm in reversed(recipe.injected_arms)]
+    """Choose the arm that is searched and the rows it is scored on; make what all trials share.
+
+    Where no test split is reported, the rows to score on are taken out of the train split before
+    its sentences choose the corpus and before the teacher sees them.
+    """
+    recipe = run.recipe
+    run_stages(run, "ingest")
     folder = run.out / "tune"
     searched = run
-    if task.test is None:
-        searched = replace(run, task_folder=folder / "task")
+    if run.task().test is None:
+        searched = replace(run, out=folder / "run")
         hold_out(run.task_folder, _HELD_OUT_FRACTION, searched.task_folder)
-    arm: Arm = arms[0] if arms else "alone"
+    run_stages(searched, "teacher", first="search")
+    arms: tuple[Arm, ...] = ("contextualized", "random", "task")
+    arm: Arm = next((arm for arm in arms if arm in recipe.injected_arms), "alone")
     for name in recipe.teacher_logits_texts():
         if name in (arm, "train"):
             cache_logits(searched, name)
-    return _Setting(searched, folder, arm, task.main_metric)
+    setting = _Setting(searched, folder, arm, run.task().main_metric)
+    assert recipe.search is not None
+    if arm != "alone" and not any(key.startswith(_INJECTED) for key in recipe.search.space):
+        job = inject_job(searched, arm, setting.init, setting.seed)
+        train_phases([job], recipe.workers, label="inject", storage=folder / "ray_train")
+    return setting
 
 
-def _search(setting: _Setting, draft: Draft) -> None:
+def _search(setting: _Setting, recipe: Recipe, draft: Draft) -> None:
     cluster.connect()
-    search = setting.run.recipe.search
+    search = recipe.search
     assert search is not None
     study = setting.folder / STUDY_FILE
     # A study that was interrupted is begun anew: what its trials injected is still there.
@@ -222,6 +177,9 @@ def _search(setting: _Setting, draft: Draft) -> None:
         )
         grid = tuner.fit()
     trials = [_ended(number, grid[number], setting) for number in range(len(grid))]
+    if not rank(trials):
+        problems = sorted({trial.error or "no score" for trial in trials})
+        raise InputError(f"search: no trial ended: {'; '.join(problems)}")
     found = {
         "metric": setting.metric,
         "arm": setting.arm,
@@ -230,6 +188,9 @@ def _search(setting: _Setting, draft: Draft) -> None:
         "trials": [asdict(trial) for trial in trials],
     }
     (draft.directory / TRIALS_FILE).write_text(json.dumps(found, indent=2))
+    (draft.directory / RECIPE_FILE).write_text(dump_yaml(recipe))
+    for name in ("trials", "injected", "ray"):
+        shutil.rmtree(setting.folder / name, ignore_errors=True)
     draft.counts["num_trials"] = len(trials)
 
 
@@ -240,11 +201,10 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
     injected = None
     if setting.arm != "alone":
         job = inject_job(run, *student)
-        # Trials that differ in their adaptation alone share one injection.
-        injected = setting.folder / "injected" / job.key()[:16]
-        job = replace(job, out=injected)
-        if job.finished() is None:
+        if job.finished() is None:  # else this trial's injection is the one made for all
+            job = replace(job, out=setting.folder / "injected" / job.key()[:16])
             run_phase(job, Worker())
+        injected = job.out
     job = adapt_job(run, *student, injected=injected)
     trial_folder = setting.folder / "trials" / ray_tune.get_context().get_trial_id()
 
@@ -284,7 +244,7 @@ def _ended(number: int, result: ray_tune.Result, setting: _Setting) -> Trial:
         epochs=epochs,
         score=float(metrics.get(setting.metric, math.nan)),
         whole=bool(metrics.get("whole", 0)),
-        error=str(result.error) if result.error else None,
+        error=str(result.error).strip().splitlines()[-1] if result.error else None,
     )
 
 

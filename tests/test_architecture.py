@@ -35,6 +35,7 @@ FLOW = [
     "model_card",
     "report",
     "stages",
+    "best",
     "tuning",
     "cli",
     "__main__",

@@ -12,6 +12,7 @@ from tiny_models import save_tiny_model
 from transformers import pipeline
 
 from raykd.cli import _exit_code as raykd
+from raykd.recipe import load_recipe
 from raykd.results import Results
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -68,7 +69,7 @@ def recipe_values() -> dict:
         "student": {"num_layers": 1},
         "injection": {"objective": {"name": "vanilla_kd", "task_weight": 0}, **phase},
         "adaptation": {"objective": {"name": "vanilla_kd"}, **phase},
-        "workers": {"models_at_once": 2, "cpus_per_worker": 0.5},
+        "workers": {"models_at_once": 2},
         "search": {
             "num_trials": 3,
             "space": {
@@ -168,6 +169,8 @@ def test_tune_finds_a_winner_whose_recipe_can_be_run(finished, folder, capsys):
     printed = capsys.readouterr().out
     assert "accuracy on rows held out of train" in printed
     best = yaml.safe_load((finished / "best.yaml").read_text())
+    assert Path(best["task"]["train"]) == folder / "train.jsonl"
+    assert load_recipe(finished / "best.yaml").search is not None
     trials = json.loads((finished / "tune" / "result" / "trials.json").read_text())["trials"]
     assert len(trials) == 3
     winner = max((t for t in trials if t["whole"]), key=lambda t: t["score"])
