@@ -38,7 +38,7 @@ def folder(tmp_path_factory) -> Path:
     """A teacher to fine-tune, a task, a general corpus, and a recipe that joins them."""
     folder = tmp_path_factory.mktemp("flow")
     save_tiny_model(folder / "teacher")
-    for split, num_rows, seed in (("train", 48, 1), ("dev", 30, 2)):
+    for split, num_rows, seed in (("train", 48, 1), ("dev", 30, 2), ("test", 30, 4)):
         lines = [
             json.dumps({"sentence": text, "label": label})
             for text, label in sentences(num_rows, seed)
@@ -60,6 +60,7 @@ def recipe_values() -> dict:
             "name": "reviews",
             "train": "train.jsonl",
             "dev": "dev.jsonl",
+            "test": "test.jsonl",
             "sentence_columns": ["sentence"],
         },
         "corpus": {"paths": ["corpus.jsonl"], "units": {"policy": "line"}},
@@ -120,8 +121,10 @@ def test_corpora_have_equal_size_and_do_not_hold_an_evaluation_sentence(finished
         for arm in ("random", "contextualized")
     }
     assert len(texts["random"]) == len(texts["contextualized"]) == 60
-    dev = set(pq.read_table(finished / "task" / "dev.parquet")["sentence1"].to_pylist())
-    assert not dev & {text for arm in texts.values() for text in arm}
+    for split in ("dev", "test"):
+        table = pq.read_table(finished / "task" / f"{split}.parquet")
+        unseen = set(table["sentence1"].to_pylist())
+        assert not unseen & {text for arm in texts.values() for text in arm}
 
 
 def test_the_student_is_a_folder_that_transformers_loads(finished):
@@ -167,7 +170,7 @@ def test_tune_finds_a_winner_whose_recipe_can_be_run(finished, folder, capsys):
     assert files_of(finished / "tune") == before
     assert raykd(["best", out]) == 0
     printed = capsys.readouterr().out
-    assert "accuracy on rows held out of train" in printed
+    assert "accuracy on dev" in printed
     best = yaml.safe_load((finished / "best.yaml").read_text())
     assert Path(best["task"]["train"]) == folder / "train.jsonl"
     assert load_recipe(finished / "best.yaml").search is not None
@@ -176,3 +179,24 @@ def test_tune_finds_a_winner_whose_recipe_can_be_run(finished, folder, capsys):
     winner = max((t for t in trials if t["whole"]), key=lambda t: t["score"])
     assert best["adaptation"]["learning_rate"] == winner["values"]["adaptation.learning_rate"]
     assert (finished / "tune" / "study.journal").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_without_a_test_split_the_search_is_scored_on_rows_kept_from_teacher_and_corpus(
+    folder, ray_cluster, capsys
+):
+    recipe = recipe_values()
+    del recipe["task"]["test"]
+    path, out = write_recipe(folder / "held_out.yaml", **recipe), folder / "held_out"
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+    assert raykd(["best", str(out)]) == 0
+    assert "accuracy on rows held out of train" in capsys.readouterr().out
+    run = out / "tune" / "run"
+    held_out = set(pq.read_table(run / "task" / "dev.parquet")["sentence1"].to_pylist())
+    textbook = run / "textbooks" / "contextualized" / "textbook.parquet"
+    assert held_out
+    assert not held_out & set(pq.read_table(textbook)["text"].to_pylist())
+    assert not held_out & set(
+        pq.read_table(run / "queries" / "queries.parquet")["text"].to_pylist()
+    )
+    assert not (out / "teacher").exists()
