@@ -33,18 +33,6 @@ from raykd.training.phases import CURVE_FILE, MODEL_FOLDER, PhaseConfig
 
 _PACKAGES = ("raykd", "ray", "torch", "transformers", "numpy", "pyarrow", "numba", "scikit-learn")
 _SAMPLE_UNITS = 5
-# The folders of each stage's output below the run directory.
-_STAGE_FOLDERS = {
-    "docstrings": ("docstrings",),
-    "task": ("task",),
-    "ingest": ("units",),
-    "search": ("queries", "hits"),
-    "contextualize": ("textbooks/*",),
-    "teacher": ("teacher",),
-    "inject": ("teacher_logits/*", "students/*/injected"),
-    "adapt": ("students/*/adapted",),
-    "evaluate": ("predictions/*",),
-}
 
 
 def score_models(run: Run) -> list[Score]:
@@ -114,11 +102,7 @@ def collect(run: Run) -> Results:
             if (folder / CURVE_FILE).is_file()
         ],
         curve_split="dev",
-        times_s={
-            stage: _duration_s(run.out, patterns)
-            for stage, patterns in _STAGE_FOLDERS.items()
-            if any(True for pattern in patterns for _ in run.out.glob(pattern))
-        },
+        times_s=run.times_s(),
         models=[
             _model_facts(run, arm, init, seed, folder)
             for arm, init, seed, phase, folder in folders
@@ -166,12 +150,6 @@ def _points(folder: Path) -> list[CurvePoint]:
         )
         for record in records
     ]
-
-
-def _duration_s(out: Path, patterns: tuple[str, ...]) -> float:
-    folders = [folder for pattern in patterns for folder in out.glob(pattern)]
-    manifests = [manifest for folder in folders if (manifest := read_manifest(folder))]
-    return round(sum(manifest.duration_s for manifest in manifests), 1)
 
 
 def _model_facts(

@@ -1,17 +1,37 @@
 """The directory of a run: what lies where."""
 
+import json
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from raykd import contextualize
 from raykd.evaluation.store import read_task
 from raykd.evaluation.tasks import Task
+from raykd.manifest import FILE_NAME as MANIFEST_FILE
+from raykd.manifest import write_atomically
 from raykd.models.student_init import Init
 from raykd.recipe import DOCSTRINGS_SCHEME, Arm, Recipe, load_recipe
 
 HITS_FILE = "hits.parquet"
 QUERIES_FILE = "queries.parquet"
+
+
+_TIMES_FILE = "times.json"
+# The folders of each stage's output below the run directory.
+_STAGE_FOLDERS = {
+    "docstrings": ("docstrings",),
+    "task": ("task",),
+    "ingest": ("units",),
+    "search": ("queries", "hits"),
+    "contextualize": ("textbooks/*",),
+    "teacher": ("teacher",),
+    "inject": ("teacher_logits/*", "students/*/injected"),
+    "adapt": ("teacher_logits/*", "students/*/adapted"),
+    "evaluate": ("predictions/*",),
+}
 
 
 @dataclass(frozen=True)
@@ -91,6 +111,26 @@ class Run:
         for student in self.students():
             if student[0] in self.recipe.injected_arms:
                 yield student
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Keep the wall time of a stage that did some work."""
+        before, started = self._manifest_times(stage), time.monotonic()
+        yield
+        if self._manifest_times(stage) != before:
+            times_s = self.times_s() | {stage: round(time.monotonic() - started, 1)}
+            write_atomically(self.out / _TIMES_FILE, json.dumps(times_s))
+
+    def times_s(self) -> dict[str, float]:
+        """Wall time of the last work of each stage, in seconds, in the stages' order."""
+        path = self.out / _TIMES_FILE
+        found: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+        return {stage: found[stage] for stage in _STAGE_FOLDERS if stage in found}
+
+    def _manifest_times(self, stage: str) -> set[tuple[Path, int]]:
+        patterns = _STAGE_FOLDERS.get(stage, ())
+        paths = [path for p in patterns for path in self.out.glob(f"{p}/{MANIFEST_FILE}")]
+        return {(path, path.stat().st_mtime_ns) for path in paths}
 
 
 def open_run(recipe_file: Path, out: Path | None) -> Run:

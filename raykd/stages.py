@@ -297,7 +297,8 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
     names = list(STAGES)
     for name in names[names.index(first) : names.index(last) + 1]:
         started = time.monotonic()
-        STAGES[name](run)
+        with run.timed(name):
+            STAGES[name](run)
         progress.say(f"{name:14} {time.monotonic() - started:6.1f} s")
 
 
