@@ -77,6 +77,7 @@ def test_an_unknown_objective_is_told_with_those_there_are():
         ),
         ({"seeds": [1, 1]}, "seeds [1, 1]: a value appears twice"),
         ({"task": {"name": "rte", "dev": "docstrings:dev"}}, "needs the section docstrings"),
+        ({"corpus": {"paths": ["docstrings:corpus"]}}, "needs the section docstrings"),
         ({"name": "../escape"}, "'name'"),
         ({"search": {"space": {"adaptation.epochs": {}}}}, "give exactly one of float"),
         ({"search": {"space": {"adaptation.epochs": {"int": [4, 2]}}}}, "low must be below high"),
