@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +26,7 @@ from pydantic import Field
 from raykd.config import Config
 from raykd.corpus.prose import sentences
 from raykd.errors import InputError
-from raykd.manifest import Manifest, commit, finished, read_manifest, stage_key
+from raykd.manifest import Draft, Manifest, write_once
 
 STAGE = "docstrings"
 STDLIB = "stdlib"
@@ -78,12 +78,10 @@ def build(config: DocstringsConfig, out: Path, for_each: ForEach) -> Manifest:
     Raises:
         InputError: a package is not installed, or a class has too few sentences.
     """
-    versions = {name: _version_of(name) for name in config.packages}
-    settings = config.model_dump(mode="json")
-    manifest = finished(out, stage_key(STAGE, settings, versions))
-    if manifest is not None:
-        return manifest
-    with commit(out, STAGE, settings, versions) as draft:
+    distributions = packages_distributions()
+    versions = {name: _version_of(name, distributions) for name in config.packages}
+
+    def write(draft: Draft) -> None:
         tables = for_each(
             read_package,
             config.packages,
@@ -95,9 +93,8 @@ def build(config: DocstringsConfig, out: Path, for_each: ForEach) -> Manifest:
         for name, table in {"corpus": corpus, **splits}.items():
             pq.write_table(table, draft.directory / f"{name}.parquet", compression="zstd")
             draft.counts[f"num_{name}_rows"] = table.num_rows
-    written = read_manifest(out)
-    assert written is not None
-    return written
+
+    return write_once(out, STAGE, config.model_dump(mode="json"), versions, write)
 
 
 def read_package(name: str, min_words: int = 8) -> pa.Table:
@@ -164,14 +161,13 @@ def _root_of(name: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _version_of(name: str) -> str:
+def _version_of(name: str, distributions: Mapping[str, Sequence[str]]) -> str:
+    """The version of the distribution that installed a package, whatever its own name is."""
     if name == STDLIB:
         return platform.python_version()
     root = _root_of(name)
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return f"unknown, at {root}"
+    found = sorted({version(distribution) for distribution in distributions.get(name, ())})
+    return ", ".join(found) or f"unknown, at {root}"
 
 
 def _without_repetitions(table: pa.Table) -> pa.Table:

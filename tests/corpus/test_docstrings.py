@@ -211,6 +211,14 @@ def test_the_same_seed_gives_the_same_rows_and_a_second_build_reads_nothing(pack
     build(config_of(package), first, for_each=None)
 
 
+def test_the_version_is_that_of_the_distribution_whatever_its_name(package, tmp_path):
+    distribution = tmp_path / "laboratory_texts-2.5.dist-info"
+    distribution.mkdir()
+    (distribution / "METADATA").write_text("Name: laboratory-texts\nVersion: 2.5\n")
+    (distribution / "top_level.txt").write_text(f"{package}\n")
+    assert build(config_of(package), tmp_path / "out", in_turn).inputs == {package: "2.5"}
+
+
 def test_a_package_that_is_not_installed_is_named_with_the_remedy(package, tmp_path):
     config = config_of(package, packages=(package, "lab_absent"))
     with pytest.raises(InputError, match=r"'lab_absent'.*pip install lab_absent"):
