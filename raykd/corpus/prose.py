@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import sentencex
 
+from raykd.corpus.units import WINDOW_CHARS
+
 _MIN_LETTER_SHARE = 0.75
 _MAX_WORDS = 100
-# sentencex is quadratic in rare cases; no paragraph of prose is longer than this.
-_MAX_PARAGRAPH_CHARACTERS = 8192
 
 _UNDERLINE = re.compile(r"\s*([-=~^*#\"'+.`])\1{2,}\s*$")
 _TABLE = re.compile(r"\s*[-=+|][-=+| ]{2,}$|\s*\|.*\|\s*$")
@@ -41,7 +41,7 @@ def sentences(docstring: str, *, min_words: int) -> list[str]:
     """
     found = []
     for paragraph in _paragraphs(inspect.cleandoc(docstring).splitlines()):
-        for sentence in sentencex.segment("en", _plain(paragraph)[:_MAX_PARAGRAPH_CHARACTERS]):
+        for sentence in sentencex.segment("en", _plain(paragraph)[:WINDOW_CHARS]):
             sentence = sentence.strip()
             if _is_prose(sentence, min_words):
                 found.append(sentence)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from raykd.config import Config
 
 # sentencex takes quadratic time on long text with sentence ends outside ASCII.
-_WINDOW_CHARS = 8192
+WINDOW_CHARS = 8192
 _WORD = re.compile(r"\S+")
 
 _Span = tuple[int, int]
@@ -70,20 +70,8 @@ def cut(text: str, config: UnitsConfig) -> Iterator[tuple[int, str, int]]:
             yield start, text[start:stop], piece_words
 
 
-def split_into_units(text: str, config: UnitsConfig) -> list[tuple[int, str]]:
-    """The units of a document as (character offset, text), without those under `min_words`.
-
-    Policy `line` keeps a document of any length.
-    """
-    return [
-        (offset, piece)
-        for offset, piece, num_words in cut(text, config)
-        if is_unit(num_words, config)
-    ]
-
-
 def is_unit(num_words: int, config: UnitsConfig) -> bool:
-    """Whether a piece of this many words is long enough to be kept."""
+    """Whether a piece of this many words is long enough to be kept; a `line` always is."""
     return config.policy == "line" or num_words >= config.min_words
 
 
@@ -91,7 +79,7 @@ def _sentences(text: str) -> Iterator[_Span]:
     """Spans that cover the text; a sentence that a window cuts off is read again in the next."""
     position = 0
     while position < len(text):
-        window = text[position : position + _WINDOW_CHARS]
+        window = text[position : position + WINDOW_CHARS]
         sentences = [sentence for sentence in sentencex.segment("en", window) if sentence]
         if position + len(window) < len(text):
             if len(sentences) > 1:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raykd.corpus.units import UnitsConfig, cut, split_into_units, unit_id
+from raykd.corpus.units import UnitsConfig, cut, is_unit, unit_id
 from raykd.errors import InputError
 
 THREE = "Rain fell all day.  The river rose quickly.\nNobody slept that night."
@@ -12,19 +12,25 @@ def config(**values):
     return UnitsConfig.parse(values, "test")
 
 
+def units_of(text, units_config):
+    """The pieces that are kept, with their offsets."""
+    pieces = cut(text, units_config)
+    return [(offset, piece) for offset, piece, size in pieces if is_unit(size, units_config)]
+
+
 def test_packed_joins_neighbouring_sentences_up_to_max_words():
-    assert split_into_units(THREE, config(max_words=8, min_words=1)) == [
+    assert units_of(THREE, config(max_words=8, min_words=1)) == [
         (0, "Rain fell all day.  The river rose quickly."),
         (44, "Nobody slept that night."),
     ]
 
 
 def test_packed_keeps_a_document_that_fits_as_one_unit():
-    assert split_into_units(f" {THREE}\n", config()) == [(1, THREE)]
+    assert units_of(f" {THREE}\n", config()) == [(1, THREE)]
 
 
 def test_sentence_keeps_each_sentence_apart():
-    assert split_into_units(THREE, config(policy="sentence", min_words=1)) == [
+    assert units_of(THREE, config(policy="sentence", min_words=1)) == [
         (0, "Rain fell all day."),
         (20, "The river rose quickly."),
         (44, "Nobody slept that night."),
@@ -32,15 +38,15 @@ def test_sentence_keeps_each_sentence_apart():
 
 
 def test_line_keeps_the_document_as_it_is_however_long_or_short():
-    assert split_into_units(" a b. ", config(policy="line")) == [(0, " a b. ")]
+    assert units_of(" a b. ", config(policy="line")) == [(0, " a b. ")]
     long = "One two three. " * 500
-    assert split_into_units(long, config(policy="line")) == [(0, long)]
+    assert units_of(long, config(policy="line")) == [(0, long)]
 
 
 @pytest.mark.parametrize("policy", ["packed", "sentence"])
 def test_a_sentence_above_max_words_is_cut_at_white_space(policy):
     words = " ".join(f"w{number}" for number in range(7))
-    assert split_into_units(words, config(policy=policy, max_words=3, min_words=1)) == [
+    assert units_of(words, config(policy=policy, max_words=3, min_words=1)) == [
         (0, "w0 w1 w2"),
         (9, "w3 w4 w5"),
         (18, "w6"),
@@ -49,20 +55,20 @@ def test_a_sentence_above_max_words_is_cut_at_white_space(policy):
 
 def test_pieces_under_min_words_are_dropped():
     text = "This sentence has six words here. Too short. This sentence has six words too."
-    assert split_into_units(text, config(policy="sentence", min_words=3)) == [
+    assert units_of(text, config(policy="sentence", min_words=3)) == [
         (0, "This sentence has six words here."),
         (45, "This sentence has six words too."),
     ]
 
 
 def test_text_without_words_gives_no_unit():
-    assert split_into_units(" \n\t", config()) == []
-    assert split_into_units("", config(policy="sentence")) == []
+    assert units_of(" \n\t", config()) == []
+    assert units_of("", config(policy="sentence")) == []
 
 
 def test_a_sentence_across_two_windows_stays_whole():
     sentences = [f"Sentence number {number} tells of nothing new." for number in range(1000)]
-    units = split_into_units(" ".join(sentences), config(policy="sentence"))
+    units = units_of(" ".join(sentences), config(policy="sentence"))
     assert [text for _, text in units] == sentences
 
 
