@@ -8,8 +8,16 @@ UNITS = pa.schema([("unit_id", pa.string()), ("text", pa.string())])
 # Rows that could not be read. `offset` is a byte offset for text and JSONL, a row for Parquet.
 QUARANTINE = pa.schema([("source", pa.string()), ("offset", pa.int64()), ("reason", pa.string())])
 
-# One row an anchor: the task sentence, and the query made of it (empty: no query could be made).
-QUERIES = pa.schema([("query_id", pa.string()), ("text", pa.string()), ("query", pa.string())])
+# One row an anchor: the task sentence, and the query made of it (empty: no query could be made);
+# `is_fallback` where no keyword was found in the sentence, so that the query is all of it.
+QUERIES = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("text", pa.string()),
+        ("query", pa.string()),
+        ("is_fallback", pa.bool_()),
+    ]
+)
 
 
 def hits_schema(
@@ -41,8 +49,8 @@ TEXTBOOK = pa.schema(
     ]
 )
 
-# Units that were retrieved and left out: `reason` is "duplicate" or "leak", `partner` the unit
-# that was kept, or the evaluation sentence that was found.
+# Units left out that stood before the last one kept: `reason` is "duplicate" or "leak", `partner`
+# the unit that was kept, or the evaluation sentence that was found.
 REMOVED = pa.schema([("unit_id", pa.string()), ("reason", pa.string()), ("partner", pa.string())])
 
 # Task data as the engine sees it, sorted by row_id (position in the source). `sentence2` is null

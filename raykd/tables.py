@@ -77,7 +77,7 @@ def open_bytes(path: Path, compression: Compression | None) -> pa.NativeFile:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Say what cannot be read in `path` as an InputError: missing, a directory, damaged"""
+    """Say what cannot be read in `path` as an InputError: missing, no file, forbidden, damaged."""
     try:
         yield
     except FileNotFoundError:

@@ -15,31 +15,32 @@ from pydantic import Field
 
 from raykd import cluster
 from raykd.config import Config
-from raykd.corpus.read import (
-    BadRow,
-    Columns,
-    Slice,
-    list_sources,
-    plan_slices,
-    read_slice,
+from raykd.corpus.read import BadRow, Columns, list_sources, read_slice
+from raykd.corpus.shards import (
+    MAX_BAD_FRACTION,
+    QUARANTINE_FILE,
+    SHARD_BYTES,
+    Part,
+    check_apart,
+    digest_of_parts,
+    plan_shards,
 )
 from raykd.corpus.units import UnitsConfig, cut, is_unit, unit_id
 from raykd.errors import InputError
 from raykd.manifest import (
     FILE_NAME,
+    Draft,
     Manifest,
-    commit,
     digest_of,
     finished,
     stage_key,
     write_manifest,
+    write_once,
 )
 from raykd.schemas import QUARANTINE, UNITS
 from raykd.tables import format_of, source_digest
 
 _STAGE = "ingest"
-_SHARD_STAGE = "ingest shard"
-_QUARANTINE_FILE = "quarantine.parquet"
 _COUNTS = ("num_documents", "num_units", "num_bytes", "num_quarantined", "num_dropped_short")
 _GROUP_ROWS = 16_384
 _GROUP_CHARS = 8 << 20
@@ -51,23 +52,15 @@ class CorpusConfig(Config):
 
     paths: tuple[str, ...] = Field(min_length=1)
     text_column: str = "text"
-    max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
+    max_bad_fraction: float = Field(default=MAX_BAD_FRACTION, ge=0, le=1)
     units: UnitsConfig = UnitsConfig()
-    shard_bytes: int = Field(default=64 << 20, ge=1)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A slice, and the digest of the file it is of."""
-
-    digest: str
-    piece: Slice
+    shard_bytes: int = Field(default=SHARD_BYTES, ge=1)
 
 
 @dataclass(frozen=True)
 class _Shard:
     directory: Path
-    parts: tuple[_Part, ...]
+    parts: tuple[Part, ...]
 
 
 def ingest(config: CorpusConfig, paths: Sequence[Path], out: Path) -> Manifest:
@@ -88,18 +81,19 @@ def ingest(config: CorpusConfig, paths: Sequence[Path], out: Path) -> Manifest:
     """
     started_s = time.monotonic()
     out = out.absolute()
-    _check_apart(out, paths)
-    sources = list_sources([path.absolute() for path in paths])
-    by_digest: dict[str, Path] = {}
-    for digest, path in sorted(zip(_digests(sources, config.shard_bytes), sources, strict=True)):
-        by_digest.setdefault(digest, path)
+    check_apart(out, paths)
+    sources = sources_with_digests(paths)
+    by_digest = one_of_equal(sources)
     settings = config.model_dump(mode="json", exclude={"paths"})
     inputs = {"corpus": digest_of(list(by_digest))}
     if manifest := finished(out, stage_key(_STAGE, settings, inputs)):
         return manifest
     # From here on `out` is not what an older manifest says.
     (out / FILE_NAME).unlink(missing_ok=True)
-    shards = _plan_shards(by_digest, config.shard_bytes, out)
+    shards = [
+        _Shard(out / f"shard-{number:05d}", parts)
+        for number, parts in enumerate(plan_shards(by_digest, config.shard_bytes))
+    ]
     results = cluster.for_each(
         _ingest_shard, shards, label="ingest", unit="shards", shared={"config": config}
     )
@@ -123,62 +117,54 @@ def shard_paths(out: Path) -> list[Path]:
     return sorted(out.glob("shard-*/units-*.parquet"))
 
 
-def _check_apart(out: Path, paths: Sequence[Path]) -> None:
-    for path in paths:
-        if out.resolve().is_relative_to(path.resolve()):
-            raise InputError(f"{path}: holds the output, {out}; write the output elsewhere")
+def sources_with_digests(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    """The files that the paths name with their `source_digest`, sorted by digest, then path.
 
-
-def _digests(sources: Sequence[Path], batch_bytes: int) -> list[str]:
+    Raises:
+        InputError: as `list_sources`; a file cannot be read.
+    """
+    sources = list_sources([path.absolute() for path in paths])
     batches: list[list[Path]] = []
-    num_bytes = batch_bytes
+    num_bytes = SHARD_BYTES
     for path in sources:
-        if num_bytes >= batch_bytes:
+        if num_bytes >= SHARD_BYTES:
             batches.append([])
             num_bytes = 0
         batches[-1].append(path)
         num_bytes += path.stat().st_size
     digests = cluster.for_each(_digests_of_batch, batches, label="digest", unit="batches")
-    return [digest for batch in digests for digest in batch]
+    return sorted(zip((digest for batch in digests for digest in batch), sources, strict=True))
+
+
+def one_of_equal(sources: Sequence[tuple[str, Path]]) -> dict[str, Path]:
+    """Digest -> the first of the files that have it."""
+    by_digest: dict[str, Path] = {}
+    for digest, path in sources:
+        by_digest.setdefault(digest, path)
+    return by_digest
 
 
 def _digests_of_batch(paths: Sequence[Path]) -> list[str]:
     return [source_digest(path) for path in paths]
 
 
-def _plan_shards(by_digest: Mapping[str, Path], shard_bytes: int, out: Path) -> list[_Shard]:
-    """Small files share a shard; files stand in the order of their digests."""
-    groups: list[list[_Part]] = []
-    num_bytes = 0
-    for digest, path in by_digest.items():
-        for piece in plan_slices([path], shard_bytes):
-            if not groups or num_bytes + piece.num_bytes > shard_bytes:
-                groups.append([])
-                num_bytes = 0
-            groups[-1].append(_Part(digest, piece))
-            num_bytes += piece.num_bytes
-    return [_Shard(out / f"shard-{index:05d}", tuple(group)) for index, group in enumerate(groups)]
-
-
 def _ingest_shard(shard: _Shard, *, config: CorpusConfig) -> Mapping[str, float]:
     """Write one shard unless it is there; returns its counts."""
     settings = config.model_dump(mode="json", include={"text_column", "units", "shard_bytes"})
-    slices = [[part.digest, part.piece.start, part.piece.stop] for part in shard.parts]
-    inputs = {"slices": digest_of(slices)}
-    key = stage_key(_SHARD_STAGE, settings, inputs)
-    if manifest := finished(shard.directory, key):
-        return manifest.counts
-    with commit(shard.directory, _SHARD_STAGE, settings, inputs) as draft:
+    inputs = {"slices": digest_of_parts(shard.parts)}
+
+    def write(draft: Draft) -> None:
         draft.counts.update(_write_shard(shard.parts, config, draft.directory))
-    return draft.counts
+
+    return write_once(shard.directory, "ingest shard", settings, inputs, write).counts
 
 
-def _write_shard(parts: Sequence[_Part], config: CorpusConfig, directory: Path) -> dict[str, int]:
+def _write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) -> dict[str, int]:
     columns = Columns(config.text_column, ids=(), title=None)
     counts = dict.fromkeys(_COUNTS, 0)
     with (
         _Table(directory, "units-{:05d}.parquet", UNITS, config.shard_bytes) as units,
-        _Table(directory, _QUARANTINE_FILE, QUARANTINE, None) as quarantine,
+        _Table(directory, QUARANTINE_FILE, QUARANTINE, None) as quarantine,
     ):
         for part in parts:
             for row in read_slice(part.piece, columns):
@@ -224,7 +210,7 @@ def _check(
 
 def _bad_rows(shards: Sequence[_Shard]) -> Iterator[str]:
     for shard in shards:
-        with pq.ParquetFile(shard.directory / _QUARANTINE_FILE) as file:
+        with pq.ParquetFile(shard.directory / QUARANTINE_FILE) as file:
             rows = (row for batch in file.iter_batches(_NUM_SHOWN) for row in batch.to_pylist())
             for row in rows:
                 by_line = format_of(Path(row["source"]))[0] in ("jsonl", "text")

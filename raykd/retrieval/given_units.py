@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -13,52 +12,42 @@ import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
-from raykd.corpus.read import BadRow, Document, Slice, plan_slices, read_slice
+from raykd.corpus.read import BadRow, Document, Slice, read_slice
+from raykd.corpus.shards import MAX_BAD_FRACTION, QUARANTINE_FILE, Part, digest_of_parts
 from raykd.corpus.units import unit_id
 from raykd.errors import InputError
-from raykd.manifest import Draft, digest_of, read_manifest, write_once
+from raykd.manifest import Draft, read_manifest, write_once
 from raykd.schemas import QUARANTINE
 
 UNITS_FILE = "units.parquet"
-QUARANTINE_FILE = "quarantine.parquet"
 
 _ID_TYPES = {"string": pa.string(), "int64": pa.int64(), "made": pa.string()}
 _ID_WORDS = {"string": "a string", "int64": "a whole number", "made": "missing"}
 _WRITE_ROWS = 8192
-_MAX_BAD_FRACTION = 0.01
 _NUM_ROWS_SHOWN = 5
 
 _Kind = Literal["string", "int64", "made"]
 
 
-@dataclass(frozen=True)
-class Part:
-    """A slice, and the digest of the file it is of."""
-
-    digest: str
-    piece: Slice
-
-
-def plan_shards(sources: dict[str, Path], shard_bytes: int) -> list[list[Part]]:
-    """Slices of files in shards of about `shard_bytes`; small files share a shard.
+def check_copies(sources: Sequence[tuple[str, Path]]) -> None:
+    """Check that files of equal content give their rows no ids, which would all be repeated.
 
     Args:
-        sources: digest -> file.
-        shard_bytes: text and JSONL as they are, Parquet as decompressed.
+        sources: digest and file, equal digests beside each other.
 
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: names two such files and the first id.
     """
-    shards: list[list[Part]] = []
-    num_bytes = 0
-    for digest, path in sources.items():
-        for piece in plan_slices([path], shard_bytes):
-            if not shards or num_bytes + piece.num_bytes > shard_bytes:
-                shards.append([])
-                num_bytes = 0
-            shards[-1].append(Part(digest, piece))
-            num_bytes += piece.num_bytes
-    return shards
+    for (digest, path), (next_digest, copy) in pairwise(sources):
+        if digest != next_digest:
+            continue
+        rows = read_slice(Slice(path, 0, None, 0))
+        first = next((row for row in rows if isinstance(row, Document)), None)
+        if first is not None and first.unit_id is not None:
+            raise InputError(
+                f"{path} and {copy}: the id {first.unit_id!r} appears twice, as the files are "
+                "equal; give one of them"
+            )
 
 
 def write_shard(parts: Sequence[Part], directory: Path) -> None:
@@ -70,7 +59,6 @@ def write_shard(parts: Sequence[Part], directory: Path) -> None:
         InputError: a file is damaged or lacks the text column; some rows have an id and some have
             none, or ids are of two types.
     """
-    slices = [[part.digest, part.piece.start, part.piece.stop] for part in parts]
 
     def write(draft: Draft) -> None:
         bad_rows: list[BadRow] = []
@@ -92,7 +80,7 @@ def write_shard(parts: Sequence[Part], directory: Path) -> None:
         draft.counts["num_made_ids"] = kinds["made"]
         draft.counts["num_quarantined"] = len(bad_rows)
 
-    write_once(directory, "given units", {}, {"slices": digest_of(slices)}, write)
+    write_once(directory, "given units", {}, {"slices": digest_of_parts(parts)}, write)
 
 
 def _rows(
@@ -140,12 +128,12 @@ def check(shards: Sequence[Sequence[Part]], written: Sequence[Path]) -> None:
     counts = [_counts(directory) for directory in written]
     num_units = sum(count["num_units"] for count in counts)
     num_bad = sum(count["num_quarantined"] for count in counts)
-    if num_bad > _MAX_BAD_FRACTION * (num_units + num_bad):
+    if num_bad > MAX_BAD_FRACTION * (num_units + num_bad):
         rows = quarantine(written).slice(0, _NUM_ROWS_SHOWN).to_pylist()
         shown = "; ".join(f"{row['source']}, at {row['offset']}: {row['reason']}" for row in rows)
         raise InputError(
             f"{num_bad:.0f} of {num_units + num_bad:.0f} rows of the corpus cannot be read, more "
-            f"than {_MAX_BAD_FRACTION:.0%}; mend or remove them. The first: {shown}"
+            f"than {MAX_BAD_FRACTION:.0%}; mend or remove them. The first: {shown}"
         )
     if num_units == 0:
         raise InputError("the corpus holds no row; give files with text")

@@ -14,30 +14,22 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
-from raykd import cluster
-from raykd.corpus.read import list_sources
+from raykd import cluster, progress
+from raykd.corpus.pipeline import one_of_equal, sources_with_digests
+from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, Part, check_apart, plan_shards
 from raykd.errors import InputError
-from raykd.manifest import (
-    Draft,
-    Manifest,
-    digest_of,
-    digest_of_file,
-    finished,
-    stage_key,
-    write_once,
-)
+from raykd.manifest import Draft, Manifest, digest_of, digest_of_file, write_once
 from raykd.retrieval import given_units, index, statistics, topk
 from raykd.retrieval import search as shard_search
-from raykd.retrieval.queries import Keywords, num_fallbacks, read_queries
+from raykd.retrieval.queries import Keywords, read_queries
 from raykd.retrieval.scoring import Bm25Config
 from raykd.retrieval.search import RetrievalConfig, query_blocks
 from raykd.retrieval.statistics import QueryTerms, Statistics, Vocabulary, analyse_queries
 from raykd.schemas import UNITS, hits_schema
-from raykd.tables import explained
+from raykd.tables import explained, source_digest
 
 HITS_FILE = "hits.parquet"
 
-_SHARD_BYTES = 64 << 20
 _READ_ROWS = 32_768
 _DF_FILE = "df.npy"
 _PARTIAL_FILE = "hits.arrow"
@@ -104,7 +96,7 @@ def search_files(
     Args:
         corpus: files and directories of rows with `text`, and optionally `unit_id` or `doc_id`
             (string or int64, kept) and `title` (searched with the text). Every row is one unit.
-            Files of equal content are read once.
+            Files of equal content are read once, where rows have no ids.
         queries: a table with `query_id` (string or int64) and `text`.
         out: the output directory.
         top_k: hits wanted a query.
@@ -113,25 +105,23 @@ def search_files(
 
     Raises:
         InputError: a file or column is missing, an id is missing or repeated, a file is damaged,
-            more than 1 % of the rows cannot be read, or there is nothing to search.
+            more than `MAX_BAD_FRACTION` of the rows cannot be read, there is nothing to search, or
+            `out` lies in a directory that is searched.
     """
     config = RetrievalConfig.parse(
         {"top_k": top_k, "keywords": keywords, "bm25": bm25 or Bm25Config()}, "search"
     )
+    check_apart(out, corpus)
     query_table = read_queries(queries, keywords)
-    sources = list_sources([path.absolute() for path in corpus])
-    digests = cluster.for_each(_digest_of, sources, label="digest", unit="files")
-    by_digest = dict(sorted(zip(digests, sources, strict=True)))
-    inputs = {"corpus": digest_of(list(by_digest)), "queries": digest_of_file(queries)}
+    sources = sources_with_digests(corpus)
+    given_units.check_copies(sources)
+    by_digest = one_of_equal(sources)
+    inputs = {"corpus": digest_of(list(by_digest)), "queries": source_digest(queries)}
     settings = config.model_dump(mode="json")
-    if manifest := finished(out, stage_key("search files", settings, inputs)):
-        return manifest
 
     def write(draft: Draft) -> None:
         written = _write_given(by_digest, _beside(out, "units"))
-        pq.write_table(
-            given_units.quarantine(written), draft.directory / given_units.QUARANTINE_FILE
-        )
+        pq.write_table(given_units.quarantine(written), draft.directory / QUARANTINE_FILE)
         shards = [path / given_units.UNITS_FILE for path in written]
         _write_hits(shards, query_table, config, _beside(out, "parts"), draft)
 
@@ -177,8 +167,8 @@ def _units_of(path: Path, *, unit_ids: pa.Array) -> pa.Table:
     return pa.Table.from_batches(batches, UNITS)
 
 
-def _write_given(by_digest: dict[str, Path], out: Path) -> list[Path]:
-    shards = given_units.plan_shards(by_digest, _SHARD_BYTES)
+def _write_given(by_digest: Mapping[str, Path], out: Path) -> list[Path]:
+    shards = plan_shards(by_digest, SHARD_BYTES)
     written = [out / f"shard-{number:05d}" for number in range(len(shards))]
     cluster.for_each(_write_given_shard, list(zip(shards, written, strict=True)), label="read")
     given_units.check(shards, written)
@@ -187,7 +177,7 @@ def _write_given(by_digest: dict[str, Path], out: Path) -> list[Path]:
     return written
 
 
-def _write_given_shard(shard: tuple[list[given_units.Part], Path]) -> None:
+def _write_given_shard(shard: tuple[tuple[Part, ...], Path]) -> None:
     given_units.write_shard(*shard)
 
 
@@ -212,7 +202,7 @@ def _write_hits(
     draft.counts.update(
         num_queries=query_terms.num_queries,
         num_empty_queries=query_terms.num_empty,
-        num_fallback_queries=num_fallbacks(queries) if config.keywords == "rake" else 0,
+        num_fallback_queries=pc.sum(queries["is_fallback"], min_count=0).as_py(),
         num_hits=_merge(partial_hits, queries, config.top_k, draft.directory / HITS_FILE),
         num_units=total.num_units,
         average_length=total.average_length,
@@ -277,13 +267,18 @@ def _merge(partial_hits: Sequence[Path], queries: pa.Table, top_k: int, path: Pa
     empty = _read_block(partial_hits[0], None)
     schema = hits_schema(query_ids.type, empty.schema.field("unit_id").type)
     num_hits = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    num_parts = num_blocks * len(partial_hits)
+    with (
+        pq.ParquetWriter(path, schema, compression="zstd") as writer,
+        progress.track("merge", num_parts, "blocks of hits") as advance,
+    ):
         for block in range(num_blocks):
             merged = empty
             for start in range(0, len(partial_hits), _SHARDS_MERGED_AT_ONCE):
                 group = partial_hits[start : start + _SHARDS_MERGED_AT_ONCE]
                 parts = [merged, *(_read_block(part, block) for part in group)]
                 merged = topk.merge(pa.concat_tables(parts), top_k)
+                advance(len(group))
             writer.write_table(topk.ranked(merged, query_ids))
             num_hits += merged.num_rows
     return num_hits

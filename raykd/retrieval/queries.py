@@ -54,11 +54,14 @@ def make_queries(anchors: Sequence[str], keywords: Keywords) -> pa.Table:
         A table of `schemas.QUERIES`; ids are the positions of the anchors, padded with zeros.
     """
     width = len(str(max(len(anchors) - 1, 0)))
-    queries = (
-        [_rake_query(anchor) or anchor for anchor in anchors] if keywords == "rake" else anchors
-    )
-    ids = [f"{number:0{width}d}" for number in range(len(anchors))]
-    return pa.table([pa.array(column, pa.string()) for column in (ids, anchors, queries)], QUERIES)
+    found = [_rake_query(anchor) if keywords == "rake" else anchor for anchor in anchors]
+    columns = {
+        "query_id": [f"{number:0{width}d}" for number in range(len(anchors))],
+        "text": list(anchors),
+        "query": [query or anchor for query, anchor in zip(found, anchors, strict=True)],
+        "is_fallback": [keywords == "rake" and not query for query in found],
+    }
+    return pa.table(columns, QUERIES)
 
 
 def read_queries(path: Path, keywords: Keywords) -> pa.Table:
@@ -97,12 +100,6 @@ def read_queries(path: Path, keywords: Keywords) -> pa.Table:
         raise InputError(f"{path}: query_id {repeated!r} appears twice; give every query its own")
     made = make_queries(texts.to_pylist(), keywords)
     return made.set_column(0, "query_id", ids)
-
-
-def num_fallbacks(queries: pa.Table) -> int:
-    """How many RAKE queries are the whole anchor because RAKE found nothing in it."""
-    pairs = zip(queries["text"].to_pylist(), queries["query"].to_pylist(), strict=True)
-    return sum(text == query and not _rake_query(text) for text, query in pairs)
 
 
 def _rake_query(text: str) -> str:

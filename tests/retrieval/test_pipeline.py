@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from oracle_bm25 import best_hits
 
+from raykd import progress
+from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
 from raykd.errors import InputError
 from raykd.retrieval.pipeline import gather, search, search_files
 from raykd.retrieval.queries import make_queries
@@ -172,6 +174,49 @@ def test_lines_of_text_get_ids_of_their_own(tmp_path: Path, queries: Path) -> No
     search_files([corpus, tmp_path / "copy.txt"], queries, tmp_path / "out", top_k=10)
     [unit_id] = pq.read_table(tmp_path / "out" / "hits.parquet")["unit_id"].to_pylist()
     assert unit_id[16:] == "-000000000007-00000000"
+    lines = CorpusConfig.parse({"paths": ["-"], "units": {"policy": "line"}}, "test")
+    ingest(lines, [corpus], tmp_path / "units")
+    [shard] = shard_paths(tmp_path / "units")
+    assert unit_id in pq.read_table(shard)["unit_id"].to_pylist()
+
+
+def test_a_file_of_equal_bytes_and_another_format_is_another_corpus(
+    tmp_path: Path, queries: Path
+) -> None:
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"doc_id": 1, "text": "a cat"}])
+    search_files([corpus], queries, tmp_path / "out", top_k=1)
+    search_files([corpus.rename(tmp_path / "corpus.txt")], queries, tmp_path / "out", top_k=1)
+    hits = pq.read_table(tmp_path / "out" / "hits.parquet")
+    assert hits["unit_id"].type == pa.string()
+
+
+def test_equal_files_repeat_the_ids_they_give(tmp_path: Path, queries: Path) -> None:
+    corpus = write_jsonl(tmp_path / "1.jsonl", [{"doc_id": 1, "text": "cat"}])
+    search_files([corpus], queries, tmp_path / "out", top_k=1)
+    (tmp_path / "2.jsonl").write_bytes(corpus.read_bytes())
+    (tmp_path / "empty-1.jsonl").touch()
+    (tmp_path / "empty-2.jsonl").touch()
+    message = r"1\.jsonl and .*2\.jsonl: the id 1 appears twice, .* give one of them"
+    with pytest.raises(InputError, match=message):
+        search_files(sorted(tmp_path.glob("*[12].jsonl")), queries, tmp_path / "out", top_k=1)
+
+
+def test_output_among_what_is_searched_is_refused(tmp_path: Path, queries: Path) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    write_jsonl(folder / "1.jsonl", [{"text": "cat"}])
+    with pytest.raises(InputError, match=r"corpus: holds the output, .*; write the output else"):
+        search_files([folder], queries, folder / "hits", top_k=1)
+
+
+def test_the_merge_shows_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_INTERVAL_S", 0.0)
+    shards = write_shards(tmp_path / "shards", some_units(), 11)
+    search(shards, make_queries(["cat"], "none"), CONFIG, tmp_path / "hits", {"units": "x"})
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("merge")]
+    assert lines == ["merge: 8 of 11 blocks of hits", "merge: 11 of 11 blocks of hits"]
 
 
 @pytest.mark.parametrize(

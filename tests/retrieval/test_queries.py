@@ -14,7 +14,6 @@ from raykd.retrieval.queries import (
     STOP_WORDS,
     anchors,
     make_queries,
-    num_fallbacks,
     rake_keywords,
     read_queries,
     sentences,
@@ -81,7 +80,14 @@ def test_both_sides_of_a_pair_are_anchors_once_each_in_order_of_appearance() -> 
 def test_an_anchor_without_phrases_is_searched_as_a_whole_and_counted() -> None:
     queries = make_queries(["It is what it is", "red apples", "?!"], "rake")
     assert queries["query"].to_pylist() == ["It is what it is", "red apples", "?!"]
-    assert num_fallbacks(queries) == 1 + 1
+    assert queries["is_fallback"].to_pylist() == [True, False, True]
+
+
+def test_a_sentence_that_is_one_keyword_phrase_is_no_fallback_and_nor_is_one_taken_as_it_is() -> (
+    None
+):
+    assert make_queries(["red apples"], "rake")["is_fallback"].to_pylist() == [False]
+    assert make_queries(["It is", ""], "none")["is_fallback"].to_pylist() == [False, False]
 
 
 def test_queries_as_they_are_keep_every_word_and_ids_sort_as_they_stand() -> None:
