@@ -15,7 +15,7 @@ from raykd.corpus_card import FILE_NAME, CorpusCard, SearchFacts, text_figures
 from raykd.dedup.leaks import LeakIndex
 from raykd.dedup.sift import Sifted, sift
 from raykd.errors import InputError
-from raykd.manifest import Manifest, commit, digest_of, finished, read_manifest, stage_key
+from raykd.manifest import Draft, Manifest, digest_of, write_once
 
 TEXTBOOK_FILE = "textbook.parquet"
 REMOVED_FILE = "removed.parquet"
@@ -75,29 +75,28 @@ def contextualize(
         **digests(evaluation_sentences, task_sentences),
         "facts": digest_of([search.model_dump(), num_quarantined]),
     }
-    if done := finished(out, stage_key("contextualize", settings, all_inputs)):
-        return done
-    hits = pq.read_table(hits_path, columns=["query_id", "unit_id", "rank"])
-    if not hits.num_rows:
-        raise InputError(
-            f"{hits_path}: the search found nothing, so there is no corpus to contextualize; "
-            "give a general corpus that shares words with the task's sentences"
-        )
-    candidates = _with_texts(_union(hits), gather, hits_path)
-    sifted = sift(candidates, LeakIndex(evaluation_sentences, config.leak_min_words))
-    available = sifted.kept()
-    kept = available.slice(0, config.max_units)
-    if not kept.num_rows:
-        raise InputError(
-            f"{hits_path}: all {candidates.num_rows} units found hold a sentence of the task's "
-            "evaluation splits; give a general corpus that is not made of the task's own data"
-        )
-    with commit(out, "contextualize", settings, all_inputs) as draft:
+
+    def write(draft: Draft) -> None:
+        hits = pq.read_table(hits_path, columns=["query_id", "unit_id", "rank"])
+        if not hits.num_rows:
+            raise InputError(
+                f"{hits_path}: the search found nothing, so there is no corpus to contextualize; "
+                "give a general corpus that shares words with the task's sentences"
+            )
+        candidates = _with_texts(_union(hits), gather, hits_path)
+        whole = sift(candidates, LeakIndex(evaluation_sentences, config.leak_min_words))
+        sifted = whole if config.max_units is None else whole.cut(config.max_units)
+        kept = sifted.kept()
+        if not kept.num_rows:
+            raise InputError(
+                f"{hits_path}: all {candidates.num_rows} units found hold a sentence of the task's "
+                "evaluation splits; give a general corpus that is not made of the task's own data"
+            )
         card = CorpusCard(
             kind="contextualized",
             **figures(kept, sifted, config.max_units),
             num_candidates=candidates.num_rows,
-            num_beyond_limit=available.num_rows - kept.num_rows,
+            num_beyond_limit=len(whole.kept_rows) - kept.num_rows,
             num_evaluation_sentences=len(evaluation_sentences),
             leak_min_words=config.leak_min_words,
             num_quarantined=num_quarantined,
@@ -108,7 +107,8 @@ def contextualize(
             text=text_figures(kept, task_sentences),
         )
         draft.counts = write_corpus(draft.directory, kept, sifted, card)
-    return written(out)
+
+    return write_once(out, "contextualize", settings, all_inputs, write)
 
 
 def digests(evaluation_sentences: Sequence[str], task_sentences: Sequence[str]) -> dict[str, str]:
@@ -147,13 +147,6 @@ def write_corpus(
     (directory / FILE_NAME).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     names = ("num_units", "num_bytes", "num_duplicates", "num_leaks", "num_missing")
     return {name: getattr(card, name) for name in names}
-
-
-def written(out: Path) -> Manifest:
-    """The manifest of the directory just committed."""
-    manifest = read_manifest(out)
-    assert manifest is not None
-    return manifest
 
 
 def _union(hits: pa.Table) -> pa.Table:

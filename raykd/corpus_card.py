@@ -41,6 +41,7 @@ class SearchFacts(BaseModel):
     top_k: int
     num_anchors: int
     num_empty_queries: int
+    num_fallback_queries: int
 
 
 class CorpusCard(BaseModel):
@@ -48,9 +49,11 @@ class CorpusCard(BaseModel):
 
     `num_candidates` are the different units retrieved, or all units of the general corpus.
     `num_wanted` is the limit, None where there was none; `num_missing` says by how many units the
-    corpus stays below it, `num_beyond_limit` how many were left out because of it. A random corpus
-    has None where only a search has a figure; `kept_fraction` is units kept a hit, and `max_rank`
-    the rank of the last unit kept.
+    corpus stays below it, `num_beyond_limit` how many were left out because of it. `num_duplicates`
+    and `num_leaks` are those that stood before the last unit kept, so that they can be compared
+    with those of a corpus drawn until it is as large. A random corpus has None where only a search
+    has a figure; `kept_fraction` is units kept a hit, and `max_rank` the rank of the last unit
+    kept.
     """
 
     kind: Literal["contextualized", "random"]

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from raykd.contextualize import ContextualizeConfig, digests, figures, write_corpus, written
+from raykd.contextualize import ContextualizeConfig, digests, figures, write_corpus
 from raykd.corpus_card import CorpusCard, text_figures
 from raykd.dedup.leaks import LeakIndex
 from raykd.dedup.sift import Sifted, sift
 from raykd.errors import InputError
-from raykd.manifest import Manifest, commit, digest_of, finished, stage_key
+from raykd.manifest import Draft, Manifest, digest_of, write_once
 
 _BATCH_ROWS = 8192
 _DRAWN = pa.schema([("unit_id", pa.string()), ("text", pa.string()), ("key", pa.uint64())])
@@ -63,22 +63,21 @@ def random_corpus(
         **digests(evaluation_sentences, task_sentences),
         "facts": digest_of([num_quarantined]),
     }
-    if done := finished(out, stage_key("random_corpus", settings, all_inputs)):
-        return done
 
     def draw_here(fraction: float) -> list[pa.Table]:
         return [draw_from_shard(path, fraction, config.random_seed) for path in unit_shards]
 
-    num_candidates = sum(pq.read_metadata(path).num_rows for path in unit_shards)
-    leaks = LeakIndex(evaluation_sentences, config.leak_min_words)
-    sifted = _draw_until(num_units, num_candidates, draw or draw_here, leaks)
-    if not len(sifted.kept_rows):
-        raise InputError(
-            f"random corpus: of the {num_candidates} units of the general corpus none is free of "
-            "sentences of the task's evaluation splits; give a general corpus with other text"
-        )
-    kept = _as_textbook(sifted.kept())
-    with commit(out, "random_corpus", settings, all_inputs) as draft:
+    def write(draft: Draft) -> None:
+        num_candidates = sum(pq.read_metadata(path).num_rows for path in unit_shards)
+        leaks = LeakIndex(evaluation_sentences, config.leak_min_words)
+        sifted = _draw_until(num_units, num_candidates, draw or draw_here, leaks)
+        if not len(sifted.kept_rows):
+            raise InputError(
+                f"random corpus: of the {num_candidates} units of the general corpus none is free "
+                "of sentences of the task's evaluation splits; give a general corpus with other "
+                "text"
+            )
+        kept = _as_textbook(sifted.kept())
         card = CorpusCard(
             kind="random",
             **figures(kept, sifted, num_units),
@@ -94,7 +93,8 @@ def random_corpus(
             text=text_figures(kept, task_sentences),
         )
         draft.counts = write_corpus(draft.directory, kept, sifted, card)
-    return written(out)
+
+    return write_once(out, "random_corpus", settings, all_inputs, write)
 
 
 def draw_from_shard(path: Path, fraction: float, seed: int) -> pa.Table:

@@ -15,7 +15,6 @@ from raykd.manifest import write_atomically
 from raykd.models.student_init import Init
 from raykd.recipe import DOCSTRINGS_SCHEME, Arm, Recipe, load_recipe
 
-HITS_FILE = "hits.parquet"
 QUERIES_FILE = "queries.parquet"
 
 

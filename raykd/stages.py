@@ -40,7 +40,7 @@ from raykd.recipe import Arm
 from raykd.report import render
 from raykd.retrieval import pipeline as retrieval_pipeline
 from raykd.retrieval.queries import anchors, make_queries
-from raykd.run import HITS_FILE, QUERIES_FILE, Run
+from raykd.run import QUERIES_FILE, Run
 from raykd.training.phases import (
     MODEL_FOLDER,
     Labels,
@@ -106,7 +106,7 @@ def make_textbooks(run: Run) -> None:
     task_sentences = anchors(task.train)
     num_quarantined = int(units.counts["num_quarantined"])
     made = contextualize.contextualize(
-        run.hits / HITS_FILE,
+        run.hits / retrieval_pipeline.HITS_FILE,
         functools.partial(retrieval_pipeline.gather, shards),
         evaluation_sentences,
         recipe.contextualize,
@@ -116,6 +116,7 @@ def make_textbooks(run: Run) -> None:
             top_k=recipe.retrieval.top_k,
             num_anchors=int(hits.counts["num_queries"]),
             num_empty_queries=int(hits.counts["num_empty_queries"]),
+            num_fallback_queries=int(hits.counts["num_fallback_queries"]),
         ),
         num_quarantined=num_quarantined,
         task_sentences=task_sentences,

@@ -12,7 +12,7 @@ from raykd.contextualize import ContextualizeConfig, contextualize
 from raykd.corpus_card import CorpusCard, SearchFacts
 from raykd.errors import InputError
 
-FACTS = SearchFacts(top_k=3, num_anchors=2, num_empty_queries=1)
+FACTS = SearchFacts(top_k=3, num_anchors=2, num_empty_queries=1, num_fallback_queries=1)
 
 
 def write_hits(path, hits):
@@ -90,6 +90,15 @@ def test_max_units_counts_after_removals_and_goes_round_robin_over_the_anchors(t
     assert (figures.num_beyond_limit, figures.num_missing, figures.max_rank) == (1, 0, 2)
 
 
+def test_duplicates_and_leaks_beyond_the_limit_are_not_counted(tmp_path):
+    hits = [("q0", f"u{number}", number + 1) for number in range(6)]
+    texts = {f"u{number}": text for number, text in enumerate("aAbBcc")}
+    run(tmp_path, hits, texts, max_units=2)
+    assert removed(tmp_path) == [("u1", "duplicate", "u0")]
+    figures = card(tmp_path)
+    assert (figures.num_duplicates, figures.num_candidates, figures.num_beyond_limit) == (1, 6, 1)
+
+
 def test_the_card_counts_everything(tmp_path):
     hits = [("q0", "u0", 1), ("q0", "u1", 2), ("q1", "u1", 1), ("q1", "u2", 2), ("q1", "u3", 3)]
     texts = {"u0": "a task", "u1": "né", "u2": "NÉ", "u3": "an evaluation sentence, long enough"}
@@ -109,7 +118,12 @@ def test_the_card_counts_everything(tmp_path):
         "num_evaluation_sentences": 2,
         "leak_min_words": 4,
         "num_quarantined": 4,
-        "search": {"top_k": 3, "num_anchors": 2, "num_empty_queries": 1},
+        "search": {
+            "top_k": 3,
+            "num_anchors": 2,
+            "num_empty_queries": 1,
+            "num_fallback_queries": 1,
+        },
         "num_hits": 5,
         "kept_fraction": 0.4,
         "max_rank": 1,

@@ -44,18 +44,28 @@ def words(normalised: str) -> list[str]:
 
 
 def first_equal(
-    texts: pa.ChunkedArray, digest: Callable[[bytes], bytes] = xxhash.xxh3_128_digest
+    texts: pa.ChunkedArray,
+    digest: Callable[[bytes], bytes] = xxhash.xxh3_128_digest,
+    *,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> npt.NDArray[np.int64]:
     """For each text (N,), the position of the first one that is equal to it when normalised.
 
     A text is its own first when it is to be kept. Only the digests (16 bytes each) are held;
     texts with equal digests are compared themselves.
+
+    Args:
+        texts: strings.
+        digest: 16 bytes of a text.
+        advance: told of every text read, N in all.
     """
     digests = bytearray()
     for chunk in texts.chunks:
         for start in range(0, len(chunk), _BATCH_ROWS):
-            for text in chunk.slice(start, _BATCH_ROWS).to_pylist():
+            batch = chunk.slice(start, _BATCH_ROWS).to_pylist()
+            for text in batch:
                 digests += digest(normalise(text).encode())
+            advance(len(batch))
     halves = np.frombuffer(bytes(digests), dtype=np.uint64).reshape(-1, 2)
     firsts = np.arange(len(halves), dtype=np.int64)
     # lexsort is stable: positions with one digest stay in ascending order.

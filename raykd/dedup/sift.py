@@ -1,5 +1,6 @@
 """Candidates for a corpus -> those that are kept, and why the others are not."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raykd import schemas
+from raykd import progress, schemas
 from raykd.dedup.exact import first_equal
 from raykd.dedup.leaks import LeakIndex
 
@@ -61,7 +62,18 @@ def sift(candidates: pa.Table, leaks: LeakIndex) -> Sifted:
         candidates: Columns `unit_id` and `text`, the best candidate first.
         leaks: The evaluation sentences.
     """
-    firsts = first_equal(candidates["text"])
+    with progress.track("deduplicate", candidates.num_rows, "units") as advance:
+        firsts = first_equal(candidates["text"], advance=advance)
+    with progress.track("check for leaks", candidates.num_rows, "units") as advance:
+        return _sift(candidates, leaks, firsts, advance)
+
+
+def _sift(
+    candidates: pa.Table,
+    leaks: LeakIndex,
+    firsts: npt.NDArray[np.int64],
+    advance: Callable[[int], None],
+) -> Sifted:
     leaked: dict[int, str] = {}
     duplicates: dict[int, str] = {}
     kept_rows = []
@@ -79,4 +91,5 @@ def sift(candidates: pa.Table, leaks: LeakIndex) -> Sifted:
             else:
                 kept_rows.append(row)
             row += 1
+        advance(batch.num_rows)
     return Sifted(candidates, np.array(kept_rows, np.int64), duplicates, leaked)

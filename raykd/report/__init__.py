@@ -1,5 +1,5 @@
 """Results -> one self-contained HTML page, readable offline and without JavaScript."""
 
-from raykd.report.page import FILE_NAME, render, write_report
+from raykd.report.page import render
 
-__all__ = ["FILE_NAME", "render", "write_report"]
+__all__ = ["render"]

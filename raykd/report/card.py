@@ -19,6 +19,10 @@ def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
                 "Anchors without a query",
                 [search and search.num_empty_queries for search in searches],
             ),
+            (
+                "Anchors searched as a whole, for want of keywords",
+                [search and search.num_fallback_queries for search in searches],
+            ),
             ("Hits an anchor, at most", [search and search.top_k for search in searches]),
             ("Hits", [card.num_hits for card in cards]),
             ("Different units to choose from", [card.num_candidates for card in cards]),

@@ -2,15 +2,12 @@
 
 import base64
 import json
-from collections.abc import Mapping
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from raykd.manifest import write_atomically
 from raykd.report.card import card_table
 from raykd.report.charts import PHASE_TITLES, curve_figures, score_figure
 from raykd.report.scores import (
@@ -26,19 +23,6 @@ from raykd.report.scores import (
     student_rows,
 )
 from raykd.results import Phase, Results
-
-FILE_NAME = "report.html"
-
-
-def write_report(results: Mapping[str, Any], run_dir: Path) -> Path:
-    """Write `report.html` from the content of `results.json` (see `results.Results`).
-
-    Raises:
-        pydantic.ValidationError: the results do not have that form.
-    """
-    path = run_dir / FILE_NAME
-    write_atomically(path, render(Results.model_validate(results)))
-    return path
 
 
 def render(results: Results) -> str:

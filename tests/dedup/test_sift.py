@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle_dedup import find_leak, first_equal
 
+from raykd import progress
 from raykd.dedup.leaks import LeakIndex
 from raykd.dedup.sift import sift
 
@@ -54,3 +55,12 @@ def test_sifting_is_the_obvious_one_and_cutting_it_is_sifting_fewer(texts, sente
         assert cut.removed().equals(fewer.removed())
     else:
         assert num_units == 0 or sifted.cut(num_units) is sifted
+
+
+def test_both_passes_show_how_far_they_are(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_LINE_INTERVAL_S", 0.0)
+    sift(candidates(["a", "b", "A"]), LeakIndex([], min_words=1))
+    assert capsys.readouterr().err.splitlines() == [
+        "deduplicate: 3 of 3 units",
+        "check for leaks: 3 of 3 units",
+    ]
