@@ -54,7 +54,7 @@ def train_phases(
     shares = _shares(pending, workers.models_at_once)
     names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in shares]
     trainers = [
-        _trainer(share, workers, len(shares), board, name, storage)
+        _trainer(share, workers, _cpus_a_worker(workers, len(jobs)), board, name, storage)
         for share, name in zip(shares, names, strict=True)
     ]
     num_steps = sum(job.num_steps() for job in pending)
@@ -82,7 +82,7 @@ def _shares(jobs: Sequence[PhaseJob], num_shares: int) -> list[list[PhaseJob]]:
 def _trainer(
     jobs: list[PhaseJob],
     workers: WorkersConfig,
-    num_groups: int,
+    cpus_a_worker: float,
     board: Any,
     name: str,
     storage: Path,
@@ -94,7 +94,7 @@ def _trainer(
         scaling_config=train.ScalingConfig(
             num_workers=workers.num_workers,
             use_gpu=workers.use_gpu,
-            resources_per_worker={"CPU": _cpus_that_fit(workers, num_groups)},
+            resources_per_worker={"CPU": cpus_a_worker},
         ),
         run_config=train.RunConfig(
             name=name,
@@ -168,12 +168,20 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         barrier()
 
 
-def _cpus_that_fit(workers: WorkersConfig, num_groups: int) -> float:
-    """CPUs a worker asks for: on one machine never more than it has, else Train waits for ever."""
-    if cluster.num_nodes() > 1 or workers.use_gpu:
+def _cpus_a_worker(workers: WorkersConfig, num_jobs: int) -> float:
+    """CPUs a worker asks for, which are its threads too.
+
+    On one machine a single job takes the CPUs of all models that may train at once; the number of
+    all jobs decides, done or not, so that a resumed run computes with the same threads. More than
+    the machine has is never asked for: Train would wait for ever.
+    """
+    total_cpus = cluster.total_cpus()
+    if cluster.num_nodes() > 1 or workers.use_gpu or not total_cpus:
         return workers.cpus_per_worker
-    share = cluster.total_cpus() / (workers.num_workers * num_groups)
-    return min(workers.cpus_per_worker, math.floor(share * 100) / 100)
+    num_groups = min(workers.models_at_once, num_jobs)
+    wanted = workers.cpus_per_worker * workers.models_at_once / num_groups
+    share = total_cpus / (workers.num_workers * num_groups)
+    return min(wanted, math.floor(share * 100) / 100)
 
 
 class _Steps:
