@@ -1,0 +1,36 @@
+"""How long a text a model can read."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+
+from raykd.errors import InputError
+from raykd.models.resolve import resolve_model
+
+
+def num_positions(reference: str) -> int | None:
+    """Tokens of the longest text a model reads; None: no limit, its positions are relative.
+
+    Only its configuration is read.
+
+    Raises:
+        InputError: the model cannot be found, or its configuration not read.
+    """
+    folder = resolve_model(reference)
+    make_model: Callable[..., PreTrainedModel] = AutoModelForSequenceClassification.from_config
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            model = make_model(config)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model {reference}: its config.json cannot be read: {' '.join(str(error).split())}"
+        ) from None
+    for name, module in model.named_modules():
+        if name.endswith(".position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa counts its positions from the one after the padding's.
+            padding = module.padding_idx
+            return module.num_embeddings - (0 if padding is None else padding + 1)
+    return None
