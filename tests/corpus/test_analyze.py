@@ -42,15 +42,17 @@ def test_words_longer_than_255_characters_are_cut(letter: str) -> None:
 
 
 # Format, emoji and South-East Asian characters are left out: there Lucene's words, and ours,
-# are not UAX #29's segments. So are combining signs at the start of a text, which `regex` joins
-# with what follows, against rule WB4.
+# are not UAX #29's segments. So are two cases in which `regex` departs from UAX #29: it joins
+# combining signs at the start of a text, and apostrophes before Latin vowels, with what follows.
 WORD_CHARACTERS = regex.compile(
     r"[\p{L}\p{WB=ALetter}\p{WB=Hebrew_Letter}\p{WB=Numeric}\p{WB=Katakana}"
     r"\p{Script=Han}\p{Script=Hiragana}]"
 )
 SEGMENT = regex.compile(r"(?w)\b")
 UNSUITED = regex.compile(
-    r"^\p{WB=Extend}|[\p{WB=Format}\p{WB=ZWJ}\p{Emoji}\p{LB=SA}--[0-9]]", regex.V1
+    r"[\p{WB=Format}\p{WB=ZWJ}\p{Emoji}\p{LB=SA}--[0-9]]|^\p{WB=Extend}"
+    r"|(?<![\p{WB=ALetter}\p{WB=Hebrew_Letter}])['\u2019][AEIOUaeiouÀ-ÂÈ-ÊÌ-ÎÒ-ÔÙ-Ûà-âè-êì-îò-ôù-ûİ]",
+    regex.V1,
 )
 plain_text = st.text(
     st.sampled_from("aZé9٣_.,:;'\u2019\"  -\n\u0301ßאבカひ我한ΣİΩ·‿\u017f\u066b״")
