@@ -158,7 +158,7 @@ def test_a_changed_adaptation_keeps_corpus_teacher_and_injection(finished, folde
     assert raykd(["adapt", str(path), "--out", str(out)]) == 0
     after = files_of(out)
     changed = {name for name in after if after[name] != before.get(name)}
-    assert {Path(name).parts[0] for name in changed} == {"students", "recipe.yaml"}
+    assert {Path(name).parts[0] for name in changed} == {"students", "recipe.yaml", "times.json"}
     assert all("adapted" in name for name in changed if name.startswith("students"))
 
 
