@@ -1,13 +1,13 @@
 """The training loop: any objective, one or many workers."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raykd.config import Config
@@ -55,7 +55,7 @@ class Worker(NamedTuple):
 
 @dataclass
 class EpochRecord:
-    """Means over one epoch."""
+    """Means over one epoch, over the rows of all workers."""
 
     epoch: int
     step: int
@@ -131,8 +131,18 @@ def train(
             for name, part in {"total": terms.total.detach(), **terms.parts}.items():
                 sums[name] = sums.get(name, torch.zeros_like(part)) + part * weight
             weight_sum += weight
-        losses = {name: float(value) / max(weight_sum, 1.0) for name, value in sums.items()}
+        losses = _means(sums, weight_sum, worker)
         on_epoch(EpochRecord(epoch, step, float(scheduler.get_last_lr()[0]), losses))
+
+
+def _means(sums: Mapping[str, torch.Tensor], weight_sum: float, worker: Worker) -> dict[str, float]:
+    """The losses' sums of all workers, each over the sum of the weights of all workers."""
+    weight = torch.tensor(weight_sum, device=worker.device)
+    joined = torch.stack([*(value.float() for value in sums.values()), weight])
+    if worker.size > 1:
+        distributed.all_reduce(joined)
+    *values, all_weights = joined.tolist()
+    return {name: value / all_weights for name, value in zip(sums, values, strict=True)}
 
 
 def _parameter_groups(objective: nn.Module, weight_decay: float) -> list[dict[str, object]]:

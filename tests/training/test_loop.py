@@ -113,19 +113,21 @@ def _train_as_worker(rank: int, port: int, folder: str) -> None:
     )
     config = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3)
     # 17 rows: the last batch of an epoch has one row for two workers.
-    student, _ = train_tiny(rows_of(17), config, Worker(rank, 2))
-    if rank == 0:
-        torch.save(student.state_dict(), f"{folder}/two.pt")
+    student, losses = train_tiny(rows_of(17), config, Worker(rank, 2))
+    torch.save((student.state_dict(), losses), f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
 
-def test_two_workers_train_what_one_trains(tmp_path, unused_port):
+def test_two_workers_train_what_one_trains_and_report_the_same_losses(tmp_path, unused_port):
     config = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3)
-    one = train_tiny(rows_of(17), config)[0].state_dict()
+    student, losses = train_tiny(rows_of(17), config)
+    one = student.state_dict()
     torch.multiprocessing.spawn(_train_as_worker, (unused_port, str(tmp_path)), nprocs=2)
-    two = torch.load(tmp_path / "two.pt", weights_only=True)
-    for name in one:
-        torch.testing.assert_close(two[name], one[name], atol=2e-5, rtol=1e-4)
+    for rank in (0, 1):
+        two, losses_of_two = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for name in one:
+            torch.testing.assert_close(two[name], one[name], atol=2e-5, rtol=1e-4)
+        assert losses_of_two == pytest.approx(losses, rel=1e-4)
 
 
 @pytest.mark.parametrize("num_rows", [8, 20, 200])
