@@ -1,6 +1,7 @@
 """One phase of training as a job: what to train, on what, towards what, and where it goes."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
 from raykd.models.student_init import Init, StudentConfig, check_tokenizers, make_student
 from raykd.models.tokens import TokenizedRows, read_rows
 from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
+from raykd.objectives.base import Objective
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.training.loop import (
     EpochRecord,
@@ -106,7 +108,10 @@ class PhaseJob:
         """What decides the result besides the inputs."""
         start = self.start
         student: Any = (
-            {"student": start.config.model_dump(mode="json"), "init": start.init}
+            {
+                "student": start.config.model_dump(mode="json", exclude={"model", "inits"}),
+                "init": start.init,
+            }
             if isinstance(start, NewStudent)
             else "given"
         )
@@ -148,15 +153,11 @@ def run_phase(
         InputError: the text has no rows, or no labels where the objective needs them.
     """
     config = job.config
-    student, tokenizer = _start(job)
-    objective_class = OBJECTIVES[config.objective.name]
-    needs_teacher = objective_class.needs_teacher == "model"
-    teacher = load_encoder(str(job.teacher)) if needs_teacher else None
-    objective = build(config.objective, student, teacher)
+    student, tokenizer, objective = _start(job)
     rows = read_rows(job.text, tokenizer, max_length=config.max_length)
     rows = _with_what_the_objective_reads(job, rows, needs_labels=config.objective.needs_labels)
     num_epochs = total_epochs(config, len(rows))
-    every = max(1, num_epochs // job.num_scores)
+    every = -(-num_epochs // job.num_scores)
 
     with ExitStack() as stack:
         curve = None
@@ -193,10 +194,10 @@ def run_phase(
 
 
 def adopt_teacher(reference: str, out: Path, labels: Labels, inputs: Mapping[str, str]) -> Manifest:
-    """Take an already fine-tuned teacher into the run.
+    """Take an already fine-tuned teacher into the run, its classes in the task's order.
 
     Raises:
-        InputError: its classifier does not have the task's number of outputs.
+        InputError: its classifier does not have the task's number of outputs, or other classes.
     """
 
     def write(draft: Draft) -> None:
@@ -207,11 +208,32 @@ def adopt_teacher(reference: str, out: Path, labels: Labels, inputs: Mapping[str
                 f"task needs {labels.num_outputs}; name a teacher fine-tuned on this task, or set "
                 "teacher.fine_tuned: false"
             )
+        order = _order_of_classes(reference, teacher.label_names, labels.names)
         teacher = load_encoder(reference, label_names=labels.names)
+        if order:
+            teacher.reorder_classes(order)
         _save(teacher, load_tokenizer(reference), draft)
 
     settings = {"labels": list(labels.names), "regression": labels.regression}
     return write_once(out, "teacher", settings, inputs, write)
+
+
+def _order_of_classes(
+    reference: str, teacher_names: Sequence[str], names: Sequence[str]
+) -> list[int]:
+    """For each of the task's classes the teacher's; none for regression."""
+    unnamed = all(re.fullmatch(r"LABEL_\d+", name) for name in teacher_names)
+    if unnamed or list(teacher_names) == list(names):
+        return list(range(len(teacher_names)))
+    known = [name.casefold() for name in teacher_names]
+    wanted = [name.casefold() for name in names]
+    if sorted(known) != sorted(wanted) or len(set(known)) < len(known):
+        raise InputError(
+            f"teacher.model {reference}: its classes are {', '.join(teacher_names)}, the task's "
+            f"are {', '.join(names)}; name a teacher fine-tuned on this task, or write the task's "
+            "names, in the teacher's order, as id2label into its config.json"
+        )
+    return [known.index(name) for name in wanted]
 
 
 def _save(model: Encoder, tokenizer: PreTrainedTokenizerBase, draft: Draft) -> None:
@@ -220,16 +242,23 @@ def _save(model: Encoder, tokenizer: PreTrainedTokenizerBase, draft: Draft) -> N
     draft.counts["num_parameters"] = sum(p.numel() for p in model.parameters())
 
 
-def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase]:
-    if isinstance(job.start, NewStudent):
-        config, tokenizer = job.start.config, load_tokenizer(str(job.teacher))
-        if config.model is not None:
-            check_tokenizers(tokenizer, load_tokenizer(config.model))
-        teacher = load_encoder(str(job.teacher))
-        return make_student(teacher, config, job.start.init, job.seed), tokenizer
-    labels = job.labels
-    student = load_encoder(job.start, num_labels=labels.num_outputs, label_names=labels.names)
-    return student, load_tokenizer(job.start)
+def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
+    start, labels, objective = job.start, job.labels, job.config.objective
+    runs_teacher = OBJECTIVES[objective.name].needs_teacher == "model"
+    reads_teacher = runs_teacher or isinstance(start, NewStudent)
+    teacher = load_encoder(str(job.teacher)) if reads_teacher else None
+    if isinstance(start, NewStudent):
+        assert teacher is not None
+        tokenizer = load_tokenizer(str(job.teacher))
+        if start.config.model is not None:
+            check_tokenizers(tokenizer, load_tokenizer(start.config.model))
+        student = make_student(teacher, start.config, start.init, job.seed)
+    else:
+        tokenizer = load_tokenizer(start)
+        student = load_encoder(
+            start, num_labels=labels.num_outputs, label_names=labels.names, seed=job.seed
+        )
+    return student, tokenizer, build(objective, student, teacher)
 
 
 def _with_what_the_objective_reads(

@@ -1,0 +1,164 @@
+"""One phase as a job: what its key covers, how often it is scored, and which classes it learns."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tiny_models import save_tiny_model, tiny_batch
+
+from raykd import schemas
+from raykd.errors import InputError
+from raykd.models.encoder import load_encoder
+from raykd.models.student_init import StudentConfig
+from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.objectives.minilmv2 import MiniLmV2Config
+from raykd.training import phases
+from raykd.training.loop import Worker
+from raykd.training.phases import (
+    MODEL_FOLDER,
+    Labels,
+    NewStudent,
+    PhaseConfig,
+    PhaseJob,
+    adopt_teacher,
+    run_phase,
+)
+
+PRAISE_OR_BLAME = Labels(("praise", "blame"), regression=False)
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    return save_tiny_model(tmp_path / "model")
+
+
+def name_classes(model: Path, *names: str) -> None:
+    config = json.loads((model / "config.json").read_text())
+    config["id2label"] = dict(enumerate(names))
+    config["label2id"] = {name: number for number, name in enumerate(names)}
+    (model / "config.json").write_text(json.dumps(config))
+
+
+def job_on(model: Path, folder: Path, **changes) -> PhaseJob:
+    """Eight short rows, one batch an epoch."""
+    text = folder / "train.parquet"
+    rows = [
+        {"row_id": at, "sentence1": "the film was good", "sentence2": None, "label": float(at % 2)}
+        for at in range(8)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schemas.EXAMPLES), text)
+    job = PhaseJob(
+        stage="adapt",
+        name="adapt",
+        out=folder / "out",
+        start=str(model),
+        teacher=model,
+        text=text,
+        teacher_logits=None,
+        config=PhaseConfig(epochs=1, batch_size=8, objective=FineTuneConfig()),
+        labels=PRAISE_OR_BLAME,
+        seed=1,
+        inputs={},
+    )
+    return replace(job, **changes)
+
+
+def logits(model: Path) -> torch.Tensor:
+    batch = tiny_batch()
+    with torch.no_grad():
+        return load_encoder(str(model))(batch["input_ids"], batch["attention_mask"]).logits
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (("praise", "blame"), [0, 1]),
+        (("Praise", "BLAME"), [0, 1]),
+        (("blame", "praise"), [1, 0]),
+        (("LABEL_0", "LABEL_1"), [0, 1]),
+    ],
+)
+def test_an_adopted_teacher_answers_in_the_tasks_order(model, tmp_path, names, order):
+    name_classes(model, *names)
+
+    adopt_teacher(str(model), tmp_path / "teacher", PRAISE_OR_BLAME, {})
+
+    adopted = tmp_path / "teacher" / MODEL_FOLDER
+    torch.testing.assert_close(logits(adopted), logits(model)[:, order])
+    assert load_encoder(str(adopted)).label_names == ("praise", "blame")
+
+
+@pytest.mark.parametrize("names", [("good", "bad"), ("praise", "praise"), ("praise", "LABEL_1")])
+def test_a_teacher_of_other_classes_is_refused_with_both_lists(model, tmp_path, names):
+    name_classes(model, *names)
+
+    with pytest.raises(InputError, match=f"{', '.join(names)}.*praise, blame.*id2label"):
+        adopt_teacher(str(model), tmp_path / "teacher", PRAISE_OR_BLAME, {})
+
+
+@pytest.mark.parametrize(("num_epochs", "num_calls"), [(1, 1), (10, 10), (19, 10), (21, 7)])
+def test_a_job_is_scored_at_most_as_often_as_told_and_after_its_last_epoch(
+    model, tmp_path, num_epochs, num_calls
+):
+    scored = []
+    config = PhaseConfig(epochs=num_epochs, batch_size=8, objective=FineTuneConfig())
+    job = job_on(model, tmp_path, config=config, score=lambda encoder, tokenizer: {"accuracy": 1.0})
+
+    run_phase(
+        job,
+        Worker(),
+        on_scores=lambda epoch, scores: scored.append(epoch) if scores else None,
+    )
+
+    assert len(scored) == num_calls <= job.num_scores
+    assert scored[-1] == num_epochs
+
+
+def test_a_random_classifier_depends_on_the_jobs_seed(tmp_path):
+    """A model of three classes is given a new classifier of two."""
+    model = save_tiny_model(tmp_path / "three", num_labels=3)
+    heads = []
+    for seed in (1, 1, 2):
+        config = PhaseConfig(epochs=1, batch_size=8, learning_rate=1e-12)
+        out = tmp_path / str(len(heads))
+        run_phase(job_on(model, tmp_path, config=config, seed=seed, out=out), Worker())
+        heads.append(load_encoder(str(out / MODEL_FOLDER)).model.classifier.weight)
+
+    torch.testing.assert_close(heads[0], heads[1])
+    assert not torch.allclose(heads[0], heads[2])
+
+
+def test_where_a_student_lies_and_what_else_is_made_does_not_change_its_key(model, tmp_path):
+    def key(**values) -> str:
+        config = StudentConfig(**values)
+        return job_on(model, tmp_path, start=NewStudent(config, config.inits[0])).key()
+
+    assert key(model="a/folder") == key(model="another/folder")
+    assert key(num_layers=1, inits=("top",)) == key(num_layers=1, inits=("top", "random"))
+    assert key(num_layers=1) != key(num_layers=2)
+    assert key(num_layers=1, inits=("top",)) != key(num_layers=1, inits=("random",))
+
+
+def test_a_teacher_that_makes_the_student_and_runs_is_loaded_once(model, tmp_path, monkeypatch):
+    loaded = []
+
+    def load(reference: str, **options):
+        loaded.append(reference)
+        return load_encoder(reference, **options)
+
+    monkeypatch.setattr(phases, "load_encoder", load)
+    objective = MiniLmV2Config(relation_heads=2)
+    job = job_on(
+        model,
+        tmp_path,
+        start=NewStudent(StudentConfig(num_layers=1), "random"),
+        config=PhaseConfig(epochs=1, batch_size=8, objective=objective),
+    )
+
+    run_phase(job, Worker())
+
+    assert loaded == [str(model)]
