@@ -29,7 +29,7 @@ _INIT_TITLES = {
     "skip": "spread layers",
     "top": "top layers",
     "bottom": "bottom layers",
-    "model": "pretrained",
+    "pretrained": "pretrained",
 }
 PHASE_TITLES: dict[Phase, str] = {
     "teacher": "Teacher: fine-tuning",

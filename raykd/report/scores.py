@@ -22,7 +22,7 @@ INIT_TITLES: Mapping[str, str] = {
     "skip": "from every k-th layer of the teacher",
     "top": "from the teacher's top layers",
     "bottom": "from the teacher's bottom layers",
-    "model": "from a pretrained model",
+    "pretrained": "from a pretrained model",
 }
 METRIC_TITLES: Mapping[str, str] = {
     "accuracy": "accuracy",

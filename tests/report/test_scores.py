@@ -1,6 +1,10 @@
+from typing import get_args
+
 import pytest
 
-from raykd.report.scores import Numbers, Spread, reference_rows, student_rows
+from raykd.models.student_init import Init
+from raykd.report.charts import _INIT_TITLES
+from raykd.report.scores import INIT_TITLES, Numbers, Spread, reference_rows, student_rows
 from raykd.results import PhaseFacts, Results, Score, TaskFacts
 
 
@@ -141,3 +145,8 @@ def test_a_difference_has_a_sign_unless_it_rounds_to_nothing(points, text):
 def test_standard_error_of_an_accuracy_by_hand():
     # sqrt(0.5 * 0.5 / 400) = 0.025
     assert Numbers(400).standard_error(50.0) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("titles", [INIT_TITLES, _INIT_TITLES], ids=["table", "charts"])
+def test_every_init_has_a_title(titles):
+    assert set(titles) == set(get_args(Init))
