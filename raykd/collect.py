@@ -14,7 +14,7 @@ from raykd.corpus_card import CorpusCard
 from raykd.evaluation.pipeline import Examinee, constant_scores, evaluate, evaluate_tfidf
 from raykd.manifest import digest_of_directory, read_manifest
 from raykd.objectives import OBJECTIVES
-from raykd.recipe import Arm
+from raykd.recipe import Arm, Recipe
 from raykd.results import (
     CorpusFacts,
     Curve,
@@ -29,6 +29,7 @@ from raykd.results import (
     UnitSample,
 )
 from raykd.run import QUERIES_FILE, Run
+from raykd.training.loop import TrainingConfig
 from raykd.training.phases import CURVE_FILE, MODEL_FOLDER, PhaseConfig
 
 _PACKAGES = ("raykd", "ray", "torch", "transformers", "numpy", "pyarrow", "numba", "scikit-learn")
@@ -55,10 +56,10 @@ def score_models(run: Run) -> list[Score]:
         Examinee(
             model=folder / MODEL_FOLDER,
             out=run.out / "predictions" / str(folder.relative_to(run.out)).replace("/", "-"),
-            max_length=recipe.adaptation.max_length,
+            max_length=_max_length(recipe, arm, stage),
             inputs={"model": digest_of_directory(folder), "task": digest_of_directory(task)},
         )
-        for *_, folder in wanted
+        for arm, _, _, stage, folder in wanted
     ]
     for (arm, init, seed, stage, _), metrics in zip(wanted, evaluate(examinees, task), strict=True):
         scores.append(Score(arm=arm, init=init, seed=seed, stage=stage, metrics=metrics))
@@ -113,6 +114,19 @@ def collect(run: Run) -> Results:
 
 def _score(arm: str, stage: ScoreStage, metrics: dict[str, float]) -> Score:
     return Score(arm=arm, init=None, seed=None, stage=stage, metrics=metrics)
+
+
+def _max_length(recipe: Recipe, arm: str, stage: ScoreStage) -> int:
+    """Tokens kept of a row: as many as in the training that made the model."""
+    phase: TrainingConfig | None = recipe.adaptation
+    if stage == "teacher":
+        phase = recipe.teacher
+    elif stage == "injected":
+        phase = recipe.injection
+    elif arm == "alone":
+        phase = recipe.alone or recipe.adaptation
+    assert phase is not None
+    return phase.max_length
 
 
 def _phase_facts(phase: PhaseConfig) -> PhaseFacts:
