@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 _TOKENIZED_ROWS = 10_000
+_COLUMNS = ("text", "sentence1", "sentence2", "label")
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,7 @@ def read_rows(
 
     Rows stand in the order of the file; examples keep their labels.
     """
-    table = pq.read_table(path)
-    table = table.slice(start, None if stop is None else stop - start)
+    table = _read_slice(path, start, stop)
     if "text" in table.column_names:
         return tokenize(tokenizer, table["text"].to_pylist(), max_length=max_length)
     second = table["sentence2"]
@@ -61,6 +62,19 @@ def read_rows(
         max_length=max_length,
     )
     return replace(rows, labels=table["label"].to_numpy())
+
+
+def _read_slice(path: Path, start: int, stop: int | None) -> pa.Table:
+    """Rows [start, stop), only the columns and the row groups that hold them."""
+    with pq.ParquetFile(path) as file:
+        columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
+        sizes = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+        ends = np.cumsum(sizes, dtype=np.int64)
+        stop = int(sum(sizes)) if stop is None else stop
+        groups = [at for at, end in enumerate(ends) if end > start and end - sizes[at] < stop]
+        table = file.read_row_groups(groups, columns=columns)
+    skipped = sum(sizes[: groups[0]]) if groups else 0
+    return table.slice(start - skipped, stop - start)
 
 
 def tokenize(

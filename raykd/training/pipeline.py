@@ -23,10 +23,9 @@ from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, write_once
 from raykd.training.loop import Worker
 from raykd.training.phases import PhaseJob, WorkersConfig, run_phase
-from raykd.training.teacher_cache import LOGITS, teacher_logits
+from raykd.training.teacher_cache import LOGITS, parts_of, teacher_logits
 
 LOGITS_FILE = "logits.parquet"
-_ROWS_A_TASK = 1024
 _STEPS_A_MESSAGE = 10
 _POLL_S = 0.5
 _MAX_WORKER_FAILURES = 3
@@ -131,7 +130,7 @@ def cache_teacher_logits(
         num_rows = pq.read_metadata(text).num_rows
         parts = cluster.for_each(
             _logits_task,
-            [(at, min(at + _ROWS_A_TASK, num_rows)) for at in range(0, num_rows, _ROWS_A_TASK)],
+            parts_of(num_rows),
             label=f"teacher's logits of {out.name}",
             unit="parts",
             shared={"teacher": teacher, "text": text, "max_length": max_length},

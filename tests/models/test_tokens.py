@@ -53,12 +53,15 @@ def test_units_are_read_in_parts_that_join_to_the_whole(tokenizer, tmp_path):
         [[str(at) for at in range(4)], texts, [0] * 4, [None] * 4], schema=schemas.TEXTBOOK
     )
     path = tmp_path / "textbook.parquet"
-    pq.write_table(table, path)
+    pq.write_table(table, path, row_group_size=2)
     whole = read_rows(path, tokenizer, max_length=16)
-    parts = [
-        read_rows(path, tokenizer, max_length=16, start=at, stop=at + 3).input_ids for at in (0, 3)
-    ]
-    assert np.concatenate(parts).tolist() == whole.input_ids.tolist()
+    assert whole.input_ids.tolist() == tokenize(tokenizer, texts, max_length=16).input_ids.tolist()
+    for size in (1, 2, 3, 4, 5):
+        parts = [
+            read_rows(path, tokenizer, max_length=16, start=at, stop=at + size).input_ids
+            for at in range(0, 4, size)
+        ]
+        assert np.concatenate(parts).tolist() == whole.input_ids.tolist()
     assert whole.labels is None
 
 
