@@ -8,6 +8,7 @@ import functools
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,10 +34,12 @@ from raykd.manifest import (
     write_once,
 )
 from raykd.model_card import write_card
-from raykd.models.resolve import digest_of_weights
+from raykd.models.positions import check_max_length
+from raykd.models.resolve import digest_of_model, digest_of_weights
 from raykd.models.student_init import Init
+from raykd.objectives import OBJECTIVES
 from raykd.objectives.fine_tune import FineTuneConfig
-from raykd.recipe import Arm
+from raykd.recipe import Arm, Recipe
 from raykd.report import render
 from raykd.retrieval import pipeline as retrieval_pipeline
 from raykd.retrieval.queries import anchors, make_queries
@@ -144,15 +147,15 @@ def train_teacher(run: Run) -> None:
     """teacher: fine-tuned on the task, or taken as named."""
     config, labels = run.recipe.teacher, _labels(run)
     reference = config.model
-    weights = digest_of_weights(reference)
-    if config.weights_sha256 not in (None, weights):
+    wanted = config.weights_sha256
+    if wanted and wanted != (weights := digest_of_weights(reference)):
         raise InputError(
             f"teacher.model {config.model}: its weights have sha256 {weights}, the recipe's "
             f"weights_sha256 is {config.weights_sha256}; install the version the recipe names, "
             "or write the digest of the model you mean"
         )
     if config.fine_tuned:
-        adopt_teacher(reference, run.teacher, labels, {"weights": weights})
+        adopt_teacher(reference, run.teacher, labels, {"model": digest_of_model(reference)})
         return
     values = config.model_dump(exclude={"model", "weights_sha256", "fine_tuned", "seed"})
     job = PhaseJob(
@@ -166,10 +169,12 @@ def train_teacher(run: Run) -> None:
         config=PhaseConfig(objective=FineTuneConfig(), **values),
         labels=labels,
         seed=config.seed,
-        inputs={"weights": weights, "train": digest_of_file(run.split("train"))},
-        score=_scorer(run),
+        inputs={
+            "model": digest_of_model(reference),
+            "train": digest_of_file(run.split("train")),
+        },
     )
-    _train(run, [job], "teacher")
+    _train(run, [_with_curve(run, job)], "teacher")
 
 
 def inject(run: Run) -> None:
@@ -199,7 +204,11 @@ def inject_job(run: Run, arm: Arm, init: Init, seed: int) -> PhaseJob:
         config=phase,
         labels=_labels(run),
         seed=seed,
-        inputs={"teacher": digest_of_directory(run.teacher), "text": digest_of_file(run.text(arm))},
+        inputs={
+            "teacher": digest_of_directory(run.teacher),
+            "text": digest_of_file(run.text(arm)),
+            **_student_inputs(run),
+        },
     )
 
 
@@ -226,9 +235,10 @@ def adapt_job(
         values = dict(recipe.alone or recipe.adaptation)
         values.pop("objective", None)
         phase = PhaseConfig(objective=FineTuneConfig(), **values)
+        inputs |= _student_inputs(run)
     else:
         inputs["injected"] = digest_of_directory(injected)
-    return PhaseJob(
+    job = PhaseJob(
         stage="adapt",
         name=f"adapt {arm} {init} seed {seed}",
         out=run.student(arm, init, seed, "adapted"),
@@ -242,8 +252,8 @@ def adapt_job(
         labels=_labels(run),
         seed=seed,
         inputs=inputs,
-        score=_scorer(run),
     )
+    return _with_curve(run, job)
 
 
 def evaluate(run: Run) -> None:
@@ -296,7 +306,10 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
     sweep(run.out)
     _write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
     names = list(STAGES)
-    for name in names[names.index(first) : names.index(last) + 1]:
+    names = names[names.index(first) : names.index(last) + 1]
+    if "teacher" in names:
+        check_lengths(run.recipe)
+    for name in names:
         started = time.monotonic()
         with run.timed(name):
             STAGES[name](run)
@@ -328,9 +341,31 @@ def cache_logits(run: Run, name: str) -> None:
     )
 
 
-def _scorer(run: Run) -> Scorer:
-    length = run.recipe.adaptation.max_length
-    return Scorer(run.split("dev"), run.task().metrics, max_length=length)
+def _with_curve(run: Run, job: PhaseJob) -> PhaseJob:
+    """The job, scored on dev as it goes; what the curve depends on is among its inputs."""
+    split, metrics, length = run.split("dev"), run.task().metrics, job.config.max_length
+    curve = digest_of([digest_of_file(split), metrics, length])
+    scorer = Scorer(split, metrics, max_length=length)
+    return replace(job, score=scorer, inputs={**job.inputs, "curve": curve})
+
+
+def _student_inputs(run: Run) -> dict[str, str]:
+    model = run.recipe.student.model
+    return {} if model is None else {"student": digest_of_model(model)}
+
+
+def check_lengths(recipe: Recipe) -> None:
+    """Refuse a phase whose texts are longer than its models can read."""
+    teacher = recipe.teacher.model
+    student = recipe.student.model or teacher
+    models = {"teacher": {teacher}, "alone": {student}}
+    for name, phase in (("injection", recipe.injection), ("adaptation", recipe.adaptation)):
+        needs_teacher = phase and OBJECTIVES[phase.objective.name].needs_teacher != "none"
+        models[name] = {student, teacher} if needs_teacher else {student}
+    for name, references in models.items():
+        phase = getattr(recipe, name)
+        for reference in references if phase else ():
+            check_max_length(f"{name}.max_length", phase.max_length, reference)
 
 
 def _labels(run: Run) -> Labels:

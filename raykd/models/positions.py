@@ -34,3 +34,17 @@ def num_positions(reference: str) -> int | None:
             padding = module.padding_idx
             return module.num_embeddings - (0 if padding is None else padding + 1)
     return None
+
+
+def check_max_length(key: str, max_length: int, reference: str) -> None:
+    """Refuse texts longer than a model reads; `key` is where the recipe says how long they are.
+
+    Raises:
+        InputError: names the key, the model, and the most it can be.
+    """
+    limit = num_positions(reference)
+    if limit is not None and max_length > limit:
+        raise InputError(
+            f"{key} {max_length}: model {reference} reads at most {limit} tokens; "
+            f"set it to {limit} or less"
+        )

@@ -1,0 +1,90 @@
+"""A stage is done anew when anything that it reads has changed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_models import save_tiny_model
+
+from raykd.collect import _max_length
+from raykd.errors import InputError
+from raykd.manifest import write_once
+from raykd.recipe import Recipe
+from raykd.run import Run
+from raykd.stages import adapt_job, check_lengths, inject_job, load_task
+
+ROWS = [{"sentence": f"the film was {word}", "label": word} for word in ("good", "bad")]
+LENGTHS = {"teacher": 36, "injection": 20, "adaptation": 24, "alone": 28}
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    """A run whose task is loaded, with something in the place of its teacher."""
+    for split in ("train", "dev"):
+        write_rows(tmp_path / f"{split}.jsonl", ROWS)
+    for name in ("teacher", "student"):
+        save_tiny_model(tmp_path / name)
+    phases = {name: {"max_length": length} for name, length in LENGTHS.items()}
+    phases["teacher"]["model"] = str(tmp_path / "teacher")
+    phases["injection"]["objective"] = {"name": "vanilla_kd", "task_weight": 0}
+    values = {
+        "name": "tiny",
+        "arms": ["alone", "task"],
+        "task": {
+            "name": "reviews",
+            "train": str(tmp_path / "train.jsonl"),
+            "dev": str(tmp_path / "dev.jsonl"),
+            "sentence_columns": ["sentence"],
+        },
+        "student": {"model": str(tmp_path / "student")},
+        **phases,
+    }
+    run = Run(Recipe.parse(values, "recipe"), tmp_path / "out", tmp_path / "out" / "units")
+    load_task(run)
+    write_once(run.teacher, "teacher", {}, {}, lambda draft: None)
+    return run
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "model.safetensors"])
+def test_a_pretrained_student_is_trained_again_when_a_file_of_it_changes(run, tmp_path, name):
+    def keys() -> list[str]:
+        injected = inject_job(run, "task", "pretrained", 1)
+        return [injected.key(), adapt_job(run, "alone", "pretrained", 1).key()]
+
+    before = keys()
+    assert keys() == before
+    with (tmp_path / "student" / name).open("ab") as file:
+        file.write(b" ")
+
+    assert not set(keys()) & set(before)
+
+
+def test_a_learning_curve_is_drawn_again_when_dev_changes(run, tmp_path):
+    before = adapt_job(run, "alone", "pretrained", 1).key()
+    write_rows(tmp_path / "dev.jsonl", ROWS[::-1])
+    load_task(run)
+
+    assert adapt_job(run, "alone", "pretrained", 1).key() != before
+
+
+def test_every_model_is_scored_at_the_length_it_was_trained_with(run):
+    recipe = run.recipe
+    lengths = {
+        "teacher": _max_length(recipe, "teacher", "teacher"),
+        "injection": _max_length(recipe, "task", "injected"),
+        "adaptation": _max_length(recipe, "task", "adapted"),
+        "alone": _max_length(recipe, "alone", "adapted"),
+    }
+    assert lengths == LENGTHS
+
+
+@pytest.mark.parametrize("phase", LENGTHS)
+def test_texts_longer_than_a_model_reads_are_refused_before_any_training(run, phase):
+    check_lengths(run.recipe.with_values({f"{phase}.max_length": 40}, "test"))
+
+    with pytest.raises(InputError, match=rf"{phase}.max_length 41: .*at most 40 tokens; set it"):
+        check_lengths(run.recipe.with_values({f"{phase}.max_length": 41}, "test"))
