@@ -98,6 +98,17 @@ def test_values_are_set_by_path_and_checked():
         recipe.with_values({"adaptation.learning_rate": -1}, "trial")
 
 
+@pytest.mark.parametrize("section", ["teacher", "student"])
+def test_a_model_beside_the_recipe_is_found_from_anywhere_and_a_name_stays_a_name(
+    tmp_path, section
+):
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "recipe.yaml"
+    for model, expected in (("models", str(tmp_path / "models")), ("some/name", "some/name")):
+        path.write_text(yaml.safe_dump(minimal() | {section: {"model": model}}))
+        assert getattr(load_recipe(path), section).model == expected
+
+
 def test_a_recipe_holds_plain_values_only(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(minimal()) + "alone: !!python/name:os.system\n")
