@@ -148,7 +148,7 @@ def train_teacher(run: Run) -> None:
     config, labels = run.recipe.teacher, _labels(run)
     reference = config.model
     wanted = config.weights_sha256
-    if wanted and wanted != (weights := digest_of_weights(reference)):
+    if wanted is not None and wanted != (weights := digest_of_weights(reference)):
         raise InputError(
             f"teacher.model {config.model}: its weights have sha256 {weights}, the recipe's "
             f"weights_sha256 is {config.weights_sha256}; install the version the recipe names, "
