@@ -2,14 +2,23 @@
 
 import difflib
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from raykd.errors import InputError
+
+_QUOTES = "'"
+# Where pydantic speaks of Python's types.
+_EXPECTED = {
+    "tuple_type": "a list [...]",
+    "dict_type": "a section of keys and values",
+    "model_type": "a section of keys and values",
+}
 
 
 class Config(BaseModel):
@@ -45,7 +54,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is a directory, a YAML file is expected") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: a mapping of keys to values is expected")
@@ -88,39 +99,64 @@ _UniqueKeyLoader.add_implicit_resolver(
 
 
 def _describe(model: type[BaseModel], problem: dict[str, Any]) -> str:
-    location = [part for part in problem["loc"]]
-    path = ".".join(str(part) for part in location)
-    if problem["type"] == "extra_forbidden":
-        known = _keys_at(model, location[:-1])
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-        return f"unknown key {path!r} ({hint})"
-    if problem["type"] == "missing":
+    path, tag, known = _locate(model, problem["loc"])
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key {path!r} ({_hint(path.rpartition('.')[2], known, tag)})"
+    if kind == "missing":
         return f"key {path!r} is required"
+    if kind == "union_tag_not_found":
+        return f"key '{path}.{context['discriminator'].strip(_QUOTES)}' is required"
+    if kind == "union_tag_invalid":
+        tags = [name.strip(_QUOTES) for name in context["expected_tags"].split(", ")]
+        close = difflib.get_close_matches(str(context["tag"]), tags, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(tags)}"
+        name = context["discriminator"].strip(_QUOTES)
+        return f"key '{path}.{name}': there is no {context['tag']!r} ({hint})"
+    if kind in _EXPECTED:
+        return f"key {path!r}: {_EXPECTED[kind]} is expected, not {problem['input']!r:.60}"
     message = problem["msg"].removeprefix("Value error, ")
+    if kind != "value_error":
+        message += f", not {problem['input']!r:.60}"
     return f"key {path!r}: {message}" if path else message
 
 
-def _keys_at(model: type[BaseModel], location: list[Any]) -> list[str]:
-    """The keys known at the location of a pydantic error (tags of unions included)."""
-    fields = {field.alias or name: field for name, field in model.model_fields.items()}
-    if not location:
-        return list(fields)
-    field = fields.get(str(location[0]))
-    if field is None:
-        return []
-    candidates = _models_in(field.annotation)
-    rest = [part for part in location[1:] if not isinstance(part, int)]
-    tagged = [
-        candidate
-        for candidate in candidates
-        if rest
-        and "name" in candidate.model_fields
-        and candidate.model_fields["name"].default == rest[0]
-    ]
-    if tagged:
-        candidates, rest = tagged, rest[1:]
-    return [key for candidate in candidates for key in _keys_at(candidate, rest)]
+def _hint(key: str, known: list[str], tag: str | None) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known keys{f' of {tag}' if tag else ''}: {', '.join(known)}"
+
+
+def _locate(
+    model: type[BaseModel], location: Sequence[str | int]
+) -> tuple[str, str | None, list[str]]:
+    """The path that the user wrote, the tag of the innermost union in it, the last key's siblings.
+
+    pydantic puts the tags of unions into its locations; they are no keys.
+    """
+    path: list[str] = []
+    tag: str | None = None
+    models, fields = [model], dict[str, FieldInfo]()
+    for part in location:
+        tagged = [candidate for candidate in models if _tag(candidate) == part]
+        if tagged and len(models) > 1:
+            models, tag = tagged, str(part)
+            continue
+        path.append(str(part))
+        fields = {
+            field.alias or name: field
+            for candidate in models
+            for name, field in candidate.model_fields.items()
+        }
+        # What is no field is an index, or a key of the user's in a mapping.
+        if part in fields:
+            models, tag = _models_in(fields[str(part)].annotation), tag if len(path) > 1 else None
+    return ".".join(path), tag, list(fields)
+
+
+def _tag(model: type[BaseModel]) -> Any:
+    return model.model_fields["name"].default if "name" in model.model_fields else None
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
