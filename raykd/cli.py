@@ -9,14 +9,23 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from raykd.errors import InputError
+from raykd.errors import FULL_DISK, InputError
 
 # Heavy imports stand inside the commands, so that `raykd --help` answers at once.
 
 USER_MISTAKE = 2
 OUR_MISTAKE = 1
-# What a full or read-only disk answers: the user's to mend, and no fault of the code.
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+# What the file system answers that is the user's to mend, and what to do about it.
+_REMEDIES = {
+    **dict.fromkeys(FULL_DISK, "make room there, or choose another disk with --out"),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM), "change its permissions, or choose another place with --out"
+    ),
+    **dict.fromkeys(
+        (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+        "remove it, or choose another place with --out",
+    ),
+}
 
 app = App(
     name="raykd",
@@ -157,8 +166,9 @@ def _exit_code(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on from the last finished step", 130)
     except OSError as error:
-        if error.errno in _DISK_ERRORS:
-            return _fail(f"error: {error}; free or choose another disk with --out", USER_MISTAKE)
+        if remedy := _REMEDIES.get(error.errno or 0):
+            where = f"{error.filename}: " if error.filename else ""
+            return _fail(f"error: {where}{error.strerror}; {remedy}", USER_MISTAKE)
         return _fail(_as_ours(error), OUR_MISTAKE)
     except Exception as error:
         return _fail(_as_ours(error), OUR_MISTAKE)

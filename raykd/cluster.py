@@ -9,7 +9,6 @@ import ray
 from ray.exceptions import RayTaskError
 
 from raykd import progress
-from raykd.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,6 +33,13 @@ def total_cpus() -> float:
     connect()
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # untyped in ray
     return resources.get("CPU", 0.0)
+
+
+def total_gpus() -> float:
+    """GPUs of the cluster as it stands now."""
+    connect()
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # untyped in ray
+    return resources.get("GPU", 0.0)
 
 
 def num_nodes() -> int:
@@ -65,7 +71,7 @@ def for_each(
         The results in the order of the items.
 
     Raises:
-        InputError, OSError: as raised in a task, once the tasks that run have ended.
+        Exception: as raised in a task, once the tasks that run have ended.
     """
     connect()
     arguments = {name: ray.put(value) for name, value in (shared or {}).items()}
@@ -92,9 +98,9 @@ def for_each(
         # "Tried to complete task that was not pending").
         if running:
             ray.wait(list(running), num_returns=len(running))
-        # A full disk is the user's to mend as well, wherever it was found.
-        if isinstance(error.cause, InputError | OSError):
-            raise error.cause from None
+        # As itself, so that the user reads what was wrong; --debug shows where.
+        if isinstance(error.cause, Exception):
+            raise error.cause from error
         raise
 
 
@@ -106,7 +112,7 @@ class Board:
 
     def __init__(self) -> None:
         self._num_steps = 0
-        self._problem: str | None = None
+        self._problem: Exception | None = None
 
     def add_steps(self, count: int) -> None:
         """Count steps of any worker."""
@@ -116,11 +122,11 @@ class Board:
         """Steps of all workers so far."""
         return self._num_steps
 
-    def report_problem(self, message: str) -> None:
-        """Leave an error of the user's for the driver."""
-        self._problem = message
+    def report_problem(self, error: Exception) -> None:
+        """Leave an error for the driver; the first one is kept."""
+        self._problem = self._problem or error
 
-    def problem(self) -> str | None:
+    def problem(self) -> Exception | None:
         """The error left, if any."""
         return self._problem
 

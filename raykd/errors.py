@@ -1,4 +1,9 @@
-"""The one error that means: the user can mend this."""
+"""Errors that mean: the user can mend this."""
+
+import errno
+
+# What a disk answers that takes no more.
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class InputError(ValueError):

@@ -23,8 +23,11 @@ from typing import Any
 import xxhash
 from pydantic import BaseModel, ValidationError
 
+from raykd.errors import InputError
+
 FILE_NAME = "manifest.json"
 _READ_BYTES = 1 << 22
+_RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class FileRecord(BaseModel):
@@ -111,6 +114,21 @@ def finished(directory: Path, key: str) -> Manifest | None:
     return manifest
 
 
+def check_replaceable(directory: Path) -> None:
+    """Keep folders of the user's from being replaced, as with `--out .` beside a folder teacher.
+
+    Raises:
+        InputError: what stands in the place of an output has no manifest.
+    """
+    if not directory.exists() or (directory / FILE_NAME).exists():
+        return
+    if not directory.is_dir() or any(directory.iterdir()):
+        raise InputError(
+            f"{directory}: in the way of an output of that name, and not made by raykd (it has no "
+            f"{FILE_NAME}); move it away, or choose another place with --out"
+        )
+
+
 @contextmanager
 def commit(
     directory: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]
@@ -126,12 +144,13 @@ def commit(
     partial.mkdir(parents=True)
     try:
         draft = Draft(partial)
-        yield draft
-        write_manifest(
-            partial, stage, config, inputs, draft.counts, duration_s=time.monotonic() - started
-        )
-        if finished(directory, stage_key(stage, config, inputs)) is None:
-            _replace(partial, directory)
+        with _naming(directory):
+            yield draft
+            write_manifest(
+                partial, stage, config, inputs, draft.counts, duration_s=time.monotonic() - started
+            )
+            if finished(directory, stage_key(stage, config, inputs)) is None:
+                _replace(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -189,12 +208,29 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a small text file so that a reader sees the old or the new one, never a part."""
     partial = _partial(path)
     try:
-        partial.write_text(text, encoding="utf-8")
-        _sync(partial)
-        partial.replace(path)
+        with _naming(path):
+            partial.write_text(text, encoding="utf-8")
+            _sync(partial)
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     _sync(path.parent)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Raise errors of the disk as OSErrors that name a file, whichever library met them."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        # Safetensors and tokenizers are Rust, and raise errors of their own with such texts.
+        found = _RUST_OS_ERROR.search(str(error))
+        number = error.errno if isinstance(error, OSError) else found and int(found[1])
+        if number is None or getattr(error, "filename", None):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _is_partial(path: Path, directory: Path) -> bool:

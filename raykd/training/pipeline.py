@@ -3,6 +3,7 @@
 import math
 import shutil
 import threading
+import traceback
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -19,7 +20,7 @@ from ray.train.collective import barrier, broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from raykd import cluster, progress
-from raykd.errors import InputError
+from raykd.errors import FULL_DISK, InputError
 from raykd.manifest import Draft, Manifest, write_once
 from raykd.training.loop import Worker
 from raykd.training.phases import PhaseJob, WorkersConfig, run_phase
@@ -43,7 +44,8 @@ def train_phases(
 
     Raises:
         InputError: a job's input is wrong.
-        ray.train.TrainingFailedError: workers failed more often than is tolerated.
+        Exception: as raised in a worker; once the jobs that other groups are at have ended.
+        ray.train.TrainingFailedError: workers were lost more often than is tolerated.
     """
     pending = [job for job in jobs if job.finished() is None]
     if not pending:
@@ -53,16 +55,19 @@ def train_phases(
     shares = _shares(pending, workers.models_at_once)
     names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in shares]
     trainers = [
-        _trainer(share, workers, _cpus_a_worker(workers, len(jobs)), board, name, storage)
+        _trainer(share, workers, len(shares), board, name, storage)
         for share, name in zip(shares, names, strict=True)
     ]
     num_steps = sum(job.num_steps() for job in pending)
-    with progress.track(label, num_steps, "steps") as advance, _Watch(board, advance):
-        _fit_all(trainers)
-    if message := ray.get(board.problem.remote()):
-        raise InputError(message)
-    for name in names:
-        shutil.rmtree(storage / name, ignore_errors=True)
+    try:
+        with progress.track(label, num_steps, "steps") as advance, _Watch(board, advance):
+            failures = _fit_all(trainers)
+        problem: Exception | None = ray.get(board.problem.remote())
+        if problem or failures:
+            raise problem or failures[0]
+    finally:
+        for name in names:
+            shutil.rmtree(storage / name, ignore_errors=True)
     undone = [job.name for job in pending if job.finished() is None]
     assert not undone, undone
 
@@ -81,7 +86,7 @@ def _shares(jobs: Sequence[PhaseJob], num_shares: int) -> list[list[PhaseJob]]:
 def _trainer(
     jobs: list[PhaseJob],
     workers: WorkersConfig,
-    cpus_a_worker: float,
+    num_groups: int,
     board: Any,
     name: str,
     storage: Path,
@@ -93,7 +98,7 @@ def _trainer(
         scaling_config=train.ScalingConfig(
             num_workers=workers.num_workers,
             use_gpu=workers.use_gpu,
-            resources_per_worker={"CPU": cpus_a_worker},
+            resources_per_worker={"CPU": _cpus_that_fit(workers, num_groups)},
         ),
         run_config=train.RunConfig(
             name=name,
@@ -106,8 +111,8 @@ def _trainer(
     )
 
 
-def _fit_all(trainers: Sequence[TorchTrainer]) -> None:
-    """Run all groups; when one fails the others end their work, which stays done."""
+def _fit_all(trainers: Sequence[TorchTrainer]) -> list[BaseException]:
+    """Run all groups to their end; returns what those raised that failed."""
     with ThreadPoolExecutor(len(trainers)) as pool:
         fits = [pool.submit(trainer.fit) for trainer in trainers]
         try:
@@ -116,8 +121,7 @@ def _fit_all(trainers: Sequence[TorchTrainer]) -> None:
             # `fit` returns only when its workers do.
             ray.shutdown()
             raise
-    for fit in fits:
-        fit.result()
+    return [error for fit in fits if (error := fit.exception())]
 
 
 def cache_teacher_logits(
@@ -158,28 +162,46 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     # After a failure the group starts again: all workers must agree on what is left to do.
     undone = [at for at, job in enumerate(jobs) if job.finished() is None] if first else []
     for at in broadcast_from_rank_zero(undone):
+        # One group's problem ends the others too, each after the job it is at. Every worker
+        # waits here for the first one's word.
+        if broadcast_from_rank_zero(first and ray.get(board.problem.remote()) is not None):
+            return
         try:
             run_phase(jobs[at], worker, on_step=(_Steps(board) if first else lambda: None))
-        except InputError as error:
-            # Retrying a mistake of the user's would only repeat it.
-            ray.get(board.report_problem.remote(str(error)))
+        except Exception as error:
+            if _may_pass(error, worker):
+                raise
+            if isinstance(error, FloatingPointError):
+                error = InputError(f"{jobs[at].name}: {error}")
+            # Left for the driver, since Train would raise it only after vain retries.
+            error.add_note(traceback.format_exc())
+            ray.get(board.report_problem.remote(error))
+            if worker.size > 1:
+                # The others may wait for this one for ever: a failure ends them. The group that
+                # Train starts next sees the problem.
+                raise
             return
         barrier()
 
 
-def _cpus_a_worker(workers: WorkersConfig, num_jobs: int) -> float:
-    """CPUs a worker asks for, which are its threads too.
+def _may_pass(error: Exception, worker: Worker) -> bool:
+    """Whether it may go away when the group starts again: a lost worker, network or device."""
+    if isinstance(error, OSError):
+        return error.errno not in FULL_DISK
+    if isinstance(error, RuntimeError):
+        return worker.size > 1 or worker.device.type != "cpu"
+    return isinstance(error, ray.exceptions.RayError)
 
-    On one machine a single job takes the CPUs of all models that may train at once; the number of
-    all jobs decides, done or not, so that a resumed run computes with the same threads. More than
-    the machine has is never asked for: Train would wait for ever.
+
+def _cpus_that_fit(workers: WorkersConfig, num_groups: int) -> float:
+    """CPUs a worker asks for; fewer groups than may run at once share all of their CPUs.
+
+    On one machine never more than it has, else Train waits for ever.
     """
-    total_cpus = cluster.total_cpus()
-    if cluster.num_nodes() > 1 or workers.use_gpu or not total_cpus:
-        return workers.cpus_per_worker
-    num_groups = min(workers.models_at_once, num_jobs)
     wanted = workers.cpus_per_worker * workers.models_at_once / num_groups
-    share = total_cpus / (workers.num_workers * num_groups)
+    if cluster.num_nodes() > 1 or workers.use_gpu:
+        return wanted
+    share = cluster.total_cpus() / (workers.num_workers * num_groups)
     return min(wanted, math.floor(share * 100) / 100)
 
 
