@@ -81,7 +81,9 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(
+            f"{path}: no such file; correct the path (in a recipe it is relative to the recipe)"
+        ) from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a directory, a file is expected") from None
     except PermissionError:
@@ -138,7 +140,7 @@ def require_columns(path: Path, table: pa.Table | pa.Schema, columns: Sequence[s
     missing = [name for name in columns if name not in schema.names]
     if missing:
         raise InputError(
-            f"{path}: no column {missing[0]!r}; the columns are {', '.join(schema.names)}"
+            f"{path}: no column {missing[0]!r}; the columns are {', '.join(schema.names)}; name one"
         )
     return list(columns)
 
@@ -200,7 +202,9 @@ def _parse_jsonl(path: Path, text: str) -> pa.Table:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error})") from None
+            raise InputError(
+                f"{path}, line {number}: not JSON ({error}); mend or remove the line"
+            ) from None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: a JSON object is expected, one a line")
         rows.append(row)

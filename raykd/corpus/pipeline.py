@@ -199,6 +199,7 @@ def _check(
         raise InputError(
             f"{num_bad} of {num_rows} rows cannot be read, more than max_bad_fraction = "
             f"{config.max_bad_fraction} of them. The first: {shown}. "
+            f"All stand in {shards[0].directory.parent}/shard-*/{QUARANTINE_FILE}. "
             "Mend the rows, or raise max_bad_fraction to go on without them"
         )
     if counts["num_units"] == 0:

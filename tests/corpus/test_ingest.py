@@ -164,7 +164,8 @@ def test_too_many_bad_rows_stop_the_stage_and_are_named(tmp_path):
     out = tmp_path / "out"
     message = (
         r"2 of 62 rows cannot be read, more than max_bad_fraction = 0\.01 of them\. The first: "
-        r".*a\.jsonl, byte 0: not JSON.*; .*a\.jsonl, byte 8: no key 'text' \(keys: 'body'\)\. Mend"
+        r".*a\.jsonl, byte 0: not JSON.*; .*a\.jsonl, byte 8: no key 'text' \(keys: 'body'\)\. "
+        r"All stand in .*/shard-\*/quarantine\.parquet\. Mend"
     )
     for _ in range(2):
         with pytest.raises(InputError, match=message):
