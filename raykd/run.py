@@ -71,6 +71,11 @@ class Run:
         """The fine-tuned teacher."""
         return self.out / "teacher"
 
+    def replaced_folders(self) -> list[Path]:
+        """Folders that the user could have filled, and that a stage replaces as a whole."""
+        made = (self.out / name for name in ("docstrings", "student"))
+        return [*made, self.task_folder, self.queries, self.hits, self.teacher]
+
     def split(self, name: str) -> Path:
         """Examples of a split: train, dev or test."""
         return self.task_folder / f"{name}.parquet"

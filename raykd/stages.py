@@ -25,6 +25,7 @@ from raykd.evaluation.predict import Scorer
 from raykd.evaluation.store import write_task
 from raykd.manifest import (
     Draft,
+    check_replaceable,
     digest_of,
     digest_of_directory,
     digest_of_file,
@@ -34,12 +35,11 @@ from raykd.manifest import (
     write_once,
 )
 from raykd.model_card import write_card
-from raykd.models.positions import check_max_length
-from raykd.models.resolve import digest_of_model, digest_of_weights
+from raykd.models.resolve import digest_of_model
 from raykd.models.student_init import Init
-from raykd.objectives import OBJECTIVES
 from raykd.objectives.fine_tune import FineTuneConfig
-from raykd.recipe import Arm, Recipe
+from raykd.preflight import check_classes, check_models
+from raykd.recipe import Arm
 from raykd.report import render
 from raykd.retrieval import pipeline as retrieval_pipeline
 from raykd.retrieval.queries import anchors, make_queries
@@ -147,13 +147,6 @@ def train_teacher(run: Run) -> None:
     """teacher: fine-tuned on the task, or taken as named."""
     config, labels = run.recipe.teacher, _labels(run)
     reference = config.model
-    wanted = config.weights_sha256
-    if wanted is not None and wanted != (weights := digest_of_weights(reference)):
-        raise InputError(
-            f"teacher.model {config.model}: its weights have sha256 {weights}, the recipe's "
-            f"weights_sha256 is {config.weights_sha256}; install the version the recipe names, "
-            "or write the digest of the model you mean"
-        )
     if config.fine_tuned:
         adopt_teacher(reference, run.teacher, labels, {"model": digest_of_model(reference)})
         return
@@ -301,19 +294,38 @@ STAGES: dict[str, Callable[[Run], None]] = {
 
 
 def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
-    """Run the stages from `first` to `last`; what is already done is not done again."""
-    run.out.mkdir(parents=True, exist_ok=True)
+    """Run the stages from `first` to `last`; what is already done is not done again.
+
+    Raises:
+        InputError: the run directory cannot be one, or holds something of the user's where a stage
+            writes; as the stages.
+    """
+    _make_directory(run.out)
     sweep(run.out)
-    _write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
+    for folder in run.replaced_folders():
+        check_replaceable(folder)
     names = list(STAGES)
     names = names[names.index(first) : names.index(last) + 1]
-    if "teacher" in names:
-        check_lengths(run.recipe)
+    needs_models = "teacher" in names
+    if needs_models:
+        check_models(run)
+    _write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
     for name in names:
         started = time.monotonic()
         with run.timed(name):
             STAGES[name](run)
+            if name == "task" and needs_models:
+                check_classes(run)
         progress.say(f"{name:14} {time.monotonic() - started:6.1f} s")
+
+
+def _make_directory(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: cannot be made a directory ({error.strerror}); choose another place"
+        ) from None
 
 
 def _write_if_new(path: Path, text: str) -> None:
@@ -352,20 +364,6 @@ def _with_curve(run: Run, job: PhaseJob) -> PhaseJob:
 def _student_inputs(run: Run) -> dict[str, str]:
     model = run.recipe.student.model
     return {} if model is None else {"student": digest_of_model(model)}
-
-
-def check_lengths(recipe: Recipe) -> None:
-    """Refuse a phase whose texts are longer than its models can read."""
-    teacher = recipe.teacher.model
-    student = recipe.student.model or teacher
-    models = {"teacher": {teacher}, "alone": {student}}
-    for name, phase in (("injection", recipe.injection), ("adaptation", recipe.adaptation)):
-        needs_teacher = phase and OBJECTIVES[phase.objective.name].needs_teacher != "none"
-        models[name] = {student, teacher} if needs_teacher else {student}
-    for name, references in models.items():
-        phase = getattr(recipe, name)
-        for reference in references if phase else ():
-            check_max_length(f"{name}.max_length", phase.max_length, reference)
 
 
 def _labels(run: Run) -> Labels:

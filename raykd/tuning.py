@@ -34,6 +34,7 @@ from raykd.manifest import (
     write_once,
 )
 from raykd.models.student_init import Init
+from raykd.preflight import check_models
 from raykd.recipe import Arm, Parameter, Recipe
 from raykd.run import Run
 from raykd.stages import adapt_job, cache_logits, inject_job, run_stages
@@ -120,6 +121,7 @@ def _prepare(run: Run) -> _Setting:
     its sentences choose the corpus and before the teacher sees them.
     """
     recipe = run.recipe
+    check_models(run)
     run_stages(run, "ingest")
     folder = run.out / "tune"
     searched = run

@@ -30,6 +30,7 @@ FLOW = [
     "evaluation",
     "recipe",
     "run",
+    "preflight",
     "results",
     "collect",
     "model_card",

@@ -9,9 +9,10 @@ from tiny_models import save_tiny_model
 from raykd.collect import _max_length
 from raykd.errors import InputError
 from raykd.manifest import write_once
+from raykd.preflight import check_lengths
 from raykd.recipe import Recipe
 from raykd.run import Run
-from raykd.stages import adapt_job, check_lengths, inject_job, load_task
+from raykd.stages import adapt_job, inject_job, load_task
 
 ROWS = [{"sentence": f"the film was {word}", "label": word} for word in ("good", "bad")]
 LENGTHS = {"teacher": 36, "injection": 20, "adaptation": 24, "alone": 28}

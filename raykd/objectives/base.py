@@ -71,6 +71,14 @@ class Objective(nn.Module):
         self.student = student.requires_grad_(True)
         self.teacher = None if teacher is None else teacher.requires_grad_(False)
 
+    @classmethod
+    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+        """Refuse settings that do not fit the two models, whose weights are not looked at.
+
+        Raises:
+            InputError: names the setting and what would fit.
+        """
+
     @property
     def needs_labels(self) -> bool:
         """Whether the batches must carry gold labels."""

@@ -44,8 +44,10 @@ class MiniLmV2(Objective):
     trains_classifier = False
     config: MiniLmV2Config
 
-    def __init__(self, config: MiniLmV2Config, student: Encoder, teacher: Encoder) -> None:
-        super().__init__(config, student, teacher)
+    @classmethod
+    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+        """Heads must divide both widths; the layer must be one of the teacher's."""
+        assert isinstance(config, MiniLmV2Config)
         for role, encoder in (("student", student), ("teacher", teacher)):
             if encoder.hidden_size % config.relation_heads:
                 raise InputError(
@@ -54,8 +56,19 @@ class MiniLmV2(Objective):
                     f"widths of teacher ({teacher.hidden_size}) and student "
                     f"({student.hidden_size})"
                 )
+        layer = config.teacher_layer or teacher.num_layers
+        if layer > teacher.num_layers:
+            raise InputError(
+                f"minilmv2: teacher_layer {layer} of a teacher with {teacher.num_layers} layers; "
+                f"choose one from 1 to {teacher.num_layers}"
+            )
+        teacher.projections(layer)
+        student.projections(student.num_layers)
+
+    def __init__(self, config: MiniLmV2Config, student: Encoder, teacher: Encoder) -> None:
+        self.check(config, student, teacher)
+        super().__init__(config, student, teacher)
         self._teacher_layer = config.teacher_layer or teacher.num_layers
-        teacher.projections(self._teacher_layer)
         for parameter in _beyond_relations(student):
             parameter.requires_grad_(False)
 

@@ -1,0 +1,113 @@
+"""What the files of the models already tell, before the first stage spends time on anything."""
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from raykd import cluster
+from raykd.errors import InputError
+from raykd.models.encoder import Encoder, load_tokenizer
+from raykd.models.outline import load_outline
+from raykd.models.positions import check_max_length
+from raykd.models.resolve import digest_of_weights
+from raykd.models.student_init import check_tokenizers, make_student
+from raykd.objectives import OBJECTIVES
+from raykd.recipe import Recipe
+from raykd.run import Run
+from raykd.training.phases import WorkersConfig
+
+
+def check_models(run: Run) -> None:
+    """Make teacher and students without weights, and compare what must agree.
+
+    Raises:
+        InputError: a model is missing or another than named; the sizes, tokenizers or objectives
+            do not fit each other, or `max_length` the models; there are too few GPUs.
+    """
+    recipe = run.recipe
+    _check_gpus(recipe.workers)
+    reference = recipe.teacher.model
+    digest = recipe.teacher.weights_sha256
+    if digest is not None and digest != (found := digest_of_weights(reference)):
+        raise InputError(
+            f"teacher.model {reference}: its weights have sha256 {found}, the recipe's "
+            f"weights_sha256 is {digest}; install the version the recipe names, or write the "
+            "digest of the model you mean"
+        )
+    check_lengths(recipe)
+    tokenizer = load_tokenizer(reference)
+    teacher = load_outline(reference)
+    _check_tokens(reference, teacher, tokenizer)
+    config = recipe.student
+    if config.model is not None:
+        check_tokenizers(tokenizer, load_tokenizer(config.model))
+        _check_tokens(config.model, load_outline(config.model), tokenizer)
+    for init in config.inits:
+        with torch.device("meta"):
+            student = (
+                load_outline(config.model)
+                if config.model is not None
+                else make_student(teacher, config, init, seed=0)
+            )
+            for phase in (recipe.injection, recipe.adaptation):
+                if phase is not None:
+                    OBJECTIVES[phase.objective.name].check(phase.objective, student, teacher)
+
+
+def check_lengths(recipe: Recipe) -> None:
+    """Refuse a phase whose texts are longer than its models can read."""
+    teacher = recipe.teacher.model
+    student = recipe.student.model or teacher
+    models = {"teacher": set() if recipe.teacher.fine_tuned else {teacher}, "alone": {student}}
+    for name, phase in (("injection", recipe.injection), ("adaptation", recipe.adaptation)):
+        needs_teacher = phase and OBJECTIVES[phase.objective.name].needs_teacher != "none"
+        models[name] = {student, teacher} if needs_teacher else {student}
+    for name, references in models.items():
+        phase = getattr(recipe, name)
+        for reference in references if phase else ():
+            check_max_length(f"{name}.max_length", phase.max_length, reference)
+
+
+def check_classes(run: Run) -> None:
+    """Compare a fine-tuned teacher's classes with the loaded task's.
+
+    Raises:
+        InputError: it does not have as many outputs as the task needs.
+    """
+    config, task = run.recipe.teacher, run.task()
+    if not config.fine_tuned:
+        return
+    teacher = load_outline(config.model)
+    if teacher.num_labels != task.num_labels:
+        raise InputError(
+            f"teacher.model {config.model}: its classifier has {teacher.num_labels} outputs, the "
+            f"task needs {task.num_labels}; name a teacher fine-tuned on this task, or set "
+            "teacher.fine_tuned: false"
+        )
+
+
+def _check_gpus(workers: WorkersConfig) -> None:
+    """On one machine; a cluster of more may grow, and Train waits for what is missing."""
+    if not workers.use_gpu or cluster.num_nodes() > 1:
+        return
+    num_wanted, num_gpus = workers.num_workers * workers.models_at_once, cluster.total_gpus()
+    if num_gpus < num_wanted:
+        raise InputError(
+            f"workers.use_gpu: num_workers x models_at_once = {num_wanted} GPUs are needed, Ray "
+            f"has {num_gpus:g} here; set use_gpu: false, or lower the other two"
+        )
+
+
+def _check_tokens(
+    reference: str,
+    model: Encoder,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Refuse what would be an index out of range in the middle of training."""
+    vocabulary = model.model.config.vocab_size
+    if len(tokenizer) > vocabulary:
+        raise InputError(
+            f"model {reference}: its tokenizer has {len(tokenizer)} tokens, the model only "
+            f"{vocabulary}; put the tokenizer beside the model that it was made for"
+        )
+    if tokenizer.pad_token_id is None:
+        raise InputError(f"model {reference}: its tokenizer has no pad token; use an encoder model")
