@@ -1,5 +1,6 @@
 """Recipes: every shipped one loads, survives a round trip, and mistakes are told by their path."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,10 @@ def test_a_recipe_holds_plain_values_only(tmp_path):
     path.write_text(yaml.safe_dump(minimal()) + "alone: !!python/name:os.system\n")
     with pytest.raises(InputError, match="not valid YAML"):
         load_recipe(path)
+
+
+def test_the_readmes_recipe_is_one():
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+    recipe = Recipe.parse(yaml.safe_load(block), "README.md")
+    assert recipe.search is not None
