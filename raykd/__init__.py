@@ -2,16 +2,20 @@
 
 corpus/            general text -> units
 retrieval/         anchors of a task -> hits, by exact BM25
-dedup/             which units say the same
-contextualize.py   hits -> the contextualized corpus
+dedup/             which units say the same, or say what is to be examined
+contextualize.py   hits -> the contextualized corpus; random_corpus.py, what it is compared with
 models/            teacher and student behind one output
 objectives/        what the student learns from the teacher, one file a method
 training/          teacher, injection, adaptation
 evaluation/        tasks, metrics, predictions
-recipe.py          a whole run as one typed object
-tuning.py          a recipe with a search space -> the best recipe
-report.py          results -> one page
-cli.py             the stages in order
+recipe.py          a whole run as one typed object; run.py, what lies where in its directory
+stages.py          the stages in order; preflight.py, what is checked before the first
+tuning.py          a recipe with a search space -> trials; best.py, the one to take
+collect.py         a run directory -> results.py, everything found out
+report/            results -> one page
+cli.py             the command line
+
+Below them all: config.py, schemas.py, manifest.py, tables.py, progress.py and cluster.py (Ray).
 """
 
 __version__ = "0.1.0"
