@@ -1,11 +1,12 @@
 """raykd makes a small text classifier out of a large one.
 
 corpus/            general text -> units
-retrieval/         anchors of a task -> hits, by exact BM25
+retrieval/         anchors of a task -> hits, by exact BM25, embeddings, or both
 dedup/             which units say the same, or say what is to be examined
 contextualize.py   hits -> the contextualized corpus; random_corpus.py, what it is compared with
 models/            teacher and student behind one output
 objectives/        what the student learns from the teacher, one file a method
+search_model.py    the encoder of a search by embeddings
 training/          teacher, injection, adaptation
 evaluation/        tasks, metrics, predictions
 recipe.py          a whole run as one typed object; run.py, what lies where in its directory

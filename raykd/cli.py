@@ -70,7 +70,10 @@ def best(
     show_best(folder)
 
 
-_SEARCH_DEFAULTS = (None, None, 10, 1.2, 0.75, "exact", "none")
+_SEARCH_DEFAULTS = (
+    *(None, None, 10, 1.2, 0.75, "exact", "none", None),
+    *("bm25", None, "mean", 128, "flat", None),
+)
 
 
 @app.command(group=_JOBS, sort_key=3)
@@ -81,11 +84,11 @@ def search(
     /,
     *,
     corpus: Annotated[
-        list[Path] | None,
+        list[str] | None,
         Parameter(consume_multiple=True, negative="", help="Files or folders to search."),
     ] = None,
     queries: Annotated[
-        Path | None, Parameter(help="A table with columns query_id and text.")
+        str | None, Parameter(help="A table with columns query_id and text.")
     ] = None,
     out: OutFolder = None,
     top_k: Annotated[int, Parameter(help="Hits a query.")] = 10,
@@ -97,14 +100,40 @@ def search(
     keywords: Annotated[
         Literal["none", "rake"], Parameter(help="Search texts as given, or their RAKE keywords.")
     ] = "none",
+    shard_bytes: Annotated[
+        int | None, Parameter(help="Text a task reads; memory and CPUs decide (default: 64 MiB).")
+    ] = None,
+    method: Annotated[
+        Literal["bm25", "dense", "hybrid"],
+        Parameter(help="Search terms, the embeddings of --model, or both, fused by their ranks."),
+    ] = "bm25",
+    model: Annotated[
+        str | None,
+        Parameter(help="The encoder: a folder, package:NAME/FOLDER, or a name on the hub."),
+    ] = None,
+    pooling: Annotated[
+        Literal["mean", "cls"], Parameter(help="What of the model's output is the embedding.")
+    ] = "mean",
+    max_length: Annotated[int, Parameter(help="Tokens that the model reads of a text.")] = 128,
+    index: Annotated[
+        Literal["flat", "ivf", "hnsw"], Parameter(help="flat is exact; the others are faster.")
+    ] = "flat",
+    embeddings: Annotated[
+        Path | None,
+        Parameter(help="Keep the embeddings of units here, for searches with other queries."),
+    ] = None,
 ) -> None:
-    """Find the top-k units of each query by exact BM25, for a recipe or for any two tables.
+    """Find the top-k units of each query by exact BM25, by embeddings, or by both.
+
+    The queries are those of a recipe, or of any table, and so is the corpus.
 
     Either RECIPE, or --corpus and --queries and --out. Corpus rows have `text`, and may have
     `unit_id` or `doc_id` (kept) and `title` (searched with the text).
     """
     if recipe is not None:
-        if (corpus, queries, top_k, k1, b, norms, keywords) != _SEARCH_DEFAULTS:
+        given: tuple[object, ...] = (corpus, queries, top_k, k1, b, norms, keywords, shard_bytes)
+        given += (method, model, pooling, max_length, index, embeddings)
+        if given != _SEARCH_DEFAULTS:
             raise InputError(
                 f"raykd search {recipe}: the recipe says what is searched and how; of the options "
                 "only --out goes with it"
@@ -115,13 +144,134 @@ def search(
         raise InputError(
             "raykd search: give a RECIPE, or --corpus PATH... --queries PATH --out DIR"
         )
+    from raykd.locations import location_of
     from raykd.retrieval.pipeline import search_files
     from raykd.retrieval.scoring import Bm25Config
 
     bm25 = Bm25Config.parse({"k1": k1, "b": b, "norms": norms}, "raykd search")
-    manifest = search_files(corpus, queries, out, top_k=top_k, bm25=bm25, keywords=keywords)
+    dense = embedder = None
+    if method == "bm25":
+        if (model, pooling, max_length, index, embeddings) != _SEARCH_DEFAULTS[9:]:
+            raise InputError(
+                "raykd search: --model, --pooling, --max-length, --index and --embeddings go with "
+                "--method dense or hybrid"
+            )
+    else:
+        from raykd.retrieval.search import RetrievalConfig
+        from raykd.search_model import load_embedder
+
+        if model is None:
+            raise InputError(f"raykd search: --method {method} needs the --model that embeds")
+        if method == "dense" and (k1, b, norms, keywords) != _SEARCH_DEFAULTS[3:7]:
+            raise InputError(
+                "raykd search: --k1, --b, --norms and --keywords go with --method bm25 or hybrid"
+            )
+        section = {
+            "model": model,
+            "pooling": pooling,
+            "max_length": max_length,
+            "index": {"name": index},
+        }
+        config = RetrievalConfig.parse(
+            {"method": method, "top_k": top_k, "dense": section}, "raykd search"
+        )
+        dense, embedder = config.dense, load_embedder("raykd search", config)
+    manifest = search_files(
+        [location_of(path) for path in corpus],
+        location_of(queries),
+        out,
+        top_k=top_k,
+        bm25=bm25,
+        keywords=keywords,
+        shard_bytes=shard_bytes,
+        method=method,
+        dense=dense,
+        embedder=embedder,
+        embeddings=embeddings,
+    )
     counts = ", ".join(f"{name} {value:g}" for name, value in sorted(manifest.counts.items()))
     print(f"{out / 'hits.parquet'}: {counts}")  # noqa: T201  # the command's answer
+
+
+@app.command(group=_JOBS, sort_key=4)
+def corpus(
+    recipe: Annotated[
+        Path, Parameter(help="A YAML file that names several tasks, or the recipe of a run.")
+    ],
+    /,
+    *,
+    out: OutFolder = None,
+) -> None:
+    """Make the contextualized corpora of several tasks, in one pass over a general corpus.
+
+    Writes OUT/TASK/contextualized for each task, and says how they came out. Of a run's recipe,
+    the stages up to `contextualize` are run.
+    """
+    from raykd.corpora import MadeCorpus, make_corpora, summary
+    from raykd.corpora_recipe import is_corpora_recipe, load_corpora
+
+    if is_corpora_recipe(recipe):
+        corpora = load_corpora(recipe)
+        made = make_corpora(corpora, (out or Path("runs") / corpora.name).resolve())
+    else:
+        from raykd.corpus_card import read_card
+        from raykd.run import open_run
+        from raykd.stages import run_stages
+
+        one = open_run(recipe, out)
+        run_stages(one, "contextualize")
+        if not one.recipe.corpus_arms:
+            raise InputError(f"{recipe}: none of its arms learns from a corpus")
+        folder = one.textbook("contextualized")
+        made = [MadeCorpus(one.recipe.task.name, folder, read_card(folder))]
+    print(summary(made))  # noqa: T201  # the command's answer
+
+
+@app.command(group=_JOBS, sort_key=5)
+def dedup(
+    corpus: Annotated[
+        list[str],
+        Parameter(name="CORPUS", negative="", help="Files or folders of text rows, or URLs."),
+    ],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name="--out", help="The directory to be written.")],
+    near: Annotated[bool, Parameter(negative="", help="Remove near duplicates too.")] = False,
+    threshold: Annotated[
+        float, Parameter(help="Near duplicates: the least Jaccard of their shingles.")
+    ] = 0.8,
+    shingle_words: Annotated[int, Parameter(help="Words in a row that make a shingle.")] = 5,
+    num_bands: Annotated[int, Parameter(help="MinHash: bands of a signature.")] = 16,
+    rows_per_band: Annotated[int, Parameter(help="MinHash: rows of a band.")] = 8,
+    seed: Annotated[int, Parameter(help="MinHash: chooses the hash functions.")] = 0,
+) -> None:
+    """Remove units of equal text, and with --near such of nearly equal text, from a corpus.
+
+    CORPUS is as in `raykd search --corpus`, or what ingest wrote. Of units that say the same, the
+    one with the smallest id is kept, in OUT/units; OUT/removed.parquet says why the others went.
+    """
+    given = {
+        "threshold": threshold,
+        "shingle_words": shingle_words,
+        "num_bands": num_bands,
+        "rows_per_band": rows_per_band,
+        "seed": seed,
+    }
+    from raykd.dedup.minhash import NearDuplicatesConfig
+
+    settings = NearDuplicatesConfig.parse(given, "raykd dedup")
+    if not near and settings != NearDuplicatesConfig():
+        raise InputError(
+            "raykd dedup: the settings of near duplicates need --near; add it, or leave them out"
+        )
+    from raykd.dedup.pipeline import DedupConfig
+    from raykd.dedup.pipeline import dedup as dedup_corpus
+    from raykd.locations import location_of
+
+    config = DedupConfig(near_duplicates=settings if near else None)
+    manifest = dedup_corpus([location_of(given) for given in corpus], out, config)
+    counts = ", ".join(f"{name} {value:.0f}" for name, value in sorted(manifest.counts.items()))
+    print(f"{out / 'units'}: {counts}")  # noqa: T201  # the command's answer
 
 
 def _stage_command(name: str, description: str, position: int) -> None:

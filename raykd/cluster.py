@@ -2,13 +2,16 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from raykd import progress
+from raykd.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,6 +19,12 @@ Result = TypeVar("Result")
 # Tasks waiting at Ray beyond those running: enough to keep every core fed, few enough that a
 # job of thousands of shards neither floods the scheduler nor works long after a failure.
 _QUEUED_TASKS_PER_CPU = 2
+
+# How often a task is run again when its process or node is lost: pre-emptible nodes go often, and
+# a task that brings down every process it runs in must end nevertheless.
+_MAX_RETRIES = 8
+
+_ANSWER_TIMEOUT_S = 5
 
 
 def connect() -> None:
@@ -25,7 +34,29 @@ def connect() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     debug = os.environ.get("RAYKD_DEBUG") == "1"
     # What the user needs to know comes back as results and errors; Ray's own lines drown it.
-    ray.init(logging_level=logging.INFO if debug else logging.ERROR, log_to_driver=debug)
+    ray.init(
+        address=find_address(),
+        # A Ray of our own ends with the command: its dashboard's eleven processes and gigabyte
+        # would serve nobody. `ray start --head` has one.
+        include_dashboard=False,
+        logging_level=logging.INFO if debug else logging.ERROR,
+        log_to_driver=debug,
+    )
+
+
+def find_address() -> str:
+    """RAY_ADDRESS, else a Ray that was started on this machine and answers, else "local"."""
+    if given := os.environ.get("RAY_ADDRESS"):
+        return given
+    # Ray would wait for minutes for a cluster that was killed and left this file behind.
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    try:
+        address = (Path(folder) / "ray" / "ray_current_cluster").read_text().strip()
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=_ANSWER_TIMEOUT_S).close()
+    except (OSError, ValueError):
+        return "local"
+    return address
 
 
 def total_cpus() -> float:
@@ -48,6 +79,12 @@ def num_nodes() -> int:
     return sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]  # untyped in ray
 
 
+def share(value: Any) -> Any:
+    """Put a value into the object store once, to be given to `shared` of many calls."""
+    connect()
+    return ray.put(value)
+
+
 def for_each(
     function: Callable[..., Result],
     items: Sequence[Item],
@@ -55,6 +92,7 @@ def for_each(
     label: str,
     unit: str = "shards",
     num_cpus: float = 1.0,
+    num_gpus: float = 0.0,
     shared: Mapping[str, Any] | None = None,
 ) -> list[Result]:
     """Run `function(item, **shared)` as one Ray task an item.
@@ -65,19 +103,52 @@ def for_each(
         label: What the progress bar says.
         unit: What the items are.
         num_cpus: CPUs a task takes.
-        shared: Keyword arguments put into the object store once for all tasks.
+        num_gpus: GPUs a task takes.
+        shared: Keyword arguments, put into the object store once for all tasks; or what `share`
+            returned.
 
     Returns:
         The results in the order of the items.
 
     Raises:
+        InputError: the process of a task is lost again and again.
         Exception: as raised in a task, once the tasks that run have ended.
     """
+    found = dict(
+        as_completed(
+            function,
+            items,
+            label=label,
+            unit=unit,
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            shared=shared,
+        )
+    )
+    return [found[number] for number in range(len(items))]
+
+
+def as_completed(
+    function: Callable[..., Result],
+    items: Sequence[Item],
+    *,
+    label: str,
+    unit: str = "shards",
+    num_cpus: float = 1.0,
+    num_gpus: float = 0.0,
+    shared: Mapping[str, Any] | None = None,
+) -> Iterator[tuple[int, Result]]:
+    """As `for_each`, but yields (number of the item, result) as the tasks end, in any order.
+
+    No more results are held than tasks run or wait, so that large ones can be added up.
+    """
     connect()
-    arguments = {name: ray.put(value) for name, value in (shared or {}).items()}
-    task: Any = ray.remote(num_cpus=num_cpus, max_retries=3)(_apply)
+    arguments = {
+        name: value if isinstance(value, ray.ObjectRef) else ray.put(value)
+        for name, value in (shared or {}).items()
+    }
+    task: Any = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=_MAX_RETRIES)(_apply)
     function_reference = ray.put(function)
-    results: list[Any] = [None] * len(items)
     running: dict[ray.ObjectRef[Any], int] = {}
     waiting = iter(enumerate(items))
     try:
@@ -89,9 +160,11 @@ def for_each(
                     reference = task.remote(function_reference, following[1], **arguments)
                     running[reference] = following[0]
                 if not running:
-                    return results
+                    return
                 [ready], _ = ray.wait(list(running), num_returns=1)
-                results[running.pop(ready)] = ray.get(ready)
+                result = ray.get(ready)
+                yield running.pop(ready), result
+                del ready, result
                 advance(1)
     except RayTaskError as error:
         # Not cancelled: cancelling a task that is just ending aborts the driver (Ray 2.60,
@@ -102,6 +175,11 @@ def for_each(
         if isinstance(error.cause, Exception):
             raise error.cause from error
         raise
+    except (WorkerCrashedError, NodeDiedError, OutOfMemoryError) as error:
+        raise InputError(
+            f"{label}: the process of a task ended without a word {_MAX_RETRIES + 1} times, most "
+            "likely for want of memory; give the machines more, or the tasks less (smaller shards)"
+        ) from error
 
 
 class Board:

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from raykd.config import dump_yaml
 from raykd.contextualize import TEXTBOOK_FILE
-from raykd.corpus_card import FILE_NAME as CARD_FILE
-from raykd.corpus_card import CorpusCard
+from raykd.corpora import QUERIES_FILE
+from raykd.corpus_card import read_card
 from raykd.evaluation.pipeline import Examinee, constant_scores, evaluate, evaluate_tfidf
 from raykd.manifest import digest_of_directory, read_manifest
 from raykd.objectives import OBJECTIVES
@@ -28,7 +28,7 @@ from raykd.results import (
     TaskFacts,
     UnitSample,
 )
-from raykd.run import QUERIES_FILE, Run
+from raykd.run import Run
 from raykd.training.loop import TrainingConfig
 from raykd.training.phases import CURVE_FILE, MODEL_FOLDER, PhaseConfig
 
@@ -145,7 +145,7 @@ def _corpus_facts(run: Run, arm: Arm) -> CorpusFacts:
             row["query_id"]: row["text"] for row in queries.to_pylist() if row["query_id"] in wanted
         }
     return CorpusFacts(
-        card=CorpusCard.model_validate_json((folder / CARD_FILE).read_text()),
+        card=read_card(folder),
         samples=[
             UnitSample(text=unit["text"], anchor=anchors.get(unit["query_id"]), rank=unit["rank"])
             for unit in units

@@ -1,6 +1,7 @@
 """Typed, frozen settings, and their way from and to YAML."""
 
 import difflib
+import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path}: a mapping of keys to values is expected")
     return values
+
+
+def absolute(folder: Path, reference: str) -> str:
+    """A path of a file in `folder`, which it is relative to, made absolute."""
+    return os.path.normpath(folder / Path(reference).expanduser())
 
 
 def dump_yaml(config: Config) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import xxhash
 from pydantic import BaseModel, ValidationError
@@ -28,6 +28,13 @@ from raykd.errors import InputError
 FILE_NAME = "manifest.json"
 _READ_BYTES = 1 << 22
 _RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
+class ByteStream(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end."""
 
 
 class FileRecord(BaseModel):
@@ -71,10 +78,15 @@ def digest_of(value: Any) -> str:
 
 def digest_of_file(path: Path) -> str:
     """xxh3-128 of a file's content, hexadecimal."""
-    state = xxhash.xxh3_128()
     with path.open("rb") as file:
-        while chunk := file.read(_READ_BYTES):
-            state.update(chunk)
+        return digest_of_stream(file)
+
+
+def digest_of_stream(stream: ByteStream) -> str:
+    """xxh3-128 of what is left of a stream, hexadecimal."""
+    state = xxhash.xxh3_128()
+    while chunk := stream.read(_READ_BYTES):
+        state.update(chunk)
     return state.hexdigest()
 
 
@@ -217,6 +229,27 @@ def write_atomically(path: Path, text: str) -> None:
     _sync(path.parent)
 
 
+def write_if_new(path: Path, text: str) -> None:
+    """`write_atomically`, unless the file holds just that."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_atomically(path, text)
+
+
+def make_output_directory(out: Path) -> None:
+    """Make the directory that a whole job writes to, and clear it of what was left unfinished.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: cannot be made a directory ({error.strerror}); choose another place"
+        ) from None
+    sweep(out)
+
+
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Raise errors of the disk as OSErrors that name a file, whichever library met them."""
@@ -244,11 +277,16 @@ def _partial(final: Path) -> Path:
     return final.with_name(f".{final.name}.partial-{owner}")
 
 
-def sweep(directory: Path) -> None:
-    """Remove what processes of this machine that are gone left unfinished below a directory."""
-    pattern = re.compile(rf"\.partial-{re.escape(platform.node())}-(\d+)-[0-9a-f]{{8}}$")
-    for path in list(directory.rglob(".*.partial-*")):
-        found = pattern.search(path.name)
+def sweep(directory: Path, pattern: str = "**/.*.partial-*") -> None:
+    """Remove what processes of this machine that are gone left unfinished below a directory.
+
+    Args:
+        directory: where to look.
+        pattern: of the paths to look at, relative to the directory.
+    """
+    ending = re.compile(rf"\.partial-{re.escape(platform.node())}-(\d+)-[0-9a-f]{{8}}$")
+    for path in list(directory.glob(pattern)):
+        found = ending.search(path.name)
         if found and not _is_alive(int(found[1])):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)

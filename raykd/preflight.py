@@ -5,6 +5,7 @@ from transformers import PreTrainedTokenizerBase
 
 from raykd import cluster
 from raykd.errors import InputError
+from raykd.models.embedding import TextEmbedder
 from raykd.models.encoder import Encoder, load_tokenizer
 from raykd.models.outline import load_outline
 from raykd.models.positions import check_max_length
@@ -13,6 +14,7 @@ from raykd.models.student_init import check_tokenizers, make_student
 from raykd.objectives import OBJECTIVES
 from raykd.recipe import Recipe
 from raykd.run import Run
+from raykd.search_model import load_embedder
 from raykd.training.phases import WorkersConfig
 
 
@@ -51,6 +53,18 @@ def check_models(run: Run) -> None:
             for phase in (recipe.injection, recipe.adaptation):
                 if phase is not None:
                     OBJECTIVES[phase.objective.name].check(phase.objective, student, teacher)
+
+
+def search_embedder(run: Run) -> TextEmbedder | None:
+    """The encoder of a dense search, on a GPU if `workers` or the search itself wants one.
+
+    Raises:
+        InputError: there is no such model, or no GPU.
+    """
+    config = run.recipe.retrieval
+    if config is None:
+        return None
+    return load_embedder("retrieval.dense", config, use_gpu=run.recipe.workers.use_gpu)
 
 
 def check_lengths(recipe: Recipe) -> None:

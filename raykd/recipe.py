@@ -1,18 +1,18 @@
 """A whole run as one typed object, read from one YAML file."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from raykd.config import Config, load_yaml
+from raykd.config import Config, absolute, load_yaml
 from raykd.contextualize import ContextualizeConfig
 from raykd.corpus.docstrings import DocstringsConfig
 from raykd.corpus.pipeline import CorpusConfig
 from raykd.errors import InputError
 from raykd.evaluation.tasks import TaskConfig
+from raykd.locations import is_url
 from raykd.models.student_init import StudentConfig
 from raykd.objectives import OBJECTIVES
 from raykd.retrieval.search import RetrievalConfig
@@ -166,9 +166,11 @@ def load_recipe(path: Path) -> Recipe:
     }
     if recipe.corpus:
         values["corpus.paths"] = [_absolute(folder, reference) for reference in recipe.corpus.paths]
+    dense = recipe.retrieval.dense if recipe.retrieval else None
     for key, model in (
         ("teacher.model", recipe.teacher.model),
         ("student.model", recipe.student.model),
+        ("retrieval.dense.model", dense and dense.model),
     ):
         # Any other reference is a name: of an installed package, or on the hub.
         if model and (folder / Path(model).expanduser()).exists():
@@ -177,9 +179,9 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _absolute(folder: Path, reference: str) -> str:
-    if reference.startswith(DOCSTRINGS_SCHEME):
+    if reference.startswith(DOCSTRINGS_SCHEME) or is_url(reference):
         return reference
-    return os.path.normpath(folder / Path(reference).expanduser())
+    return absolute(folder, reference)
 
 
 def _reads_logits(phase: PhaseConfig) -> bool:

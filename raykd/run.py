@@ -15,9 +15,6 @@ from raykd.manifest import write_atomically
 from raykd.models.student_init import Init
 from raykd.recipe import DOCSTRINGS_SCHEME, Arm, Recipe, load_recipe
 
-QUERIES_FILE = "queries.parquet"
-
-
 _TIMES_FILE = "times.json"
 # The folders of each stage's output below the run directory.
 _STAGE_FOLDERS = {
@@ -25,7 +22,7 @@ _STAGE_FOLDERS = {
     "task": ("task",),
     "ingest": ("units",),
     "search": ("queries", "hits"),
-    "contextualize": ("textbooks/*",),
+    "contextualize": ("sample", "textbooks/*"),
     "teacher": ("teacher",),
     "inject": ("teacher_logits/*", "students/*/injected"),
     "adapt": ("teacher_logits/*", "students/*/adapted"),
@@ -52,6 +49,11 @@ class Run:
         return Path(reference)
 
     @property
+    def sample(self) -> Path:
+        """Units that stand for the general corpus in figures, beside its shards."""
+        return self.units.with_name("sample")
+
+    @property
     def task_folder(self) -> Path:
         """The task's examples."""
         return self.out / "task"
@@ -65,6 +67,11 @@ class Run:
     def hits(self) -> Path:
         """Hits of the task's anchors."""
         return self.out / "hits"
+
+    @property
+    def embeddings(self) -> Path:
+        """Embeddings of the corpus, where a search reads them; shared as the corpus is."""
+        return self.units.with_name("embeddings")
 
     @property
     def teacher(self) -> Path:

@@ -49,8 +49,9 @@ TEXTBOOK = pa.schema(
     ]
 )
 
-# Units left out that stood before the last one kept: `reason` is "duplicate" or "leak", `partner`
-# the unit that was kept, or the evaluation sentence that was found.
+# Units left out that stood before the last one kept, sorted by unit_id: `reason` is "duplicate" or
+# "near_duplicate" (`partner`: the unit that was kept), "leak" or "leaked_ngram" (`partner`: the
+# evaluation sentence that was found, or shares words in a row).
 REMOVED = pa.schema([("unit_id", pa.string()), ("reason", pa.string()), ("partner", pa.string())])
 
 # Task data as the engine sees it, sorted by row_id (position in the source). `sentence2` is null

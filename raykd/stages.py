@@ -11,39 +11,39 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raykd import cluster, contextualize, progress, random_corpus
+from raykd import cluster, contextualize, corpora, progress, random_corpus
 from raykd.collect import collect, score_models
 from raykd.config import dump_yaml
+from raykd.corpora import QUERIES_FILE
 from raykd.corpus import docstrings
 from raykd.corpus import pipeline as corpus_pipeline
-from raykd.corpus_card import SearchFacts
-from raykd.errors import InputError
+from raykd.corpus_card import read_card
 from raykd.evaluation.predict import Scorer
 from raykd.evaluation.store import write_task
+from raykd.locations import is_url, location_of
 from raykd.manifest import (
     Draft,
     check_replaceable,
     digest_of,
     digest_of_directory,
     digest_of_file,
+    make_output_directory,
     read_manifest,
-    sweep,
-    write_atomically,
+    write_if_new,
     write_once,
 )
 from raykd.model_card import write_card
 from raykd.models.resolve import digest_of_model
 from raykd.models.student_init import Init
 from raykd.objectives.fine_tune import FineTuneConfig
-from raykd.preflight import check_classes, check_models
+from raykd.preflight import check_classes, check_models, search_embedder
 from raykd.recipe import Arm
 from raykd.report import render
 from raykd.retrieval import pipeline as retrieval_pipeline
-from raykd.retrieval.queries import anchors, make_queries
-from raykd.run import QUERIES_FILE, Run
+from raykd.retrieval.query_sets import QuerySet
+from raykd.run import Run
 from raykd.training.phases import (
     MODEL_FOLDER,
     Labels,
@@ -70,28 +70,24 @@ def ingest(run: Run) -> None:
     """ingest: the general corpus, cut into units and shards."""
     config = run.recipe.corpus
     if config is not None:
-        paths = [run.resolve(path) for path in config.paths]
+        paths = [location_of(path) if is_url(path) else run.resolve(path) for path in config.paths]
         corpus_pipeline.ingest(config, paths, run.units)
 
 
 def search(run: Run) -> None:
-    """search: the units nearest to each sentence of the task, by exact BM25."""
+    """search: the units nearest to each sentence of the task, by BM25, embeddings, or both."""
     config = run.recipe.retrieval
     if config is None:
         return
-
-    def write(draft: Draft) -> None:
-        queries = make_queries(anchors(run.task().train), config.keywords)
-        pq.write_table(queries, draft.directory / QUERIES_FILE)
-
-    inputs = {"train": digest_of_file(run.split("train"))}
-    queries = write_once(run.queries, "queries", {"keywords": config.keywords}, inputs, write)
+    queries = corpora.write_queries(run.task_folder, config.query_keywords, run.queries)
     retrieval_pipeline.search(
         corpus_pipeline.shard_paths(run.units),
-        pq.read_table(run.queries / QUERIES_FILE),
+        [QuerySet("hits", pq.read_table(run.queries / QUERIES_FILE), config.top_k)],
         config,
         run.hits,
         {"units": digest_of_directory(run.units), "queries": queries.digest},
+        search_embedder(run),
+        run.embeddings,
     )
 
 
@@ -100,47 +96,31 @@ def make_textbooks(run: Run) -> None:
     recipe = run.recipe
     if not recipe.corpus_arms or recipe.retrieval is None:
         return
-    task = run.task()
     hits, units = read_manifest(run.hits), read_manifest(run.units)
     assert hits is not None
     assert units is not None
     shards = corpus_pipeline.shard_paths(run.units)
-    evaluation_sentences = anchors(pa.concat_tables(task.evaluation_splits()))
-    task_sentences = anchors(task.train)
-    num_quarantined = int(units.counts["num_quarantined"])
+    surroundings = corpora.surroundings(run.task(), shards, units, run.sample)
     made = contextualize.contextualize(
         run.hits / retrieval_pipeline.HITS_FILE,
         functools.partial(retrieval_pipeline.gather, shards),
-        evaluation_sentences,
+        surroundings,
         recipe.contextualize,
         run.textbook("contextualized"),
         {"hits": hits.digest, "units": units.digest},
-        search=SearchFacts(
-            top_k=recipe.retrieval.top_k,
-            num_anchors=int(hits.counts["num_queries"]),
-            num_empty_queries=int(hits.counts["num_empty_queries"]),
-            num_fallback_queries=int(hits.counts["num_fallback_queries"]),
-        ),
-        num_quarantined=num_quarantined,
-        task_sentences=task_sentences,
+        search=corpora.search_facts(recipe.retrieval, recipe.retrieval.top_k, hits),
     )
     if "random" in recipe.arms:
         random_corpus.random_corpus(
             shards,
             int(made.counts["num_units"]),
-            evaluation_sentences,
+            surroundings,
             recipe.contextualize,
             run.textbook("random"),
             {"units": units.digest},
-            num_quarantined=num_quarantined,
-            task_sentences=task_sentences,
-            draw=functools.partial(_draw, shards, recipe.contextualize.random_seed),
+            draw=corpora.drawing(shards, recipe.contextualize.random_seed, "random corpus"),
+            like=read_card(run.textbook("contextualized")).text,
         )
-
-
-def _draw(shards: Sequence[Path], seed: int, fraction: float) -> list[pa.Table]:
-    draw = functools.partial(random_corpus.draw_from_shard, fraction=fraction, seed=seed)
-    return cluster.for_each(draw, shards, label="drawing the random corpus")
 
 
 def train_teacher(run: Run) -> None:
@@ -262,8 +242,8 @@ def evaluate(run: Run) -> None:
 def report(run: Run) -> None:
     """report: results.json, report.html, and the student of the first seed with its card."""
     results = collect(run)
-    _write_if_new(run.out / "results.json", results.model_dump_json(indent=2) + "\n")
-    _write_if_new(run.out / "report.html", render(results))
+    write_if_new(run.out / "results.json", results.model_dump_json(indent=2) + "\n")
+    write_if_new(run.out / "report.html", render(results))
     adapted = [score for score in results.scores if score.stage == "adapted"]
     first_seed = [score for score in adapted if score.seed == run.recipe.seeds[0]]
     student = next((s for s in first_seed if s.arm == "contextualized"), first_seed[-1])
@@ -300,16 +280,17 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
         InputError: the run directory cannot be one, or holds something of the user's where a stage
             writes; as the stages.
     """
-    _make_directory(run.out)
-    sweep(run.out)
+    make_output_directory(run.out)
     for folder in run.replaced_folders():
         check_replaceable(folder)
     names = list(STAGES)
     names = names[names.index(first) : names.index(last) + 1]
     needs_models = "teacher" in names
+    if "search" in names:
+        search_embedder(run)
     if needs_models:
         check_models(run)
-    _write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
+    write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
     for name in names:
         started = time.monotonic()
         with run.timed(name):
@@ -317,20 +298,6 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
             if name == "task" and needs_models:
                 check_classes(run)
         progress.say(f"{name:14} {time.monotonic() - started:6.1f} s")
-
-
-def _make_directory(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--out {out}: cannot be made a directory ({error.strerror}); choose another place"
-        ) from None
-
-
-def _write_if_new(path: Path, text: str) -> None:
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_atomically(path, text)
 
 
 def _train(run: Run, jobs: Sequence[PhaseJob], label: str) -> None:

@@ -5,15 +5,15 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raykd.errors import InputError
-from raykd.manifest import digest_of, digest_of_file
+from raykd.locations import Location, explained, open_file, open_stream, size_of
+from raykd.manifest import digest_of, digest_of_file, digest_of_stream
 
 Format = Literal["parquet", "jsonl", "text", "csv", "tsv"]
 Compression = Literal["gzip", "zstd"]
@@ -33,18 +33,19 @@ COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 MAX_TABLE_BYTES = 1 << 30
 
 
-def format_of(path: Path) -> tuple[Format, Compression | None]:
+def format_of(path: Location) -> tuple[Format, Compression | None]:
     """The format and compression that a file's name states.
 
     Raises:
         InputError: the suffix is not a known one.
     """
-    compression = COMPRESSIONS.get(path.suffix.lower())
-    name = path.with_suffix("") if compression else path
-    format_ = FORMATS.get(name.suffix.lower())
+    name = PurePath(str(path))
+    suffix = name.suffix
+    compression = COMPRESSIONS.get(suffix.lower())
+    format_ = FORMATS.get((name.with_suffix("") if compression else name).suffix.lower())
     if format_ is None:
         raise InputError(
-            f"{path}: unknown suffix {path.suffix!r}; known are {' '.join(FORMATS)}, "
+            f"{path}: unknown suffix {suffix!r}; known are {' '.join(FORMATS)}, "
             f"each but .parquet also with {' or '.join(COMPRESSIONS)}"
         )
     if format_ == "parquet" and compression:
@@ -52,53 +53,39 @@ def format_of(path: Path) -> tuple[Format, Compression | None]:
     return format_, compression
 
 
-def source_digest(path: Path) -> str:
+def source_digest(path: Location) -> str:
     """Digest of what a file says: its content, and the format that its suffix says it is in.
 
     Raises:
         InputError: the file is missing or not readable, or its suffix is not a known one.
     """
     with explained(path):
-        return digest_of({"content": digest_of_file(path), "format": format_of(path)})
+        return digest_of({"content": _digest_of_content(path), "format": format_of(path)})
 
 
-def open_bytes(path: Path, compression: Compression | None) -> pa.NativeFile:
+def _digest_of_content(path: Location) -> str:
+    if isinstance(path, Path):
+        return digest_of_file(path)
+    with open_stream(path, None) as file:
+        return digest_of_stream(file)
+
+
+def open_bytes(path: Location, compression: Compression | None) -> pa.NativeFile:
     """Open a file's decompressed bytes; use it inside `explained`.
 
     Raises:
         InputError: the file is a directory, or has no byte where a compressed stream should be.
     """
-    if path.is_dir():
+    if isinstance(path, Path) and path.is_dir():
         raise InputError(f"{path}: is a directory, a file is expected")
-    if compression and path.stat().st_size == 0:
+    if compression is None:
+        return open_file(path)
+    if size_of(path) == 0:
         raise InputError(f"{path}: is empty, not a {compression} file; get the file again")
-    return pa.input_stream(str(path), compression=compression)
+    return open_stream(path, compression)
 
 
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Say what cannot be read in `path` as an InputError: missing, no file, forbidden, damaged."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; correct the path (in a recipe it is relative to the recipe)"
-        ) from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a directory, a file is expected") from None
-    except PermissionError:
-        raise InputError(f"{path}: not readable; check its permissions") from None
-    except (pa.ArrowException, OSError) as error:
-        # Faults of the disk carry an errno; the decoders' verdicts on the bytes do not.
-        if getattr(error, "errno", None) is not None:
-            raise
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{path}: damaged or truncated ({reason[:200]}); get or write the file again"
-        ) from None
-
-
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(path: Location, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a whole Parquet, JSONL, CSV or TSV file, the last three also as .gz or .zst.
 
     Text files are strict UTF-8. CSV follows RFC 4180; in TSV, as GLUE ships it, a quotation mark is
@@ -125,7 +112,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return table if columns is None else table.select(require_columns(path, table, columns))
 
 
-def require_columns(path: Path, table: pa.Table | pa.Schema, columns: Sequence[str]) -> list[str]:
+def require_columns(
+    path: Location, table: pa.Table | pa.Schema, columns: Sequence[str]
+) -> list[str]:
     """The columns asked for.
 
     Args:
@@ -145,7 +134,7 @@ def require_columns(path: Path, table: pa.Table | pa.Schema, columns: Sequence[s
     return list(columns)
 
 
-def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
+def _read_parquet(path: Location, columns: Sequence[str] | None) -> pa.Table:
     with open_bytes(path, None) as source, pq.ParquetFile(source) as file:
         wanted = None if columns is None else require_columns(path, file.schema_arrow, columns)
         _check_size(path, sum(group.total_byte_size for group in _row_groups(file.metadata)))
@@ -171,7 +160,7 @@ def _is_text(type_: pa.DataType) -> bool:
     )
 
 
-def _read_text(path: Path, compression: Compression | None) -> str:
+def _read_text(path: Location, compression: Compression | None) -> str:
     with open_bytes(path, compression) as file:
         data = file.read(MAX_TABLE_BYTES + 1)
     _check_size(path, len(data))
@@ -184,7 +173,7 @@ def _read_text(path: Path, compression: Compression | None) -> str:
         ) from None
 
 
-def _check_size(path: Path, num_bytes: int) -> None:
+def _check_size(path: Location, num_bytes: int) -> None:
     if num_bytes > MAX_TABLE_BYTES:
         raise InputError(
             f"{path}: more than {MAX_TABLE_BYTES:,} bytes of data, too large for a table that is "
@@ -192,7 +181,7 @@ def _check_size(path: Path, num_bytes: int) -> None:
         )
 
 
-def _parse_jsonl(path: Path, text: str) -> pa.Table:
+def _parse_jsonl(path: Location, text: str) -> pa.Table:
     rows: list[dict[str, Any]] = []
     # A dict keeps the order in which the keys appear.
     names: dict[str, None] = {}
@@ -212,7 +201,7 @@ def _parse_jsonl(path: Path, text: str) -> pa.Table:
     return pa.table({name: _jsonl_column(path, name, rows) for name in names})
 
 
-def _jsonl_column(path: Path, name: str, rows: Sequence[dict[str, Any]]) -> pa.Array:
+def _jsonl_column(path: Location, name: str, rows: Sequence[dict[str, Any]]) -> pa.Array:
     try:
         return pa.array([row.get(name) for row in rows])
     except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
@@ -222,7 +211,7 @@ def _jsonl_column(path: Path, name: str, rows: Sequence[dict[str, Any]]) -> pa.A
         ) from None
 
 
-def _parse_csv(path: Path, text: str) -> pa.Table:
+def _parse_csv(path: Location, text: str) -> pa.Table:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         records = [(reader.line_num, record) for record in reader if record]
@@ -231,12 +220,12 @@ def _parse_csv(path: Path, text: str) -> pa.Table:
     return _from_records(path, records)
 
 
-def _parse_tsv(path: Path, text: str) -> pa.Table:
+def _parse_tsv(path: Location, text: str) -> pa.Table:
     lines = ((number, line.removesuffix("\r")) for number, line in enumerate(text.split("\n"), 1))
     return _from_records(path, [(number, line.split("\t")) for number, line in lines if line])
 
 
-def _from_records(path: Path, records: Sequence[tuple[int, list[str]]]) -> pa.Table:
+def _from_records(path: Location, records: Sequence[tuple[int, list[str]]]) -> pa.Table:
     if not records:
         raise InputError(f"{path}: is empty; the first line must name the columns")
     (_, names), *rows = records

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import sys
 
 import numpy as np
@@ -29,6 +30,10 @@ def refuse_seven(number: int) -> int:
 
 def fill_the_disk(number: int) -> int:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "units.parquet")
+
+
+def end_at_once(number: int) -> None:
+    os._exit(1)
 
 
 def mean_of(number: int, *, table: np.ndarray) -> float:
@@ -61,3 +66,34 @@ def test_a_full_disk_keeps_its_error_number_and_file():
         cluster.for_each(fill_the_disk, [1, 2, 3], label="write")
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.filename == "units.parquet"
+
+
+def test_a_task_whose_process_is_lost_each_time_is_one_clear_error(monkeypatch):
+    monkeypatch.setattr(cluster, "_MAX_RETRIES", 0)
+    with pytest.raises(InputError, match=r"search: .* 1 times, most likely for want of memory"):
+        cluster.for_each(end_at_once, [1], label="search")
+
+
+def test_results_come_as_tasks_end_each_with_the_number_of_its_item():
+    found = cluster.as_completed(times, [5, 6, 7], label="times", shared={"factor": 2})
+    assert sorted(found) == [(0, 10), (1, 12), (2, 14)]
+
+
+def test_a_value_shared_once_serves_many_calls():
+    factor = cluster.share(4)
+    for _ in range(2):
+        assert cluster.for_each(times, [2], label="times", shared={"factor": factor}) == [8]
+
+
+def test_a_cluster_that_left_its_address_behind_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert cluster.find_address() == "local"
+    (tmp_path / "ray").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (tmp_path / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{port}\n")
+        assert cluster.find_address() == f"127.0.0.1:{port}"
+    assert cluster.find_address() == "local"
+    monkeypatch.setenv("RAY_ADDRESS", "ray.example.org:6379")
+    assert cluster.find_address() == "ray.example.org:6379"

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raykd import schemas
-from raykd.contextualize import ContextualizeConfig, contextualize
-from raykd.corpus_card import CorpusCard, SearchFacts
+from raykd.contextualize import ContextualizeConfig, Surroundings, contextualize
+from raykd.corpus_card import CorpusCard, GeneralFacts, SearchFacts
 from raykd.errors import InputError
 
 FACTS = SearchFacts(top_k=3, num_anchors=2, num_empty_queries=1, num_fallback_queries=1)
@@ -34,16 +34,22 @@ def gather_from(texts):
 
 
 def run(folder, hits, texts, evaluation=(), inputs=None, **config):
+    (folder / "sample").mkdir(exist_ok=True)
+    sample = pa.table({"unit_id": ["g0", "g1"], "text": ["a né", "any task"]}, schemas.UNITS)
+    pq.write_table(sample, folder / "sample" / "sample.parquet")
     return contextualize(
         write_hits(folder / "hits.parquet", hits),
         gather_from(texts),
-        evaluation,
+        Surroundings(
+            evaluation_sentences=evaluation,
+            task_sentences=["a task"],
+            sample=folder / "sample",
+            general=GeneralFacts(num_units=7, num_bytes=70, num_quarantined=4),
+        ),
         ContextualizeConfig(**config),
         folder / "out",
         inputs or {"hits": "digest"},
         search=FACTS,
-        num_quarantined=4,
-        task_sentences=["a task"],
     )
 
 
@@ -91,7 +97,7 @@ def test_max_units_counts_after_removals_and_goes_round_robin_over_the_anchors(t
 
 
 def test_duplicates_and_leaks_beyond_the_limit_are_not_counted(tmp_path):
-    hits = [("q0", f"u{number}", number + 1) for number in range(6)]
+    hits = [("q0", f"u{number}", number // 2 + 1) for number in range(6)]
     texts = {f"u{number}": text for number, text in enumerate("aAbBcc")}
     run(tmp_path, hits, texts, max_units=2)
     assert removed(tmp_path) == [("u1", "duplicate", "u0")]
@@ -104,6 +110,7 @@ def test_the_card_counts_everything(tmp_path):
     texts = {"u0": "a task", "u1": "né", "u2": "NÉ", "u3": "an evaluation sentence, long enough"}
     evaluation = ["evaluation sentence long enough", "né x"]
     manifest = run(tmp_path, hits, texts, evaluation, max_units=5, leak_min_words=4)
+    alike = {"num_distinct_words": 2, "num_vocabulary_words": 2, "distinct_1": 1.0}
     assert json.loads((tmp_path / "out" / "card.json").read_text()) == {
         "kind": "contextualized",
         "num_units": 2,
@@ -112,27 +119,41 @@ def test_the_card_counts_everything(tmp_path):
         "num_candidates": 4,
         "num_wanted": 5,
         "num_missing": 3,
+        "target_bytes": None,
+        "num_missing_bytes": 0,
+        "top_percent": None,
         "num_beyond_limit": 0,
         "num_duplicates": 1,
+        "num_near_duplicates": 0,
         "num_leaks": 1,
+        "num_leaked_ngrams": 0,
         "num_evaluation_sentences": 2,
         "leak_min_words": 4,
+        "leak_ngram": None,
         "num_quarantined": 4,
         "search": {
+            "method": "bm25",
+            "model": None,
             "top_k": 3,
             "num_anchors": 2,
             "num_empty_queries": 1,
             "num_fallback_queries": 1,
         },
+        "k": 3,
         "num_hits": 5,
         "kept_fraction": 0.4,
         "max_rank": 1,
-        "text": {
-            "distinct_1": 1.0,
-            "distinct_2": 1.0,
-            "num_distinct_words": 3,
-            "vocabulary_overlap": 0.5,
-            "num_vocabulary_words": 2,
+        # The first two of the words by letter: a né | a any | a task.
+        "text": {"task_overlap": 0.5, "general_overlap": 0.5, "distinct_2": 1.0} | alike,
+        "general": {
+            "num_units": 7,
+            "num_bytes": 70,
+            "text": {"task_overlap": 0.5, "general_overlap": 1.0, "distinct_2": 1.0} | alike,
+        },
+        "task": {
+            "num_units": 1,
+            "num_bytes": 6,
+            "text": {"task_overlap": 1.0, "general_overlap": 0.5, "distinct_2": 1.0} | alike,
         },
     }
     assert manifest.counts == {
@@ -142,6 +163,69 @@ def test_the_card_counts_everything(tmp_path):
         "num_leaks": 1,
         "num_missing": 3,
     }
+
+
+SLICES = [("q0", f"u{number}", number // 2 + 1) for number in range(6)]
+SLICE_TEXTS = {"u0": "aa", "u1": "bb", "u2": "AA", "u3": "cc", "u4": "leaks", "u5": "dddd"}
+
+
+def test_target_bytes_takes_the_smallest_k_that_reaches_them_without_what_is_removed(tmp_path):
+    # Bytes up to rank 1, 2, 3: 4, 6 (one duplicate), 10 (one leak).
+    for target, k, kept in ((4, 1, "u0 u1"), (5, 2, "u0 u1 u3"), (7, 3, "u0 u1 u3 u5")):
+        run(tmp_path, SLICES, SLICE_TEXTS, ["leaks"], target_bytes=target)
+        assert [row[0] for row in textbook(tmp_path)] == kept.split()
+        figures = card(tmp_path)
+        assert (figures.k, figures.num_hits, figures.num_missing_bytes) == (k, 2 * k, 0)
+        assert figures.num_beyond_limit == 4 - len(kept.split())
+
+
+def test_target_bytes_out_of_reach_are_told_in_the_card_and_to_the_user(tmp_path, capsys):
+    run(tmp_path, SLICES, SLICE_TEXTS, ["leaks"], target_bytes=12)
+    figures = card(tmp_path)
+    assert (figures.num_bytes, figures.num_missing_bytes, figures.k) == (10, 2, 3)
+    assert "target_bytes 12: all 3 hits an anchor are 10 bytes; raise" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("percent", "k"), [(1, 1), (33.3, 1), (33.4, 2), (66.7, 3), (100, 3)])
+def test_top_percent_takes_the_ranks_up_to_its_share_of_top_k_rounded_up(tmp_path, percent, k):
+    run(tmp_path, SLICES, SLICE_TEXTS, top_percent=percent)
+    assert max(row[2] for row in textbook(tmp_path)) == k
+    assert (card(tmp_path).k, card(tmp_path).num_hits) == (k, 2 * k)
+
+
+def test_shares_of_k_are_not_rounded_up_by_an_error_of_floating_point():
+    config = ContextualizeConfig(top_percent=0.7)
+    assert 0.7 * 1000 / 100 == 7.0
+    assert config.last_rank(1000) == 7
+    assert ContextualizeConfig(top_percent=55.1).last_rank(1000) == 551
+    assert ContextualizeConfig().last_rank(9) == 9
+
+
+def test_two_limits_are_an_error():
+    with pytest.raises(InputError, match="max_units and top_percent limit the corpus in different"):
+        ContextualizeConfig.parse({"max_units": 3, "top_percent": 40}, "recipe")
+
+
+def test_shared_words_in_a_row_are_counted_and_named(tmp_path):
+    hits = [("q0", "u0", 1), ("q0", "u1", 2)]
+    texts = {"u0": "of one two three four", "u1": "one two four"}
+    run(tmp_path, hits, texts, ["one two three five six"], leak_ngram=3)
+    assert removed(tmp_path) == [("u0", "leaked_ngram", "one two three five six")]
+    assert (card(tmp_path).num_leaks, card(tmp_path).num_leaked_ngrams) == (0, 1)
+
+
+def test_near_duplicates_are_removed_if_wanted_and_name_a_unit_that_is_kept(tmp_path):
+    text = "the river rises in the hills above the town and meets the sea near the old harbour"
+    hits = [("q0", f"u{number}", number + 1) for number in range(3)]
+    # u0 leaks, so that u1, which is nearly equal to it, stays.
+    texts = {"u0": f"{text} my secret", "u1": f"{text} at noon", "u2": f"{text} at night"}
+    run(tmp_path, hits, texts, ["my secret"], leak_min_words=2)
+    assert [row[0] for row in textbook(tmp_path)] == ["u1", "u2"]
+    near = {"threshold": 0.6, "num_bands": 64, "rows_per_band": 2}
+    run(tmp_path, hits, texts, ["my secret"], leak_min_words=2, near_duplicates=near)
+    assert [row[0] for row in textbook(tmp_path)] == ["u1"]
+    assert ("u2", "near_duplicate", "u1") in removed(tmp_path)
+    assert card(tmp_path).num_near_duplicates == 1
 
 
 def test_no_hits_are_an_error_that_says_what_to_do(tmp_path):
@@ -177,7 +261,7 @@ def test_a_second_run_reads_nothing_and_other_evaluation_sentences_run_again(tmp
         st.tuples(
             st.sampled_from(["q0", "q1", "q2"]),
             st.sampled_from([f"u{number}" for number in range(8)]),
-            st.integers(1, 4),
+            st.integers(1, 3),
         ),
         min_size=1,
         max_size=20,

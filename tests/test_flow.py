@@ -181,6 +181,34 @@ def test_tune_finds_a_winner_whose_recipe_can_be_run(finished, folder, capsys):
     assert (finished / "tune" / "study.journal").stat().st_size > 0
 
 
+def test_a_run_can_search_by_terms_and_embeddings(folder, capsys):
+    recipe, out = recipe_values(), folder / "hybrid"
+    recipe["retrieval"] = {
+        "method": "hybrid",
+        "top_k": 4,
+        "dense": {"model": "teacher", "max_length": 24},
+        "fusion": {"candidates": 10},
+    }
+    path = write_recipe(folder / "hybrid.yaml", **recipe)
+    assert raykd(["contextualize", str(path), "--out", str(out)]) == 0
+    card = json.loads((out / "textbooks" / "contextualized" / "card.json").read_text())
+    assert card["search"]["method"] == "hybrid"
+    assert card["search"]["model"] == str(folder / "teacher")
+    assert card["num_units"] == 60
+    hits = pq.read_table(out / "hits" / "hits.parquet")
+    assert max(hits["score"].to_pylist()) <= 2 / 61
+    embedded = [path.stat().st_mtime_ns for path in out.glob("embeddings/*/vectors.bin")]
+    recipe["retrieval"]["fusion"]["constant"] = 10
+    write_recipe(path, **recipe)
+    assert raykd(["search", str(path), "--out", str(out)]) == 0
+    assert [p.stat().st_mtime_ns for p in out.glob("embeddings/*/vectors.bin")] == embedded != []
+    recipe["retrieval"]["dense"]["model"] = "nowhere/at all"
+    write_recipe(path, **recipe)
+    capsys.readouterr()
+    assert raykd(["run", str(path), "--out", str(out)]) == 2
+    assert "model nowhere/at all: no such folder" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_without_a_test_split_the_search_is_scored_on_rows_kept_from_teacher_and_corpus(
     folder, ray_cluster, capsys

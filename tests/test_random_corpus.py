@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raykd import schemas
-from raykd.contextualize import ContextualizeConfig
-from raykd.corpus_card import CorpusCard
+from raykd.contextualize import ContextualizeConfig, Surroundings
+from raykd.corpus.sample import draw_from_shard
+from raykd.corpus_card import CorpusCard, GeneralFacts
 from raykd.errors import InputError
-from raykd.random_corpus import draw_from_shard, random_corpus
+from raykd.random_corpus import random_corpus
 
 
 def write_shards(folder, shards):
@@ -26,15 +27,21 @@ def write_shards(folder, shards):
 
 
 def run(folder, paths, num_units, evaluation=(), draw=None, **config):
+    (folder / "sample").mkdir(exist_ok=True)
+    sample = pa.table({"unit_id": ["u0"], "text": ["text 0"]}, schemas.UNITS)
+    pq.write_table(sample, folder / "sample" / "sample.parquet")
     return random_corpus(
         paths,
         num_units,
-        evaluation,
+        Surroundings(
+            evaluation_sentences=evaluation,
+            task_sentences=["a task"],
+            sample=folder / "sample",
+            general=GeneralFacts(num_units=500, num_bytes=5000, num_quarantined=0),
+        ),
         ContextualizeConfig(**config),
         folder / "out",
         {"units": "digest"},
-        num_quarantined=0,
-        task_sentences=["a task"],
         draw=draw,
     )
 
@@ -121,6 +128,8 @@ def test_a_second_run_draws_nothing(tmp_path):
     paths = write_shards(tmp_path, [{"u0": "a", "u1": "b"}])
     first = run(tmp_path, paths, 1)
     assert run(tmp_path, [], 1, max_units=9) == first
+    assert run(tmp_path, [], 1, target_bytes=9) == first
+    assert run(tmp_path, [], 1, top_percent=9) == first
     assert run(tmp_path, paths, 2).counts["num_units"] == 2
 
 

@@ -10,7 +10,9 @@ from raykd.config import dump_yaml, load_yaml
 from raykd.errors import InputError
 from raykd.recipe import Recipe, load_recipe
 
-SHIPPED = sorted((Path(__file__).resolve().parents[1] / "experiments").rglob("*.yaml"))
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+OTHER = {EXPERIMENTS / "corpora.yaml", EXPERIMENTS / "bench_requirements.yaml"}
+SHIPPED = sorted(set(EXPERIMENTS.rglob("*.yaml")) - OTHER)
 
 
 def minimal() -> dict:

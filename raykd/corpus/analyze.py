@@ -2,136 +2,298 @@ r"""Text -> terms: one function for the corpus and for the queries.
 
 Terms are the words of Unicode's default word boundaries (UAX #29, rules WB4-WB13b and WB15-16),
 lower-cased one character at a time, as the `standard` analyzer of Lucene and Elasticsearch makes
-them: no stemming, no stop words. As there, runs of a South-East Asian script (Thai, Lao, Khmer,
-Myanmar) are one term, Han and Hiragana give one term a character, emoji sequences are terms, and
-a word of more than 255 characters is cut every 255. Letters of the few ideographic scripts that
-Lucene drops (Tangut, Nushu) are terms of one character here.
+them. As there, runs of a South-East Asian script (Thai, Lao, Khmer, Myanmar) are one term, Han
+and Hiragana give one term a character, emoji sequences are terms, and a word of more than 255
+characters is cut every 255. Letters of the few ideographic scripts that Lucene drops (Tangut,
+Nushu) are terms of one character here. Stop words and stemming are options.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
-import regex
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import Stemmer
+from numpy.typing import NDArray
+from pydantic import field_validator
 
-MAX_TERM_CHARS = 255
+from raykd.config import Config
+from raykd.corpus.characters import characters
+from raykd.corpus.term_table import (
+    TermTable,
+    find_terms,
+    grown,
+    new_table,
+    spell_terms,
+    table_of,
+)
+from raykd.corpus.words import PADDING
 
-# Stands after the terms of each text of a list; no word holds this character.
-END_OF_TEXT = "\0"
+# Texts analysed at a time: the room for their term ids is taken beforehand.
+_PIECE_BYTES = 1 << 22
 
-# An ASCII sign that joins letters (. : ') or digits (. , ; ') is part of a word only between two
-# of them; anywhere else it parts words, as every other sign does.
-_PARTING_SIGN = re.compile(r"[.:',;](?!(?<=[A-Za-z][.:'])[A-Za-z]|(?<=[0-9][.,;'])[0-9])", re.ASCII)
-# Text between blanks and control characters that is not all ASCII, and what stands for it while
-# the rest of the text is analysed. The look-behind keeps the search linear on endless runs.
-_OTHER_RUN = re.compile(r"(?<![^\x00-\x20])[\x21-\x7f]*+[^\x00-\x7f][^\x00-\x20]*+")
-_HOLE = "\1"
-_RESERVED = re.compile(f"[{END_OF_TEXT}{_HOLE}]")
-_CACHED_RUN_CHARS = 32
-_ASCII_FOLD = {
-    code: chr(code).lower()
-    if chr(code).isalnum() or chr(code) in f"_.:',;{END_OF_TEXT}{_HOLE}"
-    else " "
-    for code in range(128)
-}
+# Words that are stemmed once and kept: some hundred MB.
+_MAX_WORDS = 1 << 21
+_STOPPED = -2
+_NO_LIMIT = 1 << 62
+
+# Lucene's EnglishAnalyzer.ENGLISH_STOP_WORDS_SET.
+ENGLISH_STOP_WORDS = (
+    "a an and are as at be but by for if in into is it no not of on or such that the their then "
+    "there these they this to was will with"
+)
 
 
-def _word_pattern() -> regex.Pattern[str]:
-    # Names follow UAX #29, table 3. WB4: signs that extend a character go with it.
-    ex = r"[\p{WB=Extend}\p{WB=Format}\p{WB=ZWJ}]*+"
-    letter = rf"[\p{{WB=ALetter}}\p{{WB=Hebrew_Letter}}]{ex}"
-    hebrew = rf"\p{{WB=Hebrew_Letter}}{ex}"
-    numeric = rf"\p{{WB=Numeric}}{ex}"
-    katakana = rf"\p{{WB=Katakana}}{ex}"
-    join = rf"\p{{WB=ExtendNumLet}}{ex}"
-    mid_letter = rf"[\p{{WB=MidLetter}}\p{{WB=MidNumLet}}\p{{WB=Single_Quote}}]{ex}"
-    mid_num = rf"[\p{{WB=MidNum}}\p{{WB=MidNumLet}}\p{{WB=Single_Quote}}]{ex}"
-    after_hebrew = rf"(?<={hebrew.replace('*+', '*')})"
-    single_quote, double_quote = rf"\p{{WB=Single_Quote}}{ex}", rf"\p{{WB=Double_Quote}}{ex}"
+class AnalyzerConfig(Config):
+    """What becomes of the words of a text: lower-cased, then stop words out, then stemmed.
 
-    # WB5-WB7c, WB8 + WB11-12, WB13: runs without an underscore. WB9-10 join the first two.
-    letters = (
-        rf"{letter}(?:(?:{mid_letter})?{letter}|{after_hebrew}{double_quote}{hebrew})*+"
-        rf"(?:{after_hebrew}{single_quote})?"
+    Attributes:
+        stop_words: words to leave out, or "english" for Lucene's 33.
+        stemmer: a Snowball algorithm, such as "english" or "porter".
+    """
+
+    stop_words: tuple[str, ...] | Literal["english"] | None = None
+    stemmer: str | None = None
+
+    @field_validator("stop_words")
+    @classmethod
+    def _is_one_term_each(
+        cls, words: tuple[str, ...] | Literal["english"] | None
+    ) -> tuple[str, ...] | Literal["english"] | None:
+        if words is None or words == "english":
+            return words
+        found = [(word, terms(word)) for word in words]
+        for word, parts in found:
+            if len(parts) != 1:
+                raise ValueError(f"{word!r} is {len(parts)} terms; give every stop word as one")
+        return tuple(parts[0] for _, parts in found)
+
+    @field_validator("stemmer")
+    @classmethod
+    def _is_a_snowball_algorithm(cls, name: str | None) -> str | None:
+        if name is not None and name not in Stemmer.algorithms():
+            raise ValueError(f"there is no {name!r}; known: {', '.join(Stemmer.algorithms())}")
+        return name
+
+
+PLAIN = AnalyzerConfig()
+
+
+def _stop_words(config: AnalyzerConfig) -> tuple[str, ...]:
+    if config.stop_words == "english":
+        return tuple(ENGLISH_STOP_WORDS.split())
+    return tuple(dict.fromkeys(config.stop_words or ()))
+
+
+@lru_cache(maxsize=16)
+def _finish(config: AnalyzerConfig) -> Callable[[list[str]], list[str]]:
+    """What follows lower-casing: leaves stop words out, stems the rest."""
+    stop_words = (
+        ENGLISH_STOP_WORDS.split() if config.stop_words == "english" else config.stop_words or ()
     )
-    numbers = rf"{numeric}(?:(?:{mid_num})?{numeric})*+"
-    run = rf"(?:(?:{letters}|{numbers})++|(?:{katakana})++)"
-    # WB13a-b: underscores and their kind join runs of every sort.
-    word = rf"(?:{join})*+{run}(?:(?:{join})++{run})*+(?:{join})*+"
+    stopped = frozenset(stop_words)
+    stem = Stemmer.Stemmer(config.stemmer).stemWords if config.stemmer else list[str]
 
-    south_east_asian = rf"(?:\p{{LB=SA}}{ex})++"
-    ideograph = rf"[\p{{L}}\p{{Script=Han}}\p{{Script=Hiragana}}]{ex}"
-    # WB3c, WB15-16. Digits and the signs listed are emoji only where the text says so (U+FE0F).
-    pictograph = (
-        rf"(?:(?![0-9#*©®™〰〽\p{{RI}}])\p{{Emoji}}|[©®™〰〽]\uFE0F){ex}"
-        rf"(?:(?<=\u200D)\p{{Extended_Pictographic}}{ex})*+"
+    def finish(found: list[str]) -> list[str]:
+        return stem([term for term in found if term not in stopped])
+
+    return finish
+
+
+def terms(text: str, config: AnalyzerConfig = PLAIN) -> list[str]:
+    """The terms of a text, in order, repeats included; lone surrogates part words."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    data = np.frombuffer(encoded + bytes(PADDING), np.uint8)
+    # A character of two bytes may have a lower case of three; a zero byte follows each term.
+    out = np.empty(3 * len(encoded) + PADDING, np.uint8)
+    size = spell_terms(data, len(encoded), characters(), out)
+    found = out[:size].tobytes().decode().split("\0")[:-1]
+    return found if config is PLAIN else _finish(config)(found)
+
+
+@dataclass(frozen=True)
+class TermStream:
+    """The known terms of some texts, as ids.
+
+    Attributes:
+        term_ids: known terms, in order of occurrence, over all texts.
+        offsets: (U + 1,) text u's known terms stand at offsets[u]:offsets[u + 1].
+        lengths: (U,) all terms of the text, known or not, repeats included.
+    """
+
+    term_ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+
+
+class TermLookup:
+    """Finds the terms of a vocabulary in texts; a term's id is its position in `terms`.
+
+    Args:
+        terms: distinct terms, as the function `terms` gives them with the same `config`.
+        config: how the texts are analysed.
+    """
+
+    def __init__(self, terms: Sequence[str], config: AnalyzerConfig = PLAIN) -> None:
+        self._terms = tuple(terms)
+        self._config = config
+        self._prepare()
+
+    def __getstate__(self) -> tuple[tuple[str, ...], AnalyzerConfig]:
+        return self._terms, self._config
+
+    def __setstate__(self, state: tuple[tuple[str, ...], AnalyzerConfig]) -> None:
+        self._terms, self._config = state
+        self._prepare()
+
+    def _prepare(self) -> None:
+        if self._config.stemmer:
+            self._stemmed = _StemmedTerms(self._terms, self._config)
+            return
+        in_table = pa.array([*self._terms, *_stop_words(self._config)], pa.large_string())
+        data, offsets = _joined(in_table)
+        self._table, num_terms = table_of(data, offsets)
+        assert num_terms == len(in_table), "a term is repeated or a stop word"
+
+    def stream(self, texts: pa.StringArray | pa.LargeStringArray) -> TermStream:
+        """The known terms of each text; a null counts as an empty text."""
+        if self._config.stemmer:
+            return self._stemmed.stream(texts)
+        stream, _ = _stream(texts, self._table, 0, len(self._terms))
+        return stream
+
+
+class _StemmedTerms:
+    """A vocabulary of stems: each distinct word of the texts is stemmed once."""
+
+    def __init__(self, terms: Sequence[str], config: AnalyzerConfig) -> None:
+        self._ids = {term: number for number, term in enumerate(terms)}
+        self._stopped = frozenset(_stop_words(config))
+        self._stem = Stemmer.Stemmer(config.stemmer).stemWords
+        self._forget()
+
+    def _forget(self) -> None:
+        self._words = new_table(1 << 12, 1 << 15), 0
+        self._id_of_word = np.empty(0, np.int32)
+
+    def stream(self, texts: pa.StringArray | pa.LargeStringArray) -> TermStream:
+        words, self._words = _stream(texts, *self._words)
+        self._id_of_word = np.concatenate([self._id_of_word, self._ids_of_new_words()])
+        ids = self._id_of_word[words.term_ids]
+        num_known = np.concatenate([np.zeros(1, np.int64), np.cumsum(ids >= 0)])
+        num_stopped = np.concatenate([np.zeros(1, np.int64), np.cumsum(ids == _STOPPED)])
+        if len(self._id_of_word) > _MAX_WORDS:
+            self._forget()
+        return TermStream(
+            ids[ids >= 0],
+            num_known[words.offsets],
+            words.lengths - np.diff(num_stopped[words.offsets]).astype(np.int32),
+        )
+
+    def _ids_of_new_words(self) -> NDArray[np.int32]:
+        new = _spelled(*self._words, len(self._id_of_word))
+        stems = zip(new, self._stem(new), strict=True)
+        return np.array(
+            [
+                _STOPPED if word in self._stopped else self._ids.get(stem, -1)
+                for word, stem in stems
+            ],
+            np.int32,
+        )
+
+
+def _stream(
+    texts: pa.StringArray | pa.LargeStringArray,
+    table: TermTable,
+    num_terms: int,
+    num_known: int | None = None,
+) -> tuple[TermStream, tuple[TermTable, int]]:
+    """The ids of terms in texts.
+
+    Args:
+        texts: any.
+        table: of terms.
+        num_terms: how many terms stand in the table.
+        num_known: terms from this id on count neither as known nor in lengths; None: every term
+            of the texts is put into the table.
+    """
+    found = [np.empty(0, np.int32)]
+    offsets, lengths = np.zeros(len(texts) + 1, np.int64), np.zeros(len(texts), np.int32)
+    adds, limit = num_known is None, _NO_LIMIT if num_known is None else num_known
+    first = 0
+    for data, bounds in _pieces(texts):
+        last = first + len(bounds) - 1
+        ends, piece_lengths = offsets[first + 1 : last + 1], lengths[first:last]
+        # No term is shorter than a byte; find_terms writes one id more than it keeps.
+        ids = np.empty(int(bounds[-1] - bounds[0]) + 1, np.int32)
+        text = num_ids = 0
+        while True:
+            text, num_terms, num_ids = find_terms(
+                data, bounds, text, characters(), table, num_terms, limit, adds,
+                ids, num_ids, ends, piece_lengths,
+            )  # fmt: skip
+            if text == last - first:
+                break
+            table = grown(table, num_terms)
+        ends += offsets[first]
+        found.append(ids[:num_ids].copy())
+        first = last
+    return TermStream(np.concatenate(found), offsets, lengths), (table, num_terms)
+
+
+def _pieces(
+    texts: pa.StringArray | pa.LargeStringArray,
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """Bytes and offsets of neighbouring texts, `PADDING` bytes readable after the last of them."""
+    first = 0
+    data, offsets = _bytes(texts)
+    while first < len(texts):
+        last = int(np.searchsorted(offsets, offsets[first] + _PIECE_BYTES, "right")) - 1
+        last = min(max(last, first + 1), len(texts))
+        bounds = offsets[first : last + 1]
+        if bounds[-1] + PADDING > len(data):
+            padded = np.zeros(int(bounds[-1] - bounds[0]) + PADDING, np.uint8)
+            padded[:-PADDING] = data[bounds[0] : bounds[-1]]
+            padded.flags.writeable = False
+            yield padded, bounds - bounds[0]
+        else:
+            yield data, bounds
+        first = last
+
+
+def _bytes(
+    texts: pa.StringArray | pa.LargeStringArray,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """What stands in Arrow's buffers; text u is at offsets[u]:offsets[u + 1]."""
+    if len(texts) == 0:
+        return np.empty(0, np.uint8), np.zeros(1, np.int64)
+    if texts.null_count:
+        texts = pc.fill_null(texts, "")
+    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    _, offset_buffer, data_buffer = texts.buffers()
+    offsets = np.frombuffer(offset_buffer, width)[texts.offset : texts.offset + len(texts) + 1]
+    data = np.frombuffer(data_buffer or b"", np.uint8)
+    data.flags.writeable = False
+    return data, offsets.astype(np.int64)
+
+
+def _joined(texts: pa.LargeStringArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """As `_bytes`, padded."""
+    data, offsets = _bytes(texts)
+    padded = np.concatenate([data, np.zeros(PADDING, np.uint8)])
+    padded.flags.writeable = False
+    return padded, offsets
+
+
+def _spelled(table: TermTable, num_terms: int, first: int) -> list[str]:
+    """The terms of a table from id `first` on."""
+    starts = table.starts[first + 1 : num_terms + 2]
+    data = table.spellings[starts[0] : starts[-1]]
+    array = pa.LargeStringArray.from_buffers(
+        len(starts) - 1, pa.py_buffer(starts - starts[0]), pa.py_buffer(data)
     )
-    flag = rf"\p{{RI}}{ex}\p{{RI}}{ex}"
-    keycap = r"[#*]\uFE0F?\u20E3"
-    return regex.compile(rf"{word}|{south_east_asian}|{ideograph}|{flag}|{keycap}|{pictograph}")
-
-
-_WORD = _word_pattern()
-
-
-def terms(text: str) -> list[str]:
-    """The terms of a text, in order, repeats included."""
-    return terms_of_all([text])[:-1]
-
-
-def terms_of_all(texts: Sequence[str]) -> list[str]:
-    """The terms of many texts in one list, `END_OF_TEXT` after those of each text."""
-    others: list[str] = []
-    prepared: list[str] = []
-    for text in texts:
-        ascii_part = _RESERVED.sub(" ", text)
-        if not text.isascii():
-            others += _OTHER_RUN.findall(ascii_part)
-            ascii_part = _OTHER_RUN.sub(_HOLE, ascii_part)
-        prepared.append(ascii_part)
-    end = f" {END_OF_TEXT} "
-    found = _ascii_terms(end.join(prepared) + end) if prepared else []
-    if not others:
-        return found
-    filled: list[str] = []
-    start = 0
-    for run in others:
-        hole = found.index(_HOLE, start)
-        filled += found[start:hole]
-        filled += _cached_terms(run) if len(run) <= _CACHED_RUN_CHARS else _unicode_terms(run)
-        start = hole + 1
-    filled += found[start:]
-    return filled
-
-
-def _ascii_terms(text: str) -> list[str]:
-    found = _PARTING_SIGN.sub(" ", text).translate(_ASCII_FOLD).split()
-    if "_" in text:
-        found = [term for term in found if term.strip("_")]
-    return _cut(found)
-
-
-def _unicode_terms(text: str) -> list[str]:
-    return _cut([_lower(word) for word in _WORD.findall(text)])
-
-
-_cached_terms = lru_cache(maxsize=1 << 15)(_unicode_terms)
-
-
-def _lower(word: str) -> str:
-    # The two characters whose lower case str.lower takes from the context or from two characters.
-    return (
-        word.replace("\N{GREEK CAPITAL LETTER SIGMA}", "\N{GREEK SMALL LETTER SIGMA}")
-        .replace("\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}", "i")
-        .lower()
-    )
-
-
-def _cut(found: list[str]) -> list[str]:
-    if max(map(len, found), default=0) <= MAX_TERM_CHARS:
-        return found
-    return [
-        term[start : start + MAX_TERM_CHARS]
-        for term in found
-        for start in range(0, len(term), MAX_TERM_CHARS)
-    ]
+    found: list[str] = array.to_pylist()
+    return found

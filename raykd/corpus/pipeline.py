@@ -6,16 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from raykd import cluster
 from raykd.config import Config
-from raykd.corpus.read import BadRow, Columns, list_sources, read_slice
 from raykd.corpus.shards import (
     MAX_BAD_FRACTION,
     QUARANTINE_FILE,
@@ -25,8 +22,12 @@ from raykd.corpus.shards import (
     digest_of_parts,
     plan_shards,
 )
-from raykd.corpus.units import UnitsConfig, cut, is_unit, unit_id
+from raykd.corpus.slices import list_sources
+from raykd.corpus.texts import read_texts
+from raykd.corpus.units import UnitsConfig, cut
+from raykd.corpus.write import ShardWriter
 from raykd.errors import InputError
+from raykd.locations import Location, explained, location_of, size_of
 from raykd.manifest import (
     FILE_NAME,
     Draft,
@@ -42,8 +43,6 @@ from raykd.tables import format_of, source_digest
 
 _STAGE = "ingest"
 _COUNTS = ("num_documents", "num_units", "num_bytes", "num_quarantined", "num_dropped_short")
-_GROUP_ROWS = 16_384
-_GROUP_CHARS = 8 << 20
 _NUM_SHOWN = 5
 
 
@@ -56,6 +55,13 @@ class CorpusConfig(Config):
     units: UnitsConfig = UnitsConfig()
     shard_bytes: int = Field(default=SHARD_BYTES, ge=1)
 
+    @field_validator("paths")
+    @classmethod
+    def _name_places(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        for path in paths:
+            location_of(path)
+        return paths
+
 
 @dataclass(frozen=True)
 class _Shard:
@@ -63,7 +69,7 @@ class _Shard:
     parts: tuple[Part, ...]
 
 
-def ingest(config: CorpusConfig, paths: Sequence[Path], out: Path) -> Manifest:
+def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manifest:
     """Read a corpus into shards of units, `out/shard-00000/` and on.
 
     The output depends on the contents of the files and on the settings, not on names or order, and
@@ -72,7 +78,7 @@ def ingest(config: CorpusConfig, paths: Sequence[Path], out: Path) -> Manifest:
 
     Args:
         config: the settings; `paths` in it is not looked at.
-        paths: files and directories.
+        paths: files and directories, on a disk or in an object store.
         out: the output directory.
 
     Raises:
@@ -117,34 +123,36 @@ def shard_paths(out: Path) -> list[Path]:
     return sorted(out.glob("shard-*/units-*.parquet"))
 
 
-def sources_with_digests(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+def sources_with_digests(paths: Sequence[Location]) -> list[tuple[str, Location]]:
     """The files that the paths name with their `source_digest`, sorted by digest, then path.
 
     Raises:
         InputError: as `list_sources`; a file cannot be read.
     """
-    sources = list_sources([path.absolute() for path in paths])
-    batches: list[list[Path]] = []
+    sources = list_sources([path.absolute() if isinstance(path, Path) else path for path in paths])
+    batches: list[list[Location]] = []
     num_bytes = SHARD_BYTES
     for path in sources:
         if num_bytes >= SHARD_BYTES:
             batches.append([])
             num_bytes = 0
         batches[-1].append(path)
-        num_bytes += path.stat().st_size
+        with explained(path):
+            num_bytes += size_of(path)
     digests = cluster.for_each(_digests_of_batch, batches, label="digest", unit="batches")
-    return sorted(zip((digest for batch in digests for digest in batch), sources, strict=True))
+    pairs = zip((digest for batch in digests for digest in batch), sources, strict=True)
+    return sorted(pairs, key=lambda pair: (pair[0], str(pair[1])))
 
 
-def one_of_equal(sources: Sequence[tuple[str, Path]]) -> dict[str, Path]:
+def one_of_equal(sources: Sequence[tuple[str, Location]]) -> dict[str, Location]:
     """Digest -> the first of the files that have it."""
-    by_digest: dict[str, Path] = {}
+    by_digest: dict[str, Location] = {}
     for digest, path in sources:
         by_digest.setdefault(digest, path)
     return by_digest
 
 
-def _digests_of_batch(paths: Sequence[Path]) -> list[str]:
+def _digests_of_batch(paths: Sequence[Location]) -> list[str]:
     return [source_digest(path) for path in paths]
 
 
@@ -154,32 +162,35 @@ def _ingest_shard(shard: _Shard, *, config: CorpusConfig) -> Mapping[str, float]
     inputs = {"slices": digest_of_parts(shard.parts)}
 
     def write(draft: Draft) -> None:
-        draft.counts.update(_write_shard(shard.parts, config, draft.directory))
+        draft.counts.update(write_shard(shard.parts, config, draft.directory))
 
     return write_once(shard.directory, "ingest shard", settings, inputs, write).counts
 
 
-def _write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) -> dict[str, int]:
-    columns = Columns(config.text_column, ids=(), title=None)
+def write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) -> dict[str, int]:
+    """Read, cut and write the units of one shard, and the rows that could not be read.
+
+    Returns:
+        How many documents, units, bytes of units, bad rows and too short pieces there were.
+
+    Raises:
+        InputError: as `texts.read_texts`.
+    """
     counts = dict.fromkeys(_COUNTS, 0)
     with (
-        _Table(directory, "units-{:05d}.parquet", UNITS, config.shard_bytes) as units,
-        _Table(directory, QUARANTINE_FILE, QUARANTINE, None) as quarantine,
+        ShardWriter(directory, "units-{:05d}.parquet", UNITS, "text", config.shard_bytes) as units,
+        ShardWriter(directory, QUARANTINE_FILE, QUARANTINE, "reason") as quarantine,
     ):
         for part in parts:
-            for row in read_slice(part.piece, columns):
-                if isinstance(row, BadRow):
-                    quarantine.add((row.source, row.offset, row.reason), len(row.reason))
-                    counts["num_quarantined"] += 1
-                    continue
-                counts["num_documents"] += 1
-                for offset, text, num_words in cut(row.text, config.units):
-                    if not is_unit(num_words, config.units):
-                        counts["num_dropped_short"] += 1
-                        continue
-                    units.add((unit_id(part.digest, row.offset, offset), text), len(text))
-                    counts["num_units"] += 1
-                    counts["num_bytes"] += len(text.encode())
+            for texts in read_texts(part.piece, config.text_column):
+                made, num_dropped_short = cut(texts, part.digest, config.units)
+                counts["num_documents"] += len(texts.offsets)
+                counts["num_units"] += made.num_rows
+                counts["num_bytes"] += units.write(made)
+                counts["num_dropped_short"] += num_dropped_short
+                counts["num_quarantined"] += len(texts.bad)
+                columns = [[getattr(row, name) for row in texts.bad] for name in QUARANTINE.names]
+                quarantine.write(pa.record_batch(columns, schema=QUARANTINE))
     return counts
 
 
@@ -187,7 +198,7 @@ def _check(
     counts: Mapping[str, float],
     config: CorpusConfig,
     shards: Sequence[_Shard],
-    paths: Sequence[Path],
+    paths: Sequence[Location],
 ) -> None:
     where = ", ".join(str(path) for path in paths[:_NUM_SHOWN])
     num_bad = int(counts["num_quarantined"])
@@ -225,59 +236,3 @@ def _remove_stale(out: Path, shards: Sequence[_Shard]) -> None:
     for directory in [*out.glob("shard-*"), *out.glob(".shard-*.partial-*")]:
         if directory not in current:
             shutil.rmtree(directory)
-
-
-class _Table:
-    """Rows on their way into Parquet files, in groups and files of bounded size."""
-
-    def __init__(
-        self, directory: Path, name: str, schema: pa.Schema, max_file_chars: int | None
-    ) -> None:
-        self._directory, self._name, self._schema = directory, name, schema
-        self._max_file_chars = max_file_chars
-        self._rows: list[tuple[Any, ...]] = []
-        self._group_chars = self._file_chars = self._num_files = 0
-        self._open()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self._flush()
-        self._writer.close()
-
-    def add(self, row: tuple[Any, ...], num_chars: int) -> None:
-        """Append a row that holds about this many characters."""
-        if self._max_file_chars is not None and self._file_chars >= self._max_file_chars:
-            self._flush()
-            self._writer.close()
-            self._open()
-        self._rows.append(row)
-        self._group_chars += num_chars
-        self._file_chars += num_chars
-        if len(self._rows) >= _GROUP_ROWS or self._group_chars >= _GROUP_CHARS:
-            self._flush()
-
-    def _open(self) -> None:
-        self._writer = pq.ParquetWriter(
-            self._directory / self._name.format(self._num_files),
-            self._schema,
-            compression="zstd",
-            use_dictionary=False,
-            write_statistics=False,
-        )
-        self._num_files += 1
-        self._file_chars = 0
-
-    def _flush(self) -> None:
-        if self._rows:
-            columns = [list(values) for values in zip(*self._rows, strict=True)]
-            self._writer.write_table(pa.table(columns, schema=self._schema))
-        self._rows.clear()
-        self._group_chars = 0

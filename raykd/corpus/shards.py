@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raykd.corpus.read import Slice, plan_slices
+from raykd.corpus.slices import Slice, plan_slices
 from raykd.errors import InputError
+from raykd.locations import Location
 from raykd.manifest import digest_of
 
 QUARANTINE_FILE = "quarantine.parquet"
@@ -23,7 +24,7 @@ class Part:
     piece: Slice
 
 
-def plan_shards(sources: Mapping[str, Path], shard_bytes: int) -> list[tuple[Part, ...]]:
+def plan_shards(sources: Mapping[str, Location], shard_bytes: int) -> list[tuple[Part, ...]]:
     """Slices of files in shards of about `shard_bytes`; small files share a shard.
 
     Args:
@@ -50,12 +51,12 @@ def digest_of_parts(parts: Sequence[Part]) -> str:
     return digest_of([[part.digest, part.piece.start, part.piece.stop] for part in parts])
 
 
-def check_apart(out: Path, paths: Sequence[Path]) -> None:
+def check_apart(out: Path, paths: Sequence[Location]) -> None:
     """Check that the output is not among what is read, where a second run would read it.
 
     Raises:
         InputError: names the path that holds the output.
     """
     for path in paths:
-        if out.resolve().is_relative_to(path.resolve()):
+        if isinstance(path, Path) and out.resolve().is_relative_to(path.resolve()):
             raise InputError(f"{path}: holds the output, {out}; write the output elsewhere")

@@ -1,26 +1,34 @@
 """Documents to retrieval units: sentences, sentences packed into passages, or whole lines."""
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Literal, Self
 
+import numpy as np
+import pyarrow as pa
 import sentencex
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from raykd.config import Config
+from raykd.corpus import spans
+from raykd.corpus.texts import Texts
+from raykd.schemas import UNITS
 
 # sentencex takes quadratic time on long text with sentence ends outside ASCII.
 WINDOW_CHARS = 8192
-_WORD = re.compile(r"\S+")
-
-_Span = tuple[int, int]
+# Digits of an id: of the digest, of the document's place in the file, of the unit's in that.
+_DIGEST_DIGITS, _RECORD_DIGITS, _CHARACTER_DIGITS = 16, 12, 8
+_ID_LENGTH = _DIGEST_DIGITS + _RECORD_DIGITS + _CHARACTER_DIGITS + 2
 
 
 class UnitsConfig(Config):
     """How a document becomes units; a word is what stands between white space.
 
-    The default is the size of the passages that the CILDA and contextual-corpus papers retrieve:
-    392 to 495 bytes, about 75 words on average.
+    `packed` joins neighbouring sentences as long as they hold at most `max_words` words;
+    `sentence` keeps each apart. Both cut a longer sentence at white space, and drop pieces of fewer
+    than `min_words`. `line` keeps the document as it is. The default is the size of the passages
+    that the CILDA and contextual-corpus papers retrieve: 392 to 495 bytes, about 75 words on
+    average.
     """
 
     policy: Literal["packed", "sentence", "line"] = "packed"
@@ -44,84 +52,98 @@ def unit_id(source_digest: str, record_offset: int, char_offset: int) -> str:
         record_offset: where the document stands in the file: byte of its line, or row.
         char_offset: where the unit starts in the document.
     """
-    return f"{source_digest[:16]}-{record_offset:012d}-{char_offset:08d}"
+    return (
+        f"{source_digest[:_DIGEST_DIGITS]}-{record_offset:0{_RECORD_DIGITS}d}"
+        f"-{char_offset:0{_CHARACTER_DIGITS}d}"
+    )
 
 
-def cut(text: str, config: UnitsConfig) -> Iterator[tuple[int, str, int]]:
-    """Cut a document into pieces, the short ones included.
+def cut(texts: Texts, source_digest: str, config: UnitsConfig) -> tuple[pa.RecordBatch, int]:
+    """Cut documents into units.
 
-    `packed` joins neighbouring sentences as long as they hold at most `max_words` words;
-    `sentence` keeps each apart. Both cut a longer sentence at white space. `line` keeps the
-    document as it is.
+    Args:
+        texts: N documents of one file.
+        source_digest: hexadecimal digest of that file.
+        config: how to cut.
 
-    Yields:
-        (character offset, piece, number of words); the piece stands in the text at the offset.
+    Returns:
+        A batch of `schemas.UNITS` in the order of the documents, whose ids are those of `unit_id`,
+        and how many pieces were dropped as too short.
     """
-    num_words = len(text.split())
     if config.policy == "line":
-        yield 0, text, num_words
-    elif config.policy == "packed" and 0 < num_words <= config.max_words:
-        yield len(text) - len(text.lstrip()), text.strip(), num_words
+        document, first, after = np.arange(len(texts.starts)), texts.starts, texts.stops
+        character, num_dropped = np.zeros_like(first), 0
     else:
-        pieces = _bounded(text, _sentences(text), config.max_words)
-        if config.policy == "packed":
-            pieces = _packed(pieces, config.max_words)
-        for start, stop, piece_words in pieces:
-            yield start, text[start:stop], piece_words
+        *places, num_words = _pieces(texts, config)
+        is_unit = num_words >= config.min_words
+        document, first, after, character = (place[is_unit] for place in places)
+        num_dropped = len(num_words) - len(document)
+    data, offsets = spans.copy_spans(texts.data, first, after)
+    ids = _ids(source_digest, texts.offsets[document], character)
+    return pa.record_batch([ids, _strings(data, offsets)], schema=UNITS), num_dropped
 
 
-def is_unit(num_words: int, config: UnitsConfig) -> bool:
-    """Whether a piece of this many words is long enough to be kept; a `line` always is."""
-    return config.policy == "line" or num_words >= config.min_words
+def sentences(text: str) -> Iterator[int]:
+    """Lengths of the sentences, which cover the text.
 
-
-def _sentences(text: str) -> Iterator[_Span]:
-    """Spans that cover the text; a sentence that a window cuts off is read again in the next."""
+    A sentence that a window cuts off is read again in the next.
+    """
     position = 0
     while position < len(text):
-        window = text[position : position + WINDOW_CHARS]
-        sentences = [sentence for sentence in sentencex.segment("en", window) if sentence]
+        window = text[position : position + WINDOW_CHARS] if position else text[:WINDOW_CHARS]
+        lengths = [len(sentence) for sentence in sentencex.segment("en", window) if sentence]
         if position + len(window) < len(text):
-            if len(sentences) > 1:
-                sentences.pop()
+            if len(lengths) > 1:
+                lengths.pop()
             else:
-                sentences = [_up_to_last_space(window)]
-        for sentence in sentences:
-            yield position, position + len(sentence)
-            position += len(sentence)
+                lengths = [_up_to_last_space(window)]
+        yield from lengths
+        position += sum(lengths)
 
 
-def _up_to_last_space(window: str) -> str:
+def _up_to_last_space(window: str) -> int:
     head = window.rsplit(None, 1)
-    return window[: len(head[0])] if len(head) == 2 else window
+    return len(head[0]) if len(head) == 2 else len(window)
 
 
-def _bounded(text: str, spans: Iterable[_Span], max_words: int) -> Iterator[tuple[int, int, int]]:
-    """Spans with their number of words, trimmed, and cut where they hold more than `max_words`."""
-    for start, stop in spans:
-        sentence = text[start:stop]
-        num_words = len(sentence.split())
-        if num_words > max_words:
-            words = [word.span() for word in _WORD.finditer(text, start, stop)]
-            for first in range(0, num_words, max_words):
-                group = words[first : first + max_words]
-                yield group[0][0], group[-1][1], len(group)
-        elif num_words:
-            indent = len(sentence) - len(sentence.lstrip())
-            yield start + indent, start + len(sentence.rstrip()), num_words
+def _pieces(texts: Texts, config: UnitsConfig) -> tuple[spans.Integers, ...]:
+    num_words = spans.count_words(texts.data, texts.starts, texts.stops)
+    packed = config.policy == "packed"
+    # Most documents of a corpus of paragraphs are one passage, whatever their sentences.
+    whole = num_words <= config.max_words if packed else num_words == 0
+    lengths: list[int] = []
+    num_lengths = np.zeros(len(whole), np.int64)
+    for number in np.flatnonzero(~whole).tolist():
+        before = len(lengths)
+        text = texts.data[texts.starts[number] : texts.stops[number]].tobytes().decode()
+        lengths.extend(sentences(text))
+        num_lengths[number] = len(lengths) - before
+    first_lengths = np.concatenate([[0], np.cumsum(num_lengths)])
+    capacity = len(whole) + len(lengths) + int(num_words.sum()) // config.max_words
+    return spans.unit_spans(
+        texts.data,
+        texts.starts,
+        texts.stops,
+        np.array(lengths, np.int64),
+        first_lengths,
+        config.max_words,
+        packed,
+        capacity,
+    )
 
 
-def _packed(
-    pieces: Iterable[tuple[int, int, int]], max_words: int
-) -> Iterator[tuple[int, int, int]]:
-    packed: tuple[int, int, int] | None = None
-    for start, stop, num_words in pieces:
-        if packed is None:
-            packed = (start, stop, num_words)
-        elif packed[2] + num_words <= max_words:
-            packed = (packed[0], stop, packed[2] + num_words)
-        else:
-            yield packed
-            packed = (start, stop, num_words)
-    if packed is not None:
-        yield packed
+def _ids(source_digest: str, records: spans.Integers, characters: spans.Integers) -> pa.Array:
+    """`unit_id` of many units of one source."""
+    template = unit_id(source_digest, 0, 0).encode()
+    assert len(template) == _ID_LENGTH
+    assert len(records) == 0 or records.max() < 10**_RECORD_DIGITS
+    rows = np.empty((len(records), _ID_LENGTH), np.uint8)
+    rows[:] = np.frombuffer(template, np.uint8)
+    spans.write_digits(rows, _DIGEST_DIGITS + 1, _DIGEST_DIGITS + 1 + _RECORD_DIGITS, records)
+    spans.write_digits(rows, _ID_LENGTH - _CHARACTER_DIGITS, _ID_LENGTH, characters)
+    offsets = np.arange(0, rows.size + 1, _ID_LENGTH, dtype=np.int32)
+    return _strings(rows.reshape(-1), offsets)
+
+
+def _strings(data: NDArray[np.uint8], offsets: NDArray[np.int32]) -> pa.Array:
+    return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))

@@ -1,54 +1,28 @@
-"""When two texts are the same text, and which of them stays."""
+"""Which texts are the same text when normalised."""
 
 from collections.abc import Callable
-from unicodedata import normalize
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import regex
 import xxhash
+from numba import njit
+from numpy.typing import NDArray
 
-_IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
-# These scripts put no blank between words, so that each letter has to count as a word.
-_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-_WORD = regex.compile(
-    rf"{_UNSPACED}\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--{_UNSPACED}]+", flags=regex.VERSION1
-)
-_ASCII_TO_BLANKS = {code: " " for code in range(128) if not chr(code).isalnum()}
-_BATCH_ROWS = 8192
+from raykd.dedup.normal_form import normalise_all
 
+# Little enough to stay in the processor's cache.
+_BATCH_ROWS = 4096
 
-def normalise(text: str) -> str:
-    """The form in which texts are compared: Unicode's NFKC_Casefold, white space collapsed.
-
-    Case, composed or decomposed accents, ligatures, full-width letters, soft hyphens and other
-    invisible characters make no difference; punctuation does. Applying it twice changes nothing.
-
-    Source: The Unicode Standard, section 3.13, definitions D146 and D147.
-    """
-    if text.isascii():
-        return " ".join(text.lower().split())
-    folded = normalize("NFKD", normalize("NFD", text).casefold()).casefold()
-    return " ".join(normalize("NFKC", _IGNORABLE.sub("", folded)).split())
-
-
-def words(normalised: str) -> list[str]:
-    """Runs of letters, marks and digits, so that `said , "no"` has the words of `said, "no"`.
-
-    Where a script has no blanks (Chinese, Japanese, Thai, ...) each letter is a word.
-    """
-    if normalised.isascii():
-        return normalised.translate(_ASCII_TO_BLANKS).split()
-    return [str(word) for word in _WORD.findall(normalised)]
+# Positions -> the texts there.
+TakeTexts = Callable[[NDArray[np.int64]], pa.Array]
 
 
 def first_equal(
     texts: pa.ChunkedArray,
-    digest: Callable[[bytes], bytes] = xxhash.xxh3_128_digest,
+    digest: Callable[[memoryview], bytes] = xxhash.xxh3_128_digest,
     *,
     advance: Callable[[int], None] = lambda _: None,
-) -> npt.NDArray[np.int64]:
+) -> NDArray[np.int64]:
     """For each text (N,), the position of the first one that is equal to it when normalised.
 
     A text is its own first when it is to be kept. Only the digests (16 bytes each) are held;
@@ -59,23 +33,86 @@ def first_equal(
         digest: 16 bytes of a text.
         advance: told of every text read, N in all.
     """
-    digests = bytearray()
+    digests = [np.empty((0, 2), np.uint64)]
     for chunk in texts.chunks:
         for start in range(0, len(chunk), _BATCH_ROWS):
-            batch = chunk.slice(start, _BATCH_ROWS).to_pylist()
-            for text in batch:
-                digests += digest(normalise(text).encode())
+            batch = chunk.slice(start, _BATCH_ROWS)
+            digests.append(digests_of(batch, digest))
             advance(len(batch))
-    halves = np.frombuffer(bytes(digests), dtype=np.uint64).reshape(-1, 2)
-    firsts = np.arange(len(halves), dtype=np.int64)
-    # lexsort is stable: positions with one digest stay in ascending order.
-    order = np.lexsort((halves[:, 1], halves[:, 0]))
-    sorted_halves = halves[order]
-    is_start = np.ones(len(order) + 1, dtype=bool)
-    is_start[1:-1] = np.any(sorted_halves[1:] != sorted_halves[:-1], axis=1)
-    starts = np.flatnonzero(is_start)
-    for group in np.flatnonzero(np.diff(starts) > 1):
-        seen: dict[str, int] = {}
-        for position in order[starts[group] : starts[group + 1]].tolist():
-            firsts[position] = seen.setdefault(normalise(texts[position].as_py()), position)
+    return first_of_equal(np.concatenate(digests), lambda rows: take(texts, rows))
+
+
+def first_of_equal(digests: NDArray[np.uint64], take_texts: TakeTexts) -> NDArray[np.int64]:
+    """As `first_equal`, from digests: looks up only those texts that share one.
+
+    Args:
+        digests: (N, 2), of the normalised texts.
+        take_texts: gives the texts at positions.
+    """
+    firsts: NDArray[np.int64] = _first_of_digest(digests)
+    rows = np.flatnonzero(firsts != np.arange(len(firsts)))
+    # Texts of one digest are all but always one text; only where they are not, each is looked at.
+    seen: dict[tuple[int, bytes], int] = {}
+    for row in rows[~_equal_pairs(take_texts, rows, firsts[rows])].tolist():
+        text = bytes(normalise_all(take_texts(np.array([row]))).data)
+        firsts[row] = seen.setdefault((int(firsts[row]), text), row)
+    return firsts
+
+
+def digests_of(
+    texts: pa.Array, digest: Callable[[memoryview], bytes] = xxhash.xxh3_128_digest
+) -> NDArray[np.uint64]:
+    """Digests (N, 2) of the normalised texts; little memory only for a few thousand at once."""
+    digests = b"".join(map(digest, normalise_all(texts).texts()))
+    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
+
+
+def _equal_pairs(
+    take_texts: TakeTexts, left: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether the normalised texts at positions left[i] and right[i] are equal, (N,)."""
+    is_equal = np.empty(len(left), bool)
+    for start in range(0, len(left), _BATCH_ROWS):
+        end = min(start + _BATCH_ROWS, len(left))
+        sides = (normalise_all(take_texts(rows[start:end])).texts() for rows in (left, right))
+        is_equal[start:end] = [one == other for one, other in zip(*sides, strict=True)]
+    return is_equal
+
+
+def take(texts: pa.ChunkedArray, rows: NDArray[np.int64]) -> pa.Array:
+    """The texts at these positions.
+
+    Arrow's own `take` copies all chunks first, whatever the number of positions.
+    """
+    ends = np.cumsum([len(chunk) for chunk in texts.chunks])
+    chunk_of = np.searchsorted(ends, rows, side="right")
+    order = np.argsort(chunk_of, kind="stable")
+    numbers, starts = np.unique(chunk_of[order], return_index=True)
+    parts = [
+        texts.chunk(number).take(pa.array(part - (ends[number - 1] if number else 0)))
+        for number, part in zip(numbers.tolist(), np.split(rows[order], starts[1:]), strict=True)
+    ]
+    if not parts:
+        return pa.array([], texts.type)
+    return pa.concat_arrays(parts).take(pa.array(np.argsort(order)))
+
+
+@njit(cache=True, nogil=True)
+def _first_of_digest(digests: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """First position (N,) of each digest (N, 2): a hash table with open addressing."""
+    num_slots = 1
+    while num_slots < 2 * len(digests) + 1:
+        num_slots *= 2
+    slots = np.full(num_slots, -1, np.int64)
+    firsts = np.empty(len(digests), np.int64)
+    for row in range(len(digests)):
+        slot = np.int64(digests[row, 0] & np.uint64(num_slots - 1))
+        while slots[slot] >= 0:
+            other = slots[slot]
+            if digests[other, 0] == digests[row, 0] and digests[other, 1] == digests[row, 1]:
+                break
+            slot = (slot + 1) & (num_slots - 1)
+        if slots[slot] < 0:
+            slots[slot] = row
+        firsts[row] = slots[slot]
     return firsts

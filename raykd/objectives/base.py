@@ -1,5 +1,6 @@
 """What every objective is: a module whose forward pass is the training step."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
@@ -39,7 +40,7 @@ class LossTerms:
         )
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """Student, frozen teacher and heads of one method.
 
     `forward(batch)` returns the loss of a batch with the keys input_ids (B, L), attention_mask
@@ -91,6 +92,6 @@ class Objective(nn.Module):
             self.teacher.eval()
         return self
 
+    @abstractmethod
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """The loss of a batch."""
-        raise NotImplementedError

@@ -2,18 +2,21 @@
 
 from typing import Any
 
-from raykd.corpus_card import CorpusCard
+from raykd.corpus_card import CorpusCard, SearchFacts
 from raykd.report.scores import NOTHING
 
 
 def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
-    """The corpus card in three groups of lines: a title, and the figure of each corpus."""
+    """How the corpora came about, in groups of lines: a title, and the figure of each corpus."""
     searches = [card.search for card in cards]
-    texts = [card.text for card in cards]
-    words = _shared("on {} words", [text.num_distinct_words for text in texts])
-    vocabulary = _shared("{} most frequent words", [text.num_vocabulary_words for text in texts])
+    limits: list[tuple[str, list[Any]]] = [
+        ("Units wanted", [card.num_wanted for card in cards]),
+        ("Bytes wanted", [card.target_bytes for card in cards]),
+        ("Ranks wanted, in percent", [card.top_percent for card in cards]),
+    ]
     groups: list[list[tuple[str, list[Any]]]] = [
         [
+            *_methods(searches),
             ("Anchors searched for", [search and search.num_anchors for search in searches]),
             (
                 "Anchors without a query",
@@ -24,28 +27,22 @@ def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
                 [search and search.num_fallback_queries for search in searches],
             ),
             ("Hits an anchor, at most", [search and search.top_k for search in searches]),
+            ("Hits an anchor that were used", [card.k for card in cards]),
             ("Hits", [card.num_hits for card in cards]),
             ("Different units to choose from", [card.num_candidates for card in cards]),
             ("General rows that could not be read", [card.num_quarantined for card in cards]),
         ],
         [
             ("Removed: duplicates", [card.num_duplicates for card in cards]),
+            *_unless_zero("Removed: near duplicates", [card.num_near_duplicates for card in cards]),
             ("Removed: hold an evaluation sentence", [card.num_leaks for card in cards]),
+            *_leaked_ngrams(cards),
+            *((title, values) for title, values in limits if any(values)),
             ("Left out beyond the limit", [card.num_beyond_limit for card in cards]),
-            ("Missing to the limit", [card.num_missing for card in cards]),
+            ("Missing units", [card.num_missing for card in cards]),
+            *_unless_zero("Missing bytes", [card.num_missing_bytes for card in cards]),
             ("Rank of the last unit kept", [card.max_rank for card in cards]),
             ("Units kept a hit", [card.kept_fraction for card in cards]),
-        ],
-        [
-            ("Units", [card.num_units for card in cards]),
-            ("Bytes of text", [card.num_bytes for card in cards]),
-            ("Bytes a unit", [card.bytes_per_unit for card in cards]),
-            (f"Distinct-1, {words}", [text.distinct_1 for text in texts]),
-            (f"Distinct-2, {words}", [text.distinct_2 for text in texts]),
-            (
-                f"Shared with the task of the {vocabulary}",
-                [text.vocabulary_overlap for text in texts],
-            ),
         ],
     ]
     return [
@@ -54,16 +51,75 @@ def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
     ]
 
 
+def text_table(cards: list[CorpusCard]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """What the texts are like: the columns' titles; lines of a title and the columns' figures.
+
+    The general corpus and the task's sentences stand beside the corpora.
+    """
+    general, task = cards[-1].general, cards[-1].task
+    sizes = [
+        *((card.num_units, card.num_bytes) for card in cards),
+        *((side.num_units, side.num_bytes) for side in (general, task)),
+    ]
+    texts = [*(card.text for card in cards), general.text, task.text]
+    words = _shared("on {} words", [text.num_distinct_words for text in texts])
+    vocabulary = _shared("{} most frequent words", [text.num_vocabulary_words for text in texts])
+    lines: list[tuple[str, list[Any]]] = [
+        ("Units", [num_units for num_units, _ in sizes]),
+        ("Bytes of text", [num_bytes for _, num_bytes in sizes]),
+        ("Bytes a unit", [num_bytes / max(1, num_units) for num_units, num_bytes in sizes]),
+        (f"Distinct-1, {words}", [text.distinct_1 for text in texts]),
+        (f"Distinct-2, {words}", [text.distinct_2 for text in texts]),
+        (f"Shared with the task of the {vocabulary}", [text.task_overlap for text in texts]),
+        (
+            f"Shared with the general corpus of the {vocabulary}",
+            [text.general_overlap for text in texts],
+        ),
+    ]
+    titles = [
+        *(card.kind for card in cards),
+        "general corpus",
+        "task\N{RIGHT SINGLE QUOTATION MARK}s sentences",
+    ]
+    return titles, [(title, [_figure(value) for value in values]) for title, values in lines]
+
+
+def _methods(searches: list[SearchFacts | None]) -> list[tuple[str, list[str | None]]]:
+    """Nothing where all were searched by BM25, as most are."""
+    models = [search.model if search else None for search in searches]
+    if not any(models):
+        return []
+    methods = [search.method if search else None for search in searches]
+    return [("Searched by", methods), ("Model of the embeddings", models)]
+
+
+def _unless_zero(title: str, values: list[int]) -> list[tuple[str, list[int]]]:
+    return [(title, values)] if any(values) else []
+
+
+def _leaked_ngrams(cards: list[CorpusCard]) -> list[tuple[str, list[int]]]:
+    sizes = {card.leak_ngram for card in cards} - {None}
+    return [
+        (
+            f"Removed: share {size} words in a row with one",
+            [card.num_leaked_ngrams for card in cards],
+        )
+        for size in sizes
+    ]
+
+
 def _shared(title: str, sizes: list[int]) -> str:
     """The size of the samples; where they differ the figures cannot be compared, which it says."""
     if len(set(sizes)) == 1:
         return title.format(_figure(sizes[0]))
-    return title.format(" / ".join(map(_figure, sizes))) + " (not comparable)"
+    return title.format(" / ".join(map(_figure, dict.fromkeys(sizes)))) + " (not comparable)"
 
 
-def _figure(value: float | None) -> str:
+def _figure(value: float | str | None) -> str:
     if value is None:
         return NOTHING
+    if isinstance(value, str):
+        return value
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.1f}" if value >= 10 else f"{value:.3f}"

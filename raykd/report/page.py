@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from raykd.report.card import card_table
+from raykd.report.card import card_table, text_table
 from raykd.report.charts import PHASE_TITLES, curve_figures, score_figure
 from raykd.report.scores import (
     INIT_TITLES,
@@ -45,12 +45,14 @@ def render(results: Results) -> str:
         name = f"curve-{len(charts)}"
         charts.append((phase, caption, name))
         figures[name] = figure
+    cards = [corpus.card for corpus in results.corpora]
     return template.render(
         results=results,
         notes=_notes(results),
         metric_tables=[_metric_table(results, metric) for metric in results.task.metrics],
         findings=_findings(results),
-        cards=card_table([corpus.card for corpus in results.corpora]),
+        cards=card_table(cards),
+        texts=text_table(cards) if cards else None,
         phases=[
             (title, [chart for chart in charts if chart[0] == phase])
             for phase, title in PHASE_TITLES.items()

@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
-from raykd.corpus.read import BadRow, Document, Slice, read_slice
+from raykd.corpus.read import BadRow, Document, read_slice
 from raykd.corpus.shards import MAX_BAD_FRACTION, QUARANTINE_FILE, Part, digest_of_parts
+from raykd.corpus.slices import Slice
 from raykd.corpus.units import unit_id
 from raykd.errors import InputError
+from raykd.locations import Location
 from raykd.manifest import Draft, read_manifest, write_once
 from raykd.schemas import QUARANTINE
 
@@ -29,7 +31,7 @@ _NUM_ROWS_SHOWN = 5
 _Kind = Literal["string", "int64", "made"]
 
 
-def check_copies(sources: Sequence[tuple[str, Path]]) -> None:
+def check_copies(sources: Sequence[tuple[str, Location]]) -> None:
     """Check that files of equal content give their rows no ids, which would all be repeated.
 
     Args:
@@ -137,7 +139,7 @@ def check(shards: Sequence[Sequence[Part]], written: Sequence[Path]) -> None:
         )
     if num_units == 0:
         raise InputError("the corpus holds no row; give files with text")
-    kinds: dict[str, Path] = {}
+    kinds: dict[str, Location] = {}
     for parts, directory, count in zip(shards, written, counts, strict=True):
         if count["num_units"]:
             id_type = pq.read_schema(directory / UNITS_FILE).field("unit_id").type
@@ -174,7 +176,7 @@ def check_ids(
     """
     ordered = np.sort(np.concatenate(hashes))
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    seen: dict[str | int, Path] = {}
+    seen: dict[str | int, Location] = {}
     for shard_hashes, parts, directory in zip(hashes, shards, written, strict=True):
         suspects = np.flatnonzero(np.isin(shard_hashes, repeated))
         if len(suspects) == 0:

@@ -3,10 +3,9 @@
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from itertools import groupby
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -14,15 +13,21 @@ import pyarrow.compute as pc
 
 from raykd.corpus.analyze import terms
 from raykd.errors import InputError
+from raykd.locations import Location
 from raykd.schemas import QUERIES
 from raykd.tables import read_table
 
 Keywords = Literal["rake", "none"]
+# As `cluster.for_each`.
+ForEach = Callable[..., list[list[str]]]
 
 STOP_WORDS = frozenset(files("raykd.retrieval").joinpath("stop_words.txt").read_text().split())
 
 # As in the reference retrieval of the Contextualized Corpus (Yao et al. 2022, TLM).
 NUM_PHRASES = 20
+
+# About a second of RAKE.
+_ANCHORS_A_TASK = 20_000
 
 _BREAKS = STOP_WORDS | set(string.punctuation)
 # Most sentence ends are phrase breaks already, as signs of their own; this parts the sentences
@@ -41,7 +46,9 @@ def anchors(examples: pa.Table) -> list[str]:
     return list(dict.fromkeys(side for pair in pairs for side in pair if side and side.strip()))
 
 
-def make_queries(anchors: Sequence[str], keywords: Keywords) -> pa.Table:
+def make_queries(
+    anchors: Sequence[str], keywords: Keywords, for_each: ForEach | None = None
+) -> pa.Table:
     """One query an anchor: its 20 best RAKE phrases, or all of it.
 
     An anchor without any term in its RAKE phrases ("it is what it is") is searched as a whole.
@@ -49,12 +56,13 @@ def make_queries(anchors: Sequence[str], keywords: Keywords) -> pa.Table:
     Args:
         anchors: sentences.
         keywords: "rake", or "none" for the sentences as they are.
+        for_each: runs the parts of many anchors beside each other; None does them here.
 
     Returns:
         A table of `schemas.QUERIES`; ids are the positions of the anchors, padded with zeros.
     """
     width = len(str(max(len(anchors) - 1, 0)))
-    found = [_rake_query(anchor) if keywords == "rake" else anchor for anchor in anchors]
+    found = _rake_queries(anchors, for_each) if keywords == "rake" else list(anchors)
     columns = {
         "query_id": [f"{number:0{width}d}" for number in range(len(anchors))],
         "text": list(anchors),
@@ -64,7 +72,7 @@ def make_queries(anchors: Sequence[str], keywords: Keywords) -> pa.Table:
     return pa.table(columns, QUERIES)
 
 
-def read_queries(path: Path, keywords: Keywords) -> pa.Table:
+def read_queries(path: Location, keywords: Keywords) -> pa.Table:
     """Read queries that somebody else made.
 
     Args:
@@ -100,6 +108,20 @@ def read_queries(path: Path, keywords: Keywords) -> pa.Table:
         raise InputError(f"{path}: query_id {repeated!r} appears twice; give every query its own")
     made = make_queries(texts.to_pylist(), keywords)
     return made.set_column(0, "query_id", ids)
+
+
+def _rake_queries(texts: Sequence[str], for_each: ForEach | None) -> list[str]:
+    if for_each is None or len(texts) <= _ANCHORS_A_TASK:
+        return _rake_part(texts)
+    parts = [
+        texts[first : first + _ANCHORS_A_TASK] for first in range(0, len(texts), _ANCHORS_A_TASK)
+    ]
+    found = for_each(_rake_part, parts, label="keywords", unit="parts")
+    return [query for part in found for query in part]
+
+
+def _rake_part(texts: Sequence[str]) -> list[str]:
+    return [_rake_query(text) for text in texts]
 
 
 def _rake_query(text: str) -> str:

@@ -1,181 +1,166 @@
 """All queries against one shard: the best hits of each, term after term."""
 
+from dataclasses import dataclass
+from typing import Literal, Self
+
 import numpy as np
-import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raykd.config import Config
+from raykd.corpus.analyze import AnalyzerConfig
+from raykd.retrieval.dense import DenseConfig
+from raykd.retrieval.fusion import FusionConfig
 from raykd.retrieval.index import ShardIndex
+from raykd.retrieval.plain import search_plain
+from raykd.retrieval.plan import Plan
+from raykd.retrieval.pruned import MAX_DISTINCT_TERMS, MAX_QUERY_LENGTH, search_pruned
 from raykd.retrieval.queries import Keywords
 from raykd.retrieval.scoring import Bm25Config
+from raykd.retrieval.selection import Candidates
 from raykd.retrieval.statistics import QueryTerms
-from raykd.retrieval.topk import partial_schema
 
-# Rows that a block of queries may have: bounds the memory of a search and of a merge.
-_ROWS_A_BLOCK = 1 << 20
+# To score the units of a block takes as long as to go through so many postings, and to make the
+# postings of a superblock as long as to go through so many for each of its units.
+_POSTINGS_A_BLOCK = 320
+_POSTINGS_A_UNIT = 60
+
+Method = Literal["bm25", "dense", "hybrid"]
 
 
 class RetrievalConfig(Config):
-    """What is retrieved for each anchor."""
+    """What is retrieved for each anchor, and by which method.
 
+    `dense` and `fusion` are sections of the methods that read embeddings; `keywords`, `bm25` and
+    `analyzer` of those that read terms.
+    """
+
+    method: Method = "bm25"
     top_k: int = Field(ge=1)
     keywords: Keywords = "rake"
     bm25: Bm25Config = Bm25Config()
+    analyzer: AnalyzerConfig = AnalyzerConfig()
+    dense: DenseConfig | None = None
+    fusion: FusionConfig = FusionConfig()
+
+    @property
+    def query_keywords(self) -> Keywords:
+        """How queries of terms are made; a dense search reads the anchors themselves."""
+        return "none" if self.method == "dense" else self.keywords
+
+    @model_validator(mode="after")
+    def _keys_of_the_method(self) -> Self:
+        for key, methods in _METHODS_OF_KEYS.items():
+            default = type(self).model_fields[key].default
+            if self.method not in methods and getattr(self, key) != default:
+                raise ValueError(
+                    f"method {self.method!r} does not read the key {key!r}; remove it, or set "
+                    f"method: {' or '.join(methods)}"
+                )
+        if self.method in _METHODS_OF_KEYS["dense"] and self.dense is None:
+            raise ValueError(
+                f"method {self.method!r} needs the section dense, with the model that embeds: "
+                "dense: {model: ...}"
+            )
+        return self
 
 
-def query_blocks(num_queries: int, top_k: int) -> list[tuple[int, int]]:
-    """Ranges [first, last) of queries whose hits fit in memory; they depend on nothing else."""
-    size = max(1, _ROWS_A_BLOCK // top_k)
-    return [(first, min(first + size, num_queries)) for first in range(0, num_queries, size)]
+# The keys that not all methods read.
+_METHODS_OF_KEYS = {
+    "keywords": ("bm25", "hybrid"),
+    "bm25": ("bm25", "hybrid"),
+    "analyzer": ("bm25", "hybrid"),
+    "dense": ("dense", "hybrid"),
+    "fusion": ("hybrid",),
+}
+
+
+@dataclass(frozen=True)
+class BlockHits:
+    """The best hits of a block of B queries in one shard: H hits, query after query.
+
+    Attributes:
+        num_hits: (B,) hits of each query.
+        units: (H,) positions of units in the shard.
+        scores: (H,) positive; within a query sorted by (score descending, unit_id ascending).
+    """
+
+    num_hits: NDArray[np.int32]
+    units: NDArray[np.int32]
+    scores: NDArray[np.float64]
 
 
 def search(
-    index: ShardIndex, queries: QueryTerms, top_k: int, block: tuple[int, int]
-) -> pa.RecordBatch:
+    index: ShardIndex,
+    queries: QueryTerms,
+    top_k: NDArray[np.int32],
+    thresholds: NDArray[np.float64],
+    block: tuple[int, int],
+) -> BlockHits:
     """The best hits of a block of queries in one shard.
 
     Args:
         index: the shard.
-        queries: all queries.
-        top_k: hits wanted a query; fewer where fewer units hold a term of it.
+        queries: all Q queries.
+        top_k: (Q,) hits wanted a query; fewer where fewer units hold a term of it.
+        thresholds: (Q,) a bound that the query's `top_k`-th best score in the whole corpus is
+            known to reach, or 0: units that score less may be left out.
         block: the queries [first, last) that are searched.
-
-    Returns:
-        A batch of `partial_schema`, sorted by (query, score descending, unit_id ascending);
-        all scores are positive.
     """
     first, last = block
-    capacity = min(top_k, len(index.unit_ids))
-    num_hits = np.zeros(last - first, np.int64)
-    units = np.empty((last - first, capacity), np.int32)
-    scores = np.empty((last - first, capacity), np.float64)
-    _search(
-        queries.offsets[first : last + 1],
-        queries.term_ids,
-        queries.counts,
-        index.offsets,
-        index.units,
-        index.impacts,
-        index.id_rank,
-        units,
-        scores,
-        num_hits,
-    )
-    held = np.arange(capacity) < num_hits[:, None]
-    numbers = np.repeat(np.arange(first, last, dtype=np.int32), num_hits)
-    return pa.RecordBatch.from_arrays(
-        [pa.array(numbers), index.unit_ids.take(pa.array(units[held])), pa.array(scores[held])],
-        schema=partial_schema(index.unit_ids.type),
-    )
+    plan = Plan.of(queries, block, index)
+    candidates = Candidates.empty(top_k[first:last], thresholds[first:last], index.num_units)
+    fits = (plan.lengths <= MAX_QUERY_LENGTH) & (np.diff(plan.offsets) <= MAX_DISTINCT_TERMS)
+    is_late = candidates.floors <= 0
+    for superblock in range(index.num_superblocks):
+        _search_superblock(index, superblock, plan, fits, is_late, candidates)
+    return BlockHits(*candidates.best(index.id_rank))
 
 
-@njit(cache=True, nogil=True)
-def _search(
-    query_offsets: NDArray[np.int64],
-    query_terms: NDArray[np.int32],
-    query_counts: NDArray[np.float64],
-    offsets: NDArray[np.int64],
-    units: NDArray[np.int32],
-    impacts: NDArray[np.float64],
-    id_rank: NDArray[np.int32],
-    hit_units: NDArray[np.int32],
-    hit_scores: NDArray[np.float64],
-    num_hits: NDArray[np.int64],
+def _search_superblock(
+    index: ShardIndex,
+    superblock: int,
+    plan: Plan,
+    fits: NDArray[np.bool_],
+    is_late: NDArray[np.bool_],
+    candidates: Candidates,
 ) -> None:
-    totals = np.zeros(len(id_rank))
-    touched = np.empty(len(id_rank), np.int32)
-    for query in range(len(num_hits)):
-        num_touched = 0
-        for position in range(query_offsets[query], query_offsets[query + 1]):
-            count = query_counts[position]
-            term = query_terms[position]
-            for posting in range(offsets[term], offsets[term + 1]):
-                unit = units[posting]
-                if totals[unit] == 0.0:
-                    touched[num_touched] = unit
-                    num_touched += 1
-                totals[unit] += count * impacts[posting]
-        num_hits[query] = _select(
-            touched[:num_touched], totals, id_rank, hit_units[query], hit_scores[query]
-        )
+    """Search one superblock in the way that costs a query the least.
 
+    Which way has no effect on the hits. Costs are counted in postings to go through.
 
-@njit(cache=True, nogil=True)
-def _select(
-    touched: NDArray[np.int32],
-    totals: NDArray[np.float64],
-    id_rank: NDArray[np.int32],
-    hit_units: NDArray[np.int32],
-    hit_scores: NDArray[np.float64],
-) -> int:
-    """Write the best of the touched units, best first, and set their totals back to zero.
-
-    The two rows of hits are a heap with the worst hit on top until all units have been seen.
+    Args:
+        index: the shard.
+        superblock: which.
+        plan: the B queries.
+        fits: (B,) whether `search_pruned` can take the query.
+        is_late: (B,) whether it has no threshold, or one that leaves too much; written.
+        candidates: of the queries.
     """
-    size = 0
-    for unit in touched:
-        score = totals[unit]
-        totals[unit] = 0.0
-        if size < len(hit_units):
-            size += 1
-            _sift_up(hit_units, hit_scores, id_rank, size - 1, unit, score)
-        elif score > hit_scores[0] or (
-            score == hit_scores[0] and id_rank[unit] < id_rank[hit_units[0]]
-        ):
-            _sift_down(hit_units, hit_scores, id_rank, size, unit, score)
-    for end in range(size - 1, 0, -1):
-        worst_unit, worst_score = hit_units[0], hit_scores[0]
-        _sift_down(hit_units, hit_scores, id_rank, end, hit_units[end], hit_scores[end])
-        hit_units[end], hit_scores[end] = worst_unit, worst_score
-    return size
-
-
-@njit(cache=True, nogil=True)
-def _is_worse(score: float, rank: int, other_score: float, other_rank: int) -> bool:
-    return score < other_score or (score == other_score and rank > other_rank)
-
-
-@njit(cache=True, nogil=True)
-def _sift_up(
-    heap_units: NDArray[np.int32],
-    heap_scores: NDArray[np.float64],
-    id_rank: NDArray[np.int32],
-    hole: int,
-    unit: int,
-    score: float,
-) -> None:
-    while hole > 0:
-        parent = (hole - 1) // 2
-        if not _is_worse(score, id_rank[unit], heap_scores[parent], id_rank[heap_units[parent]]):
-            break
-        heap_units[hole], heap_scores[hole] = heap_units[parent], heap_scores[parent]
-        hole = parent
-    heap_units[hole], heap_scores[hole] = unit, score
-
-
-@njit(cache=True, nogil=True)
-def _sift_down(
-    heap_units: NDArray[np.int32],
-    heap_scores: NDArray[np.float64],
-    id_rank: NDArray[np.int32],
-    size: int,
-    unit: int,
-    score: float,
-) -> None:
-    hole = 0
-    while 2 * hole + 1 < size:
-        child = 2 * hole + 1
-        if child + 1 < size and _is_worse(
-            heap_scores[child + 1],
-            id_rank[heap_units[child + 1]],
-            heap_scores[child],
-            id_rank[heap_units[child]],
-        ):
-            child += 1
-        if not _is_worse(heap_scores[child], id_rank[heap_units[child]], score, id_rank[unit]):
-            break
-        heap_units[hole], heap_scores[hole] = heap_units[child], heap_scores[child]
-        hole = child
-    heap_units[hole], heap_scores[hole] = unit, score
+    held = plan.expected_postings > 0
+    pruned, plain = held & fits & ~is_late, held & ~(fits & ~is_late)
+    making = _POSTINGS_A_UNIT * index.superblock_units
+    limits = plan.expected_postings / _POSTINGS_A_BLOCK
+    # Where the postings are there already, a few queries are not worth block maxima of their own.
+    are_few = plan.expected_postings[pruned].sum() < making
+    if are_few and index.has_postings(superblock) and not index.has_maxima(superblock):
+        pruned, plain = np.zeros_like(pruned), pruned | plain
+    if pruned.any():
+        remained = search_pruned(
+            index, superblock, plan, np.flatnonzero(pruned), limits, candidates
+        )
+        late = pruned & (remained > limits)
+        lost = (remained[late] - limits[late]).sum() * _POSTINGS_A_BLOCK
+        # A few queries without a threshold are not worth postings of their own.
+        lost += (plan.expected_postings[plain] * _POSTINGS_A_BLOCK).sum()
+        if index.has_postings(superblock) or lost > making or not fits[plain].all():
+            is_late |= late
+            plain = plain | late
+        else:
+            others = np.flatnonzero(plain | late)
+            if len(others):
+                no_limits = np.full(len(limits), np.inf)
+                search_pruned(index, superblock, plan, others, no_limits, candidates)
+            return
+    if plain.any():
+        search_plain(index, superblock, plan, np.flatnonzero(plain), candidates)

@@ -2,21 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain
 
 import numpy as np
+import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from raykd.corpus.analyze import END_OF_TEXT, terms, terms_of_all
-from raykd.retrieval import scoring
-
-# In a stream of term ids: a term that no query holds, and the end of a unit.
-OTHER_TERM = -1
-END_OF_UNIT = -2
-
-# Texts analysed at a time: more do not stay in the cache of the processor.
-_TEXTS_A_BATCH = 512
+from raykd.corpus.analyze import AnalyzerConfig, TermLookup, terms
 
 
 @dataclass(frozen=True)
@@ -24,12 +17,6 @@ class Vocabulary:
     """The distinct terms of the queries, in the order of their UTF-8 bytes."""
 
     terms: tuple[str, ...]
-
-    @property
-    def lookup(self) -> dict[str, int]:
-        """Term -> id, the position in `terms`; also what stands for the end of a text."""
-        ids = {term: number for number, term in enumerate(self.terms)}
-        return {**ids, END_OF_TEXT: END_OF_UNIT}
 
 
 @dataclass(frozen=True)
@@ -88,75 +75,62 @@ class Statistics:
         """Mean number of terms of a unit; 0 without units."""
         return self.total_length / self.num_units if self.num_units else 0.0
 
-    @property
-    def idf(self) -> NDArray[np.float64]:
-        """Inverse document frequency of each term of the vocabulary."""
-        return scoring.idf(self.df, self.num_units)
 
+def analyse_queries(
+    queries: Sequence[str], config: AnalyzerConfig | None = None
+) -> tuple[Vocabulary, QueryTerms]:
+    """The vocabulary of the queries, and each query's terms as ids of it.
 
-def analyse_queries(queries: Sequence[str]) -> tuple[Vocabulary, QueryTerms]:
-    """The vocabulary of the queries, and each query's terms as ids of it."""
-    terms_of_queries = [terms(query) for query in queries]
+    Args:
+        queries: texts.
+        config: how they are analysed, and the units with them; None for the defaults.
+    """
+    config = config or AnalyzerConfig()
+    found = [terms(query, config) for query in queries]
+    num_found = np.fromiter(map(len, found), np.int64, len(found))
+    encoded = pa.array(chain.from_iterable(found), pa.large_string()).dictionary_encode()
+    names = encoded.dictionary.to_pylist()
     # Code points order as their UTF-8 bytes do.
-    vocabulary = Vocabulary(tuple(sorted({term for found in terms_of_queries for term in found})))
-    lookup = vocabulary.lookup
-    offsets = np.zeros(len(queries) + 1, np.int64)
-    term_ids: list[NDArray[np.int32]] = []
-    counts: list[NDArray[np.int64]] = []
-    for number, found in enumerate(terms_of_queries):
-        distinct, repeats = np.unique(
-            np.array([lookup[term] for term in found], np.int32), return_counts=True
-        )
-        offsets[number + 1] = offsets[number] + len(distinct)
-        term_ids.append(distinct)
-        counts.append(repeats)
+    vocabulary = Vocabulary(tuple(sorted(names)))
+    id_of = {name: number for number, name in enumerate(vocabulary.terms)}
+    term_id = np.fromiter(map(id_of.__getitem__, names), np.int64, len(names))
+    occurrence = term_id[encoded.indices.to_numpy()] if names else np.empty(0, np.int64)
+    query = np.repeat(np.arange(len(found), dtype=np.int64), num_found)
+    num_terms = max(1, len(names))
+    distinct, counts = np.unique(query * num_terms + occurrence, return_counts=True)
+    ends = np.cumsum(np.bincount(distinct // num_terms, minlength=len(found)))
     return vocabulary, QueryTerms(
-        offsets,
-        np.concatenate([np.empty(0, np.int32), *term_ids]),
-        np.concatenate([np.empty(0, np.int64), *counts]).astype(np.float64),
+        np.concatenate([np.zeros(1, np.int64), ends]),
+        (distinct % num_terms).astype(np.int32),
+        counts.astype(np.float64),
     )
 
 
-def term_stream(texts: Sequence[str], lookup: dict[str, int]) -> NDArray[np.int32]:
-    """Each unit's terms as ids of the vocabulary, `END_OF_UNIT` after every unit.
-
-    Args:
-        texts: the units.
-        lookup: `Vocabulary.lookup`.
-    """
-    streams = [np.empty(0, np.int32)]
-    for start in range(0, len(texts), _TEXTS_A_BATCH):
-        found = terms_of_all(texts[start : start + _TEXTS_A_BATCH])
-        streams.append(
-            np.fromiter(map(lookup.get, found, repeat(OTHER_TERM)), np.int32, len(found))
-        )
-    return np.concatenate(streams)
-
-
-def of_units(batches: Iterable[Sequence[str]], vocabulary: Vocabulary) -> Statistics:
+def of_units(batches: Iterable[pa.Array], lookup: TermLookup, num_terms: int) -> Statistics:
     """Statistics of the units of one shard.
 
     Args:
         batches: the units' texts, as many at a time as fit in memory.
-        vocabulary: the terms that are counted.
+        lookup: finds the terms that are counted.
+        num_terms: V, their number.
     """
-    lookup = vocabulary.lookup
-    total = Statistics.empty(len(vocabulary.terms))
+    total = Statistics.empty(num_terms)
     for texts in batches:
-        stream = term_stream(texts, lookup)
-        df = np.zeros(len(vocabulary.terms), np.int64)
-        _count_units(stream, df)
-        total += Statistics(len(texts), len(stream) - len(texts), df)
+        stream = lookup.stream(texts)
+        df = np.zeros(num_terms, np.int64)
+        _count_units(stream.term_ids, stream.offsets, df)
+        total += Statistics(len(texts), int(stream.lengths.sum(dtype=np.int64)), df)
     return total
 
 
 @njit(cache=True, nogil=True)
-def _count_units(stream: NDArray[np.int32], df: NDArray[np.int64]) -> None:
+def _count_units(
+    term_ids: NDArray[np.int32], offsets: NDArray[np.int64], df: NDArray[np.int64]
+) -> None:
     last_unit = np.full(len(df), -1, np.int64)
-    unit = 0
-    for term in stream:
-        if term == END_OF_UNIT:
-            unit += 1
-        elif term >= 0 and last_unit[term] != unit:
-            last_unit[term] = unit
-            df[term] += 1
+    for unit in range(len(offsets) - 1):
+        for position in range(offsets[unit], offsets[unit + 1]):
+            term = term_ids[position]
+            if last_unit[term] != unit:
+                last_unit[term] = unit
+                df[term] += 1

@@ -2,12 +2,15 @@
 
 import sys
 
+import numpy as np
+import oracle_analyze
 import pytest
 import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from raykd.corpus.analyze import END_OF_TEXT, terms, terms_of_all
+from raykd.corpus.analyze import terms
+from raykd.corpus.characters import characters
 
 
 @pytest.mark.parametrize(
@@ -76,18 +79,58 @@ def test_terms_are_the_segments_of_unicode_that_hold_a_letter_or_digit(text: str
 @given(st.text(st.characters(max_codepoint=0x7F), max_size=30))
 @example("a.b 1.2 a.1 _.a 'a' a''b 1,,2 a_,b")
 def test_ascii_words_do_not_depend_on_other_characters_in_the_text(text: str) -> None:
-    # The letter takes the whole text, if it has no blanks, onto the slow path.
     assert terms(f"{text} é") == [*terms(text), "é"]
-    unspaced = "".join(character for character in text if character > " ")
-    assert terms(f"é-{unspaced}") == ["é", *terms(f"-{unspaced}")]
+    assert terms(f"é {text}") == ["é", *terms(text)]
+
+
+# A few characters of every kind that the automaton tells apart.
+KINDS = [
+    "".join(map(chr, codes[:: max(1, len(codes) // 5)]))
+    for column in range(characters().next_states.shape[1])
+    for codes in [np.flatnonzero(characters().columns[:-1] == column).tolist()]
+]
+any_text = st.lists(
+    st.one_of(
+        st.sampled_from(KINDS).flatmap(st.sampled_from),
+        st.sampled_from("aZ9_.,:;'\"#* -\0"),
+        st.sampled_from(["the ", "a" * 300, "é" * 254, "_" * 9, "x'" * 130, " word" * 40]),
+        st.characters(exclude_categories=()),
+    ),
+    max_size=24,
+).map("".join)
+
+
+@settings(max_examples=500, deadline=None)
+@given(any_text)
+@example("a\ud800b \udc00")
+@example("\u200d\u0301a\u200d.b")
+def test_terms_are_those_of_the_regular_expression(text: str) -> None:
+    assert terms(text) == oracle_analyze.terms(text)
+
+
+def test_every_range_of_characters_makes_the_terms_of_the_regular_expression() -> None:
+    tables = characters()
+    changes = np.flatnonzero(np.diff(tables.columns.astype(np.int64)))
+    codes = np.unique(np.r_[:0x3000, changes, changes + 1, changes + 2, sys.maxunicode])
+    text = "".join(f"a{each}b {each} 1{each}2 א{each}א\n" for each in map(chr, codes.tolist()))
+    assert terms(text) == oracle_analyze.terms(text)
+
+
+def test_planes_without_entries_hold_no_character_of_a_word() -> None:
+    left_out = "".join(map(chr, [*range(0x40000, 0xE0000), *range(0xE1000, sys.maxunicode + 1)]))
+    assert not regex.search(r"[\p{L}\p{M}\p{N}\p{Emoji}\p{Extended_Pictographic}]", left_out)
+    assert left_out.lower() == left_out
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.text(max_size=12), max_size=5))
-@example(["a b", "é \0 \1", "\1", "", "_", "x\udc00y"])
-def test_texts_analysed_together_give_the_terms_of_each(texts: list[str]) -> None:
-    together = [term for text in texts for term in [*terms(text), END_OF_TEXT]]
-    assert terms_of_all(texts) == together
+@given(any_text, st.integers(0, 130))
+def test_terms_do_not_depend_on_where_in_the_text_they_stand(text: str, shift: int) -> None:
+    assert terms("-" * shift + " " + text) == terms(text)
+
+
+@pytest.mark.parametrize("unit", ["_", "a'", "🇫\u0301", "\u0301", "א'", "a.", "_\u0301"])
+def test_time_grows_with_the_length_of_the_text(unit: str) -> None:
+    assert len("".join(terms(unit * 300_000))) <= 600_000
 
 
 def test_lower_case_is_taken_character_by_character() -> None:

@@ -9,6 +9,7 @@ import pytest
 from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
 from raykd.errors import InputError
 from raykd.manifest import digest_of_file, read_manifest
+from raykd.retrieval.unit_texts import id_range
 from raykd.schemas import QUARANTINE, UNITS
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -83,6 +84,15 @@ def test_units_are_the_same_for_any_shards_and_any_names_and_sorted_by_id(tmp_pa
         ingest(config(shard_bytes=shard_bytes), [tmp_path / "0.parquet", corpus], out)
         assert len(shard_paths(out)) > 2
         assert units_of(out).equals(whole)
+
+
+def test_files_of_units_tell_which_ids_they_may_hold(tmp_path):
+    ingest(config(shard_bytes=1500), [write_corpus(tmp_path / "in")], tmp_path / "out")
+    shards = shard_paths(tmp_path / "out")
+    assert len(shards) > 1
+    for path in shards:
+        unit_ids = pq.read_table(path)["unit_id"].to_pylist()
+        assert id_range(path) == (unit_ids[0], unit_ids[-1])
 
 
 def test_a_second_run_writes_nothing_even_where_files_were_renamed(tmp_path):

@@ -6,19 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from raykd.corpus import read
-from raykd.corpus.read import (
-    BadRow,
-    Columns,
-    Document,
-    Slice,
-    list_sources,
-    plan_slices,
-    read_slice,
-)
+from raykd.corpus import lines as line_blocks
+from raykd.corpus import read, texts
+from raykd.corpus.read import BadRow, Columns, Document, read_slice
+from raykd.corpus.slices import Slice, list_sources, plan_slices
+from raykd.corpus.texts import read_texts
 from raykd.errors import InputError
 
 EVERYTHING = Columns()
@@ -37,6 +32,24 @@ def write_parquet(path, table, **options):
 
 def rows_of(path, shard_bytes=1 << 20, columns=EVERYTHING):
     return [row for piece in plan_slices([path], shard_bytes) for row in read_slice(piece, columns)]
+
+
+def fast_rows_of(path, shard_bytes=1 << 20):
+    """The rows as `read_texts` gives them: documents, then bad rows, of each batch."""
+    rows = []
+    for piece in plan_slices([path], shard_bytes):
+        for batch in read_texts(piece, "text"):
+            for offset, start, stop in zip(batch.offsets, batch.starts, batch.stops, strict=True):
+                text = batch.data[start:stop].tobytes().decode()
+                rows.append(Document(str(path), offset, text))
+            rows += batch.bad
+    return sorted(rows, key=lambda row: row.offset)
+
+
+def assert_fast_rows_are_the_slow_ones(path, shard_bytes=1 << 20):
+    assert fast_rows_of(path, shard_bytes) == rows_of(
+        path, shard_bytes, Columns(ids=(), title=None)
+    )
 
 
 def texts_of(path, shard_bytes=1 << 20):
@@ -115,46 +128,82 @@ def test_compressed_files_give_the_documents_of_the_plain_one(tmp_path, suffix, 
 
 # Slices
 
-LINE = st.text(st.sampled_from("aé 。\r\t\u2028"), max_size=12)
+LINE = st.text(st.sampled_from("aé 。\U0001d11e\r\t\u2028\x85\0"), max_size=12)
+# Chunks and slices break anywhere, in characters and before line ends; some lines are too long.
+CHUNKS = st.sampled_from([1, 2, 3, 5, 1000])
+LIMITS = st.sampled_from([8, 20, 1 << 24])
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+def patch_sizes(monkeypatch, chunk_bytes, limit):
+    monkeypatch.setattr(line_blocks, "_CHUNK_BYTES", chunk_bytes)
+    for module in (line_blocks, read, texts):
+        monkeypatch.setattr(module, "MAX_DOCUMENT_BYTES", limit)
+
+
+@settings(max_examples=200, deadline=None)
 @given(
     lines=st.lists(LINE, max_size=12),
     shard_bytes=st.integers(1, 40),
-    end=st.sampled_from(["", "\n"]),
+    end=st.sampled_from(["", "\n", "\r\n"]),
+    mark=st.sampled_from(["", "\ufeff"]),
+    chunk_bytes=CHUNKS,
+    limit=LIMITS,
 )
-def test_text_has_the_same_documents_for_any_slices(tmp_path, lines, shard_bytes, end):
-    path = write(tmp_path / "a.txt", "\n".join(lines) + end)
-    whole = list(read_slice(Slice(path, 0, None, 0)))
-    assert rows_of(path, shard_bytes) == whole
-    assert [row.text for row in whole] == [
-        line.removesuffix("\r") for line in lines if line.strip()
-    ]
+@example(lines=["a" * 20 + "\r"], shard_bytes=1, end="", mark="", chunk_bytes=1, limit=20)
+@example(lines=["a\r"], shard_bytes=1, end="\r\n", mark="", chunk_bytes=1, limit=1 << 24)
+def test_text_has_the_same_documents_for_any_slices(
+    tmp_path_factory, lines, shard_bytes, end, mark, chunk_bytes, limit
+):
+    content = "\n".join(lines) + end
+    path = write(tmp_path_factory.mktemp("t") / "a.txt", mark + content)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        patch_sizes(monkeypatch, 1 << 20, limit)
+        whole = list(read_slice(Slice(path, 0, None, 0)))
+        assert_fast_rows_are_the_slow_ones(path)
+        patch_sizes(monkeypatch, chunk_bytes, limit)
+        assert rows_of(path, shard_bytes) == whole
+        assert_fast_rows_are_the_slow_ones(path, shard_bytes)
+    if limit == 1 << 24 and "\0" not in content:
+        assert [row.text for row in whole] == [
+            line.removesuffix("\r") for line in content.split("\n") if line.strip()
+        ]
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, deadline=None)
 @given(
     lines=st.lists(
         st.one_of(
             st.builds(lambda text: json.dumps({"text": text}).encode(), st.text(max_size=5)),
+            st.builds(
+                lambda text: json.dumps({"text": text}, ensure_ascii=False).encode(),
+                st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+            ),
             st.binary(max_size=8).map(lambda data: data.replace(b"\n", b"")),
+            st.sampled_from(
+                [b'{"text": NaN}', b'{"text": "a", "n": NaN}', b"\r", b'"text"', b"[]"]
+            ),
+            st.sampled_from([b'{"text": "a", "b": "\\ud800"}', b'{"text": "a", "text": "b"}']),
         ),
         max_size=10,
     ),
     shard_bytes=st.integers(1, 60),
+    chunk_bytes=CHUNKS,
+    end=st.sampled_from([b"", b"\n"]),
+    mark=st.sampled_from([b"", b"\xef\xbb\xbf"]),
 )
-def test_jsonl_has_the_same_good_and_bad_rows_for_any_slices(tmp_path, lines, shard_bytes):
-    path = write(tmp_path / "a.jsonl", b"\n".join(lines))
-    assert rows_of(path, shard_bytes) == list(read_slice(Slice(path, 0, None, 0)))
+def test_jsonl_has_the_same_good_and_bad_rows_for_any_slices(
+    tmp_path_factory, lines, shard_bytes, chunk_bytes, end, mark
+):
+    path = write(tmp_path_factory.mktemp("t") / "a.jsonl", mark + b"\n".join(lines) + end)
+    whole = list(read_slice(Slice(path, 0, None, 0)))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(line_blocks, "_CHUNK_BYTES", chunk_bytes)
+        assert rows_of(path, shard_bytes) == whole
+        assert_fast_rows_are_the_slow_ones(path, shard_bytes)
 
 
 def test_slices_equal_the_file_where_chunks_and_slices_break_inside_lines(tmp_path, monkeypatch):
-    monkeypatch.setattr(read, "_CHUNK_BYTES", 3)
+    monkeypatch.setattr(line_blocks, "_CHUNK_BYTES", 3)
     path = write(tmp_path / "a.txt", "alpha\nbe\n\ngamma delta\nx")
     for shard_bytes in range(1, 25):
         assert texts_of(path, shard_bytes) == ["alpha", "be", "gamma delta", "x"]
@@ -168,6 +217,33 @@ def test_parquet_has_the_same_documents_for_any_slices(tmp_path):
     assert [row.offset for row in whole] == list(range(50))
     for shard_bytes in (1, 100, 300):
         assert rows_of(path, shard_bytes) == whole
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(
+        st.one_of(
+            st.none(),
+            st.binary(max_size=4),
+            st.text(max_size=6).map(lambda t: t.encode("utf-8", "replace")),
+        ),
+        max_size=12,
+    ),
+    type_=st.sampled_from([pa.binary(), pa.large_binary(), pa.string(), pa.large_string()]),
+    group_rows=st.integers(1, 5),
+    batch_rows=st.sampled_from([1, 3, 1000]),
+)
+def test_parquet_has_the_same_good_and_bad_rows_side_by_side_and_one_by_one(
+    tmp_path_factory, rows, type_, group_rows, batch_rows
+):
+    if type_ in (pa.string(), pa.large_string()):
+        rows = [None if row is None else row.decode("utf-8", "replace") for row in rows]
+    column = pa.array(rows, type_)
+    path = tmp_path_factory.mktemp("t") / "a.parquet"
+    pq.write_table(pa.table({"text": column}), path, row_group_size=group_rows)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(read, "_BATCH_ROWS", batch_rows)
+        assert_fast_rows_are_the_slow_ones(path, 50)
 
 
 def test_an_empty_file_has_no_rows(tmp_path):
@@ -259,8 +335,9 @@ def test_null_and_blank_rows_of_parquet_are_bad(tmp_path):
 
 
 def test_a_line_above_the_limit_is_bad_for_any_slices_and_the_next_is_good(tmp_path, monkeypatch):
-    monkeypatch.setattr(read, "MAX_DOCUMENT_BYTES", 10)
-    monkeypatch.setattr(read, "_CHUNK_BYTES", 4)
+    for module in (line_blocks, read, texts):
+        monkeypatch.setattr(module, "MAX_DOCUMENT_BYTES", 10)
+    monkeypatch.setattr(line_blocks, "_CHUNK_BYTES", 4)
     path = write(tmp_path / "a.txt", "0123456789\n0123456789a\nnext\n" + "x" * 50)
     whole = rows_of(path, 1000)
     assert whole == [
@@ -315,7 +392,7 @@ def test_an_empty_compressed_file_is_named(tmp_path):
 
 
 def test_a_decompression_bomb_is_refused_with_a_remedy(tmp_path, monkeypatch):
-    monkeypatch.setattr(read, "_MIN_EXPANDED_BYTES", 1000)
+    monkeypatch.setattr(line_blocks, "_MIN_EXPANDED_BYTES", 1000)
     path = write(tmp_path / "a.txt.zst", zstandard.compress(b"x\n" * 2_000_000))
     with pytest.raises(InputError, match="expands to more than 200 times its size; .*unpack"):
         rows_of(path)

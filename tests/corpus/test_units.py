@@ -1,10 +1,19 @@
+from pathlib import Path
+
+import oracle_units
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raykd.corpus.units import UnitsConfig, cut, is_unit, unit_id
+from raykd.corpus.read import Document
+from raykd.corpus.texts import Texts
+from raykd.corpus.units import UnitsConfig, cut, unit_id
 from raykd.errors import InputError
 
+GENERAL_TEXT = Path(__file__).resolve().parents[3] / "shared/data/corpus/general_a.parquet"
+
+DIGEST = "0123456789abcdef" * 2
 THREE = "Rain fell all day.  The river rose quickly.\nNobody slept that night."
 
 
@@ -13,9 +22,17 @@ def config(**values):
 
 
 def units_of(text, units_config):
-    """The pieces that are kept, with their offsets."""
-    pieces = cut(text, units_config)
-    return [(offset, piece) for offset, piece, size in pieces if is_unit(size, units_config)]
+    """The units of a document, with their offsets."""
+    batch, _ = cut(texts_of([text]), DIGEST, units_config)
+    return [
+        (int(name.split("-")[2]), piece)
+        for name, piece in zip(*batch.to_pydict().values(), strict=True)
+    ]
+
+
+def texts_of(texts):
+    """Documents of one file."""
+    return Texts.of_rows(Document("a.txt", 7 * n, text) for n, text in enumerate(texts))
 
 
 def test_packed_joins_neighbouring_sentences_up_to_max_words():
@@ -74,14 +91,14 @@ def test_a_sentence_across_two_windows_stays_whole():
 
 def test_text_without_a_break_for_many_windows_loses_no_character():
     text = "x" * 20_000
-    pieces = [text for _, text, _ in cut(text, config(policy="sentence"))]
+    pieces = [text for _, text in units_of(text, config(policy="sentence", min_words=1))]
     assert "".join(pieces) == text
 
 
 def test_sentence_ends_outside_ascii_are_found_across_windows():
     # In one call sentencex needs a quarter of a minute for this, and four times that for twice it.
     text = "é。" * 100_000
-    pieces = [piece for _, piece, _ in cut(text, config(policy="sentence"))]
+    pieces = [piece for _, piece in units_of(text, config(policy="sentence", min_words=1))]
     assert pieces == ["é。"] * 100_000
 
 
@@ -95,30 +112,76 @@ TEXT = st.text(
 )
 CONFIGS = st.builds(
     UnitsConfig,
-    policy=st.sampled_from(["packed", "sentence"]),
+    policy=st.sampled_from(["packed", "sentence", "line"]),
     max_words=st.integers(5, 20),
     min_words=st.integers(1, 5),
 )
 
 
+def oracle_of(texts, units_config):
+    """Id and text of the units, and how many pieces were too short, by the slow way."""
+    units = [
+        (unit_id(DIGEST, 7 * number, offset), piece)
+        for number, text in enumerate(texts)
+        for offset, piece in oracle_units.units_of(text, units_config)
+    ]
+    num_pieces = sum(len(oracle_units.cut(text, units_config)) for text in texts)
+    return units, num_pieces - len(units)
+
+
+def assert_equals_oracle(texts, units_config):
+    batch, num_dropped = cut(texts_of(texts), DIGEST, units_config)
+    batch.validate(full=True)
+    units = list(zip(*batch.to_pydict().values(), strict=True))
+    assert (units, num_dropped) == oracle_of(texts, units_config)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(TEXT, max_size=4), CONFIGS)
+def test_units_are_those_of_the_slow_way(texts, units_config):
+    assert_equals_oracle(texts, units_config)
+
+
+@pytest.mark.parametrize("policy", ["packed", "sentence", "line"])
+def test_units_of_real_text_are_those_of_the_slow_way(general_text, policy):
+    assert_equals_oracle(general_text, config(policy=policy))
+    assert_equals_oracle(general_text, config(policy=policy, max_words=30, min_words=8))
+
+
+@pytest.fixture(scope="module")
+def general_text():
+    if not GENERAL_TEXT.is_file():
+        pytest.skip("the real corpus is not beside this checkout")
+    with pq.ParquetFile(GENERAL_TEXT) as file:
+        return next(file.iter_batches(4000, columns=["text"])).column(0).to_pylist()
+
+
+def test_every_white_space_of_unicode_parts_words():
+    spaces = [chr(code) for code in range(0x110000) if chr(code).isspace()]
+    assert len(spaces) == 29
+    text = "".join(f"w{space}" for space in spaces)
+    assert units_of(text, config())[0] == (0, text.strip())
+    others = "".join(chr(c) for c in range(1, 0x110000) if not 0xD800 <= c < 0xE000 and c != 10)
+    assert_equals_oracle([text, others], config(max_words=5, min_words=1))
+
+
 @settings(max_examples=300, deadline=None)
 @given(TEXT, CONFIGS)
-def test_pieces_are_parts_of_the_text_and_hold_every_word_once(text, settings_):
-    pieces = list(cut(text, settings_))
-    assert "".join("".join(piece.split()) for _, piece, _ in pieces) == "".join(text.split())
+def test_units_are_parts_of_the_text_in_order_and_pieces_hold_every_word_once(text, units_config):
+    pieces = oracle_units.cut(text, units_config)
+    if units_config.policy != "line":
+        assert "".join("".join(piece.split()) for _, piece, _ in pieces) == "".join(text.split())
     position = 0
-    for offset, piece, num_words in pieces:
+    for offset, piece in units_of(text, units_config):
         assert offset >= position
-        assert text[offset : offset + len(piece)] == piece == piece.strip()
-        assert len(piece.split()) <= num_words <= settings_.max_words
+        assert text[offset : offset + len(piece)] == piece
         position = offset + len(piece)
 
 
 def test_a_unit_id_tells_source_and_place_and_sorts_as_the_text_runs():
-    digest = "0123456789abcdef" * 2
-    assert unit_id(digest, 7, 42) == "0123456789abcdef-000000000007-00000042"
+    assert unit_id(DIGEST, 7, 42) == "0123456789abcdef-000000000007-00000042"
     places = [(0, 0), (0, 9), (0, 10), (9, 0), (10, 0), (10**9, 5), (10**11, 10**7)]
-    ids = [unit_id(digest, *place) for place in places]
+    ids = [unit_id(DIGEST, *place) for place in places]
     assert ids == sorted(ids)
 
 

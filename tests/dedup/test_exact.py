@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle_dedup import first_equal as slow_first_equal
 
-from raykd.dedup.exact import first_equal, normalise, words
+from raykd.dedup.exact import first_equal
+from raykd.dedup.normal_form import normalise, normalise_all, words
 
 # Few letters, so that equal texts are common; their cases and accents, so that they differ.
 TRICKY = st.text(alphabet="aAéÉe\u0301ßsSİi\u0131ﬁΣ\u03c3ς\u00ad\u200b \u00a0\n.", max_size=6)
@@ -77,6 +78,44 @@ def test_ascii_takes_no_other_way_than_the_rest(text):
 )
 def test_words_are_runs_of_letters_marks_and_digits(text, expected):
     assert words(normalise(text)) == expected
+
+
+def normalised_texts(texts: pa.Array) -> list[str]:
+    return [bytes(text).decode() for text in normalise_all(texts).texts()]
+
+
+@settings(deadline=None)
+@given(st.lists(st.text() | TRICKY | st.text(alphabet="aB \t\x1f\x7f\x00é")))
+def test_a_column_is_normalised_as_each_of_its_texts(texts):
+    assert normalised_texts(pa.array(texts, pa.string())) == [normalise(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    "before", ["", "e", "\u1100", "\u0915", "\u0bc6", "\u0061\u0323", "\uac00"]
+)
+@pytest.mark.parametrize("after", ["", "\u0301", "\u1161", "\u0bbe", " ", "\u3099"])
+def test_every_character_is_normalised_in_a_column_as_by_itself(before, after):
+    codes = [*range(0xD800), *range(0xE000, 0x30000), *range(0xE0000, 0xE1000)]
+    if before or after:
+        codes = [code for code in codes if code < 0x3400 or code % 64 == 0]
+    texts = [before + chr(code) + after for code in codes]
+    assert normalised_texts(pa.array(texts)) == [normalise(text) for text in texts]
+
+
+def test_the_kernel_takes_long_texts_with_few_other_letters():
+    texts = [
+        "The  Cat " * 40 + "café" + " sat\tON" * 50 + "\u2013" + "x" * 300,
+        "A" * 200 + "\u00a0 b",
+    ]
+    assert normalised_texts(pa.array(texts)) == [normalise(text) for text in texts]
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.string_view()])
+def test_a_column_may_be_sliced_and_hold_nulls_and_be_of_any_string_type(type_):
+    texts = pa.array(["left out", "A  b", None, "É", "left out"], type_)
+    assert normalised_texts(texts.slice(1, 3)) == ["a b", "", "é"]
+    assert normalised_texts(texts.slice(2, 0)) == []
+    assert normalised_texts(pa.array([None, None], type_)) == ["", ""]
 
 
 def test_the_first_of_equal_texts_stays():

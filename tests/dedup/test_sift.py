@@ -5,7 +5,7 @@ from oracle_dedup import find_leak, first_equal
 
 from raykd import progress
 from raykd.dedup.leaks import LeakIndex
-from raykd.dedup.sift import sift
+from raykd.dedup.sift import KEPT, LEAK, LEAKED_NGRAM, sift
 
 
 def candidates(texts):
@@ -25,6 +25,16 @@ def test_a_duplicate_names_the_unit_kept_and_a_leak_the_sentence():
     ]
 
 
+def test_a_text_that_shares_words_in_a_row_with_a_sentence_is_removed_for_that():
+    texts = ["now x y z", "x y q", "X, y, z", "q x y z q"]
+    sifted = sift(candidates(texts), LeakIndex(["x y z q", "y z"], min_words=9, ngram=3))
+    assert sifted.kept()["unit_id"].to_pylist() == ["u1"]
+    assert {(row["reason"], row["partner"]) for row in sifted.removed().to_pylist()} == {
+        ("leaked_ngram", "x y z q")
+    }
+    assert (sifted.count(LEAK), sifted.count(LEAKED_NGRAM), sifted.count(KEPT)) == (0, 3, 1)
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.text(alphabet="abAB ,", max_size=6), max_size=20),
@@ -42,12 +52,18 @@ def test_sifting_is_the_obvious_one_and_cutting_it_is_sifting_fewer(texts, sente
     }
     rows = [row for row in range(len(texts)) if firsts[row] == row and row not in leaks]
     assert sifted.kept_rows.tolist() == rows
-    assert sifted.leaks == leaks
-    assert sifted.duplicates == {
-        row: f"u{firsts[row]}"
-        for row in range(len(texts))
-        if firsts[row] != row and row not in leaks
-    }
+    assert sifted.removed().to_pylist() == sorted(
+        (
+            {
+                "unit_id": f"u{row}",
+                "reason": "leak" if row in leaks else "duplicate",
+                "partner": sentences[leaks[row][0]] if row in leaks else f"u{firsts[row]}",
+            }
+            for row in range(len(texts))
+            if row not in rows
+        ),
+        key=lambda removed: removed["unit_id"],
+    )
     if 0 < num_units <= len(rows):
         cut = sifted.cut(num_units)
         fewer = sift(candidates(texts[: rows[num_units - 1] + 1]), index)

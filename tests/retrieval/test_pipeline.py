@@ -12,13 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from oracle_bm25 import best_hits
 
-from raykd import progress
+from raykd import cluster, progress
 from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
 from raykd.errors import InputError
+from raykd.manifest import digest_of_file
+from raykd.retrieval import methods, query_sets, waves
 from raykd.retrieval.pipeline import gather, search, search_files
 from raykd.retrieval.queries import make_queries
+from raykd.retrieval.query_sets import QuerySet, write_hits
 from raykd.retrieval.scoring import Bm25Config
 from raykd.retrieval.search import RetrievalConfig
+from raykd.retrieval.unit_texts import id_range, ids_between, units_of
+from raykd.retrieval.waves import plan_waves
 from raykd.schemas import UNITS, hits_schema
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -38,6 +43,10 @@ def write_shards(folder: Path, units: Sequence[tuple[str, str]], num_shards: int
         ids, texts = zip(*units[number::num_shards], strict=True)
         pq.write_table(pa.table([list(ids), list(texts)], schema=UNITS), path)
     return paths
+
+
+def one_set(texts: Sequence[str], top_k: int = 4, name: str = "hits") -> list[QuerySet]:
+    return [QuerySet(name, make_queries(texts, "none"), top_k)]
 
 
 def some_units() -> list[tuple[str, str]]:
@@ -61,7 +70,7 @@ def test_hits_are_the_same_bytes_for_any_shards_and_equal_the_oracle(tmp_path: P
     for num_shards in (1, 3, 11):
         shards = write_shards(tmp_path / f"shards-{num_shards}", units, num_shards)
         out = tmp_path / f"hits-{num_shards}"
-        manifest = search(shards[::-1], make_queries(texts, "none"), CONFIG, out, {"units": "x"})
+        manifest = search(shards[::-1], one_set(texts), CONFIG, out, {"units": "x"})
         assert (manifest.counts["num_queries"], manifest.counts["num_empty_queries"]) == (4, 1)
         outputs.append((out / "hits.parquet").read_bytes())
         assert sorted(path.name for path in out.iterdir()) == ["hits.parquet", "manifest.json"]
@@ -80,21 +89,114 @@ def test_hits_are_the_same_bytes_for_any_shards_and_equal_the_oracle(tmp_path: P
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize("unit_id_type", [pa.string(), pa.int64()])
+def test_hits_are_the_same_bytes_for_any_waves_and_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit_id_type: pa.DataType
+) -> None:
+    units = some_units()
+    texts = ["cat dog", "", "emu emu bee", "zebra", "ape", "dog cat", "bee bee"]
+    outputs = set()
+    for num_shards, num_cpus, rows_a_block in [(1, 2, 100), (7, 1, 4), (7, 2, 5), (8, 3, 9)]:
+        monkeypatch.setattr(cluster, "total_cpus", lambda cpus=num_cpus: float(cpus))
+        monkeypatch.setattr(query_sets, "_ROWS_A_BLOCK", rows_a_block)
+        monkeypatch.setattr(waves, "_ROWS_MERGED", rows_a_block)
+        folder = tmp_path / f"{num_shards}-{num_cpus}"
+        shards = write_shards(folder, units, num_shards)
+        for path in shards:
+            table = pq.read_table(path)
+            ids = table["unit_id"].cast(unit_id_type)
+            pq.write_table(table.set_column(0, "unit_id", ids), path)
+        empty = pa.table([pa.array([], pa.string())] * 2, names=["unit_id", "text"])
+        pq.write_table(empty, folder / "empty.parquet")
+        found = [*shards, folder / "empty.parquet"]
+        search(found, one_set(texts, 5), CONFIG, folder / "hits", {"units": "x"})
+        outputs.add((folder / "hits" / "hits.parquet").read_bytes())
+    assert len(outputs) == 1
+    table = pq.read_table(folder / "hits" / "hits.parquet")
+    assert table.schema.equals(hits_schema(pa.string(), unit_id_type))
+    pairs = zip(table["query_id"].to_pylist(), table["unit_id"].to_pylist(), strict=True)
+    expected = [(query, int(name)) for query, name, _ in best_hits(units, texts, 5)]
+    assert [(int(query), int(name)) for query, name in pairs] == expected
+
+
+def test_sets_searched_together_give_what_each_gives_alone(tmp_path: Path) -> None:
+    shards = write_shards(tmp_path / "shards", some_units(), 5)
+    sets = [
+        *one_set(["cat dog", "emu", "emu"], 3, "a"),
+        *one_set(["", "?"], 9, "b"),
+        *one_set(["dog cat", "bee emu", "emu"], 100, "c"),
+    ]
+    together = search(shards, sets, CONFIG, tmp_path / "together", {"units": "x"})
+    for query_set in sets:
+        out = tmp_path / query_set.name
+        alone = search(shards, [query_set], CONFIG, out, {"units": "x"})
+        name = f"{query_set.name}.parquet"
+        assert (out / name).read_bytes() == (tmp_path / "together" / name).read_bytes()
+        assert together.counts[f"{query_set.name}.num_hits"] == alone.counts["num_hits"]
+    assert together.counts["num_queries"] == 8
+    assert together.counts["num_empty_queries"] == 2
+    ranks = pq.read_table(tmp_path / "c" / "c.parquet")["rank"].to_pylist()
+    assert max(ranks) == len([text for _, text in some_units() if "dog" in text or "cat" in text])
+
+
+def test_equal_scores_in_different_shards_stand_in_the_order_of_ids(tmp_path: Path) -> None:
+    units = [(f"{number:02d}", "cat dog") for number in range(30)] + [("zz", "bee")]
+    shards = write_shards(tmp_path / "shards", units, 6)
+    search(shards, one_set(["cat"], 7), CONFIG, tmp_path / "hits", {"units": "x"})
+    ids = pq.read_table(tmp_path / "hits" / "hits.parquet")["unit_id"].to_pylist()
+    assert ids == [f"{number:02d}" for number in range(7)]
+
+
+def test_what_is_damaged_during_a_search_is_made_again_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = write_shards(tmp_path / "shards", some_units(), 5)
+    search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "expected", {"units": "x"})
+    written: list[dict[str, int]] = []
+
+    def damaging(path: Path, *rest: Any) -> int:
+        parts = path.parents[1] / ".hits.parts"
+        manifests = parts.glob("*/manifest.json")
+        written.append({path.parent.name: path.stat().st_mtime_ns for path in manifests})
+        if len(written) == 1:
+            for kind in ("hits-", "merged-"):
+                [path_to_damage, *_] = sorted(parts.glob(f"{kind}*"))
+                content = bytearray((path_to_damage / "hits.bin").read_bytes())
+                content[40] ^= 1
+                (path_to_damage / "hits.bin").write_bytes(content)
+        return write_hits(path, *rest)
+
+    monkeypatch.setattr(methods, "write_hits", damaging)
+    search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
+    outputs = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("expected", "hits")]
+    assert outputs[0] == outputs[1]
+    before, after = written
+    again = sorted(name for name in before if after[name] != before[name])
+    assert [name.partition("-")[0] for name in again] == ["hits", "merged"]
+
+
+def test_shards_come_in_waves_that_double_in_the_order_of_their_digests() -> None:
+    digests = ["c", "a", "e", "b", "d", "f", "g"]
+    assert plan_waves(digests, 1) == [[1], [3], [0, 4], [2, 5, 6]]
+    assert plan_waves(digests, 2) == [[1, 3], [0, 4], [2, 5, 6]]
+    assert plan_waves(digests, 16) == [[1, 3, 0, 4, 2, 5, 6]]
+
+
 def test_a_repeated_search_does_nothing_and_another_one_replaces_it(tmp_path: Path) -> None:
     shards = write_shards(tmp_path / "shards", some_units(), 2)
-    queries = make_queries(["cat"], "none")
+    queries = one_set(["cat"])
     out = tmp_path / "hits"
     search(shards, queries, CONFIG, out, {"units": "x"})
     written = (out / "hits.parquet").stat().st_mtime_ns
     search(shards, queries, CONFIG, out, {"units": "x"})
     assert (out / "hits.parquet").stat().st_mtime_ns == written
-    config = RetrievalConfig(top_k=1, keywords="none")
-    assert search(shards, queries, config, out, {"units": "x"}).counts["num_hits"] == 1
+    fewer = [QuerySet("hits", queries[0].table, 1)]
+    assert search(shards, fewer, CONFIG, out, {"units": "x"}).counts["num_hits"] == 1
 
 
 def test_finished_shards_of_an_interrupted_search_are_used_again(tmp_path: Path) -> None:
     shards = write_shards(tmp_path / "shards", some_units(), 2)
-    queries = make_queries(["cat"], "none")
+    queries = one_set(["cat"])
     whole = shards[1].read_bytes()
     ids = pq.read_metadata(shards[1]).row_group(0).column(0)
     start = ids.dictionary_page_offset
@@ -102,7 +204,8 @@ def test_finished_shards_of_an_interrupted_search_are_used_again(tmp_path: Path)
     damaged = bytearray(whole)
     damaged[start : start + ids.total_compressed_size] = bytes(ids.total_compressed_size)
     shards[1].write_bytes(damaged)
-    counted = tmp_path / ".hits.parts" / "statistics-00000" / "df.npy"
+    digest = digest_of_file(shards[0])
+    counted = tmp_path / ".hits.parts" / f"statistics-{digest}" / "df.arrow"
     files = []
     for _ in range(2):
         with pytest.raises(InputError, match=r"units-1\.parquet: damaged or truncated"):
@@ -123,6 +226,18 @@ def test_gather_returns_the_units_asked_for(tmp_path: Path) -> None:
     table = gather(shards, pa.array(["c", "b", "nowhere"]))
     assert sorted(zip(*table.to_pydict().values(), strict=True)) == [("b", "2"), ("c", "3")]
     assert gather(shards, pa.array([], pa.string())).schema == UNITS
+
+
+def test_a_file_of_units_is_asked_only_for_ids_that_it_may_hold(tmp_path: Path) -> None:
+    path, *_ = write_shards(tmp_path / "shards", [("b", "1"), ("d", "2"), ("m", "3")], 1)
+    assert id_range(path) == ("b", "m")
+    ordered = pa.array(["a", "b", "c", "m", "n"])
+    assert ids_between(ordered, "b", "m").to_pylist() == ["b", "c", "m"]
+    assert ids_between(ordered, None, None).equals(ordered)
+    assert units_of((path, pa.array(["b", "c", "m"])))["text"].to_pylist() == ["1", "3"]
+    table = pq.read_table(path)
+    pq.write_table(table, tmp_path / "plain.parquet", write_statistics=False)
+    assert id_range(tmp_path / "plain.parquet") == (None, None)
 
 
 def test_given_ids_keep_their_type_and_titles_are_searched(tmp_path: Path, queries: Path) -> None:
@@ -209,14 +324,19 @@ def test_output_among_what_is_searched_is_refused(tmp_path: Path, queries: Path)
         search_files([folder], queries, folder / "hits", top_k=1)
 
 
-def test_the_merge_shows_how_far_it_is(
+def test_waves_show_how_far_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "_LINE_INTERVAL_S", 0.0)
-    shards = write_shards(tmp_path / "shards", some_units(), 11)
-    search(shards, make_queries(["cat"], "none"), CONFIG, tmp_path / "hits", {"units": "x"})
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("merge")]
-    assert lines == ["merge: 8 of 11 blocks of hits", "merge: 11 of 11 blocks of hits"]
+    shards = write_shards(tmp_path / "shards", some_units(), 7)
+    search(shards, one_set(["cat"]), CONFIG, tmp_path / "hits", {"units": "x"})
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("search")] == [
+        *(f"search, wave 1 of 3: {number} of 2 shards" for number in (1, 2)),
+        *(f"search, wave 2 of 3: {number} of 2 shards" for number in (1, 2)),
+        *(f"search, wave 3 of 3: {number} of 3 shards" for number in (1, 2, 3)),
+    ]
+    assert "merge, wave 3 of 3: 1 of 1 blocks of queries" in lines
 
 
 @pytest.mark.parametrize(

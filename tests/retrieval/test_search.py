@@ -9,21 +9,37 @@ import bm25s
 import numpy as np
 import pyarrow as pa
 import pytest
+import tantivy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle_bm25 import best_hits
 from rank_bm25 import BM25Okapi
 
-from raykd.retrieval import index, statistics, topk
+from raykd.corpus.analyze import TermLookup
+from raykd.retrieval import index, scoring, statistics, topk
+from raykd.retrieval.index import ShardIndex
 from raykd.retrieval.scoring import Bm25Config, lucene_length
-from raykd.retrieval.search import query_blocks, search
-from raykd.retrieval.statistics import Statistics, analyse_queries
+from raykd.retrieval.search import search
+from raykd.retrieval.statistics import QueryTerms, Statistics, analyse_queries
+from raykd.retrieval.topk import RankedHits
 
 Unit = tuple[Any, str]
 
 
 def shards_of(units: Sequence[Unit], num_shards: int) -> list[list[Unit]]:
     return [list(units[number::num_shards]) for number in range(num_shards)]
+
+
+def ranked_hits_of(
+    shard: ShardIndex, queries: QueryTerms, top_k: int, block: tuple[int, int]
+) -> RankedHits:
+    num_queries = queries.num_queries
+    hits = search(
+        shard, queries, np.full(num_queries, top_k, np.int32), np.zeros(num_queries), block
+    )
+    return RankedHits.of_shard(
+        hits.num_hits, hits.units, hits.scores, shard.unit_ids, shard.id_rank
+    )
 
 
 def hits_of(
@@ -33,10 +49,13 @@ def hits_of(
     config: Bm25Config | None = None,
 ) -> list[tuple[int, Any, float]]:
     """What a job does, without Ray and files."""
+    bm25 = config or Bm25Config()
     vocabulary, query_terms = analyse_queries(queries)
+    lookup = TermLookup(vocabulary.terms)
     total = Statistics.empty(len(vocabulary.terms))
     for shard in shards:
-        total += statistics.of_units([[text for _, text in shard]], vocabulary)
+        texts = pa.array([text for _, text in shard], pa.string())
+        total += statistics.of_units([texts], lookup, len(vocabulary.terms))
     is_int = any(isinstance(unit_id, int) for shard in shards for unit_id, _ in shard)
     id_type = pa.int64() if is_int else pa.string()
     parts = []
@@ -46,12 +65,13 @@ def hits_of(
             {"unit_id": pa.array(ids, id_type), "text": pa.array(texts, pa.string())}
         )
         shard_index = index.build(
-            [batch], id_type, vocabulary, total, total.idf, config or Bm25Config()
+            [batch], id_type, lookup, total, scoring.idf(total.df, total.num_units, bm25), bm25
         )
-        for block in query_blocks(len(queries), top_k):
-            parts.append(search(shard_index, query_terms, top_k, block))
-    merged = topk.merge(pa.Table.from_batches(parts), top_k)
-    return [tuple(row.values()) for row in merged.to_pylist()]
+        parts.append(ranked_hits_of(shard_index, query_terms, top_k, (0, len(queries))))
+    merged = topk.merge(parts, np.full(len(queries), top_k, np.int32))
+    numbers = np.repeat(np.arange(len(queries)), merged.num_hits).tolist()
+    ids = merged.unit_ids.take(pa.array(merged.units)).to_pylist()
+    return list(zip(numbers, ids, merged.scores.tolist(), strict=True))
 
 
 WORDS = ("ape", "bee", "cat", "dog")
@@ -123,24 +143,6 @@ def test_a_score_does_not_depend_on_the_other_queries() -> None:
     assert [hit for hit in together if hit[0] == 0] == alone
 
 
-def test_merging_merged_parts_equals_merging_all_at_once() -> None:
-    rng = np.random.default_rng(0)
-    parts = [
-        pa.table(
-            {
-                "query": pa.array(np.sort(rng.integers(0, 3, 40)), pa.int32()),
-                "unit_id": [f"{part}-{row:02d}" for row in range(40)],
-                "score": rng.integers(1, 4, 40).astype(np.float64),
-            }
-        )
-        for part in range(4)
-    ]
-    whole = topk.merge(pa.concat_tables(parts), 5)
-    halves = [topk.merge(pa.concat_tables(half), 5) for half in (parts[2:], parts[:2])]
-    assert topk.merge(pa.concat_tables(halves), 5).equals(whole)
-    assert topk.merge(pa.concat_tables(parts[::-1]), 5).equals(whole)
-
-
 def test_lengths_as_lucene_stores_them() -> None:
     lengths = np.array([0, 23, 24, 39, 40, 41, 42, 55, 56, 57, 59, 60, 64, 100_000])
     stored = [0, 23, 24, 39, 40, 40, 42, 54, 56, 56, 56, 60, 64, 98_328]
@@ -189,7 +191,6 @@ def test_scores_of_one_term_equal_rank_bm25_up_to_idf_and_its_constant() -> None
 
 
 def test_lucene_norms_equal_tantivy() -> None:
-    tantivy = pytest.importorskip("tantivy")
     units, queries = random_corpus(300, 150)
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("text", stored=False, tokenizer_name="whitespace")

@@ -1,0 +1,259 @@
+"""The contextualized corpora of several tasks: one ingest, one search, one corpus a task."""
+
+import functools
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raykd import cluster, progress
+from raykd.config import dump_yaml
+from raykd.contextualize import Surroundings, contextualize
+from raykd.corpora_recipe import CorporaRecipe, TaskCorpus
+from raykd.corpus import pipeline as corpus_pipeline
+from raykd.corpus.sample import SAMPLE_SEED, Draw, draw_from_shard, write_sample
+from raykd.corpus_card import CorpusCard, GeneralFacts, SearchFacts, read_card
+from raykd.evaluation.store import read_task, write_task
+from raykd.evaluation.tasks import Task
+from raykd.locations import location_of
+from raykd.manifest import (
+    Draft,
+    Manifest,
+    check_replaceable,
+    digest_of,
+    digest_of_file,
+    finished,
+    make_output_directory,
+    read_manifest,
+    stage_key,
+    write_if_new,
+    write_once,
+)
+from raykd.retrieval import pipeline as retrieval_pipeline
+from raykd.retrieval.queries import Keywords, anchors, make_queries
+from raykd.retrieval.query_sets import QuerySet
+from raykd.retrieval.search import RetrievalConfig
+from raykd.search_model import load_embedder
+
+QUERIES_FILE = "queries.parquet"
+CONTEXTUALIZED = "contextualized"
+SUMMARY_FILE = "corpora.json"
+
+
+@dataclass(frozen=True)
+class MadeCorpus:
+    """A task's contextualized corpus, where it lies and what it is like."""
+
+    task: str
+    folder: Path
+    card: CorpusCard
+
+
+def make_corpora(recipe: CorporaRecipe, out: Path) -> list[MadeCorpus]:
+    """Write `out/TASK/contextualized` for every task; what is done is not done again.
+
+    The corpus is cut into units once, and searched once for the anchors of all tasks whose hits
+    are not there yet.
+
+    Raises:
+        InputError: `out` cannot be a directory, or holds something of the user's where a stage
+            writes; as the stages.
+    """
+    make_output_directory(out)
+    for entry in recipe.tasks:
+        for name in ("task", "queries", "hits", CONTEXTUALIZED):
+            check_replaceable(out / entry.task.name / name)
+    for name in ("sample", "search"):
+        check_replaceable(out / name)
+    load_embedder("retrieval.dense", recipe.retrieval)
+    write_if_new(out / "recipe.yaml", dump_yaml(recipe))
+    with _stage("task"):
+        for entry in recipe.tasks:
+            write_task(entry.task, Path, out / entry.task.name / "task")
+    with _stage("ingest"):
+        paths = [location_of(path) for path in recipe.corpus.paths]
+        units = corpus_pipeline.ingest(recipe.corpus, paths, out / "units")
+    shards = corpus_pipeline.shard_paths(out / "units")
+    with _stage("search"):
+        _search(recipe, shards, units, out)
+    made = []
+    with _stage("contextualize"):
+        for entry in recipe.tasks:
+            made.append(_contextualize(recipe, entry, shards, units, out))
+    facts = [
+        {
+            "task": corpus.task,
+            "folder": str(corpus.folder.relative_to(out)),
+            "card": corpus.card.model_dump(mode="json"),
+        }
+        for corpus in made
+    ]
+    write_if_new(out / SUMMARY_FILE, json.dumps(facts, indent=2) + "\n")
+    return made
+
+
+def write_queries(task_folder: Path, keywords: Keywords, out: Path) -> Manifest:
+    """Write `out/queries.parquet`, the queries of a task's anchors."""
+
+    def write(draft: Draft) -> None:
+        queries = make_queries(anchors(read_task(task_folder).train), keywords, cluster.for_each)
+        pq.write_table(queries, draft.directory / QUERIES_FILE)
+
+    inputs = {"train": digest_of_file(task_folder / "train.parquet")}
+    return write_once(out, "queries", {"keywords": keywords}, inputs, write)
+
+
+def surroundings(task: Task, shards: Sequence[Path], units: Manifest, sample: Path) -> Surroundings:
+    """What the corpora of a task are cleaned of and compared with; writes `sample`, if need be."""
+    num_units = int(units.counts["num_units"])
+    draw = drawing(shards, SAMPLE_SEED, "sample of the general corpus")
+    write_sample(num_units, draw, sample, {"units": units.digest})
+    return Surroundings(
+        evaluation_sentences=anchors(pa.concat_tables(task.evaluation_splits())),
+        task_sentences=anchors(task.train),
+        sample=sample,
+        general=GeneralFacts(
+            num_units=num_units,
+            num_bytes=int(units.counts["num_bytes"]),
+            num_quarantined=int(units.counts["num_quarantined"]),
+        ),
+    )
+
+
+def drawing(shards: Sequence[Path], seed: int, label: str) -> Draw:
+    """Draws units at random, one Ray task a shard."""
+
+    def draw(fraction: float) -> list[pa.Table]:
+        function = functools.partial(draw_from_shard, fraction=fraction, seed=seed)
+        return cluster.for_each(function, shards, label=f"drawing the {label}")
+
+    return draw
+
+
+def search_facts(config: RetrievalConfig, top_k: int, hits: Manifest) -> SearchFacts:
+    """What a card repeats of a search for one task."""
+    names = ("num_empty_queries", "num_fallback_queries")
+    return SearchFacts(
+        method=config.method,
+        model=config.dense.model if config.dense else None,
+        top_k=top_k,
+        num_anchors=int(hits.counts["num_queries"]),
+        **{name: int(hits.counts[name]) for name in names},
+    )
+
+
+def summary(made: Sequence[MadeCorpus]) -> str:
+    """The corpora as a table of text, one line a task."""
+    columns: list[tuple[str, Callable[[CorpusCard], str]]] = [
+        ("anchors", lambda card: f"{card.search.num_anchors:,}" if card.search else ""),
+        ("k", lambda card: f"{card.k:,}"),
+        ("hits", lambda card: f"{card.num_hits:,}"),
+        ("units", lambda card: f"{card.num_units:,}"),
+        ("MB", lambda card: f"{card.num_bytes / 1e6:,.1f}"),
+        ("bytes a unit", lambda card: f"{card.bytes_per_unit:,.0f}"),
+        ("duplicates", lambda card: f"{card.num_duplicates + card.num_near_duplicates:,}"),
+        ("leaks", lambda card: f"{card.num_leaks + card.num_leaked_ngrams:,}"),
+        ("task words", lambda card: f"{card.text.task_overlap:.1%}"),
+        ("(general)", lambda card: f"{card.general.text.task_overlap:.1%}"),
+    ]
+    lines = [["task", *(title for title, _ in columns)]]
+    lines += [[corpus.task, *(figure(corpus.card) for _, figure in columns)] for corpus in made]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = [
+        "  ".join(
+            [cells[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        )
+        for cells in lines
+    ]
+    note = (
+        "task words: share of the task's most frequent words that are among the corpus's, and "
+        "(general) among the general corpus's."
+    )
+    return "\n".join([*table, "", note])
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The search for one task: what it is for, and what decides its hits."""
+
+    query_set: QuerySet
+    folder: Path
+    config: dict[str, Any]
+    inputs: dict[str, str]
+
+
+def _search(recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out: Path) -> None:
+    """Write `out/TASK/hits` for all tasks that lack it, searched for together."""
+    embedder = load_embedder("retrieval.dense", recipe.retrieval)
+    model = {"model": embedder.digest} if embedder else {}
+    searches = []
+    for entry in recipe.tasks:
+        name, top_k = entry.task.name, recipe.top_k(entry)
+        folder = out / name
+        queries = write_queries(
+            folder / "task", recipe.retrieval.query_keywords, folder / "queries"
+        )
+        config = recipe.retrieval.model_dump(mode="json") | {"top_k": top_k}
+        inputs = {"units": units.digest, "queries": queries.digest} | model
+        if finished(folder / "hits", stage_key("hits", config, inputs)) is None:
+            table = pq.read_table(folder / "queries" / QUERIES_FILE)
+            searches.append(_Search(QuerySet(name, table, top_k), folder, config, inputs))
+    if not searches:
+        return
+    together = out / "search"
+    queries_digest = digest_of([search.inputs["queries"] for search in searches])
+    found = retrieval_pipeline.search(
+        shards,
+        [search.query_set for search in searches],
+        recipe.retrieval,
+        together,
+        {"units": units.digest, "queries": queries_digest},
+        embedder,
+        out / "embeddings",
+    )
+    for search in searches:
+        write = functools.partial(_take_hits, search.query_set.name, together, found.counts)
+        write_once(search.folder / "hits", "hits", search.config, search.inputs, write)
+    shutil.rmtree(together)
+
+
+def _take_hits(name: str, together: Path, counts: Mapping[str, float], draft: Draft) -> None:
+    (together / f"{name}.parquet").rename(draft.directory / retrieval_pipeline.HITS_FILE)
+    prefix = f"{name}."
+    own = {key.removeprefix(prefix): counts[key] for key in counts if key.startswith(prefix)}
+    # A search for one set has no counts by name.
+    draft.counts.update(own or counts)
+
+
+def _contextualize(
+    recipe: CorporaRecipe, entry: TaskCorpus, shards: Sequence[Path], units: Manifest, out: Path
+) -> MadeCorpus:
+    folder = out / entry.task.name
+    hits = read_manifest(folder / "hits")
+    assert hits is not None
+    contextualize(
+        folder / "hits" / retrieval_pipeline.HITS_FILE,
+        functools.partial(retrieval_pipeline.gather, shards),
+        surroundings(read_task(folder / "task"), shards, units, out / "sample"),
+        recipe.contextualize_for(entry),
+        folder / CONTEXTUALIZED,
+        {"hits": hits.digest, "units": units.digest},
+        search=search_facts(recipe.retrieval, recipe.top_k(entry), hits),
+    )
+    made = folder / CONTEXTUALIZED
+    return MadeCorpus(entry.task.name, made, read_card(made))
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    progress.say(f"{name:14} {time.monotonic() - started:6.1f} s")

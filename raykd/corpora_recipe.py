@@ -1,0 +1,112 @@
+"""The contextualized corpora of several tasks as one typed object, read from one YAML file."""
+
+import re
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from raykd.config import Config, absolute, load_yaml
+from raykd.contextualize import LIMITS, ContextualizeConfig
+from raykd.corpus.pipeline import CorpusConfig
+from raykd.evaluation.tasks import TaskConfig
+from raykd.retrieval.search import RetrievalConfig
+from raykd.search_model import with_absolute_model
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+# What stands beside the tasks' folders.
+RESERVED_NAMES = ("units", "sample", "search", "embeddings", "corpora.json", "recipe.yaml")
+
+
+class TaskCorpus(Config):
+    """A task, and what of it is its own: hits an anchor, and one limit of its corpus' size.
+
+    A limit takes the place of the one in the recipe's section `contextualize`.
+    """
+
+    task: TaskConfig
+    top_k: int | None = Field(None, ge=1)
+    max_units: int | None = Field(None, ge=1)
+    target_bytes: int | None = Field(None, ge=1)
+    top_percent: float | None = Field(None, gt=0, le=100)
+
+    def limits(self) -> dict[str, Any]:
+        """The limits that are given."""
+        return {name: getattr(self, name) for name in LIMITS if getattr(self, name) is not None}
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if len(self.limits()) > 1:
+            raise ValueError(f"task {self.task.name!r}: give one of {' and '.join(self.limits())}")
+        return self
+
+
+class CorporaRecipe(Config):
+    """One corpus a task, all searched for in one pass. Paths are relative to the recipe's file.
+
+    `retrieval.top_k` and `contextualize` hold for the tasks that say nothing else.
+    """
+
+    name: str = Field(pattern=_NAME)
+    tasks: tuple[TaskCorpus, ...] = Field(min_length=1)
+    corpus: CorpusConfig
+    retrieval: RetrievalConfig
+    contextualize: ContextualizeConfig = ContextualizeConfig()
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        seen: set[str] = set()
+        for entry in self.tasks:
+            name = entry.task.name
+            if name.lower() in seen:
+                raise ValueError(f"tasks: the name {name!r} appears twice; a task has one corpus")
+            seen.add(name.lower())
+            if name in RESERVED_NAMES or not re.match(_NAME, name):
+                raise ValueError(
+                    f"tasks: {name!r} cannot be a folder's name here; take letters, digits, '.', "
+                    f"'_' and '-', and none of {', '.join(RESERVED_NAMES)}"
+                )
+        return self
+
+    def top_k(self, entry: TaskCorpus) -> int:
+        """Hits an anchor of a task."""
+        return entry.top_k or self.retrieval.top_k
+
+    def contextualize_for(self, entry: TaskCorpus) -> ContextualizeConfig:
+        """What is kept of a task's hits."""
+        if not entry.limits():
+            return self.contextualize
+        return self.contextualize.model_copy(update=dict.fromkeys(LIMITS) | entry.limits())
+
+
+def load_corpora(path: Path) -> CorporaRecipe:
+    """Read and validate a recipe; its paths become absolute, so that it can be kept anywhere.
+
+    Raises:
+        InputError: names the file, the path of each wrong key, and what is accepted there.
+    """
+    recipe = CorporaRecipe.parse(load_yaml(path), str(path))
+    folder = path.absolute().parent
+    tasks = []
+    for entry in recipe.tasks:
+        splits = {
+            split: absolute(folder, reference)
+            for split in ("train", "dev", "test")
+            if (reference := getattr(entry.task, split))
+        }
+        tasks.append(entry.model_copy(update={"task": entry.task.model_copy(update=splits)}))
+    paths = tuple(absolute(folder, reference) for reference in recipe.corpus.paths)
+    corpus = recipe.corpus.model_copy(update={"paths": paths})
+    retrieval = with_absolute_model(recipe.retrieval, folder)
+    return recipe.model_copy(
+        update={"tasks": tuple(tasks), "corpus": corpus, "retrieval": retrieval}
+    )
+
+
+def is_corpora_recipe(path: Path) -> bool:
+    """Whether a file names several tasks, as no recipe of a run does.
+
+    Raises:
+        InputError: as `load_yaml`.
+    """
+    return "tasks" in load_yaml(path)

@@ -1,0 +1,112 @@
+"""Lines of big files, many at once: a line belongs to the slice of bytes in which it starts."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from raykd.corpus.slices import Slice
+from raykd.errors import InputError
+from raykd.locations import READ_BYTES, size_of
+from raykd.tables import Compression, open_bytes
+
+# Bounds the memory a document takes, and with it the width of an offset inside one.
+MAX_DOCUMENT_BYTES = 16 << 20
+# Text compresses three- to tenfold; a stream that grows beyond this is a decompression bomb.
+MAX_EXPANSION = 200
+
+_MIN_EXPANDED_BYTES = 64 << 20
+_CHUNK_BYTES = 1 << 20
+
+
+class Block(NamedTuple):
+    """Whole lines with the byte at which they start; None: one line that is too long."""
+
+    offset: int
+    lines: bytes | None
+
+
+def read_blocks(piece: Slice, compression: Compression | None) -> Iterator[Block]:
+    r"""Stream the lines of a slice in blocks of about a mebibyte; use it inside `explained`.
+
+    All lines end in `\n` but perhaps the last of the file. At most `MAX_DOCUMENT_BYTES` and two
+    chunks are held, whatever the length of the lines.
+
+    Raises:
+        InputError: the file expands to more than `MAX_EXPANSION` times its size.
+    """
+    # The byte before the slice tells whether a line starts with the slice.
+    first = max(piece.start - 1, 0)
+    blocks = _blocks(_chunks(piece, compression, first), first, piece.stop)
+    if piece.start:
+        offset, lines = next(blocks, Block(first, None))
+        end = 0 if lines is None else lines.find(b"\n") + 1
+        if lines is not None and 0 < end < len(lines):
+            yield from _before(Block(offset + end, lines[end:]), piece.stop)
+    yield from blocks
+
+
+def lines_of(block: Block) -> Iterator[tuple[int, bytes | None]]:
+    """The lines of a block with their offsets; None for one that is too long."""
+    if block.lines is None:
+        yield block.offset, None
+        return
+    offset = block.offset
+    for line in block.lines.removesuffix(b"\n").split(b"\n"):
+        yield offset, line if len(line) <= MAX_DOCUMENT_BYTES else None
+        offset += len(line) + 1
+
+
+def _chunks(piece: Slice, compression: Compression | None, start: int) -> Iterator[bytes]:
+    # The store answers each read of an open object with a request of its own.
+    num_read = _CHUNK_BYTES if hasattr(piece.path, "stat") else READ_BYTES
+    with open_bytes(piece.path, compression) as file:
+        max_bytes = max(size_of(piece.path) * MAX_EXPANSION, _MIN_EXPANDED_BYTES)
+        num_bytes = 0
+        if start:
+            file.seek(start)
+        while chunk := file.read(num_read):
+            num_bytes += len(chunk)
+            if compression and num_bytes > max_bytes:
+                raise InputError(
+                    f"{piece.path}: expands to more than {MAX_EXPANSION} times its size; if that "
+                    "is meant, unpack the file and give the unpacked one"
+                )
+            yield chunk
+
+
+def _blocks(chunks: Iterator[bytes], offset: int, stop: int | None) -> Iterator[Block]:
+    """Blocks of the lines that start before `stop`."""
+    pending, num_discarded = b"", 0
+    for chunk in chunks:
+        if stop is not None and offset >= stop:
+            return
+        end = chunk.find(b"\n") + 1
+        if num_discarded:
+            num_discarded += end or len(chunk)
+            if not end:
+                continue
+            yield Block(offset, None)
+            offset, num_discarded = offset + num_discarded, 0
+            chunk, pending = chunk[end:], b""
+            end = chunk.find(b"\n") + 1
+        if end:
+            # The first line may have grown too long; the others are shorter than a chunk.
+            lines, pending = pending + chunk[: (end := chunk.rfind(b"\n") + 1)], chunk[end:]
+            yield from _before(Block(offset, lines), stop)
+            offset += len(lines)
+        else:
+            pending += chunk
+        if len(pending) > MAX_DOCUMENT_BYTES:
+            num_discarded, pending = len(pending), b""
+    if (pending or num_discarded) and (stop is None or offset < stop):
+        yield Block(offset, None if num_discarded else pending)
+
+
+def _before(block: Block, stop: int | None) -> Iterator[Block]:
+    """The lines of a block that start before `stop`."""
+    assert block.lines is not None
+    if stop is None or block.offset + len(block.lines) <= stop:
+        yield block
+    elif block.offset < stop:
+        # The last of them ends behind the byte before `stop`.
+        end = block.lines.find(b"\n", stop - block.offset - 1) + 1
+        yield Block(block.offset, block.lines[:end] if end else block.lines)

@@ -1,0 +1,101 @@
+"""Which files make a corpus, and how they are cut into slices that can be read apart."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from raykd.errors import InputError
+from raykd.locations import Location, explained, files_below, is_directory, size_of
+from raykd.tables import format_of, open_bytes
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of a file: bytes of text and JSONL, row groups of Parquet; None: all of the file."""
+
+    path: Location
+    start: int
+    stop: int | None
+    num_bytes: int
+
+
+def list_sources(paths: Sequence[Location]) -> list[Location]:
+    """The files that the paths name, directories searched through, each file once.
+
+    Files and directories whose name begins with a dot are left out, and so are files that begin
+    with an underscore and have no suffix (the markers of other tools). Links to directories are not
+    followed.
+
+    Raises:
+        InputError: a path is missing, a directory holds no file, a suffix is unknown.
+    """
+    sources: dict[Location, Location] = {}
+    for path in paths:
+        for source in _files_of(path):
+            format_of(source)
+            sources.setdefault(source.resolve() if isinstance(source, Path) else source, source)
+    return list(sources.values())
+
+
+def plan_slices(sources: Sequence[Location], shard_bytes: int) -> list[Slice]:
+    """Divide files into slices of about `shard_bytes`, which together hold every row once.
+
+    A compressed file, a CSV and a TSV file is one slice, and so is a Parquet row group larger than
+    `shard_bytes` (counted as decompressed).
+
+    Raises:
+        InputError: a file is missing or not readable, or a Parquet file is damaged.
+    """
+    assert shard_bytes > 0
+    return [piece for path in sources for piece in _slices_of(path, shard_bytes)]
+
+
+def _files_of(path: Location) -> list[Location]:
+    with explained(path):
+        if not is_directory(path):
+            size_of(path)
+            return [path]
+        files = [
+            file
+            for file, names in files_below(path)
+            if not any(name.startswith(".") for name in names) and not _is_marker(names[-1])
+        ]
+    if not files:
+        raise InputError(f"{path}: the directory holds no file; name the files or where they are")
+    return files
+
+
+def _is_marker(name: str) -> bool:
+    return name.startswith("_") and "." not in name
+
+
+def _slices_of(path: Location, shard_bytes: int) -> Iterator[Slice]:
+    format_, compression = format_of(path)
+    with explained(path):
+        num_bytes = size_of(path)
+        if format_ == "parquet":
+            yield from _row_group_slices(path, shard_bytes)
+        elif compression or format_ in ("csv", "tsv"):
+            yield Slice(path, 0, None, num_bytes)
+        else:
+            for start in range(0, num_bytes, shard_bytes):
+                stop = min(start + shard_bytes, num_bytes)
+                yield Slice(path, start, stop, stop - start)
+
+
+def _row_group_slices(path: Location, shard_bytes: int) -> Iterator[Slice]:
+    with open_bytes(path, None) as source, pq.ParquetFile(source) as file:
+        sizes = [
+            file.metadata.row_group(index).total_byte_size
+            for index in range(file.metadata.num_row_groups)
+        ]
+    start, num_bytes = 0, 0
+    for index, size in enumerate(sizes):
+        if num_bytes and num_bytes + size > shard_bytes:
+            yield Slice(path, start, index, num_bytes)
+            start, num_bytes = index, 0
+        num_bytes += size
+    if start < len(sizes):
+        yield Slice(path, start, len(sizes), num_bytes)

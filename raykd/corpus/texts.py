@@ -1,0 +1,158 @@
+"""Slices of files to documents, many at once: what `read.read_slice` gives, without ids and titles.
+
+Rows in good order are never Python objects, or only for the JSON parser; a batch with any other
+row is read again row by row.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raykd.corpus import spans
+from raykd.corpus.lines import MAX_DOCUMENT_BYTES, Block, lines_of, read_blocks
+from raykd.corpus.read import (
+    BadRow,
+    Columns,
+    Document,
+    parquet_batches,
+    row_of_line,
+    rows_of_batch,
+    table_rows,
+)
+from raykd.corpus.slices import Slice
+from raykd.locations import explained
+from raykd.tables import format_of
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_GROUP_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Texts:
+    """N documents of one file, and rows that could not be read.
+
+    `data[starts[i]:stops[i]]` is the UTF-8 of document i, `offsets[i]` its `Document.offset`.
+    """
+
+    offsets: NDArray[np.int64]
+    data: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    bad: tuple[BadRow, ...] = ()
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Document | BadRow | None]) -> "Texts":
+        """Rows side by side; None is left out."""
+        offsets: list[int] = []
+        encoded: list[bytes] = []
+        bad: list[BadRow] = []
+        for row in rows:
+            if isinstance(row, Document):
+                offsets.append(row.offset)
+                encoded.append(row.text.encode())
+            elif row is not None:
+                bad.append(row)
+        ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        data = np.frombuffer(b"".join(encoded), np.uint8)
+        return cls(np.array(offsets, np.int64), data, ends[:-1], ends[1:], tuple(bad))
+
+
+def read_texts(piece: Slice, text_column: str) -> Iterator[Texts]:
+    """Stream the documents of a slice.
+
+    A process that reads holds two chunks of a mebibyte (four from an object store) or a batch of
+    8 MiB of rows and one page of Parquet, and a few copies of them, whatever the size of the file,
+    of its row groups and of its lines: with what it writes 100 to 260 MB above the 200 MB of a
+    process that has just started (`experiments/bench_ingest.py`). A line or row of
+    `MAX_DOCUMENT_BYTES` is the most that adds to that. A CSV or TSV file is held whole, as Python
+    objects, and may have `tables.MAX_TABLE_BYTES` at most; write larger ones as JSONL or Parquet.
+
+    Raises:
+        InputError: as `read.read_slice`.
+    """
+    format_, compression = format_of(piece.path)
+    columns = Columns(text_column, ids=(), title=None)
+    source = str(piece.path)
+    with explained(piece.path):
+        if format_ == "parquet":
+            for row_number, batch in parquet_batches(piece, columns):
+                yield _of_batch(source, row_number, batch, columns)
+        elif format_ in ("csv", "tsv"):
+            yield Texts.of_rows(table_rows(piece.path, columns))
+        else:
+            of_block = _of_text if format_ == "text" else _of_json
+            for block in read_blocks(piece, compression):
+                yield of_block(source, block, columns)
+
+
+def _of_batch(source: str, row_number: int, batch: pa.RecordBatch, columns: Columns) -> Texts:
+    column = batch.column(columns.text)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    try:
+        strings = column.cast(pa.large_string())
+        strings.validate(full=True)
+    except pa.ArrowInvalid:
+        return Texts.of_rows(rows_of_batch(source, row_number, batch, columns))
+    _, ends, values = strings.buffers()
+    edges = np.frombuffer(ends, np.int64)[strings.offset : strings.offset + len(strings) + 1]
+    data = np.frombuffer(values or b"", np.uint8)
+    starts, stops = edges[:-1], edges[1:]
+    offsets = np.arange(row_number, row_number + len(strings))
+    texts = Texts(offsets, data, starts, stops)
+    if strings.null_count or not _are_good(texts):
+        return Texts.of_rows(rows_of_batch(source, row_number, batch, columns))
+    return texts
+
+
+def _of_text(source: str, block: Block, columns: Columns) -> Texts:
+    if block.lines is not None and _is_utf8(block.lines):
+        data = np.frombuffer(block.lines, np.uint8)
+        starts, stops = spans.lines_of(data)
+        texts = Texts(starts + block.offset, data, starts, stops)
+        has_mark = block.offset == 0 and block.lines.startswith(_BYTE_ORDER_MARK)
+        if not has_mark and _are_good(texts):
+            return texts
+    return Texts.of_rows(row_of_line(source, *line, None) for line in lines_of(block))
+
+
+def _of_json(source: str, block: Block, columns: Columns) -> Texts:
+    return Texts.of_rows(
+        _fast_row(source, offset, line, columns) for offset, line in lines_of(block)
+    )
+
+
+def _fast_row(
+    source: str, offset: int, line: bytes | None, columns: Columns
+) -> Document | BadRow | None:
+    try:
+        text = orjson.loads(line or b"")[columns.text]
+    except (ValueError, LookupError, TypeError):
+        text = None
+    if isinstance(text, str) and text and not text.isspace() and "\0" not in text:
+        return Document(source, offset, text)
+    # What this parser does not take, the other may: NaN, half of a surrogate pair elsewhere.
+    return row_of_line(source, offset, line, columns)
+
+
+def _is_utf8(lines: bytes) -> bool:
+    try:
+        lines.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _are_good(texts: Texts) -> bool:
+    """Whether no document is blank, too long, or holds a NUL character."""
+    longest = int((texts.stops - texts.starts).max(initial=0))
+    return (
+        # Below the limit even with the carriage return that ends a line of text.
+        longest < MAX_DOCUMENT_BYTES
+        and texts.data.min(initial=1) > 0
+        and not spans.has_blank(texts.data, texts.starts, texts.stops)
+    )

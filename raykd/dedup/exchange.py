@@ -1,0 +1,98 @@
+"""Files between the tasks of a job: rows sent to partitions, and texts looked up by row."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raykd.dedup.exact import take
+
+UNITS_FILE = "units.arrow"
+_BATCH_ROWS = 4096
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+def write_partitions(
+    path: Path, rows: pa.Table, partition: NDArray[np.int64], num_partitions: int
+) -> None:
+    """Write each partition's rows as one record batch, in their order.
+
+    Args:
+        path: the file.
+        rows: (N,) to be sent.
+        partition: (N,) where each goes, in 0..num_partitions.
+        num_partitions: number of the file's record batches.
+    """
+    order = np.argsort(partition, kind="stable")
+    ends = np.searchsorted(partition[order], np.arange(num_partitions), side="right")
+    start = 0
+    with pa.ipc.new_file(path, rows.schema, options=_COMPRESSED) as writer:
+        for end in ends.tolist():
+            part = rows.take(pa.array(order[start:end])).combine_chunks()
+            batches = part.to_batches()
+            writer.write_batch(
+                batches[0] if batches else pa.RecordBatch.from_pylist([], rows.schema)
+            )
+            start = end
+
+
+def read_partition(paths: Sequence[Path], partition: int) -> pa.Table:
+    """What all files hold for one partition, in the order of the files."""
+    batches = []
+    for path in paths:
+        with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
+            batches.append(reader.get_batch(partition))
+    return pa.Table.from_batches(batches)
+
+
+class UnitFiles:
+    """Units of all shards, mapped into memory: looking one up reads its page of the disk.
+
+    A unit's row counts through all shards. Written as one Arrow file a shard, not compressed.
+    """
+
+    def __init__(self, directories: Sequence[Path], starts: NDArray[np.int64]) -> None:
+        """Directories of the shards (S,), and the rows where each starts (S + 1,)."""
+        assert len(starts) == len(directories) + 1
+        self._directories = directories
+        self._starts = starts
+        self._open: dict[int, pa.Table] = {}
+
+    def shard(self, number: int) -> pa.Table:
+        """One shard's units, in their order."""
+        if number not in self._open:
+            with pa.memory_map(str(self._directories[number] / UNITS_FILE)) as file:
+                self._open[number] = pa.ipc.open_file(file).read_all()
+        return self._open[number]
+
+    def texts(self, rows: NDArray[np.int64]) -> pa.Array:
+        """Texts at these rows."""
+        return self._take("text", rows)
+
+    def ids(self, rows: NDArray[np.int64]) -> pa.Array:
+        """Ids at these rows."""
+        return self._take("unit_id", rows)
+
+    def _take(self, column: str, rows: NDArray[np.int64]) -> pa.Array:
+        shard_of = np.searchsorted(self._starts, rows, side="right") - 1
+        order = np.argsort(shard_of, kind="stable")
+        numbers, starts = np.unique(shard_of[order], return_index=True)
+        parts = [
+            take(self.shard(number)[column], part - self._starts[number])
+            for number, part in zip(
+                numbers.tolist(), np.split(rows[order], starts[1:]), strict=True
+            )
+        ]
+        if not parts:
+            return pa.array([], self.shard(0)[column].type)
+        return pa.concat_arrays(parts).take(pa.array(np.argsort(order)))
+
+
+def write_units(path: Path, batches: Sequence[pa.RecordBatch] | pa.Table) -> None:
+    """Write units so that `UnitFiles` can look them up."""
+    table = batches if isinstance(batches, pa.Table) else pa.Table.from_batches(batches)
+    with pa.ipc.new_file(path, table.schema) as writer:
+        for batch in table.to_batches(_BATCH_ROWS):
+            writer.write_batch(batch)

@@ -1,0 +1,289 @@
+"""MinHash: which texts may share many shingles, and how many they do share."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import regex
+from numba import njit
+from numpy.typing import NDArray
+from pydantic import Field
+
+from raykd.config import Config
+from raykd.dedup.normal_form import LETTER, UNSPACED, code_point, normalise_all
+
+_IS_UNSPACED, _IS_MARK, _IS_WORD = 1, 2, 4
+_NOTHING, _IN_UNSPACED, _IN_WORD = 0, 1, 2
+# Odd constants of good mixing: Steele et al. 2014, "Fast splittable pseudorandom number
+# generators", and Fowler, Noll and Vo's prime and offset.
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_NUM_ROUNDS = 3
+_LAST_ROUND, _EMPTY = np.uint32(_NUM_ROUNDS << 30), np.uint32(0xFFFFFFFF)
+_LOW = np.uint64(0xFFFFFFFF)
+_FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+
+
+class NearDuplicatesConfig(Config):
+    """Which texts count as near duplicates: those whose shingles have a Jaccard of `threshold`.
+
+    A shingle is `shingle_words` words in a row, a shorter text is one shingle. Two texts of
+    Jaccard s are compared with probability 1 - (1 - s^rows_per_band)^num_bands: with the defaults
+    95 % at 0.8, 99.99 % at 0.9. `seed` chooses the hash functions.
+
+    Source: Broder 1997, "On the resemblance and containment of documents"; shingles of five words
+    and bands of eight rows as in FineWeb (Penedo et al. 2024), the threshold as in Lee et al. 2022.
+    """
+
+    threshold: float = Field(default=0.8, gt=0, le=1)
+    shingle_words: int = Field(default=5, ge=1)
+    num_bands: int = Field(default=16, ge=1, le=1024)
+    rows_per_band: int = Field(default=8, ge=1, le=1024)
+    seed: int = Field(default=0, ge=0, lt=2**64)
+
+
+@dataclass(frozen=True)
+class Shingles:
+    """64-bit hashes of texts' shingles; text u's are hashes[starts[u]:starts[u + 1]].
+
+    hashes: (S,); starts: (U + 1,).
+    """
+
+    hashes: NDArray[np.uint64]
+    starts: NDArray[np.int64]
+
+    def sets(self) -> Self:
+        """Each once, in ascending order."""
+        return type(self)(*_sets(self.hashes, self.starts))
+
+    def num_each(self) -> NDArray[np.int64]:
+        """Hashes of each text, (U,)."""
+        return np.diff(self.starts)
+
+
+def shingles(texts: pa.Array, shingle_words: int) -> Shingles:
+    """Shingles of each text (U,) in order of occurrence; a text without words has none.
+
+    Words are those of `normal_form.words`. Hashes of two shingles are equal by chance in one of
+    2**64 cases.
+    """
+    normalised = normalise_all(texts)
+    # At most one word in two bytes, and one more.
+    room = len(normalised.data) // 2 + len(normalised) + 1
+    hashes = np.empty(room, np.uint64)
+    starts = _shingles(normalised.data, normalised.starts, _classes(), shingle_words, hashes)
+    return Shingles(hashes[: starts[-1]], starts)
+
+
+def band_keys(found: Shingles, config: NearDuplicatesConfig) -> NDArray[np.uint64]:
+    """One key a text and band (U, num_bands): texts with a key in common are candidates.
+
+    A row of the signature is the smallest of the shingles' values in it, so that two texts are
+    equal in it with a probability of their Jaccard. A shingle draws one row a round, and the rows
+    that stay empty after the last get a value of every shingle: less work, and less variance, than
+    a value for every row and shingle.
+
+    Source: Dahlgaard, Knudsen and Thorup 2017, "Fast similarity sketching".
+    """
+    random = np.random.default_rng(config.seed)
+    num_rows = config.num_bands * config.rows_per_band
+    round_numbers = random.integers(2**64, size=(_NUM_ROUNDS, 2), dtype=np.uint64)
+    row_numbers = random.integers(2**32, size=(num_rows, 2), dtype=np.uint32)
+    # A product with an odd factor loses nothing.
+    round_numbers[:, 1] |= np.uint64(1)
+    row_numbers[:, 1] |= np.uint32(1)
+    keys: NDArray[np.uint64] = _band_keys(
+        found.hashes, found.starts, round_numbers, row_numbers, config.num_bands
+    )
+    return keys
+
+
+def jaccard(
+    sets: Shingles, left: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Jaccard of the sets left[i] and right[i], (N,); of two empty sets 0."""
+    similarity: NDArray[np.float64] = _jaccard(sets.hashes, sets.starts, left, right)
+    return similarity
+
+
+@cache
+def _classes() -> NDArray[np.uint8]:
+    """What every code point is in a word."""
+    everything = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
+    classes = np.zeros(0x110000, np.uint8)
+    for pattern, bit in ((UNSPACED, _IS_UNSPACED), (r"\p{M}", _IS_MARK), (LETTER, _IS_WORD)):
+        for run in regex.finditer(f"{pattern}+", everything, flags=regex.VERSION1):
+            # The surrogates are left out of the string.
+            start, end = (at + 0x800 * (at >= 0xD800) for at in run.span())
+            classes[start:end] |= bit
+    return classes
+
+
+@njit(cache=True, nogil=True)
+def _mixed(value: np.uint64) -> np.uint64:
+    value = (value ^ (value >> np.uint64(30))) * _MIX[0]
+    value = (value ^ (value >> np.uint64(27))) * _MIX[1]
+    return value ^ (value >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def _words(
+    text: NDArray[np.uint8], classes: NDArray[np.uint8], word_hashes: NDArray[np.uint64]
+) -> int:
+    """Write the hash of every word; returns their number."""
+    num_words = 0
+    state = _NOTHING
+    value = _FNV_OFFSET
+    at = 0
+    while at < len(text):
+        code, length = code_point(text, at)
+        kind = classes[code]
+        is_same = (state == _IN_WORD and kind & _IS_WORD) or (
+            state == _IN_UNSPACED and kind & _IS_MARK
+        )
+        if not is_same:
+            if state != _NOTHING:
+                word_hashes[num_words] = _mixed(value)
+                num_words += 1
+            value = _FNV_OFFSET
+            state = _NOTHING
+            if kind & _IS_UNSPACED:
+                state = _IN_UNSPACED
+            elif kind & _IS_WORD:
+                state = _IN_WORD
+        if state != _NOTHING:
+            for byte in range(at, at + length):
+                value = (value ^ np.uint64(text[byte])) * _FNV_PRIME
+        at += length
+    if state != _NOTHING:
+        word_hashes[num_words] = _mixed(value)
+        num_words += 1
+    return num_words
+
+
+@njit(cache=True, nogil=True)
+def _shingles(
+    data: NDArray[np.uint8],
+    text_starts: NDArray[np.int64],
+    classes: NDArray[np.uint8],
+    shingle_words: int,
+    hashes: NDArray[np.uint64],
+) -> NDArray[np.int64]:
+    """Write the shingles of all texts; returns where those of each start."""
+    starts = np.zeros(len(text_starts), np.int64)
+    for text in range(len(text_starts) - 1):
+        first = starts[text]
+        # A shingle overwrites its own first word, which no later one needs.
+        num_words = _words(data[text_starts[text] : text_starts[text + 1]], classes, hashes[first:])
+        size = min(shingle_words, num_words)
+        num_shingles = num_words - size + 1 if num_words else 0
+        for shingle in range(first, first + num_shingles):
+            value = np.uint64(size)
+            for word in range(shingle, shingle + size):
+                value = (value + hashes[word]) * _FNV_PRIME
+                value ^= value >> np.uint64(29)
+            hashes[shingle] = _mixed(value)
+        starts[text + 1] = first + num_shingles
+    return starts
+
+
+@njit(cache=True, nogil=True)
+def _band_keys(
+    hashes: NDArray[np.uint64],
+    starts: NDArray[np.int64],
+    round_numbers: NDArray[np.uint64],
+    row_numbers: NDArray[np.uint32],
+    num_bands: int,
+) -> NDArray[np.uint64]:
+    """Keys of the bands of each text's signature."""
+    num_rows = len(row_numbers)
+    rows_per_band = num_rows // num_bands
+    keys = np.empty((len(starts) - 1, num_bands), np.uint64)
+    signature = np.empty(num_rows, np.uint32)
+    for text in range(len(starts) - 1):
+        _sketch(hashes[starts[text] : starts[text + 1]], round_numbers, row_numbers, signature)
+        for band in range(num_bands):
+            key = np.uint64(band)
+            for row in range(band * rows_per_band, (band + 1) * rows_per_band):
+                key = (key ^ np.uint64(signature[row])) * _FNV_PRIME
+                key ^= key >> np.uint64(32)
+            keys[text, band] = _mixed(key)
+    return keys
+
+
+@njit(cache=True, nogil=True)
+def _sketch(
+    hashes: NDArray[np.uint64],
+    round_numbers: NDArray[np.uint64],
+    row_numbers: NDArray[np.uint32],
+    signature: NDArray[np.uint32],
+) -> None:
+    """Write the signature; the two highest bits of a value are its round."""
+    num_rows = np.uint64(len(signature))
+    signature[:] = _EMPTY
+    for number in range(_NUM_ROUNDS):
+        first = np.uint64(number) << np.uint64(30)
+        mask, factor = round_numbers[number, 0], round_numbers[number, 1]
+        for position in range(len(hashes)):
+            drawn = (hashes[position] ^ mask) * factor
+            row = (((drawn ^ (drawn >> np.uint64(32))) & _LOW) * num_rows) >> np.uint64(32)
+            value = np.uint32(first | drawn >> np.uint64(34))
+            signature[row] = min(signature[row], value)
+    for row in range(len(signature)):
+        if signature[row] >= _LAST_ROUND:
+            signature[row] = _smallest(hashes, row_numbers[row, 0], row_numbers[row, 1])
+
+
+@njit(cache=True, nogil=True)
+def _smallest(hashes: NDArray[np.uint64], mask: np.uint32, factor: np.uint32) -> np.uint32:
+    """The smallest value of all shingles; without branches, so that it becomes vector code."""
+    smallest = _EMPTY
+    for position in range(len(hashes)):
+        value = np.uint32(np.uint32(np.uint32(hashes[position]) ^ mask) * factor)
+        smallest = min(smallest, np.uint32(value >> np.uint32(2) | _LAST_ROUND))
+    return smallest
+
+
+@njit(cache=True, nogil=True)
+def _sets(
+    hashes: NDArray[np.uint64], starts: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    unique = np.empty_like(hashes)
+    unique_starts = np.zeros_like(starts)
+    end = 0
+    for text in range(len(starts) - 1):
+        ordered = np.sort(hashes[starts[text] : starts[text + 1]])
+        for position in range(len(ordered)):
+            if position == 0 or ordered[position] != ordered[position - 1]:
+                unique[end] = ordered[position]
+                end += 1
+        unique_starts[text + 1] = end
+    return unique[:end], unique_starts
+
+
+@njit(cache=True, nogil=True)
+def _jaccard(
+    hashes: NDArray[np.uint64],
+    starts: NDArray[np.int64],
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    similarity = np.zeros(len(left))
+    for pair in range(len(left)):
+        one, one_end = starts[left[pair]], starts[left[pair] + 1]
+        other, other_end = starts[right[pair]], starts[right[pair] + 1]
+        total = one_end - one + other_end - other
+        shared = 0
+        while one < one_end and other < other_end:
+            if hashes[one] == hashes[other]:
+                shared += 1
+                one += 1
+                other += 1
+            elif hashes[one] < hashes[other]:
+                one += 1
+            else:
+                other += 1
+        if total > 0:
+            similarity[pair] = shared / (total - shared)
+    return similarity

@@ -1,0 +1,248 @@
+"""Where files to read stand: on a disk, or in an object store (`s3://`, `gs://`).
+
+Credentials and the endpoint come from where Amazon's and Google's own tools take them: the
+environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION,
+AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS), their files, or the node's role; every node needs
+them. A URL may end in options, as in `s3://bucket/folder?region=eu-west-1`; it holds no secret, as
+it is written into recipes.
+"""
+
+import functools
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from raykd.errors import InputError
+
+# One request to an object store reads this much.
+READ_BYTES = 4 << 20
+
+_SCHEMES = ("s3", "gs")
+_OPTIONS = ("anonymous", "endpoint_override", "region", "scheme")
+_CONNECT_TIMEOUT_S = 10
+_REQUEST_TIMEOUT_S = 30
+_MAX_ATTEMPTS = 4
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_REMEDY = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) on every node, or add "
+    "?anonymous=true for a public bucket",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS on every node, or add ?anonymous=true for a public "
+    "bucket",
+}
+_REFUSED = re.compile(
+    "ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT|TOKEN"
+    "|HTTP status 40[013]|Permission denied|PERMISSION_DENIED|UNAUTHENTICATED|credentials",
+    re.IGNORECASE,
+)
+_UNREACHABLE = re.compile(
+    "NETWORK_CONNECTION|curlCode|curl error|resolve host|connect|timed? ?out|UNAVAILABLE|OAuth",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """An object, or a prefix of objects, in an object store."""
+
+    scheme: str
+    key: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.key}"
+
+
+Location = Path | Remote
+
+
+def is_url(reference: str) -> bool:
+    """Whether a reference is a URL, not a path."""
+    return _URL.fullmatch(reference) is not None
+
+
+def location_of(reference: str) -> Location:
+    """The place that a path or URL names; nothing is opened.
+
+    Raises:
+        InputError: an unknown scheme or option, no bucket, or a URL that holds a secret.
+    """
+    if (found := _URL.fullmatch(reference)) is None:
+        return Path(reference)
+    scheme, rest = found[1].lower(), found[2]
+    key, _, query = rest.partition("?")
+    if scheme not in _SCHEMES:
+        raise InputError(
+            f"{scheme}://: unknown; known are {', '.join(f'{s}://' for s in _SCHEMES)} and paths"
+        )
+    if "@" in key.partition("/")[0] or "@" in query:
+        raise InputError(
+            f"{scheme}:// with a name and password in it: URLs are written into recipes; take "
+            f"them out, and {_REMEDY[scheme]}"
+        )
+    options = parse_qsl(query, keep_blank_values=True)
+    for name, _value in options:
+        if name not in _OPTIONS:
+            raise InputError(
+                f"{scheme}://{key}: unknown option {name!r}; known are {', '.join(_OPTIONS)}"
+            )
+    if not key.strip("/"):
+        raise InputError(f"{reference}: names no bucket; write {scheme}://BUCKET/KEY")
+    return Remote(scheme, key.rstrip("/"), tuple(options))
+
+
+def open_file(location: Location) -> pa.NativeFile:
+    """Open a file to read at any place; use it inside `explained`."""
+    if isinstance(location, Path):
+        return pa.input_stream(str(location), compression=None)
+    return _system_of(location).open_input_file(location.key)
+
+
+def open_stream(location: Location, compression: str | None) -> pa.NativeFile:
+    """Open a file's decompressed bytes to read from the start; use it inside `explained`."""
+    if isinstance(location, Path):
+        return pa.input_stream(str(location), compression=compression)
+    return _system_of(location).open_input_stream(
+        location.key, compression=compression, buffer_size=READ_BYTES
+    )
+
+
+def size_of(location: Location) -> int:
+    """Bytes of a file; use it inside `explained`."""
+    if isinstance(location, Path):
+        return location.stat().st_size
+    info = _system_of(location).get_file_info(location.key)
+    if info.type == fs.FileType.NotFound:
+        raise FileNotFoundError(location.key)
+    if info.type == fs.FileType.Directory:
+        raise IsADirectoryError(location.key)
+    return int(info.size)
+
+
+def is_directory(location: Location) -> bool:
+    """Whether it is a folder or a prefix of objects; use it inside `explained`."""
+    if isinstance(location, Path):
+        return location.is_dir()
+    return bool(_system_of(location).get_file_info(location.key).type == fs.FileType.Directory)
+
+
+def files_below(location: Location) -> list[tuple[Location, tuple[str, ...]]]:
+    """All files below a folder, sorted, with the parts of their names below it."""
+    if isinstance(location, Path):
+        files = sorted(file for file in location.rglob("*") if not file.is_dir())
+        return [(file, file.relative_to(location).parts) for file in files]
+    found = _system_of(location).get_file_info(fs.FileSelector(location.key, recursive=True))
+    keys = sorted(info.path for info in found if info.type == fs.FileType.File)
+    return [
+        (
+            Remote(location.scheme, key, location.options),
+            tuple(key.removeprefix(location.key).strip("/").split("/")),
+        )
+        for key in keys
+    ]
+
+
+@contextmanager
+def explained(location: Location) -> Iterator[None]:
+    """Say what cannot be read as an InputError: missing, no file, forbidden, damaged, no answer."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError:
+        remedy = (
+            "correct the path (in a recipe it is relative to the recipe)"
+            if isinstance(location, Path)
+            else "correct the bucket or the key"
+        )
+        raise InputError(f"{location}: no such file; {remedy}") from None
+    except IsADirectoryError:
+        raise InputError(f"{location}: is a directory, a file is expected") from None
+    except PermissionError:
+        raise InputError(f"{location}: not readable; check its permissions") from None
+    except (pa.ArrowException, OSError) as error:
+        # Faults of the disk carry an errno; the decoders' verdicts on the bytes do not.
+        if isinstance(location, Path) and getattr(error, "errno", None) is not None:
+            raise
+        reason = " ".join(str(error).split())
+        if isinstance(location, Remote) and (problem := _problem_of(location, reason)):
+            raise InputError(f"{location}: {problem}") from None
+        raise InputError(
+            f"{location}: damaged or truncated ({reason[:200]}); get or write the file again"
+        ) from None
+
+
+def _problem_of(remote: Remote, reason: str) -> str | None:
+    """What an object store's answer means and the remedy; the answer itself may name a key."""
+    bucket = remote.key.partition("/")[0]
+    if "NO_SUCH_BUCKET" in reason or (f"ucket '{bucket}'" in reason and "not found" in reason):
+        return f"there is no bucket {bucket!r}; correct the URL"
+    if _UNREACHABLE.search(reason):
+        variable = "AWS_ENDPOINT_URL and AWS_REGION" if remote.scheme == "s3" else "the options"
+        return f"{_endpoint_of(remote)} does not answer; check the network, and {variable}"
+    if _REFUSED.search(reason):
+        return f"access is refused; {_REMEDY[remote.scheme]}"
+    return None
+
+
+def _endpoint_of(remote: Remote) -> str:
+    """Host and port that serve the store; empty settings count as none."""
+    given = dict(remote.options).get("endpoint_override")
+    if remote.scheme == "s3":
+        variables = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+        given = given or next((os.environ[name] for name in variables if os.environ.get(name)), "")
+    if not given:
+        return "the object store"
+    parts = urlsplit(given if "://" in given else f"//{given}")
+    return parts.netloc.rpartition("@")[2]
+
+
+def _system_of(remote: Remote) -> fs.FileSystem:
+    options = dict(remote.options)
+    given = options.get("endpoint_override") or (
+        os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        if remote.scheme == "s3"
+        else None
+    )
+    endpoint = _endpoint_of(remote) if given else None
+    given_scheme = given.partition("://")[0] if given and "://" in given else "https"
+    arguments = {
+        "anonymous": options.get("anonymous", "").lower() == "true",
+        "endpoint_override": endpoint,
+        "scheme": options.get("scheme", given_scheme),
+    }
+    if remote.scheme == "gs":
+        return _google(**arguments)
+    region = options.get("region") or os.environ.get("AWS_REGION")
+    region = region or os.environ.get("AWS_DEFAULT_REGION")
+    if region is None:
+        region = "us-east-1" if endpoint else _region_of(remote.key.partition("/")[0])
+    return _amazon(region=region, **arguments)
+
+
+@functools.cache
+def _region_of(bucket: str) -> str:
+    return str(fs.resolve_s3_region(bucket))
+
+
+@functools.cache
+def _amazon(**arguments: str | bool | None) -> fs.FileSystem:
+    return fs.S3FileSystem(
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        request_timeout=_REQUEST_TIMEOUT_S,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_MAX_ATTEMPTS),
+        **arguments,
+    )
+
+
+@functools.cache
+def _google(**arguments: str | bool | None) -> fs.FileSystem:
+    limit = timedelta(seconds=_REQUEST_TIMEOUT_S)
+    return fs.GcsFileSystem(retry_time_limit=limit, **arguments)

@@ -1,0 +1,180 @@
+"""An encoder as a function from texts to vectors, the same vector whatever stands beside a text."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from raykd.manifest import digest_of
+from raykd.models.encoder import load_encoder, load_tokenizer
+from raykd.models.positions import check_max_length
+from raykd.models.resolve import digest_of_model
+from raykd.models.tokens import TokenizedRows, tokenize
+
+Pooling = Literal["mean", "cls"]
+
+# Widths that batches are padded to.
+_WIDTH_STEP = 8
+
+
+@dataclass(frozen=True)
+class TextEmbedder:
+    """Embeds texts with any encoder; can be sent to other processes, which load the model once.
+
+    Sums of matrix products depend on the shapes of the matrices. Each text is therefore computed
+    in a batch of always the same number of rows, at a width that its own length decides, with one
+    thread: its embedding does not depend on the texts beside it. What a batch lacks are copies.
+
+    Attributes:
+        model: see `resolve_model`.
+        model_digest: `digest_of_model` it.
+        pooling: mean of the last hidden states, or the first of them.
+        normalise: whether vectors are divided by their Euclidean norm.
+        max_length: tokens that are read of a text.
+        batch_size: rows of a batch.
+        use_gpu: whether it runs on a GPU.
+    """
+
+    model: str
+    model_digest: str
+    pooling: Pooling
+    normalise: bool
+    max_length: int
+    batch_size: int
+    use_gpu: bool
+
+    @classmethod
+    def load(
+        cls,
+        key: str,
+        model: str,
+        *,
+        pooling: Pooling = "mean",
+        normalise: bool = True,
+        max_length: int = 128,
+        batch_size: int = 32,
+        use_gpu: bool = False,
+    ) -> "TextEmbedder":
+        """Check that there is such a model, and that it reads texts of this length.
+
+        Args:
+            key: of the section that names the model, for the user.
+            model: see `resolve_model`.
+            pooling: as the attribute.
+            normalise: as the attribute.
+            max_length: as the attribute.
+            batch_size: as the attribute.
+            use_gpu: as the attribute.
+
+        Raises:
+            InputError: the model cannot be found or has no weights or tokenizer, or reads less.
+        """
+        digest = digest_of_model(model)
+        check_max_length(f"{key}.max_length", max_length, model)
+        load_tokenizer(model)
+        return cls(model, digest, pooling, normalise, max_length, batch_size, use_gpu)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the model and of all settings that decide an embedding."""
+        settings = (self.pooling, self.normalise, self.max_length, self.batch_size, self.use_gpu)
+        return digest_of([self.model_digest, *settings])
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that a task needs."""
+        return int(self.use_gpu)
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(N, d) embeddings of N > 0 texts.
+
+        Raises:
+            InputError: the model cannot be read.
+        """
+        body, tokenizer = _load(self.model, self.model_digest, self.use_gpu)
+        rows = tokenize(tokenizer, texts, max_length=self.max_length)
+        pad_id = tokenizer.pad_token_id
+        vectors: NDArray[np.float32] | None = None
+        num_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            for width, batch in _batches(rows, self.batch_size, self.max_length):
+                found = self._embed(body, rows, batch, width, pad_id if pad_id is not None else 0)
+                if vectors is None:
+                    vectors = np.empty((len(texts), found.shape[1]), np.float32)
+                vectors[batch] = found[: len(batch)]
+        finally:
+            torch.set_num_threads(num_threads)
+        assert vectors is not None
+        return vectors
+
+    def _embed(
+        self,
+        body: nn.Module,
+        rows: TokenizedRows,
+        batch: NDArray[np.int64],
+        width: int,
+        pad_id: int,
+    ) -> NDArray[np.float32]:
+        filled = np.concatenate([batch, np.repeat(batch[-1:], self.batch_size - len(batch))])
+        mask = np.arange(width) < rows.lengths[filled][:, None]
+        positions = np.where(mask, rows.offsets[filled][:, None] + np.arange(width), 0)
+        ids = np.where(mask, rows.input_ids[positions], pad_id).astype(np.int64)
+        device = next(body.parameters()).device
+        attention_mask = torch.from_numpy(mask.astype(np.int64)).to(device)
+        with torch.inference_mode():
+            states = body(
+                input_ids=torch.from_numpy(ids).to(device), attention_mask=attention_mask
+            ).last_hidden_state
+            found = _pooled(states.float(), attention_mask, self.pooling)
+            if self.normalise:
+                found = nn.functional.normalize(found, dim=-1)
+        vectors: NDArray[np.float32] = found.cpu().numpy()
+        return vectors
+
+
+def _pooled(states: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
+    """(B, d) of hidden states (B, L, d) and their mask (B, L)."""
+    if pooling == "cls":
+        return states[:, 0]
+    weights = attention_mask[..., None].float()
+    return (states * weights).sum(1) / weights.sum(1)
+
+
+def _batches(
+    rows: TokenizedRows, batch_size: int, max_length: int
+) -> list[tuple[int, NDArray[np.int64]]]:
+    """The width of each batch, and at most `batch_size` rows of it.
+
+    Rows that fill the width stand apart: without any padding, transformers leaves out the mask,
+    and other kernels run.
+    """
+    lengths = rows.lengths
+    widths = np.minimum(-(-lengths // _WIDTH_STEP) * _WIDTH_STEP, max_length)
+    kinds = 2 * widths + (lengths == widths)
+    batches = []
+    for kind in np.unique(kinds):
+        members = np.flatnonzero(kinds == kind)
+        for start in range(0, len(members), batch_size):
+            batches.append((int(kind) // 2, members[start : start + batch_size]))
+    return batches
+
+
+# One at a time: a process embeds with one model.
+@functools.lru_cache(maxsize=1)
+def _load(
+    model: str, model_digest: str, use_gpu: bool
+) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+    """The model's body in evaluation mode, where it runs, and its tokenizer.
+
+    A model whose files change has another digest, and is loaded anew.
+    """
+    # The classifier on top is random, and not run.
+    body: Any = load_encoder(model, num_labels=1).model.base_model
+    return body.to("cuda" if use_gpu else "cpu"), load_tokenizer(model)

@@ -1,0 +1,90 @@
+"""Queries against one superblock, term after term, every posting of them: scores are final."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from raykd.retrieval.index import ShardIndex
+from raykd.retrieval.plan import Plan
+from raykd.retrieval.selection import NO_FLOOR, Candidates, add_candidates
+
+
+def search_plain(
+    index: ShardIndex,
+    superblock: int,
+    plan: Plan,
+    numbers: NDArray[np.int64],
+    candidates: Candidates,
+) -> None:
+    """Add a superblock's hits to the candidates of some queries.
+
+    Args:
+        index: the shard.
+        superblock: which.
+        plan: the queries of a block.
+        numbers: those to search.
+        candidates: of the block's queries.
+    """
+    postings = index.postings(superblock)
+    _search(
+        numbers,
+        plan.arrays,
+        (postings.offsets, postings.units, postings.codes, postings.table),
+        superblock * index.superblock_units,
+        index.superblock_units,
+        index.id_rank,
+        candidates.arrays,
+    )
+
+
+@njit(cache=True, nogil=True)
+def _search(
+    numbers: NDArray[np.int64],
+    plan: Any,
+    postings: Any,
+    first_unit: int,
+    num_units: int,
+    id_rank: NDArray[np.int32],
+    candidates: Any,
+) -> None:
+    offsets, _, terms, counts, idf, _, _ = plan
+    posting_offsets, units, codes, table = postings
+    floors = candidates[4]
+    totals = np.zeros(num_units)
+    found_units = np.empty(0, np.int32)
+    found_scores = np.empty(0, np.float64)
+    for query in numbers:
+        num_postings = 0
+        for i in range(offsets[query], offsets[query + 1]):
+            term = terms[i]
+            weight, count = idf[i], counts[i]
+            num_postings += posting_offsets[term + 1] - posting_offsets[term]
+            for p in range(posting_offsets[term], posting_offsets[term + 1]):
+                totals[units[p]] += count * (weight * table[codes[p]])
+        if num_postings >= len(found_units):
+            found_units = np.empty(2 * num_postings + 1, np.int32)
+            found_scores = np.empty(2 * num_postings + 1, np.float64)
+        floor = max(floors[query], NO_FLOOR)
+        found = 0
+        for i in range(offsets[query], offsets[query + 1]):
+            term = terms[i]
+            if floor > NO_FLOOR:
+                for p in range(posting_offsets[term], posting_offsets[term + 1]):
+                    unit = units[p]
+                    if totals[unit] >= floor:
+                        found_units[found] = first_unit + unit
+                        found_scores[found] = totals[unit]
+                        found += 1
+                    totals[unit] = 0.0
+            else:
+                # Nearly all are kept: without a jump it goes faster.
+                for p in range(posting_offsets[term], posting_offsets[term + 1]):
+                    unit = units[p]
+                    score = totals[unit]
+                    totals[unit] = 0.0
+                    found_units[found] = first_unit + unit
+                    found_scores[found] = score
+                    found += score > 0.0
+        add_candidates(query, found_units[:found], found_scores[:found], id_rank, candidates)

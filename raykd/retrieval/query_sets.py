@@ -1,0 +1,231 @@
+"""The queries of several tasks as one search, and each task's hits out of it."""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from raykd.retrieval.statistics import QueryTerms
+from raykd.retrieval.topk import RankedHits
+from raykd.schemas import hits_schema
+
+# Rows that the best hits of a block of queries may have: 24 MB and the ids.
+_ROWS_A_BLOCK = 1 << 21
+# Rows of the hits table written at a time, which are its row groups.
+_ROWS_A_GROUP = 1 << 20
+# Neighbouring rows lie in the same or the next block; repeated queries lie further back.
+_BLOCKS_HELD = 4
+
+# Numbers of hits of some queries, and the ids and scores of all of them.
+Rows = tuple[NDArray[np.integer], pa.Array, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class QuerySet:
+    """The queries of one task.
+
+    Attributes:
+        name: of the file of hits.
+        table: columns as in `schemas.QUERIES`; `query_id` may also be int64.
+        top_k: hits wanted a query.
+    """
+
+    name: str
+    table: pa.Table
+    top_k: int
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The queries that are searched: those of equal terms once, with the largest top_k.
+
+    Attributes:
+        terms: of the D distinct queries, in the order in which they first appear.
+        top_k: (D,) hits wanted.
+        numbers: for each set, the number of each of its queries among the distinct ones.
+    """
+
+    terms: QueryTerms
+    top_k: NDArray[np.int32]
+    numbers: tuple[NDArray[np.int64], ...]
+
+    @property
+    def is_empty(self) -> NDArray[np.bool_]:
+        """(D,) whether a query has no term."""
+        return np.asarray(np.diff(self.terms.offsets) == 0)
+
+
+def distinct_queries(terms: QueryTerms, sets: Sequence[QuerySet]) -> Searched:
+    """Find the queries of equal terms, which have equal hits.
+
+    Args:
+        terms: of the queries of all sets, one set after the other.
+        sets: as searched.
+    """
+    bounds = terms.offsets.tolist()
+    spans = (slice(bounds[query], bounds[query + 1]) for query in range(terms.num_queries))
+    keys = ((terms.term_ids[own].tobytes(), terms.counts[own].tobytes()) for own in spans)
+    first, top_k, numbers = _distinct(keys, sets)
+    starts, num_terms = terms.offsets[first], np.diff(terms.offsets)[first]
+    positions = _ranges(starts, num_terms)
+    distinct = QueryTerms(
+        np.concatenate([[0], np.cumsum(num_terms)]),
+        terms.term_ids[positions],
+        terms.counts[positions],
+    )
+    return Searched(distinct, top_k, numbers)
+
+
+def distinct_texts(
+    sets: Sequence[QuerySet],
+) -> tuple[pa.Array, NDArray[np.int32], tuple[NDArray[np.int64], ...]]:
+    """The D distinct texts of all queries, the hits wanted of each, and their numbers in each set.
+
+    Args:
+        sets: as searched; it is the text that counts, not the query made of it.
+    """
+    texts = [text for query_set in sets for text in query_set.table["text"].to_pylist()]
+    first, top_k, numbers = _distinct(texts, sets)
+    return pa.array(texts, pa.string()).take(pa.array(first)), top_k, numbers
+
+
+def _distinct(
+    keys: Iterable[Hashable], sets: Sequence[QuerySet]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], tuple[NDArray[np.int64], ...]]:
+    """Where each distinct key first stands, the largest top_k of its queries, and the numbers."""
+    sizes = [query_set.table.num_rows for query_set in sets]
+    found: dict[Hashable, int] = {}
+    numbers = np.fromiter(
+        (found.setdefault(key, len(found)) for key in keys), np.int64, count=sum(sizes)
+    )
+    top_k = np.zeros(len(found), np.int32)
+    wanted = np.repeat(np.array([query_set.top_k for query_set in sets], np.int32), sizes)
+    np.maximum.at(top_k, numbers, wanted)
+    first = np.unique(numbers, return_index=True)[1]
+    return first, top_k, tuple(np.split(numbers, np.cumsum(sizes)[:-1]))
+
+
+def blocks_of(top_k: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """Ranges [first, last) of queries whose best hits together fit in memory."""
+    ends = np.cumsum(top_k, dtype=np.int64)
+    blocks: list[tuple[int, int]] = []
+    first = 0
+    while first < len(ends):
+        before = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + _ROWS_A_BLOCK, side="right")))
+        blocks.append((first, last))
+        first = last
+    return blocks
+
+
+def write_hits(
+    path: Path,
+    query_set: QuerySet,
+    numbers: NDArray[np.int64],
+    blocks: Sequence[tuple[int, int]],
+    read_block: Callable[[int], RankedHits],
+    max_hits: int,
+) -> int:
+    """Write one set's hits table; returns the number of hits.
+
+    Args:
+        path: the file.
+        query_set: its ids, and its own top_k, which may be less than was searched.
+        numbers: of its queries among those searched.
+        blocks: the ranges [first, last) of searched queries.
+        read_block: reads the hits of a block.
+        max_hits: that any query can have: the units of the corpus.
+
+    The bytes depend on the set and its hits alone, not on the blocks.
+    """
+    top_k = min(query_set.top_k, max_hits)
+    read = lru_cache(maxsize=_BLOCKS_HELD)(read_block)
+    firsts = np.array([first for first, _ in blocks])
+
+    def gather(start: int, stop: int) -> Rows:
+        return _gather(numbers[start:stop], firsts, read, top_k)
+
+    return write_rows(path, query_set, gather, read(0).unit_ids.type, max_hits)
+
+
+def write_rows(
+    path: Path,
+    query_set: QuerySet,
+    gather: Callable[[int, int], Rows],
+    unit_id_type: pa.DataType,
+    max_hits: int,
+) -> int:
+    """Write one set's hits table; returns the number of hits.
+
+    Args:
+        path: the file.
+        query_set: its ids.
+        gather: hits of the queries [start, stop), which are asked for in their order.
+        unit_id_type: of the corpus.
+        max_hits: that any query can have.
+    """
+    query_ids = query_set.table["query_id"].combine_chunks()
+    schema = hits_schema(query_ids.type, _given_type(unit_id_type))
+    num_hits = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        size = max(1, _ROWS_A_GROUP // min(query_set.top_k, max_hits))
+        for start in range(0, len(query_ids), size):
+            stop = min(start + size, len(query_ids))
+            counts, unit_ids, scores = gather(start, stop)
+            queries = np.repeat(np.arange(start, stop), counts)
+            ranks = _ranges(np.ones(stop - start, np.int64), counts)
+            columns = [
+                query_ids.take(pa.array(queries)),
+                unit_ids.cast(_given_type(unit_ids.type)),
+                pa.array(scores),
+                pa.array(ranks.astype(np.int32)),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            num_hits += len(scores)
+    return num_hits
+
+
+def _gather(
+    numbers: NDArray[np.int64],
+    firsts: NDArray[np.int64],
+    read: Callable[[int], RankedHits],
+    top_k: int,
+) -> Rows:
+    """Numbers of hits, ids and scores of the best `top_k` hits of some queries, in their order."""
+    block_of = np.searchsorted(firsts, numbers, side="right") - 1
+    places: list[NDArray[np.int64]] = []
+    ids: list[pa.Array] = []
+    scores: list[NDArray[np.float64]] = []
+    counts = np.zeros(len(numbers), np.int64)
+    for block in np.unique(block_of).tolist():
+        hits = read(block)
+        rows = np.flatnonzero(block_of == block)
+        local = numbers[rows] - firsts[block]
+        starts = np.concatenate([[0], np.cumsum(hits.num_hits, dtype=np.int64)])
+        counts[rows] = np.minimum(hits.num_hits[local], top_k)
+        positions = _ranges(starts[local], counts[rows])
+        ids.append(hits.unit_ids.take(pa.array(hits.units[positions])))
+        scores.append(hits.scores[positions])
+        places.append(rows)
+    ends = np.cumsum(counts)
+    order = np.concatenate([_ranges((ends - counts)[rows], counts[rows]) for rows in places])
+    inverse = np.empty(len(order), np.int64)
+    inverse[order] = np.arange(len(order))
+    return counts, pa.concat_arrays(ids).take(pa.array(inverse)), np.concatenate(scores)[inverse]
+
+
+def _given_type(unit_id_type: pa.DataType) -> pa.DataType:
+    return pa.string() if unit_id_type == pa.large_string() else unit_id_type
+
+
+def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.integer]) -> NDArray[np.int64]:
+    """`starts[i], starts[i] + 1, ...` of each length, one after the other."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    steps = np.arange(ends[-1] if len(ends) else 0)
+    ranges: NDArray[np.int64] = np.repeat(starts - (ends - lengths), lengths) + steps
+    return ranges

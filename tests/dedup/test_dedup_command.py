@@ -1,0 +1,198 @@
+"""A whole corpus deduplicated, from files to files, on Ray."""
+
+import json
+import random
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import oracle_dedup
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raykd.corpus.pipeline import CorpusConfig, ingest
+from raykd.dedup import pipeline, tasks
+from raykd.dedup.clusters import near_duplicates
+from raykd.dedup.minhash import NearDuplicatesConfig
+from raykd.dedup.pipeline import DedupConfig, Sizes, dedup
+from raykd.errors import InputError
+from raykd.manifest import digest_of_file
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+NEAR = NearDuplicatesConfig(threshold=0.5, shingle_words=2, num_bands=32, rows_per_band=2)
+CONFIG = DedupConfig(near_duplicates=NEAR, output_shard_bytes=1000)
+SMALL = Sizes(shard_bytes=2000, units_per_partition=70, keys_per_partition=900)
+
+
+def some_rows() -> list[tuple[str, str]]:
+    choose = random.Random(3)
+    texts = []
+    for _ in range(60):
+        parts = [f"w{choose.randrange(300)}" for _ in range(choose.randint(0, 12))]
+        texts.append(" ".join(parts))
+        for _ in range(choose.randint(0, 4)):
+            if parts and choose.random() < 0.6:
+                parts[choose.randrange(len(parts))] = f"w{choose.randrange(300)}"
+            texts.append(
+                choose.choice([" ".join, "  ".join])(parts).replace("w", choose.choice("wW"))
+            )
+    texts += ["", " ", "?!", "?!", "straße", "STRASSE", "e\u0301a", "éa"]
+    ids = [f"u{number:03d}" for number in range(len(texts))]
+    choose.shuffle(ids)
+    return list(zip(ids, texts, strict=True))
+
+
+def write_rows(folder: Path, rows: list[tuple[str, str]], num_files: int) -> Path:
+    folder.mkdir()
+    for number in range(num_files):
+        lines = [
+            json.dumps({"unit_id": id_, "text": text}) for id_, text in rows[number::num_files]
+        ]
+        (folder / f"{number}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+def files_of(out: Path) -> dict[str, str]:
+    paths = [path for path in out.rglob("*.parquet") if path.name != "quarantine.parquet"]
+    return {str(path.relative_to(out)): digest_of_file(path) for path in paths}
+
+
+def kept_of(out: Path) -> pa.Table:
+    return pa.concat_tables([pq.read_table(path) for path in sorted((out / "units").iterdir())])
+
+
+def test_the_output_is_that_of_the_obvious_way_and_of_the_table_in_memory(tmp_path):
+    rows = [(id_, text) for id_, text in some_rows() if text.strip()]
+    out = tmp_path / "out"
+    manifest = dedup([write_rows(tmp_path / "corpus", rows, 3)], out, CONFIG, SMALL)
+    rows.sort()
+    ids, texts = zip(*rows, strict=True)
+    firsts = oracle_dedup.first_equal(texts)
+    alone = [row for row, first in enumerate(firsts) if first == row]
+    table = pa.table(
+        {"unit_id": [ids[row] for row in alone], "text": [texts[row] for row in alone]}
+    )
+    near = near_duplicates(table, NEAR)
+    kept_instead = dict(enumerate(firsts))
+    for row, partner in zip(near.rows.tolist(), near.partners.tolist(), strict=True):
+        kept_instead[alone[row]] = alone[partner]
+    expected = []
+    for row, first in enumerate(firsts):
+        kept = kept_instead[first]
+        if kept != row:
+            similarity = oracle_dedup.jaccard(texts[row], texts[kept], NEAR.shingle_words)
+            is_exact = kept == first
+            reason = "exact duplicate" if is_exact else "near duplicate"
+            expected.append((ids[row], reason, ids[kept], 1.0 if is_exact else similarity))
+    removed = pq.read_table(out / "removed.parquet")
+    assert [tuple(row.values()) for row in removed.to_pylist()] == expected
+    gone = {row[0] for row in expected}
+    kept = kept_of(out)
+    assert list(zip(*kept.to_pydict().values(), strict=True)) == [
+        r for r in rows if r[0] not in gone
+    ]
+    assert manifest.counts["num_units"] == len(kept) > 40
+    assert manifest.counts["num_exact_duplicates"] == [r[1] for r in expected].count(
+        "exact duplicate"
+    )
+    assert manifest.counts["num_near_duplicates"] == [r[1] for r in expected].count(
+        "near duplicate"
+    )
+    assert {"exact duplicate", "near duplicate"} == {row[1] for row in expected}
+    assert len(list((out / "units").iterdir())) > 1
+
+
+def test_the_output_is_the_same_bytes_for_any_files_order_shards_and_partitions(tmp_path):
+    rows = [(id_, text) for id_, text in some_rows() if text.strip()]
+    cuts = [
+        (1, SMALL),
+        (4, Sizes(shard_bytes=500, units_per_partition=1000, keys_per_partition=100)),
+        (2, Sizes()),
+    ]
+    outputs = []
+    for number, (num_files, sizes) in enumerate(cuts):
+        random.Random(number).shuffle(rows)
+        out = tmp_path / f"out{number}"
+        dedup([write_rows(tmp_path / f"corpus{number}", rows, num_files)], out, CONFIG, sizes)
+        outputs.append(files_of(out))
+    assert outputs[0] == outputs[1] == outputs[2]
+    assert len(outputs[0]) > 2
+
+
+def test_a_second_call_does_nothing_and_a_killed_one_goes_on(tmp_path, monkeypatch):
+    corpus = write_rows(tmp_path / "corpus", [(i, t) for i, t in some_rows() if t.strip()], 2)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    first = dedup([corpus], whole, CONFIG, SMALL)
+    assert dedup([corpus], whole, CONFIG, SMALL) == first
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_collect", stop)
+    with pytest.raises(KeyboardInterrupt):
+        dedup([corpus], out, CONFIG, SMALL)
+    monkeypatch.undo()
+    assert not out.exists()
+    hashed = tmp_path / ".out.parts" / "hash-00000" / "manifest.json"
+    written_ns = hashed.stat().st_mtime_ns
+    # So that what the second call did can be seen.
+    monkeypatch.setattr(pipeline, "shutil", SimpleNamespace(rmtree=lambda *_, **__: None))
+    dedup([corpus], out, CONFIG, SMALL)
+    assert hashed.stat().st_mtime_ns == written_ns
+    assert files_of(out) == files_of(whole)
+
+
+def test_whole_numbers_as_ids_are_compared_as_numbers(tmp_path):
+    table = pa.table({"doc_id": [100, 20, 3, 9], "text": ["a b", "A  b", "c d e f", "a B"]})
+    pq.write_table(table, tmp_path / "corpus.parquet")
+    dedup([tmp_path / "corpus.parquet"], tmp_path / "out", DedupConfig(), SMALL)
+    assert kept_of(tmp_path / "out").to_pydict() == {"unit_id": [3, 9], "text": ["c d e f", "a B"]}
+    removed = pq.read_table(tmp_path / "out" / "removed.parquet").to_pydict()
+    assert removed["unit_id"] == [20, 100]
+    assert removed["kept_unit_id"] == [9, 9]
+
+
+def test_what_ingest_wrote_is_read_as_it_is(tmp_path):
+    (tmp_path / "a.txt").write_text("one line of five words\nanother line of five words\n" * 3)
+    config = CorpusConfig.parse({"paths": ["a.txt"], "units": {"policy": "line"}}, "test")
+    ingest(config, [tmp_path / "a.txt"], tmp_path / "ingested")
+    manifest = dedup([tmp_path / "ingested"], tmp_path / "out", DedupConfig())
+    assert manifest.counts["num_units_read"] == 6
+    assert kept_of(tmp_path / "out")["text"].to_pylist() == [
+        "one line of five words",
+        "another line of five words",
+    ]
+
+
+def test_units_with_equal_digests_are_compared_themselves(tmp_path):
+    units = pa.table({"unit_id": ["u0", "u1", "u2", "u3", "u4"], "text": ["a", "b", "c", "B", "A"]})
+    pq.write_table(units, tmp_path / "given.parquet")
+    job = tasks.Job(
+        parts=tmp_path / "parts",
+        given=(tmp_path / "given.parquet",),
+        near=None,
+        settings={},
+        inputs={},
+        starts=np.array([0, 5]),
+        digest_mask=0,
+    )
+    tasks.hash_shard(0, job=job)
+    tasks.find_equal(0, job=job)
+    rows, kept_rows = tasks.equal_rows(0, job)
+    assert dict(zip(rows.tolist(), kept_rows.tolist(), strict=True)) == {3: 1, 4: 0}
+
+
+def test_a_wrong_corpus_gives_one_clear_line(tmp_path):
+    corpus = tmp_path / "corpus.jsonl"
+    with pytest.raises(InputError, match="no such file"):
+        dedup([corpus], tmp_path / "out", DedupConfig())
+    corpus.write_text('{"unit_id": "a", "text": "x"}\n{"unit_id": "a", "text": "y"}\n')
+    with pytest.raises(InputError, match="the id 'a' appears twice"):
+        dedup([corpus], tmp_path / "out", DedupConfig())
+    corpus.write_text('{"body": "x"}\n')
+    with pytest.raises(InputError, match="text"):
+        dedup([corpus], tmp_path / "out", DedupConfig())
+    with pytest.raises(InputError, match="holds the output"):
+        dedup([tmp_path], tmp_path / "out", DedupConfig())

@@ -1,0 +1,146 @@
+"""Searches as commands of their own, to be killed: a corpus, the command, and its processes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+NUM_UNITS, NUM_QUERIES, NUM_SHARDS, SHARD_BYTES = 24_000, 1500, 19, 160_000
+_WORDS = [f"word{number}" for number in range(400)]
+_POLL_S = 0.01
+
+
+def write_inputs(folder: Path) -> None:
+    """Write corpus.jsonl and queries.jsonl."""
+    rng = random.Random(0)
+
+    def text(longest: int) -> str:
+        # Few words stand in most units, and most words in few, as in a language.
+        numbers = (int(len(_WORDS) * rng.random() ** 3) for _ in range(rng.randint(1, longest)))
+        return " ".join(_WORDS[number] for number in numbers)
+
+    for name, id_name, num_rows, longest in (
+        ("corpus", "unit_id", NUM_UNITS, 24),
+        ("queries", "query_id", NUM_QUERIES, 6),
+    ):
+        with (folder / f"{name}.jsonl").open("w") as file:
+            for number in range(num_rows):
+                row = {id_name: f"{number:06d}", "text": text(longest)}
+                file.write(json.dumps(row) + "\n")
+
+
+class Finished(threading.Thread):
+    """Watches the manifests below a folder: what was finished, and whether it was done again."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self.folder = folder
+        self.seen: dict[str, set[tuple[int, int]]] = {}
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(_POLL_S):
+            for path in self.folder.glob(".hits.*/*/manifest.json"):
+                # Drafts are not finished, whatever stands in them.
+                if ".partial-" in path.parent.name:
+                    continue
+                try:
+                    facts = path.stat()
+                except OSError:
+                    continue
+                name = str(path.parent.relative_to(self.folder))
+                self.seen.setdefault(name, set()).add((facts.st_ino, facts.st_mtime_ns))
+
+    def done(self, kind: str) -> list[str]:
+        """Names of what has been finished of a kind: units, statistics, hits, merged."""
+        names = {"units": "shard-"}.get(kind, f"{kind}-")
+        return [name for name in self.seen if name.rpartition("/")[2].startswith(names)]
+
+    def done_again(self) -> list[str]:
+        return [name for name, manifests in self.seen.items() if len(manifests) > 1]
+
+    def __enter__(self) -> "Finished":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+
+
+class Command:
+    """`raykd search`, running."""
+
+    def __init__(self, folder: Path) -> None:
+        self.errors = (folder / "errors.txt").open("a")
+        arguments = self.arguments(*map(folder.joinpath, ("corpus.jsonl", "queries.jsonl", "hits")))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "raykd", *arguments],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=self.errors,
+            # Without it, it would join the Ray of whoever runs the tests.
+            env={**os.environ, "RAY_ADDRESS": "local"},
+        )
+
+    @staticmethod
+    def arguments(corpus: Path, queries: Path, out: Path) -> list[str]:
+        """What the search is asked."""
+        paths = ["--corpus", str(corpus), "--queries", str(queries), "--out", str(out)]
+        return ["search", *paths, "--top-k", "40", "--shard-bytes", str(SHARD_BYTES)]
+
+    def wait_until(self, is_so: Callable[[], bool]) -> bool:
+        """Wait for something to happen; False when the command has ended before."""
+        while self.process.poll() is None:
+            if is_so():
+                return True
+            time.sleep(_POLL_S)
+        return False
+
+    def processes(self) -> list[int]:
+        """The ids of all processes that the command has started."""
+        children: dict[int, list[int]] = {}
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = status.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            children.setdefault(int(fields[1]), []).append(int(status.parent.name))
+        found = [self.process.pid]
+        for process_id in found:
+            found += children.get(process_id, [])
+        return found[1:]
+
+    def workers(self) -> list[int]:
+        """The ids of the processes that run a task now."""
+        return [pid for pid in self.processes() if _name(pid).startswith("ray::_apply")]
+
+    def kill(self) -> None:
+        """Kill the driver, and what of its Ray outlives it."""
+        others = self.processes()
+        kill(self.process.pid)
+        self.process.wait()
+        time.sleep(0.5)
+        for process_id in others:
+            kill(process_id)
+
+
+def kill(process_id: int) -> None:
+    """SIGKILL, if the process is still there."""
+    try:
+        os.kill(process_id, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _name(process_id: int) -> str:
+    try:
+        return Path(f"/proc/{process_id}/cmdline").read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,186 @@
+"""The same command again, after anything: the same bytes, and nothing finished is done twice."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chaos import NUM_SHARDS, Command, Finished, kill, write_inputs
+
+from raykd.cli import _exit_code as raykd
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+NUM_KILLS = 30
+NUM_NODE_KILLS = 3
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Corpus and queries, and what an undisturbed search finds in expected.parquet."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_inputs(folder)
+    assert raykd(search_in(folder, "hits")) == 0
+    shutil.move(folder / "hits" / "hits.parquet", folder / "expected.parquet")
+    shutil.rmtree(folder / "hits")
+    return folder
+
+
+@pytest.fixture
+def folder(inputs: Path, tmp_path: Path) -> Path:
+    """Where the commands of one test run."""
+    return Path(shutil.copytree(inputs, tmp_path / "search"))
+
+
+def search_in(folder: Path, out: str) -> list[str]:
+    return Command.arguments(folder / "corpus.jsonl", folder / "queries.jsonl", folder / out)
+
+
+def is_as_expected(folder: Path) -> bool:
+    found = (folder / "hits" / "hits.parquet").read_bytes()
+    return found == (folder / "expected.parquet").read_bytes()
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_killed_search_goes_on_and_mends_what_was_damaged_meanwhile(folder: Path) -> None:
+    with Finished(folder) as finished:
+        command = Command(folder)
+        workers: list[int] = []
+
+        def is_searching() -> bool:
+            workers[:] = command.workers() if finished.done("hits") else []
+            return bool(workers)
+
+        assert command.wait_until(is_searching)
+        kill(random.Random(0).choice(workers))
+        assert command.wait_until(lambda: len(finished.done("hits")) >= NUM_SHARDS // 2)
+        command.kill()
+        assert not (folder / "hits").exists()
+        flipped, truncated = folder / finished.done("hits")[1], folder / finished.done("units")[2]
+        flip_a_bit(flipped / "hits.bin")
+        with (truncated / "units.parquet").open("r+b") as file:
+            file.truncate(100)
+        assert Command(folder).process.wait() == 0
+    assert is_as_expected(folder)
+    assert {folder / name for name in finished.done_again()} == {flipped, truncated}
+    assert len(finished.done("hits")) == NUM_SHARDS
+    assert sorted(path.name for path in folder.glob(".*")) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("mounting a small disk takes root")
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
+    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_ends_in_one_line_and_room_on_it_in_the_same_hits(
+    folder: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Command.arguments(
+        folder / "corpus.jsonl", folder / "queries.jsonl", small_disk / "hits"
+    )
+    assert raykd(command) == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert line.startswith(f"error: {small_disk}")
+    assert "No space left on device; make room there" in line
+    assert not (small_disk / "hits").exists()
+    for path in small_disk.glob("*/*"):
+        assert ".partial-" not in path.name, path
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    assert raykd(command) == 0
+    found = (small_disk / "hits" / "hits.parquet").read_bytes()
+    assert found == (folder / "expected.parquet").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_kills_of_workers_and_drivers_at_random_moments_change_nothing(folder: Path) -> None:
+    rng = random.Random(1)
+    num_kills = num_searches = 0
+    while num_kills < NUM_KILLS:
+        num_searches += 1
+        with Finished(folder) as finished:
+            command = Command(folder)
+            while command.process.poll() is None:
+                moment = len(finished.seen) + rng.randint(0, NUM_SHARDS)
+                if not command.wait_until(lambda at=moment: len(finished.seen) >= at):
+                    break
+                if rng.random() < 0.5 and (workers := command.workers()):
+                    kill(rng.choice(workers))
+                else:
+                    command.kill()
+                    command = Command(folder)
+                num_kills += 1
+            assert command.process.returncode == 0, (folder / "errors.txt").read_text()
+        assert is_as_expected(folder), f"search {num_searches}"
+        assert finished.done_again() == []
+        shutil.rmtree(folder / "hits")
+
+
+_LOSE_A_NODE = """
+import sys
+import threading
+import time
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+
+from raykd.cli import _exit_code as raykd
+
+moment, arguments = int(sys.argv[1]), sys.argv[2:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
+ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
+
+
+def lose_a_node():
+    while len(list(Path.cwd().glob(".hits.*/*/manifest.json"))) < moment:
+        time.sleep(0.01)
+    cluster.remove_node(nodes[1], allow_graceful=False)
+    Path("lost").touch()
+
+
+threading.Thread(target=lose_a_node, daemon=True).start()
+sys.exit(raykd(arguments))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_node_lost_at_a_random_moment_changes_nothing(folder: Path) -> None:
+    rng = random.Random(2)
+    for _ in range(NUM_NODE_KILLS):
+        moment = rng.randint(1, 3 * NUM_SHARDS)
+        arguments = search_in(folder, "hits")
+        with Finished(folder) as finished:
+            ended = subprocess.run(
+                [sys.executable, "-c", _LOSE_A_NODE, str(moment), *arguments],
+                cwd=folder,
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+        assert ended.returncode == 0, ended.stderr
+        assert (folder / "lost").exists(), f"the search ended before {moment} parts were done"
+        assert is_as_expected(folder)
+        assert finished.done_again() == []
+        shutil.rmtree(folder / "hits")
+        (folder / "lost").unlink()
