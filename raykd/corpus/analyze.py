@@ -283,9 +283,7 @@ def _bytes(
 def _joined(texts: pa.LargeStringArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """As `_bytes`, padded."""
     data, offsets = _bytes(texts)
-    padded = np.concatenate([data, np.zeros(PADDING, np.uint8)])
-    padded.flags.writeable = False
-    return padded, offsets
+    return np.concatenate([data, np.zeros(PADDING, np.uint8)]), offsets
 
 
 def _spelled(table: TermTable, num_terms: int, first: int) -> list[str]:

@@ -58,7 +58,7 @@ class TermTable(NamedTuple):
     entries: NDArray[np.uint64]
     starts: NDArray[np.int64]
     spellings: NDArray[np.uint8]
-    shift: np.uint64
+    shift: int
 
 
 @njit(cache=True, nogil=True)
@@ -72,7 +72,7 @@ def new_table(capacity: int, spelling_bytes: int) -> TermTable:
         np.zeros(_ENTRY * ((1 << bits) + 1), np.uint64),
         np.zeros(capacity + 2, np.int64),
         np.zeros(spelling_bytes + PADDING, np.uint8),
-        np.uint64(64 - bits),
+        64 - bits,
     )
 
 
@@ -122,7 +122,7 @@ def _zero_bytes(eight_bytes: Unsigned) -> Unsigned:
 def _find(table: TermTable, term: NDArray[np.uint8], size: int) -> int:
     """The number of the term of `size` bytes; 0 if it is not in the table."""
     low, high = _key(term, size)
-    slot, fingerprint = _place(low, high, table.shift)
+    slot, fingerprint = _place(low, high, np.uint64(table.shift))
     while table.fingerprints[slot] != 0:
         entry = np.uint64(_ENTRY) * slot
         if (
@@ -147,7 +147,10 @@ def _is_spelled(table: TermTable, number: int, term: NDArray[np.uint8], size: in
     first = table.starts[number]
     if table.starts[number + 1] - first != size:
         return False
-    return bool(np.all(term[:size] == table.spellings[first : first + size]))
+    at = 0
+    while at < size and term[at] == table.spellings[first + at]:
+        at += 1
+    return at == size
 
 
 @njit(cache=True, nogil=True)
@@ -156,7 +159,8 @@ def _add(table: TermTable, number: int, term: NDArray[np.uint8], size: int) -> b
     first = table.starts[number]
     if number + 1 >= len(table.starts) or first + size + PADDING > len(table.spellings):
         return False
-    table.spellings[first : first + size] = term[:size]
+    for at in range(size):
+        table.spellings[first + at] = term[at]
     table.starts[number + 1] = first + size
     _put(table, number)
     return True
@@ -166,7 +170,7 @@ def _add(table: TermTable, number: int, term: NDArray[np.uint8], size: int) -> b
 def _put(table: TermTable, number: int) -> None:
     start = table.starts[number]
     low, high = _key(table.spellings[start:], table.starts[number + 1] - start)
-    slot, fingerprint = _place(low, high, table.shift)
+    slot, fingerprint = _place(low, high, np.uint64(table.shift))
     while table.fingerprints[slot] != 0:
         slot = _next_slot(table, slot)
     table.fingerprints[slot] = fingerprint
@@ -225,7 +229,7 @@ def _probe(
         probes: (words, 3) is filled with the key of each word, and where its entry starts, if it
             has one, plus 1 if it is nowhere else, plus 2 if it has no more than 16 bytes.
     """
-    fingerprints, entries, shift = table.fingerprints, table.entries, table.shift
+    fingerprints, entries, shift = table.fingerprints, table.entries, np.uint64(table.shift)
     one, last_slot = np.uint64(1), np.uint64(len(fingerprints) - _WINDOW - 1)
     for word in range(num_bounds >> 1):
         start = np.uint64(bounds[2 * word])
@@ -281,6 +285,7 @@ def find_terms(
     """
     bounds = np.empty(MAX_BOUNDS, np.int64)
     lower = np.zeros(MAX_TERM_BYTES + PADDING, np.uint8)
+    front: Any = np.int64(0)
     probes = np.empty((MAX_BOUNDS // 2, 3), np.uint64)
     entries, one = table.entries, np.uint64(1)
     may_miss = np.uint64(0 if adds else 1)
@@ -306,7 +311,7 @@ def find_terms(
                         continue
                 start, word_end = bounds[2 * word], bounds[2 * word + 1]
                 while start < word_end:
-                    start, size = write_lower(data, (start, word_end), tables, lower, 0)
+                    start, size = write_lower(data, (start, word_end), tables, lower, front)
                     number = _find(table, lower, size)
                     if adds and number == 0:
                         number = num_terms + 1
@@ -327,7 +332,9 @@ def spell_terms(
 ) -> int:
     """Write the terms of one text, a zero byte after each; gives the bytes written."""
     bounds = np.empty(MAX_BOUNDS, np.int64)
-    position = at = 0
+    # No literals: numba would compile all that takes them once more.
+    position: Any = np.int64(0)
+    at: Any = np.int64(0)
     while position < end:
         position, num_bounds, _ = find_words(data, position, end, tables, bounds)
         for pair in range(0, num_bounds, 2):
@@ -336,4 +343,4 @@ def spell_terms(
                 start, at = write_lower(data, (start, word_end), tables, out, at)
                 out[at] = 0
                 at += 1
-    return at
+    return int(at)

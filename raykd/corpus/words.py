@@ -223,11 +223,13 @@ def _other_words(
 ) -> tuple[int, int]:
     """As `find_words`, for words of any characters; stops before ASCII words."""
     position, num_bounds, no_joins_before = start, 0, start
+    # A variable: numba would compile what takes a literal once more.
+    start_state: Any = np.int64(START)
     while position < end and num_bounds < MAX_BOUNDS:
         code, after = character(data, position, end)
         if position > start and code < 0x80 and _is_letter_or_digit(code):
             break
-        state = _next_state(tables, START, code)
+        state = _next_state(tables, start_state, code)
         if state == DEAD or (state == LEADING_JOINS and position < no_joins_before):
             position = after
             continue
