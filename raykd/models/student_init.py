@@ -1,7 +1,7 @@
 """Students: new ones shaped by settings, with random weights or the teacher's, or pretrained."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 import torch
@@ -29,13 +29,15 @@ class StudentConfig(Config):
     Sizes that are not given follow the teacher: its width, its width of a head, its ratio of
     feed-forward to hidden size. Each of `inits` makes a student of its own: random weights, or
     evenly spread (`skip`), last (`top`) or first (`bottom`) layers of the teacher together with
-    its embeddings, pooler and classifier, which needs the teacher's sizes.
+    its embeddings, pooler and classifier, which needs the teacher's sizes. `dropout`, where given,
+    is that of every place that has one; a small student on a teacher's soft answers needs none.
     """
 
     num_layers: int | None = Field(None, ge=1)
     hidden_size: int | None = Field(None, ge=1)
     num_heads: int | None = Field(None, ge=1)
     intermediate_size: int | None = Field(None, ge=1)
+    dropout: float | None = Field(None, ge=0, lt=1)
     inits: tuple[Init, ...] = ("random",)
     model: str | None = None
 
@@ -51,11 +53,12 @@ class StudentConfig(Config):
         if not self.inits or len(set(self.inits)) < len(self.inits):
             raise ValueError("`inits` needs at least one way, and each only once")
         if self.model is not None:
-            given = {"num_layers", "hidden_size", "num_heads", "intermediate_size"}
+            given = {"num_layers", "hidden_size", "num_heads", "intermediate_size", "dropout"}
             given = {name for name in given if getattr(self, name) is not None}
             if given:
                 raise ValueError(
-                    f"`model` brings its own sizes; remove {', '.join(sorted(given))}, or `model`"
+                    "`model` brings its own sizes and dropout; "
+                    f"remove {', '.join(sorted(given))}, or `model`"
                 )
             if self.inits != ("pretrained",):
                 raise ValueError("`model` is a pretrained student; remove `inits`, or `model`")
@@ -91,7 +94,7 @@ def make_student(teacher: Encoder, config: StudentConfig, init: Init, seed: int)
     layers = [] if init == "random" else choose_layers(init, config.num_layers, teacher.num_layers)
     if layers:
         _check_copied_sizes(teacher.model.config, shape, init)
-    student = _random_student(teacher, shape, layers, seed)
+    student = _random_student(teacher, {**shape, **_dropouts(teacher, config)}, layers, seed)
     if layers:
         _copy_weights(teacher, student, layers)
     return student.eval()
@@ -180,6 +183,15 @@ def _intermediate_name(config: PreTrainedConfig) -> str:
     return "hidden_dim" if hasattr(config, "hidden_dim") else "intermediate_size"
 
 
+def _dropouts(teacher: Encoder, config: StudentConfig) -> dict[str, float]:
+    """Every dropout of the teacher's family, as set; none where nothing is set."""
+    if config.dropout is None:
+        return {}
+    names = teacher.model.config.to_dict()
+    # Some families have one that is None and stands for another.
+    return {name: config.dropout for name in names if "dropout" in name}
+
+
 def _check_copied_sizes(teacher_config: PreTrainedConfig, shape: dict[str, int], init: str) -> None:
     for name, size in shape.items():
         teacher_size = getattr(teacher_config, name)
@@ -191,11 +203,11 @@ def _check_copied_sizes(teacher_config: PreTrainedConfig, shape: dict[str, int],
 
 
 def _random_student(
-    teacher: Encoder, shape: dict[str, int], layers: list[int], seed: int
+    teacher: Encoder, changes: Mapping[str, float], layers: list[int], seed: int
 ) -> Encoder:
     config = copy.deepcopy(teacher.model.config)
-    for name, size in shape.items():
-        setattr(config, name, size)
+    for name, value in changes.items():
+        setattr(config, name, value)
     _set_layer_types(config, layers)
     if hasattr(config, "pooler_hidden_size"):  # DeBERTa
         config.pooler_hidden_size = config.hidden_size

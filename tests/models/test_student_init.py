@@ -41,6 +41,17 @@ def test_a_copy_of_all_layers_answers_as_the_teacher(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_dropout_of_a_student_is_as_set_in_every_place(family):
+    teacher = tiny_encoder(family, num_layers=2)
+
+    for dropout in (0.0, 0.5):
+        student = make_student(teacher, settings(num_layers=1, dropout=dropout), "random", seed=7)
+
+        places = [module for module in student.modules() if type(module).__name__ == "Dropout"]
+        assert {place.p for place in places} == {dropout}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_bottom_layers_compute_what_they_compute_in_the_teacher(family):
     teacher = tiny_encoder(family, num_layers=4).eval()
     batch = tiny_batch()
