@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,7 +94,9 @@ def for_each(
     unit: str = "shards",
     num_cpus: float = 1.0,
     num_gpus: float = 0.0,
+    num_at_once: int | None = None,
     shared: Mapping[str, Any] | None = None,
+    shows_progress: bool = True,
 ) -> list[Result]:
     """Run `function(item, **shared)` as one Ray task an item.
 
@@ -104,8 +107,10 @@ def for_each(
         unit: What the items are.
         num_cpus: CPUs a task takes.
         num_gpus: GPUs a task takes.
+        num_at_once: Tasks that may run side by side; None: as many as the cluster has room for.
         shared: Keyword arguments, put into the object store once for all tasks; or what `share`
             returned.
+        shows_progress: False where the tasks tell of it themselves.
 
     Returns:
         The results in the order of the items.
@@ -122,7 +127,9 @@ def for_each(
             unit=unit,
             num_cpus=num_cpus,
             num_gpus=num_gpus,
+            num_at_once=num_at_once,
             shared=shared,
+            shows_progress=shows_progress,
         )
     )
     return [found[number] for number in range(len(items))]
@@ -136,7 +143,9 @@ def as_completed(
     unit: str = "shards",
     num_cpus: float = 1.0,
     num_gpus: float = 0.0,
+    num_at_once: int | None = None,
     shared: Mapping[str, Any] | None = None,
+    shows_progress: bool = True,
 ) -> Iterator[tuple[int, Result]]:
     """As `for_each`, but yields (number of the item, result) as the tasks end, in any order.
 
@@ -152,10 +161,12 @@ def as_completed(
     running: dict[ray.ObjectRef[Any], int] = {}
     waiting = iter(enumerate(items))
     try:
-        with progress.track(label, len(items), unit) as advance:
+        bar = progress.track(label, len(items), unit) if shows_progress else nullcontext(_ignore)
+        with bar as advance:
             while True:
                 # Asked anew each time: an autoscaling cluster grows while tasks wait.
                 window = max(1, int(total_cpus() / num_cpus)) * (1 + _QUEUED_TASKS_PER_CPU)
+                window = min(window, num_at_once or window)
                 while len(running) < window and (following := next(waiting, None)) is not None:
                     reference = task.remote(function_reference, following[1], **arguments)
                     running[reference] = following[0]
@@ -207,6 +218,10 @@ class Board:
     def problem(self) -> Exception | None:
         """The error left, if any."""
         return self._problem
+
+
+def _ignore(count: int) -> None:
+    pass
 
 
 def _apply(function: Callable[..., Result], item: Item, **shared: Any) -> Result:

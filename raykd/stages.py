@@ -52,7 +52,7 @@ from raykd.training.phases import (
     PhaseJob,
     adopt_teacher,
 )
-from raykd.training.pipeline import LOGITS_FILE, cache_teacher_logits, train_phases
+from raykd.training.pipeline import LOGITS_FILE, LogitsJob, cache_teacher_logits, train_phases
 
 
 def make_docstrings(run: Run) -> None:
@@ -155,9 +155,7 @@ def inject(run: Run) -> None:
     phase = run.recipe.injection
     if phase is None or not run.recipe.injected_arms:
         return
-    for arm in run.recipe.injected_arms:
-        if arm in run.recipe.teacher_logits_texts():
-            cache_logits(run, arm)
+    cache_logits(run, run.recipe.teacher_logits_texts())
     _train(run, [inject_job(run, *student) for student in run.injected_students()], "inject")
 
 
@@ -187,8 +185,7 @@ def inject_job(run: Run, arm: Arm, init: Init, seed: int) -> PhaseJob:
 
 def adapt(run: Run) -> None:
     """adapt: students learn the task, after injection or alone."""
-    if "train" in run.recipe.teacher_logits_texts():
-        cache_logits(run, "train")
+    cache_logits(run, [name for name in run.recipe.teacher_logits_texts() if name == "train"])
     _train(run, [adapt_job(run, *student) for student in run.students()], "adapt")
 
 
@@ -304,14 +301,18 @@ def _train(run: Run, jobs: Sequence[PhaseJob], label: str) -> None:
     train_phases(jobs, run.recipe.workers, label=label, storage=run.out / "ray_train")
 
 
-def cache_logits(run: Run, name: str) -> None:
-    """Compute the teacher's logits on a text, see `Recipe.teacher_logits_texts`."""
+def cache_logits(run: Run, names: Sequence[str]) -> None:
+    """Compute the teacher's logits on texts, see `Recipe.teacher_logits_texts`."""
+    cache_teacher_logits([_logits_job(run, name) for name in names])
+
+
+def _logits_job(run: Run, name: str) -> LogitsJob:
     phase = run.recipe.adaptation if name == "train" else run.recipe.injection
     assert phase is not None
-    cache_teacher_logits(
-        run.teacher / MODEL_FOLDER,
-        run.text(name),
-        run.teacher_logits(name),
+    return LogitsJob(
+        teacher=run.teacher / MODEL_FOLDER,
+        text=run.text(name),
+        out=run.teacher_logits(name),
         max_length=phase.max_length,
         inputs={
             "teacher": digest_of_directory(run.teacher),

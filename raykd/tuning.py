@@ -131,9 +131,9 @@ def _prepare(run: Run) -> _Setting:
     run_stages(searched, "teacher", first="search")
     arms: tuple[Arm, ...] = ("contextualized", "random", "task")
     arm: Arm = next((arm for arm in arms if arm in recipe.injected_arms), "alone")
-    for name in recipe.teacher_logits_texts():
-        if name in (arm, "train"):
-            cache_logits(searched, name)
+    cache_logits(
+        searched, [name for name in recipe.teacher_logits_texts() if name in (arm, "train")]
+    )
     setting = _Setting(searched, folder, arm, run.task().main_metric)
     assert recipe.search is not None
     if arm != "alone" and not any(key.startswith(_INJECTED) for key in recipe.search.space):

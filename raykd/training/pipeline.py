@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+import torch
 from ray import train
 from ray.train.collective import barrier, broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from raykd import cluster, progress
 from raykd.errors import FULL_DISK, InputError
-from raykd.manifest import Draft, Manifest, write_once
+from raykd.manifest import Manifest, commit, finished, stage_key
 from raykd.training.loop import Worker
 from raykd.training.phases import PhaseJob, WorkersConfig, run_phase
 from raykd.training.teacher_cache import LOGITS, parts_of, teacher_logits
 
 LOGITS_FILE = "logits.parquet"
+_LOGITS_STAGE = "teacher_logits"
 _STEPS_A_MESSAGE = 10
 _POLL_S = 0.5
 _MAX_WORKER_FAILURES = 3
@@ -39,44 +42,82 @@ def train_phases(
 ) -> None:
     """Run the jobs that are not done, `models_at_once` of them side by side.
 
-    Starting a group of workers costs seconds, and a recipe has dozens of small jobs (seeds times
-    arms), so that each group runs its share of them one after the other.
+    A model of one worker is one Ray task: processes, with all that they have loaded, serve one
+    model after the other, while Ray Train starts about seven anew for each group of workers (15 s
+    on two cores). Models of several workers (DDP) go through Ray Train.
 
     Raises:
         InputError: a job's input is wrong.
-        Exception: as raised in a worker; once the jobs that other groups are at have ended.
+        Exception: as raised in a worker; once the jobs that run beside it have ended.
         ray.train.TrainingFailedError: workers were lost more often than is tolerated.
     """
     pending = [job for job in jobs if job.finished() is None]
     if not pending:
         return
+    # The longest first: no core is left with a long one at the end.
+    pending.sort(key=PhaseJob.num_steps, reverse=True)
     cluster.connect()
     board: Any = ray.remote(num_cpus=0)(cluster.Board).remote()
-    shares = _shares(pending, workers.models_at_once)
+    num_steps = sum(job.num_steps() for job in pending)
+    train_all = _train_alone if workers.num_workers == 1 else _train_in_groups
+    with progress.track(label, num_steps, "steps") as advance, _Watch(board, advance):
+        train_all(pending, workers, board, label, storage)
+    undone = [job.name for job in pending if job.finished() is None]
+    assert not undone, undone
+
+
+def _train_alone(
+    jobs: Sequence[PhaseJob], workers: WorkersConfig, board: Any, label: str, storage: Path
+) -> None:
+    num_at_once = min(workers.models_at_once, len(jobs))
+    num_cpus = _cpus_that_fit(workers, num_at_once)
+    cluster.for_each(
+        _phase_task,
+        jobs,
+        label=label,
+        num_cpus=num_cpus,
+        num_gpus=1.0 if workers.use_gpu else 0.0,
+        num_at_once=num_at_once,
+        shared={"board": board, "num_threads": max(1, int(num_cpus))},
+        shows_progress=False,
+    )
+
+
+def _phase_task(job: PhaseJob, *, board: Any, num_threads: int) -> None:
+    # The process may have trained another model on another number of CPUs.
+    torch.set_num_threads(num_threads)
+    worker = Worker(device=torch.device("cuda" if ray.get_gpu_ids() else "cpu"))
+    try:
+        run_phase(job, worker, on_step=_Steps(board))
+    except FloatingPointError as error:
+        raise InputError(f"{job.name}: {error}") from error
+
+
+def _train_in_groups(
+    jobs: Sequence[PhaseJob], workers: WorkersConfig, board: Any, label: str, storage: Path
+) -> None:
+    """Each group of workers trains its share of the jobs one after the other."""
+    shares = _shares(jobs, workers.models_at_once)
     names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in shares]
     trainers = [
         _trainer(share, workers, len(shares), board, name, storage)
         for share, name in zip(shares, names, strict=True)
     ]
-    num_steps = sum(job.num_steps() for job in pending)
     try:
-        with progress.track(label, num_steps, "steps") as advance, _Watch(board, advance):
-            failures = _fit_all(trainers)
+        failures = _fit_all(trainers)
         problem: Exception | None = ray.get(board.problem.remote())
         if problem or failures:
             raise problem or failures[0]
     finally:
         for name in names:
             shutil.rmtree(storage / name, ignore_errors=True)
-    undone = [job.name for job in pending if job.finished() is None]
-    assert not undone, undone
 
 
 def _shares(jobs: Sequence[PhaseJob], num_shares: int) -> list[list[PhaseJob]]:
-    """Spread the jobs so that every group has about as many steps: the longest first."""
+    """Spread the jobs, the longest first, so that every group has about as many steps."""
     shares: list[list[PhaseJob]] = [[] for _ in range(min(num_shares, len(jobs)))]
     steps = [0] * len(shares)
-    for job in sorted(jobs, key=PhaseJob.num_steps, reverse=True):
+    for job in jobs:
         least = steps.index(min(steps))
         shares[least].append(job)
         steps[least] += job.num_steps()
@@ -124,33 +165,49 @@ def _fit_all(trainers: Sequence[TorchTrainer]) -> list[BaseException]:
     return [error for fit in fits if (error := fit.exception())]
 
 
-def cache_teacher_logits(
-    teacher: Path, text: Path, out: Path, *, max_length: int, inputs: Mapping[str, str]
-) -> Manifest:
-    """Write the teacher's logits of every row of a text table, in its order, to `out`."""
-    settings = {"max_length": max_length}
+@dataclass(frozen=True)
+class LogitsJob:
+    """The teacher's logits of every row of a text table, in its order; `out` is a directory."""
 
-    def write(draft: Draft) -> None:
-        num_rows = pq.read_metadata(text).num_rows
-        parts = cluster.for_each(
-            _logits_task,
-            parts_of(num_rows),
-            label=f"teacher's logits of {out.name}",
-            unit="parts",
-            shared={"teacher": teacher, "text": text, "max_length": max_length},
+    teacher: Path
+    text: Path
+    out: Path
+    max_length: int
+    inputs: Mapping[str, str]
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result besides the inputs."""
+        return {"max_length": self.max_length}
+
+    def finished(self) -> Manifest | None:
+        """The manifest, if this very job has been done."""
+        return finished(self.out, stage_key(_LOGITS_STAGE, self.settings(), self.inputs))
+
+
+def cache_teacher_logits(jobs: Sequence[LogitsJob]) -> None:
+    """Write the logits of the jobs that are not done, the parts of all texts side by side."""
+    pending = [job for job in jobs if job.finished() is None]
+    if not pending:
+        return
+    parts = [
+        (job, rows) for job in pending for rows in parts_of(pq.read_metadata(job.text).num_rows)
+    ]
+    found = cluster.for_each(_logits_task, parts, label="teacher's logits", unit="parts")
+    for job in pending:
+        logits = np.concatenate(
+            [part for (of, _), part in zip(parts, found, strict=True) if of is job]
         )
-        logits = np.concatenate(parts)
-        table = pa.table({"logits": list(logits)}, schema=LOGITS)
-        pq.write_table(table, draft.directory / LOGITS_FILE)
-        draft.counts["num_rows"] = len(logits)
-
-    return write_once(out, "teacher_logits", settings, inputs, write)
+        with commit(job.out, _LOGITS_STAGE, job.settings(), job.inputs) as draft:
+            table = pa.table({"logits": list(logits)}, schema=LOGITS)
+            pq.write_table(table, draft.directory / LOGITS_FILE)
+            draft.counts["num_rows"] = len(logits)
 
 
 def _logits_task(
-    rows: tuple[int, int], *, teacher: Path, text: Path, max_length: int
+    part: tuple[LogitsJob, tuple[int, int]],
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return teacher_logits(teacher, text, *rows, max_length=max_length)
+    job, rows = part
+    return teacher_logits(job.teacher, job.text, *rows, max_length=job.max_length)
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:
@@ -199,9 +256,11 @@ def _cpus_that_fit(workers: WorkersConfig, num_groups: int) -> float:
     On one machine never more than it has, else Train waits for ever.
     """
     wanted = workers.cpus_per_worker * workers.models_at_once / num_groups
-    if cluster.num_nodes() > 1 or workers.use_gpu:
+    num_cpus = cluster.total_cpus()
+    # A head without CPUs of its own has them come when they are asked for.
+    if cluster.num_nodes() > 1 or workers.use_gpu or num_cpus == 0:
         return wanted
-    share = cluster.total_cpus() / (workers.num_workers * num_groups)
+    share = num_cpus / (workers.num_workers * num_groups)
     return min(wanted, math.floor(share * 100) / 100)
 
 
