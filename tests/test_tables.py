@@ -103,7 +103,7 @@ def test_a_key_that_only_later_rows_have_is_a_column(tmp_path):
         ("t.tsv", b"a\nok\n\xff\n", r"t\.tsv, line 3: not UTF-8 at byte 5"),
         ("t.tsv.gz", b"", r"is empty, not a gzip file"),
         ("t.tsv.gz", b"a\tb\n", r"damaged or truncated"),
-        ("t.tsv.gz", gzip.compress(b"a\n" * 999)[:-3], r"t\.tsv\.gz: damaged or truncated"),
+        ("t.tsv.gz", gzip.compress(b"a\n" * 999, mtime=0)[:-3], r"t\.tsv\.gz: damaged or trunc"),
         ("t.tsv.zst", zstandard.compress(b"a\n" * 999)[:-3], r"t\.tsv\.zst: damaged or truncated"),
     ],
 )
@@ -140,7 +140,7 @@ def test_missing_file_and_directory_are_named(tmp_path):
 
 def test_a_bomb_ends_at_the_stated_size(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "MAX_TABLE_BYTES", 1000)
-    path = write(tmp_path / "t.csv.gz", gzip.compress(b"a\n" + b"1\n" * 5000))
+    path = write(tmp_path / "t.csv.gz", gzip.compress(b"a\n" + b"1\n" * 5000, mtime=0))
     with pytest.raises(InputError, match="more than 1,000 bytes of data"):
         read_table(path)
 
