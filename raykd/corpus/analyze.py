@@ -129,6 +129,24 @@ class TermStream:
     lengths: NDArray[np.int32]
 
 
+def number_terms(
+    texts: pa.StringArray | pa.LargeStringArray, config: AnalyzerConfig = PLAIN
+) -> tuple[list[str], TermStream]:
+    """The distinct terms of texts, sorted, and the texts' terms as positions among them."""
+    words, table = _stream(texts, new_table(1 << 12, 1 << 15), 0)
+    spelled, finish = _spelled(*table, 0), _finish(config)
+    # A stop word leaves nothing.
+    term_of = spelled if config == PLAIN else ["".join(finish([word])) for word in spelled]
+    distinct = sorted(set(term_of) - {""})
+    number_of = {term: number for number, term in enumerate(distinct)}
+    numbers = np.array([number_of.get(term, -1) for term in term_of], np.int32)
+    term_ids = numbers[words.term_ids]
+    num_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(term_ids >= 0)])
+    offsets = num_before[words.offsets]
+    lengths = np.diff(offsets).astype(np.int32)
+    return distinct, TermStream(term_ids[term_ids >= 0], offsets, lengths)
+
+
 class TermLookup:
     """Finds the terms of a vocabulary in texts; a term's id is its position in `terms`.
 

@@ -153,7 +153,7 @@ def build(
         idf: of the whole corpus, computed once and not on every machine: logarithms of different
             C libraries may differ in the last bit.
         config: parameters of BM25.
-        superblock_units: units a superblock, at most 65,536.
+        superblock_units: units a superblock at most, and at most 65,536; a multiple of block_units.
         block_units: units a block.
     """
     term_numbers = np.empty(len(idf), np.int32)
@@ -167,6 +167,9 @@ def build(
         lengths.append(found.lengths)
         unit_ids.append(batch.column("unit_id"))
     distinct, length_numbers = np.unique(np.concatenate(lengths), return_inverse=True)
+    # All of nearly one size: a query takes as long for a superblock of few units as for a full one.
+    num_superblocks = max(1, -(-len(length_numbers) // superblock_units))
+    num_blocks = -(-len(length_numbers) // (num_superblocks * block_units))
     ids = pa.chunked_array(unit_ids, unit_id_type).combine_chunks()
     return ShardIndex(
         unit_ids=ids,
@@ -178,7 +181,7 @@ def build(
         idf=idf,
         df_share=statistics.df / max(statistics.num_units, 1),
         form=scoring.saturation_form(config),
-        superblock_units=superblock_units,
+        superblock_units=max(1, num_blocks) * block_units,
         block_units=block_units,
     )
 

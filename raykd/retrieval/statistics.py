@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from raykd.corpus.analyze import AnalyzerConfig, TermLookup, terms
+from raykd.corpus.analyze import AnalyzerConfig, TermLookup, number_terms
 
 
 @dataclass(frozen=True)
@@ -85,21 +84,12 @@ def analyse_queries(
         queries: texts.
         config: how they are analysed, and the units with them; None for the defaults.
     """
-    config = config or AnalyzerConfig()
-    found = [terms(query, config) for query in queries]
-    num_found = np.fromiter(map(len, found), np.int64, len(found))
-    encoded = pa.array(chain.from_iterable(found), pa.large_string()).dictionary_encode()
-    names = encoded.dictionary.to_pylist()
-    # Code points order as their UTF-8 bytes do.
-    vocabulary = Vocabulary(tuple(sorted(names)))
-    id_of = {name: number for number, name in enumerate(vocabulary.terms)}
-    term_id = np.fromiter(map(id_of.__getitem__, names), np.int64, len(names))
-    occurrence = term_id[encoded.indices.to_numpy()] if names else np.empty(0, np.int64)
-    query = np.repeat(np.arange(len(found), dtype=np.int64), num_found)
+    names, found = number_terms(pa.array(queries, pa.large_string()), config or AnalyzerConfig())
+    query = np.repeat(np.arange(len(queries), dtype=np.int64), found.lengths)
     num_terms = max(1, len(names))
-    distinct, counts = np.unique(query * num_terms + occurrence, return_counts=True)
-    ends = np.cumsum(np.bincount(distinct // num_terms, minlength=len(found)))
-    return vocabulary, QueryTerms(
+    distinct, counts = np.unique(query * num_terms + found.term_ids, return_counts=True)
+    ends = np.cumsum(np.bincount(distinct // num_terms, minlength=len(queries)))
+    return Vocabulary(tuple(names)), QueryTerms(
         np.concatenate([np.zeros(1, np.int64), ends]),
         (distinct % num_terms).astype(np.int32),
         counts.astype(np.float64),

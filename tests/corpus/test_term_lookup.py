@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raykd.corpus import analyze
-from raykd.corpus.analyze import AnalyzerConfig, TermLookup, TermStream, terms
+from raykd.corpus.analyze import AnalyzerConfig, TermLookup, TermStream, number_terms, terms
 from raykd.errors import InputError
 
 
@@ -74,6 +74,18 @@ def test_streams_are_those_of_a_dictionary(
     first = data.draw(st.integers(0, len(texts)))
     found = lookup.stream(pa.array(texts, kind)[first:])
     assert as_lists(found) == expected(texts[first:], vocabulary, config)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=9), max_size=8))
+def test_numbered_terms_are_those_of_the_texts_in_sorted_order(
+    config: AnalyzerConfig, words: list[list[str]]
+) -> None:
+    texts = [" ".join(each).encode("utf-8", "ignore").decode() for each in words]
+    numbered, found = number_terms(pa.array(texts, pa.string()), config)
+    assert numbered == sorted({term for text in texts for term in terms(text, config)})
+    assert as_lists(found) == expected(texts, numbered, config)
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 40_000])
