@@ -26,8 +26,9 @@ from retrieval_peers import Bm25s, Tantivy, per_unit, rank_bm25_seconds, tantivy
 
 from raykd.config import load_yaml
 from raykd.corpus.analyze import TermLookup
-from raykd.retrieval import index, scoring, statistics, topk
+from raykd.retrieval import index, scoring, topk
 from raykd.retrieval.index import ShardIndex
+from raykd.retrieval.known_terms import KnownTerms
 from raykd.retrieval.queries import make_queries
 from raykd.retrieval.scoring import Bm25Config
 from raykd.retrieval.search import BlockHits, search
@@ -52,7 +53,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.lookup = TermLookup(self.terms)
         start = time.process_time()
-        self.total = statistics.of_units(self._batches(self.texts), self.lookup, len(self.terms))
+        _, self.total = KnownTerms.of(self._batches(self.texts), self.lookup, len(self.terms))
         self.statistics_s = time.process_time() - start
         self.idf = scoring.idf(self.total.df, self.total.num_units, BM25)
         self.shard = self.index_of(0, self.shard_units)
@@ -64,9 +65,9 @@ class Bench:
     def index_of(self, first: int, last: int) -> ShardIndex:
         """The units [first, last) as a shard."""
         names = [f"{0:016x}-{unit:012d}-{0:08d}" for unit in range(first, last)]
-        table = pa.table({"unit_id": names, "text": self.texts.slice(first, last - first)})
-        batches = table.to_batches(max_chunksize=32_768)
-        return index.build(batches, pa.string(), self.lookup, self.total, self.idf, BM25)
+        batches = self._batches(self.texts.slice(first, last - first))
+        known, _ = KnownTerms.of(batches, self.lookup, len(self.terms))
+        return index.build(known, pa.array(names), self.total, self.idf, BM25)
 
     def _seed_index(self) -> ShardIndex:
         if not hasattr(self, "_seed"):

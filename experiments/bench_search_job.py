@@ -1,6 +1,6 @@
 """A whole search, everything but ingest: against other engines, by cores, and by memory.
 
-    python experiments/bench_search_job.py CORPUS GLUE_FOLDER [--part job cores memory]
+    python experiments/bench_search_job.py CORPUS GLUE_FOLDER [--part job cores memory task]
 
 CORPUS is a Parquet file of `text` and `source`, enlarged as `enlarged_corpus` says; GLUE_FOLDER
 holds `rte_train.parquet` and so on. Every measurement is a process of its own, held to its cores
@@ -28,12 +28,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raykd.corpus.analyze import terms
+from raykd.corpus.units import sentences as lengths_of_sentences
 from raykd.retrieval.queries import make_queries
 from raykd.schemas import UNITS
 
 # The paper's numbers of units per anchor, of a corpus of 160 GB: 3.6e8 units of 445 bytes.
 PAPER_TOP_K = {"rte": 1000, "mrpc": 800, "cola": 900, "sst2": 150, "stsb": 500}
 PAPER_UNITS = 360_000_000
+_LARGE_BYTES = 1_000_000_000
+_LARGE_QUERIES = 1_000_000
 SCALING = (
     "top_k of a task = the paper's, times units of this corpus / units of the paper's, rounded "
     "up: every anchor brings the same share of the corpus"
@@ -306,6 +309,28 @@ def by_shards(folder: Path, tasks: Sequence[str]) -> list[dict[str, Any]]:
     return [measured(folder, tasks, "own", 2, num_shards=number, top_k=10) for number in numbers]
 
 
+def write_large_task(folder: Path, large: Path) -> None:
+    """One shard of a GB of text, and a million queries: sentences of it, by RAKE."""
+    if (large / "queries" / "sentences.parquet").exists():
+        return
+    for name in ("units", "queries"):
+        (large / name).mkdir(parents=True, exist_ok=True)
+    table = pa.concat_tables([pq.read_table(path) for path in shards_of(folder)])
+    ends = np.cumsum([len(text) for text in table["text"].to_pylist()])
+    table = table.slice(0, int(np.searchsorted(ends, _LARGE_BYTES)))
+    pq.write_table(table, large / "units" / "000.parquet", compression="zstd")
+    found: dict[str, None] = {}
+    for text in table["text"].to_pylist():
+        position = 0
+        for length in lengths_of_sentences(text):
+            found[text[position : position + length].strip()] = None
+            position += length
+        if len(found) >= _LARGE_QUERIES:
+            break
+    queries = make_queries(list(found)[:_LARGE_QUERIES], "rake")
+    pq.write_table(queries, large / "queries" / "sentences.parquet")
+
+
 def main(options: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("corpus", type=Path, nargs="?")
@@ -343,6 +368,10 @@ def main(options: Sequence[str]) -> None:
         results["cores"] = by_cores(folder, tasks, arguments.top_k)
     if "memory" in arguments.part:
         results["memory"] = by_shards(folder, tasks)
+    if "task" in arguments.part:
+        large = arguments.folder / "large"
+        write_large_task(folder, large)
+        results["task"] = measured(large, ["sentences"], "own", 1, top_k=10)
     print(json.dumps(rounded(results), indent=2))
 
 

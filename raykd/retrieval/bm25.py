@@ -1,8 +1,9 @@
 """BM25 over shards: the statistics pass, and the search of one shard."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,8 @@ from raykd.corpus.analyze import TermLookup
 from raykd.errors import InputError
 from raykd.locations import explained
 from raykd.manifest import Draft, digest_of, write_once
-from raykd.retrieval import index, scoring, search, statistics
+from raykd.retrieval import index, scoring, search
+from raykd.retrieval.known_terms import KnownTerms
 from raykd.retrieval.scoring import Bm25Config
 from raykd.retrieval.statistics import QueryTerms, Statistics
 from raykd.retrieval.topk import RankedHits
@@ -50,7 +52,7 @@ class Job:
 class Bm25Searcher:
     """Finds the best hits of a shard by BM25.
 
-    A task needs memory for its index and the texts of one batch (`index.build`), and for the
+    A task needs memory for its index (`index.build`), and for the
     queries and their terms (12 bytes a term and 20 a query, mapped from the object store).
 
     Attributes:
@@ -79,21 +81,24 @@ class Bm25Searcher:
     def search_shard(
         self,
         path: Path,
+        digest: str,
         unit_id_type: pa.DataType,
         top_k: NDArray[np.int32],
         thresholds: NDArray[np.float64],
         blocks: Sequence[tuple[int, int]],
     ) -> Iterator[RankedHits]:
         """The shard's own best hits, see `waves.Searcher`."""
-        with explained(path), pq.ParquetFile(path) as file:
-            shard_index = index.build(
-                file.iter_batches(_READ_ROWS, columns=["unit_id", "text"]),
-                unit_id_type,
-                self.job.lookup,
-                self.total,
-                self.idf,
-                self.job.config,
-            )
+        with explained(path):
+            unit_ids = pq.read_table(path, columns=["unit_id"])["unit_id"].combine_chunks()
+        # Written by the statistics pass, and once more if it was damaged since.
+        folder = _counted(path, digest, self.job).folder
+        shard_index = index.build(
+            KnownTerms.read(folder),
+            unit_ids.cast(unit_id_type),
+            self.total,
+            self.idf,
+            self.job.config,
+        )
         for block in blocks:
             hits = search.search(shard_index, self.job.queries, top_k, thresholds, block)
             yield RankedHits.of_shard(
@@ -124,23 +129,8 @@ def count(job: Job, paths: Sequence[Path]) -> tuple[Shards, Bm25Searcher]:
 
 
 def _count_shard(path: Path, *, job: Job) -> tuple[str, pa.DataType, Statistics]:
-    def write(draft: Draft) -> None:
-        with explained(path), pq.ParquetFile(path) as file:
-            batches = file.iter_batches(_READ_ROWS, columns=["text"])
-            counted = statistics.of_units(
-                (batch.column("text") for batch in batches), job.lookup, job.num_terms
-            )
-        # Most terms of the queries stand in few units of a shard: compressed, it is small.
-        table = pa.table({"df": counted.df.astype(np.int32)})
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.ipc.new_file(draft.directory / _DF_FILE, table.schema, options=options) as writer:
-            writer.write_table(table)
-        draft.counts.update(num_units=counted.num_units, total_length=counted.total_length)
-
     digest = digest_of_shard(path)
-    folder = job.parts / f"statistics-{digest}"
-    inputs = {"units": digest, "job": job.digest}
-    counts = write_once(folder, "statistics", {}, inputs, write).counts
+    folder, counts = _counted(path, digest, job)
     with pa.OSFile(str(folder / _DF_FILE)) as file, pa.ipc.open_file(file) as reader:
         df = reader.read_all()["df"].to_numpy().astype(np.int64)
     return (
@@ -148,3 +138,30 @@ def _count_shard(path: Path, *, job: Job) -> tuple[str, pa.DataType, Statistics]
         pq.read_schema(path).field("unit_id").type,
         Statistics(int(counts["num_units"]), int(counts["total_length"]), df),
     )
+
+
+class _Counted(NamedTuple):
+    folder: Path
+    counts: Mapping[str, float]
+
+
+def _counted(path: Path, digest: str, job: Job) -> _Counted:
+    """What the statistics pass brings of a shard."""
+
+    def write(draft: Draft) -> None:
+        with explained(path), pq.ParquetFile(path) as file:
+            batches = file.iter_batches(_READ_ROWS, columns=["text"])
+            known, counted = KnownTerms.of(
+                (batch.column("text") for batch in batches), job.lookup, job.num_terms
+            )
+        known.write(draft.directory)
+        # Most terms of the queries stand in few units of a shard: compressed, it is small.
+        table = pa.table({"df": counted.df.astype(np.int32)})
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.ipc.new_file(draft.directory / _DF_FILE, table.schema, options=options) as writer:
+            writer.write_table(table)
+        draft.counts.update(num_units=counted.num_units, total_length=counted.total_length)
+
+    folder = job.parts / f"statistics-{digest}"
+    inputs = {"units": digest, "job": job.digest}
+    return _Counted(folder, write_once(folder, "statistics", {}, inputs, write).counts)

@@ -23,7 +23,7 @@ from xxhash import xxh3_128_hexdigest
 from raykd.config import Config
 from raykd.errors import InputError
 from raykd.locations import explained
-from raykd.manifest import digest_of, digest_of_file, finished, read_manifest
+from raykd.manifest import digest_of, finished, read_manifest
 from raykd.retrieval import embeddings, topk
 from raykd.retrieval.topk import RankedHits
 
@@ -128,6 +128,7 @@ class DenseSearcher:
     def search_shard(
         self,
         path: Path,
+        digest: str,
         unit_id_type: pa.DataType,
         top_k: NDArray[np.int32],
         thresholds: NDArray[np.float64],
@@ -138,7 +139,6 @@ class DenseSearcher:
             unit_ids = pq.read_table(path, columns=["unit_id"])["unit_id"].combine_chunks()
         unit_ids = unit_ids.cast(unit_id_type)
         prefix = self.config.unit_prefix
-        digest = digest_of_file(path)
         folder = embeddings.shard_folder(self.folder, digest, self.embedder_digest, prefix)
         manifest = read_manifest(folder)
         if manifest is None or finished(folder, manifest.key) is None:

@@ -1,21 +1,19 @@
 """One shard made searchable: which of the queries' terms its units hold, unit after unit."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
-from raykd.corpus.analyze import TermLookup
 from raykd.retrieval import scoring
 from raykd.retrieval.blocks import BlockMaxima, block_maxima
+from raykd.retrieval.known_terms import KnownTerms
 from raykd.retrieval.postings import Postings, postings_of
 from raykd.retrieval.scoring import Bm25Config, SaturationForm
 from raykd.retrieval.statistics import Statistics
-from raykd.retrieval.streams import NUM_COMMON, WIDE, TermStreams
+from raykd.retrieval.streams import TermStreams
 from raykd.retrieval.topk import id_ranks
 
 SUPERBLOCK_UNITS = 1 << 16
@@ -133,9 +131,8 @@ class ShardIndex:
 
 
 def build(
-    batches: Iterable[pa.RecordBatch],
-    unit_id_type: pa.DataType,
-    lookup: TermLookup,
+    known: KnownTerms,
+    unit_ids: pa.Array,
     statistics: Statistics,
     idf: NDArray[np.float64],
     config: Bm25Config,
@@ -146,9 +143,8 @@ def build(
     """Index one shard.
 
     Args:
-        batches: the shard's units, with the columns `unit_id` and `text`.
-        unit_id_type: string or int64.
-        lookup: finds the terms of the queries.
+        known: the shard's terms.
+        unit_ids: (U,) string or int64.
         statistics: of the whole corpus.
         idf: of the whole corpus, computed once and not on every machine: logarithms of different
             C libraries may differ in the last bit.
@@ -156,67 +152,20 @@ def build(
         superblock_units: units a superblock at most, and at most 65,536; a multiple of block_units.
         block_units: units a block.
     """
-    term_numbers = np.empty(len(idf), np.int32)
-    term_numbers[np.argsort(-statistics.df, kind="stable")] = np.arange(len(idf), dtype=np.int32)
-    unit_ids: list[pa.Array] = []
-    lengths = [np.empty(0, np.int32)]
-    parts = []
-    for batch in batches:
-        found = lookup.stream(batch.column("text"))
-        parts.append(_narrow(found.term_ids, found.offsets, term_numbers))
-        lengths.append(found.lengths)
-        unit_ids.append(batch.column("unit_id"))
-    distinct, length_numbers = np.unique(np.concatenate(lengths), return_inverse=True)
+    distinct, length_numbers = np.unique(known.lengths, return_inverse=True)
     # All of nearly one size: a query takes as long for a superblock of few units as for a full one.
     num_superblocks = max(1, -(-len(length_numbers) // superblock_units))
     num_blocks = -(-len(length_numbers) // (num_superblocks * block_units))
-    ids = pa.chunked_array(unit_ids, unit_id_type).combine_chunks()
     return ShardIndex(
-        unit_ids=ids,
-        id_rank=id_ranks(ids),
-        streams=TermStreams.joined(parts),
+        unit_ids=unit_ids,
+        id_rank=id_ranks(unit_ids),
+        streams=known.streams,
         length_numbers=length_numbers.astype(np.int32),
         norms=scoring.length_norm(distinct, statistics.average_length, config),
-        term_numbers=term_numbers,
+        term_numbers=known.term_numbers,
         idf=idf,
         df_share=statistics.df / max(statistics.num_units, 1),
         form=scoring.saturation_form(config),
         superblock_units=max(1, num_blocks) * block_units,
         block_units=block_units,
     )
-
-
-@njit(cache=True, nogil=True)
-def _narrow(
-    term_ids: NDArray[np.int32], offsets: NDArray[np.int64], term_numbers: NDArray[np.int32]
-) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint16], NDArray[np.int32]]:
-    """The two streams of `TermStreams`, and how much of each belongs to each unit."""
-    has_wide = len(term_numbers) > WIDE
-    room = 3 * len(term_ids) if has_wide else len(term_ids)
-    # Room for one term more: where it goes is known only after it is written.
-    common = np.empty(len(term_ids) + 1, np.uint8)
-    others = np.empty(room + 1, np.uint16)
-    common_sizes = np.empty(len(offsets) - 1, np.int32)
-    other_sizes = np.empty(len(offsets) - 1, np.int32)
-    common_end = 0
-    end = 0
-    for unit in range(len(offsets) - 1):
-        common_start = common_end
-        start = end
-        for position in range(offsets[unit], offsets[unit + 1]):
-            number = term_numbers[term_ids[position]]
-            if has_wide and number >= WIDE:
-                others[end] = WIDE
-                others[end + 1] = number >> 16
-                others[end + 2] = number & 0xFFFF
-                end += 3
-            else:
-                # To both streams: which of them it is, a processor cannot guess.
-                is_common = number < NUM_COMMON
-                common[common_end] = number
-                others[end] = number
-                common_end += is_common
-                end += not is_common
-        common_sizes[unit] = common_end - common_start
-        other_sizes[unit] = end - start
-    return common[:common_end].copy(), common_sizes, others[:end].copy(), other_sizes

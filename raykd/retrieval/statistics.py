@@ -1,14 +1,13 @@
 """What BM25 must know of the whole corpus, for the terms of the queries only."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
-from raykd.corpus.analyze import AnalyzerConfig, TermLookup, number_terms
+from raykd.corpus.analyze import AnalyzerConfig, number_terms
 
 
 @dataclass(frozen=True)
@@ -94,33 +93,3 @@ def analyse_queries(
         (distinct % num_terms).astype(np.int32),
         counts.astype(np.float64),
     )
-
-
-def of_units(batches: Iterable[pa.Array], lookup: TermLookup, num_terms: int) -> Statistics:
-    """Statistics of the units of one shard.
-
-    Args:
-        batches: the units' texts, as many at a time as fit in memory.
-        lookup: finds the terms that are counted.
-        num_terms: V, their number.
-    """
-    total = Statistics.empty(num_terms)
-    for texts in batches:
-        stream = lookup.stream(texts)
-        df = np.zeros(num_terms, np.int64)
-        _count_units(stream.term_ids, stream.offsets, df)
-        total += Statistics(len(texts), int(stream.lengths.sum(dtype=np.int64)), df)
-    return total
-
-
-@njit(cache=True, nogil=True)
-def _count_units(
-    term_ids: NDArray[np.int32], offsets: NDArray[np.int64], df: NDArray[np.int64]
-) -> None:
-    last_unit = np.full(len(df), -1, np.int64)
-    for unit in range(len(offsets) - 1):
-        for position in range(offsets[unit], offsets[unit + 1]):
-            term = term_ids[position]
-            if last_unit[term] != unit:
-                last_unit[term] = unit
-                df[term] += 1

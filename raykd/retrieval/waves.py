@@ -61,6 +61,7 @@ class Searcher(Protocol):
     def search_shard(
         self,
         path: Path,
+        digest: str,
         unit_id_type: pa.DataType,
         top_k: NDArray[np.int32],
         thresholds: NDArray[np.float64],
@@ -70,6 +71,7 @@ class Searcher(Protocol):
 
         Args:
             path: the shard.
+            digest: of the file.
             unit_id_type: of its ids.
             top_k: (D,) hits wanted of each query.
             thresholds: (D,) see `topk.thresholds`: units that score less may be left out.
@@ -211,7 +213,7 @@ def _search_shard(
         if digest_of_shard(path) != digest:
             raise InputError(f"{path}: has changed during the search; run it again")
         found = searcher.search_shard(
-            path, wanted.shards.unit_id_type, wanted.top_k, bounds, wanted.blocks
+            path, digest, wanted.shards.unit_id_type, wanted.top_k, bounds, wanted.blocks
         )
         write_blocks(draft.directory, found)
 

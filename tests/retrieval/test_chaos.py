@@ -66,12 +66,14 @@ def test_a_killed_search_goes_on_and_mends_what_was_damaged_meanwhile(folder: Pa
         command.kill()
         assert not (folder / "hits").exists()
         flipped, truncated = folder / finished.done("hits")[1], folder / finished.done("units")[2]
+        counted = folder / finished.done("statistics")[0]
         flip_a_bit(flipped / "hits.bin")
+        flip_a_bit(counted / "terms.npz")
         with (truncated / "units.parquet").open("r+b") as file:
             file.truncate(100)
         assert Command(folder).process.wait() == 0
     assert is_as_expected(folder)
-    assert {folder / name for name in finished.done_again()} == {flipped, truncated}
+    assert {folder / name for name in finished.done_again()} == {flipped, truncated, counted}
     assert len(finished.done("hits")) == NUM_SHARDS
     assert sorted(path.name for path in folder.glob(".*")) == []
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from oracle_bm25 import best_hits
 
 from raykd.corpus.analyze import TermLookup
-from raykd.retrieval import index, postings, scoring, search, statistics
+from raykd.retrieval import index, postings, scoring, search
 from raykd.retrieval.index import ShardIndex
+from raykd.retrieval.known_terms import KnownTerms
 from raykd.retrieval.scoring import Bm25Config
 from raykd.retrieval.selection import keep_best, sort_best_first
-from raykd.retrieval.statistics import QueryTerms, Statistics, analyse_queries
+from raykd.retrieval.statistics import QueryTerms, analyse_queries
 
 Hit = tuple[int, int, float]
 ALWAYS_PRUNED, NEVER_PRUNED_TWICE = (1e-9, 1e9), (1e9, -1e9)
@@ -28,11 +29,10 @@ def index_of(
     vocabulary, query_terms = analyse_queries(queries)
     lookup = TermLookup(vocabulary.terms)
     arrow = pa.array(texts, pa.string())
-    total = Statistics.empty(len(vocabulary.terms))
-    total += statistics.of_units([arrow], lookup, len(vocabulary.terms))
-    batch = pa.record_batch({"unit_id": pa.array(range(len(texts)), pa.int64()), "text": arrow})
+    known, total = KnownTerms.of([arrow], lookup, len(vocabulary.terms))
+    unit_ids = pa.array(range(len(texts)), pa.int64())
     idf = scoring.idf(total.df, total.num_units, config)
-    shard = index.build([batch], pa.int64(), lookup, total, idf, config, **sizes)
+    shard = index.build(known, unit_ids, total, idf, config, **sizes)
     return shard, query_terms
 
 

@@ -16,8 +16,9 @@ from oracle_bm25 import best_hits
 from rank_bm25 import BM25Okapi
 
 from raykd.corpus.analyze import TermLookup
-from raykd.retrieval import index, scoring, statistics, topk
+from raykd.retrieval import index, scoring, topk
 from raykd.retrieval.index import ShardIndex
+from raykd.retrieval.known_terms import KnownTerms
 from raykd.retrieval.scoring import Bm25Config, lucene_length
 from raykd.retrieval.search import search
 from raykd.retrieval.statistics import QueryTerms, Statistics, analyse_queries
@@ -53,20 +54,21 @@ def hits_of(
     vocabulary, query_terms = analyse_queries(queries)
     lookup = TermLookup(vocabulary.terms)
     total = Statistics.empty(len(vocabulary.terms))
+    known = []
     for shard in shards:
         texts = pa.array([text for _, text in shard], pa.string())
-        total += statistics.of_units([texts], lookup, len(vocabulary.terms))
+        # In two batches, as a shard of many units has them.
+        batches = [texts[: len(texts) // 2], texts[len(texts) // 2 :]]
+        terms, counted = KnownTerms.of(batches, lookup, len(vocabulary.terms))
+        known.append(terms)
+        total += counted
     is_int = any(isinstance(unit_id, int) for shard in shards for unit_id, _ in shard)
     id_type = pa.int64() if is_int else pa.string()
     parts = []
-    for shard in shards:
-        ids, texts = zip(*shard, strict=True) if shard else ((), ())
-        batch = pa.record_batch(
-            {"unit_id": pa.array(ids, id_type), "text": pa.array(texts, pa.string())}
-        )
-        shard_index = index.build(
-            [batch], id_type, lookup, total, scoring.idf(total.df, total.num_units, bm25), bm25
-        )
+    idf = scoring.idf(total.df, total.num_units, bm25)
+    for shard, terms in zip(shards, known, strict=True):
+        ids = pa.array([unit_id for unit_id, _ in shard], id_type)
+        shard_index = index.build(terms, ids, total, idf, bm25)
         parts.append(ranked_hits_of(shard_index, query_terms, top_k, (0, len(queries))))
     merged = topk.merge(parts, np.full(len(queries), top_k, np.int32))
     numbers = np.repeat(np.arange(len(queries)), merged.num_hits).tolist()

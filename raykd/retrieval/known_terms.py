@@ -1,0 +1,129 @@
+"""What the units of a shard hold of the queries' terms: read out of their text once, and kept."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+from numpy.typing import NDArray
+
+from raykd.corpus.analyze import TermLookup
+from raykd.retrieval.statistics import Statistics
+from raykd.retrieval.streams import NUM_COMMON, WIDE, Part, TermStreams
+
+_FILE = "terms.npz"
+
+
+@dataclass(frozen=True)
+class KnownTerms:
+    """The terms of one shard that some query holds.
+
+    Attributes:
+        streams: of each unit.
+        lengths: (U,) all terms of the unit, of queries or not.
+        term_numbers: (V,) the number in `streams` of each term id; the most frequent terms of the
+            shard's first units come first.
+    """
+
+    streams: TermStreams
+    lengths: NDArray[np.int32]
+    term_numbers: NDArray[np.int32]
+
+    @classmethod
+    def of(
+        cls, batches: Iterable[pa.Array], lookup: TermLookup, num_terms: int
+    ) -> tuple["KnownTerms", Statistics]:
+        """Analyse the units of a shard, and count them.
+
+        Args:
+            batches: the units' texts, as many at a time as fit in memory.
+            lookup: finds the terms of the queries.
+            num_terms: V.
+        """
+        total = Statistics.empty(num_terms)
+        term_numbers = np.arange(num_terms, dtype=np.int32)
+        parts: list[Part] = []
+        lengths = [np.empty(0, np.int32)]
+        for texts in batches:
+            found = lookup.stream(texts)
+            df = np.zeros(num_terms, np.int64)
+            _count_units(found.term_ids, found.offsets, df)
+            if not parts:
+                order = np.argsort(-df, kind="stable")
+                term_numbers[order] = np.arange(num_terms, dtype=np.int32)
+            total += Statistics(len(texts), int(found.lengths.sum(dtype=np.int64)), df)
+            parts.append(_narrow(found.term_ids, found.offsets, term_numbers))
+            lengths.append(found.lengths)
+        return cls(TermStreams.joined(parts), np.concatenate(lengths), term_numbers), total
+
+    def write(self, folder: Path) -> None:
+        """Write one file into a directory, about a quarter as large as the text."""
+        streams = self.streams
+        np.savez(
+            folder / _FILE,
+            common=streams.common,
+            common_offsets=streams.common_offsets,
+            others=streams.others,
+            offsets=streams.offsets,
+            lengths=self.lengths,
+            term_numbers=self.term_numbers,
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> "KnownTerms":
+        """Read what `write` wrote."""
+        with np.load(folder / _FILE) as file:
+            names = ("common", "common_offsets", "others", "offsets")
+            streams = TermStreams(*(file[name] for name in names))
+            return cls(streams, file["lengths"], file["term_numbers"])
+
+
+@njit(cache=True, nogil=True)
+def _count_units(
+    term_ids: NDArray[np.int32], offsets: NDArray[np.int64], df: NDArray[np.int64]
+) -> None:
+    last_unit = np.full(len(df), -1, np.int64)
+    for unit in range(len(offsets) - 1):
+        for position in range(offsets[unit], offsets[unit + 1]):
+            term = term_ids[position]
+            if last_unit[term] != unit:
+                last_unit[term] = unit
+                df[term] += 1
+
+
+@njit(cache=True, nogil=True)
+def _narrow(
+    term_ids: NDArray[np.int32], offsets: NDArray[np.int64], term_numbers: NDArray[np.int32]
+) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint16], NDArray[np.int32]]:
+    """The two streams of `TermStreams`, and how much of each belongs to each unit."""
+    has_wide = len(term_numbers) > WIDE
+    room = 3 * len(term_ids) if has_wide else len(term_ids)
+    # Room for one term more: where it goes is known only after it is written.
+    common = np.empty(len(term_ids) + 1, np.uint8)
+    others = np.empty(room + 1, np.uint16)
+    common_sizes = np.empty(len(offsets) - 1, np.int32)
+    other_sizes = np.empty(len(offsets) - 1, np.int32)
+    common_end = 0
+    end = 0
+    for unit in range(len(offsets) - 1):
+        common_start = common_end
+        start = end
+        for position in range(offsets[unit], offsets[unit + 1]):
+            number = term_numbers[term_ids[position]]
+            if has_wide and number >= WIDE:
+                others[end] = WIDE
+                others[end + 1] = number >> 16
+                others[end + 2] = number & 0xFFFF
+                end += 3
+            else:
+                # To both streams: which of them it is, a processor cannot guess.
+                is_common = number < NUM_COMMON
+                common[common_end] = number
+                others[end] = number
+                common_end += is_common
+                end += not is_common
+        common_sizes[unit] = common_end - common_start
+        other_sizes[unit] = end - start
+    return common[:common_end].copy(), common_sizes, others[:end].copy(), other_sizes
