@@ -16,6 +16,9 @@ from raykd.schemas import hits_schema
 
 # Rows that the best hits of a block of queries may have: 24 MB and the ids.
 _ROWS_A_BLOCK = 1 << 21
+# So many blocks at least, where there are queries for it: CPUs that can share a shard.
+_MIN_BLOCKS = 8
+_MIN_QUERIES_A_BLOCK = 4096
 # Rows of the hits table written at a time, which are its row groups.
 _ROWS_A_GROUP = 1 << 20
 # Neighbouring rows lie in the same or the next block; repeated queries lie further back.
@@ -113,11 +116,13 @@ def _distinct(
 def blocks_of(top_k: NDArray[np.int32]) -> list[tuple[int, int]]:
     """Ranges [first, last) of queries whose best hits together fit in memory."""
     ends = np.cumsum(top_k, dtype=np.int64)
+    num_blocks = min(_MIN_BLOCKS, len(top_k) // _MIN_QUERIES_A_BLOCK)
+    rows = _ROWS_A_BLOCK if num_blocks < 2 else min(_ROWS_A_BLOCK, -(-int(ends[-1]) // num_blocks))
     blocks: list[tuple[int, int]] = []
     first = 0
     while first < len(ends):
         before = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, before + _ROWS_A_BLOCK, side="right")))
+        last = max(first + 1, int(np.searchsorted(ends, before + rows, side="right")))
         blocks.append((first, last))
         first = last
     return blocks

@@ -1,11 +1,12 @@
 """A search over shards on Ray: waves of shards, each merged before the next.
 
-The first wave has no thresholds; it is one shard a CPU. After each wave the best hits so far are
-merged, and the score of a query's last wanted hit is a bound that later shards need not go below.
-Each wave is as large as all before it, so that the bounds rise while the last and largest waves
-are searched fast. Shards come in the order of their digests: any first part is a sample of the
-whole corpus. Bounds decide what is left out of a shard's hits, never what is among the best, so
-that the result is the same for any waves.
+The first wave has no thresholds and is the slowest: as few shards as keep every CPU busy, where a
+shard is searched by several tasks, each for its share of the queries. After each wave the best hits
+so far are merged, and the score of a query's last wanted hit is a bound that later shards need not
+go below. Each wave is as large as all before it, so that the bounds rise while the last and largest
+waves are searched fast. Shards come in the order of their digests: any first part is a sample of
+the whole corpus. Bounds decide what is left out of a shard's hits, never what is among the best, so
+that the result is the same for any waves and tasks.
 """
 
 import shutil
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -89,14 +90,31 @@ class _Search:
     blocks: tuple[tuple[int, int], ...]
     digest: str
 
-    def shard_folder(self, shard: int) -> Path:
-        """Where the hits of one shard are."""
-        return self.parts / f"hits-{self.shards.digests[shard]}"
+    def tasks_of(self, wave: Sequence[int], num_cpus: int) -> list["_Task"]:
+        """One task a shard, or several where a wave has fewer shards than there are CPUs."""
+        num_tasks = min(len(self.blocks), max(1, -(-num_cpus // len(wave))))
+        ends = np.linspace(0, len(self.blocks), num_tasks + 1).astype(int).tolist()
+        return [_Task(shard, *blocks) for shard in wave for blocks in pairwise(ends)]
 
-    def merged_folders(self, shards: Sequence[int]) -> list[Path]:
+    def folder_of(self, task: "_Task") -> Path:
+        """Where the hits are that a task finds."""
+        name = f"hits-{self.shards.digests[task.shard]}"
+        is_all = task.last - task.first == len(self.blocks)
+        return self.parts / (name if is_all else f"{name}-{task.first:05d}-{task.last:05d}")
+
+    def merged_folders(self, tasks: Sequence["_Task"]) -> list[Path]:
         """Where each block's merged hits are; named by what they are made of."""
-        name = digest_of([self.digest, sorted(self.shards.digests[shard] for shard in shards)])
+        digests = sorted({self.shards.digests[task.shard] for task in tasks})
+        name = digest_of([self.digest, digests])
         return [self.parts / f"merged-{name[:32]}-{block:05d}" for block in range(len(self.blocks))]
+
+
+class _Task(NamedTuple):
+    """A shard, and the blocks [first, last) of queries that it is searched for."""
+
+    shard: int
+    first: int
+    last: int
 
 
 def plan_waves(digests: Sequence[str], num_first: int) -> list[list[int]]:
@@ -150,7 +168,11 @@ def search(
     )
     wanted = _Search(parts, shards, top_k, tuple(blocks), digest)
     shared = {"searcher": cluster.share(searcher), "wanted": cluster.share(wanted)}
-    waves = plan_waves(shards.digests, max(1, int(cluster.total_cpus())))
+    num_cpus = max(1, int(cluster.total_cpus()))
+    waves = [
+        wanted.tasks_of(wave, num_cpus)
+        for wave in plan_waves(shards.digests, -(-num_cpus // len(blocks)))
+    ]
     for _ in range(_MAX_REPAIRS):
         try:
             return use(_search_waves(wanted, waves, shared))
@@ -161,10 +183,10 @@ def search(
 
 
 def _search_waves(
-    wanted: _Search, waves: Sequence[Sequence[int]], shared: dict[str, Any]
+    wanted: _Search, waves: Sequence[Sequence[_Task]], shared: dict[str, Any]
 ) -> list[Path]:
     ends = np.cumsum([len(wave) for wave in waves]).tolist()
-    order = [number for wave in waves for number in wave]
+    order = [task for wave in waves for task in wave]
     # An interrupted search left merged hits: the shards behind them are only looked at again.
     start = next(
         (n for n in reversed(range(len(waves))) if _is_merged(wanted, order[: ends[n]])), 0
@@ -173,11 +195,16 @@ def _search_waves(
     merged: list[Path] = []
     for number in range(start, len(waves)):
         name = f", wave {number + 1} of {len(waves)}" if len(waves) > 1 else ""
-        shards = waves[number] if merged else order[: ends[number]]
+        tasks = waves[number] if merged else order[: ends[number]]
+        are_whole = len({task.shard for task in tasks}) == len(tasks)
         cluster.for_each(
-            _search_shard, shards, label=f"search{name}", shared={**shared, "bounds": bounds}
+            _search_shard,
+            tasks,
+            label=f"search{name}",
+            unit="shards" if are_whole else "parts of shards",
+            shared={**shared, "bounds": bounds},
         )
-        merges = _merges(wanted, order[: ends[number]], shards, merged)
+        merges = _merges(wanted, order[: ends[number]], tasks, merged)
         bounds = np.empty(len(wanted.top_k))
         for block, found in cluster.as_completed(
             _merge_block,
@@ -204,21 +231,23 @@ def digest_of_shard(path: Path) -> str:
 
 
 def _search_shard(
-    number: int, *, searcher: Searcher, wanted: _Search, bounds: NDArray[np.float64]
+    task: _Task, *, searcher: Searcher, wanted: _Search, bounds: NDArray[np.float64]
 ) -> None:
     """Write the shard's own best hits, block after block of the queries."""
-    path, digest = wanted.shards.paths[number], wanted.shards.digests[number]
+    path, digest = wanted.shards.paths[task.shard], wanted.shards.digests[task.shard]
+    blocks = wanted.blocks[task.first : task.last]
 
     def write(draft: Draft) -> None:
         if digest_of_shard(path) != digest:
             raise InputError(f"{path}: has changed during the search; run it again")
         found = searcher.search_shard(
-            path, digest, wanted.shards.unit_id_type, wanted.top_k, bounds, wanted.blocks
+            path, digest, wanted.shards.unit_id_type, wanted.top_k, bounds, blocks
         )
         write_blocks(draft.directory, found)
 
     inputs = {"units": digest, "search": wanted.digest}
-    write_once(wanted.shard_folder(number), "shard search", {}, inputs, write)
+    settings = {"blocks": [task.first, task.last]}
+    write_once(wanted.folder_of(task), "shard search", settings, inputs, write)
 
 
 @dataclass(frozen=True)
@@ -231,23 +260,27 @@ class _Merge:
 
 
 def _merges(
-    wanted: _Search, done: Sequence[int], shards: Sequence[int], before: Sequence[Path]
+    wanted: _Search, done: Sequence[_Task], tasks: Sequence[_Task], before: Sequence[Path]
 ) -> list[_Merge]:
-    """One merge a block: of `shards`, and of the hits that were merged before."""
+    """One merge a block: of what `tasks` found, and of the hits that were merged before."""
     return [
         _Merge(
             block,
             folder,
             (
                 *((path, 0) for path in before[block : block + 1]),
-                *((wanted.shard_folder(shard), block) for shard in shards),
+                *(
+                    (wanted.folder_of(task), block - task.first)
+                    for task in tasks
+                    if task.first <= block < task.last
+                ),
             ),
         )
         for block, folder in enumerate(wanted.merged_folders(done))
     ]
 
 
-def _is_merged(wanted: _Search, done: Sequence[int]) -> bool:
+def _is_merged(wanted: _Search, done: Sequence[_Task]) -> bool:
     return all(read_manifest(folder) for folder in wanted.merged_folders(done))
 
 

@@ -46,7 +46,11 @@ class Finished(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(_POLL_S):
-            for path in self.folder.glob(".hits.*/*/manifest.json"):
+            try:
+                manifests = list(self.folder.glob(".hits.*/*/manifest.json"))
+            except FileNotFoundError:  # The search has ended and removed what glob stands in.
+                continue
+            for path in manifests:
                 # Drafts are not finished, whatever stands in them.
                 if ".partial-" in path.parent.name:
                     continue

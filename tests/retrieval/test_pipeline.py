@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -180,6 +181,15 @@ def test_shards_come_in_waves_that_double_in_the_order_of_their_digests() -> Non
     assert plan_waves(digests, 1) == [[1], [3], [0, 4], [2, 5, 6]]
     assert plan_waves(digests, 2) == [[1, 3], [0, 4], [2, 5, 6]]
     assert plan_waves(digests, 16) == [[1, 3, 0, 4, 2, 5, 6]]
+
+
+def test_many_queries_are_parted_so_that_cpus_can_share_a_shard():
+    top_k = np.ones(40_000, np.int32)
+    blocks = query_sets.blocks_of(top_k)
+    assert [last - first for first, last in blocks] == [5000] * 8
+    assert query_sets.blocks_of(top_k[:5000]) == [(0, 5000)]
+    assert len(query_sets.blocks_of(100 * top_k)) == 8
+    assert len(query_sets.blocks_of(1000 * top_k)) == 20
 
 
 def test_a_repeated_search_does_nothing_and_another_one_replaces_it(tmp_path: Path) -> None:
