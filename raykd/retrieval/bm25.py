@@ -52,8 +52,8 @@ class Job:
 class Bm25Searcher:
     """Finds the best hits of a shard by BM25.
 
-    A task needs memory for its index (`index.build`), and for the
-    queries and their terms (12 bytes a term and 20 a query, mapped from the object store).
+    A task needs memory for its index (`index.build`), and for the queries and their terms (12 bytes
+    a term and 20 a query, mapped from the object store).
 
     Attributes:
         job: the queries.

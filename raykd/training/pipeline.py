@@ -226,28 +226,24 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         try:
             run_phase(jobs[at], worker, on_step=(_Steps(board) if first else lambda: None))
         except Exception as error:
-            if _may_pass(error, worker):
+            if _may_pass(error):
                 raise
             if isinstance(error, FloatingPointError):
                 error = InputError(f"{jobs[at].name}: {error}")
             # Left for the driver, since Train would raise it only after vain retries.
             error.add_note(traceback.format_exc())
             ray.get(board.report_problem.remote(error))
-            if worker.size > 1:
-                # The others may wait for this one for ever: a failure ends them. The group that
-                # Train starts next sees the problem.
-                raise
-            return
+            # The others may wait for this one for ever: a failure ends them. The group that Train
+            # starts next sees the problem.
+            raise
         barrier()
 
 
-def _may_pass(error: Exception, worker: Worker) -> bool:
+def _may_pass(error: Exception) -> bool:
     """Whether it may go away when the group starts again: a lost worker, network or device."""
     if isinstance(error, OSError):
         return error.errno not in FULL_DISK
-    if isinstance(error, RuntimeError):
-        return worker.size > 1 or worker.device.type != "cpu"
-    return isinstance(error, ray.exceptions.RayError)
+    return isinstance(error, RuntimeError | ray.exceptions.RayError)
 
 
 def _cpus_that_fit(workers: WorkersConfig, num_groups: int) -> float:
