@@ -73,7 +73,7 @@ def check_lengths(recipe: Recipe) -> None:
     student = recipe.student.model or teacher
     models = {"teacher": set() if recipe.teacher.fine_tuned else {teacher}, "alone": {student}}
     for name, phase in (("injection", recipe.injection), ("adaptation", recipe.adaptation)):
-        needs_teacher = phase and OBJECTIVES[phase.objective.name].needs_teacher != "none"
+        needs_teacher = phase and phase.objective.needs_teacher
         models[name] = {student, teacher} if needs_teacher else {student}
     for name, references in models.items():
         phase = getattr(recipe, name)

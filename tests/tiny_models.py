@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     BertConfig,
     BertTokenizerFast,
@@ -16,6 +17,7 @@ from transformers import (
 )
 
 from raykd.models.encoder import Encoder
+from raykd.models.masked_lm import MaskedLm
 
 VOCABULARY_SIZE = 50
 PAD_ID = 0
@@ -36,6 +38,12 @@ def tiny_encoder(
     config.num_labels = num_labels
     torch.manual_seed(seed)
     return Encoder(AutoModelForSequenceClassification.from_config(config)).train()
+
+
+def tiny_masked_lm(family: str = "bert", *, seed: int = 3) -> MaskedLm:
+    """A masked language model of one layer without dropout, in training mode."""
+    torch.manual_seed(seed)
+    return MaskedLm(AutoModelForMaskedLM.from_config(_config(family, 1, 16, 2))).train()
 
 
 def _config(family: str, num_layers: int, width: int, num_heads: int) -> PreTrainedConfig:

@@ -5,9 +5,8 @@ Shapes: B batch, L tokens, C classes (1: regression), d width, n blocks.
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from raykd.errors import InputError
+from raykd.models.capture import input_of, outputs_of
 from raykd.models.resolve import TOKENIZER_FILES, resolve_model, weights_files
 
 # Where a family keeps its blocks, below its base model.
@@ -49,11 +49,11 @@ class RelationVectors(NamedTuple):
 
 
 class EncoderOutput(NamedTuple):
-    """What a forward pass gives; parts that were not asked for are None."""
+    """What a forward pass gives; the dictionaries hold what was asked for, by layer."""
 
     logits: Tensor  # (B, C) float32
-    hidden_states: tuple[Tensor, ...] | None  # n + 1 of (B, L, d); 0 is the embedding output
-    relation_vectors: RelationVectors | None
+    hidden_states: dict[int, Tensor]  # (B, L, d); layer 0 is the embeddings' output
+    relation_vectors: dict[int, RelationVectors]
 
 
 class Encoder(nn.Module):
@@ -66,11 +66,7 @@ class Encoder(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
-        # DistilBERT and ModernBERT know no token types, RoBERTa has a table of one row.
-        self._takes_token_types = (
-            "token_type_ids" in inspect.signature(model.forward).parameters
-            and getattr(model.config, "type_vocab_size", 0) > 1
-        )
+        self._takes_token_types = takes_token_types(model)
 
     @property
     def num_labels(self) -> int:
@@ -106,36 +102,77 @@ class Encoder(nn.Module):
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
         *,
-        hidden_states: bool = False,
-        relation_layer: int | None = None,
+        word_embeddings: Tensor | None = None,
+        layers: Collection[int] = (),
+        relation_layers: Collection[int] = (),
     ) -> EncoderOutput:
         """Classify a batch.
 
         Args:
             input_ids: (B, L) int64.
-            attention_mask: (B, L), 1 for tokens and 0 for padding.
+            attention_mask: (B, L), 1 for tokens and 0 for padding, which stands on the right.
             token_type_ids: (B, L); families without token types ignore them.
-            hidden_states: also return the output of the embeddings and of every block.
-            relation_layer: also return the relation vectors of this block, counted from 1.
+            word_embeddings: (B, L, e) to take the place of `embed(input_ids)`.
+            layers: also return the hidden states of these: 0 is the output of the embeddings,
+                1 to n are the blocks.
+            relation_layers: also return the relation vectors of these blocks, counted from 1.
 
         Raises:
             InputError: the model has no such block, or its family's projections are not known.
         """
-        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+        inputs: dict[str, Any] = {"attention_mask": attention_mask}
+        if word_embeddings is None:
+            inputs["input_ids"] = input_ids
+        else:
+            inputs["inputs_embeds"] = word_embeddings
         if token_type_ids is not None and self._takes_token_types:
             inputs["token_type_ids"] = token_type_ids
-        projections = [] if relation_layer is None else self.projections(relation_layer)
-        with _outputs_of(projections) as captured:
-            output = self.model(**inputs, output_hidden_states=hidden_states, return_dict=True)
-        relations = None
-        if projections:
-            parts = [captured[index] for index in range(len(projections))]
-            relations = RelationVectors(*(parts[0].chunk(3, dim=-1) if len(parts) == 1 else parts))
+        numbers = sorted(set(layers) - {0})
+        relation_numbers = sorted(set(relation_layers))
+        with ExitStack() as stack:
+            states = stack.enter_context(outputs_of([self.block(number) for number in numbers]))
+            first = stack.enter_context(input_of(self.block(1))) if 0 in layers else []
+            vectors = [
+                stack.enter_context(outputs_of(self.projections(number)))
+                for number in relation_numbers
+            ]
+            output = self.model(**inputs, return_dict=True)
         return EncoderOutput(
             logits=output.logits.float(),
-            hidden_states=tuple(output.hidden_states) if hidden_states else None,
-            relation_vectors=relations,
+            hidden_states={
+                **({0: first[0]} if 0 in layers else {}),
+                **{number: states[at] for at, number in enumerate(numbers)},
+            },
+            relation_vectors={
+                number: _relation_vectors(parts)
+                for number, parts in zip(relation_numbers, vectors, strict=True)
+            },
         )
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """The word embeddings of tokens, (B, L, e), before positions and normalisation."""
+        embedded: Tensor = self.model.get_input_embeddings()(input_ids)
+        return embedded
+
+    @property
+    def embedding_weight(self) -> Tensor:
+        """The word embeddings of the whole vocabulary, (V, e)."""
+        weight = self.model.get_input_embeddings().weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    def block(self, layer: int) -> nn.Module:
+        """A transformer block, counted from 1.
+
+        Raises:
+            InputError: there is no such block, or the family's blocks are not known.
+        """
+        if not 1 <= layer <= self.num_layers:
+            raise InputError(
+                f"layer {layer} of a model with {self.num_layers} layers: "
+                f"choose one from 1 to {self.num_layers}"
+            )
+        return self.blocks()[layer - 1]
 
     def blocks(self) -> nn.ModuleList:
         """The transformer blocks, first to last.
@@ -161,12 +198,7 @@ class Encoder(nn.Module):
         Raises:
             InputError: there is no such block, or its projections are not known.
         """
-        if not 1 <= layer <= self.num_layers:
-            raise InputError(
-                f"layer {layer} of a model with {self.num_layers} layers: "
-                f"choose one from 1 to {self.num_layers}"
-            )
-        modules = dict(self.blocks()[layer - 1].named_modules())
+        modules = dict(self.block(layer).named_modules())
         by_name = {name.rpartition(".")[2]: module for name, module in modules.items()}
         for names in _PROJECTION_NAMES:
             if all(name in by_name for name in names):
@@ -191,6 +223,10 @@ class Encoder(nn.Module):
             self.model.save_pretrained(folder)
 
 
+def _relation_vectors(parts: Mapping[int, Tensor]) -> RelationVectors:
+    return RelationVectors(*(parts[0].chunk(3, dim=-1) if len(parts) == 1 else parts.values()))
+
+
 def load_encoder(
     reference: str,
     *,
@@ -213,27 +249,17 @@ def load_encoder(
     folder = resolve_model(reference)
     weights_files(folder, reference)
     options: dict[str, Any] = {} if num_labels is None else {"num_labels": num_labels}
-    generator_state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        with _quiet():
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                folder,
-                **options,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                ignore_mismatched_sizes=num_labels is not None,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"model {reference}: cannot be loaded as a sequence classifier: "
-            f"{' '.join(str(error).split())}"
-        ) from None
-    finally:
-        torch.set_rng_state(generator_state)
+    with loading_quietly(reference, "a sequence classifier", seed):
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            **options,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            ignore_mismatched_sizes=num_labels is not None,
+            output_loading_info=True,
+        )
     random = set(report["missing_keys"]) | {name for name, *_ in report["mismatched_keys"]}
     _check_weights(reference, model, random, needs_head=num_labels is None)
     config = model.config
@@ -287,6 +313,36 @@ def _check_weights(
         )
 
 
+def takes_token_types(model: PreTrainedModel) -> bool:
+    """Whether token types mean anything to a model: not to DistilBERT, ModernBERT, RoBERTa."""
+    return (
+        "token_type_ids" in inspect.signature(model.forward).parameters
+        and getattr(model.config, "type_vocab_size", 0) > 1
+    )
+
+
+@contextmanager
+def loading_quietly(reference: str, kind: str, seed: int) -> Iterator[None]:
+    """Load a model in the block: random weights come from the seed, mistakes get one message.
+
+    The process's random state is left alone.
+
+    Raises:
+        InputError: what the block raised means that the files are no such model.
+    """
+    generator_state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        with _quiet():
+            yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"model {reference}: cannot be loaded as {kind}: {' '.join(str(error).split())}"
+        ) from None
+    finally:
+        torch.set_rng_state(generator_state)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the bars, and the table of missing weights (`_check_weights` judges them)."""
@@ -308,20 +364,3 @@ def _show_bars(wanted: bool) -> None:
         else transformers_logging.disable_progress_bar
     )
     switch()
-
-
-@contextmanager
-def _outputs_of(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
-    """Collect, by position in `modules`, what each returns first while the block runs."""
-    outputs: dict[int, Tensor] = {}
-
-    def keep(index: int, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        # DeBERTa sends its relative positions through the same projections afterwards.
-        outputs.setdefault(index, output)
-
-    handles = [module.register_forward_hook(partial(keep, at)) for at, module in enumerate(modules)]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()

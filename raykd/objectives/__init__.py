@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from raykd.models.encoder import Encoder
-from raykd.objectives.base import Objective
+from raykd.models.masked_lm import MaskedLm
+from raykd.objectives.base import Models, Objective
 from raykd.objectives.fine_tune import FineTune, FineTuneConfig
 from raykd.objectives.minilmv2 import MiniLmV2, MiniLmV2Config
 from raykd.objectives.vanilla_kd import VanillaKd, VanillaKdConfig
@@ -21,11 +22,17 @@ ObjectiveConfig = Annotated[
 ]
 
 
-def build(config: ObjectiveConfig, student: Encoder, teacher: Encoder | None) -> Objective:
+def build(
+    config: ObjectiveConfig,
+    student: Encoder,
+    teacher: Encoder | None = None,
+    generator: MaskedLm | None = None,
+) -> Objective:
     """Make the objective that the settings name; it gets the teacher only if it runs it.
 
     Raises:
-        InputError: the settings do not fit the two models.
+        InputError: the settings do not fit the models.
     """
-    objective = OBJECTIVES[config.name]
-    return objective(config, student, teacher if objective.needs_teacher == "model" else None)
+    runs_teacher = "model" in config.needs_teacher
+    models = Models(student, teacher if runs_teacher else None, generator)
+    return OBJECTIVES[config.name](config, models)

@@ -2,13 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from torch import Tensor, nn
 
 from raykd.config import Config
-from raykd.models.encoder import Encoder
+from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.models.masked_lm import MaskedLm
+
+# "logits": batches carry teacher_logits; "model": the teacher itself runs in the step.
+TeacherPart = Literal["logits", "model"]
+STUDENT = "student"
 
 
 class MethodConfig(Config):
@@ -21,13 +26,41 @@ class MethodConfig(Config):
         """Whether the batches must carry gold labels."""
         return True
 
+    @property
+    def needs_teacher(self) -> frozenset[TeacherPart]:
+        """What the objective wants of the teacher; nothing where it has none."""
+        return frozenset()
+
+    def generator_beside(self, teacher: str) -> str | None:
+        """The masked language model that is trained beside the student, None if there is none.
+
+        Args:
+            teacher: the reference of the teacher's model.
+        """
+        return None
+
+
+class Models(NamedTuple):
+    """The models of an objective.
+
+    Attributes:
+        student: is trained.
+        teacher: None where `needs_teacher` does not hold "model".
+        generator: None where the method has none.
+    """
+
+    student: Encoder
+    teacher: Encoder | None = None
+    generator: MaskedLm | None = None
+
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The loss to minimise, and its unweighted terms for the log."""
+    """The loss to minimise, its unweighted terms for the log, and what else is logged."""
 
     total: Tensor
     parts: dict[str, Tensor]
+    measures: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def weighted(cls, **terms: tuple[float, Tensor]) -> Self:
@@ -39,6 +72,34 @@ class LossTerms:
             parts={name: loss.detach() for name, (_, loss) in terms.items()},
         )
 
+    def measuring(self, **measures: Tensor) -> Self:
+        """The same, with scalars that are logged beside the losses."""
+        detached = {name: value.detach() for name, value in measures.items()}
+        return type(self)(self.total, self.parts, self.measures | detached)
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who is trained in some of the steps, by an optimiser and a schedule of its own.
+
+    Attributes:
+        parameters: those that its steps change.
+        learning_rate: None for the phase's.
+        max_grad_norm: None for the phase's.
+    """
+
+    parameters: tuple[nn.Parameter, ...]
+    learning_rate: float | None = None
+    max_grad_norm: float | None = None
+
+
+class Epoch(NamedTuple):
+    """One pass over the rows: counted from 1 to `total`; `seed` is the run's."""
+
+    seed: int
+    number: int
+    total: int
+
 
 class Objective(nn.Module, ABC):
     """Student, frozen teacher and heads of one method.
@@ -48,29 +109,30 @@ class Objective(nn.Module, ABC):
     float32 for regression) and teacher_logits (B, C) float32. Losses are means over the rows of
     the batch, independent of padding.
 
-    Every parameter that requires a gradient gets one in every step, on every worker.
+    Every parameter of the player whose turn it is gets a gradient in every step, on every worker,
+    and no other parameter does.
 
     Args:
         config: the method's settings.
-        student: is trained; all its parameters are made trainable, then the method freezes those
-            that its loss does not reach.
-        teacher: is frozen and stays in evaluation mode; None where `needs_teacher` is not "model".
+        models: all parameters of the student, and of the generator, are made trainable, then the
+            method freezes those that its loss does not reach. The teacher is frozen and stays in
+            evaluation mode.
     """
 
-    # "logits": batches carry teacher_logits; "model": the teacher itself runs in the step.
-    needs_teacher: ClassVar[Literal["none", "logits", "model"]]
     # Whether the student can classify after this objective alone.
     trains_classifier: ClassVar[bool]
     # Whether a row's loss depends on the other rows of its batch.
     mixes_examples: ClassVar[bool] = False
 
-    def __init__(self, config: MethodConfig, student: Encoder, teacher: Encoder | None) -> None:
+    def __init__(self, config: MethodConfig, models: Models) -> None:
         super().__init__()
-        assert (teacher is None) or self.needs_teacher == "model", "this method runs no teacher"
-        assert (teacher is not None) or self.needs_teacher != "model", "this method runs a teacher"
+        runs_teacher = "model" in config.needs_teacher
+        assert (models.teacher is not None) == runs_teacher, "a teacher is run, or is not there"
         self.config = config
-        self.student = student.requires_grad_(True)
-        self.teacher = None if teacher is None else teacher.requires_grad_(False)
+        self.student = models.student.requires_grad_(True)
+        self.teacher = None if models.teacher is None else models.teacher.requires_grad_(False)
+        self.generator = None if models.generator is None else models.generator.requires_grad_(True)
+        self._player = STUDENT
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
@@ -85,8 +147,37 @@ class Objective(nn.Module, ABC):
         """Whether the batches must carry gold labels."""
         return self.config.needs_labels
 
+    def start_training(self, num_rows: int, labels: Tensor | None, seed: int) -> None:
+        """Called once before the first step; the modules stand on their device.
+
+        Args:
+            num_rows: rows of the text; `row_ids` are below it.
+            labels: (num_rows,) of all rows, where the objective needs labels.
+            seed: of the run.
+        """
+
+    def start_epoch(self, epoch: Epoch) -> None:
+        """Called before the first step of every epoch, with the same argument on every worker."""
+
+    def players(self) -> dict[str, Player]:
+        """Who is trained, by name; all but the student's method has this one."""
+        return {STUDENT: Player(tuple(p for p in self.parameters() if p.requires_grad))}
+
+    def player_of(self, step: int) -> str:
+        """Whose turn the step is, counted from 1."""
+        return STUDENT
+
+    def take_turn(self, player: str, players: Mapping[str, Player]) -> None:
+        """Let the next forward passes be those of a player: all but its parameters stand still."""
+        if player == self._player and len(players) == 1:
+            return
+        self._player = player
+        self.requires_grad_(False)
+        for parameter in players[player].parameters:
+            parameter.requires_grad_(True)
+
     def train(self, mode: bool = True) -> Self:
-        """Switch student and heads; the teacher stays in evaluation mode."""
+        """Switch student, generator and heads; the teacher stays in evaluation mode."""
         super().train(mode)
         if self.teacher is not None:
             self.teacher.eval()
@@ -95,3 +186,11 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """The loss of a batch."""
+
+
+def run(encoder: Encoder, batch: Mapping[str, Tensor], **options: object) -> EncoderOutput:
+    """The encoder's output for a batch; `options` as `Encoder.forward`."""
+    output: EncoderOutput = encoder(
+        batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"), **options
+    )
+    return output

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from raykd.objectives.base import LossTerms, MethodConfig, Objective
+from raykd.objectives.base import LossTerms, MethodConfig, Objective, run
 from raykd.objectives.divergences import task_loss
 
 
@@ -22,12 +22,9 @@ class FineTuneConfig(MethodConfig):
 class FineTune(Objective):
     """Train the student on gold labels."""
 
-    needs_teacher = "none"
     trains_classifier = True
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """The task loss of a labelled batch."""
-        output = self.student(
-            batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids")
-        )
-        return LossTerms.weighted(task=(1.0, task_loss(output.logits, batch["labels"])))
+        logits = run(self.student, batch).logits
+        return LossTerms.weighted(task=(1.0, task_loss(logits, batch["labels"])))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, RelationVectors
-from raykd.objectives.base import LossTerms, MethodConfig, Objective
+from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, TeacherPart, run
 from raykd.objectives.divergences import relation_loss
 
 
@@ -36,11 +36,15 @@ class MiniLmV2Config(MethodConfig):
         """Any text will do."""
         return False
 
+    @property
+    def needs_teacher(self) -> frozenset[TeacherPart]:
+        """Its relations."""
+        return frozenset({"model"})
+
 
 class MiniLmV2(Objective):
     """Train the student's body so that its last layer relates tokens as the teacher's does."""
 
-    needs_teacher = "model"
     trains_classifier = False
     config: MiniLmV2Config
 
@@ -65,9 +69,11 @@ class MiniLmV2(Objective):
         teacher.projections(layer)
         student.projections(student.num_layers)
 
-    def __init__(self, config: MiniLmV2Config, student: Encoder, teacher: Encoder) -> None:
+    def __init__(self, config: MiniLmV2Config, models: Models) -> None:
+        student, teacher, _ = models
+        assert teacher is not None
         self.check(config, student, teacher)
-        super().__init__(config, student, teacher)
+        super().__init__(config, models)
         self._teacher_layer = config.teacher_layer or teacher.num_layers
         for parameter in _beyond_relations(student):
             parameter.requires_grad_(False)
@@ -87,13 +93,8 @@ class MiniLmV2(Objective):
 
 
 def _relations(encoder: Encoder, batch: Mapping[str, Tensor], layer: int) -> RelationVectors:
-    vectors = encoder(
-        batch["input_ids"],
-        batch["attention_mask"],
-        batch.get("token_type_ids"),
-        relation_layer=layer,
-    ).relation_vectors
-    assert isinstance(vectors, RelationVectors)
+    output = run(encoder, batch, relation_layers=[layer])
+    vectors: RelationVectors = output.relation_vectors[layer]
     return vectors
 
 

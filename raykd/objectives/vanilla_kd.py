@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from raykd.objectives.base import LossTerms, MethodConfig, Objective
+from raykd.objectives.base import LossTerms, MethodConfig, Objective, TeacherPart, run
 from raykd.objectives.divergences import kd_loss, task_loss
 
 
@@ -32,19 +32,21 @@ class VanillaKdConfig(MethodConfig):
         """Whether the gold labels have a weight."""
         return self.task_weight > 0
 
+    @property
+    def needs_teacher(self) -> frozenset[TeacherPart]:
+        """Its logits."""
+        return frozenset({"logits"})
+
 
 class VanillaKd(Objective):
     """Train the student on the teacher's logits and, where they have a weight, on gold labels."""
 
-    needs_teacher = "logits"
     trains_classifier = True
     config: VanillaKdConfig
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """The weighted losses of a batch that carries teacher_logits."""
-        logits = self.student(
-            batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids")
-        ).logits
+        logits = run(self.student, batch).logits
         divergence = kd_loss(logits, batch["teacher_logits"], self.config.temperature)
         terms = {"logits": (self.config.logit_weight, divergence)}
         if self.needs_labels:

@@ -1,8 +1,9 @@
 """The training loop: any objective, one or many workers."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raykd.config import Config
 from raykd.models.tokens import TokenizedRows, collate, to_device
-from raykd.objectives.base import LossTerms, Objective
+from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective, Player
 from raykd.training.batches import epoch_batches, num_batches
 
 
@@ -66,10 +67,21 @@ class EpochRecord:
     step: int
     learning_rate: float
     losses: dict[str, float]
+    measures: dict[str, float] = field(default_factory=dict)
 
     def to_json(self, **more: float | dict[str, float]) -> str:
         """One line of `metrics.jsonl`."""
         return json.dumps({**vars(self), **more})
+
+
+class _Trainer(NamedTuple):
+    """What a player is trained with: the objective as its workers share it, and its optimiser."""
+
+    model: nn.Module
+    parameters: tuple[nn.Parameter, ...]
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    max_grad_norm: float
 
 
 def train(
@@ -94,22 +106,18 @@ def train(
     """
     torch.manual_seed(seed * 1000 + worker.rank)
     objective.to(worker.device).train()
-    model: nn.Module = objective
-    if worker.size > 1:
-        model = DistributedDataParallel(objective)
-    # Fused: on a CPU a small student's step is mostly its embeddings' update (measured: 7 times
-    # faster than the default for 2 million of them).
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(objective, config.weight_decay), lr=config.learning_rate, fused=True
-    )
-    num_steps = total_steps(config, len(rows))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _learning_rate_rule(config, num_steps))
     lengths = rows.lengths
+    num_steps = total_steps(config, len(rows))
+    num_epochs = total_epochs(config, len(rows))
+    labels = None if rows.labels is None else torch.from_numpy(rows.labels).to(worker.device)
+    objective.start_training(len(rows), labels, seed)
+    players = objective.players()
+    trainers = _trainers(objective, players, config, num_steps, worker)
     use_bfloat16 = config.precision == "bfloat16"
     step = 0
-    for epoch in range(1, total_epochs(config, len(rows)) + 1):
-        sums: dict[str, torch.Tensor] = {}
-        weight_sum = 0.0
+    for epoch in range(1, num_epochs + 1):
+        objective.start_epoch(Epoch(seed, epoch, num_epochs))
+        sums: dict[tuple[str, str], _Sum] = {}
         batches = epoch_batches(
             lengths,
             config.batch_size,
@@ -125,40 +133,116 @@ def train(
             if len(share) == 0:  # a last batch with fewer rows than workers: take part, weightless
                 share = indices[:1]
             batch = collate(rows, share, pad_id=pad_id, regression=regression)
+            player = objective.player_of(step)
+            trainer = trainers[player]
+            objective.take_turn(player, players)
             with torch.autocast(worker.device.type, torch.bfloat16, enabled=use_bfloat16):
-                terms: LossTerms = model(to_device(batch, worker.device))
-            optimizer.zero_grad(set_to_none=True)
+                terms: LossTerms = trainer.model(to_device(batch, worker.device))
+            trainer.optimizer.zero_grad(set_to_none=True)
             (terms.total * weight).backward()  # type: ignore[no-untyped-call]  # untyped in torch
-            norm = nn.utils.clip_grad_norm_(
-                [p for p in objective.parameters() if p.grad is not None], config.max_grad_norm
-            )
+            norm = nn.utils.clip_grad_norm_(trainer.parameters, trainer.max_grad_norm)
             if not torch.isfinite(norm):
                 raise FloatingPointError(
                     f"step {step} (epoch {epoch}): loss {terms.total.item()} or its gradient is "
                     f"not finite; rows {sorted(share.tolist())}; lower learning_rate"
                 )
-            optimizer.step()
-            scheduler.step()
-            for name, part in {"total": terms.total.detach(), **terms.parts}.items():
-                sums[name] = sums.get(name, torch.zeros_like(part)) + part * weight
-            weight_sum += weight
-        losses = _means(sums, weight_sum, worker)
-        on_epoch(EpochRecord(epoch, step, float(scheduler.get_last_lr()[0]), losses))
+            trainer.optimizer.step()
+            trainer.scheduler.step()
+            for name, value in _logged(terms, player).items():
+                sums.setdefault(name, _Sum()).add(value, weight)
+        record = _record(epoch, step, trainers[STUDENT], sums, worker)
+        on_epoch(record)
 
 
-def _means(sums: Mapping[str, torch.Tensor], weight_sum: float, worker: Worker) -> dict[str, float]:
-    """The losses' sums of all workers, each over the sum of the weights of all workers."""
-    weight = torch.tensor(weight_sum, device=worker.device)
-    joined = torch.stack([*(value.float() for value in sums.values()), weight])
+def _trainers(
+    objective: Objective,
+    players: Mapping[str, Player],
+    config: TrainingConfig,
+    num_steps: int,
+    worker: Worker,
+) -> dict[str, _Trainer]:
+    turns = Counter(map(objective.player_of, range(1, num_steps + 1)))
+    return {
+        name: _trainer(objective, name, players, config, turns[name], worker) for name in players
+    }
+
+
+def _trainer(
+    objective: Objective,
+    name: str,
+    players: Mapping[str, Player],
+    config: TrainingConfig,
+    num_turns: int,
+    worker: Worker,
+) -> _Trainer:
+    player = players[name]
+    # DDP takes care of the parameters that can be trained when it is made.
+    objective.take_turn(name, players)
+    model: nn.Module = objective
+    if worker.size > 1:
+        # Buffers are an objective's own business: a contrastive memory is larger than the model.
+        model = DistributedDataParallel(objective, broadcast_buffers=False)
+    # Fused: on a CPU a small student's step is mostly its embeddings' update (measured: 7 times
+    # faster than the default for 2 million of them).
+    optimizer = torch.optim.AdamW(
+        _parameter_groups(player.parameters, config.weight_decay),
+        lr=player.learning_rate or config.learning_rate,
+        fused=True,
+    )
+    rule = _learning_rate_rule(config, num_turns)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rule)
+    max_grad_norm = player.max_grad_norm or config.max_grad_norm
+    return _Trainer(model, player.parameters, optimizer, scheduler, max_grad_norm)
+
+
+def _logged(terms: LossTerms, player: str) -> dict[tuple[str, str], torch.Tensor]:
+    """Losses and measures of a step; those of a player beside the student carry its name."""
+    prefix = "" if player == STUDENT else f"{player}_"
+    losses = {"total": terms.total.detach(), **terms.parts}
+    return {
+        **{("losses", prefix + name): value for name, value in losses.items()},
+        **{("measures", prefix + name): value for name, value in terms.measures.items()},
+    }
+
+
+@dataclass
+class _Sum:
+    """A weighted sum of scalars on a device, and its weights."""
+
+    value: torch.Tensor | float = 0.0
+    weight: float = 0.0
+
+    def add(self, value: torch.Tensor, weight: float) -> None:
+        self.value = self.value + value.float() * weight
+        self.weight += weight
+
+
+def _record(
+    epoch: int,
+    step: int,
+    trainer: _Trainer,
+    sums: Mapping[tuple[str, str], _Sum],
+    worker: Worker,
+) -> EpochRecord:
+    """Means over the rows of all workers."""
+    names = list(sums)
+    values = [torch.as_tensor(sums[name].value, device=worker.device) for name in names]
+    weights = torch.tensor([sums[name].weight for name in names], device=worker.device)
+    joined = torch.stack([torch.stack(values), weights])
     if worker.size > 1:
         distributed.all_reduce(joined)
-    *values, all_weights = joined.tolist()
-    return {name: value / all_weights for name, value in zip(sums, values, strict=True)}
+    means = dict(zip(names, (joined[0] / joined[1]).tolist(), strict=True))
+    kinds: dict[str, dict[str, float]] = {"losses": {}, "measures": {}}
+    for (kind, name), mean in means.items():
+        kinds[kind][name] = mean
+    learning_rate = float(trainer.scheduler.get_last_lr()[0])
+    return EpochRecord(epoch, step, learning_rate, **kinds)
 
 
-def _parameter_groups(objective: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def _parameter_groups(
+    parameters: Sequence[nn.Parameter], weight_decay: float
+) -> list[dict[str, object]]:
     """Biases and normalisation weights, all vectors, are not decayed."""
-    parameters = [p for p in objective.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

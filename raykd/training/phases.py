@@ -16,9 +16,10 @@ from raykd.config import Config
 from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
+from raykd.models.masked_lm import load_masked_lm
 from raykd.models.student_init import Init, StudentConfig, check_tokenizers, make_student
 from raykd.models.tokens import TokenizedRows, read_rows
-from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
+from raykd.objectives import ObjectiveConfig, build
 from raykd.objectives.base import Objective
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.training.loop import (
@@ -244,8 +245,7 @@ def _save(model: Encoder, tokenizer: PreTrainedTokenizerBase, draft: Draft) -> N
 
 def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
     start, labels, objective = job.start, job.labels, job.config.objective
-    runs_teacher = OBJECTIVES[objective.name].needs_teacher == "model"
-    reads_teacher = runs_teacher or isinstance(start, NewStudent)
+    reads_teacher = "model" in objective.needs_teacher or isinstance(start, NewStudent)
     teacher = load_encoder(str(job.teacher)) if reads_teacher else None
     if isinstance(start, NewStudent):
         assert teacher is not None
@@ -258,7 +258,9 @@ def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
         student = load_encoder(
             start, num_labels=labels.num_outputs, label_names=labels.names, seed=job.seed
         )
-    return student, tokenizer, build(objective, student, teacher)
+    reference = objective.generator_beside(str(job.teacher))
+    generator = None if reference is None else load_masked_lm(reference, seed=job.seed)
+    return student, tokenizer, build(objective, student, teacher, generator)
 
 
 def _with_what_the_objective_reads(

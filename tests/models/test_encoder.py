@@ -17,14 +17,49 @@ def run(encoder: Encoder, **options) -> EncoderOutput:
         )
 
 
+def run_without_types(encoder: Encoder, **options) -> EncoderOutput:
+    batch = tiny_batch()
+    with torch.no_grad():
+        return encoder.eval()(batch["input_ids"], batch["attention_mask"], **options)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_gives_logits_hidden_states_and_relations(family):
-    output = run(tiny_encoder(family, num_layers=3), hidden_states=True, relation_layer=2)
+    output = run(tiny_encoder(family, num_layers=3), layers=[0, 1, 3], relation_layers=[2])
 
     assert output.logits.shape == (4, 3)
     assert output.logits.dtype == torch.float32
-    assert [state.shape for state in output.hidden_states] == [(4, 9, 24)] * 4
-    assert [part.shape for part in output.relation_vectors] == [(4, 9, 24)] * 3
+    assert list(output.hidden_states) == [0, 1, 3]
+    assert {state.shape for state in output.hidden_states.values()} == {(4, 9, 24)}
+    assert list(output.relation_vectors) == [2]
+    assert [part.shape for part in output.relation_vectors[2]] == [(4, 9, 24)] * 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_hidden_states_are_those_that_the_library_gives(family):
+    encoder, batch = tiny_encoder(family, num_layers=3).eval(), tiny_batch()
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+
+    states = run_without_types(encoder, layers=[0, 1, 2]).hidden_states
+
+    expected = encoder.model(ids, attention_mask=mask, output_hidden_states=True).hidden_states
+    for layer in (0, 1, 2):
+        assert torch.equal(states[layer], expected[layer])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_word_embeddings_take_the_place_of_tokens(family):
+    encoder, mask = tiny_encoder(family).eval(), tiny_batch()["attention_mask"]
+
+    given = encoder.embed(tiny_batch()["input_ids"])
+    output = run(encoder, word_embeddings=given, layers=[2])
+
+    expected = run(encoder, layers=[2])
+    torch.testing.assert_close(output.logits, expected.logits)
+    torch.testing.assert_close(
+        output.hidden_states[2][mask == 1], expected.hidden_states[2][mask == 1]
+    )
+    assert not torch.allclose(run(encoder, word_embeddings=2 * given).logits, expected.logits)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -32,32 +67,32 @@ def test_parts_that_are_not_asked_for_are_absent_and_change_nothing(family):
     encoder = tiny_encoder(family)
 
     plain = run(encoder)
-    full = run(encoder, hidden_states=True, relation_layer=1)
+    full = run(encoder, layers=[0, 1], relation_layers=[1])
 
-    assert plain.hidden_states is None
-    assert plain.relation_vectors is None
+    assert plain.hidden_states == {}
+    assert plain.relation_vectors == {}
     assert torch.equal(plain.logits, full.logits)
-    assert not any(module._forward_hooks for module in encoder.projections(1))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in encoder.modules())
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "deberta"])
 def test_relations_are_the_projections_of_the_block_before(family):
     encoder = tiny_encoder(family, num_layers=2)
 
-    output = run(encoder, hidden_states=True, relation_layer=2)
+    output = run(encoder, layers=[1], relation_layers=[2])
 
-    for projection, vectors in zip(encoder.projections(2), output.relation_vectors, strict=True):
+    for projection, vectors in zip(encoder.projections(2), output.relation_vectors[2], strict=True):
         torch.testing.assert_close(projection(output.hidden_states[1]), vectors)
 
 
 def test_a_fused_projection_is_split_into_query_key_and_value():
     encoder = tiny_encoder("modernbert", num_layers=2)
 
-    output = run(encoder, hidden_states=True, relation_layer=2)
+    output = run(encoder, layers=[1], relation_layers=[2])
 
     block = encoder.blocks()[1]
     normed = block.attn_norm(output.hidden_states[1])
-    for start, vectors in zip((0, 24, 48), output.relation_vectors, strict=True):
+    for start, vectors in zip((0, 24, 48), output.relation_vectors[2], strict=True):
         weight = block.attn.Wqkv.weight[start : start + 24]
         torch.testing.assert_close(nn.functional.linear(normed, weight), vectors)
 
@@ -81,7 +116,7 @@ def test_padding_does_not_change_the_logits(family):
 @pytest.mark.parametrize("layer", [0, 3, -1])
 def test_a_layer_that_does_not_exist_is_refused(layer):
     with pytest.raises(InputError, match="choose one from 1 to 2"):
-        run(tiny_encoder(num_layers=2), relation_layer=layer)
+        run(tiny_encoder(num_layers=2), relation_layers=[layer])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -65,8 +65,8 @@ def test_minilmv2_relates_the_chosen_teacher_layer_to_the_students_last(family):
     for teacher_layer, layer in ((None, 4), (2, 2)):
         config = MiniLmV2Config(relation_heads=3, teacher_layer=teacher_layer)
         terms = build(config, student, teacher)(batch)
-        wanted = student(*inputs, relation_layer=2).relation_vectors
-        given = teacher(*inputs, relation_layer=layer).relation_vectors
+        wanted = student(*inputs, relation_layers=[2]).relation_vectors[2]
+        given = teacher(*inputs, relation_layers=[layer]).relation_vectors[layer]
         losses = [
             relation_loss(s, t, batch["attention_mask"], 3)
             for s, t in zip(wanted, given, strict=True)

@@ -1,0 +1,39 @@
+"""What modules take and return while a model runs, without changing how it runs."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@contextmanager
+def outputs_of(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
+    """Collect, by position in `modules`, what each returns first while the block runs."""
+    outputs: dict[int, Tensor] = {}
+
+    def keep(index: int, module: nn.Module, inputs: Any, output: Any) -> None:
+        # DeBERTa sends its relative positions through the same projections afterwards.
+        outputs.setdefault(index, output[0] if isinstance(output, tuple) else output)
+
+    with ExitStack() as stack:
+        for at, module in enumerate(modules):
+            handle = module.register_forward_hook(partial(keep, at))
+            stack.callback(handle.remove)
+        yield outputs
+
+
+@contextmanager
+def input_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the first argument of each call of the module."""
+    inputs: list[Tensor] = []
+
+    def keep(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+        inputs.append(positional[0] if positional else named["hidden_states"])
+
+    handle = module.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        yield inputs
+    finally:
+        handle.remove()

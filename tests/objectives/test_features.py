@@ -1,0 +1,34 @@
+"""Pooled vectors by hand."""
+
+import pytest
+import torch
+
+from raykd.objectives.features import mean_pairwise_cosine, pooled, pooled_layers
+
+STATES = torch.tensor(
+    [[[1.0, 2.0], [3.0, 4.0], [100.0, 100.0]], [[5.0, 5.0], [9.0, 9.0], [9.0, 9.0]]]
+)
+MASK = torch.tensor([[1, 1, 0], [1, 0, 0]])
+
+
+def test_the_mean_is_over_tokens_and_not_over_padding():
+    assert pooled(STATES, MASK, "mean").tolist() == [[2.0, 3.0], [5.0, 5.0]]
+
+
+def test_cls_is_the_first_token():
+    assert pooled(STATES, MASK, "cls").tolist() == [[1.0, 2.0], [5.0, 5.0]]
+
+
+def test_layers_are_stacked_in_the_order_asked_for():
+    found = pooled_layers({1: STATES, 3: 2 * STATES}, [3, 1], MASK, "cls")
+
+    assert found.tolist() == [[[2.0, 4.0], [1.0, 2.0]], [[10.0, 10.0], [5.0, 5.0]]]
+
+
+def test_mean_pairwise_cosine_by_hand():
+    # Cosines of the three pairs: 0, -1, 0.
+    vectors = torch.tensor([[2.0, 0.0], [0.0, 5.0], [-1.0, 0.0]])
+
+    assert mean_pairwise_cosine(vectors).item() == pytest.approx(-1 / 3, abs=1e-6)
+    assert mean_pairwise_cosine(vectors[:1]).item() == 0
+    assert mean_pairwise_cosine(vectors[:1].expand(4, 2)).item() == pytest.approx(1, abs=1e-6)
