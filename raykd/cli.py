@@ -60,6 +60,12 @@ def tune(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
     tune_run(open_run(recipe, out))
 
 
+@app.command(group=_JOBS, sort_key=1)
+def distill(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
+    """Train a recipe's teacher and students, and score them: what `run` does before its report."""
+    _run_until("evaluate", recipe, out)
+
+
 @app.command(group=_JOBS, sort_key=2)
 def best(
     folder: Annotated[Path, Parameter(name="RUN", help="The run directory of `raykd tune`.")], /

@@ -14,13 +14,15 @@ from raykd.errors import InputError
 from raykd.evaluation.tasks import TaskConfig
 from raykd.locations import is_url
 from raykd.models.student_init import StudentConfig
+from raykd.presets import load_preset, merged
 from raykd.retrieval.search import RetrievalConfig
 from raykd.training.loop import TrainingConfig
 from raykd.training.phases import PhaseConfig, TeacherConfig, WorkersConfig
 
-# What the student learns from before it is adapted to the task; `alone` learns from no teacher,
+# What the student learns from before it is adapted to the task. `direct` has no such phase and is
+# distilled on the task's labelled rows at once; `alone` has none either and learns from no teacher;
 # `tfidf` is no student at all (TF-IDF and logistic regression).
-Arm = Literal["tfidf", "alone", "task", "random", "contextualized"]
+Arm = Literal["tfidf", "alone", "direct", "task", "random", "contextualized"]
 INJECTED_ARMS: tuple[Arm, ...] = ("task", "random", "contextualized")
 CORPUS_ARMS: tuple[Arm, ...] = ("random", "contextualized")
 
@@ -63,9 +65,13 @@ class SearchConfig(Config):
 
 
 class Recipe(Config):
-    """One run. Paths in it are relative to the file it was read from."""
+    """One run. Paths in it are relative to the file it was read from.
+
+    `preset` names a method's settings in its paper (see `presets`), for keys that are not given.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    preset: str | None = None
     seeds: tuple[int, ...] = Field((1,), min_length=1)
     arms: tuple[Arm, ...] = Field(("alone", "random", "contextualized"), min_length=1)
     docstrings: DocstringsConfig | None = None
@@ -156,7 +162,7 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         InputError: names the file, the path of each wrong key, and what is accepted there.
     """
-    recipe = Recipe.parse(load_yaml(path), str(path))
+    recipe = Recipe.parse(_with_preset(load_yaml(path), str(path)), str(path))
     folder = path.absolute().parent
     values: dict[str, Any] = {
         f"task.{split}": _absolute(folder, reference)
@@ -175,6 +181,27 @@ def load_recipe(path: Path) -> Recipe:
         if model and (folder / Path(model).expanduser()).exists():
             values[key] = _absolute(folder, model)
     return recipe.with_values(values, str(path))
+
+
+def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
+    name, task = values.get("preset"), values.get("task")
+    if not isinstance(name, str) or not isinstance(task, dict):
+        return values
+    try:
+        preset = load_preset(name, str(task.get("name")))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    # Settings of one objective are none of another's.
+    for phase in ("injection", "adaptation"):
+        if _objective_name(values, phase) not in (None, _objective_name(preset, phase)):
+            preset[phase].pop("objective", None)
+    return merged(preset, values)
+
+
+def _objective_name(values: Mapping[str, Any], phase: str) -> str | None:
+    section = values.get(phase)
+    objective = section.get("objective") if isinstance(section, dict) else None
+    return objective.get("name") if isinstance(objective, dict) else None
 
 
 def _absolute(folder: Path, reference: str) -> str:

@@ -192,7 +192,7 @@ def adapt(run: Run) -> None:
 def adapt_job(
     run: Run, arm: Arm, init: Init, seed: int, *, injected: Path | None = None
 ) -> PhaseJob:
-    """The adaptation of one student; `alone` starts anew and has no teacher."""
+    """The adaptation of one student; `alone` and `direct` start anew, `alone` has no teacher."""
     recipe = run.recipe
     injected = injected or run.student(arm, init, seed, "injected")
     inputs = {
@@ -205,15 +205,17 @@ def adapt_job(
         values = dict(recipe.alone or recipe.adaptation)
         values.pop("objective", None)
         phase = PhaseConfig(objective=FineTuneConfig(), **values)
-        inputs |= _student_inputs(run)
-    else:
+    is_injected = arm in recipe.injected_arms
+    if is_injected:
         inputs["injected"] = digest_of_directory(injected)
+    else:
+        inputs |= _student_inputs(run)
     job = PhaseJob(
         stage="adapt",
         name=f"adapt {arm} {init} seed {seed}",
         out=run.student(arm, init, seed, "adapted"),
         start=(
-            NewStudent(recipe.student, init) if arm == "alone" else str(injected / MODEL_FOLDER)
+            str(injected / MODEL_FOLDER) if is_injected else NewStudent(recipe.student, init)
         ),
         teacher=run.teacher / MODEL_FOLDER,
         text=run.split("train"),

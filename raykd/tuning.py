@@ -85,7 +85,7 @@ def tune(run: Run) -> None:
         "validation": digest_of_file(setting.run.split("dev")),
         "teacher": digest_of_directory(setting.run.teacher),
     }
-    if setting.arm != "alone":
+    if setting.arm in recipe.injected_arms:
         inputs["text"] = digest_of_file(setting.run.text(setting.arm))
     settings = {
         "search": recipe.search.model_dump(mode="json", by_alias=True),
@@ -130,13 +130,15 @@ def _prepare(run: Run) -> _Setting:
         hold_out(run.task_folder, _HELD_OUT_FRACTION, searched.task_folder)
     run_stages(searched, "teacher", first="search")
     arms: tuple[Arm, ...] = ("contextualized", "random", "task")
-    arm: Arm = next((arm for arm in arms if arm in recipe.injected_arms), "alone")
+    others: Arm = "direct" if "direct" in recipe.arms else "alone"
+    arm: Arm = next((arm for arm in arms if arm in recipe.injected_arms), others)
     cache_logits(
         searched, [name for name in recipe.teacher_logits_texts() if name in (arm, "train")]
     )
     setting = _Setting(searched, folder, arm, run.task().main_metric)
     assert recipe.search is not None
-    if arm != "alone" and not any(key.startswith(_INJECTED) for key in recipe.search.space):
+    is_injected = arm in recipe.injected_arms
+    if is_injected and not any(key.startswith(_INJECTED) for key in recipe.search.space):
         job = inject_job(searched, arm, setting.init, setting.seed)
         train_phases([job], recipe.workers, label="inject", storage=folder / "ray_train")
     return setting
@@ -201,7 +203,7 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
     run = replace(setting.run, recipe=setting.run.recipe.with_values(values, "trial"))
     student = (setting.arm, setting.init, setting.seed)
     injected = None
-    if setting.arm != "alone":
+    if setting.arm in run.recipe.injected_arms:
         job = inject_job(run, *student)
         if job.finished() is None:  # else this trial's injection is the one made for all
             job = replace(job, out=setting.folder / "injected" / job.key()[:16])

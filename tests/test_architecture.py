@@ -32,6 +32,7 @@ FLOW = [
     "search_model",
     "corpora_recipe",
     "corpora",
+    "presets",
     "recipe",
     "run",
     "preflight",

@@ -55,7 +55,7 @@ def recipe_values() -> dict:
     return {
         "name": "tiny",
         "seeds": [1, 2],
-        "arms": ["tfidf", "alone", "task", "random", "contextualized"],
+        "arms": ["tfidf", "alone", "direct", "task", "random", "contextualized"],
         "task": {
             "name": "reviews",
             "train": "train.jsonl",
@@ -108,7 +108,9 @@ def test_a_run_scores_every_arm_before_and_after_adaptation(finished):
     expected = {("majority", "baseline", None), ("tfidf", "baseline", None)}
     expected |= {("teacher", "teacher", None)}
     expected |= {(arm, "injected", seed) for arm in injected for seed in (1, 2)}
-    expected |= {(arm, "adapted", seed) for arm in ("alone", *injected) for seed in (1, 2)}
+    expected |= {
+        (arm, "adapted", seed) for arm in ("alone", "direct", *injected) for seed in (1, 2)
+    }
     assert found == expected
     teacher = next(score for score in results.scores if score.arm == "teacher")
     assert teacher.metrics["accuracy"] > 0.9
@@ -160,6 +162,24 @@ def test_a_changed_adaptation_keeps_corpus_teacher_and_injection(finished, folde
     changed = {name for name in after if after[name] != before.get(name)}
     assert {Path(name).parts[0] for name in changed} == {"students", "recipe.yaml", "times.json"}
     assert all("adapted" in name for name in changed if name.startswith("students"))
+
+
+def test_distill_needs_no_corpus_and_tune_searches_the_student_it_makes(folder, capsys):
+    values = recipe_values() | {"arms": ["direct"], "seeds": [1]}
+    for section in ("corpus", "retrieval", "injection"):
+        del values[section]
+    path = folder / "direct.yaml"
+    path.write_text(yaml.safe_dump(values))
+    out = folder / "direct"
+
+    assert raykd(["distill", str(path), "--out", str(out)]) == 0
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+
+    assert {student.name for student in (out / "students").iterdir()} == {"direct-random-seed1"}
+    assert (out / "predictions" / "students-direct-random-seed1-adapted").exists()
+    found = json.loads((out / "tune" / "result" / "trials.json").read_text())
+    assert found["arm"] == "direct"
+    assert not (out / "units").exists()
 
 
 def test_tune_finds_a_winner_whose_recipe_can_be_run(finished, folder, capsys):

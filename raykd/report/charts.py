@@ -15,11 +15,12 @@ _COLOURS = {
     "random": "#e08a00",
     "task": "#12a37a",
     "alone": "#8a8f98",
+    "direct": "#6b9e1f",
     "teacher": "#c0649e",
     "majority": "#8a8f98",
     "tfidf": "#8a8f98",
 }
-_OTHER_COLOURS = ("#d1495b", "#7a6ff0", "#6b9e1f")
+_OTHER_COLOURS = ("#d1495b", "#7a6ff0")
 _MARKED_POINTS = 20
 _ROW_HEIGHT_PX = 34
 # The charts have less room for names than the tables.

@@ -12,6 +12,7 @@ ARM_TITLES: Mapping[str, str] = {
     "tfidf": "TF-IDF + logistic regression",
     "teacher": "Teacher",
     "alone": "Student alone",
+    "direct": "Distilled on the task's labels",
     "task": "Distilled on the task's rows",
     "random": "Distilled on random text",
     "contextualized": "Distilled on the contextualized corpus",
@@ -172,7 +173,10 @@ def _row(results: Results, arm: str, init: str | None, metric: str) -> Row:
         init=init,
         before=Spread.of(list(before.values())) if before else None,
         before_is_defined=(
-            init is None or arm == "alone" or injection is None or injection.trains_classifier
+            init is None
+            or arm in ("alone", "direct")
+            or injection is None
+            or injection.trains_classifier
         ),
         after=Spread.of(list(after.values())) if after else None,
         versus=versus,
