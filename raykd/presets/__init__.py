@@ -33,7 +33,12 @@ def load_preset(name: str, task: str) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree with the values of both; where both have one, that of `over`."""
+    """A tree with the values of both; where both have one, that of `over`.
+
+    What has another `name` in both is two things: that of `over` takes nothing of the other.
+    """
+    if "name" in base and "name" in over and base["name"] != over["name"]:
+        return dict(over)
     result = dict(base)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)

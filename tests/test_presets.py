@@ -1,0 +1,110 @@
+"""Presets are data: every value has its source, and every one makes a recipe."""
+
+from importlib.resources import files
+
+import pytest
+import yaml
+
+from raykd.errors import InputError
+from raykd.objectives import OBJECTIVES
+from raykd.presets import load_preset, merged, preset_names
+from raykd.recipe import load_recipe
+
+TASKS = ("cola", "mrpc", "stsb", "sst2", "rte", "mnli", "qnli", "qqp", "mine")
+every_preset = pytest.mark.parametrize("name", preset_names())
+
+
+def leaves(tree: dict, path: str = "") -> dict[str, dict]:
+    found = {}
+    for key, item in tree.items():
+        if isinstance(item, dict) and "value" not in item:
+            found |= leaves(item, f"{path}{key}.")
+        else:
+            found[f"{path}{key}"] = item
+    return found
+
+
+@every_preset
+def test_every_value_stands_beside_its_source(name):
+    tree = yaml.safe_load((files("raykd.presets") / f"{name}.yaml").read_text())
+
+    assert tree.keys() <= {"all", "tasks"}
+    for path, leaf in leaves(tree).items():
+        assert isinstance(leaf, dict), path
+        assert leaf.keys() == {"value", "source"}, path
+        assert isinstance(leaf["source"], str), path
+
+
+@every_preset
+@pytest.mark.parametrize("task", TASKS)
+def test_every_preset_makes_a_recipe_of_every_task(name, task, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe_of(name, task)))
+
+    recipe = load_recipe(path)
+
+    names = {phase.objective.name for phase in (recipe.injection, recipe.adaptation) if phase}
+    assert name == "contextualized" or name in names
+
+
+def recipe_of(preset: str, task: str, **changes) -> dict:
+    values = {
+        "name": "mine",
+        "preset": preset,
+        "task": {"name": task, "train": "a.jsonl", "dev": "b.jsonl", "sentence_columns": ["text"]},
+        "teacher": {"model": "teacher"},
+        "student": {"num_layers": 3},
+    }
+    needs_corpus = preset in ("contextualized", "minilmv2")
+    if needs_corpus:
+        values |= {"corpus": {"paths": ["corpus"]}, "retrieval": {"top_k": 5}, "adaptation": {}}
+    return values | changes
+
+
+def test_every_method_with_a_paper_has_a_preset():
+    assert set(OBJECTIVES) - {"fine_tune"} <= set(preset_names())
+
+
+def test_a_tasks_own_values_come_before_those_of_all(tmp_path):
+    assert load_preset("cilda", "sst2")["adaptation"]["objective"]["generator_steps"] == 10
+    assert load_preset("cilda", "rte")["adaptation"]["objective"]["generator_steps"] == 20
+
+
+def test_what_the_recipe_says_comes_before_the_preset(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe_of("pkd", "mrpc", adaptation={"batch_size": 7})))
+
+    recipe = load_recipe(path)
+
+    assert recipe.adaptation.batch_size == 7
+    assert recipe.adaptation.learning_rate == 2e-5
+    assert recipe.adaptation.objective.temperature == 20
+
+
+def test_another_objective_takes_none_of_the_presets_settings(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    other = {"objective": {"name": "vanilla_kd"}}
+    path.write_text(yaml.safe_dump(recipe_of("pkd", "mrpc", adaptation=other)))
+
+    recipe = load_recipe(path)
+
+    assert recipe.adaptation.objective.name == "vanilla_kd"
+    assert recipe.adaptation.objective.temperature == 1
+    assert recipe.adaptation.learning_rate == 2e-5
+
+
+def test_an_unknown_preset_is_told_with_the_known_ones(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe_of("pdk", "mrpc", adaptation={})))
+
+    with pytest.raises(InputError, match=r"recipe.yaml: preset 'pdk': there is none; choose .*pkd"):
+        load_recipe(path)
+
+
+def test_trees_are_merged_key_by_key():
+    base = {"a": {"b": 1, "c": 2}, "d": [1, 2]}
+
+    assert merged(base, {"a": {"c": 3}, "d": [4]}) == {"a": {"b": 1, "c": 3}, "d": [4]}
+    assert base["a"]["c"] == 2
+    assert merged({"name": "x", "a": 1}, {"name": "y", "b": 2}) == {"name": "y", "b": 2}
+    assert merged({"name": "x", "a": 1}, {"b": 2}) == {"name": "x", "a": 1, "b": 2}
