@@ -280,6 +280,17 @@ def dedup(
     print(f"{out / 'units'}: {counts}")  # noqa: T201  # the command's answer
 
 
+app.command(
+    "raykd.augment.command:augment",
+    name="augment",
+    help="Make more rows of a task by replacing words (TaskDA, TinyBERT's augmentation).\n\n"
+    "Writes OUT/examples.parquet, labelled rows, each original before what was made of it, and "
+    "OUT/textbook.parquet, their sentences as units.",
+    group=_JOBS,
+    sort_key=6,
+)
+
+
 def _stage_command(name: str, description: str, position: int) -> None:
     def command(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
         _run_until(name, recipe, out)

@@ -1,6 +1,7 @@
 """The directory of a run -> its results as one object."""
 
 import json
+import math
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -11,11 +12,19 @@ from raykd.config import dump_yaml
 from raykd.contextualize import TEXTBOOK_FILE
 from raykd.corpora import QUERIES_FILE
 from raykd.corpus_card import read_card
-from raykd.evaluation.pipeline import Examinee, constant_scores, evaluate, evaluate_tfidf
+from raykd.evaluation.pipeline import (
+    Comparison,
+    Examinee,
+    analyse,
+    constant_scores,
+    evaluate,
+    evaluate_tfidf,
+)
 from raykd.manifest import digest_of_directory, read_manifest
 from raykd.objectives import OBJECTIVES
 from raykd.recipe import Arm, Recipe
 from raykd.results import (
+    Analysis,
     CorpusFacts,
     Curve,
     CurvePoint,
@@ -52,18 +61,30 @@ def score_models(run: Run) -> list[Score]:
     wanted += [
         (*student, "adapted", run.student(*student, "adapted")) for student in run.students()
     ]
-    examinees = [
-        Examinee(
-            model=folder / MODEL_FOLDER,
-            out=run.out / "predictions" / str(folder.relative_to(run.out)).replace("/", "-"),
-            max_length=_max_length(recipe, arm, stage),
-            inputs={"model": digest_of_directory(folder), "task": digest_of_directory(task)},
-        )
-        for arm, _, _, stage, folder in wanted
-    ]
+    examinees = [_examinee(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
     for (arm, init, seed, stage, _), metrics in zip(wanted, evaluate(examinees, task), strict=True):
         scores.append(Score(arm=arm, init=init, seed=seed, stage=stage, metrics=metrics))
     return scores
+
+
+def analyse_students(run: Run) -> list[Analysis]:
+    """How near every adapted student is to the teacher; all of them have been scored."""
+    students = list(run.students())
+    teacher = _examinee(run, "teacher", "teacher", run.teacher)
+    comparisons = [
+        Comparison(
+            student=_examinee(run, student[0], "adapted", run.student(*student, "adapted")),
+            teacher=teacher,
+            out=run.analysis(*student),
+        )
+        for student in students
+    ]
+    return [
+        Analysis.model_validate({"arm": arm, "init": init, "seed": seed, **found})
+        for (arm, init, seed), found in zip(
+            students, analyse(comparisons, run.task_folder), strict=True
+        )
+    ]
 
 
 def collect(run: Run) -> Results:
@@ -74,6 +95,7 @@ def collect(run: Run) -> Results:
     ]
     folders += [(*s, "injection", run.student(*s, "injected")) for s in run.injected_students()]
     folders += [(*s, "adaptation", run.student(*s, "adapted")) for s in run.students()]
+    scores = score_models(run)  # it writes the predictions that the analyses read
     return Results(
         run=recipe.name,
         recipe=dump_yaml(recipe),
@@ -96,7 +118,8 @@ def collect(run: Run) -> Results:
         corpora=[_corpus_facts(run, arm) for arm in recipe.corpus_arms],
         injection=_phase_facts(recipe.injection) if recipe.injection else None,
         adaptation=_phase_facts(recipe.adaptation),
-        scores=score_models(run),
+        scores=scores,
+        analyses=analyse_students(run),
         curves=[
             Curve(arm=arm, init=init, seed=seed, phase=phase, points=_points(folder))
             for arm, init, seed, phase, folder in folders
@@ -114,6 +137,18 @@ def collect(run: Run) -> Results:
 
 def _score(arm: str, stage: ScoreStage, metrics: dict[str, float]) -> Score:
     return Score(arm=arm, init=None, seed=None, stage=stage, metrics=metrics)
+
+
+def _examinee(run: Run, arm: str, stage: ScoreStage, folder: Path) -> Examinee:
+    return Examinee(
+        model=folder / MODEL_FOLDER,
+        out=run.out / "predictions" / str(folder.relative_to(run.out)).replace("/", "-"),
+        max_length=_max_length(run.recipe, arm, stage),
+        inputs={
+            "model": digest_of_directory(folder),
+            "task": digest_of_directory(run.task_folder),
+        },
+    )
 
 
 def _max_length(recipe: Recipe, arm: str, stage: ScoreStage) -> int:
@@ -160,6 +195,12 @@ def _points(folder: Path) -> list[CurvePoint]:
             step=record["step"],
             epoch=record["epoch"],
             losses=record["losses"],
+            # A measure explains a training; one that is no number must not cost the report.
+            measures={
+                name: value
+                for name, value in record.get("measures", {}).items()
+                if math.isfinite(value)
+            },
             metrics=record["scores"],
         )
         for record in records

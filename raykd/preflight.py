@@ -7,19 +7,25 @@ from raykd import cluster
 from raykd.errors import InputError
 from raykd.models.embedding import TextEmbedder
 from raykd.models.encoder import Encoder, load_tokenizer
-from raykd.models.outline import load_outline
+from raykd.models.masked_lm import MaskedLm
+from raykd.models.outline import load_masked_outline, load_outline
 from raykd.models.positions import check_max_length
 from raykd.models.resolve import digest_of_weights
 from raykd.models.student_init import check_tokenizers, make_student
-from raykd.objectives import OBJECTIVES
+from raykd.objectives import OBJECTIVES, build
+from raykd.objectives.generation import check_generator
+from raykd.plan import describe_models, describe_phase
 from raykd.recipe import Recipe
 from raykd.run import Run
 from raykd.search_model import load_embedder
-from raykd.training.phases import WorkersConfig
+from raykd.training.phases import PhaseConfig, WorkersConfig
 
 
-def check_models(run: Run) -> None:
-    """Make teacher and students without weights, and compare what must agree.
+def check_models(run: Run) -> list[str]:
+    """Make teacher, students and objectives without weights, and compare what must agree.
+
+    Returns:
+        Lines that tell what will be trained on what.
 
     Raises:
         InputError: a model is missing or another than named; the sizes, tokenizers or objectives
@@ -43,6 +49,13 @@ def check_models(run: Run) -> None:
     if config.model is not None:
         check_tokenizers(tokenizer, load_tokenizer(config.model))
         _check_tokens(config.model, load_outline(config.model), tokenizer)
+    phases = {"injection": recipe.injection, "adaptation": recipe.adaptation}
+    planned = [
+        (name, phase.objective, _outline_of_generator(phase, reference, teacher, tokenizer))
+        for name, phase in phases.items()
+        if phase is not None
+    ]
+    plan: list[str] = []
     for init in config.inits:
         with torch.device("meta"):
             student = (
@@ -50,9 +63,14 @@ def check_models(run: Run) -> None:
                 if config.model is not None
                 else make_student(teacher, config, init, seed=0)
             )
-            for phase in (recipe.injection, recipe.adaptation):
-                if phase is not None:
-                    OBJECTIVES[phase.objective.name].check(phase.objective, student, teacher)
+            of_phases: list[str] = []
+            for name, objective, generator in planned:
+                OBJECTIVES[objective.name].check(objective, student, teacher)
+                made = build(objective, student, teacher, generator)
+                of_phases += describe_phase(name, made)
+        # Students differ in their first weights alone: one is described for all.
+        plan = plan or [*describe_models(student, teacher, init), *of_phases]
+    return plan
 
 
 def search_embedder(run: Run) -> TextEmbedder | None:
@@ -75,6 +93,8 @@ def check_lengths(recipe: Recipe) -> None:
     for name, phase in (("injection", recipe.injection), ("adaptation", recipe.adaptation)):
         needs_teacher = phase and phase.objective.needs_teacher
         models[name] = {student, teacher} if needs_teacher else {student}
+        if phase and (generator := phase.objective.generator_beside(teacher)):
+            models[name].add(generator)
     for name, references in models.items():
         phase = getattr(recipe, name)
         for reference in references if phase else ():
@@ -109,6 +129,24 @@ def _check_gpus(workers: WorkersConfig) -> None:
             f"workers.use_gpu: num_workers x models_at_once = {num_wanted} GPUs are needed, Ray "
             f"has {num_gpus:g} here; set use_gpu: false, or lower the other two"
         )
+
+
+def _outline_of_generator(
+    phase: PhaseConfig,
+    reference: str,
+    teacher: Encoder,
+    tokenizer: PreTrainedTokenizerBase,
+) -> MaskedLm | None:
+    """The generator of a phase that has one, refused if its tokens are not the teacher's."""
+    generator = phase.objective.generator_beside(reference)
+    if generator is None:
+        return None
+    check_tokenizers(
+        tokenizer, load_tokenizer(generator), role="generator", setting="objective.generator"
+    )
+    outline = load_masked_outline(generator)
+    check_generator(phase.objective, outline, teacher)
+    return outline
 
 
 def _check_tokens(

@@ -14,6 +14,8 @@ from raykd.errors import InputError
 from raykd.evaluation.tasks import TaskConfig
 from raykd.locations import is_url
 from raykd.models.student_init import StudentConfig
+from raykd.objectives import OBJECTIVES
+from raykd.objectives.generation import GeneratorConfig
 from raykd.presets import load_preset, merged
 from raykd.retrieval.search import RetrievalConfig
 from raykd.training.loop import TrainingConfig
@@ -107,6 +109,11 @@ class Recipe(Config):
                     "injection runs on unlabelled text: use minilmv2, or vanilla_kd with "
                     "task_weight: 0"
                 )
+        if not OBJECTIVES[self.adaptation.objective.name].trains_classifier:
+            raise ValueError(
+                f"adaptation.objective {self.adaptation.objective.name!r} trains no classifier; "
+                "make it the objective of the section injection, and adapt with another"
+            )
         uses = [
             reference
             for reference in (
@@ -176,6 +183,8 @@ def load_recipe(path: Path) -> Recipe:
         ("teacher.model", recipe.teacher.model),
         ("student.model", recipe.student.model),
         ("retrieval.dense.model", dense and dense.model),
+        ("injection.objective.generator", _generator(recipe.injection)),
+        ("adaptation.objective.generator", _generator(recipe.adaptation)),
     ):
         # Any other reference is a name: of an installed package, or on the hub.
         if model and (folder / Path(model).expanduser()).exists():
@@ -191,23 +200,18 @@ def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
         preset = load_preset(name, str(task.get("name")))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    # Settings of one objective are none of another's.
-    for phase in ("injection", "adaptation"):
-        if _objective_name(values, phase) not in (None, _objective_name(preset, phase)):
-            preset[phase].pop("objective", None)
     return merged(preset, values)
-
-
-def _objective_name(values: Mapping[str, Any], phase: str) -> str | None:
-    section = values.get(phase)
-    objective = section.get("objective") if isinstance(section, dict) else None
-    return objective.get("name") if isinstance(objective, dict) else None
 
 
 def _absolute(folder: Path, reference: str) -> str:
     if reference.startswith(DOCSTRINGS_SCHEME) or is_url(reference):
         return reference
     return absolute(folder, reference)
+
+
+def _generator(phase: PhaseConfig | None) -> str | None:
+    objective = phase and phase.objective
+    return objective.generator if isinstance(objective, GeneratorConfig) else None
 
 
 def _reads_logits(phase: PhaseConfig) -> bool:

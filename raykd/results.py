@@ -73,11 +73,12 @@ class Score(_Facts):
 
 
 class CurvePoint(_Facts):
-    """The means of an epoch's losses, and the scores after it, where they were taken."""
+    """The means of an epoch's losses and measures, and the scores after it, where taken."""
 
     step: int
     epoch: float
     losses: dict[str, FiniteFloat]
+    measures: dict[str, FiniteFloat] = {}
     metrics: dict[str, FiniteFloat] = {}
 
 
@@ -89,6 +90,35 @@ class Curve(_Facts):
     seed: int | None
     phase: Phase
     points: list[CurvePoint]
+
+
+class Divergence(_Facts):
+    """How far a student's answers are from the teacher's, see `evaluation.analysis`."""
+
+    measure: Literal["kl", "squared_difference"]
+    mean: FiniteFloat
+    median: FiniteFloat
+    percentile_90: FiniteFloat
+    lower_edges: list[float]
+    counts: list[int]  # rows from an edge up to the next one; the last has no end
+
+
+class LayerSimilarity(_Facts):
+    """How alike layers are: a row for each of the student's, a column for each of the teacher's."""
+
+    measure: Literal["cosine", "linear_cka"]
+    num_rows: int
+    values: list[list[FiniteFloat]]
+
+
+class Analysis(_Facts):
+    """One adapted student beside the teacher, on the report split."""
+
+    arm: str
+    init: str
+    seed: int
+    divergence: Divergence
+    layers: LayerSimilarity | None
 
 
 class Results(_Facts):
@@ -109,6 +139,7 @@ class Results(_Facts):
     injection: PhaseFacts | None
     adaptation: PhaseFacts | None
     scores: list[Score]
+    analyses: list[Analysis] = []
     curves: list[Curve]
     curve_split: str
     times_s: dict[str, float]

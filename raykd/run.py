@@ -26,7 +26,7 @@ _STAGE_FOLDERS = {
     "teacher": ("teacher",),
     "inject": ("teacher_logits/*", "students/*/injected"),
     "adapt": ("teacher_logits/*", "students/*/adapted"),
-    "evaluate": ("predictions/*",),
+    "evaluate": ("predictions/*", "analysis/*"),
 }
 
 
@@ -104,6 +104,10 @@ class Run:
     def student(self, arm: Arm, init: Init, seed: int, phase: str) -> Path:
         """A student after a phase: injected or adapted."""
         return self.out / "students" / f"{arm}-{init}-seed{seed}" / phase
+
+    def analysis(self, arm: Arm, init: Init, seed: int) -> Path:
+        """How near an adapted student is to the teacher."""
+        return self.out / "analysis" / f"{arm}-{init}-seed{seed}"
 
     def task(self) -> Task:
         """The task's splits, as the stage `task` wrote them."""

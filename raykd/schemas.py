@@ -39,7 +39,8 @@ def hits_schema(
 
 
 # The contextualized corpus, sorted by (rank, unit_id): `rank` and `query_id` are those of the
-# unit's best hit. A random corpus has the same columns, with rank 0 and no query.
+# unit's best hit. A random corpus and an augmented one have the same columns, with rank 0 and no
+# query.
 TEXTBOOK = pa.schema(
     [
         ("unit_id", pa.string()),
@@ -64,6 +65,10 @@ EXAMPLES = pa.schema(
         ("label", pa.float64()),
     ]
 )
+
+# Examples with words replaced, sorted by row_id, a number of their own; `source_row_id` is that of
+# the example they were made of, which stands first.
+AUGMENTED = EXAMPLES.append(pa.field("source_row_id", pa.int64()))
 
 # What a model answered on an evaluation split, sorted by row_id.
 PREDICTIONS = pa.schema(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from raykd import cluster, contextualize, corpora, progress, random_corpus
-from raykd.collect import collect, score_models
+from raykd.collect import analyse_students, collect, score_models
 from raykd.config import dump_yaml
 from raykd.corpora import QUERIES_FILE
 from raykd.corpus import docstrings
@@ -179,6 +179,7 @@ def inject_job(run: Run, arm: Arm, init: Init, seed: int) -> PhaseJob:
             "teacher": digest_of_directory(run.teacher),
             "text": digest_of_file(run.text(arm)),
             **_student_inputs(run),
+            **_generator_inputs(run, phase),
         },
     )
 
@@ -210,13 +211,12 @@ def adapt_job(
         inputs["injected"] = digest_of_directory(injected)
     else:
         inputs |= _student_inputs(run)
+    inputs |= _generator_inputs(run, phase)
     job = PhaseJob(
         stage="adapt",
         name=f"adapt {arm} {init} seed {seed}",
         out=run.student(arm, init, seed, "adapted"),
-        start=(
-            str(injected / MODEL_FOLDER) if is_injected else NewStudent(recipe.student, init)
-        ),
+        start=(str(injected / MODEL_FOLDER) if is_injected else NewStudent(recipe.student, init)),
         teacher=run.teacher / MODEL_FOLDER,
         text=run.split("train"),
         teacher_logits=run.teacher_logits("train") / LOGITS_FILE if reads_logits else None,
@@ -229,13 +229,14 @@ def adapt_job(
 
 
 def evaluate(run: Run) -> None:
-    """evaluate: teacher, students and baselines on the split that is reported."""
+    """evaluate: teacher, students and baselines on the split that is reported, compared."""
     main = run.task().main_metric
     for score in score_models(run):
         who = " ".join(
             str(part) for part in (score.arm, score.init, score.seed) if part is not None
         )
         progress.say(f"  {score.metrics[main]:.3f} {main}  {who}, {score.stage}")
+    analyse_students(run)
 
 
 def report(run: Run) -> None:
@@ -288,7 +289,8 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
     if "search" in names:
         search_embedder(run)
     if needs_models:
-        check_models(run)
+        for line in check_models(run):
+            progress.say(line)
     write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
     for name in names:
         started = time.monotonic()
@@ -334,6 +336,11 @@ def _with_curve(run: Run, job: PhaseJob) -> PhaseJob:
 def _student_inputs(run: Run) -> dict[str, str]:
     model = run.recipe.student.model
     return {} if model is None else {"student": digest_of_model(model)}
+
+
+def _generator_inputs(run: Run, phase: PhaseConfig) -> dict[str, str]:
+    reference = phase.objective.generator_beside(str(run.teacher / MODEL_FOLDER))
+    return {} if reference is None else {"generator": digest_of_model(reference)}
 
 
 def _labels(run: Run) -> Labels:

@@ -14,6 +14,8 @@ os.environ.update(
     TRANSFORMERS_VERBOSITY="error",
     RAY_USAGE_STATS_ENABLED="0",
     TOKENIZERS_PARALLELISM="false",
+    # Tests run side by side on few cores, and their models are tiny.
+    OMP_NUM_THREADS="1",
 )
 
 # One commit, one answer; `pytest --hypothesis-profile=search` looks for new counterexamples.

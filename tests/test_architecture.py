@@ -14,6 +14,7 @@ FLOW = [
     "errors",
     "config",
     "schemas",
+    "stop_words",
     "manifest",
     "progress",
     "cluster",
@@ -29,12 +30,14 @@ FLOW = [
     "objectives",
     "training",
     "evaluation",
+    "augment",
     "search_model",
     "corpora_recipe",
     "corpora",
     "presets",
     "recipe",
     "run",
+    "plan",
     "preflight",
     "results",
     "collect",
@@ -47,7 +50,7 @@ FLOW = [
     "__main__",
 ]
 SEARCH_WING = {"corpus", "retrieval", "dedup", "corpus_card", "contextualize", "random_corpus"}
-DISTILLATION_WING = {"models", "objectives", "training", "evaluation"}
+DISTILLATION_WING = {"models", "objectives", "training", "evaluation", "augment"}
 RAY_FILES = {"pipeline.py", "tuning.py", "cluster.py"}
 
 

@@ -138,10 +138,27 @@ def test_the_student_is_a_folder_that_transformers_loads(finished):
     assert classify("the film was very good")[0]["label"] in ("praise", "blame")
 
 
+def test_every_adapted_student_is_compared_with_the_teacher(finished):
+    results = Results.model_validate_json((finished / "results.json").read_text())
+    arms = ("alone", "direct", "task", "random", "contextualized")
+    found = {(a.arm, a.init, a.seed): a for a in results.analyses}
+    assert set(found) == {(arm, "random", seed) for arm in arms for seed in (1, 2)}
+    assert {
+        (finished / "analysis" / f"{arm}-{init}-seed{seed}" / "analysis.json").is_file()
+        for arm, init, seed in found
+    } == {True}
+    for one in found.values():
+        assert one.divergence.mean > 0
+        assert sum(one.divergence.counts) == one.layers.num_rows == 30
+        assert (len(one.layers.values), len(one.layers.values[0])) == (1, 2)
+        assert one.layers.measure == "cosine"
+
+
 def test_the_report_is_one_page(finished):
     page = (finished / "report.html").read_text()
     assert page.count("</html>") == 1
     assert "contextualized" in page
+    assert "What the students learned" in page
 
 
 def test_a_second_run_changes_nothing(finished, folder):

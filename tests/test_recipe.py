@@ -78,6 +78,10 @@ def test_an_unknown_objective_is_told_with_the_nearest():
             {"arms": ["task"], "injection": {"objective": {"name": "fine_tune"}}},
             "injection.objective 'fine_tune' needs labels",
         ),
+        (
+            {"adaptation": {"objective": {"name": "tinybert"}}},
+            "adaptation.objective 'tinybert' trains no classifier",
+        ),
         ({"seeds": [1, 1]}, "seeds [1, 1]: a value appears twice"),
         ({"task": {"name": "rte", "dev": "docstrings:dev"}}, "needs the section docstrings"),
         ({"corpus": {"paths": ["docstrings:corpus"]}}, "needs the section docstrings"),
@@ -110,6 +114,21 @@ def test_a_model_beside_the_recipe_is_found_from_anywhere_and_a_name_stays_a_nam
     for model, expected in (("models", str(tmp_path / "models")), ("some/name", "some/name")):
         path.write_text(yaml.safe_dump(minimal() | {section: {"model": model}}))
         assert getattr(load_recipe(path), section).model == expected
+
+
+def test_a_generator_beside_the_recipe_is_found_from_anywhere_too(tmp_path):
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "recipe.yaml"
+    phases = {
+        phase: {"objective": {"name": "cilda", "generator": model, "task_weight": 0}}
+        for phase, model in (("injection", "models"), ("adaptation", "some/name"))
+    }
+    path.write_text(yaml.safe_dump(minimal() | phases))
+
+    recipe = load_recipe(path)
+
+    assert recipe.injection.objective.generator == str(tmp_path / "models")
+    assert recipe.adaptation.objective.generator == "some/name"
 
 
 def test_a_recipe_holds_plain_values_only(tmp_path):

@@ -1,6 +1,8 @@
 """A stage is done anew when anything that it reads has changed."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from tiny_models import save_tiny_model
 from raykd.collect import _max_length
 from raykd.errors import InputError
 from raykd.manifest import write_once
-from raykd.preflight import check_lengths
+from raykd.preflight import check_lengths, check_models
 from raykd.recipe import Recipe
 from raykd.run import Run
 from raykd.stages import adapt_job, inject_job, load_task
@@ -62,6 +64,50 @@ def test_a_pretrained_student_is_trained_again_when_a_file_of_it_changes(run, tm
         file.write(b" ")
 
     assert not set(keys()) & set(before)
+
+
+def with_generator(run: Run, model: Path) -> Run:
+    objective = {"name": "mate_kd", "generator": str(model), "task_weight": 0}
+    values = {f"{phase}.objective": objective for phase in ("injection", "adaptation")}
+    return replace(run, recipe=run.recipe.with_values(values, "test"))
+
+
+def test_a_student_is_trained_again_when_a_file_of_its_generator_changes_but_not_its_place(
+    run, tmp_path
+):
+    def keys(generator: Path) -> list[str]:
+        changed = with_generator(run, generator)
+        return [
+            inject_job(changed, "task", "pretrained", 1).key(),
+            adapt_job(changed, "task", "pretrained", 1, injected=run.teacher).key(),
+            adapt_job(changed, "alone", "pretrained", 1).key(),
+        ]
+
+    first, second = (save_tiny_model(tmp_path / name) for name in ("generator", "elsewhere"))
+    before = keys(first)
+    assert keys(second) == before
+    with (second / "model.safetensors").open("ab") as file:
+        file.write(b" ")
+
+    after = keys(second)
+    assert not set(after[:2]) & set(before[:2])
+    assert after[2] == before[2]
+
+
+def test_a_generator_with_other_tokens_is_refused_before_any_training(run, tmp_path):
+    generator = save_tiny_model(tmp_path / "generator")
+    check_models(with_generator(run, generator))
+
+    tokens = (generator / "tokenizer.json").read_text()
+    (generator / "tokenizer.json").write_text(tokens.replace('"film"', '"movie"'))
+    with pytest.raises(InputError, match=r"generator .*tokenizers.*leave out objective.generator"):
+        check_models(with_generator(run, generator))
+
+    shutil.copy(tmp_path / "teacher" / "tokenizer.json", generator)
+    config = json.loads((generator / "config.json").read_text())
+    (generator / "config.json").write_text(json.dumps(config | {"vocab_size": 60}))
+    with pytest.raises(InputError, match="the generator has word embeddings of 60 tokens"):
+        check_models(with_generator(run, generator))
 
 
 def test_a_learning_curve_is_drawn_again_when_dev_changes(run, tmp_path):

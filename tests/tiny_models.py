@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from raykd.models.encoder import Encoder
-from raykd.models.masked_lm import MaskedLm
+from raykd.models.masked_lm import MaskedLm, SpecialTokens
 
 VOCABULARY_SIZE = 50
 PAD_ID = 0
@@ -43,7 +43,8 @@ def tiny_encoder(
 def tiny_masked_lm(family: str = "bert", *, seed: int = 3) -> MaskedLm:
     """A masked language model of one layer without dropout, in training mode."""
     torch.manual_seed(seed)
-    return MaskedLm(AutoModelForMaskedLM.from_config(_config(family, 1, 16, 2))).train()
+    model = AutoModelForMaskedLM.from_config(_config(family, 1, 16, 2))
+    return MaskedLm(model, SpecialTokens(mask_id=4, ids=tuple(range(5)))).train()
 
 
 def _config(family: str, num_layers: int, width: int, num_heads: int) -> PreTrainedConfig:

@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 
 from raykd import cluster
+from raykd.errors import InputError
+from raykd.evaluation.analysis import divergence, layer_similarity, pooled_states
 from raykd.evaluation.metrics import compute, majority_predictions
 from raykd.evaluation.predict import answers, to_predictions
 from raykd.evaluation.store import read_task
@@ -21,6 +26,11 @@ from raykd.models.tokens import read_rows
 
 PREDICTIONS_FILE = "predictions.parquet"
 METRICS_FILE = "metrics.json"
+ANALYSIS_FILE = "analysis.json"
+_MAX_ANALYSED_ROWS = 1000
+
+# `analysis.pooled_states`; None of a model whose layers cannot be addressed one by one.
+_States = NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,36 @@ class Examinee:
         return {"max_length": self.max_length}
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A student and its teacher, both evaluated, and the directory of what sets them apart."""
+
+    student: Examinee
+    teacher: Examinee
+    out: Path
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a row that both have read before, so that both can."""
+        return min(self.student.max_length, self.teacher.max_length)
+
+    def settings(self) -> dict[str, int]:
+        """What decides the result besides the inputs."""
+        return {
+            "student_max_length": self.student.max_length,
+            "teacher_max_length": self.teacher.max_length,
+            "max_rows": _MAX_ANALYSED_ROWS,
+        }
+
+    def inputs(self) -> dict[str, str]:
+        """Digests of both models and of the task."""
+        return {
+            "student": self.student.inputs["model"],
+            "teacher": self.teacher.inputs["model"],
+            "task": self.student.inputs["task"],
+        }
+
+
 def evaluate(examinees: Sequence[Examinee], task_folder: Path) -> list[dict[str, float]]:
     """Metrics of each model on the task's report split; predictions are written beside them."""
     undone = [
@@ -49,6 +89,36 @@ def evaluate(examinees: Sequence[Examinee], task_folder: Path) -> list[dict[str,
         examine = partial(_examine, task_folder=task_folder)
         cluster.for_each(examine, undone, label="evaluate", unit="models")
     return [json.loads((examinee.out / METRICS_FILE).read_text()) for examinee in examinees]
+
+
+def analyse(comparisons: Sequence[Comparison], task_folder: Path) -> list[dict[str, Any]]:
+    """How near each student is to its teacher: `divergence` of the answers, `layers` alike.
+
+    `layers` is None where a model's layers cannot be addressed one by one.
+    """
+    undone = [
+        comparison
+        for comparison in comparisons
+        if finished(
+            comparison.out, stage_key("analyse", comparison.settings(), comparison.inputs())
+        )
+        is None
+    ]
+    if undone:
+        # A teacher is far larger than its students: it runs once for all of them.
+        readings = sorted(
+            {(comparison.teacher.model, comparison.max_length) for comparison in undone}
+        )
+        read = partial(_states, task_folder=task_folder)
+        states = cluster.for_each(read, readings, label="analyse", unit="teachers")
+        cluster.for_each(
+            partial(_compare, task_folder=task_folder),
+            undone,
+            label="analyse",
+            unit="students",
+            shared={"teacher_states": dict(zip(readings, states, strict=True))},
+        )
+    return [json.loads((comparison.out / ANALYSIS_FILE).read_text()) for comparison in comparisons]
 
 
 def evaluate_tfidf(task_folder: Path, out: Path) -> dict[str, float]:
@@ -95,3 +165,44 @@ def _examine(examinee: Examinee, task_folder: Path) -> None:
         (draft.directory / METRICS_FILE).write_text(json.dumps(scores))
 
     write_once(examinee.out, "evaluate", examinee.settings(), examinee.inputs, write)
+
+
+def _compare(
+    comparison: Comparison, task_folder: Path, teacher_states: Mapping[tuple[Path, int], _States]
+) -> None:
+    def write(draft: Draft) -> None:
+        student, teacher = comparison.student, comparison.teacher
+        layers = None
+        of_teacher = teacher_states[teacher.model, comparison.max_length]
+        if of_teacher is not None:
+            of_student = _states((student.model, comparison.max_length), task_folder)
+            if of_student is not None:
+                layers = asdict(layer_similarity(of_student, of_teacher))
+        answers_apart = asdict(divergence(_logits(student), _logits(teacher)))
+        found = {"divergence": answers_apart, "layers": layers}
+        (draft.directory / ANALYSIS_FILE).write_text(json.dumps(found))
+
+    write_once(comparison.out, "analyse", comparison.settings(), comparison.inputs(), write)
+
+
+def _logits(examinee: Examinee) -> NDArray[np.float64]:
+    """What it answered, row by row of the report split."""
+    table = pq.read_table(examinee.out / PREDICTIONS_FILE, columns=["logits"])
+    return np.asarray(table["logits"].to_pylist())
+
+
+def _states(reading: tuple[Path, int], task_folder: Path) -> _States:
+    """Of a model that reads so many tokens of a row, on the first rows of the report split."""
+    model, max_length = reading
+    encoder, tokenizer = load_encoder(str(model)), load_tokenizer(str(model))
+    try:
+        encoder.blocks()
+    except InputError:  # no objective that it was trained with needed them
+        return None
+    rows = read_rows(
+        task_folder / f"{read_task(task_folder).report_split}.parquet",
+        tokenizer,
+        max_length=max_length,
+        stop=_MAX_ANALYSED_ROWS,
+    )
+    return pooled_states(encoder, rows, pad_id=tokenizer.pad_token_id, device=torch.device("cpu"))

@@ -99,7 +99,7 @@ class Encoder(nn.Module):
     def forward(
         self,
         input_ids: Tensor,
-        attention_mask: Tensor,
+        attention_mask: Tensor | None,
         token_type_ids: Tensor | None = None,
         *,
         word_embeddings: Tensor | None = None,
@@ -110,7 +110,8 @@ class Encoder(nn.Module):
 
         Args:
             input_ids: (B, L) int64.
-            attention_mask: (B, L), 1 for tokens and 0 for padding, which stands on the right.
+            attention_mask: (B, L), 1 for tokens and 0 for padding, which stands on the right;
+                None: there is no padding.
             token_type_ids: (B, L); families without token types ignore them.
             word_embeddings: (B, L, e) to take the place of `embed(input_ids)`.
             layers: also return the hidden states of these: 0 is the output of the embeddings,

@@ -22,7 +22,7 @@ def logits_of(
     was_training = encoder.training
     encoder.eval()
     try:
-        for indices in _token_batches(rows.lengths):
+        for indices in token_batches(rows.lengths, _BATCH_TOKENS):
             batch = to_device(collate(rows, indices, pad_id=pad_id, regression=False), device)
             with torch.inference_mode():
                 output = encoder(
@@ -34,13 +34,13 @@ def logits_of(
     return logits
 
 
-def _token_batches(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Rows sorted by length, cut into batches of a bounded number of padded tokens."""
+def token_batches(lengths: NDArray[np.int64], max_tokens: int) -> list[NDArray[np.int64]]:
+    """Rows sorted by length, cut into batches of at most so many padded tokens, or one row."""
     order = np.argsort(lengths, kind="stable")
     batches: list[NDArray[np.int64]] = []
     begin = 0
     for end in range(1, len(order) + 1):
-        if end == len(order) or (end + 1 - begin) * lengths[order[end]] > _BATCH_TOKENS:
+        if end == len(order) or (end + 1 - begin) * lengths[order[end]] > max_tokens:
             batches.append(order[begin:end])
             begin = end
     return batches

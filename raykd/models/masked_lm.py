@@ -3,14 +3,14 @@
 Shapes: B batch, L tokens, n masked tokens, d width, V vocabulary.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from raykd.errors import InputError
-from raykd.models.encoder import loading_quietly, takes_token_types
+from raykd.models.encoder import load_tokenizer, loading_quietly, takes_token_types
 from raykd.models.resolve import resolve_model, weights_files
 
 # What a family calls the modules between the last hidden state and the logits, one after the other.
@@ -23,19 +23,30 @@ _HEADS: tuple[tuple[str, ...], ...] = (
 )
 
 
+class SpecialTokens(NamedTuple):
+    """A tokenizer's tokens that are no words, the one that stands for a masked word among them."""
+
+    mask_id: int
+    ids: tuple[int, ...]
+
+
 class MaskedLm(nn.Module):
     """A Hugging Face masked language model as generator.
 
     Args:
         model: an `AutoModelForMaskedLM`.
+        special_tokens: are never masked.
 
     Raises:
         InputError: the head of its family is not known.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, special_tokens: SpecialTokens) -> None:
         super().__init__()
         self.model = model
+        self.mask_id = special_tokens.mask_id
+        self._special_ids: Tensor
+        self.register_buffer("_special_ids", torch.tensor(special_tokens.ids), persistent=False)
         self._takes_token_types = takes_token_types(model)
         self._head_names = _head_names(model)
 
@@ -43,6 +54,10 @@ class MaskedLm(nn.Module):
     def vocabulary_size(self) -> int:
         """V."""
         return int(self.model.config.vocab_size)
+
+    def are_words(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Which tokens may be masked, (B, L): neither special ones nor padding."""
+        return (attention_mask != 0) & ~torch.isin(input_ids, self._special_ids)
 
     def forward(
         self,
@@ -65,8 +80,8 @@ class MaskedLm(nn.Module):
         return vectors.float()
 
 
-def load_masked_lm(reference: str, *, seed: int = 0) -> MaskedLm:
-    """Load a masked language model in float32, in evaluation mode.
+def load_masked_lm(reference: str, *, seed: int = 0, needs_head: bool = False) -> MaskedLm:
+    """Load a masked language model in float32, in evaluation mode, with its tokenizer's marks.
 
     A model without the head of one (a classifier, a sentence encoder) gets a random one, of which
     the last map is the word embeddings, as everywhere.
@@ -74,9 +89,11 @@ def load_masked_lm(reference: str, *, seed: int = 0) -> MaskedLm:
     Args:
         reference: see `resolve_model`.
         seed: of a random head; the process's random state is left alone.
+        needs_head: refuse a model without a trained head.
 
     Raises:
-        InputError: the model cannot be found or read, or is of a family without masked tokens.
+        InputError: the model cannot be found or read, or is of a family without masked tokens;
+            its tokenizer is missing, or has no mask token; a head is needed, and it has none.
     """
     folder = resolve_model(reference)
     weights_files(folder, reference)
@@ -95,7 +112,28 @@ def load_masked_lm(reference: str, *, seed: int = 0) -> MaskedLm:
             f"model {reference}: {len(body)} weights are missing, {min(body)} among them; the "
             "weights file does not belong to this config.json"
         )
-    return MaskedLm(model).eval()
+    if needs_head and report["missing_keys"]:
+        raise InputError(
+            f"model {reference}: it was not trained to predict masked tokens "
+            f"({min(report['missing_keys'])} is missing), so its predictions would be random; name "
+            "a masked language model, such as the one that yours was made of (bert-base-uncased)"
+        )
+    return MaskedLm(model, load_special_tokens(reference)).eval()
+
+
+def load_special_tokens(reference: str) -> SpecialTokens:
+    """The special tokens of the tokenizer that stands beside a model.
+
+    Raises:
+        InputError: the tokenizer is missing, or has no mask token.
+    """
+    tokenizer = load_tokenizer(reference)
+    if tokenizer.mask_token_id is None:
+        raise InputError(
+            f"model {reference}: its tokenizer has no mask token; name a masked language model as "
+            "generator"
+        )
+    return SpecialTokens(tokenizer.mask_token_id, tuple(tokenizer.all_special_ids))
 
 
 def _head_names(model: PreTrainedModel) -> tuple[str, ...]:

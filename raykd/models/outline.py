@@ -1,13 +1,20 @@
 """Models of the right shape without weights, to check what fits before anything is loaded."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+)
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
+from raykd.models.masked_lm import MaskedLm, load_special_tokens
 from raykd.models.resolve import resolve_model, weights_files
 
 
@@ -17,19 +24,34 @@ def load_outline(reference: str) -> Encoder:
     Raises:
         InputError: the model cannot be found, or is of no known family.
     """
+    return Encoder(
+        _outline(reference, AutoModelForSequenceClassification, "a sequence classifier")
+    ).eval()
+
+
+def load_masked_outline(reference: str) -> MaskedLm:
+    """A masked language model of the right shape without weights, with its tokenizer's marks.
+
+    Raises:
+        InputError: the model cannot be found, is of no known family, or has no mask token.
+    """
+    model = _outline(reference, AutoModelForMaskedLM, "a masked language model")
+    return MaskedLm(model, load_special_tokens(reference)).eval()
+
+
+def _outline(reference: str, auto_class: Any, kind: str) -> PreTrainedModel:
     folder = resolve_model(reference)
     try:
         for path in weights_files(folder, reference):
             with safe_open(path, "pt"):  # a truncated file does not open
                 pass
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        make_model: Callable[..., PreTrainedModel] = AutoModelForSequenceClassification.from_config
+        make_model: Callable[..., PreTrainedModel] = auto_class.from_config
         with torch.device("meta"):
-            return Encoder(make_model(config, dtype=torch.float32)).eval()
+            return make_model(config, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"model {reference}: cannot be made as a sequence classifier: "
-            f"{' '.join(str(error).split())}"
+            f"model {reference}: cannot be made as {kind}: {' '.join(str(error).split())}"
         ) from None

@@ -126,9 +126,19 @@ def choose_layers(
 
 
 def check_tokenizers(
-    teacher_tokenizer: PreTrainedTokenizerBase, student_tokenizer: PreTrainedTokenizerBase
+    teacher_tokenizer: PreTrainedTokenizerBase,
+    student_tokenizer: PreTrainedTokenizerBase,
+    *,
+    role: str = "student",
+    setting: str = "student.model",
 ) -> None:
     """Refuse a pair of models that would read the same text as different token ids.
+
+    Args:
+        teacher_tokenizer: of the teacher.
+        student_tokenizer: of the student, or of another model beside the teacher.
+        role: what the second one is.
+        setting: names the second one.
 
     Raises:
         InputError: vocabulary, special tokens or the tokens of a probe sentence differ.
@@ -151,9 +161,9 @@ def check_tokenizers(
     else:
         return
     raise InputError(
-        f"teacher {teacher_tokenizer.name_or_path} and student {student_tokenizer.name_or_path} "
-        f"have different tokenizers: {difference}; choose a student with the teacher's tokenizer, "
-        "or leave out student.model to make one from the teacher"
+        f"teacher {teacher_tokenizer.name_or_path} and {role} {student_tokenizer.name_or_path} "
+        f"have different tokenizers: {difference}; choose a {role} with the teacher's tokenizer, "
+        f"or leave out {setting} to make one from the teacher"
     )
 
 

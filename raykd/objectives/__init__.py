@@ -6,19 +6,52 @@ from pydantic import Field
 
 from raykd.models.encoder import Encoder
 from raykd.models.masked_lm import MaskedLm
+from raykd.objectives.ad2 import Ad2, Ad2Config
+from raykd.objectives.alp_kd import AlpKd, AlpKdConfig
+from raykd.objectives.annealing_kd import AnnealingKd, AnnealingKdConfig
 from raykd.objectives.base import Models, Objective
+from raykd.objectives.cilda import Cilda, CildaConfig
+from raykd.objectives.ckd import Ckd, CkdConfig
+from raykd.objectives.codir import Codir, CodirConfig
 from raykd.objectives.fine_tune import FineTune, FineTuneConfig
+from raykd.objectives.mate_kd import MateKd, MateKdConfig
 from raykd.objectives.minilmv2 import MiniLmV2, MiniLmV2Config
+from raykd.objectives.pkd import Pkd, PkdConfig
+from raykd.objectives.rail_kd import RailKd, RailKdConfig
+from raykd.objectives.tinybert import TinyBert, TinyBertConfig
 from raykd.objectives.vanilla_kd import VanillaKd, VanillaKdConfig
 
 OBJECTIVES: dict[str, type[Objective]] = {
+    "ad2": Ad2,
+    "alp_kd": AlpKd,
+    "annealing_kd": AnnealingKd,
+    "cilda": Cilda,
+    "ckd": Ckd,
+    "codir": Codir,
     "fine_tune": FineTune,
+    "mate_kd": MateKd,
     "minilmv2": MiniLmV2,
+    "pkd": Pkd,
+    "rail_kd": RailKd,
+    "tinybert": TinyBert,
     "vanilla_kd": VanillaKd,
 }
 
 ObjectiveConfig = Annotated[
-    FineTuneConfig | MiniLmV2Config | VanillaKdConfig, Field(discriminator="name")
+    Ad2Config
+    | AlpKdConfig
+    | AnnealingKdConfig
+    | CildaConfig
+    | CkdConfig
+    | CodirConfig
+    | FineTuneConfig
+    | MateKdConfig
+    | MiniLmV2Config
+    | PkdConfig
+    | RailKdConfig
+    | TinyBertConfig
+    | VanillaKdConfig,
+    Field(discriminator="name"),
 ]
 
 

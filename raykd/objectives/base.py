@@ -1,10 +1,11 @@
 """What every objective is: a module whose forward pass is the training step."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, Self
 
+import torch
 from torch import Tensor, nn
 
 from raykd.config import Config
@@ -147,6 +148,10 @@ class Objective(nn.Module, ABC):
         """Whether the batches must carry gold labels."""
         return self.config.needs_labels
 
+    @abstractmethod
+    def describe(self) -> dict[str, str]:
+        """What each loss term of a student's step is made of, by its name in `LossTerms.parts`."""
+
     def start_training(self, num_rows: int, labels: Tensor | None, seed: int) -> None:
         """Called once before the first step; the modules stand on their device.
 
@@ -194,3 +199,24 @@ def run(encoder: Encoder, batch: Mapping[str, Tensor], **options: object) -> Enc
         batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"), **options
     )
     return output
+
+
+def freeze_beyond(student: Encoder, **layers: Collection[int]) -> None:
+    """Freeze what some of a student's layers do not depend on: later ones, pooler, classifier.
+
+    It is found by differentiation, since every family names and orders its modules differently.
+
+    Args:
+        student: any.
+        layers: `layers` and `relation_layers`, as `Encoder.forward` takes them.
+    """
+    parameters = list(student.parameters())
+    ids = torch.zeros(1, 2, dtype=torch.int64, device=parameters[0].device)
+    # Without a mask it works on the device `meta`, too.
+    output: EncoderOutput = student(ids, None, **layers)
+    vectors = [part for parts in output.relation_vectors.values() for part in parts]
+    reached = torch.stack([part.sum() for part in (*output.hidden_states.values(), *vectors)])
+    gradients = torch.autograd.grad(reached.sum(), parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is None:
+            parameter.requires_grad_(False)

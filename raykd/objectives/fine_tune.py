@@ -10,6 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from raykd.objectives.base import LossTerms, MethodConfig, Objective, run
+from raykd.objectives.descriptions import of_labels
 from raykd.objectives.divergences import task_loss
 
 
@@ -23,6 +24,10 @@ class FineTune(Objective):
     """Train the student on gold labels."""
 
     trains_classifier = True
+
+    def describe(self) -> dict[str, str]:
+        """See `Objective`."""
+        return {"task": of_labels()}
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """The task loss of a labelled batch."""

@@ -1,6 +1,6 @@
 """Which layers of the teacher teach which of the student; blocks are counted from 1."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -8,8 +8,8 @@ from pydantic import Field
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 
-_Layer = Annotated[int, Field(ge=1)]
-LayerMap = Literal["skip", "last"] | dict[_Layer, _Layer]
+Layer = Annotated[int, Field(ge=1)]
+LayerMap = Literal["skip", "last"] | dict[Layer, Layer]
 
 
 def resolve_layer_map(
@@ -32,7 +32,7 @@ def resolve_layer_map(
     """
     num_student, num_teacher = student.num_layers, teacher.num_layers
     if isinstance(wanted, Mapping):
-        _check_layers(method, wanted, num_student, num_teacher)
+        check_layers(method, "layer_map", wanted.items(), student, teacher)
         return dict(sorted(wanted.items()))
     if num_teacher < num_student:
         raise InputError(
@@ -51,18 +51,45 @@ def resolve_layer_map(
     return {layer: num_teacher - num_student + layer for layer in range(1, last + 1)}
 
 
-def _check_layers(
-    method: str, wanted: Mapping[int, int], num_student: int, num_teacher: int
+def check_layers(
+    method: str, key: str, pairs: Collection[tuple[int, int]], student: Encoder, teacher: Encoder
 ) -> None:
-    if not wanted:
-        raise InputError(f"{method}: layer_map is empty; give it one pair, student: teacher")
-    for role, layers, num_layers in (
-        ("student", wanted.keys(), num_student),
-        ("teacher", wanted.values(), num_teacher),
-    ):
-        for layer in layers:
-            if layer > num_layers:
+    """Refuse a map that is empty or names layers that are not there.
+
+    Args:
+        method: the objective's name, for messages.
+        key: the map's.
+        pairs: (student, teacher).
+        student: of m layers.
+        teacher: of n layers.
+
+    Raises:
+        InputError: says which.
+    """
+    if not pairs:
+        raise InputError(f"{method}: {key} is empty; give it one pair, student: teacher")
+    for pair in pairs:
+        for role, encoder, layer in zip(
+            ("student", "teacher"), (student, teacher), pair, strict=True
+        ):
+            if layer > encoder.num_layers:
                 raise InputError(
-                    f"{method}: layer_map names layer {layer} of the {role}, which has "
-                    f"{num_layers}; choose one from 1 to {num_layers}"
+                    f"{method}: {key} names layer {layer} of the {role}, which has "
+                    f"{encoder.num_layers}; choose one from 1 to {encoder.num_layers}"
                 )
+
+
+def layers_taking_part(
+    method: str, role: str, encoder: Encoder, *, include_last: bool
+) -> list[int]:
+    """All layers, or all but the last.
+
+    Raises:
+        InputError: there is none but the last.
+    """
+    last = encoder.num_layers if include_last else encoder.num_layers - 1
+    if last == 0:
+        raise InputError(
+            f"{method}: a {role} of one layer has no intermediate layer; give it two or more"
+        )
+    return list(range(1, last + 1))

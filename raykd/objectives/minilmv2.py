@@ -12,11 +12,19 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, RelationVectors
-from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, TeacherPart, run
+from raykd.objectives.base import (
+    LossTerms,
+    MethodConfig,
+    Models,
+    Objective,
+    TeacherPart,
+    freeze_beyond,
+    run,
+)
 from raykd.objectives.divergences import relation_loss
 
 
@@ -75,8 +83,14 @@ class MiniLmV2(Objective):
         self.check(config, student, teacher)
         super().__init__(config, models)
         self._teacher_layer = config.teacher_layer or teacher.num_layers
-        for parameter in _beyond_relations(student):
-            parameter.requires_grad_(False)
+        freeze_beyond(student, relation_layers=[student.num_layers])
+
+    def describe(self) -> dict[str, str]:
+        """See `Objective`."""
+        config, student = self.config, self.student.num_layers
+        layers = f"student's layer {student}, teacher's {self._teacher_layer}"
+        what = f"relations in {config.relation_heads} heads of"
+        return {name: f"{what} {name} vectors: {layers}" for name in ("query", "key", "value")}
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """The three relation losses of a batch."""
@@ -96,16 +110,3 @@ def _relations(encoder: Encoder, batch: Mapping[str, Tensor], layer: int) -> Rel
     output = run(encoder, batch, relation_layers=[layer])
     vectors: RelationVectors = output.relation_vectors[layer]
     return vectors
-
-
-def _beyond_relations(student: Encoder) -> list[nn.Parameter]:
-    """Parameters that the last layer's relations do not depend on: its output, pooler, classifier.
-
-    They are found by differentiation, since every family names and orders them differently.
-    """
-    parameters = list(student.parameters())
-    ids = torch.zeros(1, 2, dtype=torch.int64, device=parameters[0].device)
-    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    vectors = _relations(student, batch, student.num_layers)
-    gradients = torch.autograd.grad(torch.cat(vectors).sum(), parameters, allow_unused=True)
-    return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is None]

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.objectives.base import LossTerms, MethodConfig, Objective, TeacherPart, run
+from raykd.objectives.descriptions import of_labels, of_logits
 from raykd.objectives.divergences import kd_loss, task_loss
 
 
@@ -43,6 +44,11 @@ class VanillaKd(Objective):
 
     trains_classifier = True
     config: VanillaKdConfig
+
+    def describe(self) -> dict[str, str]:
+        """See `Objective`."""
+        terms = {"logits": of_logits(self.config.temperature, cached=True)}
+        return terms | ({"task": of_labels()} if self.needs_labels else {})
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """The weighted losses of a batch that carries teacher_logits."""

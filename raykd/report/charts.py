@@ -1,11 +1,11 @@
 """Results -> Plotly figures as plain data; colours of text and grid are set in the page."""
 
 import html
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from raykd.report.scores import METRIC_TITLES
-from raykd.results import Curve, Phase, Results
+from raykd.results import Curve, CurvePoint, Phase, Results
 
 Figure = dict[str, Any]
 
@@ -23,6 +23,10 @@ _COLOURS = {
 _OTHER_COLOURS = ("#d1495b", "#7a6ff0")
 _MARKED_POINTS = 20
 _ROW_HEIGHT_PX = 34
+_CELL_HEIGHT_PX = 26
+# Cells narrower than one of so many have no room for a number.
+_NUMBERED_COLUMNS = 12
+_SHADES = [[0, "#eef3f8"], [0.5, "#7fb2d9"], [1, "#12507f"]]
 # The charts have less room for names than the tables.
 _ARM_TITLES = {"tfidf": "TF-IDF", "task": "task rows", "random": "random text"}
 _INIT_TITLES = {
@@ -39,6 +43,15 @@ PHASE_TITLES: dict[Phase, str] = {
 }
 
 
+class Line(NamedTuple):
+    """What is drawn of one model; `arm` and `seed` say whose it is."""
+
+    arm: str
+    seed: int | None
+    x: Sequence[float]
+    y: Sequence[float]
+
+
 def score_figure(results: Results) -> Figure:
     """Every seed's score of the main metric, one line an arm: open before, filled after."""
     metric = results.task.metrics[0]
@@ -46,7 +59,8 @@ def score_figure(results: Results) -> Figure:
     order = list(dict.fromkeys((s.init is not None, s.init, s.arm) for s in results.scores))
     order.sort(key=lambda key: key[0])
     lines = {
-        (init, arm): _line_title(arm, init if several_inits else None) for _, init, arm in order
+        (init, arm): plain(short_title(arm, init if several_inits else None))
+        for _, init, arm in order
     }
     traces = []
     for stage, name, symbol in (
@@ -102,43 +116,69 @@ def curve_figures(results: Results) -> list[tuple[Phase, str, Figure]]:
     metric = results.task.metrics[0]
     name = METRIC_TITLES.get(metric, metric)
     figures: list[tuple[Phase, str, Figure]] = []
+    for phase, whose, curves in curve_groups(results):
+        points = [point for curve in curves for point in curve.points]
+        if any(metric in point.metrics for point in points):
+            caption = f"{whose}{name} \u00d7 100, {results.curve_split} split"
+            found = lines_of(curves, lambda point: _percentage(point.metrics.get(metric)))
+            figures.append((phase, caption, by_epoch(found)))
+        if any("total" in point.losses for point in points):
+            found = lines_of(curves, lambda point: point.losses.get("total"))
+            caption = f"{whose}mean loss of an epoch"
+            figures.append((phase, caption, by_epoch(found, from_zero=True)))
+    return figures
+
+
+def curve_groups(results: Results) -> Iterator[tuple[Phase, str, list[Curve]]]:
+    """(phase, how the init is told where there are several, curves), in the page's order."""
     for phase in PHASE_TITLES:
         of_phase = [curve for curve in results.curves if curve.phase == phase]
         inits = list(dict.fromkeys(curve.init for curve in of_phase))
         for init in inits:
-            curves = [curve for curve in of_phase if curve.init == init]
             whose = f"{_INIT_TITLES.get(init, init)}: " if init and len(inits) > 1 else ""
-            if any(metric in point.metrics for curve in curves for point in curve.points):
-                caption = f"{whose}{name} \u00d7 100, {results.curve_split} split"
-                figures.append((phase, caption, _lines(curves, metric)))
-            if any(point.losses for curve in curves for point in curve.points):
-                figures.append((phase, f"{whose}mean loss of an epoch", _lines(curves, None)))
-    return figures
+            yield phase, whose, [curve for curve in of_phase if curve.init == init]
 
 
-def _lines(curves: Sequence[Curve], metric: str | None) -> Figure:
-    """One thin line a seed, arms by colour; `metric` None draws the total loss."""
+def lines_of(curves: Sequence[Curve], value_of: Callable[[CurvePoint], float | None]) -> list[Line]:
+    """One line a curve that has values, over the epochs that have one."""
+    lines = []
+    for curve in curves:
+        values = [(point.epoch, value_of(point)) for point in curve.points]
+        known = [(epoch, value) for epoch, value in values if value is not None]
+        if known:
+            x, y = zip(*known, strict=True)
+            lines.append(Line(curve.arm, curve.seed, x, y))
+    return lines
+
+
+def by_epoch(lines: Sequence[Line], *, from_zero: bool = False) -> Figure:
+    """Lines over the epochs of a phase."""
+    return line_figure(
+        lines,
+        "epoch %{x}: %{y:.4g}",
+        xaxis={"title": {"text": "epoch"}, "rangemode": "tozero"},
+        yaxis={"rangemode": "tozero" if from_zero else "normal"},
+    )
+
+
+def line_figure(lines: Sequence[Line], point: str, xaxis: Figure, yaxis: Figure) -> Figure:
+    """One thin line a seed, arms by colour; `point` is what Plotly tells of one."""
     traces: list[Figure] = []
     shown: set[str] = set()
-    for curve in curves:
-        points = [
-            (point.epoch, 100 * point.metrics[metric] if metric else point.losses.get("total"))
-            for point in curve.points
-            if metric is None or metric in point.metrics
-        ]
-        name = _line_title(curve.arm, None)
+    for line in lines:
+        name = plain(short_title(line.arm))
         traces.append(
             {
                 "type": "scatter",
-                "mode": "lines+markers" if len(points) < _MARKED_POINTS else "lines",
+                "mode": "lines+markers" if len(line.x) < _MARKED_POINTS else "lines",
                 "name": name,
                 "legendgroup": name,
                 "showlegend": name not in shown,
-                "x": [epoch for epoch, _ in points],
-                "y": [value for _, value in points],
-                "text": [_who(curve.seed, "")] * len(points),
-                "hovertemplate": f"{name}<br>epoch %{{x}}: %{{y:.4g}}, %{{text}}<extra></extra>",
-                "line": {"width": 1.5, "color": _colour(curve.arm)},
+                "x": list(line.x),
+                "y": list(line.y),
+                "text": [_who(line.seed, "")] * len(line.x),
+                "hovertemplate": f"{name}<br>{point}, %{{text}}<extra></extra>",
+                "line": {"width": 1.5, "color": _colour(line.arm)},
                 "marker": {"size": 4},
             }
         )
@@ -156,15 +196,57 @@ def _lines(curves: Sequence[Curve], metric: str | None) -> Figure:
                 "x": 0,
                 "font": {"size": 11},
             },
-            "xaxis": {"title": {"text": "epoch"}, "rangemode": "tozero"},
-            "yaxis": {"rangemode": "normal" if metric else "tozero"},
+            "xaxis": xaxis,
+            "yaxis": yaxis,
         },
     }
 
 
-def _line_title(arm: str, init: str | None) -> str:
-    title = _plain(_ARM_TITLES.get(arm, arm))
-    return f"{title}, {_plain(_INIT_TITLES.get(init, init))}" if init else title
+def heat_map(
+    values: Sequence[Sequence[float | None]],
+    rows: tuple[str, Sequence[float]],
+    columns: tuple[str, Sequence[float]],
+) -> Figure:
+    """A matrix, its first row lowest; `rows` and `columns` are what they count and the numbers."""
+    (y_title, y), (x_title, x) = rows, columns
+    known = [value for row in values for value in row if value is not None]
+    numbers = len(x) <= _NUMBERED_COLUMNS
+    return {
+        "data": [
+            {
+                "type": "heatmap",
+                "z": [list(row) for row in values],
+                "x": list(x),
+                "y": list(y),
+                "zmin": min([0.0, *known]),
+                "zmax": max([1.0, *known]),
+                "colorscale": _SHADES,
+                "xgap": 1,
+                "ygap": 1,
+                "texttemplate": "%{z:.2~f}" if numbers else "",
+                "showscale": not numbers,
+                "colorbar": {"thickness": 10, "outlinewidth": 0},
+                "hovertemplate": f"{y_title} %{{y}}, {x_title} %{{x}}: %{{z:.4g}}<extra></extra>",
+            }
+        ],
+        "layout": {
+            "height": 70 + _CELL_HEIGHT_PX * max(2, len(y)),
+            "margin": {"l": 48, "r": 12, "t": 8, "b": 40},
+            "xaxis": {"title": {"text": x_title}, "showgrid": False, **_ticks(x)},
+            "yaxis": {"title": {"text": y_title}, "showgrid": False, **_ticks(y)},
+        },
+    }
+
+
+def _ticks(numbers: Sequence[float]) -> Figure:
+    every = -(-len(numbers) // _NUMBERED_COLUMNS)
+    return {"tickmode": "array", "tickvals": list(numbers[::every]), "zeroline": False}
+
+
+def short_title(arm: str, init: str | None = None) -> str:
+    """What charts call an arm, or a student."""
+    title = _ARM_TITLES.get(arm, arm)
+    return f"{title}, {_INIT_TITLES.get(init, init)}" if init else title
 
 
 def _who(seed: int | None, stage: str) -> str:
@@ -177,6 +259,10 @@ def _colour(arm: str) -> str:
     return known or _OTHER_COLOURS[sum(arm.encode()) % len(_OTHER_COLOURS)]
 
 
-def _plain(name: str) -> str:
+def _percentage(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def plain(name: str) -> str:
     """Plotly reads a few HTML tags in its texts; a name must not be one."""
     return html.escape(name).replace("%", "%\u200b")

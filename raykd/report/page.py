@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -9,7 +10,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from raykd.report.card import card_table, text_table
-from raykd.report.charts import PHASE_TITLES, curve_figures, score_figure
+from raykd.report.charts import PHASE_TITLES, Figure, curve_figures, score_figure
+from raykd.report.diagnostics import (
+    divergence_figures,
+    divergence_table,
+    layer_figures,
+    measure_figures,
+)
 from raykd.report.scores import (
     INIT_TITLES,
     METRIC_TITLES,
@@ -40,11 +47,8 @@ def render(results: Results) -> str:
     script = "".join(template.blocks["script"](template.new_context()))
     plotly = get_plotlyjs().strip()
     figures = {"scores": score_figure(results)}
-    charts: list[tuple[Phase, str, str]] = []
-    for phase, caption, figure in curve_figures(results):
-        name = f"curve-{len(charts)}"
-        charts.append((phase, caption, name))
-        figures[name] = figure
+    curves = _placed_by_phase(figures, "curve", curve_figures(results))
+    measures = _placed_by_phase(figures, "measure", measure_figures(results))
     cards = [corpus.card for corpus in results.corpora]
     return template.render(
         results=results,
@@ -53,11 +57,13 @@ def render(results: Results) -> str:
         findings=_findings(results),
         cards=card_table(cards),
         texts=text_table(cards) if cards else None,
-        phases=[
-            (title, [chart for chart in charts if chart[0] == phase])
-            for phase, title in PHASE_TITLES.items()
-            if any(chart[0] == phase for chart in charts)
-        ],
+        curves=curves,
+        divergences=divergence_table(results),
+        divergence_charts=_placed(figures, "divergence", divergence_figures(results)),
+        layer_charts=_placed(figures, "layers", layer_figures(results)),
+        layer_measures={found.layers.measure for found in results.analyses if found.layers},
+        num_layer_rows=max((f.layers.num_rows for f in results.analyses if f.layers), default=0),
+        measures=measures,
         sizes={model.num_parameters for model in results.models if model.init is not None},
         teacher_sizes={model.num_parameters for model in results.models if model.init is None},
         teacher_score=_teacher_score(results),
@@ -70,6 +76,29 @@ def render(results: Results) -> str:
         figures=Markup(_json_in_html(figures)),  # escaped for this place
         script_sources=f"{_source_digest(plotly)} {_source_digest(script)}",
     )
+
+
+def _placed(
+    figures: dict[str, Figure], kind: str, drawn: Iterable[tuple[str, Figure]]
+) -> list[tuple[str, str]]:
+    """(caption, id of its place on the page) of figures, which are added to those there are."""
+    places = []
+    for caption, figure in drawn:
+        name = f"{kind}-{sum(name.startswith(f'{kind}-') for name in figures)}"
+        figures[name] = figure
+        places.append((caption, name))
+    return places
+
+
+def _placed_by_phase(
+    figures: dict[str, Figure], kind: str, drawn: Sequence[tuple[Phase, str, Figure]]
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(title, `_placed`) of the phases that have figures."""
+    by_phase = {
+        title: [(caption, figure) for of, caption, figure in drawn if of == phase]
+        for phase, title in PHASE_TITLES.items()
+    }
+    return [(title, _placed(figures, kind, found)) for title, found in by_phase.items() if found]
 
 
 def _metric_table(results: Results, metric: str) -> dict[str, Any]:

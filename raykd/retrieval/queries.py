@@ -4,7 +4,6 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from itertools import groupby
 from typing import Literal
 
@@ -15,13 +14,12 @@ from raykd.corpus.analyze import terms
 from raykd.errors import InputError
 from raykd.locations import Location
 from raykd.schemas import QUERIES
+from raykd.stop_words import STOP_WORDS
 from raykd.tables import read_table
 
 Keywords = Literal["rake", "none"]
 # As `cluster.for_each`.
 ForEach = Callable[..., list[list[str]]]
-
-STOP_WORDS = frozenset(files("raykd.retrieval").joinpath("stop_words.txt").read_text().split())
 
 # As in the reference retrieval of the Contextualized Corpus (Yao et al. 2022, TLM).
 NUM_PHRASES = 20

@@ -109,7 +109,7 @@ def train(
     lengths = rows.lengths
     num_steps = total_steps(config, len(rows))
     num_epochs = total_epochs(config, len(rows))
-    labels = None if rows.labels is None else torch.from_numpy(rows.labels).to(worker.device)
+    labels = None if rows.labels is None else torch.tensor(rows.labels, device=worker.device)
     objective.start_training(len(rows), labels, seed)
     players = objective.players()
     trainers = _trainers(objective, players, config, num_steps, worker)
@@ -180,7 +180,7 @@ def _trainer(
     objective.take_turn(name, players)
     model: nn.Module = objective
     if worker.size > 1:
-        # Buffers are an objective's own business: a contrastive memory is larger than the model.
+        # Buffers are an objective's own business: a memory of all rows is larger than the model.
         model = DistributedDataParallel(objective, broadcast_buffers=False)
     # Fused: on a CPU a small student's step is mostly its embeddings' update (measured: 7 times
     # faster than the default for 2 million of them).

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 from pydantic import Field
 from transformers import PreTrainedTokenizerBase
 
@@ -117,7 +118,7 @@ class PhaseJob:
             else "given"
         )
         return {
-            "phase": self.config.model_dump(mode="json"),
+            "phase": self.config.model_dump(mode="json", exclude={"objective": {"generator"}}),
             "start": student,
             "seed": self.seed,
             "labels": list(self.labels.names),
@@ -259,7 +260,14 @@ def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
             start, num_labels=labels.num_outputs, label_names=labels.names, seed=job.seed
         )
     reference = objective.generator_beside(str(job.teacher))
-    generator = None if reference is None else load_masked_lm(reference, seed=job.seed)
+    generator = None
+    if reference is not None:
+        check_tokenizers(
+            tokenizer, load_tokenizer(reference), role="generator", setting="objective.generator"
+        )
+        generator = load_masked_lm(reference, seed=job.seed)
+    # Heads start at random, in a process that may have trained other models before.
+    torch.manual_seed(job.seed)
     return student, tokenizer, build(objective, student, teacher, generator)
 
 

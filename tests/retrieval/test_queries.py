@@ -11,7 +11,6 @@ from rake_nltk import Rake
 
 from raykd.errors import InputError
 from raykd.retrieval.queries import (
-    STOP_WORDS,
     anchors,
     make_queries,
     rake_keywords,
@@ -20,6 +19,7 @@ from raykd.retrieval.queries import (
     words,
 )
 from raykd.schemas import EXAMPLES
+from raykd.stop_words import STOP_WORDS
 
 
 def reference_keywords(text: str) -> list[str]:

@@ -15,7 +15,9 @@ from raykd.errors import InputError
 from raykd.models.encoder import load_encoder
 from raykd.models.student_init import StudentConfig
 from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.objectives.mate_kd import MateKdConfig
 from raykd.objectives.minilmv2 import MiniLmV2Config
+from raykd.objectives.rail_kd import RailKdConfig
 from raykd.training import phases
 from raykd.training.loop import Worker
 from raykd.training.phases import (
@@ -100,6 +102,18 @@ def test_a_teacher_of_other_classes_is_refused_with_both_lists(model, tmp_path, 
         adopt_teacher(str(model), tmp_path / "teacher", PRAISE_OR_BLAME, {})
 
 
+def test_the_heads_of_an_objective_start_the_same_whatever_the_process_did_before(model, tmp_path):
+    config = PhaseConfig(epochs=2, batch_size=4, objective=RailKdConfig(projection_size=4))
+    models = []
+    for noise in (7, 8):
+        torch.manual_seed(noise)
+        job = job_on(model, tmp_path, config=config, out=tmp_path / f"out-{noise}")
+        run_phase(job, Worker())
+        models.append((job.out / MODEL_FOLDER / "model.safetensors").read_bytes())
+
+    assert models[0] == models[1]
+
+
 @pytest.mark.parametrize(("num_epochs", "num_calls"), [(1, 1), (10, 10), (19, 10), (21, 7)])
 def test_a_job_is_scored_at_most_as_often_as_told_and_after_its_last_epoch(
     model, tmp_path, num_epochs, num_calls
@@ -162,3 +176,27 @@ def test_a_teacher_that_makes_the_student_and_runs_is_loaded_once(model, tmp_pat
     run_phase(job, Worker())
 
     assert loaded == [str(model)]
+
+
+def test_a_generator_is_trained_beside_the_student_from_the_teachers_body_or_a_named_one(
+    model, tmp_path
+):
+    answers = tmp_path / "answers.parquet"
+    pq.write_table(pa.table({"logits": [[0.5, -0.5]] * 8}), answers)
+    named = save_tiny_model(tmp_path / "generator")
+    for generator in (None, str(named)):
+        objective = MateKdConfig(generator=generator, generator_steps=1, student_steps=1)
+        config = PhaseConfig(epochs=2, batch_size=8, objective=objective)
+        job = job_on(model, tmp_path, teacher_logits=answers, config=config)
+
+        run_phase(job, Worker())
+
+        first, second = map(json.loads, (job.out / "metrics.jsonl").read_text().splitlines())
+        assert set(first["losses"]) == {"generator_total", "generator_aug_logits"}
+        assert set(second["losses"]) == {"total", "task", "logits", "aug_logits"}
+
+    (named / "tokenizer.json").write_text(
+        (named / "tokenizer.json").read_text().replace('"film"', '"movie"')
+    )
+    with pytest.raises(InputError, match="teacher .* and generator .* different tokenizers"):
+        run_phase(replace(job, out=tmp_path / "refused"), Worker())

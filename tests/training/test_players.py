@@ -52,6 +52,9 @@ class Duel(Objective):
     def start_epoch(self, epoch: Epoch) -> None:
         self.epochs.append(epoch)
 
+    def describe(self) -> dict[str, str]:
+        return {"task": "all"}
+
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         self.turns += self._player[0]
         logits = run(self.student, batch).logits + self.shift.flatten()

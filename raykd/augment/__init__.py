@@ -1,0 +1,1 @@
+"""A task's rows -> more of them, with some words replaced."""

@@ -1,0 +1,109 @@
+"""The candidates of every word of many sentences, found together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from raykd.augment.neighbours import (
+    FileEmbeddings,
+    ModelEmbeddings,
+    Neighbours,
+    WordEmbeddings,
+)
+from raykd.augment.pieces import EncodedPair, Pieces, encode_pairs
+from raykd.augment.predictions import BATCH_TOKENS, longest_pair, predicted_ids
+from raykd.augment.task_da import Candidates, Span, TaskDaConfig, replaceable_words
+from raykd.models.encoder import load_encoder, load_tokenizer
+from raykd.models.masked_lm import MaskedLm, load_masked_lm
+from raykd.models.positions import num_positions
+
+# Of a model whose positions have no limit; the longest that BERT reads.
+_MAX_LENGTH = 512
+
+
+class CandidateFinder:
+    """A masked language model and word embeddings, loaded.
+
+    Args:
+        config: names them.
+
+    Raises:
+        InputError: one of them cannot be read, or the model was not trained to predict words.
+    """
+
+    def __init__(self, config: TaskDaConfig) -> None:
+        self._config = config
+        model = load_masked_lm(config.model, needs_head=True)
+        self._tokenizer = load_tokenizer(config.model)
+        self._pieces = Pieces(self._tokenizer, config.model)
+        self._neighbours = Neighbours(self._embeddings(model))
+        self._model = model.to("cuda" if config.use_gpu else "cpu")
+        limit = num_positions(config.model)
+        self._max_length = longest_pair(min(limit or _MAX_LENGTH, _MAX_LENGTH))
+
+    def candidates(
+        self, texts: Sequence[str], *, batch_tokens: int = BATCH_TOKENS
+    ) -> list[list[Candidates]]:
+        """For each text the candidates of its words, in the order of their places.
+
+        A word of one piece has predictions, any other neighbours; a word that has none, or stands
+        behind what the model reads, has itself alone. A candidate that differs from the word in
+        the case of letters only is the word.
+        """
+        words = [replaceable_words(text) for text in texts]
+        pairs = encode_pairs(self._tokenizer, texts, words, max_length=self._max_length)
+        predicted = self._predicted(pairs, batch_tokens)
+        others = {
+            text[start:stop]
+            for pair, text in zip(pairs, texts, strict=True)
+            for (start, stop), places in pair.places.items()
+            if places and not pair.is_one_piece[start, stop]
+        }
+        near = self._neighbours.nearest(sorted(others), self._config.num_candidates)
+        found = []
+        for at, (pair, text) in enumerate(zip(pairs, texts, strict=True)):
+            of_text: list[Candidates] = []
+            for span, places in pair.places.items():
+                word = text[slice(*span)]
+                words_found = predicted.get((at, span), near.get(word, []) if places else [])
+                kept = (word if w.lower() == word.lower() else w for w in words_found)
+                of_text.append((span, list(dict.fromkeys(kept)) or [word]))
+            found.append(of_text)
+        return found
+
+    def _predicted(
+        self, pairs: Sequence[EncodedPair], batch_tokens: int
+    ) -> dict[tuple[int, Span], list[str]]:
+        """Predictions of the words of one piece, by text and place."""
+        asked = [
+            (at, span, pair.places[span][0])
+            for at, pair in enumerate(pairs)
+            for span, is_one in pair.is_one_piece.items()
+            if is_one
+        ]
+        pad_id = self._tokenizer.pad_token_id
+        ids = predicted_ids(
+            self._model,
+            pairs,
+            [(at, place) for at, _, place in asked],
+            self._config.num_candidates,
+            pad_id=pad_id if pad_id is not None else 0,
+            batch_tokens=batch_tokens,
+        ).tolist()
+        return {
+            (at, span): self._pieces.words_like(int(pairs[at].input_ids[place]), best)
+            for (at, span, place), best in zip(asked, ids, strict=True)
+        }
+
+    def _embeddings(self, model: MaskedLm) -> WordEmbeddings:
+        config = self._config
+        if config.embeddings is not None:
+            return FileEmbeddings(Path(config.embeddings))
+        if config.embeddings_model is None:
+            weight = model.model.get_input_embeddings().weight
+            assert isinstance(weight, torch.Tensor)
+            return ModelEmbeddings(weight.detach().numpy(), self._tokenizer, config.model)
+        table = load_encoder(config.embeddings_model, num_labels=1).embedding_weight
+        tokenizer = load_tokenizer(config.embeddings_model)
+        return ModelEmbeddings(table.detach().numpy(), tokenizer, config.embeddings_model)

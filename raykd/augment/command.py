@@ -1,0 +1,82 @@
+"""The command `raykd augment`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from raykd.augment.examples import read_examples
+from raykd.augment.pipeline import augment as augment_examples
+from raykd.augment.task_da import DEFAULT_ROUNDS, NUM_ROUNDS, TaskDaConfig
+
+
+def augment(
+    *,
+    train: Annotated[Path, Parameter(help="The task's labelled rows: Parquet, JSONL, CSV or TSV.")],
+    model: Annotated[
+        str,
+        Parameter(
+            help="A masked language model: a folder, package:NAME/FOLDER, or a name on the hub."
+        ),
+    ],
+    out: Annotated[Path, Parameter(name="--out", help="The directory to be written.")],
+    task: Annotated[
+        str | None, Parameter(help="A GLUE name: decides columns, labels and rounds.")
+    ] = None,
+    sentence_columns: Annotated[
+        list[str] | None,
+        Parameter(consume_multiple=True, negative="", help="One column of sentences, or two."),
+    ] = None,
+    label_column: Annotated[str, Parameter(help="The column of labels.")] = "label",
+    labels: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True, negative="", help="The classes in order (default: sorted)."
+        ),
+    ] = None,
+    regression: Annotated[bool, Parameter(negative="", help="Labels are scores.")] = False,
+    num_rounds: Annotated[
+        int | None, Parameter(help="Variants of a sentence at most (default: the task's, or 30).")
+    ] = None,
+    num_candidates: Annotated[int, Parameter(help="Words looked for in the place of one.")] = 15,
+    replace_probability: Annotated[
+        float, Parameter(help="How likely a word is replaced in a round.")
+    ] = 0.4,
+    embeddings_model: Annotated[
+        str | None, Parameter(help="Whose word embeddings give neighbours (default: --model).")
+    ] = None,
+    embeddings: Annotated[
+        str | None, Parameter(help="A file of word embeddings to be used for them, as GloVe's.")
+    ] = None,
+    seed: Annotated[int, Parameter(help="Decides every draw.")] = 0,
+    compat: Annotated[
+        bool, Parameter(negative="", help="Combine the sentences of pairs as TinyBERT's code does.")
+    ] = False,
+    use_gpu: Annotated[bool, Parameter(negative="", help="Run the model on GPUs.")] = False,
+) -> None:
+    """Parse settings, read the rows, augment them, and say what came of it."""
+    values = {
+        "model": model,
+        "embeddings_model": embeddings_model,
+        "embeddings": embeddings,
+        "num_rounds": NUM_ROUNDS.get(task or "", DEFAULT_ROUNDS)
+        if num_rounds is None
+        else num_rounds,
+        "num_candidates": num_candidates,
+        "replace_probability": replace_probability,
+        "seed": seed,
+        "compat": compat,
+        "use_gpu": use_gpu,
+    }
+    config = TaskDaConfig.parse(values, "raykd augment")
+    examples = read_examples(
+        train,
+        task=task,
+        sentence_columns=sentence_columns,
+        label_column=label_column,
+        labels=labels,
+        regression=regression,
+    )
+    manifest = augment_examples(examples, out, config)
+    counts = ", ".join(f"{name} {value:.0f}" for name, value in sorted(manifest.counts.items()))
+    print(f"{out}: {counts}")  # noqa: T201  # the command's answer

@@ -1,0 +1,143 @@
+"""Examples in; out come augmented examples, and their sentences as units of a textbook."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from raykd.augment.candidates import CandidateFinder
+from raykd.augment.task_da import TaskDaConfig, augmented_pairs, variants
+from raykd.errors import InputError
+from raykd.evaluation.examples import class_names, to_examples
+from raykd.evaluation.glue import GLUE
+from raykd.schemas import AUGMENTED, TEXTBOOK
+from raykd.tables import read_table
+
+# What the sentences are called where nobody says so.
+_PLAIN_COLUMNS = (("sentence1", "sentence2"), ("sentence",), ("text",))
+
+
+class AugmentedRows(NamedTuple):
+    """What some examples became; `examples` are numbered from 0."""
+
+    examples: pa.Table
+    units: pa.Table
+    counts: dict[str, int]
+
+
+def read_examples(
+    path: Path,
+    *,
+    task: str | None = None,
+    sentence_columns: Sequence[str] | None = None,
+    label_column: str = "label",
+    labels: Sequence[str] | None = None,
+    regression: bool = False,
+) -> pa.Table:
+    """Labelled rows as `schemas.EXAMPLES`.
+
+    Args:
+        path: Parquet, JSONL, CSV or TSV.
+        task: a GLUE name, which knows columns, classes and scores.
+        sentence_columns: of another task, or as the file calls them.
+        label_column: the labels' name.
+        labels: the classes in order; None: those of the file, sorted.
+        regression: whether labels are scores.
+
+    Raises:
+        InputError: a column, sentence or label is not as it should be, or `task` is none of GLUE's.
+    """
+    glue = None if task is None else GLUE.get(task)
+    if task is not None and glue is None:
+        raise InputError(f"task {task!r} is none of GLUE's ({', '.join(GLUE)}); leave it out")
+    if glue is not None and (labels is not None or regression):
+        raise InputError(f"task {task!r}: GLUE fixes its labels; leave out labels and regression")
+    table = read_table(path)
+    if not table.num_rows:
+        raise InputError(f"{path}: holds no rows; give some to augment")
+    columns = _sentence_columns(
+        path, table, sentence_columns, glue.sentence_columns if glue else None
+    )
+    if glue is not None:
+        labels, regression = glue.labels, not glue.labels
+    if not regression and labels is None:
+        labels = class_names(str(path), table, label_column)
+    return to_examples(
+        str(path),
+        table,
+        columns,
+        label_column,
+        labels=() if regression else labels or (),
+        score_range=glue.score_range if glue else None,
+    )
+
+
+def augment_rows(
+    examples: pa.Table, finder: CandidateFinder, config: TaskDaConfig
+) -> AugmentedRows:
+    """Augment examples, each as it would be without the others."""
+    rows = examples.to_pylist()
+    sentences = dict.fromkeys(text for row in rows for text in _sentences(row))
+    found = dict(zip(sentences, finder.candidates(list(sentences)), strict=True))
+    pairs: list[tuple[str, str | None]] = []
+    labels: list[float] = []
+    sources: list[int] = []
+    units: list[tuple[str, str]] = []
+    counts = {"num_words": 0, "num_words_without_candidates": 0}
+    for row in rows:
+        texts = []
+        for sentence, text in enumerate(_sentences(row)):
+            texts.append(
+                variants(text, found[text], config, row_id=row["row_id"], sentence=sentence)
+            )
+            units += [
+                (f"{row['row_id']:010d}-{sentence + 1}-{number:04d}", variant)
+                for number, variant in enumerate(texts[-1])
+            ]
+            counts["num_words"] += len(found[text])
+            counts["num_words_without_candidates"] += sum(
+                list(words) == [text[slice(*span)]] for span, words in found[text]
+            )
+        second = texts[1] if len(texts) > 1 else None
+        made = list(augmented_pairs(texts[0], second, compat=config.compat))
+        pairs += made
+        labels += [row["label"]] * len(made)
+        sources += [row["row_id"]] * len(made)
+    columns = [
+        pa.array(range(len(pairs)), pa.int64()),
+        pa.array([first for first, _ in pairs], pa.string()),
+        pa.array([second for _, second in pairs], pa.string()),
+        pa.array(labels, pa.float64()),
+        pa.array(sources, pa.int64()),
+    ]
+    textbook = [
+        pa.array([unit_id for unit_id, _ in units], pa.string()),
+        pa.array([text for _, text in units], pa.string()),
+        pa.array([0] * len(units), pa.int32()),
+        pa.nulls(len(units), pa.string()),
+    ]
+    return AugmentedRows(
+        pa.table(columns, schema=AUGMENTED), pa.table(textbook, schema=TEXTBOOK), counts
+    )
+
+
+def _sentences(row: dict[str, str | None]) -> list[str]:
+    return [text for text in (row["sentence1"], row["sentence2"]) if text is not None]
+
+
+def _sentence_columns(
+    path: Path,
+    table: pa.Table,
+    given: Sequence[str] | None,
+    of_task: Sequence[str] | None,
+) -> Sequence[str]:
+    candidates = [given] if given else [*([of_task] if of_task else []), *_PLAIN_COLUMNS]
+    for columns in candidates:
+        if len(columns) <= 2 and set(columns) <= set(table.column_names):
+            return columns
+    wanted = " or ".join(", ".join(columns) for columns in candidates)
+    raise InputError(
+        f"{path}: one or two columns of sentences are expected ({wanted}); the columns are "
+        f"{', '.join(table.column_names)}; name yours with --sentence-columns"
+    )

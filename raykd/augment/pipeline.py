@@ -1,0 +1,168 @@
+"""Ray's edge of augmentation: one task a part of the rows."""
+
+import functools
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raykd import cluster
+from raykd.augment.candidates import CandidateFinder
+from raykd.augment.examples import augment_rows
+from raykd.augment.task_da import TaskDaConfig
+from raykd.locations import explained
+from raykd.manifest import (
+    Draft,
+    Manifest,
+    check_replaceable,
+    digest_of,
+    digest_of_file,
+    read_manifest,
+    sweep,
+    write_once,
+)
+from raykd.models.resolve import digest_of_model
+from raykd.schemas import AUGMENTED, TEXTBOOK
+
+TEXTBOOK_FILE = "textbook.parquet"
+EXAMPLES_FILE = "examples.parquet"
+# A part's work is kept when the job is interrupted.
+PART_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the task of a part must know, and where parts are kept."""
+
+    parts: Path
+    config: TaskDaConfig
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+    def part(self, start: int) -> Path:
+        """Where the part that begins with a row is written."""
+        return self.parts / f"{start:010d}"
+
+
+def augment(
+    examples: pa.Table, out: Path, config: TaskDaConfig, *, part_rows: int = PART_ROWS
+) -> Manifest:
+    """Write `out/examples.parquet` and `out/textbook.parquet`, unless `out` already holds them.
+
+    The examples have the columns of `schemas.AUGMENTED`: every row, followed by what was made of
+    it, with its label. The textbook holds each sentence and its variants as units, those of a pair
+    apart, in the order of their ids: row, sentence and number of the variant, which is 0 for the
+    sentence itself. Both are the same bytes for any number of workers, and hold the same rows for
+    any parts. A job that was interrupted goes on where it stood.
+
+    Args:
+        examples: rows of `schemas.EXAMPLES`.
+        out: the directory to be written.
+        config: settings.
+        part_rows: rows of a task.
+
+    Raises:
+        InputError: a model or file cannot be read, the model does not predict words, or `out` is a
+            folder of the user's.
+    """
+    config = config.model_copy(
+        update={
+            name: _absolute(reference)
+            for name in ("model", "embeddings_model", "embeddings")
+            if (reference := getattr(config, name)) is not None
+        }
+    )
+    inputs = {
+        "examples": digest_of(examples.to_pydict()),
+        "model": digest_of_model(config.model),
+        "embeddings": _digest_of_embeddings(config),
+    }
+    settings = config.model_dump(mode="json", exclude={"model", "embeddings_model", "embeddings"})
+    out = out.absolute()
+    job = Job(out.with_name(f".{out.name}.parts"), config, settings, inputs)
+
+    def write(draft: Draft) -> None:
+        # Models that will not do are found out here, before there are tasks.
+        CandidateFinder(config.model_copy(update={"use_gpu": False}))
+        starts = range(0, examples.num_rows, part_rows)
+        cluster.for_each(
+            functools.partial(write_part, part_rows=part_rows),
+            starts,
+            label="augment",
+            unit="parts",
+            num_gpus=1.0 if config.use_gpu else 0.0,
+            shared={"examples": examples, "job": job},
+        )
+        _collect([job.part(start) for start in starts], draft)
+        draft.counts["num_rows"] = examples.num_rows
+
+    check_replaceable(out)
+    sweep(job.parts)
+    sweep(out.parent, f".{out.name}.partial-*")
+    manifest = write_once(out, "augment", settings, inputs, write)
+    shutil.rmtree(job.parts, ignore_errors=True)
+    return manifest
+
+
+def write_part(start: int, *, examples: pa.Table, job: Job, part_rows: int) -> None:
+    """Augment the rows from `start` on, unless that is done."""
+    rows = examples.slice(start, part_rows)
+
+    def write(draft: Draft) -> None:
+        made = augment_rows(rows, _finder(job.config, digest_of(dict(job.inputs))), job.config)
+        pq.write_table(made.examples, draft.directory / EXAMPLES_FILE, compression="zstd")
+        pq.write_table(made.units, draft.directory / TEXTBOOK_FILE, compression="zstd")
+        draft.counts.update(made.counts)
+
+    inputs = {**job.inputs, "rows": f"{start}-{start + rows.num_rows}"}
+    write_once(job.part(start), "augment_part", job.settings, inputs, write)
+
+
+# One at a time; models whose files change have another digest, and are loaded anew.
+@functools.lru_cache(maxsize=1)
+def _finder(config: TaskDaConfig, digest: str) -> CandidateFinder:
+    return CandidateFinder(config)
+
+
+def _collect(parts: list[Path], draft: Draft) -> None:
+    """Put the parts together, their rows numbered through."""
+    counts = draft.counts
+    counts.update(num_examples=0, num_units=0, num_bytes=0)
+    with (
+        pq.ParquetWriter(
+            draft.directory / EXAMPLES_FILE, AUGMENTED, compression="zstd"
+        ) as examples,
+        pq.ParquetWriter(draft.directory / TEXTBOOK_FILE, TEXTBOOK, compression="zstd") as units,
+    ):
+        for part in parts:
+            rows = pq.read_table(part / EXAMPLES_FILE)
+            first = int(counts["num_examples"])
+            numbers = pa.array(range(first, first + rows.num_rows), pa.int64())
+            examples.write_table(rows.set_column(0, AUGMENTED.field("row_id"), numbers))
+            texts = pq.read_table(part / TEXTBOOK_FILE)
+            units.write_table(texts)
+            counts["num_examples"] += rows.num_rows
+            counts["num_units"] += texts.num_rows
+            counts["num_bytes"] += sum(len(text.encode()) for text in texts["text"].to_pylist())
+            manifest = read_manifest(part)
+            assert manifest is not None, part
+            for name, count in manifest.counts.items():
+                counts[name] = counts.get(name, 0) + count
+
+
+def _digest_of_embeddings(config: TaskDaConfig) -> str:
+    if config.embeddings is None:
+        return digest_of_model(config.embeddings_model or config.model)
+    path = Path(config.embeddings)
+    with explained(path):
+        return digest_of_file(path)
+
+
+def _absolute(reference: str) -> str:
+    """A path that processes started elsewhere can read; names of packages and the hub as given."""
+    path = Path(reference).expanduser()
+    return str(path.absolute()) if path.exists() else reference

@@ -1,0 +1,174 @@
+"""How near a student is to its teacher, in answers and in layers: what the papers draw.
+
+Shapes: N rows, C classes (1: regression), m layers of the student, n of the teacher, d width.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from raykd.models.encoder import Encoder
+from raykd.models.inference import token_batches
+from raykd.models.tokens import TokenizedRows, collate, to_device
+from raykd.objectives.base import run
+from raykd.objectives.features import pooled_layers
+
+# Where the bins of the divergences begin; the last has no end.
+_LOWER_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+# Hidden states of all layers are held at once, so a batch is smaller than one of logits.
+_BATCH_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How far the rows' answers are apart: in nats, or in squared units of the score."""
+
+    measure: Literal["kl", "squared_difference"]
+    mean: float
+    median: float
+    percentile_90: float
+    lower_edges: tuple[float, ...]
+    counts: tuple[int, ...]  # rows from an edge up to the next one
+
+
+@dataclass(frozen=True)
+class LayerSimilarity:
+    """How alike the layers are, a row for each of the student's, layer 1 first."""
+
+    measure: Literal["cosine", "linear_cka"]
+    num_rows: int
+    values: tuple[tuple[float, ...], ...]
+
+
+def divergence(student: NDArray[np.float64], teacher: NDArray[np.float64]) -> Divergence:
+    """Figures of `KL(teacher || student)` of each row, or of the squared difference where C is 1.
+
+    Source: Haidar et al. 2022, "CILDA", figure 2.
+
+    Args:
+        student: logits (N, C).
+        teacher: logits (N, C).
+    """
+    assert student.shape == teacher.shape, (student.shape, teacher.shape)
+    regression = student.shape[1] == 1
+    by_row = np.square(student - teacher)[:, 0] if regression else _kl_divergences(student, teacher)
+    bins = np.searchsorted(_LOWER_EDGES, by_row, side="right") - 1
+    return Divergence(
+        measure="squared_difference" if regression else "kl",
+        mean=float(by_row.mean()),
+        median=float(np.median(by_row)),
+        percentile_90=float(np.quantile(by_row, 0.9)),
+        lower_edges=_LOWER_EDGES,
+        counts=tuple(np.bincount(bins, minlength=len(_LOWER_EDGES)).tolist()),
+    )
+
+
+def _kl_divergences(
+    student: NDArray[np.float64], teacher: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    wanted = log_softmax(teacher.astype(np.float64), axis=1)
+    given = log_softmax(student.astype(np.float64), axis=1)
+    by_row: NDArray[np.float64] = (np.exp(wanted) * (wanted - given)).sum(axis=1)
+    # Rounding can leave less than nothing of two equal distributions.
+    return by_row.clip(min=0)
+
+
+def pooled_states(
+    encoder: Encoder, rows: TokenizedRows, *, pad_id: int, device: torch.device
+) -> NDArray[np.float32]:
+    """Every block's hidden states, the mean over a row's tokens, (N, layers, d).
+
+    Args:
+        encoder: in evaluation mode, on `device`.
+        rows: N rows.
+        pad_id: what batches are padded with.
+        device: where it is computed.
+
+    Raises:
+        InputError: the family's blocks are not known.
+    """
+    assert not encoder.training
+    numbers = range(1, encoder.num_layers + 1)
+    states = np.empty((len(rows), len(numbers), encoder.hidden_size), np.float32)
+    for indices in token_batches(rows.lengths, _BATCH_TOKENS):
+        batch = to_device(collate(rows, indices, pad_id=pad_id, regression=False), device)
+        with torch.inference_mode():
+            hidden_states = run(encoder, batch, layers=numbers).hidden_states
+            found = pooled_layers(hidden_states, numbers, batch["attention_mask"], "mean")
+        states[indices] = found.cpu().numpy()
+    return states
+
+
+def layer_similarity(student: NDArray[np.float32], teacher: NDArray[np.float32]) -> LayerSimilarity:
+    """Mean cosine of each pair of layers or, where the widths differ, their linear CKA.
+
+    Source: Haidar et al. 2022, "RAIL-KD", figure 2, for the cosine.
+
+    Args:
+        student: pooled states (N, m, d_S).
+        teacher: pooled states (N, n, d_T).
+    """
+    assert len(student) == len(teacher), (student.shape, teacher.shape)
+    equally_wide = student.shape[2] == teacher.shape[2]
+    values = (mean_cosines if equally_wide else linear_cka)(student, teacher)
+    return LayerSimilarity(
+        measure="cosine" if equally_wide else "linear_cka",
+        num_rows=len(student),
+        values=tuple(map(tuple, values.tolist())),
+    )
+
+
+def mean_cosines(student: NDArray[np.float32], teacher: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Cosines of every pair of layers, mean over rows, (m, n); that with a zero vector is 0.
+
+    Args:
+        student: (N, m, d).
+        teacher: (N, n, d).
+    """
+    products = np.tensordot(_unit_vectors(student), _unit_vectors(teacher), axes=([0, 2], [0, 2]))
+    cosines: NDArray[np.float64] = products / len(student)
+    return cosines
+
+
+def _unit_vectors(states: NDArray[np.float32]) -> NDArray[np.float64]:
+    lengths = np.linalg.norm(states.astype(np.float64), axis=2, keepdims=True)
+    unit: NDArray[np.float64] = states / np.where(lengths > 0, lengths, 1)
+    return unit
+
+
+def linear_cka(student: NDArray[np.float32], teacher: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Linear centred kernel alignment of every pair of layers, (m, n), 0 to 1.
+
+    `|X^T Y|^2 / (|X^T X| |Y^T Y|)`, Frobenius norms, of states centred over the rows: 1 where the
+    one is the other rotated and scaled. With fewer rows than widths even unrelated states come
+    near to 1. A layer that says the same of all rows is like no other: 0.
+
+    Source: Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited",
+    section 3.
+
+    Args:
+        student: (N, m, d_S).
+        teacher: (N, n, d_T).
+    """
+    given, wanted = _centred_layers(student), _centred_layers(teacher)
+    norms = np.outer([_alignment(x, x) for x in given], [_alignment(y, y) for y in wanted])
+    products = np.array([[_alignment(x, y) for y in wanted] for x in given])
+    return products**2 / np.where(norms > 0, norms, 1)
+
+
+def _centred_layers(states: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+    """Each layer's states less their mean, (N, d); zeros where that is but rounding."""
+    layers = []
+    for states_of_layer in np.moveaxis(states.astype(np.float64), 1, 0):
+        centred = states_of_layer - states_of_layer.mean(axis=0)
+        smallest = np.finfo(np.float32).eps * np.linalg.norm(states_of_layer)
+        layers.append(centred * (np.linalg.norm(centred) > smallest))
+    return layers
+
+
+def _alignment(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(x.T @ y))

@@ -1,0 +1,263 @@
+"""AD2: distil on the text and on the perturbation of it that hurts the student most.
+
+    loss = CE(S(x), y) + kd(S(x), T(x)) + alpha kd(S(e + delta), T(x))
+
+with e the student's word embeddings of x. The perturbation delta is found by projected gradient
+ascent (`perturbation`): from delta_0, K times, g the gradient by delta of the sum over the batch of
+kd(S(e + delta), T(x)), delta moves by step_size g / ||g|| and is scaled down to size epsilon. The
+teacher sees the unchanged text, once a batch.
+
+From zeros, the first gradient is that of the clean pass, which is differentiated for it: one
+forward pass less (and that pass's dropout draw). From another start, or with `inner_eval`, every
+step has a pass of its own.
+
+Ablations: `logit_weight: 0` learns from gold labels and perturbed text alone ("-KD": the ascent
+follows the gold label's loss), `adversarial_weight: 0` has no ascent ("-AD"). Deep KD ("-DKD" in
+the ablations, but not in the paper's algorithm) is off by default: `feature_weight` and
+`attention_weight` add TinyBERT's losses of hidden states and attention scores, layer i of the
+student's m learning from the teacher's i n / m; the teacher then runs in the step.
+
+Source: AD2, equations 1 to 3 and Algorithm 1; the relatives that it builds on are Zhu et al. 2020,
+"FreeLB", and Jiang et al. 2020, "SMART".
+Differs from the paper: the default adversary is FreeLB's. The paper's epsilon, 1e-5, is below its
+step of 1e-3 and about 1e-5 of a token's embedding: what it trains is a second pass with another
+dropout draw (`adversary: paper` does just that, with a warning). KL is KL(teacher || student)
+everywhere. A perturbation beyond epsilon is scaled down, a row's tokens together.
+Differs from the authors' code: it has not been published.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, TeacherPart, run
+from raykd.objectives.descriptions import of_labels, of_logits
+from raykd.objectives.divergences import kd_loss, task_loss
+from raykd.objectives.perturbation import Ascent, Initialisation, Norm, norms, perturbation
+from raykd.objectives.token_maps import ProjectionSharing, TokenMaps, check_token_maps
+
+_LOG = logging.getLogger(__name__)
+# steps, epsilon, step_size, norm, initialisation, initial_size
+_ADVERSARIES = {
+    # Word embeddings have norms of about 1, those of a row of L tokens about sqrt(L).
+    "freelb": Ascent(1, 0.5, 0.5, "row_l2", "zeros", 0.1),
+    # The literal settings: the step is cut to a hundredth, which no classifier can see.
+    "paper": Ascent(1, 1e-5, 1e-3, "row_l2", "zeros", 1e-5),
+    # The settings of SMART's code, where the gradient is normalised by each token's largest entry.
+    "smart": Ascent(1, 1e-3, 1e-3, "token_linf", "gaussian", 1e-5),
+}
+
+
+class Ad2Config(MethodConfig):
+    """Weights of the terms, and the adversary's settings.
+
+    `adversary` names the settings from which those of the next six keys come that are not given;
+    they are explained at `perturbation.Ascent`. `inner_eval` searches without dropout.
+    """
+
+    name: Literal["ad2"] = "ad2"
+    task_weight: float = Field(1.0, ge=0)
+    logit_weight: float = Field(1.0, ge=0)
+    adversarial_weight: float = Field(1.0, ge=0)
+    temperature: float = Field(1.0, gt=0)
+    adversary: Literal["freelb", "paper", "smart"] = "freelb"
+    steps: int | None = Field(None, ge=1)
+    epsilon: float | None = Field(None, gt=0)
+    step_size: float | None = Field(None, gt=0)
+    norm: Norm | None = None
+    initialisation: Initialisation | None = None
+    initial_size: float | None = Field(None, gt=0)
+    inner_eval: bool = False
+    feature_weight: float = Field(0.0, ge=0)
+    attention_weight: float = Field(0.0, ge=0)
+    projection: ProjectionSharing = "shared"
+    deep_on_adversarial: bool = False
+
+    @model_validator(mode="after")
+    def _has_terms(self) -> Self:
+        if not (self.task_weight or self.logit_weight):
+            raise ValueError("give task_weight or logit_weight a value above 0")
+        if self.deep_on_adversarial and not (self.is_deep and self.adversarial_weight):
+            raise ValueError(
+                "deep_on_adversarial needs adversarial_weight and feature_weight or "
+                "attention_weight above 0"
+            )
+        return self
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the gold labels have a weight."""
+        return self.task_weight > 0
+
+    @property
+    def needs_teacher(self) -> frozenset[TeacherPart]:
+        """The teacher itself for deep KD, else its logits if they have a weight."""
+        if self.is_deep:
+            return frozenset({"model"})
+        return frozenset({"logits"}) if self.logit_weight > 0 else frozenset()
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the losses of layers have a weight."""
+        return self.feature_weight > 0 or self.attention_weight > 0
+
+    @property
+    def ascent(self) -> Ascent:
+        """The settings of the adversary, those that are given in place of its own."""
+        given = {key: getattr(self, key) for key in Ascent._fields}
+        own = _ADVERSARIES[self.adversary]
+        return own._replace(**{key: value for key, value in given.items() if value is not None})
+
+
+class Ad2(Objective):
+    """Train the student on clean and adversarially perturbed text."""
+
+    trains_classifier = True
+    config: Ad2Config
+
+    @classmethod
+    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+        """Deep KD needs layers, and attention heads, that can be compared one by one."""
+        assert isinstance(config, Ad2Config)
+        if config.is_deep:
+            check_token_maps("ad2", student, teacher, attention=config.attention_weight > 0)
+
+    def __init__(self, config: Ad2Config, models: Models) -> None:
+        super().__init__(config, models)
+        self._ascent = config.ascent
+        self.maps: TokenMaps | None = None
+        if models.teacher is not None:
+            self.check(config, models.student, models.teacher)
+            self.maps = TokenMaps(
+                models.student,
+                models.teacher,
+                hidden=config.feature_weight > 0,
+                attention=config.attention_weight > 0,
+                projection=config.projection,
+            )
+        if config.adversarial_weight and self._ascent.epsilon < self._ascent.step_size:
+            _LOG.warning(
+                "ad2: epsilon %g is below step_size %g: every perturbation is cut to epsilon, and "
+                "one of 1e-5 beside word embeddings of size 1 does nothing; adversary: freelb does",
+                self._ascent.epsilon,
+                self._ascent.step_size,
+            )
+
+    def describe(self) -> dict[str, str]:
+        """See `Objective`."""
+        config = self.config
+        cached = self.teacher is None
+        distance = (
+            of_logits(config.temperature, cached=cached) if config.logit_weight else of_labels()
+        )
+        terms = {"task": of_labels()} if config.task_weight else {}
+        terms |= {"logits": distance} if config.logit_weight else {}
+        deep = self.maps.describe() if self.maps is not None else {}
+        terms |= deep
+        if config.adversarial_weight:
+            where = f"on embeddings perturbed by up to {self._ascent.epsilon:g}"
+            terms["adversarial"] = f"{distance}, {where}"
+            if config.deep_on_adversarial:
+                terms |= {f"adversarial_{name}": f"{what}, {where}" for name, what in deep.items()}
+        return terms
+
+    def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
+        """The weighted losses of a batch."""
+        config, teacher = self.config, self._run_teacher(batch)
+        embedded = self.student.embed(batch["input_ids"])
+        clean = self._run_student(batch, embedded)
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if config.task_weight:
+            terms["task"] = (config.task_weight, task_loss(clean.logits, batch["labels"]))
+        if config.logit_weight:
+            terms["logits"] = (config.logit_weight, self._distance(clean.logits, batch, teacher))
+        terms |= self._deep_terms("", clean, teacher, batch)
+        if not config.adversarial_weight:
+            return LossTerms.weighted(**terms)
+        clean_loss = terms["logits" if config.logit_weight else "task"][1]
+        delta = self._perturbation(batch, embedded, clean_loss, teacher)
+        perturbed = self._run_student(batch, embedded + delta, deep=config.deep_on_adversarial)
+        perturbed_loss = self._distance(perturbed.logits, batch, teacher)
+        terms["adversarial"] = (config.adversarial_weight, perturbed_loss)
+        if config.deep_on_adversarial:
+            terms |= self._deep_terms("adversarial_", perturbed, teacher, batch)
+        return LossTerms.weighted(**terms).measuring(
+            adversarial_gap=perturbed_loss - clean_loss,
+            delta_norm_ratio=_size_ratio(delta, embedded, batch["attention_mask"]),
+        )
+
+    def _perturbation(
+        self,
+        batch: Mapping[str, Tensor],
+        embedded: Tensor,
+        clean_loss: Tensor,
+        teacher: EncoderOutput | None,
+    ) -> Tensor:
+        """The perturbation, (B, L, e); `clean_loss` is what is to grow, a mean over the rows."""
+        mask, num_rows = batch["attention_mask"], len(batch["input_ids"])
+
+        def loss_of(word_embeddings: Tensor) -> Tensor:
+            logits = self._search(batch, word_embeddings)
+            return self._distance(logits, batch, teacher) * num_rows
+
+        gradient = None
+        if self._ascent.initialisation == "zeros" and not self.config.inner_eval:
+            (gradient,) = torch.autograd.grad(clean_loss * num_rows, embedded, retain_graph=True)
+        return perturbation(embedded, mask, self._ascent, loss_of, gradient)
+
+    def _search(self, batch: Mapping[str, Tensor], word_embeddings: Tensor) -> Tensor:
+        """The student's logits within the ascent."""
+        mode = self.student.training
+        self.student.train(mode and not self.config.inner_eval)
+        logits = run(self.student, batch, word_embeddings=word_embeddings).logits
+        self.student.train(mode)
+        return logits
+
+    def _run_student(
+        self, batch: Mapping[str, Tensor], word_embeddings: Tensor, *, deep: bool = True
+    ) -> EncoderOutput:
+        layers: dict[str, Any] = self.maps.of_student if self.maps is not None and deep else {}
+        return run(self.student, batch, word_embeddings=word_embeddings, **layers)
+
+    def _run_teacher(self, batch: Mapping[str, Tensor]) -> EncoderOutput | None:
+        if self.teacher is None or self.maps is None:
+            return None
+        with torch.no_grad():
+            return run(self.teacher, batch, **self.maps.of_teacher)
+
+    def _distance(
+        self, logits: Tensor, batch: Mapping[str, Tensor], teacher: EncoderOutput | None
+    ) -> Tensor:
+        """From the teacher, or from the gold labels where its logits have no weight."""
+        if not self.config.logit_weight:
+            return task_loss(logits, batch["labels"])
+        wanted = batch["teacher_logits"] if teacher is None else teacher.logits
+        return kd_loss(logits, wanted, self.config.temperature)
+
+    def _deep_terms(
+        self,
+        prefix: str,
+        student: EncoderOutput,
+        teacher: EncoderOutput | None,
+        batch: Mapping[str, Tensor],
+    ) -> dict[str, tuple[float, Tensor]]:
+        if self.maps is None or teacher is None:
+            return {}
+        weights = {
+            "hidden": self.config.feature_weight,
+            "attention": self.config.attention_weight,
+        }
+        losses = self.maps(student, teacher, batch["attention_mask"])
+        return {prefix + name: (weights[name], loss) for name, loss in losses.items()}
+
+
+def _size_ratio(delta: Tensor, embedded: Tensor, attention_mask: Tensor) -> Tensor:
+    """L2 norm of a row's perturbation by that of its word embeddings, mean over rows."""
+    tokens = embedded.detach() * attention_mask[..., None]
+    sizes = norms(tokens, "row_l2").clamp(min=torch.finfo(tokens.dtype).tiny)
+    return (norms(delta, "row_l2") / sizes).mean()

@@ -1,0 +1,173 @@
+"""CILDA: a generator's text on which student and teacher are also told apart layer by layer.
+
+With x the text, x' what the generator makes of it (see `generation`), and L_CRD the contrast of
+the two networks' intermediate layers: their states of the first token after each block,
+concatenated, mapped to vectors t and s, and `-log softmax_j(cos(t_k, s_j) / 2)[k]` averaged over
+the rows k of the batch. The generator's turns maximise `KL(x') + L_CRD(x')`, the student's
+minimise `1/3 CE(x) + 1/3 KL(x) + 2/9 KL(x') + 1/9 L_CRD(x')`. For regression CE and KL become the
+squared error.
+
+Source: Haidar et al. 2022, "CILDA: Contrastive Data Augmentation using Intermediate Layer Knowledge
+Distillation", equations 1 to 3.
+Differs from the paper: nothing known; where it is open, this is how it is read. Of its two weights
+for generated text 2/9 belongs to KL and 1/9 to L_CRD, so that all sum to 1 and the maps to t and s
+have something to learn: the student's turns train both, the generator's leave them as they are.
+Candidates are the rows of the batch, the row itself among them. Differs from the authors' code:
+none is public; that of TKC002 has other terms (see `aug_terms`), lets the generator train the
+maps, and masks each text once for all epochs.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.objectives.base import LossTerms, MethodConfig, Models, run
+from raykd.objectives.contrastive import gathered_candidates, info_nce, own_candidates
+from raykd.objectives.descriptions import of_labels, of_logits
+from raykd.objectives.divergences import kd_loss, task_loss
+from raykd.objectives.features import pooled_layers
+from raykd.objectives.generation import (
+    GENERATOR,
+    GeneratedText,
+    GeneratorConfig,
+    GeneratorObjective,
+)
+
+_Weight = Annotated[float, Field(gt=0)]
+
+
+class CildaConfig(GeneratorConfig):
+    """Losses on the text, `task_weight` and `logit_weight`, and on generated text, `aug_terms`.
+
+    `aug_terms` weighs what the student minimises there, `generator_terms` what the generator
+    maximises. TKC002's reading of the paper is `aug_terms: {task: 0.2222, logits: 0.1111}`, gold
+    labels for generated text included; the maps of the layers then keep their random start.
+    `temperature` is that of KL, multiplied by its square. Under several workers each contrasts
+    its own rows, with `gather_negatives` all of them: `num_candidates` is logged.
+    """
+
+    name: Literal["cilda"] = "cilda"
+    temperature: float = Field(1.0, gt=0)
+    aug_terms: dict[Literal["task", "logits", "contrastive"], _Weight] = Field(
+        {"logits": 2 / 9, "contrastive": 1 / 9}, min_length=1
+    )
+    generator_terms: dict[Literal["logits", "contrastive"], _Weight] = Field(
+        {"logits": 1.0, "contrastive": 1.0}, min_length=1
+    )
+    contrastive_temperature: float = Field(2.0, gt=0)
+    projection_size: int = Field(128, ge=1)
+    gather_negatives: bool = False
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the gold labels have a weight, be it for generated text."""
+        return self.task_weight > 0 or "task" in self.aug_terms
+
+
+class Cilda(GeneratorObjective):
+    """Train the student on its text and on its generator's, there layer by layer as well."""
+
+    mixes_examples = True
+    config: CildaConfig
+
+    @classmethod
+    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+        """Both must read the same tokens, and their layers must be known."""
+        super().check(config, student, teacher)
+        student.blocks()
+        teacher.blocks()
+
+    def __init__(self, config: CildaConfig, models: Models) -> None:
+        super().__init__(config, models)
+        assert self.teacher is not None
+        self.student_projection = _projection(self.student, config.projection_size)
+        self.teacher_projection = _projection(self.teacher, config.projection_size)
+
+    def student_parameters(self) -> tuple[nn.Parameter, ...]:
+        """The student, and the maps of the layers where its loss reaches them."""
+        maps = (self.student_projection, self.teacher_projection)
+        learning = maps if "contrastive" in self.config.aug_terms else ()
+        heads = [parameter for projection in learning for parameter in projection.parameters()]
+        return (*super().student_parameters(), *heads)
+
+    def describe(self) -> dict[str, str]:
+        """See `Objective`."""
+        assert self.teacher is not None
+        config, text = self.config, "on generated text"
+        layers = (
+            f"first token's vectors of the student's layers 1 to {self.student.num_layers} and of "
+            f"the teacher's 1 to {self.teacher.num_layers}, the batch's other rows as negatives"
+        )
+        of_terms = {
+            "task": f"{of_labels()}, {text}",
+            "logits": f"{of_logits(config.temperature, cached=False)}, {text}",
+            "contrastive": f"{layers}, {text}",
+        }
+        terms = {f"aug_{name}": of_terms[name] for name in config.aug_terms}
+        terms["logits"] = of_logits(config.temperature, cached=True)
+        return terms | ({"task": of_labels()} if config.task_weight else {})
+
+    def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
+        """The losses of a batch that carries teacher_logits, for the player whose turn it is."""
+        assert self.teacher is not None
+        config, text = self.config, self._generate(batch)
+        generates = self._player == GENERATOR
+        weights = config.generator_terms if generates else config.aug_terms
+        by_layer = "contrastive" in weights
+        student = _read(self.student, batch, text, by_layer=by_layer)
+        teacher = _read(self.teacher, batch, text, by_layer=by_layer)
+        losses = {"logits": kd_loss(student.logits, teacher.logits, config.temperature)}
+        measures = {}
+        if "task" in weights:
+            losses["task"] = task_loss(student.logits, batch["labels"])
+        if by_layer:
+            losses["contrastive"], measures["num_candidates"] = self._contrast(
+                student, teacher, batch
+            )
+        sign = -1.0 if generates else 1.0
+        terms = {f"aug_{name}": (sign * weight, losses[name]) for name, weight in weights.items()}
+        if not generates:
+            terms |= self._terms_of_known_text(batch)
+        return LossTerms.weighted(**terms).measuring(**measures)
+
+    def _terms_of_known_text(self, batch: Mapping[str, Tensor]) -> dict[str, tuple[float, Tensor]]:
+        config, logits = self.config, run(self.student, batch).logits
+        known = kd_loss(logits, batch["teacher_logits"], config.temperature)
+        terms = {"logits": (config.logit_weight, known)}
+        if config.task_weight > 0:
+            terms["task"] = (config.task_weight, task_loss(logits, batch["labels"]))
+        return terms
+
+    def _contrast(
+        self, student: EncoderOutput, teacher: EncoderOutput, batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """L_CRD, and the number of candidates."""
+        anchors = self.teacher_projection(_first_tokens(teacher, batch))
+        vectors = self.student_projection(_first_tokens(student, batch)).float()
+        candidates, places = (
+            gathered_candidates(vectors, batch["row_ids"])
+            if self.config.gather_negatives
+            else own_candidates(vectors)
+        )
+        loss = info_nce(anchors, candidates, places, self.config.contrastive_temperature)
+        return loss, anchors.new_tensor(float(len(candidates)))
+
+
+def _read(
+    encoder: Encoder, batch: Mapping[str, Tensor], text: GeneratedText, *, by_layer: bool
+) -> EncoderOutput:
+    layers = range(1, encoder.num_layers + 1) if by_layer else ()
+    return run(encoder, batch, word_embeddings=text.word_embeddings(encoder), layers=layers)
+
+
+def _first_tokens(output: EncoderOutput, batch: Mapping[str, Tensor]) -> Tensor:
+    """All layers' states of the first token, one after the other, (B, layers * d)."""
+    states = output.hidden_states
+    return pooled_layers(states, states, batch["attention_mask"], "cls").flatten(1)
+
+
+def _projection(encoder: Encoder, size: int) -> nn.Linear:
+    return nn.Linear(encoder.num_layers * encoder.hidden_size, size)

@@ -1,0 +1,263 @@
+"""CoDIR: tell a row's layers from those of other rows, beside gold labels and teacher's logits.
+
+For each row, the pooled hidden states of the chosen layers are concatenated, mapped linearly to u
+numbers and given length 1: s for the student, t for the teacher; both maps are trained. Negatives
+are vectors that earlier batches left in a memory.
+
+    total = task_weight task + logit_weight kd + contrastive_weight contrastive
+    "infonce": -log( e(t, s) / (e(t, s) + sum_k e(t, s_k)) ),   e(x, y) = exp(<x, y> / tau)
+    "nce":     the mean of two such losses, s with the teacher's memory and t with the student's:
+               -log( P_0 / (P_0 + K/N) ) - sum_k log( (K/N) / (P_k + K/N) ),   P = e / Z;
+               P_0 is of the row's own memory, Z is N times the mean e of the first batch
+
+Source: Sun et al. 2020, "Contrastive Distillation on Intermediate Representations for Language
+Model Compression", section 3; "nce" and the bank's momentum: the authors' code
+(github.com/intersun/CoDIR), there taken from Tian et al. 2020, "Contrastive Representation
+Distillation", equation 18.
+
+Memory. `bank`: one vector for every row of the text; a row's K negatives are rows of another label
+or, on unlabelled text, any other rows. It takes 4 N u bytes on each worker, twice that for "nce"
+(MNLI, u = 128: 200 and 400 MB), and 32 bytes a row for the draw. `queue`: the last K vectors,
+whatever their labels, as for the paper's pre-training; a row's own older vectors are passed over.
+Workers exchange the vectors of every step, so that all hold the same memory.
+
+Regression: the bank's negatives are rows whose label differs by more than `label_margin`.
+
+Differs from the paper: distilling on unlabelled text matches the classifier's logits and has no
+masked language model. Differs from the authors' code, which is another method than the paper's
+(its issue 5; `loss: nce, pooling: cls, teacher_layers: alternate` chooses it): the teacher has no
+dropout; negatives depend on seed, epoch and row alone; rows repeat only where a pool has fewer
+than K; Z is that of all workers' rows; contrastive_weight is not divided by the batch size; and
+regression, which crashes there, works.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from raykd.errors import InputError
+from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.objectives.base import (
+    Epoch,
+    LossTerms,
+    MethodConfig,
+    Models,
+    Objective,
+    TeacherPart,
+    run,
+)
+from raykd.objectives.descriptions import of_labels, of_layers, of_logits
+from raykd.objectives.divergences import kd_loss, task_loss
+from raykd.objectives.features import Pooling, pooled_layers
+from raykd.objectives.layer_maps import Layer
+from raykd.objectives.memories import Bank, OtherRows, Queue, random_numbers, random_vectors
+from raykd.objectives.memory_contrast import BankContrast, Contrast, NceContrast, QueueContrast
+
+Layers = Literal["all", "alternate"] | Annotated[tuple[Layer, ...], Field(min_length=1)]
+
+
+class CodirConfig(MethodConfig):
+    """`task_weight` 0 fits unlabelled text.
+
+    `all` layers is the paper's choice; `alternate`, the first and every second after it, the
+    code's for the teacher. Not given, `negatives` is a bank where labels have a weight and for
+    "nce", otherwise a queue; `num_negatives`, in a queue its length, is 100 (the code's) for a
+    bank and 4096 for a queue; `momentum`, which a queue has not, is 0.5. Temperatures, task and
+    logit weight are the code's defaults; neither source gives a contrastive_weight.
+    """
+
+    name: Literal["codir"] = "codir"
+    task_weight: float = Field(0.5, ge=0)
+    logit_weight: float = Field(0.5, gt=0)
+    contrastive_weight: float = Field(0.1, gt=0)
+    temperature: float = Field(2.0, gt=0)
+    contrastive_temperature: float = Field(0.07, gt=0)
+    loss: Literal["infonce", "nce"] = "infonce"
+    pooling: Pooling = "mean"
+    student_layers: Layers = "all"
+    teacher_layers: Layers = "all"
+    projection_size: int = Field(128, ge=1)
+    negatives: Literal["bank", "queue"] | None = None
+    num_negatives: int | None = Field(None, ge=1)
+    momentum: float | None = Field(None, ge=0, lt=1)
+    label_margin: float = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.memory == "queue" and self.loss == "nce":
+            raise ValueError(
+                "loss 'nce' compares a row with its own memory, which a queue has not; set "
+                "negatives: bank, or loss: infonce"
+            )
+        if self.memory == "queue" and self.momentum is not None:
+            raise ValueError(
+                "'momentum' belongs to a bank, and the negatives stand in a queue; leave it out, "
+                "or set negatives: bank"
+            )
+        return self
+
+    @property
+    def memory(self) -> Literal["bank", "queue"]:
+        """Where the negatives stand."""
+        if self.negatives is not None:
+            return self.negatives
+        return "bank" if self.needs_labels or self.loss == "nce" else "queue"
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the gold labels have a weight."""
+        return self.task_weight > 0
+
+    @property
+    def needs_teacher(self) -> frozenset[TeacherPart]:
+        """Its hidden states, and its logits with them."""
+        return frozenset({"model"})
+
+
+class Codir(Objective):
+    """Train the student so that its layers and the teacher's know each other among many rows'."""
+
+    trains_classifier = True
+    mixes_examples = True
+    config: CodirConfig
+    contrast: Contrast
+
+    @classmethod
+    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+        """The layers must be there, each once."""
+        assert isinstance(config, CodirConfig)
+        for role, encoder, wanted in (
+            ("student", student, config.student_layers),
+            ("teacher", teacher, config.teacher_layers),
+        ):
+            layers = _resolve(wanted, encoder)
+            if len(set(layers)) < len(layers) or max(layers) > encoder.num_layers:
+                raise InputError(
+                    f"codir: {role}_layers {list(layers)} of a {role} with {encoder.num_layers} "
+                    f"layers; name each once, from 1 to {encoder.num_layers}, or set all"
+                )
+            encoder.blocks()
+
+    def __init__(self, config: CodirConfig, models: Models) -> None:
+        student, teacher, _ = models
+        assert teacher is not None
+        self.check(config, student, teacher)
+        super().__init__(config, models)
+        self._student_layers = _resolve(config.student_layers, student)
+        self._teacher_layers = _resolve(config.teacher_layers, teacher)
+        width = config.projection_size
+        self.student_projection = nn.Linear(len(self._student_layers) * student.hidden_size, width)
+        self.teacher_projection = nn.Linear(len(self._teacher_layers) * teacher.hidden_size, width)
+
+    def start_training(self, num_rows: int, labels: Tensor | None, seed: int) -> None:
+        """Fill the memory with random vectors.
+
+        Raises:
+            InputError: a row has no other row to be told apart from.
+        """
+        device = self.student_projection.weight.device
+        if self.config.memory == "queue":
+            contrast: Contrast = self._queue_contrast(seed)
+        else:
+            contrast = self._bank_contrast(self._other_rows(num_rows, labels, device), seed)
+        self.contrast = contrast.to(device)
+
+    def _queue_contrast(self, seed: int) -> Contrast:
+        config, random = self.config, random_numbers(seed, 0)
+        initial = random_vectors(config.num_negatives or 4096, config.projection_size, random)
+        return QueueContrast(Queue(initial), config.contrastive_temperature)
+
+    def _bank_contrast(self, others: OtherRows, seed: int) -> Contrast:
+        config, random = self.config, random_numbers(seed, 0)
+        momentum = 0.5 if config.momentum is None else config.momentum
+
+        def bank() -> Bank:
+            initial = random_vectors(others.num_rows, config.projection_size, random)
+            return Bank(initial, momentum)
+
+        if config.loss == "nce":
+            return NceContrast(bank(), bank(), others, config.contrastive_temperature)
+        return BankContrast(bank(), others, config.contrastive_temperature)
+
+    def _other_rows(self, num_rows: int, labels: Tensor | None, device: torch.device) -> OtherRows:
+        rows = torch.arange(num_rows, device=device)
+        margin = 0.0
+        if labels is not None:
+            assert len(labels) == num_rows, (len(labels), num_rows)
+            margin = self.config.label_margin if self.student.num_labels == 1 else 0.0
+        targets = rows if labels is None else labels.flatten()
+        others = OtherRows(targets, margin, self.config.num_negatives or 100)
+        alone = (others.num_different(rows) == 0).nonzero().flatten().tolist()
+        if alone:
+            raise InputError(_why_alone(alone[0], targets if labels is not None else None, margin))
+        return others
+
+    def start_epoch(self, epoch: Epoch) -> None:
+        """Draw the epoch's negatives."""
+        self.contrast.start_epoch(epoch)
+
+    def describe(self) -> dict[str, str]:
+        """See `Objective`."""
+        config = self.config
+        whose = "first token's" if config.pooling == "cls" else "tokens' mean"
+        terms = {
+            "logits": of_logits(config.temperature, cached=False),
+            "contrastive": (
+                f"{whose} vectors of the student's layers {of_layers(self._student_layers)} and of "
+                f"the teacher's {of_layers(self._teacher_layers)}, negatives from a {config.memory}"
+            ),
+        }
+        return terms | ({"task": of_labels()} if self.needs_labels else {})
+
+    def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
+        """The weighted losses of a batch, whose vectors then enter the memory."""
+        assert self.teacher is not None
+        config, mask = self.config, batch["attention_mask"]
+        student = run(self.student, batch, layers=self._student_layers)
+        with torch.no_grad():
+            teacher = run(self.teacher, batch, layers=self._teacher_layers)
+        # In bfloat16 the scores' rounding, magnified by 1 / tau, would be too large.
+        with torch.autocast(mask.device.type, enabled=False):
+            contrast, num_candidates = self.contrast(
+                self._vectors(self.student_projection, student, self._student_layers, mask),
+                self._vectors(self.teacher_projection, teacher, self._teacher_layers, mask),
+                batch["row_ids"],
+            )
+        divergence = kd_loss(student.logits, teacher.logits, config.temperature)
+        terms = {
+            "logits": (config.logit_weight, divergence),
+            "contrastive": (config.contrastive_weight, contrast),
+        }
+        if self.needs_labels:
+            terms["task"] = (config.task_weight, task_loss(student.logits, batch["labels"]))
+        return LossTerms.weighted(**terms).measuring(num_candidates=num_candidates)
+
+    def _vectors(
+        self, projection: nn.Linear, output: EncoderOutput, layers: Sequence[int], mask: Tensor
+    ) -> Tensor:
+        """One vector of length 1 a row, (B, u)."""
+        features = pooled_layers(output.hidden_states, layers, mask, self.config.pooling)
+        return F.normalize(projection(features.flatten(1)), dim=-1)
+
+
+def _resolve(wanted: Layers, encoder: Encoder) -> tuple[int, ...]:
+    if isinstance(wanted, tuple):
+        return wanted
+    return tuple(range(1, encoder.num_layers + 1, 1 if wanted == "all" else 2))
+
+
+def _why_alone(row: int, labels: Tensor | None, margin: float) -> str:
+    what = f"codir: row {row} has no other row as a negative"
+    if labels is None:
+        return f"{what}: the text has one row; give it two or more"
+    label = f"{float(labels[row]):g}"
+    if margin:
+        return (
+            f"{what}: its label is {label}, and none differs from it by more than label_margin "
+            f"{margin:g}; set a smaller label_margin, or negatives: queue"
+        )
+    return f"{what}: all rows have the label {label}; give rows of two, or set negatives: queue"

@@ -1,0 +1,208 @@
+"""What MATE-KD and CILDA share: a generator rewrites text, and two players take turns over batches.
+
+The generator, a masked language model, fills tokens that were masked at random; it is trained to
+write what the student understands less well than the teacher, then the student to follow there.
+Its choice of a token is drawn by Gumbel-max. The student's turns read the drawn tokens as they
+read any text; in the generator's turns gradients go to its probabilities, straight through the
+choice, as if the embedding of a masked token were their mean over the vocabulary.
+
+Source: Rashid et al. 2021, "MATE-KD: Masked Adversarial TExt, a Companion to Knowledge
+Distillation", section 3; Jang et al. 2017, "Categorical Reparameterization with Gumbel-Softmax".
+Differs from the authors' code: masked tokens alone pass through the vocabulary, instead of all; the
+generator gets no gradient in the student's turns, and student and heads none in the generator's;
+each player's schedule has the length of its own turns.
+
+Shapes: B rows, L tokens, n masked tokens, V vocabulary, e width of the word embeddings.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from raykd.errors import InputError
+from raykd.models.encoder import Encoder
+from raykd.models.masked_lm import MaskedLm
+from raykd.objectives.base import STUDENT, MethodConfig, Models, Objective, Player, TeacherPart
+
+GENERATOR = "generator"
+
+
+class GeneratorConfig(MethodConfig):
+    """Who generates, from what, and whose turn it is; the defaults are the published code's.
+
+    `generator` refers to a masked language model with the teacher's vocabulary (the papers take
+    DistilRoBERTa beside RoBERTa, BERT L4-H256 beside BERT); without it, it is a copy of the
+    teacher's body, whose head of a masked language model is random at first. `generator_steps`
+    batches train the generator, the next `student_steps` the student, and again; CILDA gives the
+    generator 20 on CoLA, MRPC and RTE. The student's gradients are clipped as the phase says:
+    the papers' `max_grad_norm` is 5 there, too. 0 as `task_weight` fits unlabelled text.
+    """
+
+    generator: str | None = None
+    generator_learning_rate: float = Field(5e-7, gt=0)
+    generator_max_grad_norm: float = Field(5.0, gt=0)
+    generator_steps: int = Field(10, ge=1)
+    student_steps: int = Field(100, ge=1)
+    mask_probability: float = Field(0.3, gt=0, le=1)
+    gumbel_temperature: float = Field(1.0, gt=0)
+    task_weight: float = Field(1 / 3, ge=0)
+    logit_weight: float = Field(1 / 3, gt=0)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the gold labels have a weight."""
+        return self.task_weight > 0
+
+    @property
+    def needs_teacher(self) -> frozenset[TeacherPart]:
+        """Its logits on the text as it is; itself, to read what is generated."""
+        return frozenset({"logits", "model"})
+
+    def generator_beside(self, teacher: str) -> str:
+        """The one that is named, or the teacher's body."""
+        return self.generator or teacher
+
+
+class GeneratedText(NamedTuple):
+    """A batch in which masked tokens were chosen anew.
+
+    Attributes:
+        input_ids: (B, L).
+        is_masked: (B, L), where they were chosen.
+        probabilities: (n, V), which the choices maximise; row after row of the masked tokens.
+    """
+
+    input_ids: Tensor
+    is_masked: Tensor
+    probabilities: Tensor
+
+    def word_embeddings(self, encoder: Encoder) -> Tensor:
+        """The text as an encoder reads it, (B, L, e), differentiable in the probabilities."""
+        embeddings = encoder.embed(self.input_ids)
+        if not self.probabilities.requires_grad:
+            return embeddings
+        with torch.autocast(embeddings.device.type, enabled=False):
+            chosen = chosen_rows(self.probabilities, encoder.embedding_weight)
+            return embeddings.masked_scatter(self.is_masked[..., None], chosen)
+
+
+def generate(
+    generator: MaskedLm, batch: Mapping[str, Tensor], mask_probability: float, temperature: float
+) -> GeneratedText:
+    """Mask words at random and let the generator choose others.
+
+    The same random state masks and chooses the same, however wide the batch is padded.
+
+    Args:
+        generator: what fills the masked tokens.
+        batch: its text.
+        mask_probability: of each word, independently of the others.
+        temperature: of the Gumbel-softmax.
+    """
+    ids, attention_mask = batch["input_ids"], batch["attention_mask"]
+    are_words = generator.are_words(ids, attention_mask)
+    draws = torch.rand(int(are_words.sum()), device=ids.device)
+    is_masked = torch.zeros_like(are_words).masked_scatter(are_words, draws < mask_probability)
+    masked_ids = ids.masked_fill(is_masked, generator.mask_id)
+    logits = generator(masked_ids, attention_mask, batch.get("token_type_ids"), is_masked)
+    probabilities = F.gumbel_softmax(logits, temperature)
+    chosen_ids = ids.masked_scatter(is_masked, probabilities.argmax(-1))
+    return GeneratedText(chosen_ids, is_masked, probabilities)
+
+
+def chosen_rows(probabilities: Tensor, weight: Tensor) -> Tensor:
+    """The row of the likeliest, (n, e); its gradient is that of `probabilities @ weight`.
+
+    That is the straight-through estimator of one-hot rows times `weight`, but exact rows and no
+    (n, V) tensor beside the probabilities. Only they are differentiated.
+
+    Args:
+        probabilities: (n, V).
+        weight: (V, e).
+    """
+    rows: Tensor = _ChosenRows.apply(probabilities, weight)  # type: ignore[no-untyped-call]  # untyped in torch
+    return rows
+
+
+class _ChosenRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, probabilities: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return weight[probabilities.argmax(-1)]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return gradient @ weight.T, None
+
+
+class GeneratorObjective(Objective):
+    """A student that learns on its text and on what a generator makes of it."""
+
+    trains_classifier = True
+    config: GeneratorConfig
+
+    @classmethod
+    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+        """Student and teacher must read the same tokens."""
+        _check_vocabulary(config, "student", len(student.embedding_weight), teacher)
+
+    def __init__(self, config: GeneratorConfig, models: Models) -> None:
+        student, teacher, generator = models
+        assert teacher is not None
+        assert generator is not None
+        self.check(config, student, teacher)
+        check_generator(config, generator, teacher)
+        super().__init__(config, models)
+
+    def student_parameters(self) -> tuple[nn.Parameter, ...]:
+        """What the student's turns train."""
+        return tuple(self.student.parameters())
+
+    def players(self) -> dict[str, Player]:
+        """The student with the heads that it trains, and the generator."""
+        assert self.generator is not None
+        generator = Player(
+            tuple(self.generator.parameters()),
+            self.config.generator_learning_rate,
+            self.config.generator_max_grad_norm,
+        )
+        return {STUDENT: Player(self.student_parameters()), GENERATOR: generator}
+
+    def player_of(self, step: int) -> str:
+        """First the generator's steps of a cycle, then the student's."""
+        config = self.config
+        at = (step - 1) % (config.generator_steps + config.student_steps)
+        return GENERATOR if at < config.generator_steps else STUDENT
+
+    def _generate(self, batch: Mapping[str, Tensor]) -> GeneratedText:
+        """The generated text, through which gradients flow in the generator's turns alone."""
+        assert self.generator is not None
+        config = self.config
+        with torch.set_grad_enabled(self._player == GENERATOR):
+            return generate(
+                self.generator, batch, config.mask_probability, config.gumbel_temperature
+            )
+
+
+def check_generator(config: MethodConfig, generator: MaskedLm, teacher: Encoder) -> None:
+    """Refuse a generator whose tokens are not the teacher's; weights are not looked at.
+
+    Raises:
+        InputError: names the setting and what would fit.
+    """
+    _check_vocabulary(config, GENERATOR, generator.vocabulary_size, teacher)
+
+
+def _check_vocabulary(config: MethodConfig, role: str, size: int, teacher: Encoder) -> None:
+    if size != (wanted := len(teacher.embedding_weight)):
+        setting = "student.model" if role == STUDENT else "objective.generator"
+        raise InputError(
+            f"{config.name}: the {role} has word embeddings of {size} tokens, the teacher of "
+            f"{wanted}, and all must read the same generated text; choose a {role} with the "
+            f"teacher's vocabulary, or leave out {setting} to make one from the teacher"
+        )

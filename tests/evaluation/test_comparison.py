@@ -1,0 +1,44 @@
+from dataclasses import replace
+from pathlib import Path
+
+from tiny_models import save_tiny_model
+from transformers import AlbertConfig, AutoModelForSequenceClassification
+
+from raykd.evaluation.pipeline import Comparison, Examinee, _states
+
+
+def examinee(model, max_length):
+    inputs = {"model": model, "task": "task"}
+    return Examinee(Path(model), Path("out"), max_length=max_length, inputs=inputs)
+
+
+def test_two_models_are_compared_on_what_both_have_read():
+    found = Comparison(examinee("student", 128), examinee("teacher", 64), Path("out"))
+    assert found.max_length == 64
+
+
+def test_another_student_teacher_task_or_length_asks_for_another_analysis():
+    student, teacher = examinee("student", 128), examinee("teacher", 64)
+    first = Comparison(student, teacher, Path("out"))
+    others = [
+        replace(first, student=examinee("other", 128)),
+        replace(first, teacher=examinee("other", 64)),
+        replace(first, student=replace(student, inputs={"model": "student", "task": "other"})),
+        replace(first, student=examinee("student", 127)),
+        replace(first, teacher=examinee("teacher", 65)),
+    ]
+    assert all((c.settings(), c.inputs()) != (first.settings(), first.inputs()) for c in others)
+
+
+def test_a_family_whose_layers_cannot_be_addressed_has_no_states(tmp_path):
+    folder = save_tiny_model(tmp_path / "model")
+    config = AlbertConfig(
+        vocab_size=50,
+        embedding_size=8,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    assert _states((folder, 16), tmp_path) is None

@@ -1,0 +1,131 @@
+"""ALP-KD."""
+
+import math
+
+import pytest
+import torch
+from tiny_models import tiny_batch, tiny_encoder
+
+from raykd.errors import InputError
+from raykd.objectives import build
+from raykd.objectives.alp_kd import AlpKdConfig, attention_over_layers, mixture_loss
+
+LOG3 = math.log(3)
+STUDENT = torch.tensor([[[1.0, 0.0]]])
+TEACHER = torch.tensor([[[LOG3, 0.0], [0.0, 0.0]]])
+
+
+def test_attention_by_hand():
+    # Products log 3 and 0, so e to them 3 and 1.
+    weights = attention_over_layers(STUDENT, TEACHER, "none")
+    torch.testing.assert_close(weights, torch.tensor([[[0.75, 0.25]]]))
+
+    weights = attention_over_layers(STUDENT, TEACHER, "sqrt_d")
+    first = 3 ** (1 / math.sqrt(2))
+    torch.testing.assert_close(weights, torch.tensor([[[first, 1.0]]]) / (first + 1))
+
+
+def test_the_loss_of_a_mixture_by_hand():
+    # The mixture is (0.75 log 3, 0); the mean is over two columns.
+    loss = mixture_loss(STUDENT, TEACHER, torch.tensor([[[0.75, 0.25]]]))
+
+    assert loss.item() == pytest.approx((1 - 0.75 * LOG3) ** 2 / 2, rel=1e-5)
+
+
+def test_layers_of_the_student_are_summed_and_rows_averaged():
+    weights = torch.tensor([[[0.75, 0.25]]])
+    single = mixture_loss(STUDENT, TEACHER, weights)
+
+    twice = mixture_loss(STUDENT.expand(1, 2, 2), TEACHER, weights.expand(1, 2, 2))
+    rows = mixture_loss(STUDENT.expand(3, 1, 2), TEACHER.expand(3, 2, 2), weights.expand(3, 1, 2))
+
+    torch.testing.assert_close(twice, 2 * single)
+    torch.testing.assert_close(rows, single)
+
+
+def test_large_products_do_not_overflow():
+    weights = attention_over_layers(1e4 * STUDENT, 1e4 * TEACHER, "none")
+
+    assert weights.tolist() == [[[1.0, 0.0]]]
+
+
+@pytest.mark.parametrize("scale", ["none", "sqrt_d"])
+def test_the_gradient_runs_through_the_weights_as_well(scale):
+    generator = torch.Generator().manual_seed(0)
+    student = torch.randn(2, 2, 3, dtype=torch.float64, generator=generator, requires_grad=True)
+    teacher = torch.randn(2, 4, 3, dtype=torch.float64, generator=generator, requires_grad=True)
+
+    def loss(ours, theirs):
+        return mixture_loss(ours, theirs, attention_over_layers(ours, theirs, scale))
+
+    assert torch.autograd.gradcheck(loss, (student, teacher))
+
+
+@pytest.mark.parametrize("width", [12, 24])
+@pytest.mark.parametrize(
+    ("include_last", "student_layers", "teacher_layers"),
+    [(False, [1, 2], [1, 2, 3, 4]), (True, [1, 2, 3], [1, 2, 3, 4, 5])],
+)
+def test_the_loss_of_two_models_row_by_row(width, include_last, student_layers, teacher_layers):
+    student = tiny_encoder(num_layers=3, hidden_size=width, seed=1)
+    teacher = tiny_encoder(num_layers=5, hidden_size=24, seed=2).eval()
+    batch = tiny_batch()
+    inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
+    given = student(*inputs, layers=student_layers).hidden_states
+    wanted = teacher(*inputs, layers=teacher_layers).hidden_states
+    config = AlpKdConfig(include_last=include_last, projection_size=6)
+
+    objective = build(config, student, teacher)
+    terms = objective(batch)
+
+    ours = theirs = torch.eye(24)
+    if width == 12:
+        ours = objective.student_projection.weight[0]
+        theirs = objective.teacher_projection.weight[0]
+        assert ours.shape == (6, 12)
+    expected, means = 0.0, {}
+    for row in range(4):
+        for j in student_layers:
+            vector = ours @ given[j][row, 0]
+            others = [theirs @ wanted[i][row, 0] for i in teacher_layers]
+            weights = torch.stack([vector @ other for other in others]).softmax(0)
+            mixture = sum(weight * other for weight, other in zip(weights, others, strict=True))
+            expected += ((vector - mixture) ** 2).mean().item() / 4
+            for i, weight in zip(teacher_layers, weights, strict=True):
+                key = f"attention_{j}_{i}"
+                means[key] = means.get(key, 0.0) + weight.item() / 4
+    assert terms.parts["layers"].item() == pytest.approx(expected, rel=1e-5)
+    assert {name: value.item() for name, value in terms.measures.items()} == pytest.approx(
+        means, rel=1e-4, abs=1e-7
+    )
+    assert objective.student_layers == student_layers
+    assert objective.teacher_layers == teacher_layers
+    assert sum(means.values()) == pytest.approx(len(student_layers), rel=1e-5)
+
+
+def test_networks_of_one_width_are_compared_as_they_are():
+    student, teacher = tiny_encoder(num_layers=3, seed=1), tiny_encoder(num_layers=5, seed=2)
+
+    objective = build(AlpKdConfig(), student, teacher)
+
+    assert not [name for name, _ in objective.named_parameters() if "projection" in name]
+
+
+@pytest.mark.parametrize("choice", ["trainable", "frozen_orthogonal"])
+def test_the_teachers_map_is_trained_only_if_asked_for(choice):
+    student = tiny_encoder(num_layers=3, hidden_size=12, seed=1)
+    teacher = tiny_encoder(num_layers=5, hidden_size=24, seed=2)
+
+    objective = build(AlpKdConfig(teacher_projection=choice), student, teacher)
+
+    trained = {name for name, p in objective.named_parameters() if p.requires_grad}
+    assert "student_projection.weight" in trained
+    assert ("teacher_projection.weight" in trained) == (choice == "trainable")
+
+
+def test_a_teacher_without_intermediate_layers_is_refused_unless_the_last_takes_part():
+    student, teacher = tiny_encoder(num_layers=2), tiny_encoder(num_layers=1)
+
+    with pytest.raises(InputError, match="alp_kd: a teacher of one layer has no intermediate"):
+        build(AlpKdConfig(), student, teacher)
+    build(AlpKdConfig(include_last=True), student, teacher)

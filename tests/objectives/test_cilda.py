@@ -1,0 +1,271 @@
+"""What is special about CILDA, and both methods with a generator under several workers."""
+
+from itertools import pairwise
+from math import e, log
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from pydantic import TypeAdapter, ValidationError
+from tiny_models import tiny_batch, tiny_encoder, tiny_masked_lm
+from torch.nn.parallel import DistributedDataParallel
+
+from raykd.models.tokens import TokenizedRows
+from raykd.objectives import ObjectiveConfig, build
+from raykd.objectives.base import STUDENT, run
+from raykd.objectives.cilda import Cilda, CildaConfig
+from raykd.objectives.divergences import kd_loss, task_loss
+from raykd.objectives.generation import GENERATOR, GeneratorObjective, generate
+from raykd.objectives.mate_kd import MateKdConfig
+from raykd.training.loop import EpochRecord, TrainingConfig, Worker, train
+
+# TKC002's reading of the paper.
+GOLD_ON_GENERATED = {"task": 2 / 9, "logits": 1 / 9}
+# Without noise in the choice, and all words masked: a row costs the same in every batch.
+WITHOUT_NOISE = {
+    "cilda": CildaConfig(mask_probability=1.0, gather_negatives=True),
+    "mate_kd": MateKdConfig(mask_probability=1.0),
+}
+PLAYERS = (STUDENT, GENERATOR)
+# The second batch has a row for the first worker alone; the other takes part without weight.
+SHARES = {"five": ([0, 2, 4], [1, 3]), "one": ([0], [0])}
+
+
+def make(config, num_labels: int = 3) -> GeneratorObjective:
+    student = tiny_encoder(hidden_size=12, num_labels=num_labels, seed=1)
+    teacher = tiny_encoder(num_layers=3, num_labels=num_labels, seed=2)
+    torch.manual_seed(4)
+    return build(config, student, teacher, tiny_masked_lm()).train()
+
+
+def terms_in_turn(objective: GeneratorObjective, player: str, batch: dict[str, torch.Tensor]):
+    objective.take_turn(player, objective.players())
+    torch.manual_seed(5)
+    return objective(batch)
+
+
+def contrast_by_hand(objective: Cilda, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Row by row, from the definition."""
+    sides = []
+    for encoder, projection in (
+        (objective.teacher, objective.teacher_projection),
+        (objective.student, objective.student_projection),
+    ):
+        layers = range(1, encoder.num_layers + 1)
+        states = run(encoder, batch, layers=layers).hidden_states
+        vectors = projection(torch.cat([states[layer][:, 0] for layer in layers], dim=1))
+        sides.append(vectors / vectors.norm(dim=1, keepdim=True))
+    losses = []
+    for at, anchor in enumerate(sides[0]):
+        scores = torch.stack([(anchor @ candidate / 2.0).exp() for candidate in sides[1]])
+        losses.append(-(scores[at] / scores.sum()).log())
+    return torch.stack(losses).mean()
+
+
+def test_each_turn_is_the_weighted_sum_of_its_losses():
+    objective, batch = make(CildaConfig()), tiny_batch()
+    torch.manual_seed(5)
+    written = batch | {"input_ids": generate(objective.generator, batch, 0.3, 1.0).input_ids}
+    logits, aug_logits = (run(objective.student, each).logits for each in (batch, written))
+    gap = kd_loss(aug_logits, run(objective.teacher, written).logits, 1.0)
+    contrast = contrast_by_hand(objective, written)
+    known, task = kd_loss(logits, batch["teacher_logits"], 1.0), task_loss(logits, batch["labels"])
+
+    students, generators = (terms_in_turn(objective, player, batch) for player in PLAYERS)
+
+    expected = task / 3 + known / 3 + 2 / 9 * gap + 1 / 9 * contrast
+    torch.testing.assert_close(students.total, expected)
+    torch.testing.assert_close(generators.total, -(gap + contrast))
+    assert set(students.parts) == {"task", "logits", "aug_logits", "aug_contrastive"}
+    assert set(generators.parts) == {"aug_logits", "aug_contrastive"}
+    assert students.measures["num_candidates"].item() == 4
+
+
+def test_the_default_weights_of_the_students_turn_sum_to_one():
+    config = CildaConfig()
+
+    weights = (config.task_weight, config.logit_weight, *config.aug_terms.values())
+    assert sum(weights) == pytest.approx(1)
+
+
+def test_the_other_reading_gives_generated_text_gold_labels_and_leaves_the_maps_alone():
+    config, batch = CildaConfig(task_weight=0, aug_terms=GOLD_ON_GENERATED), tiny_batch()
+    objective = make(config)
+    torch.manual_seed(5)
+    written = batch | {"input_ids": generate(objective.generator, batch, 0.3, 1.0).input_ids}
+    task = task_loss(run(objective.student, written).logits, batch["labels"])
+
+    students, generators = (terms_in_turn(objective, player, batch) for player in PLAYERS)
+
+    assert set(students.parts) == {"logits", "aug_task", "aug_logits"}
+    torch.testing.assert_close(students.parts["aug_task"], task.detach())
+    assert "aug_contrastive" in generators.parts
+    trained = {id(p) for player in objective.players().values() for p in player.parameters}
+    maps = (objective.student_projection, objective.teacher_projection)
+    assert not trained & {id(p) for projection in maps for p in projection.parameters()}
+
+
+def test_which_settings_need_labels():
+    assert CildaConfig().needs_labels
+    assert not CildaConfig(task_weight=0).needs_labels
+    assert CildaConfig(task_weight=0, aug_terms=GOLD_ON_GENERATED).needs_labels
+
+    batch = tiny_batch()
+    del batch["labels"]
+    parts = terms_in_turn(make(CildaConfig(task_weight=0)), STUDENT, batch).parts
+    assert set(parts) == {"logits", "aug_logits", "aug_contrastive"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"aug_terms": {}},
+        {"aug_terms": {"logits": 0}},
+        {"aug_terms": {"hidden_states": 1}},
+        {"generator_terms": {"task": 1}},
+        {"mask_probability": 0},
+        {"mask_probability": 1.1},
+        {"generator_steps": 0},
+        {"divergence": "kl"},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(values):
+    with pytest.raises(ValidationError):
+        TypeAdapter(ObjectiveConfig).validate_python({"name": "cilda"} | values)
+
+
+def test_the_contrast_of_regression_is_that_of_classes_and_stays_in_its_bounds():
+    parts = terms_in_turn(make(CildaConfig(), 1), GENERATOR, tiny_batch(regression=True)).parts
+
+    # Untrained maps: about chance, log 4; exactly between the bounds of temperature 2.
+    assert log(1 + 3 / e) < parts["aug_contrastive"] < log(1 + 3 * e)
+    assert parts["aug_contrastive"].item() == pytest.approx(log(4), abs=0.4)
+
+
+def test_a_batch_of_one_row_has_no_contrast_and_still_trains_every_parameter():
+    for player in PLAYERS:
+        objective = make(CildaConfig())
+        terms = terms_in_turn(objective, player, tiny_batch(num_rows=1))
+        terms.total.backward()
+
+        assert terms.parts["aug_contrastive"].item() == 0
+        assert terms.measures["num_candidates"].item() == 1
+        assert all(p.grad is not None for p in objective.players()[player].parameters)
+
+
+@pytest.mark.parametrize("config", [CildaConfig, MateKdConfig])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_training_gives_each_player_its_turns_and_nobody_elses(config, precision):
+    objective = make(
+        config(generator_steps=1, student_steps=2, task_weight=0, generator_learning_rate=1e-3)
+    )
+    mine = {
+        name: {id(parameter) for parameter in player.parameters}
+        for name, player in objective.players().items()
+    }
+    states: list[dict[int, torch.Tensor]] = []
+    records: list[EpochRecord] = []
+
+    def remember() -> None:
+        states.append({id(p): p.detach().clone() for p in objective.parameters()})
+
+    train(
+        objective,
+        rows_of(10),
+        TrainingConfig(epochs=2, batch_size=4, learning_rate=1e-3, precision=precision),
+        pad_id=0,
+        regression=False,
+        seed=1,
+        worker=Worker(),
+        on_step=remember,
+        on_epoch=records.append,
+    )
+
+    remember()
+    changed = [
+        {key for key, value in after.items() if not torch.equal(value, before[key])}
+        for before, after in pairwise(states)
+    ]
+    turns = [GENERATOR, STUDENT, STUDENT] * 2
+    assert len(changed) == len(turns)
+    for step, player in zip(changed, turns, strict=True):
+        assert step
+        assert step <= mine[player]
+    assert "generator_aug_logits" in records[0].losses
+    assert all(np.isfinite(value) for value in records[1].losses.values())
+
+
+def rows_of(num_rows: int) -> TokenizedRows:
+    """Words only, and the teacher's answers."""
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(3, 10, num_rows)
+    return TokenizedRows(
+        input_ids=generator.integers(5, 50, lengths.sum()).astype(np.int32),
+        token_type_ids=None,
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        teacher_logits=generator.normal(size=(num_rows, 3)).astype(np.float32),
+    )
+
+
+def test_two_workers_have_the_gradients_of_one_with_the_joined_batch(tmp_path, monkeypatch):
+    """Whatever their shares, with candidates gathered from both."""
+    torch.multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)
+
+    monkeypatch.setattr("torch.nn.functional.gumbel_softmax", _without_noise)
+    for name, config in WITHOUT_NOISE.items():
+        for player in PLAYERS:
+            for size, (first, second) in SHARES.items():
+                objective = make(config)
+                joined = rows(sorted({*first, *second}))
+                terms = terms_in_turn(objective, player, joined)
+                terms.total.backward()
+                expected = gradients(objective)
+                for rank in range(2):
+                    actual, measures = torch.load(
+                        tmp_path / f"{name}-{player}-{size}-{rank}.pt", weights_only=True
+                    )
+                    assert measures == terms.measures
+                    assert actual.keys() == expected.keys()
+                    for key, gradient in expected.items():
+                        torch.testing.assert_close(
+                            actual[key], gradient, msg=f"{name} {player} {size} {key}"
+                        )
+
+
+def _worker(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.nn.functional.gumbel_softmax = _without_noise
+    store = dist.FileStore(str(Path(folder) / "store"), 2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    try:
+        for name, config in WITHOUT_NOISE.items():
+            objective = make(config)
+            for player in PLAYERS:
+                objective.take_turn(player, objective.players())
+                model = DistributedDataParallel(objective)
+                for size, shares in SHARES.items():
+                    share = shares[rank]
+                    # As the training loop weighs it: one row of both is the first worker's.
+                    num_rows = len({*shares[0], *shares[1]})
+                    weight = 0 if share == shares[0] and rank else len(share) * 2 / num_rows
+                    model.zero_grad()
+                    terms = model(rows(share))
+                    (terms.total * weight).backward()
+                    path = Path(folder) / f"{name}-{player}-{size}-{rank}.pt"
+                    torch.save((gradients(objective), terms.measures), path)
+    finally:
+        dist.destroy_process_group()
+
+
+def rows(numbers: list[int]) -> dict[str, torch.Tensor]:
+    return {key: value[numbers] for key, value in tiny_batch(num_rows=5).items()}
+
+
+def gradients(objective: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.grad for name, p in objective.named_parameters() if p.grad is not None}
+
+
+def _without_noise(logits: torch.Tensor, _: float) -> torch.Tensor:
+    return logits.softmax(-1)

@@ -1,0 +1,153 @@
+"""What is special about MATE-KD."""
+
+from math import log
+
+import pytest
+import torch
+from tiny_models import tiny_batch, tiny_encoder, tiny_masked_lm
+
+from raykd.objectives import build
+from raykd.objectives.base import STUDENT, run
+from raykd.objectives.divergences import task_loss
+from raykd.objectives.generation import GENERATOR, generate
+from raykd.objectives.mate_kd import MateKd, MateKdConfig, divergence
+
+# The teacher's probabilities are (3/4, 1/4), the student's (1/2, 1/2).
+TEACHER, STUDENTS = torch.tensor([[log(3.0), 0.0]]), torch.tensor([[0.0, 0.0]])
+
+
+def make(config: MateKdConfig, num_labels: int = 3) -> MateKd:
+    student = tiny_encoder(hidden_size=12, num_labels=num_labels, seed=1)
+    teacher = tiny_encoder(num_layers=3, num_labels=num_labels, seed=2)
+    return build(config, student, teacher, tiny_masked_lm()).train()
+
+
+def test_divergences_are_the_numbers_worked_out_by_hand():
+    # log 2 = 0.693147; less the teacher's entropy 0.562335.
+    assert divergence(STUDENTS, TEACHER, "soft_ce").item() == pytest.approx(0.693147, abs=1e-6)
+    assert divergence(STUDENTS, TEACHER, "kl").item() == pytest.approx(0.130812, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gradient"),
+    [
+        # p_c (log(p_c / q_c) - KL) = 3/4 (0.405465 - 0.130812), 1/4 (-0.693147 - 0.130812)
+        ("kl", [0.205990, -0.205990]),
+        # p_c (-log q_c - CE) = 0: against an even student no text costs more
+        ("soft_ce", [0.0, 0.0]),
+    ],
+)
+def test_text_moves_the_teacher_as_the_divergence_says(kind, gradient):
+    teacher = TEACHER.clone().requires_grad_()
+
+    divergence(STUDENTS, teacher, kind).backward()
+
+    torch.testing.assert_close(teacher.grad, torch.tensor([gradient]), atol=1e-6, rtol=0)
+
+
+def test_to_the_student_both_divergences_are_the_same():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3)
+    kinds = (divergence(student, teacher, kind) for kind in ("kl", "soft_ce"))
+
+    first, second = (torch.autograd.grad(loss, student)[0] for loss in kinds)
+
+    torch.testing.assert_close(first, second)
+
+
+def test_gradients_are_the_losss_slopes():
+    torch.manual_seed(0)
+    logits = [torch.randn(3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+
+    assert torch.autograd.gradcheck(lambda s, t: divergence(s, t, "soft_ce"), logits)
+
+
+@pytest.mark.parametrize("kind", ["kl", "soft_ce"])
+def test_scores_are_compared_by_squared_error_without_broadcasting(kind):
+    # ((1 - 3)^2 + (2 - 2)^2) / 2
+    loss = divergence(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 2.0]), kind)
+
+    assert loss.item() == 2.0
+
+
+@pytest.mark.parametrize("kind", ["kl", "soft_ce"])
+def test_each_turn_is_the_weighted_sum_of_its_losses(kind):
+    config = MateKdConfig(task_weight=0.2, logit_weight=0.3, aug_logit_weight=0.5, divergence=kind)
+    objective, batch = make(config), tiny_batch()
+    torch.manual_seed(5)
+    text = generate(objective.generator, batch, 0.3, 1.0)
+    written = batch | {"input_ids": text.input_ids}
+    logits, aug_logits = (run(objective.student, each).logits for each in (batch, written))
+    gap = divergence(aug_logits, run(objective.teacher, written).logits, kind)
+    known = divergence(logits, batch["teacher_logits"], kind)
+    task = task_loss(logits, batch["labels"])
+
+    totals = {}
+    for player in (STUDENT, GENERATOR):
+        objective.take_turn(player, objective.players())
+        torch.manual_seed(5)
+        totals[player] = objective(batch)
+
+    torch.testing.assert_close(totals[STUDENT].total, 0.2 * task + 0.3 * known + 0.5 * gap)
+    torch.testing.assert_close(totals[GENERATOR].total, -gap)
+    assert set(totals[STUDENT].parts) == {"task", "logits", "aug_logits"}
+    torch.testing.assert_close(totals[GENERATOR].parts, {"aug_logits": gap.detach()})
+
+
+def test_the_defaults_weigh_all_three_alike():
+    config = MateKdConfig()
+
+    assert config.task_weight == config.logit_weight == config.aug_logit_weight == 1 / 3
+    assert config.divergence == "kl"
+
+
+def test_without_task_weight_it_learns_from_text_alone():
+    config, batch = MateKdConfig(task_weight=0), tiny_batch()
+    del batch["labels"]
+
+    assert not config.needs_labels
+    assert set(make(config)(batch).parts) == {"logits", "aug_logits"}
+
+
+@pytest.mark.parametrize("player", [STUDENT, GENERATOR])
+def test_with_the_same_choices_a_batch_costs_the_mean_of_its_halves(player, monkeypatch):
+    monkeypatch.setattr("torch.nn.functional.gumbel_softmax", lambda x, _: x.softmax(-1))
+    objective, batch = make(MateKdConfig(mask_probability=1.0)), tiny_batch()
+    objective.take_turn(player, objective.players())
+    halves = [{key: value[part] for key, value in batch.items()} for part in _halves()]
+
+    whole, first, second = (objective(part).total for part in (batch, *halves))
+
+    torch.testing.assert_close(whole, (first + second) / 2)
+
+
+def _halves() -> tuple[slice, slice]:
+    return slice(0, 2), slice(2, 4)
+
+
+def test_the_generator_widens_the_gap_and_the_student_closes_it():
+    """Against a teacher of clear answers; the masks and the noise are the same in each step."""
+    objective, batch = make(MateKdConfig(task_weight=0)), tiny_batch()
+    with torch.no_grad():
+        objective.teacher.model.classifier.weight *= 50
+        batch["teacher_logits"] = run(objective.teacher, batch).logits
+    players = objective.players()
+    for player, grows in ((GENERATOR, True), (STUDENT, False)):
+        objective.take_turn(player, players)
+        optimizer = torch.optim.Adam(players[player].parameters, lr=3e-3)
+        gaps = []
+        for _ in range(8):
+            torch.manual_seed(5)
+            terms = objective(batch)
+            optimizer.zero_grad()
+            terms.total.backward()
+            optimizer.step()
+            gaps.append(terms.parts["aug_logits"].item())
+        assert gaps[-1] > 1.01 * gaps[0] if grows else gaps[-1] < 0.99 * gaps[0], gaps
+
+
+def test_a_gap_is_zero_for_a_student_that_is_its_teacher():
+    models = (tiny_encoder(seed=1), tiny_encoder(seed=1))
+    terms = build(MateKdConfig(), *models, tiny_masked_lm())(tiny_batch())
+
+    assert terms.parts["aug_logits"].item() == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,199 @@
+"""RAIL-KD."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from tiny_models import tiny_batch, tiny_encoder
+from torch.nn.functional import normalize
+
+from raykd.errors import InputError
+from raykd.objectives import build
+from raykd.objectives.base import Epoch
+from raykd.objectives.features import mean_pairwise_cosine
+from raykd.objectives.projections import Projection
+from raykd.objectives.rail_kd import RailKdConfig, draw_layers, rail_loss
+
+
+def make(config=None, *, num_layers: int = 3, num_teacher_layers: int = 7):
+    student = tiny_encoder(num_layers=num_layers, hidden_size=12, seed=1)
+    teacher = tiny_encoder(num_layers=num_teacher_layers, hidden_size=24, seed=2)
+    torch.manual_seed(4)
+    objective = build(config or RailKdConfig(projection_size=6), student, teacher).train()
+    objective.start_epoch(Epoch(seed=1, number=1, total=9))
+    return objective
+
+
+@pytest.mark.parametrize(("num_drawn", "num_layers"), [(5, 11), (5, 23), (2, 2), (1, 1)])
+def test_a_draw_is_of_different_intermediate_layers_in_order(num_drawn, num_layers):
+    for number in range(1, 100):
+        drawn = draw_layers(Epoch(seed=3, number=number, total=99), num_drawn, num_layers)
+        assert len(drawn) == num_drawn
+        assert drawn == sorted(set(drawn))
+        assert set(drawn) <= set(range(1, num_layers + 1))
+
+
+def test_draws_differ_across_epochs_and_seeds():
+    def draws(seed):
+        return [draw_layers(Epoch(seed, number, 20), 5, 11) for number in range(1, 21)]
+
+    assert len({tuple(drawn) for drawn in draws(1)}) > 15
+    assert draws(1) != draws(2)
+
+
+def test_every_set_of_layers_is_drawn_equally_often():
+    num_epochs = 6000
+    counts = Counter(
+        tuple(draw_layers(Epoch(0, number, num_epochs), 2, 4))
+        for number in range(1, num_epochs + 1)
+    )
+
+    # Six pairs of four layers: 1000 each, with a standard deviation of 29.
+    assert len(counts) == 6
+    assert all(abs(count - 1000) < 120 for count in counts.values())
+
+
+def test_the_draw_is_the_same_on_all_workers_and_after_a_resume():
+    one, other = make(), make()
+    drawn = []
+    for number in range(1, 8):
+        one.start_epoch(Epoch(seed=5, number=number, total=9))
+        drawn.append(one.teacher_layers)
+        # Another worker, whose noise is its own, and which starts anew at this epoch.
+        torch.manual_seed(number)
+        np.random.seed(number)  # noqa: NPY002
+        other.start_epoch(Epoch(seed=5, number=number, total=9))
+        assert other.teacher_layers == one.teacher_layers
+    resumed = make()
+    resumed.start_epoch(Epoch(seed=5, number=7, total=9))
+    assert resumed.teacher_layers == drawn[-1]
+    assert len({tuple(layers) for layers in drawn}) > 1
+
+
+def test_the_drawn_layers_are_logged():
+    objective = make()
+
+    measures = objective(tiny_batch()).measures
+
+    assert [measures[f"teacher_layer_{layer}"].item() for layer in (1, 2)] == list(
+        objective.teacher_layers
+    )
+
+
+def test_the_loss_by_hand():
+    # Cosine 0.8: 2 - 1.6; opposite: 4; the same direction: 0; right angle: 2.
+    student = torch.tensor([[[3.0, 4.0], [2.0, 0.0]], [[1.0, 1.0], [1.0, 0.0]]])
+    teacher = torch.tensor([[[0.0, 5.0], [-1.0, 0.0]], [[3.0, 3.0], [0.0, 7.0]]])
+
+    assert rail_loss(student, teacher).item() == pytest.approx((4.4 + 2) / 2, rel=1e-6)
+
+
+def test_the_gradient_of_the_loss():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 3, 2, 4, dtype=torch.float64, generator=generator)
+
+    assert torch.autograd.gradcheck(
+        rail_loss, (student.requires_grad_(True), teacher.requires_grad_(True))
+    )
+
+
+@pytest.mark.parametrize(
+    ("variant", "projections"),
+    [("layer_wise", "shared"), ("layer_wise", "per_slot"), ("concatenated", "shared")],
+)
+def test_the_loss_of_two_models_row_by_row(variant, projections):
+    config = RailKdConfig(variant=variant, projections=projections, projection_size=6)
+    objective, batch = make(config), tiny_batch()
+    inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
+    given = objective.student(*inputs, layers=[1, 2]).hidden_states
+    wanted = objective.teacher(*inputs, layers=objective.teacher_layers).hidden_states
+    ours, theirs = objective.student_projection.weight, objective.teacher_projection.weight
+    num_maps = 2 if projections == "per_slot" else 1
+    joined = 2 if variant == "concatenated" else 1
+    assert ours.shape == (num_maps, 6, joined * 12)
+    assert theirs.shape == (num_maps, 6, joined * 24)
+
+    terms = objective(batch)
+
+    expected, targets = 0.0, [[], []]
+    for row, mask in enumerate(batch["attention_mask"].bool()):
+        pairs = [
+            (given[j][row][mask].mean(0), wanted[i][row][mask].mean(0))
+            for j, i in zip((1, 2), objective.teacher_layers, strict=True)
+        ]
+        if variant == "concatenated":
+            pairs = [tuple(torch.cat(vectors) for vectors in zip(*pairs, strict=True))]
+        for slot, (s, t) in enumerate(pairs):
+            at = slot if projections == "per_slot" else 0
+            target = normalize(theirs[at] @ t, dim=0)
+            targets[slot].append(target)
+            expected += ((normalize(ours[at] @ s, dim=0) - target) ** 2).sum().item() / 4
+    assert terms.parts["layers"].item() == pytest.approx(expected, rel=1e-5)
+    cosines = [mean_pairwise_cosine(torch.stack(slot)).item() for slot in targets if slot]
+    assert terms.measures["teacher_cosine"].item() == pytest.approx(np.mean(cosines), rel=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["layer_wise", "concatenated"])
+def test_the_collapse_of_both_maps_satisfies_the_loss_and_shows_in_the_cosine(variant):
+    objective = make(RailKdConfig(variant=variant, projection_size=6))
+    # Both maps give a vector's sum and zeros: layer normalisation makes it 5 d for every text.
+    for encoder in (objective.student, objective.teacher):
+        for block in encoder.blocks():
+            torch.nn.init.constant_(block.output.LayerNorm.bias, 5.0)
+    before = objective(tiny_batch())
+    with torch.no_grad():
+        for projection in (objective.student_projection, objective.teacher_projection):
+            projection.weight.zero_()[:, 0] = 1.0
+
+    after = objective(tiny_batch())
+
+    assert before.parts["layers"] > 0.1
+    assert after.parts["layers"].item() == pytest.approx(0, abs=1e-9)
+    assert after.measures["teacher_cosine"].item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["layer_wise", "concatenated"])
+def test_a_frozen_map_is_orthogonal_and_stays_as_it_is(variant):
+    config = RailKdConfig(
+        variant=variant, projection_size=6, teacher_projection="frozen_orthogonal"
+    )
+    objective = make(config)
+    weight = objective.teacher_projection.weight
+    before = weight.detach().clone()
+    torch.testing.assert_close(before[0] @ before[0].T, torch.eye(6))
+    (player,) = objective.players().values()
+    optimizer = torch.optim.SGD(player.parameters, lr=0.1)
+
+    objective(tiny_batch()).total.backward()
+    optimizer.step()
+
+    assert weight.grad is None
+    assert not weight.requires_grad
+    assert torch.equal(weight, before)
+    assert objective.student_projection.weight.grad is not None
+
+
+def test_a_projection_of_its_own_for_each_slot():
+    torch.manual_seed(0)
+    projection = Projection(3, 2, num_maps=2)
+    vectors = torch.randn(4, 2, 3)
+
+    mapped = projection(vectors)
+
+    for slot in range(2):
+        torch.testing.assert_close(mapped[:, slot], vectors[:, slot] @ projection.weight[slot].T)
+
+
+def test_a_teacher_with_too_few_layers_is_refused():
+    with pytest.raises(
+        InputError, match="the 4 intermediate layers of the student need as many of the teacher"
+    ):
+        make(num_layers=5, num_teacher_layers=4)
+    make(num_layers=4, num_teacher_layers=4)
+
+
+def test_the_concatenated_variant_has_no_map_for_each_slot():
+    with pytest.raises(ValidationError, match="one map a network"):
+        RailKdConfig(variant="concatenated", projections="per_slot")

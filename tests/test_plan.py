@@ -1,0 +1,33 @@
+"""What the user is told before training: layers, losses, what is trained."""
+
+from tiny_models import tiny_encoder
+
+from raykd.objectives import build
+from raykd.objectives.pkd import PkdConfig
+from raykd.plan import describe_models, describe_phase
+
+
+def test_a_plan_tells_layers_losses_and_what_is_trained():
+    student = tiny_encoder(num_layers=2, hidden_size=12)
+    teacher = tiny_encoder(num_layers=4, hidden_size=24)
+
+    lines = describe_phase("adaptation", build(PkdConfig(), student, teacher))
+
+    assert lines == [
+        "adaptation    pkd",
+        "  layers   first token's vectors, student <- teacher: 1 <- 2",
+        "  logits   student's logits, teacher's logits of the same step, temperature 10",
+        "  task     student's logits, gold labels",
+        "  trained  0.0 million parameters of the student, projections.0.weight 24 x 12, "
+        "projections.0.bias 24",
+    ]
+
+
+def test_models_are_told_by_their_shapes():
+    student, teacher = tiny_encoder(num_layers=1, num_heads=4), tiny_encoder("roberta")
+
+    first, second = describe_models(student, teacher, "skip")
+
+    assert first.startswith("teacher       roberta, 2 layers of width 24, 2 heads: 0.0 million")
+    assert second.startswith("student       bert, 1 layers of width 24, 4 heads: ")
+    assert second.endswith(" parameters, init skip")
