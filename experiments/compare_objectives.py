@@ -66,13 +66,13 @@ def recipe(options: argparse.Namespace, task: str) -> dict[str, Any]:
                for split in ("train", "dev")},
         },
         "student": {"num_layers": 3, "inits": ["skip"]},
-        "workers": {"models_at_once": min(2, len(options.seeds))},
+        "workers": {"cpus_per_worker": 2},
     }  # fmt: skip
 
 
 def fine_tuned_teacher(options: argparse.Namespace, task: str) -> dict[str, Any]:
     out = options.out / task / "teacher"
-    settings = {"epochs": 3, "batch_size": 16, "learning_rate": 5e-5, "max_length": 64}
+    settings = {"num_steps": 500, "batch_size": 16, "learning_rate": 5e-5, "max_length": 64}
     values = recipe(options, task) | phases("fine_tune", 1) | {"name": f"{task}-teacher"}
     raykd("teacher", values | {"teacher": {"model": options.teacher, **settings}}, out)
     return {"model": str((out / "teacher" / "model").resolve()), "fine_tuned": True}

@@ -8,7 +8,7 @@ models/            teacher and student behind one output
 objectives/        what the student learns from the teacher, one file a method
 search_model.py    the encoder of a search by embeddings
 training/          teacher, injection, adaptation
-evaluation/        tasks, metrics, predictions
+evaluation/        tasks, metrics, predictions; analysis.py, how near a student is to its teacher
 augment/           a task's rows -> more of them, with words replaced (TaskDA)
 recipe.py          a whole run as one typed object; run.py, what lies where in its directory
 stages.py          the stages in order; preflight.py, what is checked before the first

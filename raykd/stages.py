@@ -229,7 +229,7 @@ def adapt_job(
 
 
 def evaluate(run: Run) -> None:
-    """evaluate: teacher, students and baselines on the split that is reported, compared."""
+    """evaluate: teacher, students, baselines on the reported split; students beside the teacher."""
     main = run.task().main_metric
     for score in score_models(run):
         who = " ".join(

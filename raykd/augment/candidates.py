@@ -12,7 +12,12 @@ from raykd.augment.neighbours import (
     WordEmbeddings,
 )
 from raykd.augment.pieces import EncodedPair, Pieces, encode_pairs
-from raykd.augment.predictions import BATCH_TOKENS, longest_pair, predicted_ids
+from raykd.augment.predictions import (
+    BATCH_TOKENS,
+    GPU_BATCH_TOKENS,
+    longest_pair,
+    predicted_ids,
+)
 from raykd.augment.task_da import Candidates, Span, TaskDaConfig, replaceable_words
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.masked_lm import MaskedLm, load_masked_lm
@@ -43,17 +48,19 @@ class CandidateFinder:
         self._max_length = longest_pair(min(limit or _MAX_LENGTH, _MAX_LENGTH))
 
     def candidates(
-        self, texts: Sequence[str], *, batch_tokens: int = BATCH_TOKENS
+        self, texts: Sequence[str], *, batch_tokens: int | None = None
     ) -> list[list[Candidates]]:
         """For each text the candidates of its words, in the order of their places.
 
         A word of one piece has predictions, any other neighbours; a word that has none, or stands
         behind what the model reads, has itself alone. A candidate that differs from the word in
-        the case of letters only is the word.
+        the case of letters only is the word. `batch_tokens` are those of a call of the model, by
+        default as many as its device needs; they make no difference to what is found.
         """
+        default = GPU_BATCH_TOKENS if self._config.use_gpu else BATCH_TOKENS
         words = [replaceable_words(text) for text in texts]
         pairs = encode_pairs(self._tokenizer, texts, words, max_length=self._max_length)
-        predicted = self._predicted(pairs, batch_tokens)
+        predicted = self._predicted(pairs, batch_tokens or default)
         others = {
             text[start:stop]
             for pair, text in zip(pairs, texts, strict=True)

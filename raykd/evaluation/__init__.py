@@ -1,1 +1,1 @@
-"""Task data, predictions, metrics, and the baselines that need no distillation."""
+"""Task data, predictions, metrics, students beside teachers, baselines without distillation."""

@@ -178,8 +178,8 @@ def _compare(
             of_student = _states((student.model, comparison.max_length), task_folder)
             if of_student is not None:
                 layers = asdict(layer_similarity(of_student, of_teacher))
-        answers_apart = asdict(divergence(_logits(student), _logits(teacher)))
-        found = {"divergence": answers_apart, "layers": layers}
+        apart = asdict(divergence(_logits(student), _logits(teacher)))
+        found = {"divergence": apart, "layers": layers}
         (draft.directory / ANALYSIS_FILE).write_text(json.dumps(found))
 
     write_once(comparison.out, "analyse", comparison.settings(), comparison.inputs(), write)

@@ -159,29 +159,21 @@ class Codir(Objective):
         Raises:
             InputError: a row has no other row to be told apart from.
         """
+        config, random = self.config, random_numbers(seed, 0)
         device = self.student_projection.weight.device
-        if self.config.memory == "queue":
-            contrast: Contrast = self._queue_contrast(seed)
-        else:
-            contrast = self._bank_contrast(self._other_rows(num_rows, labels, device), seed)
-        self.contrast = contrast.to(device)
-
-    def _queue_contrast(self, seed: int) -> Contrast:
-        config, random = self.config, random_numbers(seed, 0)
-        initial = random_vectors(config.num_negatives or 4096, config.projection_size, random)
-        return QueueContrast(Queue(initial), config.contrastive_temperature)
-
-    def _bank_contrast(self, others: OtherRows, seed: int) -> Contrast:
-        config, random = self.config, random_numbers(seed, 0)
+        size, temperature = config.projection_size, config.contrastive_temperature
+        if config.memory == "queue":
+            queue = Queue(random_vectors(config.num_negatives or 4096, size, random))
+            self.contrast = QueueContrast(queue, temperature).to(device)
+            return
+        others = self._other_rows(num_rows, labels, device)
         momentum = 0.5 if config.momentum is None else config.momentum
-
-        def bank() -> Bank:
-            initial = random_vectors(others.num_rows, config.projection_size, random)
-            return Bank(initial, momentum)
-
+        bank = Bank(random_vectors(num_rows, size, random), momentum)
         if config.loss == "nce":
-            return NceContrast(bank(), bank(), others, config.contrastive_temperature)
-        return BankContrast(bank(), others, config.contrastive_temperature)
+            second = Bank(random_vectors(num_rows, size, random), momentum)
+            self.contrast = NceContrast(bank, second, others, temperature).to(device)
+        else:
+            self.contrast = BankContrast(bank, others, temperature).to(device)
 
     def _other_rows(self, num_rows: int, labels: Tensor | None, device: torch.device) -> OtherRows:
         rows = torch.arange(num_rows, device=device)

@@ -6,7 +6,7 @@ Shapes: N rows of the text, B rows of the batch, K negatives of a row, Q places,
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from raykd.objectives.base import Epoch
 
@@ -126,38 +126,3 @@ def random_vectors(num_vectors: int, width: int, random: np.random.Generator) ->
     bound = (3 / width) ** 0.5
     uniform = torch.from_numpy(random.random((num_vectors, width), dtype=np.float32))
     return uniform.mul_(2 * bound).sub_(bound)
-
-
-def rows_of_all_workers(row_ids: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows of the whole batch and their vectors, in the order of their numbers.
-
-    Shares may differ in size, and a row that several workers have counts once.
-
-    Args:
-        row_ids: (B,) of this worker.
-        vectors: (B, u), detached.
-    """
-    shared = distributed.is_available() and distributed.is_initialized()
-    num_workers = distributed.get_world_size() if shared else 1
-    if num_workers > 1:
-        row_ids, vectors = _gathered(row_ids, vectors, num_workers)
-    row_ids, order = row_ids.sort(stable=True)
-    vectors = vectors[order]
-    if num_workers > 1:
-        is_first = row_ids.diff(prepend=row_ids.new_full((1,), -1)) > 0
-        row_ids, vectors = row_ids[is_first], vectors[is_first]
-    return row_ids, vectors
-
-
-def _gathered(row_ids: Tensor, vectors: Tensor, num_workers: int) -> tuple[Tensor, Tensor]:
-    """Every worker's rows, filled up to the largest share with rows -1."""
-    largest = torch.tensor(len(row_ids), device=row_ids.device)
-    distributed.all_reduce(largest, distributed.ReduceOp.MAX)
-    missing = int(largest) - len(row_ids)
-    row_ids = F.pad(row_ids, (0, missing), value=-1)
-    vectors = F.pad(vectors, (0, 0, 0, missing))
-    all_row_ids = [torch.empty_like(row_ids) for _ in range(num_workers)]
-    all_vectors = [torch.empty_like(vectors) for _ in range(num_workers)]
-    distributed.all_gather(all_row_ids, row_ids)
-    distributed.all_gather(all_vectors, vectors)
-    return torch.cat(all_row_ids), torch.cat(all_vectors)

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raykd.objectives.base import Epoch
-from raykd.objectives.memories import Bank, OtherRows, Queue, rows_of_all_workers
+from raykd.objectives.gathering import rows_of_all_workers
+from raykd.objectives.memories import Bank, OtherRows, Queue
 
 # What the authors' code of CRD and CoDIR adds to its denominators.
 _GUARD = 1e-7

@@ -12,6 +12,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raykd.config import Config
+from raykd.errors import InputError
 from raykd.models.tokens import TokenizedRows, collate, to_device
 from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective, Player
 from raykd.training.batches import epoch_batches, num_batches
@@ -103,6 +104,7 @@ def train(
 
     Raises:
         FloatingPointError: the loss is not finite; names the step and the rows of the batch.
+        InputError: there are too few steps for the student to have a turn.
     """
     torch.manual_seed(seed * 1000 + worker.rank)
     objective.to(worker.device).train()
@@ -162,6 +164,11 @@ def _trainers(
     worker: Worker,
 ) -> dict[str, _Trainer]:
     turns = Counter(map(objective.player_of, range(1, num_steps + 1)))
+    if not turns[STUDENT]:
+        raise InputError(
+            f"{objective.config.name}: none of the {num_steps} steps is the student's turn; give "
+            "it more steps, or the others fewer (generator_steps)"
+        )
     return {
         name: _trainer(objective, name, players, config, turns[name], worker) for name in players
     }

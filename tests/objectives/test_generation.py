@@ -199,18 +199,15 @@ class LargestTensor(TorchDispatchMode):
 @both_methods
 @pytest.mark.parametrize("player", [STUDENT, GENERATOR])
 def test_no_tensor_holds_the_vocabulary_for_every_token(config, player):
-    objective = in_turn(make(config, **_small(config)), player)
+    # No head of CILDA's shall be larger than what is looked for.
+    small = {"projection_size": 8} if isinstance(config, CildaConfig) else {}
+    objective = in_turn(make(config, **small), player)
     batch = tiny_batch(num_rows=8, length=9)
 
     with LargestTensor() as largest:
         objective(batch).total.backward()
 
     assert 0 < largest.numel < batch["input_ids"].numel() * VOCABULARY_SIZE
-
-
-def _small(config) -> dict[str, int]:
-    """No head larger than what the test looks for."""
-    return {"projection_size": 8} if isinstance(config, CildaConfig) else {}
 
 
 @both_methods

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from raykd.objectives.base import Epoch
+from raykd.objectives.gathering import rows_of_all_workers
 from raykd.objectives.memories import (
     Bank,
     OtherRows,
     Queue,
     random_numbers,
     random_vectors,
-    rows_of_all_workers,
 )
 
 LABELS = torch.tensor([2.0, 0, 1, 1, 0, 2, 2, 0, 1, 0, 0, 2])

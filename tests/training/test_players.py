@@ -9,6 +9,7 @@ from test_loop import rows_of
 from tiny_models import tiny_batch, tiny_encoder
 from torch import Tensor, distributed, nn
 
+from raykd.errors import InputError
 from raykd.objectives.base import (
     STUDENT,
     Epoch,
@@ -95,6 +96,13 @@ def test_a_turn_changes_the_parameters_of_its_player_alone():
         with_gradient = {key for key, p in duel.named_parameters() if p.grad is not None}
         assert not any(key.startswith(others) for key in with_gradient)
         assert len(with_gradient) == len(players[name].parameters)
+
+
+def test_a_training_without_a_turn_of_the_student_is_refused():
+    config = TrainingConfig(num_steps=1, batch_size=8)
+
+    with pytest.raises(InputError, match="none of the 1 steps is the student's turn"):
+        train(Duel(), rows_of(31), config, pad_id=0, regression=False, seed=1, worker=Worker())
 
 
 def test_losses_and_measures_of_another_player_carry_its_name():
