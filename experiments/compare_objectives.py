@@ -66,7 +66,7 @@ def recipe(options: argparse.Namespace, task: str) -> dict[str, Any]:
                for split in ("train", "dev")},
         },
         "student": {"num_layers": 3, "inits": ["skip"]},
-        "workers": {"cpus_per_worker": 2},
+        "workers": {"cpus_per_worker": 1},
     }  # fmt: skip
 
 

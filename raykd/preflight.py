@@ -42,6 +42,11 @@ def check_models(run: Run) -> list[str]:
             "digest of the model you mean"
         )
     check_lengths(recipe)
+    if recipe.task_da is not None and not (text := run.text("task_da")).is_file():
+        raise InputError(
+            f"task_da: no {text.name} in {text.parent}; run raykd augment --out {text.parent}, or "
+            "name the directory that it wrote"
+        )
     tokenizer = load_tokenizer(reference)
     teacher = load_outline(reference)
     _check_tokens(reference, teacher, tokenizer)

@@ -23,9 +23,10 @@ from raykd.training.phases import PhaseConfig, TeacherConfig, WorkersConfig
 
 # What the student learns from before it is adapted to the task. `direct` has no such phase and is
 # distilled on the task's labelled rows at once; `alone` has none either and learns from no teacher;
+# `task_da` learns from the task's rows and what `raykd augment` made of them;
 # `tfidf` is no student at all (TF-IDF and logistic regression).
-Arm = Literal["tfidf", "alone", "direct", "task", "random", "contextualized"]
-INJECTED_ARMS: tuple[Arm, ...] = ("task", "random", "contextualized")
+Arm = Literal["tfidf", "alone", "direct", "task", "task_da", "random", "contextualized"]
+INJECTED_ARMS: tuple[Arm, ...] = ("task", "task_da", "random", "contextualized")
 CORPUS_ARMS: tuple[Arm, ...] = ("random", "contextualized")
 
 DOCSTRINGS_SCHEME = "docstrings:"
@@ -69,7 +70,8 @@ class SearchConfig(Config):
 class Recipe(Config):
     """One run. Paths in it are relative to the file it was read from.
 
-    `preset` names a method's settings in its paper (see `presets`), for keys that are not given.
+    `preset` names a method's settings in its paper (see `presets`), for keys that are not given;
+    `task_da` is the directory that `raykd augment` wrote, for the arm of that name.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -81,6 +83,7 @@ class Recipe(Config):
     corpus: CorpusConfig | None = None
     retrieval: RetrievalConfig | None = None
     contextualize: ContextualizeConfig = ContextualizeConfig()
+    task_da: str | None = None
     teacher: TeacherConfig
     student: StudentConfig
     injection: PhaseConfig | None = None
@@ -100,9 +103,28 @@ class Recipe(Config):
         needs_corpus = [arm for arm in self.arms if arm in CORPUS_ARMS]
         if needs_corpus and (self.corpus is None or self.retrieval is None):
             raise ValueError(f"arms {needs_corpus} need the sections corpus and retrieval")
+        uses = [
+            reference
+            for reference in (
+                *(self.task.train, self.task.dev, self.task.test),
+                *(self.corpus.paths if self.corpus else ()),
+            )
+            if reference and reference.startswith(DOCSTRINGS_SCHEME)
+        ]
+        if uses and self.docstrings is None:
+            raise ValueError(f"{uses[0]!r} needs the section docstrings")
+        return self
+
+    @model_validator(mode="after")
+    def _phases_fit(self) -> Self:
+        if ("task_da" in self.arms) != (self.task_da is not None):
+            raise ValueError(
+                "the arm task_da and the key task_da, the directory that raykd augment wrote, go "
+                "together; give both or neither"
+            )
         if any(arm in INJECTED_ARMS for arm in self.arms):
             if self.injection is None:
-                raise ValueError("the arms task, random and contextualized need section injection")
+                raise ValueError(f"the arms {', '.join(INJECTED_ARMS)} need section injection")
             if self.injection.objective.needs_labels:
                 raise ValueError(
                     f"injection.objective {self.injection.objective.name!r} needs labels, and "
@@ -114,16 +136,6 @@ class Recipe(Config):
                 f"adaptation.objective {self.adaptation.objective.name!r} trains no classifier; "
                 "make it the objective of the section injection, and adapt with another"
             )
-        uses = [
-            reference
-            for reference in (
-                *(self.task.train, self.task.dev, self.task.test),
-                *(self.corpus.paths if self.corpus else ()),
-            )
-            if reference and reference.startswith(DOCSTRINGS_SCHEME)
-        ]
-        if uses and self.docstrings is None:
-            raise ValueError(f"{uses[0]!r} needs the section docstrings")
         return self
 
     @property
@@ -176,6 +188,8 @@ def load_recipe(path: Path) -> Recipe:
         for split in ("train", "dev", "test")
         if (reference := getattr(recipe.task, split))
     }
+    if recipe.task_da:
+        values["task_da"] = _absolute(folder, recipe.task_da)
     if recipe.corpus:
         values["corpus.paths"] = [_absolute(folder, reference) for reference in recipe.corpus.paths]
     dense = recipe.retrieval.dense if recipe.retrieval else None

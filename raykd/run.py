@@ -95,6 +95,9 @@ class Run:
         """A text that is trained on: an arm's, or the split `train`."""
         if name in ("task", "train"):
             return self.split("train")
+        if name == "task_da":
+            assert self.recipe.task_da is not None
+            return self.resolve(self.recipe.task_da) / contextualize.TEXTBOOK_FILE
         return self.textbook(name) / contextualize.TEXTBOOK_FILE  # type: ignore[arg-type]  # the other names are arms
 
     def teacher_logits(self, name: str) -> Path:

@@ -5,6 +5,7 @@ import random
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from transformers import pipeline
 from raykd.cli import _exit_code as raykd
 from raykd.recipe import load_recipe
 from raykd.results import Results
+from raykd.schemas import TEXTBOOK
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -197,6 +199,28 @@ def test_distill_needs_no_corpus_and_tune_searches_the_student_it_makes(folder, 
     found = json.loads((out / "tune" / "result" / "trials.json").read_text())
     assert found["arm"] == "direct"
     assert not (out / "units").exists()
+
+
+def test_a_student_can_learn_from_the_tasks_rows_augmented(folder, capsys):
+    values = recipe_values() | {"arms": ["task_da"], "seeds": [1], "task_da": "augmented"}
+    del values["corpus"], values["retrieval"]
+    path = folder / "task_da.yaml"
+    path.write_text(yaml.safe_dump(values))
+    out = folder / "task_da"
+
+    assert raykd(["distill", str(path), "--out", str(out)]) == 2
+    assert "task_da: no textbook.parquet in" in capsys.readouterr().err
+    (folder / "augmented").mkdir()
+    rows = [
+        {"unit_id": f"{at}", "text": text, "rank": 0, "query_id": None}
+        for at, (text, _) in enumerate(sentences(20, seed=9))
+    ]
+    table = pa.Table.from_pylist(rows, schema=TEXTBOOK)
+    pq.write_table(table, folder / "augmented" / "textbook.parquet")
+
+    assert raykd(["distill", str(path), "--out", str(out)]) == 0
+    injected = out / "students" / "task_da-random-seed1" / "injected"
+    assert json.loads((injected / "manifest.json").read_text())["counts"]["num_rows"] == 20
 
 
 def test_tune_finds_a_winner_whose_recipe_can_be_run(finished, folder, capsys):

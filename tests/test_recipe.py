@@ -82,6 +82,8 @@ def test_an_unknown_objective_is_told_with_the_nearest():
             {"adaptation": {"objective": {"name": "tinybert"}}},
             "adaptation.objective 'tinybert' trains no classifier",
         ),
+        ({"arms": ["task_da"]}, "the arm task_da and the key task_da"),
+        ({"task_da": "augmented"}, "the arm task_da and the key task_da"),
         ({"seeds": [1, 1]}, "seeds [1, 1]: a value appears twice"),
         ({"task": {"name": "rte", "dev": "docstrings:dev"}}, "needs the section docstrings"),
         ({"corpus": {"paths": ["docstrings:corpus"]}}, "needs the section docstrings"),

@@ -1,6 +1,7 @@
 """Ray's edge of augmentation: one task a part of the rows."""
 
 import functools
+import glob
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def augment(
 
     check_replaceable(out)
     sweep(job.parts)
-    sweep(out.parent, f".{out.name}.partial-*")
+    sweep(out.parent, f".{glob.escape(out.name)}.partial-*")
     manifest = write_once(out, "augment", settings, inputs, write)
     shutil.rmtree(job.parts, ignore_errors=True)
     return manifest

@@ -10,9 +10,12 @@ Source: Jiao et al. 2020, "TinyBERT", Algorithm 1, with the settings of the auth
 (TinyBERT/data_augmentation.py).
 
 Differs from the authors' code: a sentence keeps its white space, its letters' case and its marks,
-where theirs is lower-cased and joined by blanks ("won ' t"); a BERT reads both alike. Words with
-accents are no words of the letters a to z; the stop words are raykd's. While one sentence of a pair
-changes the other is the original one, unless `compat` is set (see `augmented_pairs`).
+where theirs is lower-cased and joined by blanks ("won ' t"); an uncased BERT reads both alike, and
+a round that replaces nothing is nothing new. Words with accents are no words of the letters a to z,
+and the stop words are raykd's. Neighbours come from a model's word embeddings where no file is
+given, theirs from GloVe. Special tokens are no candidates. Where the two copies of a sentence that
+the model reads are too long together, both are cut, theirs only the second. While one sentence of a
+pair changes the other is the original one, unless `compat` is set (see `augmented_pairs`).
 """
 
 import re

@@ -14,13 +14,14 @@ _COLOURS = {
     "contextualized": "#2b8cd6",
     "random": "#e08a00",
     "task": "#12a37a",
+    "task_da": "#7a6ff0",
     "alone": "#8a8f98",
     "direct": "#6b9e1f",
     "teacher": "#c0649e",
     "majority": "#8a8f98",
     "tfidf": "#8a8f98",
 }
-_OTHER_COLOURS = ("#d1495b", "#7a6ff0")
+_OTHER_COLOURS = ("#d1495b",)
 _MARKED_POINTS = 20
 _ROW_HEIGHT_PX = 34
 _CELL_HEIGHT_PX = 26
@@ -28,7 +29,12 @@ _CELL_HEIGHT_PX = 26
 _NUMBERED_COLUMNS = 12
 _SHADES = [[0, "#eef3f8"], [0.5, "#7fb2d9"], [1, "#12507f"]]
 # The charts have less room for names than the tables.
-_ARM_TITLES = {"tfidf": "TF-IDF", "task": "task rows", "random": "random text"}
+_ARM_TITLES = {
+    "tfidf": "TF-IDF",
+    "task": "task rows",
+    "task_da": "augmented rows",
+    "random": "random text",
+}
 _INIT_TITLES = {
     "random": "from scratch",
     "skip": "spread layers",

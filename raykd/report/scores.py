@@ -14,6 +14,7 @@ ARM_TITLES: Mapping[str, str] = {
     "alone": "Student alone",
     "direct": "Distilled on the task's labels",
     "task": "Distilled on the task's rows",
+    "task_da": "Distilled on the task's rows, augmented",
     "random": "Distilled on random text",
     "contextualized": "Distilled on the contextualized corpus",
 }
