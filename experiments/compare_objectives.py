@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(METRICS))
     parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
     parser.add_argument("--num-steps", type=int, default=300)
+    parser.add_argument("--teacher-steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--teacher", default=DEMO_TEACHER)
     options = parser.parse_args()
@@ -72,7 +73,8 @@ def recipe(options: argparse.Namespace, task: str) -> dict[str, Any]:
 
 def fine_tuned_teacher(options: argparse.Namespace, task: str) -> dict[str, Any]:
     out = options.out / task / "teacher"
-    settings = {"num_steps": 500, "batch_size": 16, "learning_rate": 5e-5, "max_length": 64}
+    settings = {"batch_size": 16, "learning_rate": 5e-5, "max_length": 64}
+    settings["num_steps"] = options.teacher_steps
     values = recipe(options, task) | phases("fine_tune", 1) | {"name": f"{task}-teacher"}
     raykd("teacher", values | {"teacher": {"model": options.teacher, **settings}}, out)
     return {"model": str((out / "teacher" / "model").resolve()), "fine_tuned": True}

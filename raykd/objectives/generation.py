@@ -2,8 +2,8 @@
 
 The generator, a masked language model, fills tokens that were masked at random; it is trained to
 write what the student understands less well than the teacher, then the student to follow there.
-Its choice of a token is drawn by Gumbel-max. The student's turns read the drawn tokens as they
-read any text; in the generator's turns gradients go to its probabilities, straight through the
+Tokens are drawn with the chances that it gives them. The student's turns read them as any text;
+the generator's draw by Gumbel-softmax, and gradients go to its probabilities, straight through the
 choice, as if the embedding of a masked token were their mean over the vocabulary.
 
 Source: Rashid et al. 2021, "MATE-KD: Masked Adversarial TExt, a Companion to Knowledge
@@ -74,16 +74,17 @@ class GeneratedText(NamedTuple):
         input_ids: (B, L).
         is_masked: (B, L), where they were chosen.
         probabilities: (n, V), which the choices maximise; row after row of the masked tokens.
+            None where no gradient shall go to the generator.
     """
 
     input_ids: Tensor
     is_masked: Tensor
-    probabilities: Tensor
+    probabilities: Tensor | None
 
     def word_embeddings(self, encoder: Encoder) -> Tensor:
         """The text as an encoder reads it, (B, L, e), differentiable in the probabilities."""
         embeddings = encoder.embed(self.input_ids)
-        if not self.probabilities.requires_grad:
+        if self.probabilities is None:
             return embeddings
         with torch.autocast(embeddings.device.type, enabled=False):
             chosen = chosen_rows(self.probabilities, encoder.embedding_weight)
@@ -109,9 +110,26 @@ def generate(
     is_masked = torch.zeros_like(are_words).masked_scatter(are_words, draws < mask_probability)
     masked_ids = ids.masked_fill(is_masked, generator.mask_id)
     logits = generator(masked_ids, attention_mask, batch.get("token_type_ids"), is_masked)
+    if not logits.requires_grad:
+        return GeneratedText(ids.masked_scatter(is_masked, drawn(logits)), is_masked, None)
     probabilities = F.gumbel_softmax(logits, temperature)
     chosen_ids = ids.masked_scatter(is_masked, probabilities.argmax(-1))
     return GeneratedText(chosen_ids, is_masked, probabilities)
+
+
+def drawn(logits: Tensor) -> Tensor:
+    """A token of each row, drawn with the chances of its softmax, (n,).
+
+    That is how Gumbel-max draws, at any temperature, for one random number a row in place of V.
+
+    Args:
+        logits: (n, V).
+    """
+    # In float32 the sum over a vocabulary would lose what rare tokens add to it.
+    chances = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
+    levels = torch.rand(len(logits), 1, dtype=torch.float64, device=logits.device)
+    places = torch.searchsorted(chances, levels * chances[:, -1:], right=True)
+    return places.flatten().clamp(max=logits.size(-1) - 1)
 
 
 def chosen_rows(probabilities: Tensor, weight: Tensor) -> Tensor:

@@ -31,6 +31,13 @@ def terms_in_turn(objective: GeneratorObjective, player: str, batch: dict[str, t
     return objective(batch)
 
 
+def written_in_turn(objective: GeneratorObjective, player: str, batch: dict[str, torch.Tensor]):
+    """The batch with the text that the generator writes in that turn."""
+    torch.manual_seed(5)
+    with torch.set_grad_enabled(player == GENERATOR):
+        return batch | {"input_ids": generate(objective.generator, batch, 0.3, 1.0).input_ids}
+
+
 def contrast_by_hand(objective: Cilda, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Row by row, from the definition."""
     sides = []
@@ -51,18 +58,24 @@ def contrast_by_hand(objective: Cilda, batch: dict[str, torch.Tensor]) -> torch.
 
 def test_each_turn_is_the_weighted_sum_of_its_losses():
     objective, batch = make(CildaConfig()), tiny_batch()
-    torch.manual_seed(5)
-    written = batch | {"input_ids": generate(objective.generator, batch, 0.3, 1.0).input_ids}
-    logits, aug_logits = (run(objective.student, each).logits for each in (batch, written))
-    gap = kd_loss(aug_logits, run(objective.teacher, written).logits, 1.0)
-    contrast = contrast_by_hand(objective, written)
+    logits = run(objective.student, batch).logits
     known, task = kd_loss(logits, batch["teacher_logits"], 1.0), task_loss(logits, batch["labels"])
+    gaps, contrasts = {}, {}
+    for player in PLAYERS:
+        written = written_in_turn(objective, player, batch)
+        own, wanted = (
+            run(model, written).logits for model in (objective.student, objective.teacher)
+        )
+        gaps[player], contrasts[player] = (
+            kd_loss(own, wanted, 1.0),
+            contrast_by_hand(objective, written),
+        )
 
     students, generators = (terms_in_turn(objective, player, batch) for player in PLAYERS)
 
-    expected = task / 3 + known / 3 + 2 / 9 * gap + 1 / 9 * contrast
+    expected = task / 3 + known / 3 + 2 / 9 * gaps[STUDENT] + 1 / 9 * contrasts[STUDENT]
     torch.testing.assert_close(students.total, expected)
-    torch.testing.assert_close(generators.total, -(gap + contrast))
+    torch.testing.assert_close(generators.total, -(gaps[GENERATOR] + contrasts[GENERATOR]))
     assert set(students.parts) == {"task", "logits", "aug_logits", "aug_contrastive"}
     assert set(generators.parts) == {"aug_logits", "aug_contrastive"}
     assert students.measures["num_candidates"].item() == 4
@@ -78,8 +91,7 @@ def test_the_default_weights_of_the_students_turn_sum_to_one():
 def test_the_other_reading_gives_generated_text_gold_labels_and_leaves_the_maps_alone():
     config, batch = CildaConfig(task_weight=0, aug_terms=GOLD_ON_GENERATED), tiny_batch()
     objective = make(config)
-    torch.manual_seed(5)
-    written = batch | {"input_ids": generate(objective.generator, batch, 0.3, 1.0).input_ids}
+    written = written_in_turn(objective, STUDENT, batch)
     task = task_loss(run(objective.student, written).logits, batch["labels"])
 
     students, generators = (terms_in_turn(objective, player, batch) for player in PLAYERS)

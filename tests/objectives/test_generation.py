@@ -12,7 +12,13 @@ from raykd.models.masked_lm import MaskedLm
 from raykd.objectives import build
 from raykd.objectives.base import STUDENT
 from raykd.objectives.cilda import CildaConfig
-from raykd.objectives.generation import GENERATOR, GeneratorObjective, chosen_rows, generate
+from raykd.objectives.generation import (
+    GENERATOR,
+    GeneratorObjective,
+    chosen_rows,
+    drawn,
+    generate,
+)
 from raykd.objectives.mate_kd import MateKdConfig
 
 both_methods = pytest.mark.parametrize("config", [CildaConfig(), MateKdConfig()])
@@ -58,6 +64,18 @@ def test_tokens_are_chosen_as_often_as_they_are_likely():
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.2]), atol=0.01, rtol=0)
 
 
+def test_without_gradients_tokens_are_drawn_as_often_and_never_one_that_cannot_be():
+    torch.manual_seed(0)
+    logits = torch.tensor([0.0, 0.5, 0.3, 0.0, 0.2, 0.0]).log().expand(20_000, 6)
+
+    shares = one_hot(drawn(logits), 6).float().mean(0)
+
+    torch.testing.assert_close(
+        shares, torch.tensor([0.0, 0.5, 0.3, 0.0, 0.2, 0.0]), atol=0.01, rtol=0
+    )
+    assert shares[[0, 3, 5]].tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_masked_tokens_are_read_as_exact_rows_and_others_as_they_were(family):
     batch, encoder = tiny_batch(), tiny_encoder(family)
@@ -72,7 +90,7 @@ def test_masked_tokens_are_read_as_exact_rows_and_others_as_they_were(family):
     assert torch.equal(embeddings[~masked], encoder.embed(batch["input_ids"])[~masked])
     assert torch.equal(embeddings[masked], encoder.embedding_weight[ids[masked]])
     # What has no gradient to give is read alike.
-    detached = text._replace(probabilities=text.probabilities.detach())
+    detached = text._replace(probabilities=None)
     assert torch.equal(detached.word_embeddings(encoder), embeddings)
 
 
