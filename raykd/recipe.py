@@ -214,7 +214,17 @@ def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
         preset = load_preset(name, str(task.get("name")))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    return merged(preset, values)
+    whole = merged(preset, values)
+    # A search is of one objective's keys, and of those alone that its author names.
+    if "search" in values or _objectives(whole) != _objectives(merged(values, preset)):
+        whole["search"] = values.get("search")
+    return whole
+
+
+def _objectives(values: Mapping[str, Any]) -> list[Any]:
+    sections = (values.get(phase) for phase in ("injection", "adaptation"))
+    objectives = (s.get("objective") for s in sections if isinstance(s, Mapping))
+    return [objective.get("name") for objective in objectives if isinstance(objective, Mapping)]
 
 
 def _absolute(folder: Path, reference: str) -> str:

@@ -78,7 +78,7 @@ def tune(run: Run) -> None:
     recipe = run.recipe
     if recipe.search is None:
         raise InputError(f"recipe {recipe.name}: no section 'search', so there is nothing to tune")
-    _check_space(recipe)
+    check_space(recipe)
     setting = _prepare(run)
     inputs = {
         "train": digest_of_file(setting.run.split("train")),
@@ -99,7 +99,12 @@ def tune(run: Run) -> None:
     progress.say(f"tune: {out / TRIALS_FILE}; raykd best {run.out} shows the winner")
 
 
-def _check_space(recipe: Recipe) -> None:
+def check_space(recipe: Recipe) -> None:
+    """Refuse a search of keys that trials cannot change, or to values that they do not take.
+
+    Raises:
+        InputError: names the key.
+    """
     assert recipe.search is not None
     for path in recipe.search.space:
         section, *_, key = path.split(".")
@@ -129,9 +134,7 @@ def _prepare(run: Run) -> _Setting:
         searched = replace(run, out=folder / "run")
         hold_out(run.task_folder, _HELD_OUT_FRACTION, searched.task_folder)
     run_stages(searched, "teacher", first="search")
-    arms: tuple[Arm, ...] = ("contextualized", "random", "task")
-    others: Arm = "direct" if "direct" in recipe.arms else "alone"
-    arm: Arm = next((arm for arm in arms if arm in recipe.injected_arms), others)
+    arm = searched_arm(recipe)
     cache_logits(
         searched, [name for name in recipe.teacher_logits_texts() if name in (arm, "train")]
     )
@@ -142,6 +145,12 @@ def _prepare(run: Run) -> _Setting:
         job = inject_job(searched, arm, setting.init, setting.seed)
         train_phases([job], recipe.workers, label="inject", storage=folder / "ray_train")
     return setting
+
+
+def searched_arm(recipe: Recipe) -> Arm:
+    """The arm whose settings are searched: that of the recipe's which learns from most text."""
+    arms: tuple[Arm, ...] = ("contextualized", "random", "task_da", "task", "direct")
+    return next((arm for arm in arms if arm in recipe.arms), "alone")
 
 
 def _search(setting: _Setting, recipe: Recipe, draft: Draft) -> None:

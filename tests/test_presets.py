@@ -1,6 +1,7 @@
 """Presets are data: every value has its source, and every one makes a recipe."""
 
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import yaml
@@ -8,7 +9,8 @@ import yaml
 from raykd.errors import InputError
 from raykd.objectives import OBJECTIVES
 from raykd.presets import load_preset, merged, preset_names
-from raykd.recipe import load_recipe
+from raykd.recipe import Recipe, load_recipe
+from raykd.tuning import check_space
 
 TASKS = ("cola", "mrpc", "stsb", "sst2", "rte", "mnli", "qnli", "qqp", "mine")
 every_preset = pytest.mark.parametrize("name", preset_names())
@@ -91,6 +93,35 @@ def test_another_objective_takes_none_of_the_presets_settings(tmp_path):
     assert recipe.adaptation.objective.name == "vanilla_kd"
     assert recipe.adaptation.objective.temperature == 1
     assert recipe.adaptation.learning_rate == 2e-5
+
+
+@every_preset
+def test_a_presets_own_search_can_be_tuned(name, tmp_path):
+    recipe = loaded(tmp_path, recipe_of(name, "mrpc"))
+
+    if recipe.search is not None:
+        check_space(recipe)
+
+
+def test_a_search_that_the_recipe_gives_has_none_of_the_presets_keys(tmp_path):
+    search = {"space": {"adaptation.epochs": {"int": [1, 4]}}}
+
+    recipe = loaded(tmp_path, recipe_of("pkd", "mrpc", search=search))
+
+    assert list(recipe.search.space) == ["adaptation.epochs"]
+
+
+def test_another_objective_has_no_search_of_the_presets(tmp_path):
+    other = {"objective": {"name": "fine_tune"}}
+
+    assert loaded(tmp_path, recipe_of("pkd", "mrpc", adaptation=other)).search is None
+    assert loaded(tmp_path, recipe_of("pkd", "mrpc", adaptation={"epochs": 2})).search is not None
+
+
+def loaded(folder: Path, values: dict) -> Recipe:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return load_recipe(path)
 
 
 def test_an_unknown_preset_is_told_with_the_known_ones(tmp_path):

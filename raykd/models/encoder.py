@@ -37,6 +37,16 @@ _PROJECTION_NAMES = (
 )
 
 
+# How every model is loaded: no code of others, no pickles, nothing that was not resolved before.
+LOADING: dict[str, Any] = {
+    "dtype": torch.float32,
+    "use_safetensors": True,
+    "trust_remote_code": False,
+    "local_files_only": True,
+    "output_loading_info": True,
+}
+
+
 class RelationVectors(NamedTuple):
     """Self-attention vectors of one block after the projections, before the split into heads.
 
@@ -254,12 +264,8 @@ def load_encoder(
         model, report = AutoModelForSequenceClassification.from_pretrained(
             folder,
             **options,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
+            **LOADING,
             ignore_mismatched_sizes=num_labels is not None,
-            output_loading_info=True,
         )
     random = set(report["missing_keys"]) | {name for name, *_ in report["mismatched_keys"]}
     _check_weights(reference, model, random, needs_head=num_labels is None)

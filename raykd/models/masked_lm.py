@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from raykd.errors import InputError
-from raykd.models.encoder import load_tokenizer, loading_quietly, takes_token_types
+from raykd.models.encoder import LOADING, load_tokenizer, loading_quietly, takes_token_types
 from raykd.models.resolve import resolve_model, weights_files
 
 # What a family calls the modules between the last hidden state and the logits, one after the other.
@@ -98,14 +98,7 @@ def load_masked_lm(reference: str, *, seed: int = 0, needs_head: bool = False) -
     folder = resolve_model(reference)
     weights_files(folder, reference)
     with loading_quietly(reference, "a masked language model", seed):
-        model, report = AutoModelForMaskedLM.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        model, report = AutoModelForMaskedLM.from_pretrained(folder, **LOADING)
     prefix = f"{model.base_model_prefix}."
     if body := {name for name in report["missing_keys"] if name.startswith(prefix)}:
         raise InputError(
