@@ -38,8 +38,9 @@ from raykd.results import (
     UnitSample,
 )
 from raykd.run import Run
-from raykd.training.loop import TrainingConfig
-from raykd.training.phases import CURVE_FILE, MODEL_FOLDER, PhaseConfig
+from raykd.training.journal import CURVE_FILE
+from raykd.training.phases import MODEL_FOLDER, PhaseConfig
+from raykd.training.settings import TrainingConfig
 
 _PACKAGES = ("raykd", "ray", "torch", "transformers", "numpy", "pyarrow", "numba", "scikit-learn")
 _SAMPLE_UNITS = 5

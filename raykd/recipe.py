@@ -18,8 +18,8 @@ from raykd.objectives import OBJECTIVES
 from raykd.objectives.generation import GeneratorConfig
 from raykd.presets import load_preset, merged
 from raykd.retrieval.search import RetrievalConfig
-from raykd.training.loop import TrainingConfig
 from raykd.training.phases import PhaseConfig, TeacherConfig, WorkersConfig
+from raykd.training.settings import TrainingConfig
 
 # What the student learns from before it is adapted to the task. `direct` has no such phase and is
 # distilled on the task's labelled rows at once; `alone` has none either and learns from no teacher;
@@ -131,6 +131,11 @@ class Recipe(Config):
                     "injection runs on unlabelled text: use minilmv2, or vanilla_kd with "
                     "task_weight: 0"
                 )
+            if (key := _set_for_scores(self.injection)) is not None:
+                raise ValueError(
+                    f"injection.{key}: students are not scored in this phase; set it in the "
+                    "section adaptation"
+                )
         if not OBJECTIVES[self.adaptation.objective.name].trains_classifier:
             raise ValueError(
                 f"adaptation.objective {self.adaptation.objective.name!r} trains no classifier; "
@@ -236,6 +241,13 @@ def _absolute(folder: Path, reference: str) -> str:
 def _generator(phase: PhaseConfig | None) -> str | None:
     objective = phase and phase.objective
     return objective.generator if isinstance(objective, GeneratorConfig) else None
+
+
+def _set_for_scores(phase: PhaseConfig) -> str | None:
+    """A key of a phase that only scores give a meaning."""
+    keys = ("score_every", "patience", "keep")
+    given = (key for key in keys if getattr(phase, key) != PhaseConfig.model_fields[key].default)
+    return next(given, None)
 
 
 def _reads_logits(phase: PhaseConfig) -> bool:

@@ -38,9 +38,11 @@ from raykd.preflight import check_models
 from raykd.recipe import Arm, Parameter, Recipe
 from raykd.run import Run
 from raykd.stages import adapt_job, cache_logits, inject_job, run_stages
-from raykd.training.loop import Worker, total_epochs
 from raykd.training.phases import run_phase
 from raykd.training.pipeline import train_phases
+from raykd.training.players import Worker
+from raykd.training.records import Record
+from raykd.training.settings import total_epochs
 
 STUDY_FILE = "study.journal"
 _HELD_OUT_FRACTION = 0.2
@@ -221,13 +223,13 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
     job = adapt_job(run, *student, injected=injected)
     trial_folder = setting.folder / "trials" / ray_tune.get_context().get_trial_id()
 
-    def report(epoch: int, scores: dict[str, float]) -> None:
-        whole = int(epoch == num_epochs)
-        ray_tune.report({"epoch": epoch, "whole": whole, **scores})
+    def report(record: Record, is_last: bool) -> None:
+        if record.scores:
+            whole = int(is_last)
+            ray_tune.report({"epoch": record.epoch, "whole": whole, **record.scores})
 
-    num_epochs = job.num_epochs()
-    job = replace(job, out=trial_folder, num_scores=num_epochs)
-    run_phase(job, Worker(), on_scores=report)
+    job = replace(job, out=trial_folder, num_scores=job.num_epochs())
+    run_phase(job, Worker(), on_record=report)
 
 
 def _most_epochs(setting: _Setting) -> int:
@@ -249,7 +251,7 @@ def _most_epochs(setting: _Setting) -> int:
 
 def _ended(number: int, result: ray_tune.Result, setting: _Setting) -> Trial:
     metrics = result.metrics or {}
-    epochs = int(metrics.get("epoch", 0))
+    epochs = math.ceil(metrics.get("epoch", 0))
     values = dict(result.config or {})
     return Trial(
         number=number,

@@ -1,88 +1,26 @@
 """The training loop: any objective, one or many workers."""
 
-import json
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
 
+import numpy as np
 import torch
-from pydantic import Field
-from torch import distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from numpy.typing import NDArray
+from torch import distributed
 
-from raykd.config import Config
-from raykd.errors import InputError
+from raykd.models.inference import token_batches
 from raykd.models.tokens import TokenizedRows, collate, to_device
-from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective, Player
-from raykd.training.batches import epoch_batches, num_batches
+from raykd.objectives.base import Epoch, LossTerms, Objective
+from raykd.training.batches import EpochBatches
+from raykd.training.checkpoint import Checkpoint, CheckpointFolder, restore, tensors_of
+from raykd.training.examiner import Examiner
+from raykd.training.players import Trainer, Worker, make_trainers
+from raykd.training.records import Means, Record, StepLog, StepRecord
+from raykd.training.settings import TrainingConfig, total_epochs, total_steps
 
-
-class TrainingConfig(Config):
-    """How to run the optimiser; `batch_size` counts the rows of all workers together.
-
-    `num_steps`, where given, replaces `epochs`: texts of different sizes then get equal training.
-    `bfloat16` computes the models' matrix products in bfloat16; weights and losses stay float32.
-
-    With `bucket_batches` above 1, the rows of so many shuffled batches are sorted by length before
-    they are cut into batches: almost no padding at 50. Batches of one length are no random ones,
-    though: fine-tuning on CoLA lost 4 points of MCC (experiments/LOG.md), so the default is 1.
-    """
-
-    epochs: int = Field(3, ge=1)
-    num_steps: int | None = Field(None, ge=1)
-    batch_size: int = Field(32, ge=1)
-    bucket_batches: int = Field(1, ge=1)
-    learning_rate: float = Field(5e-5, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup_fraction: float = Field(0.1, ge=0, lt=1)
-    schedule: Literal["linear", "constant"] = "linear"
-    max_grad_norm: float = Field(1.0, gt=0)
-    max_length: int = Field(128, ge=4)
-    precision: Literal["float32", "bfloat16"] = "float32"
-
-
-def total_steps(config: TrainingConfig, num_rows: int) -> int:
-    """Optimiser steps of a training on so many rows."""
-    return config.num_steps or num_batches(num_rows, config.batch_size) * config.epochs
-
-
-def total_epochs(config: TrainingConfig, num_rows: int) -> int:
-    """Passes over the rows, the last of which may be cut short."""
-    return -(-total_steps(config, num_rows) // num_batches(num_rows, config.batch_size))
-
-
-class Worker(NamedTuple):
-    """One of the processes that train one model together."""
-
-    rank: int = 0
-    size: int = 1
-    device: torch.device = torch.device("cpu")
-
-
-@dataclass
-class EpochRecord:
-    """Means over one epoch, over the rows of all workers."""
-
-    epoch: int
-    step: int
-    learning_rate: float
-    losses: dict[str, float]
-    measures: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self, **more: float | dict[str, float]) -> str:
-        """One line of `metrics.jsonl`."""
-        return json.dumps({**vars(self), **more})
-
-
-class _Trainer(NamedTuple):
-    """What a player is trained with: the objective as its workers share it, and its optimiser."""
-
-    model: nn.Module
-    parameters: tuple[nn.Parameter, ...]
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    max_grad_norm: float
+# Steps between two exchanges of losses among the workers; checkpoints are written after one.
+_STEPS_A_FLUSH = 10
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def train(
@@ -94,176 +32,226 @@ def train(
     regression: bool,
     seed: int,
     worker: Worker,
+    examiner: Examiner | None = None,
+    checkpoints: CheckpointFolder | None = None,
+    on_start: Callable[[int], None] = lambda step: None,
     on_step: Callable[[], None] = lambda: None,
-    on_epoch: Callable[[EpochRecord], None] = lambda record: None,
-) -> None:
-    """Train the objective's student in place.
+    on_steps: Callable[[Sequence[StepRecord]], None] = lambda records: None,
+    on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
+    on_checkpoint: Callable[[], None] = lambda: None,
+) -> int:
+    """Train the objective's student in place; returns the steps done.
 
     Every worker sees its share of each batch; a share's loss is weighted by its number of rows,
     so that the averaged gradient is that of the whole batch whatever the number of workers.
+
+    Args:
+        objective: what is trained.
+        rows: what on.
+        config: how.
+        pad_id: the tokenizer's.
+        regression: whether labels are scores.
+        seed: of everything random.
+        worker: this process.
+        examiner: scores the student; on the first worker alone.
+        checkpoints: read at the start, on every worker; written by the first.
+        on_start: called with the step that training goes on after, 0 for the beginning.
+        on_step: called after each step.
+        on_steps: called with all steps' losses, some at a time.
+        on_record: called with each record, and whether it is the last.
+        on_checkpoint: called before what was told so far becomes part of a checkpoint.
 
     Raises:
         FloatingPointError: the loss is not finite; names the step and the rows of the batch.
         InputError: there are too few steps for the student to have a turn.
     """
-    torch.manual_seed(seed * 1000 + worker.rank)
-    objective.to(worker.device).train()
-    lengths = rows.lengths
-    num_steps = total_steps(config, len(rows))
-    num_epochs = total_epochs(config, len(rows))
-    labels = None if rows.labels is None else torch.tensor(rows.labels, device=worker.device)
-    objective.start_training(len(rows), labels, seed)
-    players = objective.players()
-    trainers = _trainers(objective, players, config, num_steps, worker)
-    use_bfloat16 = config.precision == "bfloat16"
+    training = _Training(objective, rows, config, pad_id, regression, seed, worker)
+    examiner = examiner or Examiner(objective.student, config, len(rows))
+    start = _resume(training, examiner, checkpoints)
+    on_start(start)
+    for _ in range(start):
+        on_step()
+    log, num_steps = training.log, total_steps(config, len(rows))
+    for step in range(start + 1, num_steps + 1):
+        training.run_step(step)
+        on_step()
+        is_due = examiner.is_due(step)
+        if not is_due and len(log) < _STEPS_A_FLUSH:
+            continue
+        records = log.flush()
+        _check_finite(records, training, checkpoints)
+        on_steps(records)
+        for of_step in records:
+            training.means.add(of_step)
+        is_last = step == num_steps
+        if is_due:
+            scores = examiner.examine(step)
+            is_last = is_last or training.agreed(examiner.has_seen_enough)
+            epoch = step / training.steps_an_epoch
+            rate = records[-1].learning_rate
+            record = Record(epoch, step, rate, **training.means.take(), scores=scores)
+            on_record(record, is_last)
+        if is_last:
+            break
+        if worker.rank == 0 and checkpoints is not None and checkpoints.is_due:
+            on_checkpoint()
+            checkpoints.write(training.checkpoint(step, examiner))
+    examiner.take_best()
+    if checkpoints is not None:
+        checkpoints.wait()
+    return step
+
+
+class _Training:
+    """An objective, its rows and its trainers between two steps."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        rows: TokenizedRows,
+        config: TrainingConfig,
+        pad_id: int,
+        regression: bool,
+        seed: int,
+        worker: Worker,
+    ) -> None:
+        self.objective, self.rows, self.config, self.worker = objective, rows, config, worker
+        self._pad_id, self._regression, self._seed = pad_id, regression, seed
+        self._lengths = rows.lengths
+        self.steps_an_epoch = -(-len(rows) // config.batch_size)
+        self.log, self.means = StepLog(worker), Means()
+        _seed_step(seed, 0, worker)
+        objective.to(worker.device).train()
+        labels = None if rows.labels is None else torch.tensor(rows.labels, device=worker.device)
+        objective.start_training(len(rows), labels, seed)
+        self._players = objective.players()
+        num_steps = total_steps(config, len(rows))
+        self._trainers = make_trainers(objective, self._players, config, num_steps, worker)
+        self._epoch = 0
+        self._batches: EpochBatches | None = None
+
+    def run_step(self, step: int) -> None:
+        """One turn of whose turn it is, on this worker's share of the step's batch."""
+        indices = self.batch(step)
+        _seed_step(self._seed, step, self.worker)
+        share = indices[self.worker.rank :: self.worker.size]
+        weight = len(share) * self.worker.size / len(indices)
+        if len(share) == 0:  # a last batch with fewer rows than workers: take part, weightless
+            share = indices[:1]
+        player = self.objective.player_of(step)
+        self.objective.take_turn(player, self._players)
+        trainer = self._trainers[player]
+        learning_rate = trainer.learning_rate
+        *others, last = self._passes(share)
+        terms: list[tuple[LossTerms, float]] = []
+        with trainer.without_exchange():
+            terms += [self._run_pass(trainer, part, len(share), weight) for part in others]
+        terms.append(self._run_pass(trainer, last, len(share), weight))
+        norm = trainer.end_turn()
+        self.log.add(step, self._epoch, player, learning_rate, terms, norm, weight)
+
+    def batch(self, step: int) -> NDArray[np.int64]:
+        """Rows of a step's batch; the first of an epoch opens it for the objective."""
+        epoch, position = divmod(step - 1, self.steps_an_epoch)
+        if self._epoch != epoch + 1:
+            self._epoch = epoch + 1
+            total = total_epochs(self.config, len(self.rows))
+            self.objective.start_epoch(Epoch(self._seed, self._epoch, total))
+            self._batches = EpochBatches(
+                self._lengths,
+                self.config.batch_size,
+                bucket_batches=self.config.bucket_batches,
+                seed=self._seed,
+                epoch=self._epoch,
+            )
+        assert self._batches is not None
+        return self._batches[position]
+
+    def agreed(self, wish: bool) -> bool:
+        """What the first worker wishes."""
+        if self.worker.size == 1 or self.config.patience is None:
+            return wish
+        return bool(_from_first(int(wish), self.worker))
+
+    def checkpoint(self, step: int, examiner: Examiner) -> Checkpoint:
+        """The state after a step; all that was logged is told."""
+        state = {
+            "turns": {name: trainer.turn for name, trainer in self._trainers.items()},
+            "scalers": {name: t.scaler.state_dict() for name, t in self._trainers.items()},
+            "means": self.means.state(),
+            "examiner": examiner.state(),
+        }
+        tensors = tensors_of(self.objective, self._trainers)
+        return Checkpoint(step, tensors | examiner.tensors(), state)
+
+    def restore(self, checkpoint: Checkpoint, examiner: Examiner) -> None:
+        """Go on from a state."""
+        restore(self.objective, self._trainers, checkpoint.tensors)
+        for name, trainer in self._trainers.items():
+            trainer.turn = checkpoint.state["turns"][name]
+            trainer.scaler.load_state_dict(checkpoint.state["scalers"][name])
+        self.means.restore(checkpoint.state["means"])
+        examiner.restore(checkpoint.state["examiner"], checkpoint.tensors)
+
+    def _passes(self, share: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        most = self.config.max_tokens_per_pass
+        if most is None:
+            return [share]
+        return [share[part] for part in token_batches(self._lengths[share], most)]
+
+    def _run_pass(
+        self, trainer: Trainer, part: NDArray[np.int64], share_rows: int, weight: float
+    ) -> tuple[LossTerms, float]:
+        batch = collate(self.rows, part, pad_id=self._pad_id, regression=self._regression)
+        device = self.worker.device
+        dtype = _AUTOCAST.get(self.config.precision)
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            terms: LossTerms = trainer.model(to_device(batch, device))
+        share = len(part) / share_rows
+        trainer.backward(terms.total * (weight * share))
+        return terms, share
+
+
+def _resume(training: _Training, examiner: Examiner, checkpoints: CheckpointFolder | None) -> int:
+    """The step that the newest checkpoint was taken after, 0 where there is none."""
+    if checkpoints is None:
+        return 0
     step = 0
-    for epoch in range(1, num_epochs + 1):
-        objective.start_epoch(Epoch(seed, epoch, num_epochs))
-        sums: dict[tuple[str, str], _Sum] = {}
-        batches = epoch_batches(
-            lengths,
-            config.batch_size,
-            bucket_batches=config.bucket_batches,
-            seed=seed,
-            epoch=epoch,
+    if training.worker.rank == 0:
+        step = checkpoints.find()[0] or 0
+        checkpoints.drop_after(step)
+    step = _from_first(step, training.worker)
+    if step:
+        # The epoch is opened as it was: what it draws, it draws from its number.
+        training.batch(step)
+        training.restore(checkpoints.read(step), examiner)
+    return step
+
+
+def _from_first(number: int, worker: Worker) -> int:
+    """The first worker's number, on every worker."""
+    if worker.size == 1:
+        return number
+    told = torch.tensor(number, device=worker.device)
+    distributed.broadcast(told, 0)
+    return int(told)
+
+
+def _check_finite(
+    records: Sequence[StepRecord], training: _Training, checkpoints: CheckpointFolder | None
+) -> None:
+    for record in records:
+        if np.isfinite([record.gradient_norm, record.total]).all():
+            continue
+        rows = sorted(training.batch(record.step).tolist())
+        last = "" if checkpoints is None else f"; the last checkpoint: {checkpoints.newest()}"
+        raise FloatingPointError(
+            f"step {record.step} (epoch {record.epoch}): loss {record.total} or its gradient is "
+            f"not finite; rows {rows}; lower learning_rate{last}"
         )
-        for indices in batches[: num_steps - step]:
-            step += 1
-            on_step()
-            share = indices[worker.rank :: worker.size]
-            weight = len(share) * worker.size / len(indices)
-            if len(share) == 0:  # a last batch with fewer rows than workers: take part, weightless
-                share = indices[:1]
-            batch = collate(rows, share, pad_id=pad_id, regression=regression)
-            player = objective.player_of(step)
-            trainer = trainers[player]
-            objective.take_turn(player, players)
-            with torch.autocast(worker.device.type, torch.bfloat16, enabled=use_bfloat16):
-                terms: LossTerms = trainer.model(to_device(batch, worker.device))
-            trainer.optimizer.zero_grad(set_to_none=True)
-            (terms.total * weight).backward()  # type: ignore[no-untyped-call]  # untyped in torch
-            norm = nn.utils.clip_grad_norm_(trainer.parameters, trainer.max_grad_norm)
-            if not torch.isfinite(norm):
-                raise FloatingPointError(
-                    f"step {step} (epoch {epoch}): loss {terms.total.item()} or its gradient is "
-                    f"not finite; rows {sorted(share.tolist())}; lower learning_rate"
-                )
-            trainer.optimizer.step()
-            trainer.scheduler.step()
-            for name, value in _logged(terms, player).items():
-                sums.setdefault(name, _Sum()).add(value, weight)
-        record = _record(epoch, step, trainers[STUDENT], sums, worker)
-        on_epoch(record)
 
 
-def _trainers(
-    objective: Objective,
-    players: Mapping[str, Player],
-    config: TrainingConfig,
-    num_steps: int,
-    worker: Worker,
-) -> dict[str, _Trainer]:
-    turns = Counter(map(objective.player_of, range(1, num_steps + 1)))
-    if not turns[STUDENT]:
-        raise InputError(
-            f"{objective.config.name}: none of the {num_steps} steps is the student's turn; give "
-            "it more steps, or the others fewer (generator_steps)"
-        )
-    return {
-        name: _trainer(objective, name, players, config, turns[name], worker) for name in players
-    }
-
-
-def _trainer(
-    objective: Objective,
-    name: str,
-    players: Mapping[str, Player],
-    config: TrainingConfig,
-    num_turns: int,
-    worker: Worker,
-) -> _Trainer:
-    player = players[name]
-    # DDP takes care of the parameters that can be trained when it is made.
-    objective.take_turn(name, players)
-    model: nn.Module = objective
-    if worker.size > 1:
-        # Buffers are an objective's own business: a memory of all rows is larger than the model.
-        model = DistributedDataParallel(objective, broadcast_buffers=False)
-    # Fused: on a CPU a small student's step is mostly its embeddings' update (measured: 7 times
-    # faster than the default for 2 million of them).
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(player.parameters, config.weight_decay),
-        lr=player.learning_rate or config.learning_rate,
-        fused=True,
-    )
-    rule = _learning_rate_rule(config, num_turns)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rule)
-    max_grad_norm = player.max_grad_norm or config.max_grad_norm
-    return _Trainer(model, player.parameters, optimizer, scheduler, max_grad_norm)
-
-
-def _logged(terms: LossTerms, player: str) -> dict[tuple[str, str], torch.Tensor]:
-    """Losses and measures of a step; those of a player beside the student carry its name."""
-    prefix = "" if player == STUDENT else f"{player}_"
-    losses = {"total": terms.total.detach(), **terms.parts}
-    return {
-        **{("losses", prefix + name): value for name, value in losses.items()},
-        **{("measures", prefix + name): value for name, value in terms.measures.items()},
-    }
-
-
-@dataclass
-class _Sum:
-    """A weighted sum of scalars on a device, and its weights."""
-
-    value: torch.Tensor | float = 0.0
-    weight: float = 0.0
-
-    def add(self, value: torch.Tensor, weight: float) -> None:
-        self.value = self.value + value.float() * weight
-        self.weight += weight
-
-
-def _record(
-    epoch: int,
-    step: int,
-    trainer: _Trainer,
-    sums: Mapping[tuple[str, str], _Sum],
-    worker: Worker,
-) -> EpochRecord:
-    """Means over the rows of all workers."""
-    names = list(sums)
-    values = [torch.as_tensor(sums[name].value, device=worker.device) for name in names]
-    weights = torch.tensor([sums[name].weight for name in names], device=worker.device)
-    joined = torch.stack([torch.stack(values), weights])
-    if worker.size > 1:
-        distributed.all_reduce(joined)
-    means = dict(zip(names, (joined[0] / joined[1]).tolist(), strict=True))
-    kinds: dict[str, dict[str, float]] = {"losses": {}, "measures": {}}
-    for (kind, name), mean in means.items():
-        kinds[kind][name] = mean
-    learning_rate = float(trainer.scheduler.get_last_lr()[0])
-    return EpochRecord(epoch, step, learning_rate, **kinds)
-
-
-def _parameter_groups(
-    parameters: Sequence[nn.Parameter], weight_decay: float
-) -> list[dict[str, object]]:
-    """Biases and normalisation weights, all vectors, are not decayed."""
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def _learning_rate_rule(config: TrainingConfig, num_steps: int) -> Callable[[int], float]:
-    num_warmup_steps = round(config.warmup_fraction * num_steps)
-
-    def factor(step: int) -> float:
-        if step < num_warmup_steps:
-            return (step + 1) / num_warmup_steps
-        if config.schedule == "constant":
-            return 1.0
-        return max(0.0, (num_steps - step) / max(1, num_steps - num_warmup_steps))
-
-    return factor
+def _seed_step(seed: int, step: int, worker: Worker) -> None:
+    """Make a step's random numbers depend on nothing that was before it."""
+    digest = blake2b(f"{seed} {step} {worker.rank}".encode(), digest_size=8).digest()
+    torch.manual_seed(int.from_bytes(digest, "little", signed=True))

@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from transformers import PreTrainedTokenizerBase
 
 from raykd.config import Config
@@ -20,20 +19,18 @@ from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
 from raykd.models.masked_lm import load_masked_lm
 from raykd.models.student_init import Init, StudentConfig, check_tokenizers, make_student
 from raykd.models.tokens import TokenizedRows, read_rows
-from raykd.objectives import ObjectiveConfig, build
+from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
 from raykd.objectives.base import Objective
 from raykd.objectives.fine_tune import FineTuneConfig
-from raykd.training.loop import (
-    EpochRecord,
-    TrainingConfig,
-    Worker,
-    total_epochs,
-    total_steps,
-    train,
-)
+from raykd.training.checkpoint import CheckpointFolder
+from raykd.training.examiner import Examiner
+from raykd.training.journal import Journal
+from raykd.training.loop import train
+from raykd.training.players import Worker
+from raykd.training.records import Record
+from raykd.training.settings import TrainingConfig, total_epochs, total_steps
 
 MODEL_FOLDER = "model"
-CURVE_FILE = "metrics.jsonl"
 
 # Scores a model on examples it does not train on, with the tokenizer it trains with.
 Score = Callable[[Encoder, PreTrainedTokenizerBase], dict[str, float]]
@@ -43,6 +40,16 @@ class PhaseConfig(TrainingConfig):
     """A phase of the student: injection or adaptation."""
 
     objective: ObjectiveConfig = Field(default_factory=FineTuneConfig, discriminator="name")
+
+    @model_validator(mode="after")
+    def _batches_can_be_cut(self) -> Self:
+        name = self.objective.name
+        if self.max_tokens_per_pass is not None and OBJECTIVES[name].mixes_examples:
+            raise ValueError(
+                f"max_tokens_per_pass cuts a batch, and with {name!r} a row's loss depends on all "
+                "of its batch; leave it out, and lower batch_size where memory is short"
+            )
+        return self
 
 
 class TeacherConfig(TrainingConfig):
@@ -55,12 +62,16 @@ class TeacherConfig(TrainingConfig):
 
 
 class WorkersConfig(Config):
-    """The processes that train one model together (DDP), and how many models train at once."""
+    """The processes that train one model together (DDP), and how many models train at once.
+
+    A training that is interrupted loses at most what it did in `checkpoint_every_s` seconds.
+    """
 
     num_workers: int = Field(1, ge=1)
     cpus_per_worker: float = Field(1.0, gt=0)
     use_gpu: bool = False
     models_at_once: int = Field(1, ge=1)
+    checkpoint_every_s: float = Field(60.0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -141,43 +152,52 @@ class PhaseJob:
         """Passes over the text."""
         return total_epochs(self.config, pq.read_metadata(self.text).num_rows)
 
+    @property
+    def unfinished(self) -> Path:
+        """The folder, beside `out`, of what an unfinished training leaves."""
+        return self.out.with_name(f"{self.out.name}.unfinished")
+
+    def checkpoints(self, every_s: float) -> CheckpointFolder:
+        """Its checkpoints, in the folder `unfinished`."""
+        return CheckpointFolder(
+            self.unfinished, self.stage, self.settings(), self.inputs, every_s=every_s
+        )
+
 
 def run_phase(
     job: PhaseJob,
     worker: Worker,
     *,
+    checkpoint_every_s: float = 60.0,
     on_step: Callable[[], None] = lambda: None,
-    on_scores: Callable[[int, dict[str, float]], None] = lambda epoch, scores: None,
+    on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
 ) -> None:
-    """Train and, on the first worker, commit `model/` and the learning curve.
+    """Train, from the newest checkpoint on, and on the first worker commit `model/` and the curve.
+
+    Args:
+        job: what to do.
+        worker: this process.
+        checkpoint_every_s: seconds between two checkpoints.
+        on_step: called after each step.
+        on_record: called on the first worker with each record, and whether it is the last.
 
     Raises:
         InputError: the text has no rows, or no labels where the objective needs them.
+        FloatingPointError: see `loop.train`.
     """
     config = job.config
     student, tokenizer, objective = _start(job)
     rows = read_rows(job.text, tokenizer, max_length=config.max_length)
     rows = _with_what_the_objective_reads(job, rows, needs_labels=config.objective.needs_labels)
-    num_epochs = total_epochs(config, len(rows))
-    every = -(-num_epochs // job.num_scores)
+    checkpoints = job.checkpoints(checkpoint_every_s)
 
-    with ExitStack() as stack:
-        curve = None
-        if worker.rank == 0:
-            draft = stack.enter_context(commit(job.out, job.stage, job.settings(), job.inputs))
-            curve = stack.enter_context((draft.directory / CURVE_FILE).open("w"))
+    def run(examiner: Examiner | None, journal: Journal | None) -> int:
+        def write(record: Record, is_last: bool) -> None:
+            if journal is not None:
+                journal.write(record)
+                on_record(record, is_last)
 
-        def on_epoch(record: EpochRecord) -> None:
-            if curve is None:
-                return
-            scores: dict[str, float] = {}
-            if job.score and (record.epoch % every == 0 or record.epoch == num_epochs):
-                scores = job.score(student, tokenizer)
-            curve.write(record.to_json(scores=scores) + "\n")
-            curve.flush()
-            on_scores(record.epoch, scores)
-
-        train(
+        return train(
             objective,
             rows,
             config,
@@ -185,14 +205,37 @@ def run_phase(
             regression=job.labels.regression,
             seed=job.seed,
             worker=worker,
+            examiner=examiner,
+            checkpoints=checkpoints,
+            on_start=(lambda step: None) if journal is None else journal.cut,
             on_step=on_step,
-            on_epoch=on_epoch,
+            on_steps=(lambda records: None) if journal is None else journal.write_steps,
+            on_record=write,
+            on_checkpoint=(lambda: None) if journal is None else journal.sync,
         )
-        if worker.rank == 0:
-            draft.counts.update(
-                num_rows=len(rows), num_tokens=int(rows.offsets[-1]), num_steps=job.num_steps()
-            )
-            _save(student, tokenizer, draft)
+
+    if worker.rank > 0:
+        run(None, None)
+        return
+    score = job.score
+    examiner = Examiner(
+        student,
+        config,
+        len(rows),
+        None if score is None else lambda: score(student, tokenizer),
+        job.num_scores,
+    )
+    journal = Journal(job.unfinished)
+    num_steps = run(examiner, journal)
+    with commit(job.out, job.stage, job.settings(), job.inputs) as draft:
+        journal.move(draft.directory)
+        draft.counts.update(
+            num_rows=len(rows), num_tokens=int(rows.offsets[-1]), num_steps=num_steps
+        )
+        if (best_step := examiner.best_step) is not None:
+            draft.counts["best_step"] = best_step
+        _save(student, tokenizer, draft)
+    checkpoints.remove()
 
 
 def adopt_teacher(reference: str, out: Path, labels: Labels, inputs: Mapping[str, str]) -> Manifest:

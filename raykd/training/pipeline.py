@@ -24,8 +24,8 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from raykd import cluster, progress
 from raykd.errors import FULL_DISK, InputError
 from raykd.manifest import Manifest, commit, finished, stage_key
-from raykd.training.loop import Worker
 from raykd.training.phases import PhaseJob, WorkersConfig, run_phase
+from raykd.training.players import Worker
 from raykd.training.teacher_cache import LOGITS, parts_of, teacher_logits
 
 LOGITS_FILE = "logits.parquet"
@@ -54,6 +54,8 @@ def train_phases(
     pending = [job for job in jobs if job.finished() is None]
     if not pending:
         return
+    for job in pending:
+        _tell_where_it_goes_on(job)
     # The longest first: no core is left with a long one at the end.
     pending.sort(key=PhaseJob.num_steps, reverse=True)
     cluster.connect()
@@ -64,6 +66,14 @@ def train_phases(
         train_all(pending, workers, board, label, storage)
     undone = [job.name for job in pending if job.finished() is None]
     assert not undone, undone
+
+
+def _tell_where_it_goes_on(job: PhaseJob) -> None:
+    step, notes = job.checkpoints(0).find()
+    for note in notes:
+        progress.say(f"  {job.name}: {note}")
+    if step is not None:
+        progress.say(f"  {job.name}: goes on after step {step} of {job.num_steps()}")
 
 
 def _train_alone(
@@ -78,17 +88,21 @@ def _train_alone(
         num_cpus=num_cpus,
         num_gpus=1.0 if workers.use_gpu else 0.0,
         num_at_once=num_at_once,
-        shared={"board": board, "num_threads": max(1, int(num_cpus))},
+        shared={
+            "board": board,
+            "num_threads": max(1, int(num_cpus)),
+            "every_s": workers.checkpoint_every_s,
+        },
         shows_progress=False,
     )
 
 
-def _phase_task(job: PhaseJob, *, board: Any, num_threads: int) -> None:
+def _phase_task(job: PhaseJob, *, board: Any, num_threads: int, every_s: float) -> None:
     # The process may have trained another model on another number of CPUs.
     torch.set_num_threads(num_threads)
     worker = Worker(device=torch.device("cuda" if ray.get_gpu_ids() else "cpu"))
     try:
-        run_phase(job, worker, on_step=_Steps(board))
+        run_phase(job, worker, checkpoint_every_s=every_s, on_step=_Steps(board))
     except FloatingPointError as error:
         raise InputError(f"{job.name}: {error}") from error
 
@@ -134,7 +148,11 @@ def _trainer(
 ) -> TorchTrainer:
     return TorchTrainer(
         _train_on_worker,
-        train_loop_config={"jobs": jobs, "board": board},
+        train_loop_config={
+            "jobs": jobs,
+            "board": board,
+            "every_s": workers.checkpoint_every_s,
+        },
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
         scaling_config=train.ScalingConfig(
             num_workers=workers.num_workers,
@@ -224,7 +242,8 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         if broadcast_from_rank_zero(first and ray.get(board.problem.remote()) is not None):
             return
         try:
-            run_phase(jobs[at], worker, on_step=(_Steps(board) if first else lambda: None))
+            on_step = _Steps(board) if first else lambda: None
+            run_phase(jobs[at], worker, checkpoint_every_s=config["every_s"], on_step=on_step)
         except Exception as error:
             if _may_pass(error):
                 raise

@@ -1,45 +1,17 @@
-"""What holds for every objective. A new one enters by a line in `SETTINGS`."""
+"""What holds for every objective. A new one enters by a line in `objective_settings`."""
 
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
+from objective_settings import SETTINGS
 from tiny_models import FAMILIES, tiny_batch, tiny_encoder, tiny_masked_lm
 from torch.nn.functional import pad
 from torch.nn.parallel import DistributedDataParallel
 
 from raykd.objectives import OBJECTIVES, build
-from raykd.objectives.ad2 import Ad2Config
-from raykd.objectives.alp_kd import AlpKdConfig
-from raykd.objectives.annealing_kd import AnnealingKdConfig
 from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective
-from raykd.objectives.cilda import CildaConfig
-from raykd.objectives.ckd import CkdConfig
-from raykd.objectives.codir import CodirConfig
-from raykd.objectives.fine_tune import FineTuneConfig
-from raykd.objectives.mate_kd import MateKdConfig
-from raykd.objectives.minilmv2 import MiniLmV2Config
-from raykd.objectives.pkd import PkdConfig
-from raykd.objectives.rail_kd import RailKdConfig
-from raykd.objectives.tinybert import TinyBertConfig
-from raykd.objectives.vanilla_kd import VanillaKdConfig
-
-SETTINGS = {
-    "ad2": Ad2Config(),
-    "alp_kd": AlpKdConfig(),
-    "annealing_kd": AnnealingKdConfig(),
-    "cilda": CildaConfig(mask_probability=1.0),
-    "ckd": CkdConfig(),
-    "codir": CodirConfig(label_margin=0.2),
-    "fine_tune": FineTuneConfig(),
-    "mate_kd": MateKdConfig(mask_probability=1.0),
-    "minilmv2": MiniLmV2Config(relation_heads=6),
-    "pkd": PkdConfig(),
-    "rail_kd": RailKdConfig(),
-    "tinybert": TinyBertConfig(),
-    "vanilla_kd": VanillaKdConfig(temperature=2.0),
-}
 
 # Methods that draw noise of their own: what a row costs depends on the draw.
 DRAWS_NOISE = {"cilda", "mate_kd"}

@@ -16,7 +16,10 @@ from raykd.objectives.base import STUDENT
 from raykd.objectives.cilda import CildaConfig
 from raykd.objectives.generation import GENERATOR, GeneratorObjective
 from raykd.objectives.mate_kd import MateKdConfig
-from raykd.training.loop import EpochRecord, TrainingConfig, Worker, train
+from raykd.training.loop import train
+from raykd.training.players import Worker
+from raykd.training.records import Record
+from raykd.training.settings import TrainingConfig
 
 # Without noise in the choice, and all words masked: a row costs the same in every batch.
 WITHOUT_NOISE = {
@@ -52,11 +55,12 @@ def test_a_training_gives_each_player_its_turns_and_nobody_elses(config, precisi
         for name, player in objective.players().items()
     }
     states: list[dict[int, torch.Tensor]] = []
-    records: list[EpochRecord] = []
+    records: list[Record] = []
 
     def remember() -> None:
         states.append({id(p): p.detach().clone() for p in objective.parameters()})
 
+    remember()
     train(
         objective,
         rows_of(10),
@@ -66,10 +70,9 @@ def test_a_training_gives_each_player_its_turns_and_nobody_elses(config, precisi
         seed=1,
         worker=Worker(),
         on_step=remember,
-        on_epoch=records.append,
+        on_record=lambda record, _: records.append(record),
     )
 
-    remember()
     changed = [
         {key for key, value in after.items() if not torch.equal(value, before[key])}
         for before, after in pairwise(states)

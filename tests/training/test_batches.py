@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from raykd.training.batches import epoch_batches, num_batches
+from raykd.training.batches import EpochBatches, num_batches
 
 
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(1, 4), (7, 3), (64, 8), (1000, 32)])
 @pytest.mark.parametrize("bucket_batches", [1, 3])
 def test_every_row_stands_in_exactly_one_batch_of_an_epoch(num_rows, batch_size, bucket_batches):
     lengths = np.random.default_rng(0).integers(3, 60, num_rows)
-    batches = epoch_batches(lengths, batch_size, bucket_batches=bucket_batches, seed=1, epoch=1)
+    batches = EpochBatches(lengths, batch_size, bucket_batches=bucket_batches, seed=1, epoch=1)
     assert len(batches) == num_batches(num_rows, batch_size)
     assert sorted(np.concatenate(batches).tolist()) == list(range(num_rows))
     assert all(len(batch) <= batch_size for batch in batches)
@@ -19,7 +19,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
     def order(seed: int, epoch: int) -> list[int]:
         return np.concatenate(
-            epoch_batches(lengths, 8, bucket_batches=4, seed=seed, epoch=epoch)
+            EpochBatches(lengths, 8, bucket_batches=4, seed=seed, epoch=epoch)
         ).tolist()
 
     assert order(1, 1) == order(1, 1)
@@ -29,14 +29,14 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 def test_a_batch_is_a_random_sample_of_all_lengths_unless_buckets_are_asked_for():
     lengths = np.sort(np.random.default_rng(0).integers(3, 128, 1600))
-    batches = epoch_batches(lengths, 32, bucket_batches=1, seed=1, epoch=1)
+    batches = EpochBatches(lengths, 32, bucket_batches=1, seed=1, epoch=1)
     spread = [lengths[batch].std() for batch in batches]
     assert min(spread) > 0.6 * lengths.std()
 
 
 def test_rows_of_similar_length_share_a_batch_of_buckets():
     lengths = np.random.default_rng(0).integers(3, 128, 1600)
-    batches = epoch_batches(lengths, 32, bucket_batches=50, seed=1, epoch=1)
+    batches = EpochBatches(lengths, 32, bucket_batches=50, seed=1, epoch=1)
     padded = sum(len(batch) * lengths[batch].max() for batch in batches)
     assert padded < 1.05 * lengths.sum()
     at_random = [np.arange(at, at + 32) for at in range(0, 1600, 32)]

@@ -10,7 +10,9 @@ from torch import distributed
 from raykd.models.tokens import TokenizedRows
 from raykd.objectives import build
 from raykd.objectives.fine_tune import FineTuneConfig
-from raykd.training.loop import TrainingConfig, Worker, train
+from raykd.training.loop import train
+from raykd.training.players import Worker, learning_rate_factor
+from raykd.training.settings import TrainingConfig
 
 
 def rows_of(num_rows: int, *, seed: int = 0) -> TokenizedRows:
@@ -35,7 +37,7 @@ def train_tiny(rows: TokenizedRows, config: TrainingConfig, worker: Worker = Wor
         regression=False,
         seed=1,
         worker=worker,
-        on_epoch=lambda record: losses.append(record.losses["total"]),
+        on_record=lambda record, _: losses.append(record.losses["total"]),
     )
     return student, losses
 
@@ -51,6 +53,26 @@ def test_bfloat16_learns_it_too_and_keeps_float32_weights():
     student, losses = train_tiny(rows_of(60), config)
     assert losses[-1] < 0.1
     assert {parameter.dtype for parameter in student.parameters()} == {torch.float32}
+
+
+def test_float16_learns_it_too_with_a_scale_that_adapts():
+    config = TrainingConfig(epochs=15, batch_size=8, learning_rate=5e-3, precision="float16")
+    student, losses = train_tiny(rows_of(60), config)
+    assert losses[-1] < 0.1
+    assert {parameter.dtype for parameter in student.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("max_tokens_per_pass", [1, 25, 10_000])
+def test_a_batch_cut_into_passes_trains_what_a_whole_one_trains(max_tokens_per_pass):
+    config = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3)
+    whole, losses = train_tiny(rows_of(20), config)
+
+    cut = config.model_copy(update={"max_tokens_per_pass": max_tokens_per_pass})
+    student, losses_of_cut = train_tiny(rows_of(20), cut)
+
+    assert losses_of_cut == pytest.approx(losses, rel=1e-4)
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(student.state_dict()[name], tensor, atol=2e-5, rtol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit():
@@ -74,7 +96,7 @@ def test_steps_are_told_one_by_one():
     assert len(steps) == 9
 
 
-def test_the_learning_rate_warms_up_and_falls_to_zero():
+def test_the_learning_rate_warms_up_and_falls_towards_zero():
     rates = []
     train(
         build(FineTuneConfig(), tiny_encoder(), None),
@@ -84,11 +106,49 @@ def test_the_learning_rate_warms_up_and_falls_to_zero():
         regression=False,
         seed=1,
         worker=Worker(),
-        on_epoch=lambda record: rates.append(record.learning_rate),
+        on_record=lambda record, _: rates.append(record.learning_rate),
     )
     assert rates[1] == pytest.approx(1e-3)
-    assert rates[5] == pytest.approx(1e-3 * 20 / 40)
-    assert rates[-1] == 0.0
+    assert rates[5] == pytest.approx(1e-3 * 21 / 40)
+    assert rates[-1] == pytest.approx(1e-3 * 1 / 40)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        ("linear", [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]),
+        ("cosine", [0.5, 1.0, 1.0, 0.853553, 0.5, 0.146447]),
+        ("constant", [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]),
+    ],
+)
+def test_a_schedule_warms_up_and_then_falls_as_it_says(schedule, factors):
+    config = TrainingConfig(schedule=schedule, warmup_fraction=1 / 3)
+    found = [learning_rate_factor(config, turn, 6) for turn in range(6)]
+    assert found == pytest.approx(factors, abs=1e-6)
+
+
+def test_every_step_is_told_once_and_a_records_means_are_theirs():
+    steps, records = [], []
+    train(
+        build(FineTuneConfig(), tiny_encoder(), None),
+        rows_of(90),
+        TrainingConfig(epochs=2, batch_size=8),
+        pad_id=0,
+        regression=False,
+        seed=1,
+        worker=Worker(),
+        on_steps=steps.extend,
+        on_record=lambda record, is_last: records.append((record, is_last)),
+    )
+    assert [told.step for told in steps] == list(range(1, 25))
+    assert [told.epoch for told in steps] == [1] * 12 + [2] * 12
+    assert all(told.gradient_norm > 0 for told in steps)
+    (first, first_is_last), (second, second_is_last) = records
+    assert (first_is_last, second_is_last) == (False, True)
+    assert (first.epoch, second.epoch) == (1.0, 2.0)
+    assert first.losses["total"] == pytest.approx(
+        sum(told.losses["total"] for told in steps[:12]) / 12
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_rows():

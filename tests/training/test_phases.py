@@ -19,7 +19,6 @@ from raykd.objectives.mate_kd import MateKdConfig
 from raykd.objectives.minilmv2 import MiniLmV2Config
 from raykd.objectives.rail_kd import RailKdConfig
 from raykd.training import phases
-from raykd.training.loop import Worker
 from raykd.training.phases import (
     MODEL_FOLDER,
     Labels,
@@ -29,6 +28,7 @@ from raykd.training.phases import (
     adopt_teacher,
     run_phase,
 )
+from raykd.training.players import Worker
 
 PRAISE_OR_BLAME = Labels(("praise", "blame"), regression=False)
 
@@ -125,7 +125,7 @@ def test_a_job_is_scored_at_most_as_often_as_told_and_after_its_last_epoch(
     run_phase(
         job,
         Worker(),
-        on_scores=lambda epoch, scores: scored.append(epoch) if scores else None,
+        on_record=lambda record, _: scored.append(record.epoch) if record.scores else None,
     )
 
     assert len(scored) == num_calls <= job.num_scores

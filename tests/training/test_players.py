@@ -21,7 +21,10 @@ from raykd.objectives.base import (
     run,
 )
 from raykd.objectives.divergences import task_loss
-from raykd.training.loop import EpochRecord, TrainingConfig, Worker, train
+from raykd.training.loop import train
+from raykd.training.players import Worker
+from raykd.training.records import Record
+from raykd.training.settings import TrainingConfig
 
 CONFIG = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-2, warmup_fraction=0)
 
@@ -63,7 +66,7 @@ class Duel(Objective):
         return terms.measuring(largest=self.shift.max())
 
 
-def train_duel(worker: Worker = Worker()) -> tuple[Duel, list[EpochRecord]]:  # noqa: B008
+def train_duel(worker: Worker = Worker()) -> tuple[Duel, list[Record]]:  # noqa: B008
     duel, records = Duel(), []
     train(
         duel,
@@ -73,7 +76,7 @@ def train_duel(worker: Worker = Worker()) -> tuple[Duel, list[EpochRecord]]:  # 
         regression=False,
         seed=1,
         worker=worker,
-        on_epoch=records.append,
+        on_record=lambda record, _: records.append(record),
     )
     return duel, records
 

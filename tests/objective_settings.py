@@ -1,0 +1,31 @@
+"""Settings of every objective that suit tiny models: a new one enters here."""
+
+from raykd.objectives.ad2 import Ad2Config
+from raykd.objectives.alp_kd import AlpKdConfig
+from raykd.objectives.annealing_kd import AnnealingKdConfig
+from raykd.objectives.cilda import CildaConfig
+from raykd.objectives.ckd import CkdConfig
+from raykd.objectives.codir import CodirConfig
+from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.objectives.mate_kd import MateKdConfig
+from raykd.objectives.minilmv2 import MiniLmV2Config
+from raykd.objectives.pkd import PkdConfig
+from raykd.objectives.rail_kd import RailKdConfig
+from raykd.objectives.tinybert import TinyBertConfig
+from raykd.objectives.vanilla_kd import VanillaKdConfig
+
+SETTINGS = {
+    "ad2": Ad2Config(),
+    "alp_kd": AlpKdConfig(),
+    "annealing_kd": AnnealingKdConfig(),
+    "cilda": CildaConfig(mask_probability=1.0),
+    "ckd": CkdConfig(),
+    "codir": CodirConfig(label_margin=0.2),
+    "fine_tune": FineTuneConfig(),
+    "mate_kd": MateKdConfig(mask_probability=1.0),
+    "minilmv2": MiniLmV2Config(relation_heads=6),
+    "pkd": PkdConfig(),
+    "rail_kd": RailKdConfig(),
+    "tinybert": TinyBertConfig(),
+    "vanilla_kd": VanillaKdConfig(temperature=2.0),
+}

@@ -1,0 +1,99 @@
+"""Every objective, interrupted and begun again, goes on as if nothing had been."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from objective_settings import SETTINGS
+from tiny_models import VOCABULARY_SIZE, tiny_encoder, tiny_masked_lm
+
+from raykd.models.encoder import Encoder
+from raykd.models.tokens import TokenizedRows
+from raykd.objectives import OBJECTIVES, build
+from raykd.training.checkpoint import CheckpointFolder
+from raykd.training.loop import train
+from raykd.training.players import Worker
+from raykd.training.records import StepRecord
+from raykd.training.settings import TrainingConfig
+
+# Fifteen steps an epoch: checkpoints stand after steps 10 and 15, in an epoch and at its end.
+CONFIG = TrainingConfig(num_steps=22, batch_size=4, learning_rate=1e-3)
+
+
+class PowerCutError(Exception):
+    """Ends a training in the middle."""
+
+
+def rows_of(num_rows: int = 60) -> TokenizedRows:
+    random = np.random.default_rng(0)
+    lengths = random.integers(3, 10, num_rows)
+    return TokenizedRows(
+        input_ids=random.integers(5, VOCABULARY_SIZE, lengths.sum()).astype(np.int32),
+        token_type_ids=None,
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        labels=random.integers(0, 3, num_rows).astype(np.float64),
+        teacher_logits=random.normal(size=(num_rows, 3)).astype(np.float32),
+    )
+
+
+def with_dropout(encoder: Encoder) -> Encoder:
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.1
+    return encoder
+
+
+def train_until(
+    name: str, folder: Path, last_step: int | None = None
+) -> tuple[int, dict[int, StepRecord], dict[str, torch.Tensor]]:
+    """Where it started, every step told, and the objective's state at the end."""
+    config = SETTINGS[name]
+    student = with_dropout(tiny_encoder(num_layers=2, hidden_size=12, seed=1))
+    teacher = tiny_encoder(num_layers=4, hidden_size=24, seed=2)
+    torch.manual_seed(4)
+    generator = tiny_masked_lm() if config.generator_beside("teacher") else None
+    objective = build(config, student, teacher, generator)
+    checkpoints = CheckpointFolder(folder, name, {}, {}, every_s=0)
+    starts: list[int] = []
+    told: dict[int, StepRecord] = {}
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if done == last_step:
+            checkpoints.wait()
+            raise PowerCutError
+
+    with suppress(PowerCutError):
+        train(
+            objective,
+            rows_of(),
+            CONFIG,
+            pad_id=0,
+            regression=False,
+            seed=1,
+            worker=Worker(),
+            checkpoints=checkpoints,
+            on_start=starts.append,
+            on_step=count,
+            on_steps=lambda records: told.update((record.step, record) for record in records),
+        )
+    return starts[0], told, objective.state_dict()
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_a_training_that_is_cut_off_and_goes_on_ends_bit_for_bit_as_one_that_is_not(name, tmp_path):
+    start, whole, wanted = train_until(name, tmp_path / "whole")
+    assert start == 0
+    assert sorted(whole) == list(range(1, 23))
+
+    train_until(name, tmp_path / "cut", last_step=13)
+    torch.rand(3)
+    start, rest, found = train_until(name, tmp_path / "cut")
+
+    assert start == 10
+    assert rest == {step: record for step, record in whole.items() if step > 10}
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)

@@ -1,0 +1,38 @@
+"""A training that is killed again and again ends as one that is left alone, bit for bit."""
+
+import random
+
+import pytest
+from killed_training import NUM_STEPS, KilledTraining, job_in, killed
+
+from raykd.objectives import OBJECTIVES
+from raykd.training.journal import CURVE_FILE, STEPS_FILE
+from raykd.training.phases import MODEL_FOLDER
+
+# Every objective is killed twice with one worker and twice with two: 52 times in all.
+_NUM_KILLS = 2
+_EVERY_DAY = ("vanilla_kd", "codir")
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        pytest.param(name, marks=() if name in _EVERY_DAY else pytest.mark.slow)
+        for name in OBJECTIVES
+    ],
+)
+def test_a_killed_training_ends_as_one_left_alone(tmp_path, objective, num_workers):
+    chance = random.Random(f"{objective} {num_workers}")
+    job = job_in(tmp_path, objective)
+    KilledTraining(job, num_workers).run_to_the_end()
+
+    training = KilledTraining(killed(job), num_workers)
+    for _ in range(_NUM_KILLS):
+        told = training.run_and_kill(chance.randint(1, NUM_STEPS - 10), chance.uniform(0, 0.05))
+        assert told < NUM_STEPS, "it was not killed in time"
+    training.run_to_the_end()
+
+    for name in (STEPS_FILE, CURVE_FILE, f"{MODEL_FOLDER}/model.safetensors"):
+        assert (training.job.out / name).read_bytes() == (job.out / name).read_bytes()
+    assert not training.job.unfinished.exists()
