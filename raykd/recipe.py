@@ -153,12 +153,12 @@ class Recipe(Config):
         """The arms that learn from the general corpus."""
         return tuple(arm for arm in self.arms if arm in CORPUS_ARMS)
 
-    def teacher_logits_texts(self) -> tuple[str, ...]:
-        """The texts whose teacher logits are read in training: arms, and `train`."""
+    def teacher_texts(self) -> tuple[str, ...]:
+        """The texts on which the teacher's outputs are read in training: arms, and `train`."""
         texts: list[str] = []
-        if self.injection and _reads_logits(self.injection):
+        if self.injection and _reads_outputs(self.injection):
             texts += self.injected_arms
-        if _reads_logits(self.adaptation):
+        if _reads_outputs(self.adaptation):
             texts.append("train")
         return tuple(texts)
 
@@ -250,5 +250,5 @@ def _set_for_scores(phase: PhaseConfig) -> str | None:
     return next(given, None)
 
 
-def _reads_logits(phase: PhaseConfig) -> bool:
+def _reads_outputs(phase: PhaseConfig) -> bool:
     return "logits" in phase.objective.needs_teacher

@@ -24,8 +24,8 @@ _STAGE_FOLDERS = {
     "search": ("queries", "hits"),
     "contextualize": ("sample", "textbooks/*"),
     "teacher": ("teacher",),
-    "inject": ("teacher_logits/*", "students/*/injected"),
-    "adapt": ("teacher_logits/*", "students/*/adapted"),
+    "inject": ("teacher_outputs/*", "students/*/injected"),
+    "adapt": ("teacher_outputs/*", "students/*/adapted"),
     "evaluate": ("predictions/*", "analysis/*"),
 }
 
@@ -100,9 +100,9 @@ class Run:
             return self.resolve(self.recipe.task_da) / contextualize.TEXTBOOK_FILE
         return self.textbook(name) / contextualize.TEXTBOOK_FILE  # type: ignore[arg-type]  # the other names are arms
 
-    def teacher_logits(self, name: str) -> Path:
-        """The teacher's logits on that text."""
-        return self.out / "teacher_logits" / name
+    def teacher_outputs(self, name: str) -> Path:
+        """The teacher's outputs on that text."""
+        return self.out / "teacher_outputs" / name
 
     def student(self, arm: Arm, init: Init, seed: int, phase: str) -> Path:
         """A student after a phase: injected or adapted."""

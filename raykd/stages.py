@@ -52,7 +52,8 @@ from raykd.training.phases import (
     PhaseJob,
     adopt_teacher,
 )
-from raykd.training.pipeline import LOGITS_FILE, LogitsJob, cache_teacher_logits, train_phases
+from raykd.training.pipeline import cache_teacher_outputs, train_phases
+from raykd.training.teacher_cache import OutputsJob
 
 
 def make_docstrings(run: Run) -> None:
@@ -138,7 +139,7 @@ def train_teacher(run: Run) -> None:
         start=reference,
         teacher=None,
         text=run.split("train"),
-        teacher_logits=None,
+        teacher_outputs=None,
         config=PhaseConfig(objective=FineTuneConfig(), **values),
         labels=labels,
         seed=config.seed,
@@ -155,7 +156,7 @@ def inject(run: Run) -> None:
     phase = run.recipe.injection
     if phase is None or not run.recipe.injected_arms:
         return
-    cache_logits(run, run.recipe.teacher_logits_texts())
+    cache_outputs(run, run.recipe.teacher_texts())
     _train(run, [inject_job(run, *student) for student in run.injected_students()], "inject")
 
 
@@ -163,7 +164,7 @@ def inject_job(run: Run, arm: Arm, init: Init, seed: int) -> PhaseJob:
     """The injection of one student."""
     phase = run.recipe.injection
     assert phase is not None
-    reads_logits = arm in run.recipe.teacher_logits_texts()
+    reads_outputs = arm in run.recipe.teacher_texts()
     return PhaseJob(
         stage="inject",
         name=f"inject {arm} {init} seed {seed}",
@@ -171,7 +172,7 @@ def inject_job(run: Run, arm: Arm, init: Init, seed: int) -> PhaseJob:
         start=NewStudent(run.recipe.student, init),
         teacher=run.teacher / MODEL_FOLDER,
         text=run.text(arm),
-        teacher_logits=run.teacher_logits(arm) / LOGITS_FILE if reads_logits else None,
+        teacher_outputs=run.teacher_outputs(arm) if reads_outputs else None,
         config=phase,
         labels=_labels(run),
         seed=seed,
@@ -186,7 +187,7 @@ def inject_job(run: Run, arm: Arm, init: Init, seed: int) -> PhaseJob:
 
 def adapt(run: Run) -> None:
     """adapt: students learn the task, after injection or alone."""
-    cache_logits(run, [name for name in run.recipe.teacher_logits_texts() if name == "train"])
+    cache_outputs(run, [name for name in run.recipe.teacher_texts() if name == "train"])
     _train(run, [adapt_job(run, *student) for student in run.students()], "adapt")
 
 
@@ -200,7 +201,7 @@ def adapt_job(
         "train": digest_of_file(run.split("train")),
         "teacher": digest_of_directory(run.teacher),
     }
-    reads_logits = "train" in recipe.teacher_logits_texts() and arm != "alone"
+    reads_outputs = "train" in recipe.teacher_texts() and arm != "alone"
     phase = recipe.adaptation
     if arm == "alone":
         values = dict(recipe.alone or recipe.adaptation)
@@ -219,7 +220,7 @@ def adapt_job(
         start=(str(injected / MODEL_FOLDER) if is_injected else NewStudent(recipe.student, init)),
         teacher=run.teacher / MODEL_FOLDER,
         text=run.split("train"),
-        teacher_logits=run.teacher_logits("train") / LOGITS_FILE if reads_logits else None,
+        teacher_outputs=run.teacher_outputs("train") if reads_outputs else None,
         config=phase,
         labels=_labels(run),
         seed=seed,
@@ -305,19 +306,21 @@ def _train(run: Run, jobs: Sequence[PhaseJob], label: str) -> None:
     train_phases(jobs, run.recipe.workers, label=label, storage=run.out / "ray_train")
 
 
-def cache_logits(run: Run, names: Sequence[str]) -> None:
-    """Compute the teacher's logits on texts, see `Recipe.teacher_logits_texts`."""
-    cache_teacher_logits([_logits_job(run, name) for name in names])
+def cache_outputs(run: Run, names: Sequence[str]) -> None:
+    """Compute the teacher's outputs on texts, see `Recipe.teacher_texts`."""
+    jobs = [_outputs_job(run, name) for name in names]
+    cache_teacher_outputs(jobs, use_gpu=run.recipe.workers.use_gpu)
 
 
-def _logits_job(run: Run, name: str) -> LogitsJob:
+def _outputs_job(run: Run, name: str) -> OutputsJob:
     phase = run.recipe.adaptation if name == "train" else run.recipe.injection
     assert phase is not None
-    return LogitsJob(
+    return OutputsJob(
         teacher=run.teacher / MODEL_FOLDER,
         text=run.text(name),
-        out=run.teacher_logits(name),
+        out=run.teacher_outputs(name),
         max_length=phase.max_length,
+        pooling=phase.objective.teacher_features,
         inputs={
             "teacher": digest_of_directory(run.teacher),
             "text": digest_of_file(run.text(name)),

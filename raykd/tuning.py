@@ -37,7 +37,7 @@ from raykd.models.student_init import Init
 from raykd.preflight import check_models
 from raykd.recipe import Arm, Parameter, Recipe
 from raykd.run import Run
-from raykd.stages import adapt_job, cache_logits, inject_job, run_stages
+from raykd.stages import adapt_job, cache_outputs, inject_job, run_stages
 from raykd.training.phases import run_phase
 from raykd.training.pipeline import train_phases
 from raykd.training.players import Worker
@@ -137,9 +137,7 @@ def _prepare(run: Run) -> _Setting:
         hold_out(run.task_folder, _HELD_OUT_FRACTION, searched.task_folder)
     run_stages(searched, "teacher", first="search")
     arm = searched_arm(recipe)
-    cache_logits(
-        searched, [name for name in recipe.teacher_logits_texts() if name in (arm, "train")]
-    )
+    cache_outputs(searched, [name for name in recipe.teacher_texts() if name in (arm, "train")])
     setting = _Setting(searched, folder, arm, run.task().main_metric)
     assert recipe.search is not None
     is_injected = arm in recipe.injected_arms

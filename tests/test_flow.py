@@ -187,6 +187,11 @@ def test_distill_needs_no_corpus_and_tune_searches_the_student_it_makes(folder, 
     values = recipe_values() | {"arms": ["direct"], "seeds": [1]}
     for section in ("corpus", "retrieval", "injection"):
         del values[section]
+    values["adaptation"] |= {
+        "objective": {"name": "codir", "cached_teacher": True},
+        "keep": "best",
+        "score_every": 2,
+    }
     path = folder / "direct.yaml"
     path.write_text(yaml.safe_dump(values))
     out = folder / "direct"

@@ -13,9 +13,9 @@ from scipy.special import log_softmax
 
 from raykd.models.encoder import Encoder
 from raykd.models.inference import token_batches
+from raykd.models.pooling import pooled_layers
 from raykd.models.tokens import TokenizedRows, collate, to_device
 from raykd.objectives.base import run
-from raykd.objectives.features import pooled_layers
 
 # Where the bins of the divergences begin; the last has no end.
 _LOWER_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

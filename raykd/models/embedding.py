@@ -3,21 +3,20 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from raykd.manifest import digest_of
 from raykd.models.encoder import load_encoder, load_tokenizer
+from raykd.models.pooling import Pooling, pooled
 from raykd.models.positions import check_max_length
 from raykd.models.resolve import digest_of_model
 from raykd.models.tokens import TokenizedRows, tokenize
-
-Pooling = Literal["mean", "cls"]
 
 # Widths that batches are padded to.
 _WIDTH_STEP = 8
@@ -132,19 +131,11 @@ class TextEmbedder:
             states = body(
                 input_ids=torch.from_numpy(ids).to(device), attention_mask=attention_mask
             ).last_hidden_state
-            found = _pooled(states.float(), attention_mask, self.pooling)
+            found = pooled(states, attention_mask, self.pooling)
             if self.normalise:
                 found = nn.functional.normalize(found, dim=-1)
         vectors: NDArray[np.float32] = found.cpu().numpy()
         return vectors
-
-
-def _pooled(states: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
-    """(B, d) of hidden states (B, L, d) and their mask (B, L)."""
-    if pooling == "cls":
-        return states[:, 0]
-    weights = attention_mask[..., None].float()
-    return (states * weights).sum(1) / weights.sum(1)
 
 
 def _batches(

@@ -1,37 +1,68 @@
 """What a model answers on tokenized rows."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from raykd.models.encoder import Encoder
+from raykd.models.pooling import Pooling, pooled_layers
 from raykd.models.tokens import TokenizedRows, collate, to_device
 
 _BATCH_TOKENS = 8192
 
 
+class Answers(NamedTuple):
+    """What a model says of N rows; features are asked for."""
+
+    logits: NDArray[np.float32]  # (N, C)
+    features: NDArray[np.float32] | None  # (N, n, d): pooled hidden states of layers 1 to n
+
+
 def logits_of(
     encoder: Encoder, rows: TokenizedRows, *, pad_id: int, device: torch.device
 ) -> NDArray[np.float32]:
-    """Logits (N, C) of N rows, in their order; the encoder stands on `device`.
+    """The logits of `answers_of`."""
+    return answers_of(encoder, rows, pad_id=pad_id, device=device).logits
+
+
+def answers_of(
+    encoder: Encoder,
+    rows: TokenizedRows,
+    *,
+    pad_id: int,
+    device: torch.device,
+    pooling: Pooling | None = None,
+) -> Answers:
+    """Logits, and with `pooling` features, of rows in their order; the encoder is on `device`.
 
     Rows of similar length share a batch of a bounded number of tokens. The encoder is afterwards
     in the mode (train or eval) it was in before.
     """
-    logits = np.empty((len(rows), encoder.num_labels), np.float32)
+    num_rows, num_layers = len(rows), encoder.num_layers
+    logits = np.empty((num_rows, encoder.num_labels), np.float32)
+    layers = range(1, num_layers + 1) if pooling else ()
+    features = None
+    if pooling is not None:
+        features = np.empty((num_rows, num_layers, encoder.hidden_size), np.float32)
     was_training = encoder.training
     encoder.eval()
     try:
         for indices in token_batches(rows.lengths, _BATCH_TOKENS):
             batch = to_device(collate(rows, indices, pad_id=pad_id, regression=False), device)
+            mask = batch["attention_mask"]
             with torch.inference_mode():
                 output = encoder(
-                    batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids")
+                    batch["input_ids"], mask, batch.get("token_type_ids"), layers=layers
                 )
-            logits[indices] = output.logits.cpu().numpy()
+                logits[indices] = output.logits.cpu().numpy()
+                if features is not None and pooling is not None:
+                    states = pooled_layers(output.hidden_states, layers, mask, pooling)
+                    features[indices] = states.cpu().numpy()
     finally:
         encoder.train(was_training)
-    return logits
+    return Answers(logits, features)
 
 
 def token_batches(lengths: NDArray[np.int64], max_tokens: int) -> list[NDArray[np.int64]]:

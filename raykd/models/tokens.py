@@ -29,6 +29,7 @@ class TokenizedRows:
     offsets: NDArray[np.int64]  # (N + 1,)
     labels: NDArray[np.float64] | None = None  # (N,)
     teacher_logits: NDArray[np.float32] | None = None  # (N, C)
+    teacher_features: NDArray[np.float32] | None = None  # (N, n, d): layers 1 to n, pooled
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -117,7 +118,8 @@ def collate(
 
     Returns:
         input_ids (B, L), attention_mask (B, L), row_ids (B,) and, where the rows have them,
-        token_type_ids (B, L), labels (B,) int64 or float32, teacher_logits (B, C) float32.
+        token_type_ids (B, L), labels (B,) int64 or float32, teacher_logits (B, C) and
+        teacher_features (B, n, d) float32.
     """
     lengths = rows.lengths[indices]
     width = int(lengths.max())
@@ -134,6 +136,8 @@ def collate(
         batch["labels"] = rows.labels[indices].astype(np.float32 if regression else np.int64)
     if rows.teacher_logits is not None:
         batch["teacher_logits"] = rows.teacher_logits[indices]
+    if rows.teacher_features is not None:
+        batch["teacher_features"] = rows.teacher_features[indices]
     return {name: torch.from_numpy(array) for name, array in batch.items()}
 
 

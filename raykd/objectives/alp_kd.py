@@ -26,9 +26,9 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.models.encoder import Encoder
+from raykd.models.pooling import pooled_layers
 from raykd.objectives.base import MethodConfig, Models
 from raykd.objectives.descriptions import of_layers
-from raykd.objectives.features import pooled_layers
 from raykd.objectives.layer_maps import layers_taking_part
 from raykd.objectives.layer_matching import (
     LayerMatching,
@@ -123,8 +123,8 @@ class AlpKd(LayerMatching):
         self, student: Mapping[int, Tensor], teacher: Mapping[int, Tensor], attention_mask: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the mixtures, and the mean weights in them."""
-        wanted = pooled_layers(teacher, self.teacher_layers, attention_mask, "cls")
-        given = pooled_layers(student, self.student_layers, attention_mask, "cls")
+        wanted = pooled_layers(teacher, self.teacher_layers, attention_mask, self.config.pooling)
+        given = pooled_layers(student, self.student_layers, attention_mask, self.config.pooling)
         if self.student_projection is not None and self.teacher_projection is not None:
             wanted, given = self.teacher_projection(wanted), self.student_projection(given)
         weights = attention_over_layers(given, wanted, self.config.scale)

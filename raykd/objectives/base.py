@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from raykd.config import Config
 from raykd.models.encoder import Encoder, EncoderOutput
 from raykd.models.masked_lm import MaskedLm
+from raykd.models.pooling import Pooling
 
-# "logits": batches carry teacher_logits; "model": the teacher itself runs in the step.
+# "logits": batches carry teacher_logits; "model": the teacher is there, and runs in the step unless
+# batches carry teacher_features.
 TeacherPart = Literal["logits", "model"]
 STUDENT = "student"
 
@@ -31,6 +33,11 @@ class MethodConfig(Config):
     def needs_teacher(self) -> frozenset[TeacherPart]:
         """What the objective wants of the teacher; nothing where it has none."""
         return frozenset()
+
+    @property
+    def teacher_features(self) -> Pooling | None:
+        """How the teacher's hidden states are pooled that batches carry, None if they do not."""
+        return None
 
     def generator_beside(self, teacher: str) -> str | None:
         """The masked language model that is trained beside the student, None if there is none.
@@ -107,8 +114,9 @@ class Objective(nn.Module, ABC):
 
     `forward(batch)` returns the loss of a batch with the keys input_ids (B, L), attention_mask
     (B, L), row_ids (B,) and, where there are any, token_type_ids (B, L), labels (B,) (int64;
-    float32 for regression) and teacher_logits (B, C) float32. Losses are means over the rows of
-    the batch, independent of padding.
+    float32 for regression), teacher_logits (B, C) and teacher_features (B, n, d) float32, pooled
+    hidden states of the teacher's n layers. Losses are means over the rows of the batch,
+    independent of padding.
 
     Every parameter of the player whose turn it is gets a gradient in every step, on every worker,
     and no other parameter does.
@@ -180,6 +188,16 @@ class Objective(nn.Module, ABC):
         self.requires_grad_(False)
         for parameter in players[player].parameters:
             parameter.requires_grad_(True)
+
+    def teacher_output(self, batch: Mapping[str, Tensor], layers: Collection[int]) -> EncoderOutput:
+        """Logits and hidden states of layers of the teacher; those in the batch are (B, 1, d)."""
+        assert self.teacher is not None
+        if self.config.teacher_features is None:
+            with torch.no_grad():
+                return run(self.teacher, batch, layers=layers)
+        features = batch["teacher_features"]
+        states = {layer: features[:, layer - 1, None] for layer in layers}
+        return EncoderOutput(batch["teacher_logits"], states, {})
 
     def train(self, mode: bool = True) -> Self:
         """Switch student, generator and heads; the teacher stays in evaluation mode."""

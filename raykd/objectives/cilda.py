@@ -24,11 +24,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.models.pooling import pooled_layers
 from raykd.objectives.base import LossTerms, MethodConfig, Models, run
 from raykd.objectives.contrastive import gathered_candidates, info_nce, own_candidates
 from raykd.objectives.descriptions import of_labels, of_logits
 from raykd.objectives.divergences import kd_loss, task_loss
-from raykd.objectives.features import pooled_layers
 from raykd.objectives.generation import (
     GENERATOR,
     GeneratedText,

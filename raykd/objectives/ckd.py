@@ -16,12 +16,12 @@ and divided by the tokens of the batch; losses of attention matrices are left ou
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from raykd.errors import InputError
@@ -53,6 +53,15 @@ class CkdConfig(LayerMatchingConfig):
     grouping: Strategy | dict[Layer, Group] = "regular"
     include_last: bool = False
     tokens: Literal["all", "cls"] = "all"
+
+    @model_validator(mode="after")
+    def _cache_holds_tokens(self) -> Self:
+        if self.cached_teacher and self.tokens == "all":
+            raise ValueError(
+                "cached_teacher keeps one vector a row, and tokens 'all' compares all tokens'; set "
+                "tokens: cls, or leave cached_teacher out"
+            )
+        return self
 
 
 def grouped(strategy: Strategy, layers: Sequence[int], num_groups: int) -> list[list[int]]:

@@ -41,6 +41,7 @@ from torch import Tensor, nn
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.models.pooling import Pooling, pooled_layers
 from raykd.objectives.base import (
     Epoch,
     LossTerms,
@@ -52,7 +53,6 @@ from raykd.objectives.base import (
 )
 from raykd.objectives.descriptions import of_labels, of_layers, of_logits
 from raykd.objectives.divergences import kd_loss, task_loss
-from raykd.objectives.features import Pooling, pooled_layers
 from raykd.objectives.layer_maps import Layer
 from raykd.objectives.memories import Bank, OtherRows, Queue, random_numbers, random_vectors
 from raykd.objectives.memory_contrast import BankContrast, Contrast, NceContrast, QueueContrast
@@ -67,7 +67,8 @@ class CodirConfig(MethodConfig):
     code's for the teacher. Not given, `negatives` is a bank where labels have a weight and for
     "nce", otherwise a queue; `num_negatives`, in a queue its length, is 100 (the code's) for a
     bank and 4096 for a queue; `momentum`, which a queue has not, is 0.5. Temperatures, task and
-    logit weight are the code's defaults; neither source gives a contrastive_weight.
+    logit weight are the code's defaults; neither source gives a contrastive_weight. With
+    `cached_teacher` the teacher runs once over the text and not in every step.
     """
 
     name: Literal["codir"] = "codir"
@@ -85,6 +86,7 @@ class CodirConfig(MethodConfig):
     num_negatives: int | None = Field(None, ge=1)
     momentum: float | None = Field(None, ge=0, lt=1)
     label_margin: float = Field(1.0, ge=0)
+    cached_teacher: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -115,7 +117,12 @@ class CodirConfig(MethodConfig):
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
         """Its hidden states, and its logits with them."""
-        return frozenset({"model"})
+        return frozenset({"model", "logits"} if self.cached_teacher else {"model"})
+
+    @property
+    def teacher_features(self) -> Pooling | None:
+        """As its vectors are pooled."""
+        return self.pooling if self.cached_teacher else None
 
 
 class Codir(Objective):
@@ -197,7 +204,7 @@ class Codir(Objective):
         config = self.config
         whose = "first token's" if config.pooling == "cls" else "tokens' mean"
         terms = {
-            "logits": of_logits(config.temperature, cached=False),
+            "logits": of_logits(config.temperature, cached=config.cached_teacher),
             "contrastive": (
                 f"{whose} vectors of the student's layers {of_layers(self._student_layers)} and of "
                 f"the teacher's {of_layers(self._teacher_layers)}, negatives from a {config.memory}"
@@ -207,11 +214,9 @@ class Codir(Objective):
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """The weighted losses of a batch, whose vectors then enter the memory."""
-        assert self.teacher is not None
         config, mask = self.config, batch["attention_mask"]
         student = run(self.student, batch, layers=self._student_layers)
-        with torch.no_grad():
-            teacher = run(self.teacher, batch, layers=self._teacher_layers)
+        teacher = self.teacher_output(batch, self._teacher_layers)
         # In bfloat16 the scores' rounding, magnified by 1 / tau, would be too large.
         with torch.autocast(mask.device.type, enabled=False):
             contrast, num_candidates = self.contrast(

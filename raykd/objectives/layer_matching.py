@@ -7,13 +7,14 @@ They differ in the last term alone. All of it comes from one forward pass of eac
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from raykd.models.encoder import Encoder
+from raykd.models.pooling import Pooling
 from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, TeacherPart, run
 from raykd.objectives.descriptions import of_labels, of_logits
 from raykd.objectives.divergences import kd_loss, task_loss
@@ -25,12 +26,19 @@ Temperature = Annotated[float, Field(gt=0)]
 
 
 class LayerMatchingConfig(MethodConfig):
-    """Weights of the three terms, and the temperature of the second."""
+    """Weights of the three terms, and the temperature of the second.
+
+    With `cached_teacher` the teacher runs once over the text and not in every step: its pooled
+    hidden states take 4 bytes a row, layer and width.
+    """
+
+    pooling: ClassVar[Pooling] = "cls"
 
     task_weight: TaskWeight = 1 / 3
     logit_weight: Weight = 1 / 3
     layer_weight: Weight = 1 / 3
     temperature: Temperature = 1.0
+    cached_teacher: bool = False
 
     @property
     def needs_labels(self) -> bool:
@@ -39,8 +47,13 @@ class LayerMatchingConfig(MethodConfig):
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Its hidden states."""
-        return frozenset({"model"})
+        """Its hidden states, and its logits with them."""
+        return frozenset({"model", "logits"} if self.cached_teacher else {"model"})
+
+    @property
+    def teacher_features(self) -> Pooling | None:
+        """As the layer loss pools them."""
+        return self.pooling if self.cached_teacher else None
 
 
 class LayerMatching(Objective):
@@ -71,7 +84,7 @@ class LayerMatching(Objective):
         """See `Objective`."""
         terms = {
             "layers": self.describe_layers(),
-            "logits": of_logits(self.config.temperature, cached=False),
+            "logits": of_logits(self.config.temperature, cached=self.config.cached_teacher),
         }
         return terms | ({"task": of_labels()} if self.needs_labels else {})
 
@@ -81,9 +94,7 @@ class LayerMatching(Objective):
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """The weighted losses of a batch."""
-        assert self.teacher is not None
-        with torch.no_grad():
-            teacher = run(self.teacher, batch, layers=self.teacher_layers)
+        teacher = self.teacher_output(batch, self.teacher_layers)
         student = run(self.student, batch, layers=self.student_layers)
         # Projections too: what is left of a difference of two unit vectors is small.
         with torch.autocast(student.logits.device.type, enabled=False):
@@ -110,6 +121,6 @@ class LayerMatching(Objective):
 
         Args:
             student: hidden states (B, L, d_S) of `student_layers`.
-            teacher: hidden states (B, L, d_T) of `teacher_layers`.
+            teacher: hidden states (B, L, d_T) of `teacher_layers`, or pooled ones (B, 1, d_T).
             attention_mask: (B, L), 1 for tokens and 0 for padding.
         """

@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raykd.models.encoder import Encoder
+from raykd.models.pooling import pooled_layers
 from raykd.objectives.base import MethodConfig, Models
 from raykd.objectives.descriptions import of_pairs
-from raykd.objectives.features import pooled_layers
 from raykd.objectives.layer_maps import LayerMap, resolve_layer_map
 from raykd.objectives.layer_matching import (
     LayerMatching,
@@ -109,8 +109,8 @@ class Pkd(LayerMatching):
         self, student: Mapping[int, Tensor], teacher: Mapping[int, Tensor], attention_mask: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The patience loss."""
-        wanted = pooled_layers(teacher, self.teacher_layers, attention_mask, "cls")
-        given = pooled_layers(student, self.student_layers, attention_mask, "cls")
+        wanted = pooled_layers(teacher, self.teacher_layers, attention_mask, self.config.pooling)
+        given = pooled_layers(student, self.student_layers, attention_mask, self.config.pooling)
         mapped = [
             projection(vectors)
             for projection, vectors in zip(self.projections, given.unbind(1), strict=True)

@@ -19,7 +19,7 @@ the epoch drew for the student's layer J. A training of one epoch has one draw.
 """
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -29,9 +29,9 @@ from torch import Tensor
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
+from raykd.models.pooling import Pooling, pooled_layers
 from raykd.objectives.base import Epoch, MethodConfig, Models
 from raykd.objectives.descriptions import of_layers
-from raykd.objectives.features import mean_pairwise_cosine, pooled_layers
 from raykd.objectives.layer_maps import layers_taking_part
 from raykd.objectives.layer_matching import LayerMatching, LayerMatchingConfig
 from raykd.objectives.projections import Projection, TeacherProjection
@@ -39,6 +39,8 @@ from raykd.objectives.projections import Projection, TeacherProjection
 
 class RailKdConfig(LayerMatchingConfig):
     """Equal weights and a width of 128 are the paper's; it does not name its temperature."""
+
+    pooling: ClassVar[Pooling] = "mean"
 
     name: Literal["rail_kd"] = "rail_kd"
     variant: Literal["layer_wise", "concatenated"] = "layer_wise"
@@ -75,6 +77,19 @@ def rail_loss(student: Tensor, teacher: Tensor) -> Tensor:
     assert student.shape == teacher.shape, (student.shape, teacher.shape)
     difference = F.normalize(student, dim=-1) - F.normalize(teacher, dim=-1)
     return difference.square().sum((1, 2)).mean()
+
+
+def mean_pairwise_cosine(vectors: Tensor) -> Tensor:
+    """Mean cosine of all pairs of different rows of (B, d): 1 where all point the same way.
+
+    A single row has no pair: 0.
+    """
+    unit = F.normalize(vectors.float(), dim=-1)
+    num_rows = len(unit)
+    if num_rows < 2:
+        return unit.new_zeros(())
+    total = unit.sum(0).square().sum() - unit.square().sum()
+    return total / (num_rows * (num_rows - 1))
 
 
 class RailKd(LayerMatching):
@@ -133,8 +148,8 @@ class RailKd(LayerMatching):
         self, student: Mapping[int, Tensor], teacher: Mapping[int, Tensor], attention_mask: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the epoch's pairs, which they are, and whether the maps collapse."""
-        wanted = pooled_layers(teacher, self.teacher_layers, attention_mask, "mean")
-        given = pooled_layers(student, self.student_layers, attention_mask, "mean")
+        wanted = pooled_layers(teacher, self.teacher_layers, attention_mask, self.config.pooling)
+        given = pooled_layers(student, self.student_layers, attention_mask, self.config.pooling)
         if self.config.variant == "concatenated":
             wanted, given = wanted.flatten(1)[:, None], given.flatten(1)[:, None]
         wanted, given = self.teacher_projection(wanted), self.student_projection(given)

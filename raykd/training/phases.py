@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import pyarrow.parquet as pq
 import torch
 from pydantic import Field, model_validator
@@ -29,6 +28,7 @@ from raykd.training.loop import train
 from raykd.training.players import Worker
 from raykd.training.records import Record
 from raykd.training.settings import TrainingConfig, total_epochs, total_steps
+from raykd.training.teacher_cache import read_outputs
 
 MODEL_FOLDER = "model"
 
@@ -109,7 +109,7 @@ class PhaseJob:
     start: str | NewStudent
     teacher: Path | None
     text: Path
-    teacher_logits: Path | None
+    teacher_outputs: Path | None
     config: PhaseConfig
     labels: Labels
     seed: int
@@ -326,8 +326,12 @@ def _with_what_the_objective_reads(
         )
     if not needs_labels:
         rows = replace(rows, labels=None)
-    if job.teacher_logits is not None:
-        logits = np.asarray(pq.read_table(job.teacher_logits)["logits"].to_pylist(), np.float32)
-        assert len(logits) == len(rows), (job.teacher_logits, len(logits), len(rows))
-        rows = replace(rows, teacher_logits=logits)
+    wanted = job.config.objective
+    if job.teacher_outputs is None:
+        return rows
+    rows = replace(rows, teacher_logits=read_outputs(job.teacher_outputs, "logits"))
+    if wanted.teacher_features is not None:
+        rows = replace(rows, teacher_features=read_outputs(job.teacher_outputs, "features"))
+    assert rows.teacher_logits is not None
+    assert len(rows.teacher_logits) == len(rows), (job.teacher_outputs, len(rows))
     return rows

@@ -5,16 +5,12 @@ import shutil
 import threading
 import traceback
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 import torch
 from ray import train
@@ -23,13 +19,10 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from raykd import cluster, progress
 from raykd.errors import FULL_DISK, InputError
-from raykd.manifest import Manifest, commit, finished, stage_key
 from raykd.training.phases import PhaseJob, WorkersConfig, run_phase
 from raykd.training.players import Worker
-from raykd.training.teacher_cache import LOGITS, parts_of, teacher_logits
+from raykd.training.teacher_cache import OutputsJob
 
-LOGITS_FILE = "logits.parquet"
-_LOGITS_STAGE = "teacher_logits"
 _STEPS_A_MESSAGE = 10
 _POLL_S = 0.5
 _MAX_WORKER_FAILURES = 3
@@ -100,7 +93,7 @@ def _train_alone(
 def _phase_task(job: PhaseJob, *, board: Any, num_threads: int, every_s: float) -> None:
     # The process may have trained another model on another number of CPUs.
     torch.set_num_threads(num_threads)
-    worker = Worker(device=torch.device("cuda" if ray.get_gpu_ids() else "cpu"))
+    worker = Worker(device=_device())
     try:
         run_phase(job, worker, checkpoint_every_s=every_s, on_step=_Steps(board))
     except FloatingPointError as error:
@@ -183,49 +176,22 @@ def _fit_all(trainers: Sequence[TorchTrainer]) -> list[BaseException]:
     return [error for fit in fits if (error := fit.exception())]
 
 
-@dataclass(frozen=True)
-class LogitsJob:
-    """The teacher's logits of every row of a text table, in its order; `out` is a directory."""
-
-    teacher: Path
-    text: Path
-    out: Path
-    max_length: int
-    inputs: Mapping[str, str]
-
-    def settings(self) -> dict[str, Any]:
-        """What decides the result besides the inputs."""
-        return {"max_length": self.max_length}
-
-    def finished(self) -> Manifest | None:
-        """The manifest, if this very job has been done."""
-        return finished(self.out, stage_key(_LOGITS_STAGE, self.settings(), self.inputs))
-
-
-def cache_teacher_logits(jobs: Sequence[LogitsJob]) -> None:
-    """Write the logits of the jobs that are not done, the parts of all texts side by side."""
+def cache_teacher_outputs(jobs: Sequence[OutputsJob], *, use_gpu: bool) -> None:
+    """Write the outputs of the jobs that are not done, the parts of all texts side by side."""
     pending = [job for job in jobs if job.finished() is None]
-    if not pending:
-        return
-    parts = [
-        (job, rows) for job in pending for rows in parts_of(pq.read_metadata(job.text).num_rows)
-    ]
-    found = cluster.for_each(_logits_task, parts, label="teacher's logits", unit="parts")
+    parts = [(job, start, stop) for job in pending for start, stop in job.parts()]
+    cluster.for_each(_outputs_task, parts, label="teacher", unit="parts", num_gpus=float(use_gpu))
     for job in pending:
-        logits = np.concatenate(
-            [part for (of, _), part in zip(parts, found, strict=True) if of is job]
-        )
-        with commit(job.out, _LOGITS_STAGE, job.settings(), job.inputs) as draft:
-            table = pa.table({"logits": list(logits)}, schema=LOGITS)
-            pq.write_table(table, draft.directory / LOGITS_FILE)
-            draft.counts["num_rows"] = len(logits)
+        job.join_parts()
 
 
-def _logits_task(
-    part: tuple[LogitsJob, tuple[int, int]],
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    job, rows = part
-    return teacher_logits(job.teacher, job.text, *rows, max_length=job.max_length)
+def _outputs_task(part: tuple[OutputsJob, int, int]) -> None:
+    job, start, stop = part
+    job.write_part(start, stop, _device())
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if ray.get_gpu_ids() else "cpu")
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:

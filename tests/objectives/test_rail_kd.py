@@ -12,9 +12,13 @@ from torch.nn.functional import normalize
 from raykd.errors import InputError
 from raykd.objectives import build
 from raykd.objectives.base import Epoch
-from raykd.objectives.features import mean_pairwise_cosine
 from raykd.objectives.projections import Projection
-from raykd.objectives.rail_kd import RailKdConfig, draw_layers, rail_loss
+from raykd.objectives.rail_kd import (
+    RailKdConfig,
+    draw_layers,
+    mean_pairwise_cosine,
+    rail_loss,
+)
 
 
 def make(config=None, *, num_layers: int = 3, num_teacher_layers: int = 7):
@@ -197,3 +201,12 @@ def test_a_teacher_with_too_few_layers_is_refused():
 def test_the_concatenated_variant_has_no_map_for_each_slot():
     with pytest.raises(ValidationError, match="one map a network"):
         RailKdConfig(variant="concatenated", projections="per_slot")
+
+
+def test_mean_pairwise_cosine_by_hand():
+    # Cosines of the three pairs: 0, -1, 0.
+    vectors = torch.tensor([[2.0, 0.0], [0.0, 5.0], [-1.0, 0.0]])
+
+    assert mean_pairwise_cosine(vectors).item() == pytest.approx(-1 / 3, abs=1e-6)
+    assert mean_pairwise_cosine(vectors[:1]).item() == 0
+    assert mean_pairwise_cosine(vectors[:1].expand(4, 2)).item() == pytest.approx(1, abs=1e-6)

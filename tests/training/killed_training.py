@@ -43,7 +43,7 @@ def job_in(folder: Path, objective: str) -> PhaseJob:
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=schemas.EXAMPLES), folder / "train.parquet")
     logits = random.normal(size=(60, 2)).astype(np.float32)
-    pq.write_table(pa.table({"logits": list(logits)}), folder / "logits.parquet")
+    np.save(folder / "logits.npy", logits)
     config = SETTINGS[objective].model_copy(
         update={"relation_heads": 2} if objective == "minilmv2" else {}
     )
@@ -54,7 +54,7 @@ def job_in(folder: Path, objective: str) -> PhaseJob:
         start=str(model),
         teacher=model,
         text=folder / "train.parquet",
-        teacher_logits=folder / "logits.parquet" if "logits" in config.needs_teacher else None,
+        teacher_outputs=folder if "logits" in config.needs_teacher else None,
         config=PhaseConfig(epochs=3, batch_size=4, learning_rate=1e-3, objective=config),
         labels=Labels(("praise", "blame"), regression=False),
         seed=1,

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -60,7 +61,7 @@ def job_on(model: Path, folder: Path, **changes) -> PhaseJob:
         start=str(model),
         teacher=model,
         text=text,
-        teacher_logits=None,
+        teacher_outputs=None,
         config=PhaseConfig(epochs=1, batch_size=8, objective=FineTuneConfig()),
         labels=PRAISE_OR_BLAME,
         seed=1,
@@ -181,13 +182,12 @@ def test_a_teacher_that_makes_the_student_and_runs_is_loaded_once(model, tmp_pat
 def test_a_generator_is_trained_beside_the_student_from_the_teachers_body_or_a_named_one(
     model, tmp_path
 ):
-    answers = tmp_path / "answers.parquet"
-    pq.write_table(pa.table({"logits": [[0.5, -0.5]] * 8}), answers)
+    np.save(tmp_path / "logits.npy", np.float32([[0.5, -0.5]] * 8))
     named = save_tiny_model(tmp_path / "generator")
     for generator in (None, str(named)):
         objective = MateKdConfig(generator=generator, generator_steps=1, student_steps=1)
         config = PhaseConfig(epochs=2, batch_size=8, objective=objective)
-        job = job_on(model, tmp_path, teacher_logits=answers, config=config)
+        job = job_on(model, tmp_path, teacher_outputs=tmp_path, config=config)
 
         run_phase(job, Worker())
 

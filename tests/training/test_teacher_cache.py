@@ -1,8 +1,21 @@
-"""A text is cut into parts that depend on its size alone."""
+"""The teacher's answers on a text: in parts that are kept, joined to what a single pass gives."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
+from tiny_models import save_tiny_model
 
-from raykd.training.teacher_cache import parts_of
+from raykd.models.encoder import load_encoder, load_tokenizer
+from raykd.models.inference import answers_of
+from raykd.models.tokens import read_rows
+from raykd.training.teacher_cache import OutputsJob, parts_of, read_outputs
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
@@ -15,3 +28,65 @@ def test_parts_join_to_the_whole_and_grow_with_it(num_rows, num_parts):
     assert len(parts) == num_parts
     assert [row for start, stop in parts for row in range(start, stop)] == list(range(num_rows))
     assert all(stop - start <= 16_384 for start, stop in parts)
+
+
+@pytest.fixture
+def job(tmp_path) -> OutputsJob:
+    """Two parts: of 1,024 rows and of one."""
+    words = ["the film was good", "a dull and awful story", "great music"]
+    texts = [words[at % 3] for at in range(1024)] + ["the plot"]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "text.parquet")
+    return OutputsJob(
+        teacher=save_tiny_model(tmp_path / "teacher", num_layers=2),
+        text=tmp_path / "text.parquet",
+        out=tmp_path / "out",
+        max_length=24,
+        pooling="mean",
+        inputs={"teacher": "digest", "text": "digest"},
+    )
+
+
+def modified(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_parts_that_are_done_are_not_done_again_and_the_whole_is_one_passs(job, tmp_path):
+    (first, second) = job.parts()
+    job.write_part(*first, CPU)
+    (part,) = (tmp_path / "out.unfinished").iterdir()
+    before = modified(part)
+
+    for start, stop in (first, second):
+        job.write_part(start, stop, CPU)
+    assert modified(part) == before
+    assert job.finished() is None
+    job.join_parts()
+
+    assert job.finished() is not None
+    assert not (tmp_path / "out.unfinished").exists()
+    teacher, tokenizer = load_encoder(str(job.teacher)), load_tokenizer(str(job.teacher))
+    rows = read_rows(job.text, tokenizer, max_length=24)
+    answers = answers_of(teacher, rows, pad_id=0, device=CPU, pooling="mean")
+    assert answers.features is not None
+    assert answers.features.shape == (1025, 2, teacher.hidden_size)
+    np.testing.assert_allclose(read_outputs(job.out, "logits"), answers.logits, atol=1e-5)
+    np.testing.assert_allclose(read_outputs(job.out, "features"), answers.features, atol=1e-5)
+
+
+def test_a_part_of_another_teacher_is_not_taken_for_this_ones(job, tmp_path):
+    first, _ = job.parts()
+    job.write_part(*first, CPU)
+    (part,) = (tmp_path / "out.unfinished").iterdir()
+    before = modified(part)
+
+    replace(job, inputs={"teacher": "another", "text": "digest"}).write_part(*first, CPU)
+
+    assert modified(part) != before
+
+
+def test_what_is_read_is_mapped_and_not_loaded(job):
+    for start, stop in job.parts():
+        job.write_part(start, stop, CPU)
+    job.join_parts()
+
+    assert isinstance(read_outputs(job.out, "features"), np.memmap)

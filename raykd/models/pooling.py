@@ -1,4 +1,4 @@
-"""What objectives compare of hidden states: one vector a row.
+"""One vector a row from the hidden states of its tokens.
 
 Shapes: B rows, L tokens, d width.
 """
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 Pooling = Literal["cls", "mean"]
@@ -17,11 +16,11 @@ def pooled(hidden_states: Tensor, attention_mask: Tensor, pooling: Pooling) -> T
     """The first token's vector, or the mean over the tokens that are not padding, (B, d) float32.
 
     Args:
-        hidden_states: (B, L, d).
+        hidden_states: (B, L, d), or (B, 1, d) of what has been pooled before.
         attention_mask: (B, L), 1 for tokens and 0 for padding.
         pooling: which.
     """
-    if pooling == "cls":
+    if pooling == "cls" or hidden_states.size(1) == 1:
         return hidden_states[:, 0].float()
     mask = attention_mask[..., None].to(torch.float32)
     return (hidden_states.float() * mask).sum(1) / mask.sum(1).clamp(min=1)
@@ -37,16 +36,3 @@ def pooled_layers(
     return torch.stack(
         [pooled(hidden_states[layer], attention_mask, pooling) for layer in layers], dim=1
     )
-
-
-def mean_pairwise_cosine(vectors: Tensor) -> Tensor:
-    """Mean cosine of all pairs of different rows of (B, d): 1 where all point the same way.
-
-    A single row has no pair: 0.
-    """
-    unit = F.normalize(vectors.float(), dim=-1)
-    num_rows = len(unit)
-    if num_rows < 2:
-        return unit.new_zeros(())
-    total = unit.sum(0).square().sum() - unit.square().sum()
-    return total / (num_rows * (num_rows - 1))

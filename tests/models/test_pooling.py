@@ -1,9 +1,8 @@
 """Pooled vectors by hand."""
 
-import pytest
 import torch
 
-from raykd.objectives.features import mean_pairwise_cosine, pooled, pooled_layers
+from raykd.models.pooling import pooled, pooled_layers
 
 STATES = torch.tensor(
     [[[1.0, 2.0], [3.0, 4.0], [100.0, 100.0]], [[5.0, 5.0], [9.0, 9.0], [9.0, 9.0]]]
@@ -25,10 +24,7 @@ def test_layers_are_stacked_in_the_order_asked_for():
     assert found.tolist() == [[[2.0, 4.0], [1.0, 2.0]], [[10.0, 10.0], [5.0, 5.0]]]
 
 
-def test_mean_pairwise_cosine_by_hand():
-    # Cosines of the three pairs: 0, -1, 0.
-    vectors = torch.tensor([[2.0, 0.0], [0.0, 5.0], [-1.0, 0.0]])
+def test_what_has_been_pooled_stays_as_it_is():
+    mean = pooled(STATES, MASK, "mean")
 
-    assert mean_pairwise_cosine(vectors).item() == pytest.approx(-1 / 3, abs=1e-6)
-    assert mean_pairwise_cosine(vectors[:1]).item() == 0
-    assert mean_pairwise_cosine(vectors[:1].expand(4, 2)).item() == pytest.approx(1, abs=1e-6)
+    assert torch.equal(pooled(mean[:, None], MASK, "mean"), mean)
