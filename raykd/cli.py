@@ -319,7 +319,7 @@ _DESCRIPTIONS = {
     "teacher": "Fine-tune the teacher on the task.",
     "inject": "Distil the teacher into students on unlabelled text.",
     "adapt": "Train the students on the task.",
-    "evaluate": "Score teacher, students and baselines.",
+    "evaluate": "Score teacher, students and baselines, and measure what the models cost to run.",
     "report": "Write results.json and report.html.",
 }
 for _position, (_name, _description) in enumerate(_DESCRIPTIONS.items()):

@@ -62,7 +62,7 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         split=split,
         num_rows=task.num_rows[split],
         metrics=" | ".join(task.metrics),
-        rule="---|" * len(task.metrics),
+        rule="|".join(["---"] * len(task.metrics)),
         rows="\n".join(rows),
         cost=_costs(model, of_teacher),
         injection=results.injection.objective if results.injection else "none",
