@@ -290,6 +290,18 @@ app.command(
     sort_key=6,
 )
 
+app.command(
+    "raykd.models.onnx_export:export",
+    name="export",
+    help="Write a model as one ONNX file, once its answers are seen to be PyTorch's.\n\n"
+    "The file takes what the tokenizer of the model's folder gives, batches of any size and length "
+    'padded on the right: session.run(["logits"], dict(tokenizer(texts, padding=True, '
+    'truncation=True, return_tensors="np"))). Column i of logits is id2label[i] of the folder\'s '
+    'config.json. Needs pip install ".[onnx]".',
+    group=_JOBS,
+    sort_key=7,
+)
+
 
 def _stage_command(name: str, description: str, position: int) -> None:
     def command(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
@@ -307,7 +319,7 @@ _DESCRIPTIONS = {
     "teacher": "Fine-tune the teacher on the task.",
     "inject": "Distil the teacher into students on unlabelled text.",
     "adapt": "Train the students on the task.",
-    "evaluate": "Score teacher, students and baselines.",
+    "evaluate": "Score teacher, students and baselines, and measure what the models cost to run.",
     "report": "Write results.json and report.html.",
 }
 for _position, (_name, _description) in enumerate(_DESCRIPTIONS.items()):

@@ -19,6 +19,7 @@ from raykd.evaluation.pipeline import (
     constant_scores,
     evaluate,
     evaluate_tfidf,
+    measure_costs,
 )
 from raykd.manifest import digest_of_directory, read_manifest
 from raykd.objectives import OBJECTIVES
@@ -26,6 +27,7 @@ from raykd.recipe import Arm, Recipe
 from raykd.results import (
     Analysis,
     CorpusFacts,
+    Cost,
     Curve,
     CurvePoint,
     ModelFacts,
@@ -88,6 +90,20 @@ def analyse_students(run: Run) -> list[Analysis]:
     ]
 
 
+def measure_models(run: Run) -> list[ModelFacts]:
+    """The teacher and every adapted student, and what they cost to run."""
+    wanted: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
+        ("teacher", None, None, "teacher", run.teacher)
+    ]
+    wanted += [(*s, "adapted", run.student(*s, "adapted")) for s in run.students()]
+    examinees = [_examinee(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
+    found = measure_costs(examinees, run.task_folder, run.costs)
+    return [
+        _model_facts(run, arm, init, seed, folder, Cost.model_validate(cost))
+        for (arm, init, seed, _, folder), cost in zip(wanted, found, strict=True)
+    ]
+
+
 def collect(run: Run) -> Results:
     """Everything about a finished run that its report needs."""
     recipe, task = run.recipe, run.task()
@@ -128,11 +144,7 @@ def collect(run: Run) -> Results:
         ],
         curve_split="dev",
         times_s=run.times_s(),
-        models=[
-            _model_facts(run, arm, init, seed, folder)
-            for arm, init, seed, phase, folder in folders
-            if phase != "injection"
-        ],
+        models=measure_models(run),
     )
 
 
@@ -209,7 +221,7 @@ def _points(folder: Path) -> list[CurvePoint]:
 
 
 def _model_facts(
-    run: Run, arm: str, init: str | None, seed: int | None, folder: Path
+    run: Run, arm: str, init: str | None, seed: int | None, folder: Path, cost: Cost
 ) -> ModelFacts:
     manifest = read_manifest(folder)
     assert manifest is not None
@@ -219,4 +231,5 @@ def _model_facts(
         seed=seed,
         folder=str((folder / MODEL_FOLDER).relative_to(run.out)),
         num_parameters=int(manifest.counts["num_parameters"]),
+        cost=cost,
     )

@@ -218,10 +218,17 @@ def write_manifest(
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a small text file so that a reader sees the old or the new one, never a part."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place to write a file, which takes the place of `path` when the block ends well."""
     partial = _partial(path)
     try:
         with _naming(path):
-            partial.write_text(text, encoding="utf-8")
+            yield partial
             _sync(partial)
             partial.replace(path)
     finally:

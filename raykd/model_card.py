@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from string import Template
 
-from raykd.results import Results, Score
+from raykd.results import ModelFacts, Results, Score
 
 _CARD = Template("""---
 library_name: transformers
@@ -19,7 +19,7 @@ A text classifier with $num_parameters parameters for the task `$task`$labels, d
 | $split split, $num_rows rows | $metrics |
 |---|$rule|
 $rows
-
+$cost
 Injection: $injection. Adaptation: $adaptation.
 The recipe, all scores and the learning curves stand in `results.json` and `report.html` beside
 this folder.
@@ -41,6 +41,7 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
     """The model card of one scored student, in the hub's Markdown."""
     task = results.task
     split = task.report_split
+    of_teacher = next((m for m in results.models if m.arm == "teacher"), None)
     model = next(
         model
         for model in results.models
@@ -61,13 +62,46 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         split=split,
         num_rows=task.num_rows[split],
         metrics=" | ".join(task.metrics),
-        rule="---|" * len(task.metrics),
+        rule="|".join(["---"] * len(task.metrics)),
         rows="\n".join(rows),
+        cost=_costs(model, of_teacher),
         injection=results.injection.objective if results.injection else "none",
         adaptation=results.adaptation.objective if results.adaptation else "none",
         folder=folder,
         digests="\n".join(f"| {name} | `{value}` |" for name, value in results.digests.items()),
     )
+
+
+def _costs(student: ModelFacts, teacher: ModelFacts | None) -> str:
+    """A table of student and teacher; nothing where they were not measured."""
+    if teacher is None or student.cost is None or teacher.cost is None:
+        return ""
+    cost, of_teacher = student.cost, teacher.cost
+    found = [
+        ("parameters", student.num_parameters, teacher.num_parameters),
+        ("bytes of weights", cost.weights_bytes, of_teacher.weights_bytes),
+        ("floating-point operations a token", cost.flops_per_token, of_teacher.flops_per_token),
+        ("milliseconds for one row", cost.latency_ms, of_teacher.latency_ms),
+        ("rows a second, one by one", cost.rows_per_s_batch_1, of_teacher.rows_per_s_batch_1),
+        ("rows a second, batches of 32", cost.rows_per_s_batch_32, of_teacher.rows_per_s_batch_32),
+    ]
+    lines = [f"| {name} | {_number(mine)} | {_number(its)} |" for name, mine, its in found]
+    return "\n".join(
+        [
+            "",
+            "| cost to run | this student | teacher |",
+            "|---|---|---|",
+            *lines,
+            "",
+            f"(On {cost.device}, threads: {cost.num_threads}, with 32 rows of the task, from token "
+            "ids to logits.)",
+            "",
+        ]
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _row(name: str, metrics: Mapping[str, float]) -> str:

@@ -52,14 +52,28 @@ class PhaseFacts(_Facts):
     trains_classifier: bool
 
 
+class Cost(_Facts):
+    """What a model of this shape costs to run on one device, see `evaluation.cost`."""
+
+    weights_bytes: int
+    flops_per_token: FiniteFloat
+    num_tokens: int  # of the row that the operations were counted on
+    latency_ms: FiniteFloat
+    rows_per_s_batch_1: FiniteFloat
+    rows_per_s_batch_32: FiniteFloat
+    device: str
+    num_threads: int
+
+
 class ModelFacts(_Facts):
-    """A model in a folder, relative to the run directory."""
+    """A model in a folder, relative to the run directory; models of one shape share a cost."""
 
     arm: str
     init: str | None
     seed: int | None
     folder: str
     num_parameters: int
+    cost: Cost | None = None
 
 
 class Score(_Facts):

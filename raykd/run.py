@@ -26,7 +26,7 @@ _STAGE_FOLDERS = {
     "teacher": ("teacher",),
     "inject": ("teacher_outputs/*", "students/*/injected"),
     "adapt": ("teacher_outputs/*", "students/*/adapted"),
-    "evaluate": ("predictions/*", "analysis/*"),
+    "evaluate": ("predictions/*", "analysis/*", "costs"),
 }
 
 
@@ -111,6 +111,11 @@ class Run:
     def analysis(self, arm: Arm, init: Init, seed: int) -> Path:
         """How near an adapted student is to the teacher."""
         return self.out / "analysis" / f"{arm}-{init}-seed{seed}"
+
+    @property
+    def costs(self) -> Path:
+        """What teacher and students cost to run."""
+        return self.out / "costs"
 
     def task(self) -> Task:
         """The task's splits, as the stage `task` wrote them."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from raykd import cluster, contextualize, corpora, progress, random_corpus
-from raykd.collect import analyse_students, collect, score_models
+from raykd.collect import analyse_students, collect, measure_models, score_models
 from raykd.config import dump_yaml
 from raykd.corpora import QUERIES_FILE
 from raykd.corpus import docstrings
@@ -230,7 +230,7 @@ def adapt_job(
 
 
 def evaluate(run: Run) -> None:
-    """evaluate: teacher, students, baselines on the reported split; students beside the teacher."""
+    """evaluate: teacher, students, baselines on the reported split; what students learned, cost."""
     main = run.task().main_metric
     for score in score_models(run):
         who = " ".join(
@@ -238,6 +238,12 @@ def evaluate(run: Run) -> None:
         )
         progress.say(f"  {score.metrics[main]:.3f} {main}  {who}, {score.stage}")
     analyse_students(run)
+    told = set()
+    for model in measure_models(run):
+        if model.cost and model.cost not in told:
+            told.add(model.cost)
+            size = f"{model.num_parameters / 1e6:.2f} M parameters"
+            progress.say(f"  {model.cost.latency_ms:.2f} ms a row, {size}  {model.arm}")
 
 
 def report(run: Run) -> None:

@@ -156,6 +156,44 @@ def test_every_adapted_student_is_compared_with_the_teacher(finished):
         assert one.layers.measure == "cosine"
 
 
+def test_teacher_and_students_have_a_cost_and_those_of_one_shape_the_same(finished):
+    results = Results.model_validate_json((finished / "results.json").read_text())
+    teacher, *students = results.models
+    assert {model.arm for model in students} == set(recipe_values()["arms"]) - {"tfidf"}
+    assert len(students) == 10
+    assert len({model.cost for model in students}) == 1
+    student = students[0]
+    weights = finished / student.folder / "model.safetensors"
+    assert student.cost.weights_bytes == weights.stat().st_size < teacher.cost.weights_bytes
+    assert 0 < student.cost.flops_per_token < teacher.cost.flops_per_token
+    assert student.cost.device == teacher.cost.device != ""
+    assert "| parameters |" in (finished / "student" / "README.md").read_text()
+
+
+def test_students_trained_anew_are_not_measured_anew_but_those_of_another_shape_are(
+    finished, folder
+):
+    from raykd.collect import measure_models
+    from raykd.run import open_run
+
+    out = folder / "trained_anew"
+    shutil.copytree(finished, out)
+    run = open_run(folder / "recipe.yaml", out)
+    before = files_of(out)
+    weights = run.student("alone", "random", 1, "adapted") / "model" / "model.safetensors"
+    shutil.copy(run.student("task", "random", 1, "adapted") / "model" / weights.name, weights)
+    models = measure_models(run)
+    assert files_of(run.costs) == {
+        name.removeprefix("costs/"): facts for name, facts in before.items() if "costs/" in name
+    }
+    (weights.parent / "config.json").write_text(
+        (weights.parent / "config.json").read_text().replace("}", "\n}")
+    )
+    again = measure_models(run)
+    assert len({model.cost for model in again}) == 3
+    assert again[0].cost.latency_ms != models[0].cost.latency_ms
+
+
 def test_the_report_is_one_page(finished):
     page = (finished / "report.html").read_text()
     assert page.count("</html>") == 1

@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 
 from raykd import cluster
 from raykd.errors import InputError
+from raykd.evaluation import cost
 from raykd.evaluation.analysis import divergence, layer_similarity, pooled_states
 from raykd.evaluation.metrics import compute, majority_predictions
 from raykd.evaluation.predict import answers, to_predictions
 from raykd.evaluation.store import read_task
 from raykd.evaluation.tfidf import predict_tfidf
-from raykd.manifest import Draft, digest_of_directory, finished, stage_key, write_once
+from raykd.manifest import (
+    Draft,
+    digest_of,
+    digest_of_directory,
+    finished,
+    stage_key,
+    write_once,
+)
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.inference import logits_of
 from raykd.models.tokens import read_rows
@@ -27,6 +35,7 @@ from raykd.models.tokens import read_rows
 PREDICTIONS_FILE = "predictions.parquet"
 METRICS_FILE = "metrics.json"
 ANALYSIS_FILE = "analysis.json"
+COSTS_FILE = "costs.json"
 _MAX_ANALYSED_ROWS = 1000
 
 # `analysis.pooled_states`; None of a model whose layers cannot be addressed one by one.
@@ -121,6 +130,24 @@ def analyse(comparisons: Sequence[Comparison], task_folder: Path) -> list[dict[s
     return [json.loads((comparison.out / ANALYSIS_FILE).read_text()) for comparison in comparisons]
 
 
+def measure_costs(
+    examinees: Sequence[Examinee], task_folder: Path, out: Path
+) -> list[dict[str, Any]]:
+    """What each model costs to run, see `evaluation.cost`.
+
+    One task measures one model of each shape, one after the other, while no other task of the job
+    runs. A new shape has all of them measured again: figures to be compared are of one device.
+    """
+    shapes = [cost.shape_of(examinee.model, examinee.max_length) for examinee in examinees]
+    firsts = dict(zip(reversed(shapes), reversed(examinees), strict=True))
+    inputs = {"shapes": digest_of(sorted(firsts)), "task": digest_of_directory(task_folder)}
+    if finished(out, stage_key("cost", cost.SETTINGS, inputs)) is None:
+        measure = partial(_measure, task_folder=task_folder, out=out, inputs=inputs)
+        cluster.for_each(measure, [firsts], label="cost", shows_progress=False)
+    found = json.loads((out / COSTS_FILE).read_text())
+    return [found[shape] for shape in shapes]
+
+
 def evaluate_tfidf(task_folder: Path, out: Path) -> dict[str, float]:
     """Metrics of TF-IDF and a linear model, fitted on the train split."""
 
@@ -183,6 +210,19 @@ def _compare(
         (draft.directory / ANALYSIS_FILE).write_text(json.dumps(found))
 
     write_once(comparison.out, "analyse", comparison.settings(), comparison.inputs(), write)
+
+
+def _measure(
+    firsts: Mapping[str, Examinee], task_folder: Path, out: Path, inputs: Mapping[str, str]
+) -> None:
+    def write(draft: Draft) -> None:
+        found = {
+            shape: asdict(cost.cost_of(examinee.model, examinee.max_length, task_folder))
+            for shape, examinee in firsts.items()
+        }
+        (draft.directory / COSTS_FILE).write_text(json.dumps(found, indent=2))
+
+    write_once(out, "cost", cost.SETTINGS, inputs, write)
 
 
 def _logits(examinee: Examinee) -> NDArray[np.float64]:

@@ -52,7 +52,13 @@ def read_rows(
 
     Rows stand in the order of the file; examples keep their labels.
     """
-    table = _read_slice(path, start, stop)
+    return tokenize_table(tokenizer, _read_slice(path, start, stop), max_length=max_length)
+
+
+def tokenize_table(
+    tokenizer: PreTrainedTokenizerBase, table: pa.Table, *, max_length: int
+) -> TokenizedRows:
+    """Tokenize the rows of a table of examples or of units; examples keep their labels."""
     if "text" in table.column_names:
         return tokenize(tokenizer, table["text"].to_pylist(), max_length=max_length)
     second = table["sentence2"]

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from raykd.report.card import card_table, text_table
 from raykd.report.charts import PHASE_TITLES, Figure, curve_figures, score_figure
+from raykd.report.costs import cost_note, cost_table
 from raykd.report.diagnostics import (
     divergence_figures,
     divergence_table,
@@ -55,6 +56,8 @@ def render(results: Results) -> str:
         notes=_notes(results),
         metric_tables=[_metric_table(results, metric) for metric in results.task.metrics],
         findings=_findings(results),
+        costs=cost_table(results),
+        cost_note=cost_note(results),
         cards=card_table(cards),
         texts=text_table(cards) if cards else None,
         curves=curves,

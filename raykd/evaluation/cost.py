@@ -1,0 +1,155 @@
+"""What a model costs to run: bytes on disk, arithmetic, and time on the machine at hand.
+
+None of it depends on the values of the weights: models that are equal in all else, their number of
+bytes included, have one shape, and one of them is measured for all. Times are of a forward pass,
+from token ids to logits, on rows of the task as long as they are: one by one without padding, and
+as one batch in the order of the file, padded to its longest row.
+"""
+
+import platform
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from raykd.evaluation.store import read_task
+from raykd.manifest import digest_of, digest_of_file
+from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
+from raykd.models.resolve import weights_files
+from raykd.models.tokens import collate, tokenize_table
+
+BATCH_SIZE = 32
+# The fewest rounds that have a median; more for models so small that a disturbance would show.
+_MIN_ROUNDS = 3
+_MAX_ROUNDS = 30
+_ENOUGH_S = 1.5
+
+SETTINGS = {
+    "batch_size": BATCH_SIZE,
+    "min_rounds": _MIN_ROUNDS,
+    "max_rounds": _MAX_ROUNDS,
+    "enough_s": _ENOUGH_S,
+}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast rows are answered."""
+
+    latency_ms: float  # of one row alone, the median over rows
+    rows_per_s_batch_1: float
+    rows_per_s_batch_32: float
+
+
+@dataclass(frozen=True)
+class Cost(Speed):
+    """Speed and size of one shape of model; times belong to the device."""
+
+    weights_bytes: int
+    flops_per_token: float  # of a forward pass on a row of `num_tokens`
+    num_tokens: int
+    device: str
+    num_threads: int
+
+
+def shape_of(model: Path, max_length: int) -> str:
+    """Digest of all that a saved model's cost depends on: every file but the values of weights."""
+    weights = weights_files(model, str(model))
+    others = sorted(path for path in model.iterdir() if path.suffix != ".safetensors")
+    return digest_of(
+        {
+            "files": {path.name: digest_of_file(path) for path in others if path.is_file()},
+            "weights_bytes": [path.stat().st_size for path in weights],
+            "max_length": max_length,
+        }
+    )
+
+
+def cost_of(model: Path, max_length: int, task_folder: Path) -> Cost:
+    """Cost of a saved model on rows spread evenly over the task's report split."""
+    encoder, tokenizer = load_encoder(str(model)), load_tokenizer(str(model))
+    reported = read_task(task_folder).reported
+    # A short split gives rows more than once, so that the batch is as large as it is called.
+    places = np.linspace(0, reported.num_rows - 1, BATCH_SIZE).round().astype(np.int64)
+    rows = tokenize_table(tokenizer, reported.take(places), max_length=max_length)
+
+    def batch(indices: Sequence[int]) -> dict[str, Tensor]:
+        wanted = np.asarray(indices, np.int64)
+        return collate(rows, wanted, pad_id=tokenizer.pad_token_id, regression=False)
+
+    alone = [batch([row]) for row in range(BATCH_SIZE)]
+    median_row = int(np.argsort(rows.lengths, kind="stable")[BATCH_SIZE // 2])
+    speed = speed_of(list(_rounds(encoder, alone, batch(range(BATCH_SIZE)))))
+    return Cost(
+        latency_ms=speed.latency_ms,
+        rows_per_s_batch_1=speed.rows_per_s_batch_1,
+        rows_per_s_batch_32=speed.rows_per_s_batch_32,
+        weights_bytes=sum(path.stat().st_size for path in weights_files(model, str(model))),
+        flops_per_token=flops_per_token(encoder, alone[median_row]),
+        num_tokens=int(rows.lengths[median_row]),
+        device=device_name(),
+        num_threads=torch.get_num_threads(),
+    )
+
+
+def speed_of(rounds: Sequence[tuple[Sequence[float], float]]) -> Speed:
+    """Speed from rounds of (seconds of each row alone, seconds of all as one batch).
+
+    A time is its median over rounds, so that what else the machine did in one of them is left out.
+    """
+    of_rows = [statistics.median(times) for times in zip(*(r for r, _ in rounds), strict=True)]
+    of_batch = statistics.median(batch_s for _, batch_s in rounds)
+    return Speed(
+        latency_ms=1000 * statistics.median(of_rows),
+        rows_per_s_batch_1=len(of_rows) / sum(of_rows),
+        rows_per_s_batch_32=len(of_rows) / of_batch,
+    )
+
+
+def flops_per_token(encoder: Encoder, batch: dict[str, Tensor]) -> float:
+    """Floating-point operations of a forward pass, divided by the (B, L) tokens of the batch.
+
+    A multiplication and its addition are two. What is no matrix product is not counted: looking
+    up embeddings, normalisation, activations.
+    """
+    # Fused kernels of attention hide their products from the counter; without gradients it fails
+    # on modules that are given a parameter (DeBERTa).
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        encoder(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
+    return float(counter.get_total_flops() / batch["input_ids"].numel())
+
+
+def device_name() -> str:
+    """What the processor calls itself."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def _rounds(
+    encoder: Encoder, alone: Sequence[dict[str, Tensor]], together: dict[str, Tensor]
+) -> Iterator[tuple[list[float], float]]:
+    """As `speed_of` reads them, after a round to warm up."""
+    _seconds(encoder, together)
+    for batch in alone:
+        _seconds(encoder, batch)
+    started = time.perf_counter()
+    for done in range(_MAX_ROUNDS):
+        if done >= _MIN_ROUNDS and time.perf_counter() - started > _ENOUGH_S:
+            return
+        yield [_seconds(encoder, batch) for batch in alone], _seconds(encoder, together)
+
+
+def _seconds(encoder: Encoder, batch: dict[str, Tensor]) -> float:
+    started = time.perf_counter()
+    with torch.inference_mode():
+        encoder(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
+    return time.perf_counter() - started

@@ -1,0 +1,180 @@
+"""A trained classifier as one ONNX file, to be run without PyTorch.
+
+The file takes what the tokenizer gives, int64 arrays (B, L) of any B and L up to what the model
+reads, padding on the right, and gives `logits` (B, C). Tokenizer and names of the classes stay in
+the model's folder:
+
+    tokenizer = AutoTokenizer.from_pretrained("student")
+    session = onnxruntime.InferenceSession("student.onnx")
+    batch = tokenizer(texts, padding=True, truncation=True, return_tensors="np")
+    (logits,) = session.run(["logits"], dict(batch))
+    names = AutoConfig.from_pretrained("student").id2label
+"""
+
+import importlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from cyclopts import Parameter
+from torch import Tensor, nn
+from torch.export import Dim
+
+from raykd.errors import InputError
+from raykd.manifest import replacing
+from raykd.models.encoder import Encoder, load_encoder, load_tokenizer, takes_token_types
+from raykd.models.positions import num_positions
+from raykd.models.resolve import resolve_model, weights_files
+
+_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+# Of a batch that is traced, and of those whose answers are compared; cut to what a model reads.
+_TRACED = (2, 8)
+_COMPARED = ((1, 4), (2, 9), (5, 33), (16, 128))
+# One file holds less than 2 GiB, weights and graph.
+_MAX_BYTES = 2_000_000_000
+
+
+def export(
+    model: Annotated[
+        str, Parameter(help="A fine-tuned model: a folder, package:NAME/FOLDER, or a hub's name.")
+    ],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name="--out", help="The ONNX file to be written.")],
+) -> None:
+    """Write a model as one ONNX file, once its answers are seen to be PyTorch's."""
+    difference, names = export_onnx(model, out)
+    print(  # noqa: T201  # the command's answer
+        f"{out}: inputs {', '.join(names)}; output logits; within {difference:.1g} of PyTorch"
+    )
+
+
+def export_onnx(
+    reference: str, out: Path, *, max_difference: float = 1e-4
+) -> tuple[float, tuple[str, ...]]:
+    """Write a model's ONNX file; returns its largest difference to PyTorch, and its inputs' names.
+
+    Raises:
+        InputError: the extra `onnx` is not installed, the model cannot be loaded or is too large,
+            `out` is a directory, or logits differ by more than `max_difference`; nothing is
+            written then.
+    """
+    _check_installed()
+    size = sum(path.stat().st_size for path in weights_files(resolve_model(reference), reference))
+    if size > _MAX_BYTES:
+        raise InputError(
+            f"model {reference}: {size:,} bytes of weights, and an ONNX file holds less than "
+            f"{_MAX_BYTES:,}; export a smaller model"
+        )
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a directory; name a file, such as {out}/student.onnx")
+    encoder, tokenizer = load_encoder(reference), load_tokenizer(reference)
+    names = tuple(tokenizer.model_input_names)
+    limit = num_positions(reference)
+
+    def batch(num_rows: int, length: int) -> dict[str, Tensor]:
+        shape = num_rows, min(length, limit or length)
+        given = random_batch(encoder, *shape, pad_id=tokenizer.pad_token_id)
+        return {name: given[name] for name in names}
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as partial:
+        _write(encoder, batch(*_TRACED), partial)
+        difference = largest_difference(encoder, partial, [batch(*shape) for shape in _COMPARED])
+        # Not `>`, which a NaN would pass.
+        if not difference <= max_difference:
+            raise InputError(
+                f"model {reference}: the ONNX file's logits differ from PyTorch's by up to "
+                f"{difference:.3g}, more than {max_difference:g}; nothing was written. Use the "
+                "model with PyTorch, and report its family"
+            )
+    return difference, names
+
+
+def random_batch(encoder: Encoder, num_rows: int, length: int, *, pad_id: int) -> dict[str, Tensor]:
+    """Random tokens (B, L), the first row full and the last a quarter full; int64."""
+    generator = torch.Generator().manual_seed(0)
+    vocabulary_size = encoder.embedding_weight.shape[0]
+    lengths = torch.linspace(length, max(1, length // 4), num_rows).long()
+    mask = (torch.arange(length) < lengths[:, None]).long()
+    ids = torch.randint(vocabulary_size, (num_rows, length), generator=generator)
+    second = (torch.arange(length) >= length // 2).long()
+    return {
+        "input_ids": torch.where(mask == 1, ids, pad_id),
+        "attention_mask": mask,
+        "token_type_ids": mask * second * takes_token_types(encoder.model),
+    }
+
+
+def largest_difference(encoder: Encoder, file: Path, batches: Sequence[dict[str, Tensor]]) -> float:
+    """The largest difference of any logit of an ONNX file to the encoder's."""
+    import onnxruntime  # an extra
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    differences = []
+    for batch in batches:
+        with torch.inference_mode():
+            expected = _Classifier(encoder)(**batch).numpy()
+        given = {name: tensor.numpy() for name, tensor in batch.items()}
+        (logits,) = session.run(["logits"], given)
+        differences.append(np.abs(logits - expected).max())
+    return float(np.max(differences))
+
+
+class _Classifier(nn.Module):
+    """An encoder whose only output is its logits."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self._encoder = encoder
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Logits (B, C)."""
+        return self._encoder(input_ids, attention_mask, token_type_ids).logits  # type: ignore[no-any-return]  # modules are called untyped
+
+
+def _write(encoder: Encoder, batch: dict[str, Tensor], file: Path) -> None:
+    axes = {0: Dim("batch"), 1: Dim("length")}
+    with _quiet():
+        torch.onnx.export(
+            _Classifier(encoder).eval(),
+            (),
+            str(file),
+            kwargs=batch,
+            input_names=list(batch),
+            output_names=["logits"],
+            dynamic_shapes=dict.fromkeys(batch, axes),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def _check_installed() -> None:
+    for name in _PACKAGES:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            raise InputError(
+                f'raykd export: the package {name} is not installed; pip install ".[onnx]"'
+            ) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter on what it skips and renames: the answers are compared afterwards."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

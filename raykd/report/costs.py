@@ -1,0 +1,102 @@
+"""What the models cost to run, beside their scores: the table's lines and what to know of them."""
+
+from typing import Any
+
+from raykd.report.scores import (
+    INIT_TITLES,
+    NOTHING,
+    Numbers,
+    Row,
+    reference_rows,
+    student_rows,
+)
+from raykd.results import ModelFacts, Results
+
+
+def cost_table(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Groups of the table: a title, and a line for the teacher or for each arm of an init.
+
+    A line holds title, score, and cells of (figure, ratio to the teacher's, which may be empty).
+    """
+    metric = results.task.metrics[0]
+    teacher = _model(results, "teacher", None)
+    groups = [("", reference_rows(results, metric)), *student_rows(results, metric).items()]
+    table = []
+    for init, rows in groups:
+        lines = [
+            _line(results, row, model, teacher)
+            for row in rows
+            if (model := _model(results, row.arm, row.init)) is not None
+        ]
+        if lines:
+            table.append((INIT_TITLES.get(init, init), lines))
+    return table
+
+
+def cost_note(results: Results) -> str:
+    """Where, on what and how was measured."""
+    costs = [model.cost for model in results.models if model.cost]
+    if not costs:
+        return ""
+    devices = sorted({f"{cost.device}, {_threads(cost.num_threads)}" for cost in costs})
+    lengths = sorted({cost.num_tokens for cost in costs})
+    split = results.task.report_split
+    return (
+        f"Measured on {'; '.join(devices)}, one model after the other, with 32 rows spread evenly "
+        f"over the {split} split, from token ids to logits: alone without padding, and as one "
+        "batch padded to its longest row. A row's time is its median over rounds; one row alone "
+        "is the median over rows. Operations are those of a forward pass's matrix products, on "
+        f"a row of {' or '.join(map(str, lengths))} tokens; embeddings are looked up. What differs "
+        "in nothing but the weights' values, such as seeds, is measured once."
+    )
+
+
+def times(ratio: float, more: str, less: str) -> str:
+    """`11 times smaller`, `1.5 times larger`: two digits that count, and never below one."""
+    factor, word = (ratio, more) if ratio >= 1 else (1 / ratio, less)
+    return f"{factor:.{0 if factor >= 9.95 else 1}f} times {word}"
+
+
+def short(value: float) -> str:
+    """Three digits that count: `0.143`, `10.6`, `3,842`."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _line(
+    results: Results, row: Row, model: ModelFacts, teacher: ModelFacts | None
+) -> dict[str, Any]:
+    cost = model.cost
+    assert cost is not None
+    of_teacher = teacher.cost if teacher and model is not teacher else None
+    numbers = Numbers(results.task.num_rows[results.task.report_split])
+    size = weights = operations = alone = batched = ""
+    if teacher and of_teacher:
+        size = times(teacher.num_parameters / model.num_parameters, "smaller", "larger")
+        weights = times(of_teacher.weights_bytes / cost.weights_bytes, "smaller", "larger")
+        operations = times(of_teacher.flops_per_token / cost.flops_per_token, "fewer", "more")
+        alone = times(of_teacher.latency_ms / cost.latency_ms, "faster", "slower")
+        ratio = cost.rows_per_s_batch_32 / of_teacher.rows_per_s_batch_32
+        batched = times(ratio, "faster", "slower")
+    return {
+        "arm": row.arm,
+        "title": row.title,
+        "score": numbers.spread(row.after) if row.after else NOTHING,
+        "cells": [
+            (f"{model.num_parameters / 1e6:.2f} M", size),
+            (f"{short(cost.weights_bytes / 1e6)} MB", weights),
+            (f"{short(cost.flops_per_token / 1e6)} M", operations),
+            (f"{short(cost.latency_ms)} ms", alone),
+            (short(cost.rows_per_s_batch_1), ""),
+            (short(cost.rows_per_s_batch_32), batched),
+        ],
+    }
+
+
+def _model(results: Results, arm: str, init: str | None) -> ModelFacts | None:
+    """The first seed's; the others of an arm and init are of the same shape."""
+    found = (m for m in results.models if (m.arm, m.init) == (arm, init) and m.cost)
+    return next(found, None)
+
+
+def _threads(number: int) -> str:
+    return "one thread" if number == 1 else f"{number} threads"

@@ -1,0 +1,150 @@
+import pytest
+from test_page import ATTACK, Page, results
+
+from raykd.model_card import write_card
+from raykd.report import render
+from raykd.report.costs import cost_note, cost_table, short, times
+from raykd.results import Cost, ModelFacts, Results
+
+SECTION = "What the models cost to run"
+
+
+def cost(latency_ms, **changes):
+    values = {
+        "weights_bytes": 90_881_820,
+        "flops_per_token": 21_450_205.0,
+        "num_tokens": 22,
+        "latency_ms": latency_ms,
+        "rows_per_s_batch_1": 900 / latency_ms,
+        "rows_per_s_batch_32": 800 / latency_ms,
+        "device": "A processor",
+        "num_threads": 1,
+    }
+    return Cost(**values | changes)
+
+
+STUDENT_COST = cost(0.5, weights_bytes=8_237_484, flops_per_token=142_772.0)
+
+
+def model(arm, found, *, init="random", seed=1, num_parameters=2_058_251):
+    return ModelFacts(
+        arm=arm, init=init, seed=seed, folder=arm, num_parameters=num_parameters, cost=found
+    )
+
+
+TEACHER = model("teacher", cost(10.0), init=None, seed=None, num_parameters=22_717_451)
+STUDENTS = [
+    model(arm, STUDENT_COST, seed=seed)
+    for arm in ("alone", "random", "contextualized")
+    for seed in (1, 2)
+]
+
+
+def measured(*models):
+    return results().model_copy(update={"models": list(models)})
+
+
+def test_the_score_stands_beside_the_cost_and_its_ratio_to_the_teachers():
+    (no_title, teacher), (title, students) = cost_table(measured(TEACHER, *STUDENTS))
+    assert (no_title, title) == ("", "initialised at random")
+    assert [(line["title"], line["score"]) for line in (*teacher, *students)] == [
+        ("Teacher", "60.0"),
+        ("Student alone", "31.5 ± 0.7"),
+        ("Distilled on random text", "41.5 ± 0.7"),
+        ("Distilled on the contextualized corpus", "46.5 ± 0.7"),
+    ]
+    assert teacher[0]["cells"] == [
+        ("22.72 M", ""),
+        ("90.9 MB", ""),
+        ("21.5 M", ""),
+        ("10 ms", ""),
+        ("90", ""),
+        ("80", ""),
+    ]
+    assert students[0]["cells"] == [
+        ("2.06 M", "11 times smaller"),
+        ("8.24 MB", "11 times smaller"),
+        ("0.143 M", "150 times fewer"),
+        ("0.5 ms", "20 times faster"),
+        ("1,800", ""),
+        ("1,600", "20 times faster"),
+    ]
+
+
+def test_a_student_larger_than_the_teacher_is_said_to_be_larger():
+    large = model("alone", cost(25.0), num_parameters=45_434_902)
+    (_, _), (_, [line]) = cost_table(measured(TEACHER, large))
+    assert line["cells"][0] == ("45.43 M", "2.0 times larger")
+    assert line["cells"][3] == ("25 ms", "2.5 times slower")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(1.0, "1.0 times more"), (9.94, "9.9 times more"), (9.96, "10 times more")],
+)
+def test_ratios_have_two_digits(ratio, text):
+    assert times(ratio, "more", "less") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.1428, "0.143"), (1.0417, "1.04"), (48.47, "48.5"), (99.96, "100"), (3882.9, "3,883")],
+)
+def test_figures_have_three_digits_or_all_before_the_point(value, text):
+    assert short(value) == text
+
+
+def test_the_page_says_where_and_how_was_measured():
+    text = Page(render(measured(TEACHER, *STUDENTS))).text
+    assert SECTION in text
+    assert "Measured on A processor, one thread, one model after the other, with 32 rows" in text
+    assert "on a row of 22 tokens" in text
+    assert "Teacher 60.0 22.72 M 90.9 MB 21.5 M 10 ms 90 80" in text
+
+
+def test_other_threads_and_lengths_are_named():
+    note = cost_note(measured(TEACHER, model("alone", cost(1.0, num_threads=4, num_tokens=30))))
+    assert "A processor, 4 threads; A processor, one thread" in note
+    assert "on a row of 22 or 30 tokens" in note
+
+
+def test_there_is_no_section_where_nothing_was_measured():
+    assert SECTION not in Page(render(results())).text
+    assert results().models[0].cost is None
+
+
+def test_the_devices_name_is_never_markup():
+    page = render(measured(TEACHER, model("alone", cost(1.0, device=ATTACK))))
+    assert not any(tag == "img" for tag, _ in Page(page).tags)
+    assert ATTACK not in page
+
+
+def test_results_with_costs_survive_their_json():
+    given = measured(TEACHER, *STUDENTS)
+    assert Results.model_validate_json(given.model_dump_json()) == given
+
+
+def test_the_students_card_compares_its_cost_with_the_teachers():
+    given = measured(TEACHER, *STUDENTS)
+    student = next(score for score in given.scores if score.arm == "contextualized")
+    card = write_card(given, student, "bert-base-uncased", "student")
+    assert "| parameters | 2,058,251 | 22,717,451 |" in card
+    assert "| bytes of weights | 8,237,484 | 90,881,820 |" in card
+    assert "| floating-point operations a token | 142,772 | 21,450,205 |" in card
+    assert "| milliseconds for one row | 0.5 | 10 |" in card
+    assert "(On A processor, threads: 1, with 32 rows of the task" in card
+
+
+def test_tables_of_the_card_have_as_many_rules_as_columns():
+    given = measured(TEACHER, *STUDENTS)
+    student = next(score for score in given.scores if score.arm == "contextualized")
+    lines = write_card(given, student, "bert-base-uncased", "student").splitlines()
+    for at, line in enumerate(lines):
+        if line.startswith("|---"):
+            assert line.count("|") == lines[at - 1].count("|") == lines[at + 1].count("|")
+
+
+def test_a_card_without_costs_has_no_table_of_them():
+    given = measured(TEACHER.model_copy(update={"cost": None}), *STUDENTS)
+    student = next(score for score in given.scores if score.arm == "contextualized")
+    assert "cost to run" not in write_card(given, student, "bert-base-uncased", "student")
