@@ -414,7 +414,7 @@ def half_of_entropy(given: Given) -> float:
     teacher = load_encoder(str(given.teacher)).to(given.device)
     logits = logits_of(teacher, given.rows, pad_id=pad_id, device=given.device)
     entropies = torch.distributions.Categorical(logits=torch.from_numpy(logits)).entropy()
-    return 0.5 * entropies.mean().item()
+    return 0.5 * float(entropies.mean())
 
 
 def measure_minilmv2(bench: Bench, ratios: dict[str, float]) -> dict[str, Any]:
@@ -501,8 +501,8 @@ def work(
             clocks = (time.perf_counter, time.process_time)
             watches = [Stopwatch(given.device, num_steps, clock) for clock in clocks]
             losses[name] = side(given, functools.partial(call_all, watches))
-            for watch, kept in zip(watches, (found, cpu), strict=True):
-                kept[name].append(watch.seconds / (num_steps - 1 - _WARM_UP_STEPS))
+            for watch, by_name in zip(watches, (found, cpu), strict=True):
+                by_name[name].append(watch.seconds / (num_steps - 1 - _WARM_UP_STEPS))
     seconds = {name: statistics.median(values) for name, values in found.items()}
     parts = exchange_seconds(given)
     if rank == 0:

@@ -269,7 +269,8 @@ def plain_minilmv2_loss(
 def _last_vectors(model: PreTrainedModel, batch: dict[str, Tensor]) -> list[Tensor]:
     """Queries, keys and values of the last layer of a BERT, from its input."""
     output = model(**batch, output_attentions=True, output_hidden_states=True)
-    attention = model.base_model.encoder.layer[-1].attention.self
+    bert: Any = model.base_model
+    attention = bert.encoder.layer[-1].attention.self
     inputs = output.hidden_states[-2]
     return [attention.query(inputs), attention.key(inputs), attention.value(inputs)]
 
