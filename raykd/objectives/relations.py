@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # What the scores of the matrices that are compared at once may take, unless one takes more. On a
-# CPU, four times this stays in its cache: 3 MB take twice the time a number (experiments/LOG.md).
+# CPU, four times this stays in its cache: with 3 MB a number takes twice the time (LOG.md).
 _CPU_BYTES = 2**18
 # On a GPU few large kernels are fast.
 _GPU_BYTES = 2**28
