@@ -54,6 +54,7 @@ from raykd.training.phases import (
 )
 from raykd.training.pipeline import cache_teacher_outputs, train_phases
 from raykd.training.teacher_cache import OutputsJob
+from raykd.training.tracking import Tracking
 
 
 def make_docstrings(run: Run) -> None:
@@ -309,6 +310,8 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
 
 
 def _train(run: Run, jobs: Sequence[PhaseJob], label: str) -> None:
+    tracking = Tracking(run.recipe.report_to, run.recipe.name, run.out)
+    jobs = [replace(job, tracking=tracking) for job in jobs]
     train_phases(jobs, run.recipe.workers, label=label, storage=run.out / "ray_train")
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +29,7 @@ from raykd.training.players import Worker
 from raykd.training.records import Record
 from raykd.training.settings import TrainingConfig, total_epochs, total_steps
 from raykd.training.teacher_cache import read_outputs
+from raykd.training.tracking import Tracking, tracked_journal
 
 MODEL_FOLDER = "model"
 
@@ -116,6 +117,7 @@ class PhaseJob:
     inputs: Mapping[str, str]
     score: Score | None = None
     num_scores: int = 10
+    tracking: Tracking = field(default_factory=Tracking)
 
     def settings(self) -> dict[str, Any]:
         """What decides the result besides the inputs."""
@@ -171,6 +173,7 @@ def run_phase(
     checkpoint_every_s: float = 60.0,
     on_step: Callable[[], None] = lambda: None,
     on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
+    on_lost: Callable[[str, str], None] = lambda tracker, problem: None,
 ) -> None:
     """Train, from the newest checkpoint on, and on the first worker commit `model/` and the curve.
 
@@ -180,6 +183,7 @@ def run_phase(
         checkpoint_every_s: seconds between two checkpoints.
         on_step: called after each step.
         on_record: called on the first worker with each record, and whether it is the last.
+        on_lost: called with a tracker that is not told any more, and why.
 
     Raises:
         InputError: the text has no rows, or no labels where the objective needs them.
@@ -225,8 +229,16 @@ def run_phase(
         None if score is None else lambda: score(student, tokenizer),
         job.num_scores,
     )
-    journal = Journal(job.unfinished)
-    num_steps = run(examiner, journal)
+    with tracked_journal(
+        job.unfinished,
+        job.tracking,
+        name=job.name,
+        stage=job.stage,
+        key=job.key(),
+        settings=job.settings(),
+        on_lost=on_lost,
+    ) as journal:
+        num_steps = run(examiner, journal)
     with commit(job.out, job.stage, job.settings(), job.inputs) as draft:
         journal.move(draft.directory)
         draft.counts.update(

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,13 @@ def _phase_task(job: PhaseJob, *, board: Any, num_threads: int, every_s: float) 
     torch.set_num_threads(num_threads)
     worker = Worker(device=_device())
     try:
-        run_phase(job, worker, checkpoint_every_s=every_s, on_step=_Steps(board))
+        run_phase(
+            job,
+            worker,
+            checkpoint_every_s=every_s,
+            on_step=_Steps(board),
+            on_lost=partial(_tell_lost, board, job),
+        )
     except FloatingPointError as error:
         raise InputError(f"{job.name}: {error}") from error
 
@@ -209,7 +216,13 @@ def _train_on_worker(config: dict[str, Any]) -> None:
             return
         try:
             on_step = _Steps(board) if first else lambda: None
-            run_phase(jobs[at], worker, checkpoint_every_s=config["every_s"], on_step=on_step)
+            run_phase(
+                jobs[at],
+                worker,
+                checkpoint_every_s=config["every_s"],
+                on_step=on_step,
+                on_lost=partial(_tell_lost, board, jobs[at]),
+            )
         except Exception as error:
             if _may_pass(error):
                 raise
@@ -222,6 +235,11 @@ def _train_on_worker(config: dict[str, Any]) -> None:
             # starts next sees the problem.
             raise
         barrier()
+
+
+def _tell_lost(board: Any, job: PhaseJob, tracker: str, problem: str) -> None:
+    line = f"  report_to: {tracker}: {job.name}: {problem}; the training goes on without it"
+    ray.get(board.tell.remote(tracker, line))
 
 
 def _may_pass(error: Exception) -> bool:
@@ -277,8 +295,12 @@ class _Watch:
 
     def _run(self) -> None:
         shown = 0
-        while not self._stop.wait(_POLL_S):
+        is_over = False
+        while not is_over:
+            is_over = self._stop.wait(_POLL_S)
             with suppress(ray.exceptions.RayError):
                 done = ray.get(self._board.num_steps.remote())
                 self._advance(done - shown)
                 shown = done
+                for line in ray.get(self._board.take_lines.remote()):
+                    progress.say(line)
