@@ -143,6 +143,7 @@ def train_teacher(run: Run) -> None:
         teacher_outputs=None,
         config=PhaseConfig(objective=FineTuneConfig(), **values),
         labels=labels,
+        tokens=run.tokens,
         seed=config.seed,
         inputs={
             "model": digest_of_model(reference),
@@ -176,6 +177,7 @@ def inject_job(run: Run, arm: Arm, init: Init, seed: int) -> PhaseJob:
         teacher_outputs=run.teacher_outputs(arm) if reads_outputs else None,
         config=phase,
         labels=_labels(run),
+        tokens=run.tokens,
         seed=seed,
         inputs={
             "teacher": digest_of_directory(run.teacher),
@@ -224,6 +226,7 @@ def adapt_job(
         teacher_outputs=run.teacher_outputs("train") if reads_outputs else None,
         config=phase,
         labels=_labels(run),
+        tokens=run.tokens,
         seed=seed,
         inputs=inputs,
     )

@@ -9,6 +9,7 @@ from typing import Any, Self
 import pyarrow.parquet as pq
 import torch
 from pydantic import Field, model_validator
+from torch import distributed
 from transformers import PreTrainedTokenizerBase
 
 from raykd.config import Config
@@ -17,6 +18,7 @@ from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_o
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
 from raykd.models.masked_lm import load_masked_lm
 from raykd.models.student_init import Init, StudentConfig, check_tokenizers, make_student
+from raykd.models.token_cache import cached_rows
 from raykd.models.tokens import TokenizedRows, read_rows
 from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
 from raykd.objectives.base import Objective
@@ -101,7 +103,8 @@ class PhaseJob:
     """One model, one objective, one text, one seed; its output is a directory.
 
     `start` is a saved model's reference, or the student to make. `inputs` holds the digests of
-    everything read. `score` is called at most `num_scores` times, for the learning curve.
+    everything read. `score` is called at most `num_scores` times, for the learning curve. `tokens`
+    is where those of long texts are kept.
     """
 
     stage: str
@@ -118,6 +121,7 @@ class PhaseJob:
     score: Score | None = None
     num_scores: int = 10
     tracking: Tracking = field(default_factory=Tracking)
+    tokens: Path | None = None
 
     def settings(self) -> dict[str, Any]:
         """What decides the result besides the inputs."""
@@ -191,7 +195,7 @@ def run_phase(
     """
     config = job.config
     student, tokenizer, objective = _start(job)
-    rows = read_rows(job.text, tokenizer, max_length=config.max_length)
+    rows = _rows_of(job, tokenizer, worker)
     rows = _with_what_the_objective_reads(job, rows, needs_labels=config.objective.needs_labels)
     checkpoints = job.checkpoints(checkpoint_every_s)
 
@@ -324,6 +328,21 @@ def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
     # Heads start at random, in a process that may have trained other models before.
     torch.manual_seed(job.seed)
     return student, tokenizer, build(objective, student, teacher, generator)
+
+
+def _rows_of(job: PhaseJob, tokenizer: PreTrainedTokenizerBase, worker: Worker) -> TokenizedRows:
+    def read() -> TokenizedRows:
+        max_length = job.config.max_length
+        if job.tokens is None:
+            return read_rows(job.text, tokenizer, max_length=max_length)
+        return cached_rows(job.text, tokenizer, max_length=max_length, folder=job.tokens)
+
+    if worker.size == 1:
+        return read()
+    # The first makes what the others find.
+    rows = read() if worker.rank == 0 else None
+    distributed.barrier()
+    return read() if rows is None else rows
 
 
 def _with_what_the_objective_reads(
