@@ -22,7 +22,11 @@ from raykd.errors import FULL_DISK
 from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.placement import cpus_that_fit, shares, workers_that_fit
 from raykd.training.players import Worker
-from raykd.training.recovery import in_words_of_the_job, killed_for_want_of_memory
+from raykd.training.recovery import (
+    in_words_of_the_job,
+    killed_for_want_of_memory,
+    tell_where_it_goes_on,
+)
 from raykd.training.teacher_cache import OutputsJob
 from raykd.training.workers import WorkersConfig
 
@@ -35,7 +39,7 @@ _MAX_START_FAILURES = 5
 # vain: Train counts a lost node's room for up to twenty seconds.
 _MAX_ELASTIC_WORKER_FAILURES = 8
 _MAX_ELASTIC_START_FAILURES = 32
-_ELASTIC_START_TIMEOUT_S = 10
+_ELASTIC_START_TIMEOUT_S = "10"
 # A group that grows starts anew, from the last checkpoint.
 _RESIZE_EVERY_S = 60.0
 
@@ -58,7 +62,7 @@ def train_phases(
     if not pending:
         return
     for job in pending:
-        _tell_where_it_goes_on(job)
+        tell_where_it_goes_on(job)
     # The longest first: no core is left with a long one at the end.
     pending.sort(key=PhaseJob.num_steps, reverse=True)
     cluster.connect()
@@ -69,14 +73,6 @@ def train_phases(
         train_all(pending, workers, board, label, storage)
     undone = [job.name for job in pending if job.finished() is None]
     assert not undone, undone
-
-
-def _tell_where_it_goes_on(job: PhaseJob) -> None:
-    step, notes = job.checkpoints(0).find()
-    for note in notes:
-        progress.say(f"  {job.name}: {note}")
-    if step is not None:
-        progress.say(f"  {job.name}: goes on after step {step} of {job.num_steps()}")
 
 
 def _train_alone(
@@ -156,16 +152,10 @@ def _trainer(
     }
     is_elastic = workers.fewest < workers.most
     if is_elastic:
-        os.environ.setdefault(
-            "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(_ELASTIC_START_TIMEOUT_S)
-        )
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _ELASTIC_START_TIMEOUT_S)
     return TorchTrainer(
         _train_on_worker,
-        train_loop_config={
-            "jobs": jobs,
-            "board": board,
-            "every_s": workers.checkpoint_every_s,
-        },
+        train_loop_config={"jobs": jobs, "board": board, "every_s": workers.checkpoint_every_s},
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
         scaling_config=train.ScalingConfig(**scaling),
         run_config=train.RunConfig(

@@ -1,4 +1,4 @@
-"""What the user is told of a training that cannot go on."""
+"""What the user is told of a training that was interrupted, or that cannot go on."""
 
 import errno
 import re
@@ -7,12 +7,22 @@ from contextlib import contextmanager
 
 import torch
 
+from raykd import progress
 from raykd.errors import InputError
 from raykd.objectives import OBJECTIVES
 from raykd.training.phases import PhaseConfig, PhaseJob
 
 # Allocators that raise a RuntimeError of no kind of its own: torch's on the CPU, CUDA's libraries.
 _SAID_FOR_WANT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
+
+
+def tell_where_it_goes_on(job: PhaseJob) -> None:
+    """Say which checkpoint a job goes on from, if there is one, and why not from a newer one."""
+    step, notes = job.checkpoints(0).find()
+    for note in notes:
+        progress.say(f"  {job.name}: {note}")
+    if step is not None:
+        progress.say(f"  {job.name}: goes on after step {step} of {job.num_steps()}")
 
 
 @contextmanager
