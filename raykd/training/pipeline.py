@@ -185,8 +185,9 @@ def _fit_all(trainers: Sequence[TorchTrainer]) -> list[BaseException | None]:
 
 
 def _in_words_of_a_job(error: BaseException, jobs: Sequence[PhaseJob]) -> BaseException:
-    """What the user is told of a group that Train gave up."""
-    for failure in getattr(error, "worker_failures", {}).values():
+    """What the user is told of a group that Train gave up, workers or processes beside them."""
+    failures = [*getattr(error, "worker_failures", {}).values()]
+    for failure in [*failures, getattr(error, "controller_failure", None)]:
         cause = getattr(failure, "health_check_failure", failure)
         if isinstance(cause, ray.exceptions.OutOfMemoryError):
             undone = next(job for job in jobs if job.finished() is None)

@@ -56,9 +56,9 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def killed_for_want_of_memory(job: PhaseJob) -> InputError:
-    """For a job whose process was killed again and again."""
+    """For a job whose process was killed, each time that it was tried."""
     return InputError(
-        f"{job.name}: its process was killed again and again, most likely for want of memory; "
+        f"{job.name}: its process was killed, most likely for want of memory; "
         f"{remedies(job.config)}"
     )
 
