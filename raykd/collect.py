@@ -3,6 +3,8 @@
 import json
 import math
 import platform
+import statistics
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,6 +38,7 @@ from raykd.results import (
     Results,
     Score,
     ScoreStage,
+    Summary,
     TaskFacts,
     UnitSample,
 )
@@ -104,6 +107,28 @@ def measure_models(run: Run) -> list[ModelFacts]:
     ]
 
 
+def summarise(scores: Sequence[Score]) -> list[Summary]:
+    """Every metric of every arm over its seeds, in the order of the scores."""
+    found: dict[tuple[str, str | None, ScoreStage, str], list[float]] = {}
+    for score in scores:
+        for metric, value in score.metrics.items():
+            key = score.arm, score.init, score.stage, metric
+            found.setdefault(key, []).append(value)
+    return [
+        Summary(
+            arm=arm,
+            init=init,
+            stage=stage,
+            metric=metric,
+            num_seeds=len(values),
+            mean=statistics.fmean(values),
+            median=statistics.median(values),
+            deviation=statistics.stdev(values) if len(values) > 1 else None,
+        )
+        for (arm, init, stage, metric), values in found.items()
+    ]
+
+
 def collect(run: Run) -> Results:
     """Everything about a finished run that its report needs."""
     recipe, task = run.recipe, run.task()
@@ -136,6 +161,7 @@ def collect(run: Run) -> Results:
         injection=_phase_facts(recipe.injection) if recipe.injection else None,
         adaptation=_phase_facts(recipe.adaptation),
         scores=scores,
+        summaries=summarise(scores),
         analyses=analyse_students(run),
         curves=[
             Curve(arm=arm, init=init, seed=seed, phase=phase, points=_points(folder))
@@ -179,7 +205,11 @@ def _max_length(recipe: Recipe, arm: str, stage: ScoreStage) -> int:
 
 def _phase_facts(phase: PhaseConfig) -> PhaseFacts:
     name = phase.objective.name
-    return PhaseFacts(objective=name, trains_classifier=OBJECTIVES[name].trains_classifier)
+    return PhaseFacts(
+        objective=name,
+        trains_classifier=OBJECTIVES[name].trains_classifier,
+        keeps_best=phase.keep == "best",
+    )
 
 
 def _corpus_facts(run: Run, arm: Arm) -> CorpusFacts:

@@ -19,6 +19,7 @@ from raykd.recipe import Recipe
 from raykd.run import Run
 from raykd.search_model import load_embedder
 from raykd.training.phases import PhaseConfig
+from raykd.training.tracking import check_trackers
 from raykd.training.workers import WorkersConfig
 
 
@@ -30,10 +31,12 @@ def check_models(run: Run) -> list[str]:
 
     Raises:
         InputError: a model is missing or another than named; the sizes, tokenizers or objectives
-            do not fit each other, or `max_length` the models; there are too few GPUs.
+            do not fit each other, or `max_length` the models; there are too few GPUs; a tracker
+            of `report_to` is not installed or has no key.
     """
     recipe = run.recipe
     _check_gpus(recipe.workers)
+    check_trackers(recipe.report_to)
     reference = recipe.teacher.model
     digest = recipe.teacher.weights_sha256
     if digest is not None and digest != (found := digest_of_weights(reference)):

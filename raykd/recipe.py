@@ -20,6 +20,7 @@ from raykd.presets import load_preset, merged
 from raykd.retrieval.search import RetrievalConfig
 from raykd.training.phases import PhaseConfig, TeacherConfig
 from raykd.training.settings import TrainingConfig
+from raykd.training.trackers import TrackerName
 from raykd.training.workers import WorkersConfig
 
 # What the student learns from before it is adapted to the task. `direct` has no such phase and is
@@ -72,7 +73,8 @@ class Recipe(Config):
     """One run. Paths in it are relative to the file it was read from.
 
     `preset` names a method's settings in its paper (see `presets`), for keys that are not given;
-    `task_da` is the directory that `raykd augment` wrote, for the arm of that name.
+    `task_da` is the directory that `raykd augment` wrote, for the arm of that name. `report_to`
+    names trackers that are told of every training; it decides no result.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -91,11 +93,12 @@ class Recipe(Config):
     adaptation: PhaseConfig
     alone: TrainingConfig | None = None
     workers: WorkersConfig = WorkersConfig()
+    report_to: tuple[TrackerName, ...] = ()
     search: SearchConfig | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        for key in ("seeds", "arms"):
+        for key in ("seeds", "arms", "report_to"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} {list(values)}: a value appears twice")

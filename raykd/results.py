@@ -46,10 +46,14 @@ class CorpusFacts(_Facts):
 
 
 class PhaseFacts(_Facts):
-    """The objective of a phase; without a trained classifier nothing can be scored after it."""
+    """The objective of a phase; without a trained classifier nothing can be scored after it.
+
+    `keeps_best`: models were kept at the step that scored best on the curve's split.
+    """
 
     objective: str
     trains_classifier: bool
+    keeps_best: bool = False
 
 
 class Cost(_Facts):
@@ -84,6 +88,19 @@ class Score(_Facts):
     seed: int | None
     stage: ScoreStage
     metrics: dict[str, FiniteFloat]
+
+
+class Summary(_Facts):
+    """A metric of one arm over seeds; one seed has no sample standard deviation."""
+
+    arm: str
+    init: str | None
+    stage: ScoreStage
+    metric: str
+    num_seeds: int
+    mean: FiniteFloat
+    median: FiniteFloat
+    deviation: FiniteFloat | None
 
 
 class CurvePoint(_Facts):
@@ -153,6 +170,7 @@ class Results(_Facts):
     injection: PhaseFacts | None
     adaptation: PhaseFacts | None
     scores: list[Score]
+    summaries: list[Summary] = []
     analyses: list[Analysis] = []
     curves: list[Curve]
     curve_split: str

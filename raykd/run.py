@@ -104,6 +104,11 @@ class Run:
         """The teacher's outputs on that text."""
         return self.out / "teacher_outputs" / name
 
+    @property
+    def tokens(self) -> Path:
+        """Tokens of long texts."""
+        return self.out / "tokens"
+
     def student(self, arm: Arm, init: Init, seed: int, phase: str) -> Path:
         """A student after a phase: injected or adapted."""
         return self.out / "students" / f"{arm}-{init}-seed{seed}" / phase

@@ -54,6 +54,7 @@ from raykd.training.phases import (
 )
 from raykd.training.pipeline import cache_teacher_outputs, train_phases
 from raykd.training.teacher_cache import OutputsJob
+from raykd.training.tracking import Tracking
 
 
 def make_docstrings(run: Run) -> None:
@@ -142,6 +143,7 @@ def train_teacher(run: Run) -> None:
         teacher_outputs=None,
         config=PhaseConfig(objective=FineTuneConfig(), **values),
         labels=labels,
+        tokens=run.tokens,
         seed=config.seed,
         inputs={
             "model": digest_of_model(reference),
@@ -175,6 +177,7 @@ def inject_job(run: Run, arm: Arm, init: Init, seed: int) -> PhaseJob:
         teacher_outputs=run.teacher_outputs(arm) if reads_outputs else None,
         config=phase,
         labels=_labels(run),
+        tokens=run.tokens,
         seed=seed,
         inputs={
             "teacher": digest_of_directory(run.teacher),
@@ -223,6 +226,7 @@ def adapt_job(
         teacher_outputs=run.teacher_outputs("train") if reads_outputs else None,
         config=phase,
         labels=_labels(run),
+        tokens=run.tokens,
         seed=seed,
         inputs=inputs,
     )
@@ -309,6 +313,8 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
 
 
 def _train(run: Run, jobs: Sequence[PhaseJob], label: str) -> None:
+    tracking = Tracking(run.recipe.report_to, run.recipe.name, run.out)
+    jobs = [replace(job, tracking=tracking) for job in jobs]
     train_phases(jobs, run.recipe.workers, label=label, storage=run.out / "ray_train")
 
 

@@ -38,12 +38,13 @@ from raykd.preflight import check_models
 from raykd.recipe import Arm, Parameter, Recipe
 from raykd.run import Run
 from raykd.stages import adapt_job, cache_outputs, inject_job, run_stages
-from raykd.training.phases import run_phase
+from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.pipeline import train_phases
 from raykd.training.players import Worker
 from raykd.training.records import Record
 from raykd.training.recovery import in_words_of_the_job
 from raykd.training.settings import total_epochs
+from raykd.training.tracking import Tracking
 
 STUDY_FILE = "study.journal"
 _HELD_OUT_FRACTION = 0.2
@@ -143,7 +144,7 @@ def _prepare(run: Run) -> _Setting:
     assert recipe.search is not None
     is_injected = arm in recipe.injected_arms
     if is_injected and not any(key.startswith(_INJECTED) for key in recipe.search.space):
-        job = inject_job(searched, arm, setting.init, setting.seed)
+        job = _tracked(inject_job(searched, arm, setting.init, setting.seed), "all trials", setting)
         train_phases([job], recipe.workers, label="inject", storage=folder / "ray_train")
     return setting
 
@@ -213,15 +214,17 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
     run = replace(setting.run, recipe=setting.run.recipe.with_values(values, "trial"))
     student = (setting.arm, setting.init, setting.seed)
     injected = None
+    trial_id = ray_tune.get_context().get_trial_id()
+    name = f"trial {trial_id}"
     if setting.arm in run.recipe.injected_arms:
         job = inject_job(run, *student)
         if job.finished() is None:  # else this trial's injection is the one made for all
             job = replace(job, out=setting.folder / "injected" / job.key()[:16])
             with in_words_of_the_job(job):
-                run_phase(job, Worker())
+                run_phase(_tracked(job, name, setting), Worker(), on_lost=_say_lost)
         injected = job.out
     job = adapt_job(run, *student, injected=injected)
-    trial_folder = setting.folder / "trials" / ray_tune.get_context().get_trial_id()
+    trial_folder = setting.folder / "trials" / trial_id
 
     def report(record: Record, is_last: bool) -> None:
         if record.scores:
@@ -230,7 +233,19 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
 
     job = replace(job, out=trial_folder, num_scores=job.num_epochs())
     with in_words_of_the_job(job):
-        run_phase(job, Worker(), on_record=report)
+        run_phase(_tracked(job, name, setting), Worker(), on_record=report, on_lost=_say_lost)
+
+
+def _tracked(job: PhaseJob, name: str, setting: _Setting) -> PhaseJob:
+    """The job as a run of the search in the trackers of `report_to`."""
+    recipe = setting.run.recipe
+    tracking = Tracking(recipe.report_to, f"{recipe.name} tune", setting.folder)
+    return replace(job, name=f"{name} {job.name}", tracking=tracking)
+
+
+def _say_lost(tracker: str, problem: str) -> None:
+    """Into the trial's log: it has no other way to the user."""
+    progress.say(f"report_to: {tracker}: {problem}; the trial goes on without it")
 
 
 def _most_epochs(setting: _Setting) -> int:

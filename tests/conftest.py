@@ -16,7 +16,10 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     # Tests run side by side on few cores, and their models are tiny.
     OMP_NUM_THREADS="1",
+    # No test tells a server of the developer's.
+    WANDB_MODE="offline",
 )
+os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 # One commit, one answer; `pytest --hypothesis-profile=search` looks for new counterexamples.
 settings.register_profile("repeatable", derandomize=True)

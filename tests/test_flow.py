@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -222,7 +223,7 @@ def test_a_changed_adaptation_keeps_corpus_teacher_and_injection(finished, folde
 
 
 def test_distill_needs_no_corpus_and_tune_searches_the_student_it_makes(folder, capsys):
-    values = recipe_values() | {"arms": ["direct"], "seeds": [1]}
+    values = recipe_values() | {"arms": ["direct"], "seeds": [1], "report_to": ["tensorboard"]}
     for section in ("corpus", "retrieval", "injection"):
         del values[section]
     values["adaptation"] |= {
@@ -239,6 +240,11 @@ def test_distill_needs_no_corpus_and_tune_searches_the_student_it_makes(folder, 
 
     assert {student.name for student in (out / "students").iterdir()} == {"direct-random-seed1"}
     assert (out / "predictions" / "students-direct-random-seed1-adapted").exists()
+    told = {folder.name for folder in (out / "tensorboard").iterdir()}
+    assert told == {"teacher", "adapt direct random seed 1"}
+    trials = [folder.name for folder in (out / "tune" / "tensorboard").iterdir()]
+    assert len(trials) == 3
+    assert all(re.fullmatch(r"trial \w+ adapt direct random seed 1", name) for name in trials)
     found = json.loads((out / "tune" / "result" / "trials.json").read_text())
     assert found["arm"] == "direct"
     assert not (out / "units").exists()

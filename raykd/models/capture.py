@@ -1,7 +1,7 @@
 """What modules take and return while a model runs, without changing how it runs."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -37,3 +37,25 @@ def input_of(module: nn.Module) -> Iterator[list[Tensor]]:
         yield inputs
     finally:
         handle.remove()
+
+
+class _Enough(Exception):  # noqa: N818  # it is no error
+    """All that was wanted of a run is there."""
+
+
+def first_outputs(modules: Sequence[nn.Module], run: Callable[[], object]) -> list[Tensor]:
+    """What each of some modules returns first in a run, which is left as soon as all have."""
+    waiting = set(range(len(modules)))
+
+    def leave(index: int, module: nn.Module, inputs: Any, output: Any) -> None:
+        waiting.discard(index)
+        if not waiting:
+            raise _Enough
+
+    with ExitStack() as stack:
+        outputs = stack.enter_context(outputs_of(modules))
+        for at, module in enumerate(modules):
+            stack.callback(module.register_forward_hook(partial(leave, at)).remove)
+        with suppress(_Enough):
+            run()
+    return [outputs[at] for at in range(len(modules))]

@@ -5,7 +5,7 @@ Shapes: B batch, L tokens, C classes (1: regression), d width, n blocks.
 
 import inspect
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from raykd.errors import InputError
-from raykd.models.capture import input_of, outputs_of
+from raykd.models.capture import first_outputs, input_of, outputs_of
 from raykd.models.resolve import TOKENIZER_FILES, resolve_model, weights_files
 
 # Where a family keeps its blocks, below its base model.
@@ -155,10 +155,34 @@ class Encoder(nn.Module):
                 **{number: states[at] for at, number in enumerate(numbers)},
             },
             relation_vectors={
-                number: _relation_vectors(parts)
+                number: _relation_vectors([parts[at] for at in sorted(parts)])
                 for number, parts in zip(relation_numbers, vectors, strict=True)
             },
         )
+
+    def relations(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None = None,
+        *,
+        layer: int,
+    ) -> RelationVectors:
+        """The relation vectors of one block, counted from 1; nothing behind them is computed.
+
+        Args:
+            input_ids: (B, L), as `attention_mask` and `token_type_ids`: see `forward`.
+            attention_mask: (B, L).
+            token_type_ids: (B, L).
+            layer: of the block.
+
+        Raises:
+            InputError: as `forward`.
+        """
+        parts = first_outputs(
+            self.projections(layer), lambda: self(input_ids, attention_mask, token_type_ids)
+        )
+        return _relation_vectors(parts)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """The word embeddings of tokens, (B, L, e), before positions and normalisation."""
@@ -234,8 +258,8 @@ class Encoder(nn.Module):
             self.model.save_pretrained(folder)
 
 
-def _relation_vectors(parts: Mapping[int, Tensor]) -> RelationVectors:
-    return RelationVectors(*(parts[0].chunk(3, dim=-1) if len(parts) == 1 else parts.values()))
+def _relation_vectors(parts: Sequence[Tensor]) -> RelationVectors:
+    return RelationVectors(*(parts[0].chunk(3, dim=-1) if len(parts) == 1 else parts))
 
 
 def load_encoder(

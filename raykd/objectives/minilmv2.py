@@ -23,9 +23,8 @@ from raykd.objectives.base import (
     Objective,
     TeacherPart,
     freeze_beyond,
-    run,
 )
-from raykd.objectives.divergences import relation_loss
+from raykd.objectives.relations import relation_loss
 
 
 class MiniLmV2Config(MethodConfig):
@@ -107,6 +106,5 @@ class MiniLmV2(Objective):
 
 
 def _relations(encoder: Encoder, batch: Mapping[str, Tensor], layer: int) -> RelationVectors:
-    output = run(encoder, batch, relation_layers=[layer])
-    vectors: RelationVectors = output.relation_vectors[layer]
-    return vectors
+    types = batch.get("token_type_ids")
+    return encoder.relations(batch["input_ids"], batch["attention_mask"], types, layer=layer)

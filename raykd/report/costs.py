@@ -68,7 +68,7 @@ def _line(
     cost = model.cost
     assert cost is not None
     of_teacher = teacher.cost if teacher and model is not teacher else None
-    numbers = Numbers(results.task.num_rows[results.task.report_split])
+    numbers = Numbers.of(results)
     size = weights = operations = alone = batched = ""
     if teacher and of_teacher:
         size = times(teacher.num_parameters / model.num_parameters, "smaller", "larger")

@@ -18,6 +18,7 @@ from raykd.report.diagnostics import (
     layer_figures,
     measure_figures,
 )
+from raykd.report.notes import notes_on
 from raykd.report.scores import (
     INIT_TITLES,
     METRIC_TITLES,
@@ -26,6 +27,7 @@ from raykd.report.scores import (
     Difference,
     Numbers,
     Row,
+    Spread,
     arm_title,
     reference_rows,
     student_rows,
@@ -53,7 +55,7 @@ def render(results: Results) -> str:
     cards = [corpus.card for corpus in results.corpora]
     return template.render(
         results=results,
-        notes=_notes(results),
+        notes=notes_on(results),
         metric_tables=[_metric_table(results, metric) for metric in results.task.metrics],
         findings=_findings(results),
         costs=cost_table(results),
@@ -105,7 +107,7 @@ def _placed_by_phase(
 
 
 def _metric_table(results: Results, metric: str) -> dict[str, Any]:
-    numbers = _numbers(results)
+    numbers = Numbers.of(results)
     students = student_rows(results, metric)
     groups = [("", reference_rows(results, metric)), *students.items()]
     compared = [
@@ -136,6 +138,7 @@ def _cells(row: Row, compared: list[str], numbers: Numbers) -> dict[str, Any]:
         "title": row.title,
         "before": before,
         "after": numbers.spread(row.after) if row.after else NOTHING,
+        "median": _median(row.after, numbers),
         "num_seeds": row.num_seeds,
         "is_student": row.init is not None,
         "versus": [
@@ -143,6 +146,13 @@ def _cells(row: Row, compared: list[str], numbers: Numbers) -> dict[str, Any]:
             for arm in compared
         ],
     }
+
+
+def _median(spread: Spread | None, numbers: Numbers) -> str:
+    """What stands below a mean that has one: of fewer than three seeds it tells nothing more."""
+    if spread is None or spread.num_seeds < 3:
+        return ""
+    return f"median {numbers.value(spread.median)}"
 
 
 def _difference_cell(difference: Difference, numbers: Numbers) -> tuple[str, str]:
@@ -160,7 +170,7 @@ def _difference_cell(difference: Difference, numbers: Numbers) -> tuple[str, str
 def _findings(results: Results) -> list[dict[str, Any]]:
     """For each init: what the contextualized corpus gave, and against what."""
     metric = results.task.metrics[0]
-    numbers = _numbers(results)
+    numbers = Numbers.of(results)
     findings = []
     for init, rows in student_rows(results, metric).items():
         row = next((row for row in rows if row.arm == "contextualized"), None)
@@ -186,49 +196,7 @@ def _findings(results: Results) -> list[dict[str, Any]]:
 def _teacher_score(results: Results) -> str | None:
     rows = reference_rows(results, results.task.metrics[0])
     found = [row.after for row in rows if row.arm == "teacher" and row.after]
-    return _numbers(results).spread(found[0]) if found else None
-
-
-def _notes(results: Results) -> list[str]:
-    """What a reader must know to read the scores rightly."""
-    task, numbers = results.task, _numbers(results)
-    notes = []
-    if task.report_split == "test":
-        notes.append(
-            "The test split is reported; training, learning curves and search never see it."
-        )
-    else:
-        notes.append(
-            f"The {task.report_split} split is reported, because no test split with labels was "
-            "given. Settings that were chosen by looking at these scores make them too good."
-        )
-    if task.regression:
-        notes.append("A correlation of 0 is what a model that learnt nothing gets.")
-    else:
-        notes.append("The majority class is what a model that learnt nothing gets.")
-    if "accuracy" in task.metrics:
-        step, error = f"{numbers.points_per_row:.2g}", f"{numbers.standard_error(65):.1f}"
-        notes.append(
-            f"One of the {numbers.num_rows:,} rows is worth {step} points of accuracy, and an "
-            f"accuracy near 65 has a standard error of {error} points from the choice of these "
-            "rows alone, which the spread over seeds does not contain."
-        )
-    injection = results.injection
-    if injection and not injection.trains_classifier:
-        notes.append(
-            f"Before adaptation, not applicable: {injection.objective} does not train the "
-            "classifier, so there is nothing to score yet."
-        )
-    seeds = {score.seed for score in results.scores if score.init is not None}
-    if len(seeds) == 1:
-        notes.append("Students were trained with one seed: how much the seed matters is unknown.")
-    else:
-        notes.append("Differences are taken seed by seed.")
-    return notes
-
-
-def _numbers(results: Results) -> Numbers:
-    return Numbers(results.task.num_rows[results.task.report_split])
+    return Numbers.of(results).spread(found[0]) if found else None
 
 
 def _duration(seconds: float) -> str:

@@ -44,17 +44,19 @@ NOTHING = "\u2013"
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation over seeds, in points (metric x 100)."""
+    """Mean, sample standard deviation and median over seeds, in points (metric x 100)."""
 
     mean: float
     deviation: float | None
     num_seeds: int
+    median: float
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """Of one value a seed; one seed has no deviation."""
         deviation = statistics.stdev(values) if len(values) > 1 else None
-        return cls(statistics.fmean(values), deviation, len(values))
+        median = statistics.median(values)
+        return cls(statistics.fmean(values), deviation, len(values), median)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ class Numbers:
     """Writes points with as many digits as the number of scored rows supports."""
 
     num_rows: int
+
+    @classmethod
+    def of(cls, results: Results) -> "Numbers":
+        """For the scores on the report split."""
+        return cls(results.task.num_rows[results.task.report_split])
 
     @property
     def decimals(self) -> int:
@@ -204,4 +211,4 @@ def _difference(
         gaps = [scores[seed] - others[seed] for seed in scores]
         return Difference(Spread.of(gaps), sum(gap > _ROUNDING for gap in gaps))
     gap = statistics.fmean(scores.values()) - statistics.fmean(others.values())
-    return Difference(Spread(gap, None, min(len(scores), len(others))), None)
+    return Difference(Spread(gap, None, min(len(scores), len(others)), gap), None)

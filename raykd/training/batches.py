@@ -9,6 +9,40 @@ def num_batches(num_rows: int, batch_size: int) -> int:
     return -(-num_rows // batch_size)
 
 
+def cut_by_length(
+    lengths: NDArray[np.int64], pass_tokens: float, max_tokens: int | None = None
+) -> list[NDArray[np.int64]]:
+    """Cut rows into passes, each padded to its longest row, at the least cost.
+
+    A pass costs its tokens, padding included, and `pass_tokens` more. None has more than
+    `max_tokens`, but a row that is longer has a pass of its own.
+
+    Args:
+        lengths: (B,) tokens of each row.
+        pass_tokens: what a pass costs beside its tokens, in tokens.
+        max_tokens: None for any number.
+
+    Returns:
+        Positions in `lengths` of the rows of each pass.
+    """
+    order = np.argsort(lengths, kind="stable")
+    ascending = lengths[order]
+    # The least cost of the first `end` rows, and where the last pass of those begins.
+    costs, begins = np.zeros(len(order) + 1), np.zeros(len(order) + 1, np.int64)
+    for end in range(1, len(order) + 1):
+        longest = ascending[end - 1]
+        tokens = np.arange(end, 0, -1) * longest
+        first = 0 if max_tokens is None else min(int(np.sum(tokens > max_tokens)), end - 1)
+        of_last = costs[first:end] + tokens[first:] + pass_tokens
+        best = int(of_last.argmin())
+        costs[end], begins[end] = of_last[best], first + best
+    passes, end = [], len(order)
+    while end:
+        passes.append(order[begins[end] : end])
+        end = int(begins[end])
+    return passes[::-1]
+
+
 class EpochBatches:
     """The batches of one epoch by their position: each row is in one of them.
 

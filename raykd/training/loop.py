@@ -6,12 +6,12 @@ from hashlib import blake2b
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import distributed
+from torch import distributed, nn
 
-from raykd.models.inference import token_batches
 from raykd.models.tokens import TokenizedRows, collate, to_device
-from raykd.objectives.base import Epoch, LossTerms, Objective
-from raykd.training.batches import EpochBatches
+from raykd.models.vocabulary import spared_vocabulary
+from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective
+from raykd.training.batches import EpochBatches, cut_by_length
 from raykd.training.checkpoint import Checkpoint, CheckpointFolder, restore, tensors_of
 from raykd.training.examiner import Examiner
 from raykd.training.players import Trainer, Worker, make_trainers
@@ -20,6 +20,9 @@ from raykd.training.settings import TrainingConfig, total_epochs, total_steps
 
 # Steps between two exchanges of losses among the workers; checkpoints are written after one.
 _STEPS_A_FLUSH = 10
+# A pass of these many parameters over one token takes as long as its calls do: on a CPU as measured
+# (experiments/LOG.md); on a GPU launches cost a thousand times more of its arithmetic.
+_PASS_PARAMETERS = {True: 1e8, False: 1e11}
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -88,7 +91,7 @@ def train(
             training.means.add(of_step)
         is_last = step == num_steps
         if is_due:
-            scores = examiner.examine(step)
+            scores = training.examine(examiner, step)
             is_last = is_last or training.agreed(examiner.has_seen_enough)
             epoch = step / training.steps_an_epoch
             rate = records[-1].learning_rate
@@ -101,6 +104,7 @@ def train(
         if has_notice() or checkpoints.is_due:
             on_checkpoint()
             checkpoints.write(training.checkpoint(step, examiner))
+    training.end()
     examiner.take_best()
     if checkpoints is not None:
         checkpoints.wait()
@@ -125,6 +129,13 @@ class _Training:
         self._lengths = rows.lengths
         self.steps_an_epoch = -(-len(rows) // config.batch_size)
         self.log, self.means = StepLog(worker), Means()
+        self._tokens_a_pass = _tokens_a_pass(objective, worker)
+        # What a generator writes can have any token.
+        self._vocabulary = (
+            spared_vocabulary(objective.student, rows.input_ids, pad_id)
+            if objective.generator is None
+            else None
+        )
         _seed_step(seed, 0, worker)
         objective.to(worker.device).train()
         labels = None if rows.labels is None else torch.tensor(rows.labels, device=worker.device)
@@ -172,6 +183,18 @@ class _Training:
         assert self._batches is not None
         return self._batches[position]
 
+    def examine(self, examiner: Examiner, step: int) -> dict[str, float]:
+        """The examiner's scores of the whole student."""
+        if self._vocabulary is None or self.worker.rank > 0:
+            return examiner.examine(step)
+        with self._vocabulary.whole(self._trainers[STUDENT].decay):
+            return examiner.examine(step)
+
+    def end(self) -> None:
+        """Make the student whole."""
+        if self._vocabulary is not None:
+            self._vocabulary.put_back(self._trainers[STUDENT].decay)
+
     def agreed(self, wish: bool) -> bool:
         """What the first worker wishes."""
         if self.worker.size == 1 or self.config.patience is None:
@@ -182,6 +205,7 @@ class _Training:
         """The state after a step; all that was logged is told."""
         state = {
             "turns": {name: trainer.turn for name, trainer in self._trainers.items()},
+            "decays": {name: trainer.decay for name, trainer in self._trainers.items()},
             "scalers": {name: t.scaler.state_dict() for name, t in self._trainers.items()},
             "means": self.means.state(),
             "examiner": examiner.state(),
@@ -194,15 +218,17 @@ class _Training:
         restore(self.objective, self._trainers, checkpoint.tensors)
         for name, trainer in self._trainers.items():
             trainer.turn = checkpoint.state["turns"][name]
+            trainer.decay = checkpoint.state["decays"][name]
             trainer.scaler.load_state_dict(checkpoint.state["scalers"][name])
         self.means.restore(checkpoint.state["means"])
         examiner.restore(checkpoint.state["examiner"], checkpoint.tensors)
 
     def _passes(self, share: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        most = self.config.max_tokens_per_pass
-        if most is None:
+        if self.objective.mixes_examples:
             return [share]
-        return [share[part] for part in token_batches(self._lengths[share], most)]
+        most = self.config.max_tokens_per_pass
+        cut = cut_by_length(self._lengths[share], self._tokens_a_pass, most)
+        return [share[part] for part in cut]
 
     def _run_pass(
         self, trainer: Trainer, part: NDArray[np.int64], share_rows: int, weight: float
@@ -260,6 +286,15 @@ def _check_finite(
             f"step {record.step} (epoch {record.epoch}): loss {record.total} or its gradient is "
             f"not finite; rows {rows}; lower learning_rate{last}"
         )
+
+
+def _tokens_a_pass(objective: Objective, worker: Worker) -> float:
+    """What the calls of a pass take, in tokens of the student."""
+    student = objective.student
+    tables = [module for module in student.modules() if isinstance(module, nn.Embedding)]
+    num_parameters = sum(p.numel() for p in student.parameters())
+    num_parameters -= sum(p.numel() for table in tables for p in table.parameters())
+    return _PASS_PARAMETERS[worker.device.type == "cpu"] / max(1, num_parameters)
 
 
 def _seed_step(seed: int, step: int, worker: Worker) -> None:

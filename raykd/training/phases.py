@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow.parquet as pq
 import torch
 from pydantic import Field, model_validator
+from torch import distributed
 from transformers import PreTrainedTokenizerBase
 
 from raykd.errors import InputError
@@ -16,6 +17,7 @@ from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_o
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
 from raykd.models.masked_lm import load_masked_lm
 from raykd.models.student_init import Init, StudentConfig, check_tokenizers, make_student
+from raykd.models.token_cache import cached_rows
 from raykd.models.tokens import TokenizedRows, read_rows
 from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
 from raykd.objectives.base import Objective
@@ -28,6 +30,7 @@ from raykd.training.players import Worker
 from raykd.training.records import Record
 from raykd.training.settings import TrainingConfig, total_epochs, total_steps
 from raykd.training.teacher_cache import read_outputs
+from raykd.training.tracking import Tracking, tracked_journal
 
 MODEL_FOLDER = "model"
 
@@ -86,7 +89,8 @@ class PhaseJob:
     """One model, one objective, one text, one seed; its output is a directory.
 
     `start` is a saved model's reference, or the student to make. `inputs` holds the digests of
-    everything read. `score` is called at most `num_scores` times, for the learning curve.
+    everything read. `score` is called at most `num_scores` times, for the learning curve. `tokens`
+    is where those of long texts are kept.
     """
 
     stage: str
@@ -102,6 +106,8 @@ class PhaseJob:
     inputs: Mapping[str, str]
     score: Score | None = None
     num_scores: int = 10
+    tracking: Tracking = field(default_factory=Tracking)
+    tokens: Path | None = None
 
     def settings(self) -> dict[str, Any]:
         """What decides the result besides the inputs."""
@@ -158,6 +164,7 @@ def run_phase(
     has_notice: Callable[[], bool] = lambda: False,
     on_step: Callable[[], None] = lambda: None,
     on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
+    on_lost: Callable[[str, str], None] = lambda tracker, problem: None,
 ) -> None:
     """Train, from the newest checkpoint on, and on the first worker commit `model/` and the curve.
 
@@ -168,6 +175,7 @@ def run_phase(
         has_notice: see `loop.train`.
         on_step: called after each step.
         on_record: called on the first worker with each record, and whether it is the last.
+        on_lost: called with a tracker that is not told any more, and why.
 
     Raises:
         InputError: the text has no rows, or no labels where the objective needs them.
@@ -175,7 +183,7 @@ def run_phase(
     """
     config = job.config
     student, tokenizer, objective = _start(job)
-    rows = read_rows(job.text, tokenizer, max_length=config.max_length)
+    rows = _rows_of(job, tokenizer, worker)
     rows = _with_what_the_objective_reads(job, rows, needs_labels=config.objective.needs_labels)
     checkpoints = job.checkpoints(checkpoint_every_s)
 
@@ -214,8 +222,16 @@ def run_phase(
         None if score is None else lambda: score(student, tokenizer),
         job.num_scores,
     )
-    journal = Journal(job.unfinished)
-    num_steps = run(examiner, journal)
+    with tracked_journal(
+        job.unfinished,
+        job.tracking,
+        name=job.name,
+        stage=job.stage,
+        key=job.key(),
+        settings=job.settings(),
+        on_lost=on_lost,
+    ) as journal:
+        num_steps = run(examiner, journal)
     with commit(job.out, job.stage, job.settings(), job.inputs) as draft:
         journal.move(draft.directory)
         draft.counts.update(
@@ -301,6 +317,21 @@ def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
     # Heads start at random, in a process that may have trained other models before.
     torch.manual_seed(job.seed)
     return student, tokenizer, build(objective, student, teacher, generator)
+
+
+def _rows_of(job: PhaseJob, tokenizer: PreTrainedTokenizerBase, worker: Worker) -> TokenizedRows:
+    def read() -> TokenizedRows:
+        max_length = job.config.max_length
+        if job.tokens is None:
+            return read_rows(job.text, tokenizer, max_length=max_length)
+        return cached_rows(job.text, tokenizer, max_length=max_length, folder=job.tokens)
+
+    if worker.size == 1:
+        return read()
+    # The first makes what the others find.
+    rows = read() if worker.rank == 0 else None
+    distributed.barrier()
+    return read() if rows is None else rows
 
 
 def _with_what_the_objective_reads(

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def _phase_task(job: PhaseJob, *, board: Any, num_threads: int, every_s: float) 
             checkpoint_every_s=every_s,
             has_notice=has_notice,
             on_step=_Steps(board, job),
+            on_lost=partial(_tell_lost, board, job),
         )
 
 
@@ -235,6 +237,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
                     checkpoint_every_s=config["every_s"],
                     has_notice=has_notice,
                     on_step=_Steps(board, jobs[at]) if first else lambda: None,
+                    on_lost=partial(_tell_lost, board, jobs[at]),
                 )
         except Exception as error:
             if _may_pass(error):
@@ -246,6 +249,11 @@ def _train_on_worker(config: dict[str, Any]) -> None:
             # starts next sees the problem.
             raise
         barrier()
+
+
+def _tell_lost(board: Any, job: PhaseJob, tracker: str, problem: str) -> None:
+    line = f"  report_to: {tracker}: {job.name}: {problem}; the training goes on without it"
+    ray.get(board.tell.remote(tracker, line))
 
 
 def _nodes_of_group() -> list[str] | None:
@@ -293,8 +301,12 @@ class _Watch:
 
     def _run(self) -> None:
         shown = 0
-        while not self._stop.wait(_POLL_S):
+        is_over = False
+        while not is_over:
+            is_over = self._stop.wait(_POLL_S)
             with suppress(ray.exceptions.RayError):
                 done = ray.get(self._board.num_steps.remote())
                 self._advance(done - shown)
                 shown = done
+                for line in ray.get(self._board.take_lines.remote()):
+                    progress.say(line)

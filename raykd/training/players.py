@@ -43,6 +43,8 @@ class Trainer:
         worker: Worker,
     ) -> None:
         self.turn = 0
+        # What is left of a decayed parameter that had no gradient in any turn.
+        self.decay = 1.0
         self._config = config
         self._num_turns = num_turns
         self._parameters = player.parameters
@@ -87,14 +89,17 @@ class Trainer:
         """
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm)
+        learning_rate = self.learning_rate
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = learning_rate
         scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.turn += 1
         is_overflow = self.scaler.is_enabled() and self.scaler.get_scale() < scale
+        if not is_overflow:
+            self.decay *= 1 - learning_rate * self._config.weight_decay
         return torch.zeros_like(norm) if is_overflow and scale > 1 else norm
 
 

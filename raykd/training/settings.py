@@ -15,10 +15,11 @@ class TrainingConfig(Config):
     neither the learning rate nor the number of steps depends on them.
 
     `num_steps`, where given, replaces `epochs`: texts of different sizes then get equal training.
-    With `max_tokens_per_pass`, a worker whose rows of a batch have more tokens, padding included,
-    cuts them by length into several passes and adds their gradients: less padding, bounded memory.
+    A worker cuts its rows of a batch by length into passes, whose gradients it adds, where that
+    spares more padding than it costs calls; no pass has more than `max_tokens_per_pass` tokens,
+    padding included, so that memory is bounded.
     `bfloat16` and `float16` compute the models' matrix products in that format; weights and losses
-    stay float32. `compiled` runs the models through `torch.compile`.
+    stay float32.
 
     A model that is scored as it trains is scored every `score_every` steps; by default after
     epochs, ten times at most. `keep: best` keeps its best state by the task's first metric, not
@@ -41,7 +42,6 @@ class TrainingConfig(Config):
     max_grad_norm: float = Field(1.0, gt=0)
     max_length: int = Field(128, ge=4)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    compiled: bool = False
     score_every: int | None = Field(None, ge=1)
     keep: Literal["last", "best"] = "last"
     patience: int | None = Field(None, ge=1)

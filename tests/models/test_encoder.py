@@ -1,5 +1,8 @@
 """Every family gives the same output, and what is saved loads without this package."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from tiny_models import FAMILIES, tiny_batch, tiny_encoder
@@ -97,6 +100,49 @@ def test_a_fused_projection_is_split_into_query_key_and_value():
         torch.testing.assert_close(nn.functional.linear(normed, weight), vectors)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_relations_alone_are_those_of_the_whole_run(family, layer):
+    encoder, batch = tiny_encoder(family, num_layers=3).eval(), tiny_batch()
+
+    alone = encoder.relations(
+        batch["input_ids"], batch["attention_mask"], batch["token_type_ids"], layer=layer
+    )
+
+    expected = run(encoder, relation_layers=[layer]).relation_vectors[layer]
+    assert all(torch.equal(*parts) for parts in zip(alone, expected, strict=True))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in encoder.modules())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_relations_alone_run_nothing_behind_them_and_keep_nothing(family):
+    encoder, batch = tiny_encoder(family, num_layers=3), tiny_batch()
+    called = []
+    encoder.block(1).register_forward_hook(lambda *_: called.append("block 1"))
+    encoder.block(2).register_forward_hook(lambda *_: called.append("block 2"))
+    encoder.block(3).register_forward_pre_hook(lambda *_: called.append("block 3"))
+    gc.collect()
+    gc.disable()
+    try:
+        made = weakref.ref(
+            encoder.relations(batch["input_ids"], batch["attention_mask"], layer=2).query
+        )
+        # No exception's frames hold activations until the next collection of cycles.
+        assert made() is None
+    finally:
+        gc.enable()
+
+    assert called == ["block 1"]
+    assert run(encoder).logits.isfinite().all()
+
+
+def test_an_error_in_the_run_is_not_taken_for_its_end():
+    encoder = tiny_encoder()
+
+    with pytest.raises(IndexError):
+        encoder.relations(torch.full((1, 3), 10**6), None, layer=1)
+
+
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "modernbert"])
 def test_attention_stays_sdpa(family):
     assert tiny_encoder(family).model.config._attn_implementation == "sdpa"
@@ -117,6 +163,9 @@ def test_padding_does_not_change_the_logits(family):
 def test_a_layer_that_does_not_exist_is_refused(layer):
     with pytest.raises(InputError, match="choose one from 1 to 2"):
         run(tiny_encoder(num_layers=2), relation_layers=[layer])
+    ids = tiny_batch()["input_ids"]
+    with pytest.raises(InputError, match="choose one from 1 to 2"):
+        tiny_encoder(num_layers=2).relations(ids, None, layer=layer)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

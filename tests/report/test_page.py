@@ -167,6 +167,19 @@ def test_the_first_sentence_says_what_the_contextualized_corpus_brought(page):
     assert "The teacher reaches 60.0." in page.text
 
 
+def test_three_seeds_and_more_show_their_median():
+    text = Page(render(results(seeds=(1, 2, 3)))).text
+    assert "Student alone - 32.0 ± 1.0 median 32.0" in text
+
+
+def test_a_best_step_chosen_on_the_reported_rows_is_told():
+    found = results()
+    kept = found.adaptation.model_copy(update={"keeps_best": True})
+    text = Page(render(found.model_copy(update={"adaptation": kept}))).text
+    assert "kept at the step that scored best on these very rows" in text
+    assert "these very rows" not in Page(render(found)).text
+
+
 def test_the_page_says_which_split_is_reported(page):
     assert "The dev split is reported, because no test split with labels was given." in page.text
     assert "The test split is reported" in Page(render(results(report_split="test"))).text

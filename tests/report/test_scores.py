@@ -50,7 +50,7 @@ def test_mean_and_sample_standard_deviation_over_seeds():
 
 
 def test_one_seed_has_no_deviation():
-    assert rows_of(results(score("alone", 1, 0.5)))["alone"].after == Spread(50.0, None, 1)
+    assert rows_of(results(score("alone", 1, 0.5)))["alone"].after == Spread(50.0, None, 1, 50.0)
 
 
 def test_before_and_after_adaptation_stand_apart():
@@ -121,14 +121,14 @@ def test_references_stand_in_a_fixed_order_and_before_unknown_ones():
 @pytest.mark.parametrize(
     ("num_rows", "spread", "text"),
     [
-        (1000, Spread(48.94, 0.55, 3), "48.9 ± 0.6"),
-        (1000, Spread(48.94, 0.01, 3), "48.9 ± <0.1"),
-        (1000, Spread(48.94, 0.0, 3), "48.9 ± 0.0"),
-        (1000, Spread(48.94, None, 1), "48.9"),
-        (199, Spread(48.94, 1.6, 3), "49 ± 2"),
-        (199, Spread(48.94, 0.3, 3), "49 ± <1"),
-        (1000, Spread(-0.01, None, 1), "0.0"),
-        (1000, Spread(-3.21, None, 1), "\u22123.2"),
+        (1000, Spread(48.94, 0.55, 3, 48.94), "48.9 ± 0.6"),
+        (1000, Spread(48.94, 0.01, 3, 48.94), "48.9 ± <0.1"),
+        (1000, Spread(48.94, 0.0, 3, 48.94), "48.9 ± 0.0"),
+        (1000, Spread(48.94, None, 1, 48.94), "48.9"),
+        (199, Spread(48.94, 1.6, 3, 48.94), "49 ± 2"),
+        (199, Spread(48.94, 0.3, 3, 48.94), "49 ± <1"),
+        (1000, Spread(-0.01, None, 1, -0.01), "0.0"),
+        (1000, Spread(-3.21, None, 1, -3.21), "\u22123.2"),
     ],
 )
 def test_no_digit_is_written_that_the_rows_do_not_support(num_rows, spread, text):
@@ -139,7 +139,7 @@ def test_no_digit_is_written_that_the_rows_do_not_support(num_rows, spread, text
     ("points", "text"), [(3.26, "+3.3"), (-3.26, "\u22123.3"), (0.04, "0.0"), (-0.04, "0.0")]
 )
 def test_a_difference_has_a_sign_unless_it_rounds_to_nothing(points, text):
-    assert Numbers(1000).difference(Spread(points, None, 1)) == text
+    assert Numbers(1000).difference(Spread(points, None, 1, points)) == text
 
 
 def test_standard_error_of_an_accuracy_by_hand():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raykd.training.batches import EpochBatches, num_batches
+from raykd.training.batches import EpochBatches, cut_by_length, num_batches
 
 
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(1, 4), (7, 3), (64, 8), (1000, 32)])
@@ -41,3 +41,32 @@ def test_rows_of_similar_length_share_a_batch_of_buckets():
     assert padded < 1.05 * lengths.sum()
     at_random = [np.arange(at, at + 32) for at in range(0, 1600, 32)]
     assert sum(32 * lengths[batch].max() for batch in at_random) > 1.8 * lengths.sum()
+
+
+def cost(lengths: list[int], passes: list[np.ndarray], pass_tokens: float) -> float:
+    values = np.array(lengths)
+    return sum(len(rows) * values[rows].max() + pass_tokens for rows in passes)
+
+
+@pytest.mark.parametrize("pass_tokens", [0, 3, 40])
+@pytest.mark.parametrize("lengths", [[5], [4, 4, 4], [9, 1, 5, 2, 8, 2], [30, 1, 2, 29, 15, 16, 3]])
+def test_rows_are_cut_into_the_passes_that_cost_least_of_all_ways_to_cut_them(lengths, pass_tokens):
+    passes = cut_by_length(np.array(lengths), pass_tokens)
+
+    assert sorted(np.concatenate(passes).tolist()) == list(range(len(lengths)))
+    order = np.argsort(lengths)
+    ways = [
+        np.split(order, [at + 1 for at in range(len(lengths) - 1) if cuts >> at & 1])
+        for cuts in range(2 ** (len(lengths) - 1))
+    ]
+    least = min(cost(lengths, way, pass_tokens) for way in ways)
+    assert cost(lengths, passes, pass_tokens) == least
+
+
+def test_no_pass_is_larger_than_told_but_a_row_that_is_alone():
+    passes = cut_by_length(np.array([9, 1, 5, 2, 8, 2]), 1e9, max_tokens=8)
+    assert [rows.tolist() for rows in passes] == [[1, 3, 5], [2], [4], [0]]
+
+
+def test_rows_of_any_length_make_one_pass_where_passes_are_dear():
+    assert len(cut_by_length(np.arange(1, 100), 1e9)) == 1

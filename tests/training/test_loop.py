@@ -1,5 +1,7 @@
 """The loop learns, repeats itself exactly, and is the same for one worker and two."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,23 @@ def test_a_batch_cut_into_passes_trains_what_a_whole_one_trains(max_tokens_per_p
     assert losses_of_cut == pytest.approx(losses, rel=1e-4)
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(student.state_dict()[name], tensor, atol=2e-5, rtol=1e-4)
+
+
+def test_embeddings_of_tokens_that_are_not_in_the_text_do_no_more_than_decay(monkeypatch):
+    config = TrainingConfig(epochs=4, batch_size=8, learning_rate=1e-2, weight_decay=0.1)
+    rows = rows_of(12)
+    few = replace(rows, input_ids=np.where(rows.input_ids < 24, rows.input_ids, 10))
+
+    spared, losses_of_spared = train_tiny(few, config)
+    monkeypatch.setattr("raykd.training.loop.spared_vocabulary", lambda *_: None)
+    whole, losses = train_tiny(few, config)
+
+    assert losses_of_spared == pytest.approx(losses, rel=1e-5)
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(spared.state_dict()[name], tensor, atol=1e-5, rtol=1e-5)
+    first = tiny_encoder().model.get_input_embeddings().weight
+    last = spared.model.get_input_embeddings().weight
+    assert 0.97 < (last[40] / first[40]).mean() < 0.999
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit():
