@@ -3,8 +3,9 @@
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,21 @@ _QUEUED_TASKS_PER_CPU = 2
 # a task that brings down every process it runs in must end nevertheless.
 _MAX_RETRIES = 8
 
+# How often one is run again that Ray killed when the machine was short of memory, with a pause
+# that doubles each time; without a word from us Ray never stops.
+_MAX_RETRIES_FOR_WANT_OF_MEMORY = 3
+
 _ANSWER_TIMEOUT_S = 5
+# Clouds give notice half a minute to two minutes before they take a machine away.
+_NOTICE_POLL_S = 3.0
+
+
+class LostProcessError(InputError):
+    """The process of an item's task, the item of that `number`, was lost again and again."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 def connect() -> None:
@@ -33,6 +48,7 @@ def connect() -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_task_oom_retries", str(_MAX_RETRIES_FOR_WANT_OF_MEMORY))
     debug = os.environ.get("RAYKD_DEBUG") == "1"
     # What the user needs to know comes back as results and errors; Ray's own lines drown it.
     ray.init(
@@ -116,7 +132,7 @@ def for_each(
         The results in the order of the items.
 
     Raises:
-        InputError: the process of a task is lost again and again.
+        LostProcessError: the process of a task is lost again and again.
         Exception: as raised in a task, once the tasks that run have ended.
     """
     found = dict(
@@ -173,6 +189,7 @@ def as_completed(
                 if not running:
                     return
                 [ready], _ = ray.wait(list(running), num_returns=1)
+                number = running[ready]
                 result = ray.get(ready)
                 yield running.pop(ready), result
                 del ready, result
@@ -187,10 +204,54 @@ def as_completed(
             raise error.cause from error
         raise
     except (WorkerCrashedError, NodeDiedError, OutOfMemoryError) as error:
-        raise InputError(
-            f"{label}: the process of a task ended without a word {_MAX_RETRIES + 1} times, most "
-            "likely for want of memory; give the machines more, or the tasks less (smaller shards)"
+        num_times = 1 + (
+            _MAX_RETRIES_FOR_WANT_OF_MEMORY if isinstance(error, OutOfMemoryError) else _MAX_RETRIES
+        )
+        raise LostProcessError(
+            f"{label}: the process of a task ended without a word {num_times} times, most likely "
+            "for want of memory; give the machines more, or the tasks less (smaller shards)",
+            number,
         ) from error
+
+
+class Notices:
+    """Hears, while it is entered, that Ray will take away one of some nodes.
+
+    A call tells whether it heard of one since the last call; it never waits.
+
+    Args:
+        node_ids: of the nodes it is about; None for the one that this process runs on.
+    """
+
+    def __init__(self, node_ids: Sequence[str] | None = None) -> None:
+        self._node_ids = frozenset(node_ids or [ray.get_runtime_context().get_node_id()])
+        self._known: frozenset[str] = frozenset()
+        self._is_new = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Callable[[], bool]:
+        self._thread.start()
+        return self._take
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+
+    def _take(self) -> bool:
+        is_new = self._is_new.is_set()
+        self._is_new.clear()
+        return is_new
+
+    def _run(self) -> None:
+        while not self._stop.wait(_NOTICE_POLL_S):
+            # What Ray Train's own watcher asks; no public function tells it (2.60). Without an
+            # answer the training only loses its early checkpoint.
+            with suppress(Exception):
+                draining = ray._private.state.state.get_draining_nodes()
+                leaving = self._node_ids.intersection(draining)
+                if leaving - self._known:
+                    self._is_new.set()
+                self._known = leaving
 
 
 class Board:
@@ -200,18 +261,18 @@ class Board:
     """
 
     def __init__(self) -> None:
-        self._num_steps = 0
+        self._num_steps: dict[str, int] = {}
         self._problem: Exception | None = None
         self._lines: dict[str, str] = {}
         self._num_taken = 0
 
-    def add_steps(self, count: int) -> None:
-        """Count steps of any worker."""
-        self._num_steps += count
+    def tell_steps(self, name: str, count: int) -> None:
+        """The steps of a job so far; those that it does again are not counted again."""
+        self._num_steps[name] = max(count, self._num_steps.get(name, 0))
 
     def num_steps(self) -> int:
-        """Steps of all workers so far."""
-        return self._num_steps
+        """Steps of all jobs so far."""
+        return sum(self._num_steps.values())
 
     def report_problem(self, error: Exception) -> None:
         """Leave an error for the driver; the first one is kept."""

@@ -18,8 +18,9 @@ from raykd.plan import describe_models, describe_phase
 from raykd.recipe import Recipe
 from raykd.run import Run
 from raykd.search_model import load_embedder
-from raykd.training.phases import PhaseConfig, WorkersConfig
+from raykd.training.phases import PhaseConfig
 from raykd.training.tracking import check_trackers
+from raykd.training.workers import WorkersConfig
 
 
 def check_models(run: Run) -> list[str]:
@@ -131,7 +132,7 @@ def _check_gpus(workers: WorkersConfig) -> None:
     """On one machine; a cluster of more may grow, and Train waits for what is missing."""
     if not workers.use_gpu or cluster.num_nodes() > 1:
         return
-    num_wanted, num_gpus = workers.num_workers * workers.models_at_once, cluster.total_gpus()
+    num_wanted, num_gpus = workers.fewest * workers.models_at_once, cluster.total_gpus()
     if num_gpus < num_wanted:
         raise InputError(
             f"workers.use_gpu: num_workers x models_at_once = {num_wanted} GPUs are needed, Ray "

@@ -18,9 +18,10 @@ from raykd.objectives import OBJECTIVES
 from raykd.objectives.generation import GeneratorConfig
 from raykd.presets import load_preset, merged
 from raykd.retrieval.search import RetrievalConfig
-from raykd.training.phases import PhaseConfig, TeacherConfig, WorkersConfig
+from raykd.training.phases import PhaseConfig, TeacherConfig
 from raykd.training.settings import TrainingConfig
 from raykd.training.trackers import TrackerName
+from raykd.training.workers import WorkersConfig
 
 # What the student learns from before it is adapted to the task. `direct` has no such phase and is
 # distilled on the task's labelled rows at once; `alone` has none either and learns from no teacher;

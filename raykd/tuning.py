@@ -42,6 +42,7 @@ from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.pipeline import train_phases
 from raykd.training.players import Worker
 from raykd.training.records import Record
+from raykd.training.recovery import in_words_of_the_job
 from raykd.training.settings import total_epochs
 from raykd.training.tracking import Tracking
 
@@ -219,7 +220,8 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
         job = inject_job(run, *student)
         if job.finished() is None:  # else this trial's injection is the one made for all
             job = replace(job, out=setting.folder / "injected" / job.key()[:16])
-            run_phase(_tracked(job, name, setting), Worker(), on_lost=_say_lost)
+            with in_words_of_the_job(job):
+                run_phase(_tracked(job, name, setting), Worker(), on_lost=_say_lost)
         injected = job.out
     job = adapt_job(run, *student, injected=injected)
     trial_folder = setting.folder / "trials" / trial_id
@@ -230,7 +232,8 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
             ray_tune.report({"epoch": record.epoch, "whole": whole, **record.scores})
 
     job = replace(job, out=trial_folder, num_scores=job.num_epochs())
-    run_phase(_tracked(job, name, setting), Worker(), on_record=report, on_lost=_say_lost)
+    with in_words_of_the_job(job):
+        run_phase(_tracked(job, name, setting), Worker(), on_record=report, on_lost=_say_lost)
 
 
 def _tracked(job: PhaseJob, name: str, setting: _Setting) -> PhaseJob:

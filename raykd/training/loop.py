@@ -37,6 +37,7 @@ def train(
     worker: Worker,
     examiner: Examiner | None = None,
     checkpoints: CheckpointFolder | None = None,
+    has_notice: Callable[[], bool] = lambda: False,
     on_start: Callable[[int], None] = lambda step: None,
     on_step: Callable[[], None] = lambda: None,
     on_steps: Callable[[Sequence[StepRecord]], None] = lambda records: None,
@@ -58,6 +59,8 @@ def train(
         worker: this process.
         examiner: scores the student; on the first worker alone.
         checkpoints: read at the start, on every worker; written by the first.
+        has_notice: asked on the first worker, now and then: whether it was told, since it was last
+            asked, that a worker will be taken away. A checkpoint is then written at once.
         on_start: called with the step that training goes on after, 0 for the beginning.
         on_step: called after each step.
         on_steps: called with all steps' losses, some at a time.
@@ -96,7 +99,9 @@ def train(
             on_record(record, is_last)
         if is_last:
             break
-        if worker.rank == 0 and checkpoints is not None and checkpoints.is_due:
+        if worker.rank > 0 or checkpoints is None:
+            continue
+        if has_notice() or checkpoints.is_due:
             on_checkpoint()
             checkpoints.write(training.checkpoint(step, examiner))
     training.end()
@@ -270,7 +275,13 @@ def _check_finite(
         if np.isfinite([record.gradient_norm, record.total]).all():
             continue
         rows = sorted(training.batch(record.step).tolist())
-        last = "" if checkpoints is None else f"; the last checkpoint: {checkpoints.newest()}"
+        last = ""
+        if checkpoints is not None:
+            # All workers end here, and the user reads the words of any: the first one's checkpoint
+            # is to be there when the others look.
+            checkpoints.wait()
+            _from_first(0, training.worker)
+            last = f"; the last checkpoint: {checkpoints.newest()}"
         raise FloatingPointError(
             f"step {record.step} (epoch {record.epoch}): loss {record.total} or its gradient is "
             f"not finite; rows {rows}; lower learning_rate{last}"

@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 from torch import distributed
 from transformers import PreTrainedTokenizerBase
 
-from raykd.config import Config
 from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
@@ -62,19 +61,6 @@ class TeacherConfig(TrainingConfig):
     weights_sha256: str | None = None
     fine_tuned: bool = False
     seed: int = 1
-
-
-class WorkersConfig(Config):
-    """The processes that train one model together (DDP), and how many models train at once.
-
-    A training that is interrupted loses at most what it did in `checkpoint_every_s` seconds.
-    """
-
-    num_workers: int = Field(1, ge=1)
-    cpus_per_worker: float = Field(1.0, gt=0)
-    use_gpu: bool = False
-    models_at_once: int = Field(1, ge=1)
-    checkpoint_every_s: float = Field(60.0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -175,6 +161,7 @@ def run_phase(
     worker: Worker,
     *,
     checkpoint_every_s: float = 60.0,
+    has_notice: Callable[[], bool] = lambda: False,
     on_step: Callable[[], None] = lambda: None,
     on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
     on_lost: Callable[[str, str], None] = lambda tracker, problem: None,
@@ -185,6 +172,7 @@ def run_phase(
         job: what to do.
         worker: this process.
         checkpoint_every_s: seconds between two checkpoints.
+        has_notice: see `loop.train`.
         on_step: called after each step.
         on_record: called on the first worker with each record, and whether it is the last.
         on_lost: called with a tracker that is not told any more, and why.
@@ -215,6 +203,7 @@ def run_phase(
             worker=worker,
             examiner=examiner,
             checkpoints=checkpoints,
+            has_notice=has_notice,
             on_start=(lambda step: None) if journal is None else journal.cut,
             on_step=on_step,
             on_steps=(lambda records: None) if journal is None else journal.write_steps,

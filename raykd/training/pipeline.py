@@ -1,13 +1,13 @@
 """Ray's edge of training: phases through Ray Train, teacher outputs as tasks."""
 
-import math
+import os
 import shutil
 import threading
 import traceback
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,30 @@ from ray.train.collective import barrier, broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from raykd import cluster, progress
-from raykd.errors import FULL_DISK, InputError
-from raykd.training.phases import PhaseJob, WorkersConfig, run_phase
+from raykd.errors import FULL_DISK
+from raykd.training.phases import PhaseJob, run_phase
+from raykd.training.placement import cpus_that_fit, shares, workers_that_fit
 from raykd.training.players import Worker
+from raykd.training.recovery import (
+    in_words_of_the_job,
+    killed_for_want_of_memory,
+    tell_where_it_goes_on,
+)
 from raykd.training.teacher_cache import OutputsJob
+from raykd.training.workers import WorkersConfig
 
 _STEPS_A_MESSAGE = 10
 _POLL_S = 0.5
 _MAX_WORKER_FAILURES = 3
 # Train retries a worker group that cannot be placed without end unless told otherwise.
 _MAX_START_FAILURES = 5
+# A group of any size outlives as many losses as a task does, and each is followed by starts in
+# vain: Train counts a lost node's room for up to twenty seconds.
+_MAX_ELASTIC_WORKER_FAILURES = 8
+_MAX_ELASTIC_START_FAILURES = 32
+_ELASTIC_START_TIMEOUT_S = "10"
+# A group that grows starts anew, from the last checkpoint.
+_RESIZE_EVERY_S = 60.0
 
 
 def train_phases(
@@ -49,93 +63,79 @@ def train_phases(
     if not pending:
         return
     for job in pending:
-        _tell_where_it_goes_on(job)
+        tell_where_it_goes_on(job)
     # The longest first: no core is left with a long one at the end.
     pending.sort(key=PhaseJob.num_steps, reverse=True)
     cluster.connect()
     board: Any = ray.remote(num_cpus=0)(cluster.Board).remote()
     num_steps = sum(job.num_steps() for job in pending)
-    train_all = _train_alone if workers.num_workers == 1 else _train_in_groups
+    train_all = _train_alone if workers.most == 1 else _train_in_groups
     with progress.track(label, num_steps, "steps") as advance, _Watch(board, advance):
         train_all(pending, workers, board, label, storage)
     undone = [job.name for job in pending if job.finished() is None]
     assert not undone, undone
 
 
-def _tell_where_it_goes_on(job: PhaseJob) -> None:
-    step, notes = job.checkpoints(0).find()
-    for note in notes:
-        progress.say(f"  {job.name}: {note}")
-    if step is not None:
-        progress.say(f"  {job.name}: goes on after step {step} of {job.num_steps()}")
-
-
 def _train_alone(
     jobs: Sequence[PhaseJob], workers: WorkersConfig, board: Any, label: str, storage: Path
 ) -> None:
     num_at_once = min(workers.models_at_once, len(jobs))
-    num_cpus = _cpus_that_fit(workers, num_at_once)
-    cluster.for_each(
-        _phase_task,
-        jobs,
-        label=label,
-        num_cpus=num_cpus,
-        num_gpus=1.0 if workers.use_gpu else 0.0,
-        num_at_once=num_at_once,
-        shared={
-            "board": board,
-            "num_threads": max(1, int(num_cpus)),
-            "every_s": workers.checkpoint_every_s,
-        },
-        shows_progress=False,
-    )
+    num_cpus = cpus_that_fit(workers, num_at_once)
+    try:
+        cluster.for_each(
+            _phase_task,
+            jobs,
+            label=label,
+            num_cpus=num_cpus,
+            num_gpus=1.0 if workers.use_gpu else 0.0,
+            num_at_once=num_at_once,
+            shared={
+                "board": board,
+                "num_threads": max(1, int(num_cpus)),
+                "every_s": workers.checkpoint_every_s,
+            },
+            shows_progress=False,
+        )
+    except cluster.LostProcessError as error:
+        raise killed_for_want_of_memory(jobs[error.number]) from error
 
 
 def _phase_task(job: PhaseJob, *, board: Any, num_threads: int, every_s: float) -> None:
     # The process may have trained another model on another number of CPUs.
     torch.set_num_threads(num_threads)
-    worker = Worker(device=_device())
-    try:
+    with in_words_of_the_job(job), cluster.Notices() as has_notice:
         run_phase(
             job,
-            worker,
+            Worker(device=_device()),
             checkpoint_every_s=every_s,
-            on_step=_Steps(board),
+            has_notice=has_notice,
+            on_step=_Steps(board, job),
             on_lost=partial(_tell_lost, board, job),
         )
-    except FloatingPointError as error:
-        raise InputError(f"{job.name}: {error}") from error
 
 
 def _train_in_groups(
     jobs: Sequence[PhaseJob], workers: WorkersConfig, board: Any, label: str, storage: Path
 ) -> None:
     """Each group of workers trains its share of the jobs one after the other."""
-    shares = _shares(jobs, workers.models_at_once)
-    names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in shares]
+    groups = shares(jobs, workers.models_at_once)
+    names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in groups]
     trainers = [
-        _trainer(share, workers, len(shares), board, name, storage)
-        for share, name in zip(shares, names, strict=True)
+        _trainer(share, workers, len(groups), board, name, storage)
+        for share, name in zip(groups, names, strict=True)
     ]
     try:
-        failures = _fit_all(trainers)
-        problem: Exception | None = ray.get(board.problem.remote())
+        failures = [
+            (error, share)
+            for error, share in zip(_fit_all(trainers), groups, strict=True)
+            if error is not None
+        ]
+        problem: BaseException | None = ray.get(board.problem.remote())
         if problem or failures:
-            raise problem or failures[0]
+            raise problem or _in_words_of_a_job(*failures[0])
     finally:
         for name in names:
             shutil.rmtree(storage / name, ignore_errors=True)
-
-
-def _shares(jobs: Sequence[PhaseJob], num_shares: int) -> list[list[PhaseJob]]:
-    """Spread the jobs, the longest first, so that every group has about as many steps."""
-    shares: list[list[PhaseJob]] = [[] for _ in range(min(num_shares, len(jobs)))]
-    steps = [0] * len(shares)
-    for job in jobs:
-        least = steps.index(min(steps))
-        shares[least].append(job)
-        steps[least] += job.num_steps()
-    return shares
 
 
 def _trainer(
@@ -146,32 +146,35 @@ def _trainer(
     name: str,
     storage: Path,
 ) -> TorchTrainer:
+    scaling: dict[str, Any] = {  # typed as V1's, which knows no range
+        "num_workers": workers_that_fit(workers, num_groups),
+        "use_gpu": workers.use_gpu,
+        "resources_per_worker": {"CPU": cpus_that_fit(workers, num_groups)},
+        "elastic_resize_monitor_interval_s": max(_RESIZE_EVERY_S, workers.checkpoint_every_s),
+    }
+    is_elastic = workers.fewest < workers.most
+    if is_elastic:
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _ELASTIC_START_TIMEOUT_S)
     return TorchTrainer(
         _train_on_worker,
-        train_loop_config={
-            "jobs": jobs,
-            "board": board,
-            "every_s": workers.checkpoint_every_s,
-        },
+        train_loop_config={"jobs": jobs, "board": board, "every_s": workers.checkpoint_every_s},
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
-        scaling_config=train.ScalingConfig(
-            num_workers=workers.num_workers,
-            use_gpu=workers.use_gpu,
-            resources_per_worker={"CPU": _cpus_that_fit(workers, num_groups)},
-        ),
+        scaling_config=train.ScalingConfig(**scaling),
         run_config=train.RunConfig(
             name=name,
             storage_path=str(storage),
             failure_config=train.FailureConfig(
-                max_failures=_MAX_WORKER_FAILURES,
-                controller_failure_limit=_MAX_START_FAILURES,  # type: ignore[call-arg]  # typed as V1's, which lacks it
+                max_failures=_MAX_ELASTIC_WORKER_FAILURES if is_elastic else _MAX_WORKER_FAILURES,
+                controller_failure_limit=(  # type: ignore[call-arg]  # typed as V1's, which lacks it
+                    _MAX_ELASTIC_START_FAILURES if is_elastic else _MAX_START_FAILURES
+                ),
             ),
         ),
     )
 
 
-def _fit_all(trainers: Sequence[TorchTrainer]) -> list[BaseException]:
-    """Run all groups to their end; returns what those raised that failed."""
+def _fit_all(trainers: Sequence[TorchTrainer]) -> list[BaseException | None]:
+    """Run all groups to their end; returns what each raised, if it failed."""
     with ThreadPoolExecutor(len(trainers)) as pool:
         fits = [pool.submit(trainer.fit) for trainer in trainers]
         try:
@@ -180,7 +183,18 @@ def _fit_all(trainers: Sequence[TorchTrainer]) -> list[BaseException]:
             # `fit` returns only when its workers do.
             ray.shutdown()
             raise
-    return [error for fit in fits if (error := fit.exception())]
+    return [fit.exception() for fit in fits]
+
+
+def _in_words_of_a_job(error: BaseException, jobs: Sequence[PhaseJob]) -> BaseException:
+    """What the user is told of a group that Train gave up, workers or processes beside them."""
+    failures = [*getattr(error, "worker_failures", {}).values()]
+    for failure in [*failures, getattr(error, "controller_failure", None)]:
+        cause = getattr(failure, "health_check_failure", failure)
+        if isinstance(cause, ray.exceptions.OutOfMemoryError):
+            undone = next(job for job in jobs if job.finished() is None)
+            return killed_for_want_of_memory(undone)
+    return error
 
 
 def cache_teacher_outputs(jobs: Sequence[OutputsJob], *, use_gpu: bool) -> None:
@@ -214,20 +228,20 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         # waits here for the first one's word.
         if broadcast_from_rank_zero(first and ray.get(board.problem.remote()) is not None):
             return
+        notices = cluster.Notices(_nodes_of_group()) if first else nullcontext(lambda: False)
         try:
-            on_step = _Steps(board) if first else lambda: None
-            run_phase(
-                jobs[at],
-                worker,
-                checkpoint_every_s=config["every_s"],
-                on_step=on_step,
-                on_lost=partial(_tell_lost, board, jobs[at]),
-            )
+            with in_words_of_the_job(jobs[at]), notices as has_notice:
+                run_phase(
+                    jobs[at],
+                    worker,
+                    checkpoint_every_s=config["every_s"],
+                    has_notice=has_notice,
+                    on_step=_Steps(board, jobs[at]) if first else lambda: None,
+                    on_lost=partial(_tell_lost, board, jobs[at]),
+                )
         except Exception as error:
             if _may_pass(error):
                 raise
-            if isinstance(error, FloatingPointError):
-                error = InputError(f"{jobs[at].name}: {error}")
             # Left for the driver, since Train would raise it only after vain retries.
             error.add_note(traceback.format_exc())
             ray.get(board.report_problem.remote(error))
@@ -242,6 +256,13 @@ def _tell_lost(board: Any, job: PhaseJob, tracker: str, problem: str) -> None:
     ray.get(board.tell.remote(tracker, line))
 
 
+def _nodes_of_group() -> list[str] | None:
+    group = ray.util.get_current_placement_group()
+    if group is None:
+        return None
+    return list(ray.util.placement_group_table(group)["bundles_to_node_id"].values())
+
+
 def _may_pass(error: Exception) -> bool:
     """Whether it may go away when the group starts again: a lost worker, network or device."""
     if isinstance(error, OSError):
@@ -249,32 +270,17 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, RuntimeError | ray.exceptions.RayError)
 
 
-def _cpus_that_fit(workers: WorkersConfig, num_groups: int) -> float:
-    """CPUs a worker asks for; fewer groups than may run at once share all of their CPUs.
-
-    On one machine never more than it has, else Train waits for ever.
-    """
-    wanted = workers.cpus_per_worker * workers.models_at_once / num_groups
-    num_cpus = cluster.total_cpus()
-    # A head without CPUs of its own has them come when they are asked for.
-    if cluster.num_nodes() > 1 or workers.use_gpu or num_cpus == 0:
-        return wanted
-    share = num_cpus / (workers.num_workers * num_groups)
-    return min(wanted, math.floor(share * 100) / 100)
-
-
 class _Steps:
-    """Tells the board how many steps are done, ten at a time."""
+    """Tells the board how many steps of a job are done, ten at a time."""
 
-    def __init__(self, board: Any) -> None:
-        self._board = board
-        self._pending = 0
+    def __init__(self, board: Any, job: PhaseJob) -> None:
+        self._board, self._name = board, str(job.out)
+        self._count = 0
 
     def __call__(self) -> None:
-        self._pending += 1
-        if self._pending >= _STEPS_A_MESSAGE:
-            self._board.add_steps.remote(self._pending)
-            self._pending = 0
+        self._count += 1
+        if self._count % _STEPS_A_MESSAGE == 0:
+            self._board.tell_steps.remote(self._name, self._count)
 
 
 class _Watch:

@@ -12,6 +12,7 @@ from torch import distributed
 from raykd.models.tokens import TokenizedRows
 from raykd.objectives import build
 from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.training.checkpoint import CheckpointFolder
 from raykd.training.loop import train
 from raykd.training.players import Worker, learning_rate_factor
 from raykd.training.settings import TrainingConfig
@@ -223,3 +224,28 @@ def test_a_number_of_steps_is_kept_whatever_the_number_of_rows(num_rows):
         on_step=lambda: steps.append(1),
     )
     assert len(steps) == 7
+
+
+def test_a_notice_is_answered_with_one_checkpoint_at_the_next_flush(tmp_path):
+    asked: list[bool] = []
+    written: list[int] = []
+
+    def has_notice() -> bool:
+        asked.append(len(asked) == 1)
+        return asked[-1]
+
+    train(
+        build(FineTuneConfig(), tiny_encoder(), None),
+        rows_of(8),
+        TrainingConfig(num_steps=45, batch_size=1, score_every=45),
+        pad_id=0,
+        regression=False,
+        seed=1,
+        worker=Worker(),
+        checkpoints=CheckpointFolder(tmp_path / "out", "adapt", {}, {}, every_s=3600),
+        has_notice=has_notice,
+        on_steps=lambda records: written.append(records[-1].step),
+    )
+
+    assert written[1] < 45
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"step-{written[1]:09d}"]

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from killed_training import KilledTraining, job_in, killed
 
+from raykd import cluster
+from raykd.errors import InputError
+from raykd.training.batches import EpochBatches
 from raykd.training.journal import CURVE_FILE, STEPS_FILE
-from raykd.training.phases import MODEL_FOLDER, WorkersConfig
+from raykd.training.phases import MODEL_FOLDER
 from raykd.training.pipeline import train_phases
+from raykd.training.workers import WorkersConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -60,3 +65,72 @@ def test_the_driver_tells_where_a_job_goes_on_and_which_checkpoint_is_damaged(tm
     assert lines[0] == f"  vanilla_kd: {newest}: damaged; not used"
     assert re.fullmatch(r"  vanilla_kd: goes on after step \d+ of 45", lines[1])
     assert len((job.out / STEPS_FILE).read_text().splitlines()) == 45
+
+
+@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_loss_that_is_not_finite_is_told_with_step_rows_and_the_last_checkpoint(
+    tmp_path, num_workers
+):
+    job = job_in(tmp_path, "vanilla_kd")
+    # The rows of the 13th batch: the checkpoint after step 10 is whole.
+    lengths = np.ones(60, dtype=np.int64)
+    rows = sorted(EpochBatches(lengths, 4, bucket_batches=1, seed=1, epoch=1)[12].tolist())
+    logits = np.load(tmp_path / "logits.npy")
+    logits[rows] = np.nan
+    np.save(tmp_path / "logits.npy", logits)
+    workers = WorkersConfig(num_workers=num_workers, checkpoint_every_s=0)
+
+    with pytest.raises(InputError) as caught:
+        train_phases([job], workers, label="train", storage=tmp_path / "ray_train")
+
+    last = job.unfinished / "step-000000010"
+    assert str(caught.value) == (
+        f"vanilla_kd: step 13 (epoch 1): loss nan or its gradient is not finite; rows {rows}; "
+        f"lower learning_rate; the last checkpoint: {last}"
+    )
+
+
+def wants_a_petabyte() -> Callable[..., dict[str, float]]:
+    """A score that no machine has the memory for."""
+
+    def score(*_: object) -> dict[str, float]:
+        import torch
+
+        torch.empty(1 << 50, dtype=torch.uint8)
+        return {"accuracy": 0.5}
+
+    return score
+
+
+@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_memory_that_does_not_suffice_names_the_settings_that_need_less(tmp_path, num_workers):
+    job = replace(job_in(tmp_path, "vanilla_kd"), score=wants_a_petabyte())
+    workers = WorkersConfig(num_workers=num_workers)
+
+    with pytest.raises(InputError) as caught:
+        train_phases([job], workers, label="train", storage=tmp_path / "ray_train")
+
+    assert str(caught.value) == (
+        "vanilla_kd: out of memory (1125899906842624 bytes more were wanted); set "
+        "max_tokens_per_pass: 256 (a batch in several passes), or lower batch_size (now 4), or "
+        "lower max_length (now 128), or set precision: bfloat16"
+    )
+
+
+def ends_its_process() -> Callable[..., dict[str, float]]:
+    """A score that no process outlives."""
+
+    def score(*_: object) -> dict[str, float]:
+        os._exit(1)
+
+    return score
+
+
+def test_a_job_whose_process_ends_each_time_is_named_with_the_settings_that_need_less(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cluster, "_MAX_RETRIES", 0)
+    job = replace(job_in(tmp_path, "codir"), score=ends_its_process())
+
+    with pytest.raises(InputError, match="codir: its process was killed.*; lower batch_size"):
+        train_phases([job], WorkersConfig(), label="train", storage=tmp_path / "ray_train")

@@ -23,11 +23,12 @@ from tracked_runs import (
 from raykd.errors import InputError
 from raykd.training import trackers, tracking
 from raykd.training.journal import CURVE_FILE, STEPS_FILE
-from raykd.training.phases import PhaseJob, WorkersConfig, run_phase
+from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.pipeline import train_phases
 from raykd.training.players import Worker
 from raykd.training.records import Record, StepRecord
 from raykd.training.tracking import Tracking, tracked_journal
+from raykd.training.workers import WorkersConfig
 
 ALL = ("tensorboard", "wandb", "mlflow")
 

@@ -1,0 +1,42 @@
+"""Who trains: so many workers a model, so many models at once."""
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from raykd.config import Config
+
+
+class WorkersConfig(Config):
+    """The processes that train one model together (DDP), and how many models train at once.
+
+    `num_workers` is a number, or [at least, at most]: a training then goes on with the workers
+    that the cluster has room for, whenever nodes come or go. One that is interrupted loses at most
+    what it did in `checkpoint_every_s` seconds.
+    """
+
+    num_workers: int | tuple[int, int] = 1
+    cpus_per_worker: float = Field(1.0, gt=0)
+    use_gpu: bool = False
+    models_at_once: int = Field(1, ge=1)
+    checkpoint_every_s: float = Field(60.0, ge=0)
+
+    @property
+    def fewest(self) -> int:
+        """Workers that a model needs."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def most(self) -> int:
+        """Workers that a model can have."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
+
+    @field_validator("num_workers", mode="before")
+    @classmethod
+    def _is_a_number_or_a_range(cls, value: Any) -> Any:
+        ends = value if isinstance(value, list | tuple) else [value, value]
+        if len(ends) == 2 and all(type(end) is int for end in ends) and 1 <= ends[0] <= ends[1]:
+            return ends[0] if ends[0] == ends[1] else tuple(ends)
+        raise ValueError(
+            f"a number from 1 on, or [at least, at most], is expected, not {value!r:.60}"
+        )

@@ -1,0 +1,46 @@
+"""What counts as memory that could not be had, and what the user is told to change."""
+
+import errno
+
+import pytest
+import torch
+from objective_settings import SETTINGS
+
+from raykd.training.phases import PhaseConfig
+from raykd.training.recovery import is_out_of_memory, remedies
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), True),
+        (MemoryError(), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (RuntimeError("Connection closed by peer"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_memory_that_could_not_be_had_is_told_from_other_failures(error, is_one):
+    assert is_out_of_memory(error) == is_one
+
+
+def test_torch_says_so_on_this_machine():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+def test_the_remedies_are_settings_that_the_objective_takes():
+    given = {"batch_size": 8, "max_length": 64, "precision": "bfloat16"}
+
+    def told(name: str, **changes) -> str:
+        return remedies(PhaseConfig(objective=SETTINGS[name], **given, **changes))
+
+    rest = "lower batch_size (now 8), or lower max_length (now 64)"
+    first = "set max_tokens_per_pass: {} (a batch in several passes), or "
+    assert told("codir") == rest
+    assert told("pkd") == first.format(256) + rest
+    assert told("pkd", max_tokens_per_pass=100) == first.format(50) + rest
