@@ -226,14 +226,24 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
     job = adapt_job(run, *student, injected=injected)
     trial_folder = setting.folder / "trials" / trial_id
 
-    def report(record: Record, is_last: bool) -> None:
-        if record.scores:
-            whole = int(is_last)
-            ray_tune.report({"epoch": record.epoch, "whole": whole, **record.scores})
-
     job = replace(job, out=trial_folder, num_scores=job.num_epochs())
+    last: dict[str, float] = {}
+
+    def report(record: Record, is_last: bool) -> None:
+        nonlocal last
+        if not record.scores:
+            return
+        scores, metric = record.scores, setting.metric
+        if job.config.keep == "best" and last.get(metric, -math.inf) > scores[metric]:
+            scores = {name: last[name] for name in scores}
+        last = {"epoch": record.epoch, "whole": int(is_last), **scores}
+        if not is_last:
+            ray_tune.report(last)
+
     with in_words_of_the_job(job):
         run_phase(_tracked(job, name, setting), Worker(), on_record=report, on_lost=_say_lost)
+    # Told last of all: the search may end this process when it hears of the last epoch.
+    ray_tune.report(last)
 
 
 def _tracked(job: PhaseJob, name: str, setting: _Setting) -> PhaseJob:
