@@ -39,7 +39,7 @@ def train(
     checkpoints: CheckpointFolder | None = None,
     has_notice: Callable[[], bool] = lambda: False,
     on_start: Callable[[int], None] = lambda step: None,
-    on_step: Callable[[], None] = lambda: None,
+    on_step: Callable[[int], None] = lambda step: None,
     on_steps: Callable[[Sequence[StepRecord]], None] = lambda records: None,
     on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
     on_checkpoint: Callable[[], None] = lambda: None,
@@ -62,7 +62,7 @@ def train(
         has_notice: asked on the first worker, now and then: whether it was told, since it was last
             asked, that a worker will be taken away. A checkpoint is then written at once.
         on_start: called with the step that training goes on after, 0 for the beginning.
-        on_step: called after each step.
+        on_step: called after each step with its number.
         on_steps: called with all steps' losses, some at a time.
         on_record: called with each record, and whether it is the last.
         on_checkpoint: called before what was told so far becomes part of a checkpoint.
@@ -75,12 +75,10 @@ def train(
     examiner = examiner or Examiner(objective.student, config, len(rows))
     start = _resume(training, examiner, checkpoints)
     on_start(start)
-    for _ in range(start):
-        on_step()
     log, num_steps = training.log, total_steps(config, len(rows))
     for step in range(start + 1, num_steps + 1):
         training.run_step(step)
-        on_step()
+        on_step(step)
         is_due = examiner.is_due(step)
         if not is_due and len(log) < _STEPS_A_FLUSH:
             continue

@@ -162,7 +162,7 @@ def run_phase(
     *,
     checkpoint_every_s: float = 60.0,
     has_notice: Callable[[], bool] = lambda: False,
-    on_step: Callable[[], None] = lambda: None,
+    on_step: Callable[[int], None] = lambda step: None,
     on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
     on_lost: Callable[[str, str], None] = lambda tracker, problem: None,
 ) -> None:
@@ -173,7 +173,7 @@ def run_phase(
         worker: this process.
         checkpoint_every_s: seconds between two checkpoints.
         has_notice: see `loop.train`.
-        on_step: called after each step.
+        on_step: called after each step with its number.
         on_record: called on the first worker with each record, and whether it is the last.
         on_lost: called with a tracker that is not told any more, and why.
 

@@ -236,7 +236,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
                     worker,
                     checkpoint_every_s=config["every_s"],
                     has_notice=has_notice,
-                    on_step=_Steps(board, jobs[at]) if first else lambda: None,
+                    on_step=_Steps(board, jobs[at]) if first else lambda step: None,
                     on_lost=partial(_tell_lost, board, jobs[at]),
                 )
         except Exception as error:
@@ -275,12 +275,10 @@ class _Steps:
 
     def __init__(self, board: Any, job: PhaseJob) -> None:
         self._board, self._name = board, str(job.out)
-        self._count = 0
 
-    def __call__(self) -> None:
-        self._count += 1
-        if self._count % _STEPS_A_MESSAGE == 0:
-            self._board.tell_steps.remote(self._name, self._count)
+    def __call__(self, step: int) -> None:
+        if step % _STEPS_A_MESSAGE == 0:
+            self._board.tell_steps.remote(self._name, step)
 
 
 class _Watch:

@@ -57,7 +57,7 @@ def test_a_training_gives_each_player_its_turns_and_nobody_elses(config, precisi
     states: list[dict[int, torch.Tensor]] = []
     records: list[Record] = []
 
-    def remember() -> None:
+    def remember(_: int = 0) -> None:
         states.append({id(p): p.detach().clone() for p in objective.parameters()})
 
     remember()

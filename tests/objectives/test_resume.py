@@ -58,12 +58,9 @@ def train_until(
     checkpoints = CheckpointFolder(folder, name, {}, {}, every_s=0)
     starts: list[int] = []
     told: dict[int, StepRecord] = {}
-    done = 0
 
-    def count() -> None:
-        nonlocal done
-        done += 1
-        if done == last_step:
+    def end(step: int) -> None:
+        if step == last_step:
             checkpoints.wait()
             raise PowerCutError
 
@@ -78,7 +75,7 @@ def train_until(
             worker=Worker(),
             checkpoints=checkpoints,
             on_start=starts.append,
-            on_step=count,
+            on_step=end,
             on_steps=lambda records: told.update((record.step, record) for record in records),
         )
     return starts[0], told, objective.state_dict()

@@ -129,12 +129,9 @@ def test_a_process_that_trains_several_models_leaves_a_run_of_each(tmp_path):
 def test_an_interrupted_training_goes_on_as_the_same_run_with_each_step_once(tmp_path):
     job = tracked(job_in(tmp_path, "vanilla_kd"), tmp_path)
     for last in (4, 27):  # before the first checkpoint, and between two
-        num_steps = 0
 
-        def on_step(last: int = last) -> None:
-            nonlocal num_steps
-            num_steps += 1
-            if num_steps == last:
+        def on_step(step: int, last: int = last) -> None:
+            if step == last:
                 raise RuntimeError("the node is gone")
 
         with pytest.raises(RuntimeError, match="the node is gone"):
