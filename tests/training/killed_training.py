@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import forkserver
@@ -131,3 +132,22 @@ def _forking_context() -> multiprocessing.context.ForkServerContext:
 def killed(job: PhaseJob) -> PhaseJob:
     """The same job with another place for its output."""
     return replace(job, out=job.out.with_name("killed"))
+
+
+def kills_its_worker_once(mark: Path, *, delay_s: float = 0.0) -> Callable[..., dict[str, float]]:
+    """A score that ends the process it is taken in, the second time.
+
+    In the delay before, what other threads were given is taken.
+    """
+
+    # Ray's workers know raykd, not the tests: a function in a function is sent whole.
+    def score(*_: object) -> dict[str, float]:
+        if not mark.exists():
+            mark.write_text("once")
+        elif mark.read_text() == "once":
+            mark.write_text("killed")
+            time.sleep(delay_s)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"accuracy": 0.5}
+
+    return score

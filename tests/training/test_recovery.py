@@ -2,14 +2,12 @@
 
 import os
 import re
-import signal
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from killed_training import KilledTraining, job_in, killed
+from killed_training import KilledTraining, job_in, killed, kills_its_worker_once
 
 from raykd import cluster
 from raykd.errors import InputError
@@ -20,21 +18,6 @@ from raykd.training.pipeline import train_phases
 from raykd.training.workers import WorkersConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
-
-
-def kills_its_worker_once(mark: Path) -> Callable[..., dict[str, float]]:
-    """A score that ends the process it is taken in, the second time."""
-
-    # Ray's workers know raykd, not this module: a function in a function is sent whole.
-    def score(*_: object) -> dict[str, float]:
-        if not mark.exists():
-            mark.write_text("once")
-        elif mark.read_text() == "once":
-            mark.write_text("killed")
-            os.kill(os.getpid(), signal.SIGKILL)
-        return {"accuracy": 0.5}
-
-    return score
 
 
 @pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])

@@ -1,16 +1,18 @@
 """`report_to`: real trackers, and what they have on the disk afterwards."""
 
 import json
-import os
-import signal
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from killed_training import NUM_STEPS, KilledTraining, job_in, killed
+from killed_training import (
+    NUM_STEPS,
+    KilledTraining,
+    job_in,
+    killed,
+    kills_its_worker_once,
+)
 from tracked_runs import (
     Series,
     TrackedRun,
@@ -164,27 +166,11 @@ def test_of_two_workers_the_first_alone_tells(tmp_path):
         assert run.series == expected_series(job.out)
 
 
-def kills_its_worker_once(mark: Path) -> Callable[..., dict[str, float]]:
-    """A score that ends the process it is taken in, the second time."""
-
-    # Ray's workers know raykd, not this module: a function in a function is sent whole.
-    def score(*_: object) -> dict[str, float]:
-        if not mark.exists():
-            mark.write_text("once")
-        elif mark.read_text() == "once":
-            mark.write_text("killed")
-            time.sleep(2)  # the trackers' threads have taken the steps before
-            os.kill(os.getpid(), signal.SIGKILL)
-        return {"accuracy": 0.5}
-
-    return score
-
-
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_workers_side_by_side_one_of_which_is_killed_leave_one_run_a_model(tmp_path, capsys):
     job = job_in(tmp_path, "vanilla_kd")
-    hit = replace(killed(job), score=kills_its_worker_once(tmp_path / "mark"))
+    hit = replace(killed(job), score=kills_its_worker_once(tmp_path / "mark", delay_s=2))
     jobs = [tracked(job, tmp_path, "alone"), tracked(hit, tmp_path, "hit")]
 
     workers = WorkersConfig(models_at_once=2, checkpoint_every_s=0)
