@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -74,9 +74,9 @@ class Trainer:
 
     def without_exchange(self) -> AbstractContextManager[None]:
         """In it, gradients stay this worker's own."""
-        if isinstance(self.model, DistributedDataParallel):
-            return self.model.no_sync()
-        return nullcontext()
+        no_sync: Callable[[], AbstractContextManager[None]]
+        no_sync = getattr(self.model, "no_sync", nullcontext)
+        return no_sync()
 
     def backward(self, loss: Tensor) -> None:
         """Add the loss's gradient to those of the turn's other passes."""
