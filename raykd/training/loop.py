@@ -148,6 +148,8 @@ class _Training:
         """One turn of whose turn it is, on this worker's share of the step's batch."""
         indices = self.batch(step)
         _seed_step(self._seed, step, self.worker)
+        if self.worker.size > 1:  # no worker shall wait for another's longer rows
+            indices = indices[np.argsort(self._lengths[indices], kind="stable")]
         share = indices[self.worker.rank :: self.worker.size]
         weight = len(share) * self.worker.size / len(indices)
         if len(share) == 0:  # a last batch with fewer rows than workers: take part, weightless
