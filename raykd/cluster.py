@@ -254,45 +254,6 @@ class Notices:
                 self._known = leaving
 
 
-class Board:
-    """An actor between a worker and the driver: steps done, and what went wrong.
-
-    It stands here because this module loads fast, and the actor's process has to load it.
-    """
-
-    def __init__(self) -> None:
-        self._num_steps: dict[str, int] = {}
-        self._problem: Exception | None = None
-        self._lines: dict[str, str] = {}
-        self._num_taken = 0
-
-    def tell_steps(self, name: str, count: int) -> None:
-        """The steps of a job so far; those that it does again are not counted again."""
-        self._num_steps[name] = max(count, self._num_steps.get(name, 0))
-
-    def num_steps(self) -> int:
-        """Steps of all jobs so far."""
-        return sum(self._num_steps.values())
-
-    def report_problem(self, error: Exception) -> None:
-        """Leave an error for the driver; the first one is kept."""
-        self._problem = self._problem or error
-
-    def problem(self) -> Exception | None:
-        """The error left, if any."""
-        return self._problem
-
-    def tell(self, topic: str, line: str) -> None:
-        """Leave a line for the user; the first one of a topic is kept."""
-        self._lines.setdefault(topic, line)
-
-    def take_lines(self) -> list[str]:
-        """The lines left since the last call."""
-        lines = list(self._lines.values())[self._num_taken :]
-        self._num_taken += len(lines)
-        return lines
-
-
 def _ignore(count: int) -> None:
     pass
 

@@ -18,6 +18,7 @@ FLOW = [
     "manifest",
     "progress",
     "cluster",
+    "board",
     "locations",
     "tables",
     "corpus",
@@ -51,7 +52,7 @@ FLOW = [
 ]
 SEARCH_WING = {"corpus", "retrieval", "dedup", "corpus_card", "contextualize", "random_corpus"}
 DISTILLATION_WING = {"models", "objectives", "training", "evaluation", "augment"}
-RAY_FILES = {"pipeline.py", "tuning.py", "cluster.py"}
+RAY_FILES = {"pipeline.py", "tuning.py", "cluster.py", "board.py"}
 
 
 def room(path: Path) -> str:

@@ -19,6 +19,7 @@ from ray.train.collective import barrier, broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from raykd import cluster, progress
+from raykd.board import start_board
 from raykd.errors import FULL_DISK
 from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.placement import cpus_that_fit, shares, workers_that_fit
@@ -67,7 +68,7 @@ def train_phases(
     # The longest first: no core is left with a long one at the end.
     pending.sort(key=PhaseJob.num_steps, reverse=True)
     cluster.connect()
-    board: Any = ray.remote(num_cpus=0)(cluster.Board).remote()
+    board = start_board()
     num_steps = sum(job.num_steps() for job in pending)
     train_all = _train_alone if workers.most == 1 else _train_in_groups
     with progress.track(label, num_steps, "steps") as advance, _Watch(board, advance):
@@ -200,6 +201,8 @@ def _in_words_of_a_job(error: BaseException, jobs: Sequence[PhaseJob]) -> BaseEx
 def cache_teacher_outputs(jobs: Sequence[OutputsJob], *, use_gpu: bool) -> None:
     """Write the outputs of the jobs that are not done, the parts of all texts side by side."""
     pending = [job for job in jobs if job.finished() is None]
+    if not pending:
+        return
     parts = [(job, start, stop) for job in pending for start, stop in job.parts()]
     cluster.for_each(_outputs_task, parts, label="teacher", unit="parts", num_gpus=float(use_gpu))
     for job in pending:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import pairwise
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,14 @@ def train_while(event: str, folder: Path, *, num_workers: tuple[int, int], every
     assert ended.returncode == 0, ended.stderr[-3000:]
     answer = json.loads(ended.stdout.splitlines()[-1])
     assert answer["failed"] == "[]"
+    assert set(answer["nodes_of_boards"]) == {answer["node_of_driver"]}
     return answer
 
 
 def step_it_went_on_after(answer: Any) -> int:
-    """The least that the journal was cut to; at the end it is moved away."""
-    told = [count for _, count in answer["told"][:-1]]
-    return min(after for before, after in pairwise(told) if after < before)
+    """The last change of size was followed by all steps that were left."""
+    sizes = answer["sizes"]
+    return NUM_STEPS - sum(1 for _ in takewhile(lambda size: size == sizes[-1], reversed(sizes)))
 
 
 def assert_ends_as_one_left_alone(event: str, folder: Path) -> None:
