@@ -15,7 +15,8 @@ def cut_by_length(
     """Cut rows into passes, each padded to its longest row, at the least cost.
 
     A pass costs its tokens, padding included, and `pass_tokens` more. None has more than
-    `max_tokens`, but a row that is longer has a pass of its own.
+    `max_tokens`, but a row that is longer has a pass of its own; otherwise no row is alone, since
+    what is measured of pairs of rows is measured in a pass.
 
     Args:
         lengths: (B,) tokens of each row.
@@ -29,11 +30,13 @@ def cut_by_length(
     ascending = lengths[order]
     # The least cost of the first `end` rows, and where the last pass of those begins.
     costs, begins = np.zeros(len(order) + 1), np.zeros(len(order) + 1, np.int64)
+    fewest = 1 if len(order) < 2 or max_tokens is not None else 2
     for end in range(1, len(order) + 1):
         longest = ascending[end - 1]
         tokens = np.arange(end, 0, -1) * longest
         first = 0 if max_tokens is None else min(int(np.sum(tokens > max_tokens)), end - 1)
         of_last = costs[first:end] + tokens[first:] + pass_tokens
+        of_last[max(0, end - first - fewest + 1) :] = np.inf
         best = int(of_last.argmin())
         costs[end], begins[end] = of_last[best], first + best
     passes, end = [], len(order)

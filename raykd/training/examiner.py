@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from raykd.training.batches import num_batches
 from raykd.training.settings import TrainingConfig, total_epochs, total_steps
 
 # Prefix of the kept state's tensors in a checkpoint.
@@ -35,7 +36,7 @@ class Examiner:
         self._config = config
         self._score = score
         self._num_steps = total_steps(config, num_rows)
-        self._steps_an_epoch = -(-num_rows // config.batch_size)
+        self._steps_an_epoch = num_batches(num_rows, config.batch_size)
         self._epochs_a_score = -(-total_epochs(config, num_rows) // num_scores)
         self._best_score: float | None = None
         self._best_step = 0

@@ -11,7 +11,7 @@ from torch import distributed, nn
 from raykd.models.tokens import TokenizedRows, collate, to_device
 from raykd.models.vocabulary import spared_vocabulary
 from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective
-from raykd.training.batches import EpochBatches, cut_by_length
+from raykd.training.batches import EpochBatches, cut_by_length, num_batches
 from raykd.training.checkpoint import Checkpoint, CheckpointFolder, restore, tensors_of
 from raykd.training.examiner import Examiner
 from raykd.training.players import Trainer, Worker, make_trainers
@@ -20,9 +20,11 @@ from raykd.training.settings import TrainingConfig, total_epochs, total_steps
 
 # Steps between two exchanges of losses among the workers; checkpoints are written after one.
 _STEPS_A_FLUSH = 10
-# A pass of these many parameters over one token takes as long as its calls do: on a CPU as measured
-# (experiments/LOG.md); on a GPU launches cost a thousand times more of its arithmetic.
-_PASS_PARAMETERS = {True: 1e8, False: 1e11}
+# What another pass costs on a CPU, measured (experiments/LOG.md): adding up its gradients takes as
+# long as so many tokens, its calls as long as one token of so many parameters.
+_PASS_TOKENS, _PASS_PARAMETERS = 35, 2e7
+# On a GPU a batch is cut for its memory alone: nobody has measured what else it would spare.
+_TOKENS_NEVER_SPARED = 1e9
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -125,7 +127,7 @@ class _Training:
         self.objective, self.rows, self.config, self.worker = objective, rows, config, worker
         self._pad_id, self._regression, self._seed = pad_id, regression, seed
         self._lengths = rows.lengths
-        self.steps_an_epoch = -(-len(rows) // config.batch_size)
+        self.steps_an_epoch = num_batches(len(rows), config.batch_size)
         self.log, self.means = StepLog(worker), Means()
         self._tokens_a_pass = _tokens_a_pass(objective, worker)
         # What a generator writes can have any token.
@@ -289,12 +291,14 @@ def _check_finite(
 
 
 def _tokens_a_pass(objective: Objective, worker: Worker) -> float:
-    """What the calls of a pass take, in tokens of the student."""
+    """What another pass costs, in tokens of the student."""
+    if worker.device.type != "cpu":
+        return _TOKENS_NEVER_SPARED
     student = objective.student
     tables = [module for module in student.modules() if isinstance(module, nn.Embedding)]
     num_parameters = sum(p.numel() for p in student.parameters())
     num_parameters -= sum(p.numel() for table in tables for p in table.parameters())
-    return _PASS_PARAMETERS[worker.device.type == "cpu"] / max(1, num_parameters)
+    return _PASS_TOKENS + _PASS_PARAMETERS / max(1, num_parameters)
 
 
 def _seed_step(seed: int, step: int, worker: Worker) -> None:

@@ -187,22 +187,30 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_rows():
         )
 
 
-def _train_as_worker(rank: int, port: int, folder: str) -> None:
+def _train_as_worker(rank: int, port: int, folder: str, max_tokens: int | None) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
     )
-    config = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3)
+    config = TrainingConfig(
+        epochs=3, batch_size=8, learning_rate=1e-3, max_tokens_per_pass=max_tokens
+    )
     # 17 rows: the last batch of an epoch has one row for two workers.
     student, losses = train_tiny(rows_of(17), config, Worker(rank, 2))
     torch.save((student.state_dict(), losses), f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
 
-def test_two_workers_train_what_one_trains_and_report_the_same_losses(tmp_path, unused_port):
+# With few tokens a pass, the workers of a step have different numbers of passes.
+@pytest.mark.parametrize("max_tokens", [None, 15])
+def test_two_workers_train_what_one_trains_and_report_the_same_losses(
+    tmp_path, unused_port, max_tokens
+):
     config = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3)
     student, losses = train_tiny(rows_of(17), config)
     one = student.state_dict()
-    torch.multiprocessing.spawn(_train_as_worker, (unused_port, str(tmp_path)), nprocs=2)
+    torch.multiprocessing.spawn(
+        _train_as_worker, (unused_port, str(tmp_path), max_tokens), nprocs=2
+    )
     for rank in (0, 1):
         two, losses_of_two = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         for name in one:
