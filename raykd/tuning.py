@@ -233,9 +233,9 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
         nonlocal last
         if not record.scores:
             return
-        scores, metric = record.scores, setting.metric
-        if job.config.keep == "best" and last.get(metric, -math.inf) > scores[metric]:
-            scores = {name: last[name] for name in scores}
+        scores = record.scores
+        if job.config.keep == "best":
+            scores = better(last, scores, setting.metric)
         last = {"epoch": record.epoch, "whole": int(is_last), **scores}
         if not is_last:
             ray_tune.report(last)
@@ -244,6 +244,15 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
         run_phase(_tracked(job, name, setting), Worker(), on_record=report, on_lost=_say_lost)
     # Told last of all: the search may end this process when it hears of the last epoch.
     ray_tune.report(last)
+
+
+def better(
+    before: Mapping[str, float], scores: Mapping[str, float], metric: str
+) -> dict[str, float]:
+    """Those of the two sets of scores that are higher by the metric; `before` may be empty."""
+    if before.get(metric, -math.inf) > scores[metric]:
+        return {name: before[name] for name in scores}
+    return dict(scores)
 
 
 def _tracked(job: PhaseJob, name: str, setting: _Setting) -> PhaseJob:

@@ -99,6 +99,25 @@ def test_sections_that_do_not_fit_are_refused(changes, expected):
     assert expected in problem_of(minimal() | changes)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "expected"),
+    [
+        ("injection", "keep", "best", "injection.keep: students are not scored in this phase"),
+        ("injection", "score_every", 5, "injection.score_every: students are not scored"),
+        ("adaptation", "patience", 2, "set keep: best beside it"),
+        ("adaptation", "max_tokens_per_pass", 64, "with 'codir' a row's loss depends on all of"),
+    ],
+)
+def test_settings_of_a_training_that_cannot_work_are_refused(section, key, value, expected):
+    phases = {
+        "arms": ["task"],
+        "injection": {"objective": {"name": "minilmv2"}},
+        "adaptation": {"objective": {"name": "codir"}},
+    }
+    phases[section] = phases[section] | {key: value}
+    assert expected in problem_of(minimal() | phases)
+
+
 def test_values_are_set_by_path_and_checked():
     recipe = Recipe.parse(minimal(), "recipe.yaml")
     changed = recipe.with_values({"adaptation.learning_rate": 0.01}, "trial")

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from raykd.recipe import Arm, Recipe
-from raykd.tuning import searched_arm
+from raykd.tuning import better, searched_arm
 
 
 def recipe_with(*arms: str) -> Recipe:
@@ -31,3 +31,10 @@ def test_the_only_student_of_a_recipe_is_searched_whichever_it_is(arm):
 def test_of_several_students_that_is_searched_which_learns_from_most_text():
     assert searched_arm(recipe_with("alone", "direct", "task", "task_da")) == "task_da"
     assert searched_arm(recipe_with("alone", "random", "contextualized")) == "contextualized"
+
+
+def test_a_trial_that_keeps_its_best_state_is_judged_by_that_states_scores():
+    first = {"epoch": 1.0, "whole": 0, "f1": 0.8, "accuracy": 0.5}
+    assert better({}, {"f1": 0.1, "accuracy": 0.2}, "f1") == {"f1": 0.1, "accuracy": 0.2}
+    assert better(first, {"f1": 0.7, "accuracy": 0.9}, "f1") == {"f1": 0.8, "accuracy": 0.5}
+    assert better(first, {"f1": 0.9, "accuracy": 0.4}, "f1") == {"f1": 0.9, "accuracy": 0.4}

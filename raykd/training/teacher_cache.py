@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
+from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.inference import answers_of
@@ -51,8 +52,15 @@ class OutputsJob:
         return finished(self.out, stage_key(_STAGE, self.settings(), self.inputs))
 
     def parts(self) -> list[tuple[int, int]]:
-        """First row and end of each part."""
-        return parts_of(pq.read_metadata(self.text).num_rows)
+        """First row and end of each part.
+
+        Raises:
+            InputError: the text has no rows.
+        """
+        num_rows = pq.read_metadata(self.text).num_rows
+        if num_rows == 0:
+            raise InputError(f"{self.text}: no rows to train on")
+        return parts_of(num_rows)
 
     def write_part(self, start: int, stop: int, device: torch.device) -> None:
         """Answer rows [start, stop), unless that has been done."""

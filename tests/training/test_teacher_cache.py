@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_models import save_tiny_model
 
+from raykd.errors import InputError
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.inference import answers_of
 from raykd.models.tokens import read_rows
@@ -50,7 +51,7 @@ def modified(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-def test_parts_that_are_done_are_not_done_again_and_the_whole_is_one_passs(job, tmp_path):
+def test_parts_that_are_done_are_not_done_again_and_the_whole_is_what_one_pass_gives(job, tmp_path):
     (first, second) = job.parts()
     job.write_part(*first, CPU)
     (part,) = (tmp_path / "out.unfinished").iterdir()
@@ -82,6 +83,13 @@ def test_a_part_of_another_teacher_is_not_taken_for_this_ones(job, tmp_path):
     replace(job, inputs={"teacher": "another", "text": "digest"}).write_part(*first, CPU)
 
     assert modified(part) != before
+
+
+def test_a_text_without_rows_is_refused(job):
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), job.text)
+
+    with pytest.raises(InputError, match=r"text\.parquet: no rows to train on"):
+        job.parts()
 
 
 def test_what_is_read_is_mapped_and_not_loaded(job):
