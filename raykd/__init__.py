@@ -17,7 +17,7 @@ collect.py         a run directory -> results.py, everything found out
 report/            results -> one page
 cli.py             the command line
 
-Below them all: config.py, schemas.py, manifest.py, tables.py, progress.py; Ray: cluster.py, board.py.
+Below them: config.py, schemas.py, manifest.py, tables.py, progress.py; Ray: cluster.py, board.py.
 """
 
 __version__ = "0.1.0"
