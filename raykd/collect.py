@@ -25,7 +25,7 @@ from raykd.evaluation.pipeline import (
 )
 from raykd.manifest import digest_of_directory, read_manifest
 from raykd.objectives import OBJECTIVES
-from raykd.recipe import Arm, Recipe
+from raykd.recipe import Arm, Recipe, text_of
 from raykd.results import (
     Analysis,
     CorpusFacts,
@@ -135,7 +135,7 @@ def collect(run: Run) -> Results:
     folders: list[tuple[str, str | None, int | None, Phase, Path]] = [
         ("teacher", None, None, "teacher", run.teacher)
     ]
-    folders += [(*s, "injection", run.student(*s, "injected")) for s in run.injected_students()]
+    folders += [(*s, "injection", run.student(*s, "injected")) for s in run.injections()]
     folders += [(*s, "adaptation", run.student(*s, "adapted")) for s in run.students()]
     scores = score_models(run)  # it writes the predictions that the analyses read
     return Results(
@@ -196,7 +196,7 @@ def _max_length(recipe: Recipe, arm: str, stage: ScoreStage) -> int:
     if stage == "teacher":
         phase = recipe.teacher
     elif stage == "injected":
-        phase = recipe.injection
+        phase = recipe.injection_on(text_of(arm))
     elif arm == "alone":
         phase = recipe.alone or recipe.adaptation
     assert phase is not None

@@ -58,7 +58,7 @@ def check_models(run: Run) -> list[str]:
     if config.model is not None:
         check_tokenizers(tokenizer, load_tokenizer(config.model))
         _check_tokens(config.model, load_outline(config.model), tokenizer)
-    phases = {"injection": recipe.injection, "adaptation": recipe.adaptation}
+    phases = _phases(recipe)
     planned = [
         (name, phase.objective, _outline_of_generator(phase, reference, teacher, tokenizer))
         for name, phase in phases.items()
@@ -82,6 +82,11 @@ def check_models(run: Run) -> list[str]:
     return plan
 
 
+def _phases(recipe: Recipe) -> dict[str, PhaseConfig | None]:
+    names = ("injection", "task_da_injection", "adaptation")
+    return {name: getattr(recipe, name) for name in names}
+
+
 def search_embedder(run: Run) -> TextEmbedder | None:
     """The encoder of a dense search, on a GPU if `workers` or the search itself wants one.
 
@@ -99,7 +104,7 @@ def check_lengths(recipe: Recipe) -> None:
     teacher = recipe.teacher.model
     student = recipe.student.model or teacher
     models = {"teacher": set() if recipe.teacher.fine_tuned else {teacher}, "alone": {student}}
-    for name, phase in (("injection", recipe.injection), ("adaptation", recipe.adaptation)):
+    for name, phase in _phases(recipe).items():
         needs_teacher = phase and phase.objective.needs_teacher
         models[name] = {student, teacher} if needs_teacher else {student}
         if phase and (generator := phase.objective.generator_beside(teacher)):

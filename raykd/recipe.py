@@ -26,12 +26,41 @@ from raykd.training.workers import WorkersConfig
 # What the student learns from before it is adapted to the task. `direct` has no such phase and is
 # distilled on the task's labelled rows at once; `alone` has none either and learns from no teacher;
 # `task_da` learns from the task's rows and what `raykd augment` made of them;
+# `contextualized_task_da` from that after the contextualized corpus;
 # `tfidf` is no student at all (TF-IDF and logistic regression).
-Arm = Literal["tfidf", "alone", "direct", "task", "task_da", "random", "contextualized"]
-INJECTED_ARMS: tuple[Arm, ...] = ("task", "task_da", "random", "contextualized")
+Arm = Literal[
+    "tfidf",
+    "alone",
+    "direct",
+    "task",
+    "task_da",
+    "random",
+    "contextualized",
+    "contextualized_task_da",
+]
+INJECTED_ARMS: tuple[Arm, ...] = (
+    "task",
+    "task_da",
+    "random",
+    "contextualized",
+    "contextualized_task_da",
+)
 CORPUS_ARMS: tuple[Arm, ...] = ("random", "contextualized")
+TASK_DA_ARMS: tuple[Arm, ...] = ("task_da", "contextualized_task_da")
 
 DOCSTRINGS_SCHEME = "docstrings:"
+
+
+def injections_of(arm: Arm) -> tuple[Arm, ...]:
+    """The arms by whose injections, one after the other, an arm's student goes."""
+    if arm == "contextualized_task_da":
+        return ("contextualized", arm)
+    return (arm,) if arm in INJECTED_ARMS else ()
+
+
+def text_of(arm: str) -> str:
+    """The text of an arm's last injection."""
+    return "task_da" if arm in TASK_DA_ARMS else arm
 
 
 class Parameter(Config):
@@ -73,8 +102,9 @@ class Recipe(Config):
     """One run. Paths in it are relative to the file it was read from.
 
     `preset` names a method's settings in its paper (see `presets`), for keys that are not given;
-    `task_da` is the directory that `raykd augment` wrote, for the arm of that name. `report_to`
-    names trackers that are told of every training; it decides no result.
+    `task_da` is the directory that `raykd augment` wrote, for the arms of that name;
+    `task_da_injection` holds for injections on it in place of `injection`. `report_to` names
+    trackers that are told of every training; it decides no result.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -90,6 +120,7 @@ class Recipe(Config):
     teacher: TeacherConfig
     student: StudentConfig
     injection: PhaseConfig | None = None
+    task_da_injection: PhaseConfig | None = None
     adaptation: PhaseConfig
     alone: TrainingConfig | None = None
     workers: WorkersConfig = WorkersConfig()
@@ -104,7 +135,7 @@ class Recipe(Config):
                 raise ValueError(f"{key} {list(values)}: a value appears twice")
         if self.arms == ("tfidf",):
             raise ValueError("arms ['tfidf']: name an arm that is a student as well")
-        needs_corpus = [arm for arm in self.arms if arm in CORPUS_ARMS]
+        needs_corpus = [arm for arm in self.arms if {*injections_of(arm)} & {*CORPUS_ARMS}]
         if needs_corpus and (self.corpus is None or self.retrieval is None):
             raise ValueError(f"arms {needs_corpus} need the sections corpus and retrieval")
         uses = [
@@ -121,24 +152,27 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
-        if ("task_da" in self.arms) != (self.task_da is not None):
+        if any(arm in TASK_DA_ARMS for arm in self.arms) != (self.task_da is not None):
             raise ValueError(
-                "the arm task_da and the key task_da, the directory that raykd augment wrote, go "
-                "together; give both or neither"
+                f"the arms {' and '.join(TASK_DA_ARMS)} and the key task_da, the directory that "
+                "raykd augment wrote, go together; give both or neither"
             )
-        if any(arm in INJECTED_ARMS for arm in self.arms):
+        if self.injected_arms:
             if self.injection is None:
                 raise ValueError(f"the arms {', '.join(INJECTED_ARMS)} need section injection")
-            if self.injection.objective.needs_labels:
+            _check_injection("injection", self.injection)
+        if self.task_da_injection is not None:
+            if self.task_da is None or self.injection is None:
                 raise ValueError(
-                    f"injection.objective {self.injection.objective.name!r} needs labels, and "
-                    "injection runs on unlabelled text: use minilmv2, or vanilla_kd with "
-                    "task_weight: 0"
+                    "task_da_injection: nothing is injected on augmented rows; give the keys "
+                    f"task_da and injection, and one of the arms {', '.join(TASK_DA_ARMS)}"
                 )
-            if (key := _set_for_scores(self.injection)) is not None:
+            _check_injection("task_da_injection", self.task_da_injection)
+            names = (self.task_da_injection.objective.name, self.injection.objective.name)
+            if names[0] != names[1]:
                 raise ValueError(
-                    f"injection.{key}: students are not scored in this phase; set it in the "
-                    "section adaptation"
+                    f"task_da_injection.objective {names[0]!r}: {names[1]!r}, as in injection, is "
+                    "expected, since the report compares their students; its settings are free"
                 )
         if not OBJECTIVES[self.adaptation.objective.name].trains_classifier:
             raise ValueError(
@@ -153,18 +187,29 @@ class Recipe(Config):
         return tuple(arm for arm in self.arms if arm in INJECTED_ARMS)
 
     @property
+    def injections(self) -> tuple[Arm, ...]:
+        """The arms whose injections are needed, also those that others go on from."""
+        return tuple(dict.fromkeys(step for arm in self.arms for step in injections_of(arm)))
+
+    @property
     def corpus_arms(self) -> tuple[Arm, ...]:
-        """The arms that learn from the general corpus."""
-        return tuple(arm for arm in self.arms if arm in CORPUS_ARMS)
+        """The arms whose injections read the general corpus."""
+        return tuple(arm for arm in self.injections if arm in CORPUS_ARMS)
+
+    def injection_on(self, text: str) -> PhaseConfig:
+        """The settings of injections on a text, see `text_of`."""
+        phase = self.task_da_injection if text == "task_da" else None
+        phase = phase or self.injection
+        assert phase is not None
+        return phase
 
     def teacher_texts(self) -> tuple[str, ...]:
-        """The texts on which the teacher's outputs are read in training: arms, and `train`."""
-        texts: list[str] = []
-        if self.injection and _reads_outputs(self.injection):
-            texts += self.injected_arms
+        """The texts on which the teacher's outputs are read in training, also `train`."""
+        texts = [text_of(arm) for arm in self.injections]
+        texts = [text for text in texts if _reads_outputs(self.injection_on(text))]
         if _reads_outputs(self.adaptation):
             texts.append("train")
-        return tuple(texts)
+        return tuple(dict.fromkeys(texts))
 
     def with_values(self, values: Mapping[str, Any], source: str) -> Self:
         """A copy with some keys, given by their paths, set to other values.
@@ -207,6 +252,7 @@ def load_recipe(path: Path) -> Recipe:
         ("student.model", recipe.student.model),
         ("retrieval.dense.model", dense and dense.model),
         ("injection.objective.generator", _generator(recipe.injection)),
+        ("task_da_injection.objective.generator", _generator(recipe.task_da_injection)),
         ("adaptation.objective.generator", _generator(recipe.adaptation)),
     ):
         # Any other reference is a name: of an installed package, or on the hub.
@@ -227,6 +273,11 @@ def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
     # A search is of one objective's keys, and of those alone that its author names.
     if "search" in values or _objectives(whole) != _objectives(merged(values, preset)):
         whole["search"] = values.get("search")
+    # Settings for augmented rows are of use to those who have some, with the preset's objective.
+    injections = [{"injection": tree.get("injection")} for tree in (whole, preset)]
+    is_used = "task_da" in values and _objectives(injections[0]) == _objectives(injections[1])
+    if "task_da_injection" not in values and not is_used:
+        whole.pop("task_da_injection", None)
     return whole
 
 
@@ -245,6 +296,19 @@ def _absolute(folder: Path, reference: str) -> str:
 def _generator(phase: PhaseConfig | None) -> str | None:
     objective = phase and phase.objective
     return objective.generator if isinstance(objective, GeneratorConfig) else None
+
+
+def _check_injection(key: str, phase: PhaseConfig) -> None:
+    if phase.objective.needs_labels:
+        raise ValueError(
+            f"{key}.objective {phase.objective.name!r} needs labels, and injection runs on "
+            "unlabelled text: use minilmv2, or vanilla_kd with task_weight: 0"
+        )
+    if (of_scores := _set_for_scores(phase)) is not None:
+        raise ValueError(
+            f"{key}.{of_scores}: students are not scored in this phase; set it in the section "
+            "adaptation"
+        )
 
 
 def _set_for_scores(phase: PhaseConfig) -> str | None:

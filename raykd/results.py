@@ -155,10 +155,9 @@ class Analysis(_Facts):
 class Results(_Facts):
     """Everything about a run that its report needs.
 
-    Arms are `majority`, `tfidf`, `teacher`, `alone`, `direct`, `task`, `task_da`, `random`,
-    `contextualized`; others are shown by their own names. `recipe` is the resolved recipe as YAML,
-    `times_s` the wall time of each stage in their order, `curve_split` the split the curves' scores
-    were taken on.
+    Arms are `majority`, `tfidf`, `teacher` and those of a recipe; others are shown by their own
+    names. `recipe` is the resolved recipe as YAML, `times_s` the wall time of each stage in their
+    order, `curve_split` the split the curves' scores were taken on.
     """
 
     run: str

@@ -92,7 +92,7 @@ class Run:
         return self.out / "textbooks" / arm
 
     def text(self, name: str) -> Path:
-        """A text that is trained on: an arm's, or the split `train`."""
+        """A text that is trained on: that of an injection, see `text_of`, or the split `train`."""
         if name in ("task", "train"):
             return self.split("train")
         if name == "task_da":
@@ -139,6 +139,13 @@ class Run:
         for student in self.students():
             if student[0] in self.recipe.injected_arms:
                 yield student
+
+    def injections(self) -> Iterator[tuple[Arm, Init, int]]:
+        """Those, and the students of other arms that they go on from."""
+        for init in self.recipe.student.inits:
+            for arm in self.recipe.injections:
+                for seed in self.recipe.seeds:
+                    yield arm, init, seed
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -39,7 +39,7 @@ from raykd.models.resolve import digest_of_model
 from raykd.models.student_init import Init
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.preflight import check_classes, check_models, search_embedder
-from raykd.recipe import Arm
+from raykd.recipe import Arm, injections_of, text_of
 from raykd.report import render
 from raykd.retrieval import pipeline as retrieval_pipeline
 from raykd.retrieval.query_sets import QuerySet
@@ -155,36 +155,47 @@ def train_teacher(run: Run) -> None:
 
 def inject(run: Run) -> None:
     """inject: students learn from the teacher on unlabelled text."""
-    phase = run.recipe.injection
-    if phase is None or not run.recipe.injected_arms:
+    if not run.recipe.injected_arms:
         return
     cache_outputs(run, run.recipe.teacher_texts())
-    _train(run, [inject_job(run, *student) for student in run.injected_students()], "inject")
+    students = list(run.injections())
+    for is_first in (True, False):
+        wanted = [s for s in students if (len(injections_of(s[0])) == 1) == is_first]
+        _train(run, [inject_job(run, *student) for student in wanted], "inject")
 
 
-def inject_job(run: Run, arm: Arm, init: Init, seed: int) -> PhaseJob:
-    """The injection of one student."""
-    phase = run.recipe.injection
-    assert phase is not None
-    reads_outputs = arm in run.recipe.teacher_texts()
+def inject_job(
+    run: Run, arm: Arm, init: Init, seed: int, *, injected: Path | None = None
+) -> PhaseJob:
+    """The last injection of one student; `injected` is that of the one before, if not the run's."""
+    *before, _ = injections_of(arm)
+    text = text_of(arm)
+    phase = run.recipe.injection_on(text)
+    inputs = {
+        "teacher": digest_of_directory(run.teacher),
+        "text": digest_of_file(run.text(text)),
+        **_generator_inputs(run, phase),
+    }
+    start: str | NewStudent = NewStudent(run.recipe.student, init)
+    if before:
+        injected = injected or run.student(before[-1], init, seed, "injected")
+        start = str(injected / MODEL_FOLDER)
+        inputs["injected"] = digest_of_directory(injected)
+    else:
+        inputs |= _student_inputs(run)
     return PhaseJob(
         stage="inject",
         name=f"inject {arm} {init} seed {seed}",
         out=run.student(arm, init, seed, "injected"),
-        start=NewStudent(run.recipe.student, init),
+        start=start,
         teacher=run.teacher / MODEL_FOLDER,
-        text=run.text(arm),
-        teacher_outputs=run.teacher_outputs(arm) if reads_outputs else None,
+        text=run.text(text),
+        teacher_outputs=(run.teacher_outputs(text) if text in run.recipe.teacher_texts() else None),
         config=phase,
         labels=_labels(run),
         tokens=run.tokens,
         seed=seed,
-        inputs={
-            "teacher": digest_of_directory(run.teacher),
-            "text": digest_of_file(run.text(arm)),
-            **_student_inputs(run),
-            **_generator_inputs(run, phase),
-        },
+        inputs=inputs,
     )
 
 
@@ -325,8 +336,8 @@ def cache_outputs(run: Run, names: Sequence[str]) -> None:
 
 
 def _outputs_job(run: Run, name: str) -> OutputsJob:
-    phase = run.recipe.adaptation if name == "train" else run.recipe.injection
-    assert phase is not None
+    recipe = run.recipe
+    phase = recipe.adaptation if name == "train" else recipe.injection_on(name)
     return OutputsJob(
         teacher=run.teacher / MODEL_FOLDER,
         text=run.text(name),

@@ -35,7 +35,7 @@ from raykd.manifest import (
 )
 from raykd.models.student_init import Init
 from raykd.preflight import check_models
-from raykd.recipe import Arm, Parameter, Recipe
+from raykd.recipe import Arm, Parameter, Recipe, injections_of, text_of
 from raykd.run import Run
 from raykd.stages import adapt_job, cache_outputs, inject_job, run_stages
 from raykd.training.phases import PhaseJob, run_phase
@@ -48,9 +48,7 @@ from raykd.training.tracking import Tracking
 
 STUDY_FILE = "study.journal"
 _HELD_OUT_FRACTION = 0.2
-_SEARCHED_SECTIONS = ("student", "injection", "adaptation")
-# A trial that changes these keys needs an injection of its own.
-_INJECTED = ("student.", "injection.")
+_SEARCHED_SECTIONS = ("student", "injection", "task_da_injection", "adaptation")
 # These decide what is cached for all trials, or which other keys there are.
 _FIXED_KEYS = ("max_length", "inits", "model", "name")
 
@@ -89,12 +87,15 @@ def tune(run: Run) -> None:
         "validation": digest_of_file(setting.run.split("dev")),
         "teacher": digest_of_directory(setting.run.teacher),
     }
-    if setting.arm in recipe.injected_arms:
-        inputs["text"] = digest_of_file(setting.run.text(setting.arm))
+    for step in injections_of(setting.arm):
+        text = text_of(step)
+        inputs[f"text {text}"] = digest_of_file(setting.run.text(text))
     settings = {
         "search": recipe.search.model_dump(mode="json", by_alias=True),
-        **{key: getattr(recipe, key).model_dump(mode="json") for key in ("student", "adaptation")},
-        "injection": recipe.injection.model_dump(mode="json") if recipe.injection else None,
+        **{
+            key: section.model_dump(mode="json") if (section := getattr(recipe, key)) else None
+            for key in _SEARCHED_SECTIONS
+        },
         "arm": setting.arm,
         "seed": setting.seed,
     }
@@ -139,20 +140,32 @@ def _prepare(run: Run) -> _Setting:
         hold_out(run.task_folder, _HELD_OUT_FRACTION, searched.task_folder)
     run_stages(searched, "teacher", first="search")
     arm = searched_arm(recipe)
-    cache_outputs(searched, [name for name in recipe.teacher_texts() if name in (arm, "train")])
+    texts = {"train", *map(text_of, injections_of(arm))}
+    cache_outputs(searched, [name for name in recipe.teacher_texts() if name in texts])
     setting = _Setting(searched, folder, arm, run.task().main_metric)
     assert recipe.search is not None
-    is_injected = arm in recipe.injected_arms
-    if is_injected and not any(key.startswith(_INJECTED) for key in recipe.search.space):
-        job = _tracked(inject_job(searched, arm, setting.init, setting.seed), "all trials", setting)
+    for step in injections_of(arm):
+        section = "injection"
+        if recipe.task_da_injection and text_of(step) == "task_da":
+            section = "task_da_injection"
+        if any(key.split(".")[0] in ("student", section) for key in recipe.search.space):
+            break  # trials that change these keys need injections of their own from here on
+        job = inject_job(searched, step, setting.init, setting.seed)
+        job = _tracked(job, "all trials", setting)
         train_phases([job], recipe.workers, label="inject", storage=folder / "ray_train")
     return setting
 
 
 def searched_arm(recipe: Recipe) -> Arm:
     """The arm whose settings are searched: that of the recipe's which learns from most text."""
-    arms: tuple[Arm, ...] = ("contextualized", "random", "task_da", "task", "direct")
-    return next((arm for arm in arms if arm in recipe.arms), "alone")
+    arms: tuple[Arm, ...] = (
+        "contextualized_task_da",
+        "contextualized",
+        "random",
+        "task_da",
+        "task",
+    )
+    return next((arm for arm in (*arms, "direct") if arm in recipe.arms), "alone")
 
 
 def _search(setting: _Setting, recipe: Recipe, draft: Draft) -> None:
@@ -212,18 +225,17 @@ def _search(setting: _Setting, recipe: Recipe, draft: Draft) -> None:
 def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
     """One student, injected and adapted in this process; reports each epoch of its adaptation."""
     run = replace(setting.run, recipe=setting.run.recipe.with_values(values, "trial"))
-    student = (setting.arm, setting.init, setting.seed)
-    injected = None
+    injected: Path | None = None
     trial_id = ray_tune.get_context().get_trial_id()
     name = f"trial {trial_id}"
-    if setting.arm in run.recipe.injected_arms:
-        job = inject_job(run, *student)
+    for step in injections_of(setting.arm):
+        job = inject_job(run, step, setting.init, setting.seed, injected=injected)
         if job.finished() is None:  # else this trial's injection is the one made for all
             job = replace(job, out=setting.folder / "injected" / job.key()[:16])
             with in_words_of_the_job(job):
                 run_phase(_tracked(job, name, setting), Worker(), on_lost=_say_lost)
         injected = job.out
-    job = adapt_job(run, *student, injected=injected)
+    job = adapt_job(run, setting.arm, setting.init, setting.seed, injected=injected)
     trial_folder = setting.folder / "trials" / trial_id
 
     job = replace(job, out=trial_folder, num_scores=job.num_epochs())

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from safetensors.numpy import load_file
 from tiny_models import save_tiny_model
 from transformers import pipeline
 
@@ -250,8 +251,26 @@ def test_distill_needs_no_corpus_and_tune_searches_the_student_it_makes(folder, 
     assert not (out / "units").exists()
 
 
-def test_a_student_can_learn_from_the_tasks_rows_augmented(folder, capsys):
-    values = recipe_values() | {"arms": ["task_da"], "seeds": [1], "task_da": "augmented"}
+@pytest.fixture(scope="module")
+def augmented(folder) -> Path:
+    """What `raykd augment` would have written."""
+    out: Path = folder / "augmented"
+    out.mkdir()
+    rows = [
+        {"unit_id": f"{at}", "text": text, "rank": 0, "query_id": None}
+        for at, (text, _) in enumerate(sentences(20, seed=9))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=TEXTBOOK), out / "textbook.parquet")
+    return out
+
+
+def counts(folder: Path) -> dict[str, int]:
+    found: dict[str, int] = json.loads((folder / "manifest.json").read_text())["counts"]
+    return found
+
+
+def test_a_student_can_learn_from_the_tasks_rows_augmented(folder, augmented, capsys):
+    values = recipe_values() | {"arms": ["task_da"], "seeds": [1], "task_da": "nothing"}
     del values["corpus"], values["retrieval"]
     path = folder / "task_da.yaml"
     path.write_text(yaml.safe_dump(values))
@@ -259,17 +278,68 @@ def test_a_student_can_learn_from_the_tasks_rows_augmented(folder, capsys):
 
     assert raykd(["distill", str(path), "--out", str(out)]) == 2
     assert "task_da: no textbook.parquet in" in capsys.readouterr().err
-    (folder / "augmented").mkdir()
-    rows = [
-        {"unit_id": f"{at}", "text": text, "rank": 0, "query_id": None}
-        for at, (text, _) in enumerate(sentences(20, seed=9))
-    ]
-    table = pa.Table.from_pylist(rows, schema=TEXTBOOK)
-    pq.write_table(table, folder / "augmented" / "textbook.parquet")
+    path.write_text(yaml.safe_dump(values | {"task_da": str(augmented)}))
 
     assert raykd(["distill", str(path), "--out", str(out)]) == 0
-    injected = out / "students" / "task_da-random-seed1" / "injected"
-    assert json.loads((injected / "manifest.json").read_text())["counts"]["num_rows"] == 20
+    assert counts(out / "students" / "task_da-random-seed1" / "injected")["num_rows"] == 20
+
+
+def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus(folder, augmented):
+    values = recipe_values() | {
+        "arms": ["contextualized_task_da"],
+        "seeds": [1],
+        "task_da": str(augmented),
+    }
+    # So little that the weights show what the second injection began from.
+    values["task_da_injection"] = values["injection"] | {"learning_rate": 1e-9}
+    path = folder / "both.yaml"
+    path.write_text(yaml.safe_dump(values))
+    out = folder / "both"
+
+    assert raykd(["run", str(path), "--out", str(out)]) == 0
+    injected = [
+        out / "students" / f"{arm}-random-seed1" / "injected"
+        for arm in ("contextualized", "contextualized_task_da")
+    ]
+    first, second = map(counts, injected)
+    assert first["num_rows"] == counts(out / "textbooks" / "contextualized")["num_units"]
+    assert second["num_rows"] == 20
+    weights = [load_file(model / "model" / "model.safetensors") for model in injected]
+    for name, weight in weights[0].items():
+        assert weights[1][name] == pytest.approx(weight, abs=1e-6), name
+    results = json.loads((out / "results.json").read_text())
+    assert {(c["arm"], c["phase"]) for c in results["curves"]} >= {
+        ("contextualized", "injection"),
+        ("contextualized_task_da", "injection"),
+        ("contextualized_task_da", "adaptation"),
+    }
+    assert (
+        "Distilled on the contextualized corpus, then on augmented rows"
+        in (out / "report.html").read_text()
+    )
+
+
+def test_a_search_of_what_follows_the_first_injection_shares_that(folder, augmented):
+    values = recipe_values() | {
+        "arms": ["contextualized_task_da"],
+        "seeds": [1],
+        "task_da": str(augmented),
+        "search": {
+            "space": {"task_da_injection.learning_rate": {"choice": [1.0e-4, 1.0e-3]}},
+            "num_trials": 2,
+        },
+    }
+    values["task_da_injection"] = values["injection"]
+    path = folder / "search_both.yaml"
+    path.write_text(yaml.safe_dump(values))
+    out = folder / "search_both"
+
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+    found = json.loads((out / "tune" / "result" / "trials.json").read_text())
+    assert found["arm"] == "contextualized_task_da"
+    assert all(trial["whole"] for trial in found["trials"])
+    injected = [folder.parent.name for folder in out.glob("students/*/injected")]
+    assert injected == ["contextualized-random-seed1"]
 
 
 def test_tune_finds_a_winner_whose_recipe_can_be_run(finished, folder, capsys):

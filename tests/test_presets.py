@@ -139,3 +139,14 @@ def test_trees_are_merged_key_by_key():
     assert base["a"]["c"] == 2
     assert merged({"name": "x", "a": 1}, {"name": "y", "b": 2}) == {"name": "y", "b": 2}
     assert merged({"name": "x", "a": 1}, {"b": 2}) == {"name": "x", "a": 1, "b": 2}
+
+
+def test_settings_for_augmented_rows_come_with_those_rows_and_the_presets_objective(tmp_path):
+    arms = {"arms": ["contextualized_task_da"], "task_da": "augmented"}
+    other = {"objective": {"name": "vanilla_kd", "task_weight": 0}}
+
+    assert loaded(tmp_path, recipe_of("contextualized", "cola")).task_da_injection is None
+    of_cola = loaded(tmp_path, recipe_of("contextualized", "cola", **arms)).task_da_injection
+    assert (of_cola.epochs, of_cola.learning_rate) == (50, 1e-4)
+    recipe = loaded(tmp_path, recipe_of("contextualized", "cola", **arms, injection=other))
+    assert recipe.task_da_injection is None

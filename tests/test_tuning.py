@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from raykd.recipe import Arm, Recipe
+from raykd.recipe import TASK_DA_ARMS, Arm, Recipe
 from raykd.tuning import better, searched_arm
 
 
@@ -20,7 +20,9 @@ def recipe_with(*arms: str) -> Recipe:
         "injection": {"objective": {"name": "tinybert"}},
         "adaptation": {},
     }
-    return Recipe.parse(values | ({"task_da": "augmented"} if "task_da" in arms else {}), "test")
+    return Recipe.parse(
+        values | ({"task_da": "augmented"} if {*arms} & {*TASK_DA_ARMS} else {}), "test"
+    )
 
 
 @pytest.mark.parametrize("arm", sorted(set(get_args(Arm)) - {"tfidf"}))
@@ -31,6 +33,8 @@ def test_the_only_student_of_a_recipe_is_searched_whichever_it_is(arm):
 def test_of_several_students_that_is_searched_which_learns_from_most_text():
     assert searched_arm(recipe_with("alone", "direct", "task", "task_da")) == "task_da"
     assert searched_arm(recipe_with("alone", "random", "contextualized")) == "contextualized"
+    both = recipe_with("contextualized", "contextualized_task_da")
+    assert searched_arm(both) == "contextualized_task_da"
 
 
 def test_a_trial_that_keeps_its_best_state_is_judged_by_that_states_scores():

@@ -16,6 +16,7 @@ _COLOURS = {
     "task": "#12a37a",
     "task_da": "#7a6ff0",
     "alone": "#8a8f98",
+    "contextualized_task_da": "#1c3f8f",
     "direct": "#6b9e1f",
     "teacher": "#c0649e",
     "majority": "#8a8f98",
@@ -34,6 +35,7 @@ _ARM_TITLES = {
     "task": "task rows",
     "task_da": "augmented rows",
     "random": "random text",
+    "contextualized_task_da": "contextualized, augmented",
 }
 _INIT_TITLES = {
     "random": "from scratch",

@@ -17,6 +17,7 @@ ARM_TITLES: Mapping[str, str] = {
     "task_da": "Distilled on the task's rows, augmented",
     "random": "Distilled on random text",
     "contextualized": "Distilled on the contextualized corpus",
+    "contextualized_task_da": "Distilled on the contextualized corpus, then on augmented rows",
 }
 _REGRESSION_TITLES = {"majority": "Mean score", "tfidf": "TF-IDF + ridge regression"}
 INIT_TITLES: Mapping[str, str] = {
