@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from raykd.arms import Arm, text_of
 from raykd.config import dump_yaml
 from raykd.contextualize import TEXTBOOK_FILE
 from raykd.corpora import QUERIES_FILE
@@ -25,7 +26,7 @@ from raykd.evaluation.pipeline import (
 )
 from raykd.manifest import digest_of_directory, read_manifest
 from raykd.objectives import OBJECTIVES
-from raykd.recipe import Arm, Recipe, text_of
+from raykd.recipe import Recipe
 from raykd.results import (
     Analysis,
     CorpusFacts,

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from raykd.arms import CORPUS_ARMS, INJECTED_ARMS, TASK_DA_ARMS, Arm, injections_of, text_of
 from raykd.config import Config, absolute, load_yaml
 from raykd.contextualize import ContextualizeConfig
 from raykd.corpus.docstrings import DocstringsConfig
@@ -23,44 +24,7 @@ from raykd.training.settings import TrainingConfig
 from raykd.training.trackers import TrackerName
 from raykd.training.workers import WorkersConfig
 
-# What the student learns from before it is adapted to the task. `direct` has no such phase and is
-# distilled on the task's labelled rows at once; `alone` has none either and learns from no teacher;
-# `task_da` learns from the task's rows and what `raykd augment` made of them;
-# `contextualized_task_da` from that after the contextualized corpus;
-# `tfidf` is no student at all (TF-IDF and logistic regression).
-Arm = Literal[
-    "tfidf",
-    "alone",
-    "direct",
-    "task",
-    "task_da",
-    "random",
-    "contextualized",
-    "contextualized_task_da",
-]
-INJECTED_ARMS: tuple[Arm, ...] = (
-    "task",
-    "task_da",
-    "random",
-    "contextualized",
-    "contextualized_task_da",
-)
-CORPUS_ARMS: tuple[Arm, ...] = ("random", "contextualized")
-TASK_DA_ARMS: tuple[Arm, ...] = ("task_da", "contextualized_task_da")
-
 DOCSTRINGS_SCHEME = "docstrings:"
-
-
-def injections_of(arm: Arm) -> tuple[Arm, ...]:
-    """The arms by whose injections, one after the other, an arm's student goes."""
-    if arm == "contextualized_task_da":
-        return ("contextualized", arm)
-    return (arm,) if arm in INJECTED_ARMS else ()
-
-
-def text_of(arm: str) -> str:
-    """The text of an arm's last injection."""
-    return "task_da" if arm in TASK_DA_ARMS else arm
 
 
 class Parameter(Config):

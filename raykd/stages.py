@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from raykd import cluster, contextualize, corpora, progress, random_corpus
+from raykd.arms import Arm, injections_of, text_of
 from raykd.collect import analyse_students, collect, measure_models, score_models
 from raykd.config import dump_yaml
 from raykd.corpora import QUERIES_FILE
@@ -39,7 +40,6 @@ from raykd.models.resolve import digest_of_model
 from raykd.models.student_init import Init
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.preflight import check_classes, check_models, search_embedder
-from raykd.recipe import Arm, injections_of, text_of
 from raykd.report import render
 from raykd.retrieval import pipeline as retrieval_pipeline
 from raykd.retrieval.query_sets import QuerySet

@@ -23,6 +23,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from raykd import cluster, progress
+from raykd.arms import Arm, injections_of, text_of
 from raykd.best import RECIPE_FILE, TRIALS_FILE, Trial, rank
 from raykd.config import dump_yaml
 from raykd.errors import InputError
@@ -35,7 +36,7 @@ from raykd.manifest import (
 )
 from raykd.models.student_init import Init
 from raykd.preflight import check_models
-from raykd.recipe import Arm, Parameter, Recipe, injections_of, text_of
+from raykd.recipe import Parameter, Recipe
 from raykd.run import Run
 from raykd.stages import adapt_job, cache_outputs, inject_job, run_stages
 from raykd.training.phases import PhaseJob, run_phase

@@ -36,6 +36,7 @@ FLOW = [
     "corpora_recipe",
     "corpora",
     "presets",
+    "arms",
     "recipe",
     "run",
     "plan",

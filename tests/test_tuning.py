@@ -4,7 +4,8 @@ from typing import get_args
 
 import pytest
 
-from raykd.recipe import TASK_DA_ARMS, Arm, Recipe
+from raykd.arms import TASK_DA_ARMS, Arm
+from raykd.recipe import Recipe
 from raykd.tuning import better, searched_arm
 
 
