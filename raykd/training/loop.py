@@ -1,6 +1,7 @@
 """The training loop: any objective, one or many workers."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from hashlib import blake2b
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed, nn
 
+from raykd.models.dropout import CpuDropout
 from raykd.models.tokens import TokenizedRows, collate, to_device
 from raykd.models.vocabulary import spared_vocabulary
 from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective
@@ -238,7 +240,8 @@ class _Training:
         batch = collate(self.rows, part, pad_id=self._pad_id, regression=self._regression)
         device = self.worker.device
         dtype = _AUTOCAST.get(self.config.precision)
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        dropout = CpuDropout() if device.type == "cpu" else nullcontext()
+        with torch.autocast(device.type, dtype, enabled=dtype is not None), dropout:
             terms: LossTerms = trainer.model(to_device(batch, device))
         share = len(part) / share_rows
         trainer.backward(terms.total * (weight * share))
