@@ -35,7 +35,7 @@ def describe_phase(name: str, objective: Objective) -> list[str]:
 
 
 def _trained(objective: Objective) -> Iterator[tuple[str, str]]:
-    """For each player what its steps train."""
+    """For each player what its steps train; and the maps that nobody trains."""
     names = {id(parameter): name for name, parameter in objective.named_parameters()}
     for player, settings in objective.players().items():
         own = [p for p in settings.parameters if names[id(p)].startswith(f"{player}.")]
@@ -44,6 +44,14 @@ def _trained(objective: Objective) -> Iterator[tuple[str, str]]:
         parts += [f"{names[id(p)]} {' x '.join(map(str, p.shape))}" for p in heads]
         label = "trained" if player == STUDENT else f"{player}'s"
         yield label, ", ".join(parts)
+    trained = {id(p) for player in objective.players().values() for p in player.parameters}
+    fixed = [
+        f"{name} {' x '.join(map(str, p.shape))}"
+        for name, p in objective.named_parameters()
+        if id(p) not in trained and not name.startswith(_MODELS)
+    ]
+    if fixed:
+        yield "fixed", ", ".join(fixed)
 
 
 def _shape(model: PreTrainedModel) -> str:

@@ -8,11 +8,12 @@ from raykd.errors import InputError
 from raykd.models.embedding import TextEmbedder
 from raykd.models.encoder import Encoder, load_tokenizer
 from raykd.models.masked_lm import MaskedLm
-from raykd.models.outline import load_masked_outline, load_outline
+from raykd.models.outline import has_trained_head, load_masked_outline, load_outline
 from raykd.models.positions import check_max_length
 from raykd.models.resolve import digest_of_weights
 from raykd.models.student_init import check_tokenizers, make_student
 from raykd.objectives import OBJECTIVES, build
+from raykd.objectives.base import MethodConfig
 from raykd.objectives.generation import check_generator
 from raykd.plan import describe_models, describe_phase
 from raykd.recipe import Recipe
@@ -64,6 +65,10 @@ def check_models(run: Run) -> list[str]:
         for name, phase in phases.items()
         if phase is not None
     ]
+    notes = {
+        name: _note_on_generator(objective, reference, generator)
+        for name, objective, generator in planned
+    }
     plan: list[str] = []
     for init in config.inits:
         with torch.device("meta"):
@@ -76,7 +81,7 @@ def check_models(run: Run) -> list[str]:
             for name, objective, generator in planned:
                 OBJECTIVES[objective.name].check(objective, student, teacher)
                 made = build(objective, student, teacher, generator)
-                of_phases += describe_phase(name, made)
+                of_phases += [*describe_phase(name, made), *notes[name]]
         # Students differ in their first weights alone: one is described for all.
         plan = plan or [*describe_models(student, teacher, init), *of_phases]
     return plan
@@ -161,6 +166,18 @@ def _outline_of_generator(
     outline = load_masked_outline(generator)
     check_generator(phase.objective, outline, teacher)
     return outline
+
+
+def _note_on_generator(
+    objective: MethodConfig, teacher: str, generator: MaskedLm | None
+) -> list[str]:
+    reference = objective.generator_beside(teacher)
+    if generator is None or reference is None or has_trained_head(generator, reference):
+        return []
+    return [
+        f"  generator begins with a random head, for {reference} has none that predicts masked "
+        "tokens; name a masked language model as objective.generator"
+    ]
 
 
 def _check_tokens(

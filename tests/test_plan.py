@@ -4,6 +4,7 @@ from tiny_models import tiny_encoder
 
 from raykd.objectives import build
 from raykd.objectives.pkd import PkdConfig
+from raykd.objectives.rail_kd import RailKdConfig
 from raykd.plan import describe_models, describe_phase
 
 
@@ -21,6 +22,20 @@ def test_a_plan_tells_layers_losses_and_what_is_trained():
         "  trained  0.0 million parameters of the student, projections.0.weight 24 x 12, "
         "projections.0.bias 24",
     ]
+
+
+def test_a_plan_tells_the_maps_that_nobody_trains():
+    student = tiny_encoder(num_layers=2, hidden_size=12)
+    teacher = tiny_encoder(num_layers=4, hidden_size=24)
+    config = RailKdConfig(teacher_projection="frozen_orthogonal")
+
+    lines = describe_phase("adaptation", build(config, student, teacher))
+
+    (trained,) = [line for line in lines if line.startswith("  trained ")]
+    (fixed,) = [line for line in lines if line.startswith("  fixed ")]
+    assert "student_projection.weight" in trained
+    assert "teacher_projection.weight" in fixed
+    assert "teacher_projection" not in trained
 
 
 def test_models_are_told_by_their_shapes():

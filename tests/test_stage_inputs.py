@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_models import save_tiny_model
+from tiny_models import save_tiny_model, tiny_masked_lm
 
 from raykd.collect import _max_length
 from raykd.errors import InputError
@@ -108,6 +108,19 @@ def test_a_generator_with_other_tokens_is_refused_before_any_training(run, tmp_p
     (generator / "config.json").write_text(json.dumps(config | {"vocab_size": 60}))
     with pytest.raises(InputError, match="the generator has word embeddings of 60 tokens"):
         check_models(with_generator(run, generator))
+
+
+def test_the_user_is_told_of_a_generator_whose_head_is_random(run, tmp_path):
+    classifier = save_tiny_model(tmp_path / "generator")
+    tiny_masked_lm().model.save_pretrained(tmp_path / "trained")
+    for path in classifier.glob("token*"):
+        shutil.copy(path, tmp_path / "trained")
+
+    def told(generator: Path) -> str:
+        return "\n".join(check_models(with_generator(run, generator)))
+
+    assert f"generator begins with a random head, for {classifier} has none" in told(classifier)
+    assert "random head" not in told(tmp_path / "trained")
 
 
 def test_a_learning_curve_is_drawn_again_when_dev_changes(run, tmp_path):

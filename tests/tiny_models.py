@@ -55,6 +55,8 @@ def _config(family: str, num_layers: int, width: int, num_heads: int) -> PreTrai
         "num_attention_heads": num_heads,
         "intermediate_size": 2 * width,
     }
+    # Wide, so that a word more or less changes what they answer: at the usual 0.02 it hardly does.
+    shared["initializer_range"] = 0.3
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     match family:
         case "bert":

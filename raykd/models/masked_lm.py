@@ -48,7 +48,7 @@ class MaskedLm(nn.Module):
         self._special_ids: Tensor
         self.register_buffer("_special_ids", torch.tensor(special_tokens.ids), persistent=False)
         self._takes_token_types = takes_token_types(model)
-        self._head_names = _head_names(model)
+        self.head_names = _head_names(model)
 
     @property
     def vocabulary_size(self) -> int:
@@ -75,7 +75,7 @@ class MaskedLm(nn.Module):
             inputs["token_type_ids"] = token_type_ids
         vectors: Tensor = self.model.base_model(**inputs, return_dict=True).last_hidden_state
         vectors = vectors[is_masked]
-        for name in self._head_names:
+        for name in self.head_names:
             vectors = self.model.get_submodule(name)(vectors)
         return vectors.float()
 

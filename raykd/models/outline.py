@@ -39,6 +39,16 @@ def load_masked_outline(reference: str) -> MaskedLm:
     return MaskedLm(model, load_special_tokens(reference)).eval()
 
 
+def has_trained_head(generator: MaskedLm, reference: str) -> bool:
+    """Whether the weights of a masked language model hold its head, and not its body alone."""
+    head = f"{generator.head_names[-1]}."
+    names: set[str] = set()
+    for path in weights_files(resolve_model(reference), reference):
+        with safe_open(path, "pt") as file:
+            names.update(file.keys())
+    return any(name.startswith(head) for name in names)
+
+
 def _outline(reference: str, auto_class: Any, kind: str) -> PreTrainedModel:
     folder = resolve_model(reference)
     try:

@@ -57,7 +57,8 @@ class Ad2Config(MethodConfig):
     """Weights of the terms, and the adversary's settings.
 
     `adversary` names the settings from which those of the next six keys come that are not given;
-    they are explained at `perturbation.Ascent`. `inner_eval` searches without dropout.
+    they are explained at `perturbation.Ascent`. An `epsilon` is the `step_size` too, unless that is
+    given. `inner_eval` searches without dropout.
     """
 
     name: Literal["ad2"] = "ad2"
@@ -110,6 +111,8 @@ class Ad2Config(MethodConfig):
     def ascent(self) -> Ascent:
         """The settings of the adversary, those that are given in place of its own."""
         given = {key: getattr(self, key) for key in Ascent._fields}
+        # Else one of the two would have no effect, or undo the other.
+        given["step_size"] = self.step_size or self.epsilon
         own = _ADVERSARIES[self.adversary]
         return own._replace(**{key: value for key, value in given.items() if value is not None})
 
@@ -142,8 +145,8 @@ class Ad2(Objective):
             )
         if config.adversarial_weight and self._ascent.epsilon < self._ascent.step_size:
             _LOG.warning(
-                "ad2: epsilon %g is below step_size %g: every perturbation is cut to epsilon, and "
-                "one of 1e-5 beside word embeddings of size 1 does nothing; adversary: freelb does",
+                "ad2: epsilon %g is below step_size %g: every perturbation is cut to epsilon; word "
+                "embeddings have a size of about 1, and adversary: freelb takes a step of 0.5",
                 self._ascent.epsilon,
                 self._ascent.step_size,
             )

@@ -1,11 +1,18 @@
 """Pure losses, computed in float32 even under autocast.
 
 Shapes: B rows, C classes (1: regression).
+
+Published code scales the divergence of the logits otherwise, by factors that a weight can bring
+back: PKD averages over classes too, 1 / C; TinyBERT's second stage as well, with a cross-entropy in
+place of the divergence (the teacher's entropy more); TextBrewer leaves out T^2; CoDIR sums over
+rows, and its trainer divides by B.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from raykd.objectives.float32 import wide
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -18,7 +25,7 @@ def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
     if logits.size(-1) == 1:
         return _squared_error(logits, labels)
     with _float32(logits):
-        return F.cross_entropy(logits.float(), labels.flatten())
+        return F.cross_entropy(wide(logits), labels.flatten())
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -39,8 +46,8 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
         teacher_logits.shape,
     )
     with _float32(student_logits):
-        student = F.log_softmax(student_logits.float() / temperature, dim=-1)
-        teacher = F.log_softmax(teacher_logits.float() / temperature, dim=-1)
+        student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
+        teacher = F.log_softmax(wide(teacher_logits) / temperature, dim=-1)
         return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
@@ -48,7 +55,8 @@ def _squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
     """Mean squared error of equally many scores, whether (B,) or (B, 1)."""
     assert predictions.numel() == targets.numel(), (predictions.shape, targets.shape)
     with _float32(predictions):
-        return F.mse_loss(predictions.float().flatten(), targets.float().flatten())
+        predicted = wide(predictions).flatten()
+        return F.mse_loss(predicted, targets.to(predicted.dtype).flatten())
 
 
 def _float32(tensor: Tensor) -> torch.autocast:

@@ -1,5 +1,7 @@
 """Fine-tuning: gold labels alone, no teacher.
 
+    loss = CE(student, label), for regression the squared error; mean over rows
+
 Source: Devlin et al. 2019, "BERT"; the baseline "w/o KD" of the distillation papers.
 Differs from the paper: nothing known.
 """

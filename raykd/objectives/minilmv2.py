@@ -1,10 +1,13 @@
 """MiniLMv2: match the relations among queries, among keys and among values of one layer.
 
+    loss = sum over X in {Q, K, V} of KL(softmax(teacher's R_X) || softmax(student's R_X)),
+    R_X = X X^T / sqrt(width of a relation head); mean over heads, tokens, then rows
+
 Source: Wang et al. 2021, "MiniLMv2: Multi-Head Self-Attention Relation Distillation for
 Compressing Pretrained Transformers".
 Differs from the paper: the teacher may be fine-tuned on a task first, as AD2 and the
-contextualized corpus use it. Differs from the authors' code: nothing known; padding is left out of
-both sides of a relation, averages are taken over the tokens of a row, then over rows.
+contextualized corpus use it. The authors published no code of the distillation. Padding is left
+out of both sides of a relation, averages are taken over the tokens of a row, then over rows.
 """
 
 from collections.abc import Mapping

@@ -11,8 +11,9 @@ Differs from the paper: `reduction: mean` averages over width and layers as the 
 for which all published weights were chosen; `sum_dim` is the paper's formula. One is layers * width
 times the other: 100 of one weighs as much as 0.026 of the other for five layers of 768.
 Where the widths differ, one linear map a layer brings the student's vectors to the teacher's width;
-the paper has no such case. Rows are shuffled, the teacher runs in the step.
-Differs from the authors' code: the divergence of the logits is summed over classes, not averaged.
+the paper has no such case.
+Differs from the authors' code: the divergence of the logits is summed over classes, not averaged;
+rows are shuffled, and the teacher runs in the step.
 """
 
 from collections.abc import Mapping

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from raykd.objectives.float32 import wide
+
 # What the scores of the matrices that are compared at once may take, unless one takes more. On a
 # CPU, four times this stays in its cache: with 3 MB a number takes twice the time (LOG.md).
 _CPU_BYTES = 2**18
@@ -45,7 +47,7 @@ def relation_loss(
         num_heads: A.
     """
     with torch.autocast(student_vectors.device.type, enabled=False):
-        student = _wide(student_vectors)
+        student = wide(student_vectors)
         teacher = teacher_vectors.detach().to(student.dtype)
         arguments = student, teacher, attention_mask, num_heads
         loss: Tensor = _RelationLoss.apply(*arguments)  # type: ignore[no-untyped-call]  # untyped in torch
@@ -176,7 +178,3 @@ def _scores(heads: Tensor, padding: Tensor | None) -> Tensor:
     if padding is None:
         return scores
     return scores.masked_fill_(padding, torch.finfo(scores.dtype).min)
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()

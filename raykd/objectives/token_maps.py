@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, EncoderOutput, RelationVectors
 from raykd.objectives.descriptions import of_pairs
+from raykd.objectives.float32 import wide
 
 ProjectionSharing = Literal["shared", "per_layer"]
 
@@ -164,7 +165,7 @@ def hidden_loss(
     """
     assert student.shape == teacher.shape, (student.shape, teacher.shape)
     with torch.autocast(student.device.type, enabled=False):
-        errors = (_wide(student) - _wide(teacher)).square().mean(-1)
+        errors = (wide(student) - wide(teacher)).square().mean(-1)
         if not mask_padding:
             return errors.mean()
         return _mean_of_rows(errors, attention_mask)
@@ -211,7 +212,7 @@ def _scores(vectors: RelationVectors, num_heads: int) -> Tensor:
 
 def _heads(vectors: Tensor, num_heads: int) -> Tensor:
     num_rows, num_tokens, _ = vectors.shape
-    return _wide(vectors).reshape(num_rows, num_tokens, num_heads, -1).transpose(1, 2)
+    return wide(vectors).reshape(num_rows, num_tokens, num_heads, -1).transpose(1, 2)
 
 
 def _mean_of_rows(errors: Tensor, mask: Tensor) -> Tensor:
@@ -220,7 +221,3 @@ def _mean_of_rows(errors: Tensor, mask: Tensor) -> Tensor:
     # Not by multiplication alone: what stands on padding may be as large as it likes.
     errors = errors.masked_fill(mask == 0, 0)
     return (errors.sum(-1) / counts.sum(-1).clamp(min=1)).mean()
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -1,5 +1,8 @@
 """Vanilla-KD: match the teacher's logits, beside the gold labels or, on unlabelled text, alone.
 
+    loss = task_weight * CE(student, label)
+         + logit_weight * T^2 * KL(softmax(teacher / T) || softmax(student / T))
+
 Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network".
 Differs from the paper: regression takes the squared error of the scores, without temperature, as
 AD2, MATE-KD and CoDIR do; Hinton et al. treat classes only.

@@ -322,14 +322,17 @@ def test_settings_that_are_not_given_are_the_adversarys():
     assert Ad2Config().ascent == Ascent(1, 0.5, 0.5, "row_l2", "zeros", 0.1)
     assert Ad2Config(adversary="paper").ascent == Ascent(1, 1e-5, 1e-3, "row_l2", "zeros", 1e-5)
     assert Ad2Config(adversary="smart", steps=2, norm="token_l2", epsilon=0.25).ascent == Ascent(
-        2, 0.25, 1e-3, "token_l2", "gaussian", 1e-5
+        2, 0.25, 0.25, "token_l2", "gaussian", 1e-5
     )
+    assert Ad2Config(epsilon=0.9).ascent.step_size == 0.9
+    assert Ad2Config(epsilon=0.9, step_size=0.1).ascent.step_size == 0.1
 
 
 def test_the_papers_adversary_comes_with_a_warning_once(caplog):
     with caplog.at_level(logging.WARNING):
         for adversary in ("freelb", "smart"):
             make(Ad2Config(adversary=adversary))
+        make(Ad2Config(epsilon=1e-5))
         make(Ad2Config(adversary="paper", adversarial_weight=0.0))
         assert not caplog.records
         objective = make(Ad2Config(adversary="paper"))

@@ -88,3 +88,43 @@ def test_losses_are_computed_in_float32_under_autocast():
 
     assert torch.equal(kd, kd_loss(logits, teacher, temperature=2.0))
     assert torch.equal(task, F.cross_entropy(logits, labels))
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_gradients_are_those_of_finite_differences(num_classes):
+    torch.manual_seed(1)
+    student = torch.randn(4, num_classes, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(4, num_classes, dtype=torch.float64)
+    labels = teacher.flatten() if num_classes == 1 else teacher.argmax(-1)
+
+    assert torch.autograd.gradcheck(lambda x: kd_loss(x, teacher, temperature=2.5), (student,))
+    assert torch.autograd.gradcheck(lambda x: task_loss(x, labels), (student,))
+
+
+def test_published_scalings_are_factors_of_ours():
+    torch.manual_seed(1)
+    student, teacher = torch.randn(2, 5, 3, dtype=torch.float64)
+    num_rows, num_classes, temperature = 5, 3, 4.0
+
+    def divergence(temperature: float, reduction: str) -> torch.Tensor:
+        log_student = F.log_softmax(student / temperature, -1)
+        return F.kl_div(log_student, F.softmax(teacher / temperature, -1), reduction=reduction)
+
+    ours = kd_loss(student, teacher, temperature)
+    pkd = divergence(temperature, "none").mean() * temperature**2
+    assert pkd.item() == pytest.approx(ours.item() / num_classes)
+    codir = divergence(temperature, "sum") * temperature**2 / num_rows
+    assert codir.item() == pytest.approx(ours.item())
+
+    def cross_entropy(temperature: float) -> torch.Tensor:
+        likelihoods = F.softmax(teacher / temperature, -1)
+        return -(likelihoods * F.log_softmax(student / temperature, -1))
+
+    def entropy(temperature: float) -> torch.Tensor:
+        likelihoods = F.softmax(teacher / temperature, -1)
+        return -(likelihoods * likelihoods.log()).sum(-1).mean()
+
+    textbrewer = cross_entropy(temperature).sum(-1).mean() - entropy(temperature)
+    assert textbrewer.item() == pytest.approx(ours.item() / temperature**2)
+    tinybert = cross_entropy(1.0).mean() - entropy(1.0) / num_classes
+    assert tinybert.item() == pytest.approx(kd_loss(student, teacher, 1.0).item() / num_classes)

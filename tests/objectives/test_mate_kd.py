@@ -71,9 +71,10 @@ def test_scores_are_compared_by_squared_error_without_broadcasting(kind):
 
 
 @pytest.mark.parametrize("kind", ["kl", "soft_ce"])
-def test_each_turn_is_the_weighted_sum_of_its_losses(kind):
+@pytest.mark.parametrize("num_labels", [1, 3])
+def test_each_turn_is_the_weighted_sum_of_its_losses(kind, num_labels):
     config = MateKdConfig(task_weight=0.2, logit_weight=0.3, aug_logit_weight=0.5, divergence=kind)
-    objective, batch = make(config), tiny_batch()
+    objective, batch = make(config, num_labels), tiny_batch(regression=num_labels == 1)
     logits, gaps, totals = run(objective.student, batch).logits, {}, {}
     for player in (STUDENT, GENERATOR):
         torch.manual_seed(5)
@@ -118,6 +119,7 @@ def test_without_task_weight_it_learns_from_text_alone():
 @pytest.mark.parametrize("player", [STUDENT, GENERATOR])
 def test_with_the_same_choices_a_batch_costs_the_mean_of_its_halves(player, monkeypatch):
     monkeypatch.setattr("torch.nn.functional.gumbel_softmax", lambda x, _: x.softmax(-1))
+    monkeypatch.setattr("raykd.objectives.generation.drawn", lambda x: x.argmax(-1))
     objective, batch = make(MateKdConfig(mask_probability=1.0)), tiny_batch()
     objective.take_turn(player, objective.players())
     halves = [{key: value[part] for key, value in batch.items()} for part in _halves()]

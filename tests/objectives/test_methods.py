@@ -76,6 +76,19 @@ def test_minilmv2_relates_the_chosen_teacher_layer_to_the_students_last(family):
         assert list(terms.parts) == ["query", "key", "value"]
 
 
+def test_minilmv2_depends_on_no_models_own_number_of_heads():
+    def total(student_heads: int, teacher_heads: int) -> float:
+        student = tiny_encoder(hidden_size=12, num_heads=student_heads, seed=1)
+        teacher = tiny_encoder(hidden_size=24, num_heads=teacher_heads, seed=2).eval()
+        # Of the first layers: heads change what comes out of a layer, not its projections.
+        config = MiniLmV2Config(relation_heads=6, teacher_layer=1)
+        student.model.base_model.encoder.layer = student.model.base_model.encoder.layer[:1]
+        student.model.config.num_hidden_layers = 1
+        return build(config, student, teacher)(tiny_batch()).total.item()
+
+    assert total(2, 2) == pytest.approx(total(4, 2)) == pytest.approx(total(3, 8))
+
+
 def test_minilmv2_of_a_student_that_is_the_teacher_is_zero():
     student, teacher = tiny_encoder(seed=1), tiny_encoder(seed=1)
 

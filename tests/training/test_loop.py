@@ -74,8 +74,14 @@ def test_a_batch_cut_into_passes_trains_what_a_whole_one_trains(max_tokens_per_p
     student, losses_of_cut = train_tiny(rows_of(20), cut)
 
     assert losses_of_cut == pytest.approx(losses, rel=1e-4)
-    for name, tensor in whole.state_dict().items():
-        torch.testing.assert_close(student.state_dict()[name], tensor, atol=2e-5, rtol=1e-4)
+    assert_trained_alike(student.state_dict(), whole.state_dict())
+
+
+def assert_trained_alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    for name in one:
+        # A bias of keys has no gradient but for rounding, of which AdamW makes whole steps.
+        if not name.endswith("key.bias"):
+            torch.testing.assert_close(one[name], other[name], atol=2e-5, rtol=1e-4)
 
 
 def test_embeddings_of_tokens_that_are_not_in_the_text_do_no_more_than_decay(monkeypatch):
@@ -213,8 +219,7 @@ def test_two_workers_train_what_one_trains_and_report_the_same_losses(
     )
     for rank in (0, 1):
         two, losses_of_two = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        for name in one:
-            torch.testing.assert_close(two[name], one[name], atol=2e-5, rtol=1e-4)
+        assert_trained_alike(two, one)
         assert losses_of_two == pytest.approx(losses, rel=1e-4)
 
 
