@@ -34,6 +34,7 @@ app = App(
     help_format="plaintext",
     version_flags=["--version"],
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 _JOBS = Group("A whole job", sort_key=0)

@@ -127,18 +127,47 @@ def finished(directory: Path, key: str) -> Manifest | None:
 
 
 def check_replaceable(directory: Path) -> None:
-    """Keep folders of the user's from being replaced, as with `--out .` beside a folder teacher.
+    """Keep what is the user's from being replaced, as with `--out .` beside a folder teacher.
 
     Raises:
-        InputError: what stands in the place of an output has no manifest.
+        InputError: what stands in the place of an output has no manifest, or holds a file that the
+            manifest does not name.
     """
-    if not directory.exists() or (directory / FILE_NAME).exists():
+    if not directory.exists():
         return
-    if not directory.is_dir() or any(directory.iterdir()):
+    has_manifest = (directory / FILE_NAME).exists()
+    if not directory.is_dir() or (any(directory.iterdir()) and not has_manifest):
         raise InputError(
             f"{directory}: in the way of an output of that name, and not made by raykd (it has no "
             f"{FILE_NAME}); move it away, or choose another place with --out"
         )
+    if (manifest := read_manifest(directory)) is None:
+        return
+    for path in sorted(directory.rglob("*")):
+        name = str(path.relative_to(directory))
+        is_made = name in manifest.outputs or path.name == FILE_NAME or _is_partial(path, directory)
+        if not (is_made or path.is_dir()):
+            raise InputError(
+                f"{path}: in the way of an output that replaces its whole folder, and not made by "
+                "raykd; move it away, or choose another place with --out"
+            )
+
+
+def check_output(out: Path) -> None:
+    """Check that a command's output can be written, before anything else is done.
+
+    Raises:
+        InputError: nothing can be written there; as `check_replaceable`.
+    """
+    check_replaceable(out)
+    probe = _partial(out)
+    try:
+        probe.mkdir(parents=True)
+        probe.rmdir()
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: nothing can be written there ({error.strerror}); choose another place"
+        ) from None
 
 
 @contextmanager

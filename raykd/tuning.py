@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -233,8 +234,11 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
         job = inject_job(run, step, setting.init, setting.seed, injected=injected)
         if job.finished() is None:  # else this trial's injection is the one made for all
             job = replace(job, out=setting.folder / "injected" / job.key()[:16])
-            with in_words_of_the_job(job):
-                run_phase(_tracked(job, name, setting), Worker(), on_lost=_say_lost)
+            job.out.parent.mkdir(exist_ok=True)
+            # A trial that runs beside this one may want the same.
+            with FileLock(job.out.with_suffix(".lock")), in_words_of_the_job(job):
+                if job.finished() is None:
+                    run_phase(_tracked(job, name, setting), Worker(), on_lost=_say_lost)
         injected = job.out
     job = adapt_job(run, setting.arm, setting.init, setting.seed, injected=injected)
     trial_folder = setting.folder / "trials" / trial_id
@@ -271,7 +275,7 @@ def better(
 def _tracked(job: PhaseJob, name: str, setting: _Setting) -> PhaseJob:
     """The job as a run of the search in the trackers of `report_to`."""
     recipe = setting.run.recipe
-    tracking = Tracking(recipe.report_to, f"{recipe.name} tune", setting.folder)
+    tracking = Tracking(recipe.report_to, f"{recipe.name} tune", setting.folder, waits=True)
     return replace(job, name=f"{name} {job.name}", tracking=tracking)
 
 

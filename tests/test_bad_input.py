@@ -340,3 +340,12 @@ _exit_code(["search", *sys.argv[1:]])
     assert (out / "hits" / "manifest.json").is_file()
     assert not list(out.rglob("*.partial-*"))
     assert (out / "units" / "manifest.json").stat().st_mtime_ns == units
+
+
+def test_who_interrupts_a_command_is_told_that_it_goes_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("raykd.dedup.pipeline.dedup", interrupted)
+    assert raykd(["dedup", "corpus", "--out", str(tmp_path / "out")]) == 130
+    assert "interrupted; the same command goes on" in capsys.readouterr().err

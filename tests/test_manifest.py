@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from raykd.errors import InputError
 from raykd.manifest import (
+    Draft,
+    check_output,
     commit,
     digest_of,
     finished,
@@ -125,3 +128,34 @@ def test_the_digest_of_a_stage_does_not_depend_on_how_long_its_shards_took(tmp_p
             (draft.directory / "rows.txt").write_text("rows")
         digests.append(write_manifest(out, "whole", {}, {}, {}, duration_s=wait_s).digest)
     assert digests[0] == digests[1]
+
+
+def test_a_file_of_the_users_in_an_output_forbids_to_replace_it(tmp_path):
+    out = tmp_path / "out"
+
+    def write(draft: Draft) -> None:
+        (draft.directory / "made.txt").write_text("made")
+
+    write_once(out, "stage", {"setting": 1}, {}, write)
+    (out / "notes.txt").write_text("mine")
+
+    with pytest.raises(InputError, match=r"out/notes\.txt: in the way of an output"):
+        check_output(out)
+    (out / "notes.txt").unlink()
+    check_output(out)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_raykd_did_not_make_is_refused_as_output(tmp_path, kind):
+    mine = tmp_path / "out" / "mine.txt" if kind == "folder" else tmp_path / "out"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+
+    with pytest.raises(InputError, match="in the way of an output of that name, and not made by"):
+        check_output(tmp_path / "out")
+    assert mine.read_text() == "mine"
+
+
+def test_an_output_that_cannot_be_written_is_refused_by_its_name():
+    with pytest.raises(InputError, match=r"--out /proc/found: nothing can be written there"):
+        check_output(Path("/proc/found"))

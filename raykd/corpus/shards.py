@@ -55,8 +55,15 @@ def check_apart(out: Path, paths: Sequence[Location]) -> None:
     """Check that the output is not among what is read, where a second run would read it.
 
     Raises:
-        InputError: names the path that holds the output.
+        InputError: names the path that holds the output, or that the output would replace.
     """
     for path in paths:
-        if isinstance(path, Path) and out.resolve().is_relative_to(path.resolve()):
+        if not isinstance(path, Path):
+            continue
+        if out.resolve().is_relative_to(path.resolve()):
             raise InputError(f"{path}: holds the output, {out}; write the output elsewhere")
+        if path.resolve().is_relative_to(out.resolve()):
+            raise InputError(
+                f"{path}: stands in the output, {out}, which would replace it; write the output "
+                "elsewhere"
+            )

@@ -76,6 +76,8 @@ class UnitFiles:
         return self._take("unit_id", rows)
 
     def _take(self, column: str, rows: NDArray[np.int64]) -> pa.Array:
+        if len(rows) == 0:
+            return pa.array([], self.shard(0)[column].type)
         shard_of = np.searchsorted(self._starts, rows, side="right") - 1
         order = np.argsort(shard_of, kind="stable")
         numbers, starts = np.unique(shard_of[order], return_index=True)
@@ -85,8 +87,6 @@ class UnitFiles:
                 numbers.tolist(), np.split(rows[order], starts[1:]), strict=True
             )
         ]
-        if not parts:
-            return pa.array([], self.shard(0)[column].type)
         return pa.concat_arrays(parts).take(pa.array(np.argsort(order)))
 
 

@@ -21,7 +21,7 @@ from raykd.dedup import tasks
 from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.dedup.tasks import Job
 from raykd.locations import Location
-from raykd.manifest import Draft, Manifest, digest_of, read_manifest, write_once
+from raykd.manifest import Draft, Manifest, check_output, digest_of, read_manifest, write_once
 from raykd.retrieval import given_units
 from raykd.retrieval.pipeline import beside, sweep_parts, write_given
 
@@ -70,9 +70,12 @@ def dedup(
 
     Raises:
         InputError: a file or column is missing, an id is missing or repeated, a file is damaged,
-            too many rows cannot be read, or `out` lies in a directory that is read.
+            too many rows cannot be read, or `out` lies in a directory that is read, holds what is
+            read or what raykd did not write, or cannot be written.
     """
+    out = out.resolve()
     check_apart(out, corpus)
+    check_output(out)
     sources = sources_with_digests([file for given in corpus for file in _files_of(given)])
     given_units.check_copies(sources)
     by_digest = one_of_equal(sources)

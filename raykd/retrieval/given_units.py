@@ -97,7 +97,7 @@ def _rows(
             kinds[kind] += 1
             if len(kinds) > 1:
                 raise InputError(
-                    f"{row.source}, at {row.offset}: {_mixed(kind, next(iter(kinds)))}"
+                    f"{row.source}, row or byte {row.offset}: {_mixed(kind, next(iter(kinds)))}"
                 )
             given = row.unit_id
             made = unit_id(part.digest, row.offset, 0) if given is None else given
@@ -132,7 +132,9 @@ def check(shards: Sequence[Sequence[Part]], written: Sequence[Path]) -> None:
     num_bad = sum(count["num_quarantined"] for count in counts)
     if num_bad > MAX_BAD_FRACTION * (num_units + num_bad):
         rows = quarantine(written).slice(0, _NUM_ROWS_SHOWN).to_pylist()
-        shown = "; ".join(f"{row['source']}, at {row['offset']}: {row['reason']}" for row in rows)
+        shown = "; ".join(
+            f"{row['source']}, row or byte {row['offset']}: {row['reason']}" for row in rows
+        )
         raise InputError(
             f"{num_bad:.0f} of {num_units + num_bad:.0f} rows of the corpus cannot be read, more "
             f"than {MAX_BAD_FRACTION:.0%}; mend or remove them. The first: {shown}"

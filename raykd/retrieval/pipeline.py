@@ -16,7 +16,7 @@ from raykd.corpus.pipeline import one_of_equal, sources_with_digests
 from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, Part, check_apart, plan_shards
 from raykd.errors import InputError
 from raykd.locations import Location
-from raykd.manifest import Draft, Manifest, digest_of, sweep, write_once
+from raykd.manifest import Draft, Manifest, check_output, digest_of, sweep, write_once
 from raykd.retrieval import given_units
 from raykd.retrieval.dense import DenseConfig
 from raykd.retrieval.embeddings import Embedder
@@ -118,7 +118,8 @@ def search_files(
     Raises:
         InputError: a file or column is missing, an id is missing or repeated, a file is damaged,
             more than `MAX_BAD_FRACTION` of the rows cannot be read, there is nothing to search, or
-            `out` lies in a directory that is searched.
+            `out` lies in a directory that is searched, holds what is read or what raykd did not
+            write, or cannot be written.
     """
     config = RetrievalConfig.parse(
         {
@@ -133,7 +134,9 @@ def search_files(
     )
     if shard_bytes is not None and shard_bytes < 1:
         raise InputError(f"search: shard_bytes is {shard_bytes}; give 1 or more, or leave it out")
-    check_apart(out, corpus)
+    out = out.resolve()
+    check_apart(out, [*corpus, queries])
+    check_output(out)
     query_table = read_queries(queries, keywords)
     sources = sources_with_digests(corpus)
     given_units.check_copies(sources)

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,16 +25,21 @@ from raykd.training.trackers import TRACKERS, Point, TrackedModel, Tracker, Trac
 _RUN_FILE = "tracked.json"
 # How long the end of a training waits for a tracker to take what is left.
 _LAST_WAIT_S = 60.0
+_POLL_S = 0.1
 _POINTS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
 class Tracking:
-    """Which trackers are told of a training, as part of what, and where their files go."""
+    """Which trackers are told of a training, as part of what, and where their files go.
+
+    `waits` says that the training may be ended after any record, and waits for the trackers there.
+    """
 
     report_to: tuple[TrackerName, ...] = ()
     group: str = ""
     folder: Path = field(default_factory=Path)
+    waits: bool = False
 
 
 def check_trackers(names: Sequence[TrackerName]) -> None:
@@ -99,7 +105,7 @@ def tracked_journal(
     ]
     failed = False
     try:
-        yield _TrackedJournal(folder, model, senders)
+        yield _TrackedJournal(folder, model, senders, waits=tracking.waits)
     except Exception:
         failed = True
         raise
@@ -111,9 +117,11 @@ def tracked_journal(
 
 
 class _TrackedJournal(Journal):
-    def __init__(self, folder: Path, model: TrackedModel, senders: Sequence["_Sender"]) -> None:
+    def __init__(
+        self, folder: Path, model: TrackedModel, senders: Sequence["_Sender"], *, waits: bool
+    ) -> None:
         super().__init__(folder)
-        self._model, self._senders = model, senders
+        self._model, self._senders, self._waits = model, senders, waits
 
     def cut(self, step: int) -> None:
         super().cut(step)
@@ -129,6 +137,9 @@ class _TrackedJournal(Journal):
         super().write(record)
         for sender in self._senders:
             sender.send([_of_record(record)])
+        if self._waits:
+            for sender in self._senders:
+                sender.catch_up()
 
 
 class _Sender:
@@ -149,6 +160,14 @@ class _Sender:
     def send(self, points: Sequence[Point]) -> None:
         if not self._is_lost:
             self._acts.put(partial(self._tracker.log, points))
+
+    def catch_up(self) -> None:
+        taken = threading.Event()
+        self._acts.put(taken.set)
+        latest_s = time.monotonic() + _LAST_WAIT_S
+        while not taken.wait(_POLL_S) and self._thread.is_alive():
+            if time.monotonic() > latest_s:
+                return self._lose(f"did not take what there is in {_LAST_WAIT_S:.0f} s")
 
     def end(self, *, failed: bool) -> None:
         self._acts.put(partial(self._tracker.close, failed=failed))

@@ -184,6 +184,27 @@ def test_units_with_equal_digests_are_compared_themselves(tmp_path):
     assert dict(zip(rows.tolist(), kept_rows.tolist(), strict=True)) == {3: 1, 4: 0}
 
 
+@pytest.mark.parametrize("near", [None, NearDuplicatesConfig()])
+@pytest.mark.parametrize("num_rows", [1, 2, 50])
+def test_a_corpus_without_duplicates_is_kept_whole(tmp_path, near, num_rows):
+    rows = [(f"u{number}", f"word{number} is another") for number in range(num_rows)]
+    corpus = write_rows(tmp_path / "corpus", rows, 1)
+
+    dedup([corpus], tmp_path / "out", DedupConfig(near_duplicates=near), SMALL)
+
+    assert kept_of(tmp_path / "out")["unit_id"].to_pylist() == sorted(id_ for id_, _ in rows)
+    assert pq.read_metadata(tmp_path / "out" / "removed.parquet").num_rows == 0
+
+
+def test_a_shard_without_duplicates_beside_one_with_is_kept(tmp_path):
+    rows = [(f"u{number:03d}", "same" if number < 9 else f"word{number}") for number in range(300)]
+    corpus = write_rows(tmp_path / "corpus", rows, 1)
+
+    dedup([corpus], tmp_path / "out", CONFIG, SMALL)
+
+    assert kept_of(tmp_path / "out").num_rows == 292
+
+
 def test_a_wrong_corpus_gives_one_clear_line(tmp_path):
     corpus = tmp_path / "corpus.jsonl"
     with pytest.raises(InputError, match="no such file"):
@@ -196,3 +217,9 @@ def test_a_wrong_corpus_gives_one_clear_line(tmp_path):
         dedup([corpus], tmp_path / "out", DedupConfig())
     with pytest.raises(InputError, match="holds the output"):
         dedup([tmp_path], tmp_path / "out", DedupConfig())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    corpus.write_text('{"text": "x"}\n')
+    with pytest.raises(InputError, match="mine: in the way of an output"):
+        dedup([corpus], tmp_path / "mine", DedupConfig())
+    assert (tmp_path / "mine" / "thesis.tex").exists()

@@ -332,6 +332,10 @@ def test_output_among_what_is_searched_is_refused(tmp_path: Path, queries: Path)
     write_jsonl(folder / "1.jsonl", [{"text": "cat"}])
     with pytest.raises(InputError, match=r"corpus: holds the output, .*; write the output else"):
         search_files([folder], queries, folder / "hits", top_k=1)
+    for inside in (folder / "1.jsonl", queries):
+        with pytest.raises(InputError, match=r"stands in the output, .*, which would replace it"):
+            search_files([folder / "1.jsonl"], queries, inside.parent, top_k=1)
+        assert inside.exists()
 
 
 def test_waves_show_how_far_they_are(
@@ -353,7 +357,10 @@ def test_waves_show_how_far_they_are(
     ("rows", "message"),
     [
         ([{"doc_id": 1, "body": "cat"}], "no key 'text'"),
-        ([{"doc_id": 1, "text": "cat"}, {"doc_id": None, "text": "dog"}], "at 29: .* is missing"),
+        (
+            [{"doc_id": 1, "text": "cat"}, {"doc_id": None, "text": "dog"}],
+            "row or byte 29: .* is missing",
+        ),
         ([{"doc_id": "1", "text": "cat"}, {"doc_id": 1, "text": "dog"}], "is a whole number"),
         ([{"doc_id": 1, "text": "cat"}, {"doc_id": 1, "text": "dog"}], "the id 1 appears twice"),
         ([{"doc_id": "é", "text": "cat"}] * 2, "the id 'é' appears twice"),
