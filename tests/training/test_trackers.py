@@ -113,6 +113,23 @@ def test_each_tracker_is_told_settings_steps_means_and_scores(tmp_path):
     assert mlflow_runs(tmp_path) == [("teacher", "reviews", flat, "FINISHED", series)]
 
 
+def test_a_training_that_may_be_ended_after_a_record_has_told_of_it_by_then(tmp_path):
+    with tracked_journal(
+        tmp_path / "unfinished",
+        Tracking(("tensorboard",), "reviews", tmp_path, waits=True),
+        name="trial",
+        stage="adapt",
+        key="k",
+        settings={},
+        on_lost=lambda tracker, problem: pytest.fail(f"{tracker}: {problem}"),
+    ) as journal:
+        journal.cut(0)
+        journal.write(Record(1.0, 2, 0.1, {"total": 0.75}, {}, {"accuracy": 0.875}))
+        told = tensorboard_series(tmp_path / "tensorboard" / "trial")
+
+    assert told["scores/accuracy"] == [(2, 0.875)]
+
+
 def test_a_process_that_trains_several_models_leaves_a_run_of_each(tmp_path):
     job = replace(job_in(tmp_path, "vanilla_kd"), score=lambda *_: {"accuracy": 0.5})
     names = ("adapt direct random seed 1", "adapt direct random seed 2")
