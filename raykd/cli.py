@@ -232,6 +232,8 @@ def corpus(
         folder = one.textbook("contextualized")
         made = [MadeCorpus(one.recipe.task.name, folder, read_card(folder))]
     print(summary(made))  # noqa: T201  # the command's answer
+    for one_corpus in made:
+        print(one_corpus.folder)  # noqa: T201  # as above
 
 
 @app.command(group=_JOBS, sort_key=5)

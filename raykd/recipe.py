@@ -199,7 +199,10 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         InputError: names the file, the path of each wrong key, and what is accepted there.
     """
-    recipe = Recipe.parse(_with_preset(load_yaml(path), str(path)), str(path))
+    values_given = load_yaml(path)
+    if "tasks" in values_given:
+        raise InputError(f"{path}: names several tasks; raykd corpus makes their corpora")
+    recipe = Recipe.parse(_with_preset(values_given, str(path)), str(path))
     folder = path.absolute().parent
     values: dict[str, Any] = {
         f"task.{split}": _absolute(folder, reference)

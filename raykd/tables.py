@@ -126,6 +126,8 @@ def require_columns(
         InputError: a column is missing; says which there are.
     """
     schema = table if isinstance(table, pa.Schema) else table.schema
+    if not schema.names:
+        raise InputError(f"{path}: is empty; it needs the columns {', '.join(columns)}")
     missing = [name for name in columns if name not in schema.names]
     if missing:
         raise InputError(

@@ -169,6 +169,13 @@ def test_a_generator_beside_the_recipe_is_found_from_anywhere_too(tmp_path):
     assert recipe.adaptation.objective.generator == "some/name"
 
 
+def test_a_recipe_of_several_tasks_is_told_its_command(tmp_path):
+    path = tmp_path / "corpora.yaml"
+    path.write_text("tasks: []")
+    with pytest.raises(InputError, match=r"names several tasks; raykd corpus makes"):
+        load_recipe(path)
+
+
 def test_a_recipe_holds_plain_values_only(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(minimal()) + "alone: !!python/name:os.system\n")

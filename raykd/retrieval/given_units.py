@@ -26,6 +26,7 @@ UNITS_FILE = "units.parquet"
 _ID_TYPES = {"string": pa.string(), "int64": pa.int64(), "made": pa.string()}
 _ID_WORDS = {"string": "a string", "int64": "a whole number", "made": "missing"}
 _WRITE_ROWS = 8192
+_NUM_FILES_SHOWN = 3
 _NUM_ROWS_SHOWN = 5
 
 _Kind = Literal["string", "int64", "made"]
@@ -178,20 +179,24 @@ def check_ids(
     """
     ordered = np.sort(np.concatenate(hashes))
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    seen: dict[str | int, Location] = {}
+    # A shard holds the rows of several small files: any of them may be meant.
+    seen: dict[str | int, list[str]] = {}
     for shard_hashes, parts, directory in zip(hashes, shards, written, strict=True):
         suspects = np.flatnonzero(np.isin(shard_hashes, repeated))
         if len(suspects) == 0:
             continue
         ids = pq.read_table(directory / UNITS_FILE, columns=["unit_id"])["unit_id"]
         for unit in ids.take(pa.array(suspects)).to_pylist():
-            path = parts[0].piece.path
+            paths = list(dict.fromkeys(str(part.piece.path) for part in parts))
             if unit in seen:
-                places = path if path == seen[unit] else f"{seen[unit]} and {path}"
+                places = sorted({*seen[unit], *paths})
+                shown = " and ".join(places[:_NUM_FILES_SHOWN])
+                if len(places) > _NUM_FILES_SHOWN:
+                    shown += f" and {len(places) - _NUM_FILES_SHOWN} more files"
                 raise InputError(
-                    f"{places}: the id {unit!r} appears twice; give every row an id of its own"
+                    f"{shown}: the id {unit!r} appears twice; give every row an id of its own"
                 )
-            seen[unit] = path
+            seen[unit] = paths
 
 
 def quarantine(written: Sequence[Path]) -> pa.Table:

@@ -81,8 +81,8 @@ def read_queries(path: Location, keywords: Keywords) -> pa.Table:
         The columns of `schemas.QUERIES`, with ids as they are.
 
     Raises:
-        InputError: no query; a column is missing or of a wrong type; an id or a text is missing,
-            or an id repeated.
+        InputError: no query, or none with a text; a column is missing or of a wrong type; an id or
+            a text is missing, or an id repeated.
     """
     table = read_table(path, ["query_id", "text"])
     ids, texts = table["query_id"], table["text"]
@@ -104,6 +104,8 @@ def read_queries(path: Location, keywords: Keywords) -> pa.Table:
         counts = pc.value_counts(ids).to_pylist()
         repeated = next(item["values"] for item in counts if item["counts"] > 1)
         raise InputError(f"{path}: query_id {repeated!r} appears twice; give every query its own")
+    if not any(text.strip() for text in texts.to_pylist()):
+        raise InputError(f"{path}: all texts are empty; give queries in the column 'text'")
     made = make_queries(texts.to_pylist(), keywords)
     return made.set_column(0, "query_id", ids)
 

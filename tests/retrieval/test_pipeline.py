@@ -380,7 +380,7 @@ def test_ids_of_two_kinds_or_twice_in_two_files_are_refused(tmp_path: Path, quer
     first = write_jsonl(tmp_path / "1.jsonl", [{"doc_id": "x", "text": "cat"}])
     other = write_jsonl(tmp_path / "2.jsonl", [{"doc_id": "x", "text": "dog"}])
     bare = write_jsonl(tmp_path / "3.jsonl", [{"text": "dog"}])
-    with pytest.raises(InputError, match="the id 'x' appears twice"):
+    with pytest.raises(InputError, match=r"1\.jsonl and .*2\.jsonl: the id 'x' appears twice"):
         search_files([first, other], queries, tmp_path / "out", top_k=1)
     with pytest.raises(InputError, match="give every row an id of one type, or none"):
         search_files([first, bare], queries, tmp_path / "out", top_k=1)

@@ -101,6 +101,7 @@ def test_queries_as_they_are_keep_every_word_and_ids_sort_as_they_stand() -> Non
     [
         ("query_id,body\n1,cat\n", "no column 'text'; the columns are query_id, body"),
         ("query_id,text\n", "holds no query"),
+        ('query_id,text\n1," "\n2,""\n', "all texts are empty"),
         ("query_id,text\nx,cat\nx,dog\n", "query_id 'x' appears twice"),
         ("query_id,text\n1.5,cat\n", "column 'query_id' holds double"),
         ("query_id,text\n1,2\n", "column 'text' holds int64, string is expected"),
