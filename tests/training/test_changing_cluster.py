@@ -62,7 +62,9 @@ def assert_ends_as_one_left_alone(event: str, folder: Path) -> None:
         load_file(folder / name / MODEL_FOLDER / "model.safetensors") for name in ("alone", event)
     )
     for name, weight in weights.items():
-        assert others[name] == pytest.approx(weight, rel=1e-3, abs=1e-4), name
+        # A bias of keys has no gradient but for rounding, of which AdamW makes whole steps.
+        if not name.endswith("key.bias"):
+            assert others[name] == pytest.approx(weight, rel=1e-3, abs=1e-4), name
 
 
 def test_a_group_goes_on_with_fewer_workers_when_a_node_is_lost(tmp_path):
