@@ -1,12 +1,13 @@
 """Lines of big files, many at once: a line belongs to the slice of bytes in which it starts."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from raykd.corpus.slices import Slice
 from raykd.errors import InputError
-from raykd.locations import READ_BYTES, size_of
-from raykd.tables import Compression, open_bytes
+from raykd.locations import READ_BYTES, explained, is_url, size_of
+from raykd.tables import Compression, format_of, open_bytes
 
 # Bounds the memory a document takes, and with it the width of an offset inside one.
 MAX_DOCUMENT_BYTES = 16 << 20
@@ -15,6 +16,8 @@ MAX_EXPANSION = 200
 
 _MIN_EXPANDED_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
+# A second or two of counting line ends, for one message.
+_MAX_COUNTED_BYTES = 2 << 30
 
 
 class Block(NamedTuple):
@@ -53,6 +56,28 @@ def lines_of(block: Block) -> Iterator[tuple[int, bytes | None]]:
     for line in block.lines.removesuffix(b"\n").split(b"\n"):
         yield offset, line if len(line) <= MAX_DOCUMENT_BYTES else None
         offset += len(line) + 1
+
+
+def place_of(source: str, offset: int) -> str:
+    """Where a row stands, in words: "line 3" of text and JSONL, "row 2 (counted from 0)" of others.
+
+    "byte 3000000000" in object stores and behind two gibibytes, where lines are not counted.
+
+    Args:
+        source: the file, as in `schemas.QUARANTINE`.
+        offset: byte of the line, or number of the row.
+    """
+    path = Path(source)
+    format_, compression = format_of(path)
+    if format_ not in ("jsonl", "text"):
+        return f"row {offset} (counted from 0)"
+    if is_url(source) or offset > _MAX_COUNTED_BYTES:
+        return f"byte {offset}"
+    line, left = 1, offset
+    with explained(path), open_bytes(path, compression) as file:
+        while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
+            line, left = line + chunk.count(b"\n"), left - len(chunk)
+    return f"line {line}"
 
 
 def _chunks(piece: Slice, compression: Compression | None, start: int) -> Iterator[bytes]:

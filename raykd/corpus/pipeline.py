@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 
 from raykd import cluster
 from raykd.config import Config
+from raykd.corpus.lines import place_of
 from raykd.corpus.shards import (
     MAX_BAD_FRACTION,
     QUARANTINE_FILE,
@@ -39,7 +40,7 @@ from raykd.manifest import (
     write_once,
 )
 from raykd.schemas import QUARANTINE, UNITS
-from raykd.tables import format_of, source_digest
+from raykd.tables import source_digest
 
 _STAGE = "ingest"
 _COUNTS = ("num_documents", "num_units", "num_bytes", "num_quarantined", "num_dropped_short")
@@ -225,8 +226,7 @@ def _bad_rows(shards: Sequence[_Shard]) -> Iterator[str]:
         with pq.ParquetFile(shard.directory / QUARANTINE_FILE) as file:
             rows = (row for batch in file.iter_batches(_NUM_SHOWN) for row in batch.to_pylist())
             for row in rows:
-                by_line = format_of(Path(row["source"]))[0] in ("jsonl", "text")
-                place = f"{'byte' if by_line else 'row'} {row['offset']}"
+                place = place_of(row["source"], row["offset"])
                 yield f"{row['source']}, {place}: {row['reason']}"
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
+from raykd.corpus.lines import place_of
 from raykd.corpus.read import BadRow, Document, read_slice
 from raykd.corpus.shards import MAX_BAD_FRACTION, QUARANTINE_FILE, Part, digest_of_parts
 from raykd.corpus.slices import Slice
@@ -98,7 +99,8 @@ def _rows(
             kinds[kind] += 1
             if len(kinds) > 1:
                 raise InputError(
-                    f"{row.source}, row or byte {row.offset}: {_mixed(kind, next(iter(kinds)))}"
+                    f"{row.source}, {place_of(row.source, row.offset)}: "
+                    f"{_mixed(kind, next(iter(kinds)))}"
                 )
             given = row.unit_id
             made = unit_id(part.digest, row.offset, 0) if given is None else given
@@ -134,7 +136,8 @@ def check(shards: Sequence[Sequence[Part]], written: Sequence[Path]) -> None:
     if num_bad > MAX_BAD_FRACTION * (num_units + num_bad):
         rows = quarantine(written).slice(0, _NUM_ROWS_SHOWN).to_pylist()
         shown = "; ".join(
-            f"{row['source']}, row or byte {row['offset']}: {row['reason']}" for row in rows
+            f"{row['source']}, {place_of(row['source'], row['offset'])}: {row['reason']}"
+            for row in rows
         )
         raise InputError(
             f"{num_bad:.0f} of {num_units + num_bad:.0f} rows of the corpus cannot be read, more "

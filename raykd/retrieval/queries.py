@@ -96,7 +96,9 @@ def read_queries(path: Location, keywords: Keywords) -> pa.Table:
     ):
         if column.null_count:
             row = pc.index(column.is_null(), True).as_py()
-            raise InputError(f"{path}, row {row}: no {name!r}; give every query one")
+            raise InputError(
+                f"{path}, row {row} (counted from 0): no {name!r}; give every query one"
+            )
         if column.type not in types:
             words = " or ".join(map(str, types))
             raise InputError(f"{path}: column {name!r} holds {column.type}, {words} is expected")

@@ -174,7 +174,7 @@ def test_too_many_bad_rows_stop_the_stage_and_are_named(tmp_path):
     out = tmp_path / "out"
     message = (
         r"2 of 62 rows cannot be read, more than max_bad_fraction = 0\.01 of them\. The first: "
-        r".*a\.jsonl, byte 0: not JSON.*; .*a\.jsonl, byte 8: no key 'text' \(keys: 'body'\)\. "
+        r".*a\.jsonl, line 1: not JSON.*; .*a\.jsonl, line 2: no key 'text' \(keys: 'body'\)\. "
         r"All stand in .*/shard-\*/quarantine\.parquet\. Mend"
     )
     for _ in range(2):
@@ -187,7 +187,7 @@ def test_too_many_bad_rows_stop_the_stage_and_are_named(tmp_path):
 def test_a_run_that_fails_does_not_leave_the_manifest_of_another(tmp_path):
     out = tmp_path / "out"
     ingest(config(), [write(tmp_path / "good.txt", SENTENCES[0])], out)
-    with pytest.raises(InputError, match=r"bad\.txt, byte 0: not UTF-8"):
+    with pytest.raises(InputError, match=r"bad\.txt, line 1: not UTF-8"):
         ingest(config(), [write(tmp_path / "bad.txt", b"\xff")], out)
     assert read_manifest(out) is None
 

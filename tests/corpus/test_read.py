@@ -431,3 +431,20 @@ def test_what_is_no_source_is_named(tmp_path):
     write(tmp_path / "a.docx", "")
     with pytest.raises(InputError, match=r"a\.docx: unknown suffix '\.docx'; known are \.parquet"):
         list_sources([tmp_path])
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_the_place_of_a_bad_line_is_told_as_an_editor_counts(tmp_path, suffix):
+    content = "one\n\ndrei\r\nvierté\nfive".encode()
+    packed = {"": content, ".gz": gzip.compress(content), ".zst": zstandard.compress(content)}
+    path = str(write(tmp_path / f"a.txt{suffix}", packed[suffix]))
+    starts = [0, 4, 5, 11, 19]
+    expected = ["line 1", "line 2", "line 3", "line 4", "line 5"]
+    assert [line_blocks.place_of(path, start) for start in starts] == expected
+
+
+def test_the_place_of_a_bad_row_that_is_no_line_is_its_number():
+    assert line_blocks.place_of("a.parquet", 7) == "row 7 (counted from 0)"
+    assert line_blocks.place_of("a.csv.gz", 7) == "row 7 (counted from 0)"
+    assert line_blocks.place_of("s3://bucket/a.jsonl", 7) == "byte 7"
+    assert line_blocks.place_of("missing.jsonl", 3 << 30) == "byte 3221225472"

@@ -359,7 +359,7 @@ def test_waves_show_how_far_they_are(
         ([{"doc_id": 1, "body": "cat"}], "no key 'text'"),
         (
             [{"doc_id": 1, "text": "cat"}, {"doc_id": None, "text": "dog"}],
-            "row or byte 29: .* is missing",
+            r"corpus\.jsonl, line 2: .* is missing",
         ),
         ([{"doc_id": "1", "text": "cat"}, {"doc_id": 1, "text": "dog"}], "is a whole number"),
         ([{"doc_id": 1, "text": "cat"}, {"doc_id": 1, "text": "dog"}], "the id 1 appears twice"),

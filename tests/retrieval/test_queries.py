@@ -117,5 +117,5 @@ def test_wrong_query_tables_are_refused(tmp_path: Path, content: str, message: s
 def test_a_query_without_text_is_refused_with_its_row(tmp_path: Path) -> None:
     path = tmp_path / "queries.jsonl"
     path.write_text('{"query_id": 1, "text": "cat"}\n{"query_id": 2}\n')
-    with pytest.raises(InputError, match=r"queries.jsonl, row 1: no 'text'"):
+    with pytest.raises(InputError, match=r"queries.jsonl, row 1 \(counted from 0\): no 'text'"):
         read_queries(path, "none")
