@@ -34,7 +34,7 @@ from raykd.manifest import Draft, write_once
 
 KEPT_FILE = "units.parquet"
 REMOVED_FILE = "removed.parquet"
-EXACT, NEAR = "exact duplicate", "near duplicate"
+EXACT, NEAR = "duplicate", "near_duplicate"
 
 _DIGESTS_FILE = "digests.arrow"
 _EQUAL_FILE = "equal.arrow"
@@ -52,14 +52,14 @@ _Rows = NDArray[np.int64]
 def removed_schema(unit_id_type: pa.DataType) -> pa.Schema:
     """Units that were removed, sorted by unit_id.
 
-    `reason` is "exact duplicate" or "near duplicate", `kept_unit_id` names the unit kept instead,
+    `reason` is "duplicate" or "near_duplicate", `partner` the unit kept instead,
     `jaccard` is that of the two, and 1 for exact duplicates.
     """
     return pa.schema(
         [
             ("unit_id", unit_id_type),
             ("reason", pa.string()),
-            ("kept_unit_id", unit_id_type),
+            ("partner", unit_id_type),
             ("jaccard", pa.float64()),
         ]
     )

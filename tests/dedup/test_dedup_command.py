@@ -84,7 +84,7 @@ def test_the_output_is_that_of_the_obvious_way_and_of_the_table_in_memory(tmp_pa
         if kept != row:
             similarity = oracle_dedup.jaccard(texts[row], texts[kept], NEAR.shingle_words)
             is_exact = kept == first
-            reason = "exact duplicate" if is_exact else "near duplicate"
+            reason = "duplicate" if is_exact else "near_duplicate"
             expected.append((ids[row], reason, ids[kept], 1.0 if is_exact else similarity))
     removed = pq.read_table(out / "removed.parquet")
     assert [tuple(row.values()) for row in removed.to_pylist()] == expected
@@ -94,13 +94,11 @@ def test_the_output_is_that_of_the_obvious_way_and_of_the_table_in_memory(tmp_pa
         r for r in rows if r[0] not in gone
     ]
     assert manifest.counts["num_units"] == len(kept) > 40
-    assert manifest.counts["num_exact_duplicates"] == [r[1] for r in expected].count(
-        "exact duplicate"
-    )
+    assert manifest.counts["num_exact_duplicates"] == [r[1] for r in expected].count("duplicate")
     assert manifest.counts["num_near_duplicates"] == [r[1] for r in expected].count(
-        "near duplicate"
+        "near_duplicate"
     )
-    assert {"exact duplicate", "near duplicate"} == {row[1] for row in expected}
+    assert {"duplicate", "near_duplicate"} == {row[1] for row in expected}
     assert len(list((out / "units").iterdir())) > 1
 
 
@@ -151,7 +149,7 @@ def test_whole_numbers_as_ids_are_compared_as_numbers(tmp_path):
     assert kept_of(tmp_path / "out").to_pydict() == {"unit_id": [3, 9], "text": ["c d e f", "a B"]}
     removed = pq.read_table(tmp_path / "out" / "removed.parquet").to_pydict()
     assert removed["unit_id"] == [20, 100]
-    assert removed["kept_unit_id"] == [9, 9]
+    assert removed["partner"] == [9, 9]
 
 
 def test_what_ingest_wrote_is_read_as_it_is(tmp_path):
