@@ -151,6 +151,7 @@ def search(
         raise InputError(
             "raykd search: give a RECIPE, or --corpus PATH... --queries PATH --out DIR"
         )
+    from raykd import summaries
     from raykd.locations import location_of
     from raykd.retrieval.pipeline import search_files
     from raykd.retrieval.scoring import Bm25Config
@@ -196,8 +197,7 @@ def search(
         embedder=embedder,
         embeddings=embeddings,
     )
-    counts = ", ".join(f"{name} {value:g}" for name, value in sorted(manifest.counts.items()))
-    print(f"{out / 'hits.parquet'}: {counts}")  # noqa: T201  # the command's answer
+    print(summaries.of_search(out, manifest))  # noqa: T201  # the command's answer
 
 
 @app.command(group=_JOBS, sort_key=4)
@@ -273,14 +273,14 @@ def dedup(
         raise InputError(
             "raykd dedup: the settings of near duplicates need --near; add it, or leave them out"
         )
+    from raykd import summaries
     from raykd.dedup.pipeline import DedupConfig
     from raykd.dedup.pipeline import dedup as dedup_corpus
     from raykd.locations import location_of
 
     config = DedupConfig(near_duplicates=settings if near else None)
     manifest = dedup_corpus([location_of(given) for given in corpus], out, config)
-    counts = ", ".join(f"{name} {value:.0f}" for name, value in sorted(manifest.counts.items()))
-    print(f"{out / 'units'}: {counts}")  # noqa: T201  # the command's answer
+    print(summaries.of_dedup(out, manifest))  # noqa: T201  # the command's answer
 
 
 app.command(

@@ -50,9 +50,12 @@ def connect() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(_MAX_RETRIES_FOR_WANT_OF_MEMORY))
     debug = os.environ.get("RAYKD_DEBUG") == "1"
+    address = find_address()
+    # Ray takes seconds to answer, minutes where a cluster is out of reach.
+    progress.say("starting Ray here" if address == "local" else f"joining Ray at {address}")
     # What the user needs to know comes back as results and errors; Ray's own lines drown it.
     ray.init(
-        address=find_address(),
+        address=address,
         # A Ray of our own ends with the command: its dashboard's eleven processes and gigabyte
         # would serve nobody. `ray start --head` has one.
         include_dashboard=False,
