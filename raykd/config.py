@@ -10,6 +10,7 @@ from typing import Any, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from raykd.errors import InputError
 
@@ -37,7 +38,8 @@ class Config(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            problems = [_describe(cls, dict(problem)) for problem in error.errors()]
+            found = error.errors()
+            problems = [_describe(cls, dict(one)) for one in found if not _is_echo(one, found)]
             raise InputError(f"{source}: " + "; ".join(problems)) from None
 
 
@@ -102,6 +104,14 @@ _UniqueKeyLoader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
+
+
+def _is_echo(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
+    """Whether a list is only too short because its wrong items do not count."""
+    place = problem["loc"]
+    return problem["type"] == "too_short" and any(
+        other["loc"][: len(place)] == place and len(other["loc"]) > len(place) for other in problems
+    )
 
 
 def _describe(model: type[BaseModel], problem: dict[str, Any]) -> str:

@@ -1,17 +1,20 @@
 """The encoder of a dense search: where the search meets the models."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raykd import cluster
 from raykd.config import absolute
 from raykd.errors import InputError
-from raykd.models.embedding import TextEmbedder
 from raykd.retrieval.search import RetrievalConfig
+
+if TYPE_CHECKING:
+    from raykd.models.embedding import TextEmbedder
 
 
 def load_embedder(
     key: str, config: RetrievalConfig, *, use_gpu: bool = False
-) -> TextEmbedder | None:
+) -> "TextEmbedder | None":
     """The encoder that `config.dense` names; None where the method reads no embeddings.
 
     Args:
@@ -26,6 +29,9 @@ def load_embedder(
     section = config.dense
     if section is None:
         return None
+    # Seconds of imports, which a search of terms is spared.
+    from raykd.models.embedding import TextEmbedder
+
     use_gpu = use_gpu or section.use_gpu
     # A cluster of more machines may grow.
     if use_gpu and cluster.num_nodes() == 1 and cluster.total_gpus() < 1:

@@ -57,6 +57,16 @@ def test_a_value_out_of_range_is_named():
     assert "greater than 0, not 0" in message
 
 
+def test_a_list_is_not_called_too_short_for_an_item_that_is_wrong():
+    class Tasks(Config):
+        phases: tuple[Phase, ...] = Field(min_length=1)
+
+    with pytest.raises(InputError, match=r"^x: key 'phases.0.epochs': [^;]*$"):
+        Tasks.parse({"phases": [{"epochs": "many"}]}, "x")
+    with pytest.raises(InputError, match="'phases': .*at least 1 item"):
+        Tasks.parse({"phases": []}, "x")
+
+
 def test_yaml_round_trip_keeps_every_value(tmp_path):
     config = Whole(title="é: 1", phase=Phase(objective=Blunt(width=7), epochs=2))
     path = tmp_path / "run.yaml"

@@ -1,6 +1,8 @@
 """`raykd corpus`: the contextualized corpora of several tasks from one general corpus."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -237,6 +239,11 @@ def test_mistakes_end_with_one_line_and_exit_code_2(folder, capsys):
     (folder / "corpora.yaml").write_text("tasks: [")
     assert raykd(["corpus", str(folder / "corpora.yaml")]) == 2
     assert "not valid YAML" in capsys.readouterr().err
+
+
+def test_a_corpus_recipe_is_read_without_loading_models():
+    script = "import sys, raykd.corpora; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_many_anchors_make_the_same_queries_in_parts():
