@@ -12,6 +12,12 @@ Integers = NDArray[np.int64]
 
 _ASCII_SPACE = np.zeros(128, np.bool_)
 _ASCII_SPACE[[character for character in range(128) if chr(character).isspace()]] = True
+# What a byte says of white space where characters are not taken apart; the bytes inside a character
+# count as parts of a word.
+_WORD, _SPACE, _LEAD_OF_SPACE = range(3)
+_KINDS = np.zeros(256, np.uint8)
+_KINDS[:128][_ASCII_SPACE] = _SPACE
+_KINDS[[0xC2, 0xE1, 0xE2, 0xE3]] = _LEAD_OF_SPACE
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -47,7 +53,10 @@ def count_words(data: Bytes, starts: Integers, stops: Integers) -> Integers:
         position, stop = starts[document], stops[document]
         in_word, count = False, 0
         while position < stop:
-            width, is_space = _character(data, position)
+            kind = _KINDS[data[position]]
+            width, is_space = 1, kind == _SPACE
+            if kind == _LEAD_OF_SPACE:
+                width, is_space = _character(data, position)
             position += width
             count += not is_space and not in_word
             in_word = not is_space
@@ -102,6 +111,7 @@ def unit_spans(
     data: Bytes,
     starts: Integers,
     stops: Integers,
+    num_words: Integers,
     lengths: Integers,
     first_lengths: Integers,
     max_words: int,
@@ -114,9 +124,10 @@ def unit_spans(
         data: UTF-8.
         starts: (N,) first byte of each document.
         stops: (N,) byte after each document.
+        num_words: (N,) of each document.
         lengths: (S,) characters of the sentences of all documents, which cover them.
         first_lengths: (N + 1,) document i has `lengths[first_lengths[i] : first_lengths[i + 1]]`;
-            one that has none is a sentence as a whole.
+            one that has none, and at most `max_words` words, is a piece as a whole.
         max_words: a longer sentence is cut at white space.
         packed: join neighbours as long as they hold at most `max_words` words.
         capacity: at least the number of pieces.
@@ -131,32 +142,23 @@ def unit_spans(
     words_of = np.empty(capacity, np.int64)
     num = 0
     for document in range(len(starts)):
-        position, character, num_before = starts[document], 0, num
-        num_sentences = max(first_lengths[document + 1] - first_lengths[document], 1)
-        for number in range(num_sentences):
-            if first_lengths[document] == first_lengths[document + 1]:
-                end = character + stops[document] - starts[document]
-            else:
-                end = character + lengths[first_lengths[document] + number]
+        start, stop = starts[document], stops[document]
+        if first_lengths[document] == first_lengths[document + 1] and num_words[document] > 0:
+            document_of[num] = document
+            first[num], after[num] = _trimmed(data, start, stop)
+            character_of[num] = _num_characters(data, start, first[num])
+            words_of[num] = num_words[document]
+            num += 1
+            continue
+        num_before = num
+        for number in range(first_lengths[document], first_lengths[document + 1]):
+            end = _end_of(data, start, stop, lengths[number])
             # Pieces of this sentence are written behind those before it, then perhaps joined.
-            num_pieces, in_word = 0, False
-            while character < end and position < stops[document]:
-                width, is_space = _character(data, position)
-                if not is_space:
-                    if not in_word:
-                        piece = num + num_pieces - 1
-                        if num_pieces == 0 or words_of[piece] == max_words:
-                            piece += 1
-                            num_pieces += 1
-                            document_of[piece] = document
-                            first[piece] = position
-                            character_of[piece] = character
-                            words_of[piece] = 0
-                        words_of[piece] += 1
-                    after[num + num_pieces - 1] = position + width
-                in_word = not is_space
-                position += width
-                character += 1
+            num_pieces = _cut_sentence(
+                data, start, end, max_words, first[num:], after[num:], words_of[num:]
+            )
+            document_of[num : num + num_pieces] = document
+            start = end
             if (
                 packed
                 and num_pieces > 0
@@ -169,7 +171,82 @@ def unit_spans(
                 assert num_pieces == 1
             else:
                 num += num_pieces
+        character, counted = 0, starts[document]
+        for piece in range(num_before, num):
+            character += _num_characters(data, counted, first[piece])
+            counted = first[piece]
+            character_of[piece] = character
     return document_of[:num], first[:num], after[:num], character_of[:num], words_of[:num]
+
+
+@njit(cache=True, nogil=True)
+def _cut_sentence(
+    data: Bytes,
+    position: int,
+    end: int,
+    max_words: int,
+    first: Integers,
+    after: Integers,
+    words_of: Integers,
+) -> int:
+    """Write where the pieces of one sentence stand; returns their number."""
+    piece, in_word = -1, False
+    while position < end:
+        kind = _KINDS[data[position]]
+        width, is_space = 1, kind == _SPACE
+        if kind == _LEAD_OF_SPACE:
+            width, is_space = _character(data, position)
+        if is_space == in_word:
+            if in_word:
+                after[piece] = position
+            else:
+                if piece < 0 or words_of[piece] == max_words:
+                    piece += 1
+                    first[piece], words_of[piece] = position, 0
+                words_of[piece] += 1
+            in_word = not is_space
+        position += width
+    if in_word:
+        after[piece] = end
+    return piece + 1
+
+
+@njit(cache=True, nogil=True)
+def _trimmed(data: Bytes, start: int, stop: int) -> tuple[int, int]:
+    """First byte of the first word, and the byte after the last one; there is a word."""
+    while True:
+        width, is_space = _character(data, start)
+        if not is_space:
+            break
+        start += width
+    while True:
+        last = stop - 1
+        while data[last] & 0xC0 == 0x80:
+            last -= 1
+        _, is_space = _character(data, last)
+        if not is_space:
+            return start, stop
+        stop = last
+
+
+@njit(cache=True, nogil=True)
+def _num_characters(data: Bytes, start: int, stop: int) -> int:
+    num = 0
+    for position in range(start, stop):
+        num += data[position] & 0xC0 != 0x80
+    return num
+
+
+@njit(cache=True, nogil=True)
+def _end_of(data: Bytes, start: int, stop: int, num_characters: int) -> int:
+    """The byte after so many characters."""
+    while num_characters > 0 and start < stop:
+        end = min(start + num_characters, stop)
+        num_characters -= _num_characters(data, start, end)
+        start = end
+    while start < stop and data[start] & 0xC0 == 0x80:
+        start += 1
+    return start
 
 
 @njit(cache=True, nogil=True)

@@ -1,6 +1,5 @@
 """Documents to retrieval units: sentences, sentences packed into passages, or whole lines."""
 
-from collections.abc import Iterator
 from typing import Literal, Self
 
 import numpy as np
@@ -83,22 +82,23 @@ def cut(texts: Texts, source_digest: str, config: UnitsConfig) -> tuple[pa.Recor
     return pa.record_batch([ids, _strings(data, offsets)], schema=UNITS), num_dropped
 
 
-def sentences(text: str) -> Iterator[int]:
+def sentences(text: str) -> list[int]:
     """Lengths of the sentences, which cover the text.
 
     A sentence that a window cuts off is read again in the next.
     """
+    found: list[int] = []
     position = 0
-    while position < len(text):
-        window = text[position : position + WINDOW_CHARS] if position else text[:WINDOW_CHARS]
-        lengths = [len(sentence) for sentence in sentencex.segment("en", window) if sentence]
-        if position + len(window) < len(text):
-            if len(lengths) > 1:
-                lengths.pop()
-            else:
-                lengths = [_up_to_last_space(window)]
-        yield from lengths
+    while position + WINDOW_CHARS < len(text):
+        window = text[position : position + WINDOW_CHARS]
+        lengths = _lengths(window)[:-1] or [_up_to_last_space(window)]
+        found += lengths
         position += sum(lengths)
+    return found + _lengths(text[position:])
+
+
+def _lengths(window: str) -> list[int]:
+    return [len(sentence) for sentence in sentencex.segment("en", window) if sentence]
 
 
 def _up_to_last_space(window: str) -> int:
@@ -114,16 +114,17 @@ def _pieces(texts: Texts, config: UnitsConfig) -> tuple[spans.Integers, ...]:
     lengths: list[int] = []
     num_lengths = np.zeros(len(whole), np.int64)
     for number in np.flatnonzero(~whole).tolist():
-        before = len(lengths)
         text = texts.data[texts.starts[number] : texts.stops[number]].tobytes().decode()
-        lengths.extend(sentences(text))
-        num_lengths[number] = len(lengths) - before
+        of_text = sentences(text)
+        lengths += of_text
+        num_lengths[number] = len(of_text)
     first_lengths = np.concatenate([[0], np.cumsum(num_lengths)])
     capacity = len(whole) + len(lengths) + int(num_words.sum()) // config.max_words
     return spans.unit_spans(
         texts.data,
         texts.starts,
         texts.stops,
+        num_words,
         np.array(lengths, np.int64),
         first_lengths,
         config.max_words,
