@@ -33,7 +33,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 from training_peers import (
     Given,
     load,
@@ -58,6 +57,7 @@ from raykd.objectives.minilmv2 import MiniLmV2Config
 from raykd.objectives.vanilla_kd import VanillaKd, VanillaKdConfig
 from raykd.training import players
 from raykd.training.batches import EpochBatches
+from raykd.training.exchange import MemoryExchange
 from raykd.training.loop import train
 from raykd.training.players import Worker
 from raykd.training.settings import TrainingConfig, total_steps
@@ -186,7 +186,6 @@ def main() -> None:
     parser.add_argument("--worker-batch-sizes", type=int, nargs="+", default=[16, 32, 64])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--relation-heads", type=int, default=48)
-    parser.add_argument("--explore-ddp", action="store_true", help="other settings of DDP as well")
     parser.add_argument(
         "--clock", choices=("wall", "cpu"), default="wall", help="cpu: busy machine"
     )
@@ -460,12 +459,6 @@ def check_on_a_batch(given: Given, num_heads: int) -> None:
 _CLASSES = {"regression": False}
 # Of the way of three steps; gradients that are not averaged lead half of it away.
 _STRAY = 0.05
-# Not `static_graph`: it finds no tensors in `LossTerms`, and exchanges nothing, without a word.
-_DDP: dict[str, dict[str, Any]] = {
-    "bucket view": {"gradient_as_bucket_view": True},
-    "bucket view, 5 MB": {"gradient_as_bucket_view": True, "bucket_cap_mb": 5},
-    "bucket view, one bucket": {"gradient_as_bucket_view": True, "bucket_cap_mb": 1000},
-}
 
 
 def measure_workers(bench: Bench, ratios: dict[str, float]) -> dict[str, Any]:
@@ -498,7 +491,7 @@ def work(
     rows = replace(rows, teacher_logits=logits)
     given = replace(bench.given(rows, batch_size=batch_size), device=torch.device("cpu"))
     kept: list[Objective] = []
-    sides = worker_sides(rank, kept, explore=bench.options.explore_ddp)
+    sides = worker_sides(rank, kept)
     checked = replace(bench.checked(part_of(rows, batch_size)), device=given.device)
     strays = {name: stray(side, checked, kept) for name, side in sides.items()}
     assert all(strays[name] < _STRAY for name in strays if name != HALF), strays
@@ -526,7 +519,7 @@ def work(
             "step_cpu_ms": {name: 1000 * statistics.median(values) for name, values in cpu.items()},
             "parts_ms": {name: 1000 * value for name, value in parts.items()},
             # Half of the rows in both processes at once, and the exchange, nothing overlapped.
-            "bound_times_one": seconds["one"] / (seconds[HALF] + parts["all_reduce"]),
+            "bound_times_one": seconds["one"] / (seconds[HALF] + parts["exchange"]),
             "losses": losses,
         }
         (out / "0.json").write_text(json.dumps(rounded(report)))
@@ -559,7 +552,7 @@ def trained_alone(given: Given) -> Objective:
     return objective
 
 
-def worker_sides(rank: int, kept: list[Objective], *, explore: bool) -> dict[str, Side]:
+def worker_sides(rank: int, kept: list[Objective]) -> dict[str, Side]:
     def make(given: Given) -> Objective:
         kept.append(vanilla_kd(given))
         del kept[:-1]
@@ -575,38 +568,34 @@ def worker_sides(rank: int, kept: list[Objective], *, explore: bool) -> dict[str
         with alone(rank):
             return both(given, lap)
 
-    def with_settings(options: Mapping[str, Any], given: Given, lap: Callable[[], None]) -> Any:
-        made = functools.partial(DistributedDataParallel, **options)
-        with patch.object(players, "DistributedDataParallel", made):
+    def by_gloo(given: Given, lap: Callable[[], None]) -> list[float]:
+        with patch.object(players.MemoryExchange, "open", lambda rank, size: None):
             return both(given, lap)
 
-    sides: dict[str, Side] = {"one": one, "two": both, HALF: half}
-    if explore:
-        sides |= {
-            f"two, {name}": functools.partial(with_settings, options)
-            for name, options in _DDP.items()
-        }
-    return sides
+    return {"one": one, "two": both, "two, gradients sent by gloo": by_gloo, HALF: half}
 
 
 @contextlib.contextmanager
 def alone(rank: int) -> Iterator[None]:
     """Workers take their shares, but exchange nothing."""
-    without = patch.object(players, "DistributedDataParallel", lambda module, **options: module)
-    with without, patch.object(distributed, "all_reduce", lambda tensor: None):
+    without = patch.object(players, "distributed_model", lambda objective, exchange: objective)
+    with without, patch.object(distributed, "all_reduce", lambda *given: None):
         yield
 
 
 def exchange_seconds(given: Given) -> dict[str, float]:
-    """One all-reduce of all gradients, one clipping and one update, in both processes at once."""
+    """One exchange of all gradients, one clipping and one update, in both processes at once."""
     model = copy.deepcopy(load_encoder(str(given.student)))
     parameters = list(model.parameters())
     for parameter in parameters:
         parameter.grad = torch.full_like(parameter, 1e-3)
     flat = torch.ones(sum(p.numel() for p in parameters))
     optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
+    exchange = MemoryExchange.open(distributed.get_rank(), 2)
+    assert exchange is not None, "the workers need memory that both can map"
     jobs: dict[str, Callable[[], object]] = {
-        "all_reduce": lambda: distributed.all_reduce(flat),
+        "exchange": lambda: exchange.average(flat),
+        "all_reduce of gloo": lambda: distributed.all_reduce(flat),
         "clip": lambda: nn.utils.clip_grad_norm_(parameters, 1.0),
         "update": optimizer.step,
     }

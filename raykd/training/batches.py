@@ -46,6 +46,32 @@ def cut_by_length(
     return passes[::-1]
 
 
+def cut_for_workers(lengths: NDArray[np.int64], num_workers: int) -> list[NDArray[np.int64]]:
+    """Cut rows by length into shares of about equally many tokens.
+
+    Rows of like length are together, so that `cut_by_length` pads little and needs few passes. A
+    share has two rows or more where there are as many, one where there are not.
+
+    Args:
+        lengths: (B,) tokens of each row.
+        num_workers: shares wanted.
+
+    Returns:
+        Positions in `lengths` of the rows of each share, the shortest first; the last shares are
+        empty where there are fewer rows than workers.
+    """
+    order = np.argsort(lengths, kind="stable")
+    fewest = 2 if len(order) >= 2 * num_workers else 1
+    tokens = np.concatenate([[0], np.cumsum(lengths[order])])
+    bounds = [0]
+    for left in range(num_workers - 1, 0, -1):
+        wanted = tokens[-1] * (1 - left / num_workers)
+        nearest = int(np.abs(tokens - wanted).argmin())
+        low, high = bounds[-1] + fewest, len(order) - fewest * left
+        bounds.append(min(max(min(nearest, high), low), len(order)))
+    return np.split(order, bounds[1:])
+
+
 class EpochBatches:
     """The batches of one epoch by their position: each row is in one of them.
 

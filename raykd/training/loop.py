@@ -13,7 +13,7 @@ from raykd.models.dropout import CpuDropout
 from raykd.models.tokens import TokenizedRows, collate, to_device
 from raykd.models.vocabulary import spared_vocabulary
 from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective
-from raykd.training.batches import EpochBatches, cut_by_length, num_batches
+from raykd.training.batches import EpochBatches, cut_by_length, cut_for_workers, num_batches
 from raykd.training.checkpoint import Checkpoint, CheckpointFolder, restore, tensors_of
 from raykd.training.examiner import Examiner
 from raykd.training.players import Trainer, Worker, make_trainers
@@ -152,9 +152,7 @@ class _Training:
         """One turn of whose turn it is, on this worker's share of the step's batch."""
         indices = self.batch(step)
         _seed_step(self._seed, step, self.worker)
-        if self.worker.size > 1:  # no worker shall wait for another's longer rows
-            indices = indices[np.argsort(self._lengths[indices], kind="stable")]
-        share = indices[self.worker.rank :: self.worker.size]
+        share = self._share(indices)
         weight = len(share) * self.worker.size / len(indices)
         if len(share) == 0:  # a last batch with fewer rows than workers: take part, weightless
             share = indices[:1]
@@ -169,6 +167,17 @@ class _Training:
         terms.append(self._run_pass(trainer, last, len(share), weight))
         norm = trainer.end_turn()
         self.log.add(step, self._epoch, player, learning_rate, terms, norm, weight)
+
+    def _share(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This worker's rows of a batch; no worker shall wait for another's longer rows."""
+        rank, size = self.worker.rank, self.worker.size
+        if size == 1:
+            return indices
+        if self.objective.mixes_examples:
+            # Each worker's rows are a sample of the batch: they are compared with each other.
+            by_length = np.argsort(self._lengths[indices], kind="stable")
+            return indices[by_length[rank::size]]
+        return indices[cut_for_workers(self._lengths[indices], size)[rank]]
 
     def batch(self, step: int) -> NDArray[np.int64]:
         """Rows of a step's batch; the first of an epoch opens it for the objective."""

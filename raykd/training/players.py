@@ -12,7 +12,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raykd.errors import InputError
 from raykd.objectives.base import STUDENT, Objective, Player
+from raykd.training.exchange import MemoryExchange, average_bucket
 from raykd.training.settings import TrainingConfig
+
+# More than any model's gradients take.
+_ALL_MB = 1 << 20
 
 
 class Worker(NamedTuple):
@@ -32,6 +36,7 @@ class Trainer:
         config: of the phase, for what the player leaves open.
         num_turns: steps that will be the player's.
         worker: this process.
+        exchange: what averages the workers' gradients; None for what DDP does by itself.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Trainer:
         config: TrainingConfig,
         num_turns: int,
         worker: Worker,
+        exchange: MemoryExchange | None = None,
     ) -> None:
         self.turn = 0
         # What is left of a decayed parameter that had no gradient in any turn.
@@ -52,11 +58,7 @@ class Trainer:
         self._learning_rate = player.learning_rate or config.learning_rate
         self.model: nn.Module = objective
         if worker.size > 1:
-            # Buffers are an objective's own business: a memory of all rows is larger than the
-            # model. Gradients as views of what is sent spare a copy of them.
-            self.model = DistributedDataParallel(
-                objective, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            self.model = distributed_model(objective, exchange)
         # Fused: on a CPU a small student's step is mostly its embeddings' update (measured: 7
         # times faster than the default for 2 million of them).
         self.optimizer = torch.optim.AdamW(
@@ -103,6 +105,23 @@ class Trainer:
         return torch.zeros_like(norm) if is_overflow and scale > 1 else norm
 
 
+def distributed_model(objective: Objective, exchange: MemoryExchange | None) -> nn.Module:
+    """The objective as its workers share it: `backward` leaves the mean of their gradients."""
+    # Buffers are an objective's own business: a memory of all rows is larger than the model.
+    # Gradients as views of what is sent spare a copy of them.
+    # The exchange goes in one go, when all gradients are there: a worker that is ahead with some of
+    # them does not wait for the others to be.
+    model = DistributedDataParallel(
+        objective,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+        bucket_cap_mb=None if exchange is None else _ALL_MB,
+    )
+    if exchange is not None:
+        model.register_comm_hook(exchange, average_bucket)
+    return model
+
+
 def make_trainers(
     objective: Objective,
     players: Mapping[str, Player],
@@ -131,10 +150,12 @@ def _each(
     turns: Mapping[str, int],
     worker: Worker,
 ) -> Iterator[tuple[str, Trainer]]:
+    on_cpus = worker.size > 1 and worker.device.type == "cpu"
+    exchange = MemoryExchange.open(worker.rank, worker.size) if on_cpus else None
     for name, player in players.items():
         # DDP takes care of the parameters that can be trained when it is made.
         objective.take_turn(name, players)
-        yield name, Trainer(objective, player, config, turns[name], worker)
+        yield name, Trainer(objective, player, config, turns[name], worker, exchange)
 
 
 def learning_rate_factor(config: TrainingConfig, turn: int, num_turns: int) -> float:

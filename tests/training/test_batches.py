@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from raykd.training.batches import EpochBatches, cut_by_length, num_batches
+from raykd.training.batches import EpochBatches, cut_by_length, cut_for_workers, num_batches
 
 
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(1, 4), (7, 3), (64, 8), (1000, 32)])
@@ -72,3 +74,24 @@ def test_no_pass_is_larger_than_told_but_a_row_that_is_alone():
 
 def test_rows_of_any_length_make_one_pass_where_passes_are_dear():
     assert len(cut_by_length(np.arange(1, 100), 1e9)) == 1
+
+
+@given(st.lists(st.integers(1, 512), min_size=1, max_size=40), st.integers(1, 8))
+def test_workers_shares_hold_each_row_once_and_like_lengths_together(lengths, num_workers):
+    shares = cut_for_workers(np.array(lengths), num_workers)
+    assert len(shares) == num_workers
+    assert sorted(np.concatenate(shares).tolist()) == list(range(len(lengths)))
+    fewest = min(2, len(lengths) // num_workers)
+    assert min(map(len, shares)) >= fewest
+    ascending = [lengths[row] for share in shares for row in share]
+    assert ascending == sorted(lengths)
+
+
+def test_workers_shares_have_about_equally_many_tokens():
+    lengths = np.array([10, 90, 30, 20, 40, 10, 60, 20, 20, 20])
+    shares = cut_for_workers(lengths, 2)
+    assert [sorted(lengths[share].tolist()) for share in shares] == [
+        [10, 10, 20, 20, 20, 20, 30, 40],
+        [60, 90],
+    ]
+    assert [len(share) for share in cut_for_workers(np.array([5, 5]), 4)] == [1, 1, 0, 0]

@@ -1,6 +1,7 @@
 """The loop learns, repeats itself exactly, and is the same for one worker and two."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import distributed
 from raykd.models.tokens import TokenizedRows
 from raykd.objectives import build
 from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.training import exchange
 from raykd.training.checkpoint import CheckpointFolder
 from raykd.training.loop import train
 from raykd.training.players import Worker, learning_rate_factor
@@ -193,7 +195,11 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_rows():
         )
 
 
-def _train_as_worker(rank: int, port: int, folder: str, max_tokens: int | None) -> None:
+def _train_as_worker(
+    rank: int, port: int, folder: str, max_tokens: int | None, shares_memory: bool
+) -> None:
+    if not shares_memory:
+        exchange._FOLDER = Path("/dev/null")
     distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
     )
@@ -207,15 +213,15 @@ def _train_as_worker(rank: int, port: int, folder: str, max_tokens: int | None) 
 
 
 # With few tokens a pass, the workers of a step have different numbers of passes.
-@pytest.mark.parametrize("max_tokens", [None, 15])
+@pytest.mark.parametrize(("max_tokens", "shares_memory"), [(None, True), (15, True), (15, False)])
 def test_two_workers_train_what_one_trains_and_report_the_same_losses(
-    tmp_path, unused_port, max_tokens
+    tmp_path, unused_port, max_tokens, shares_memory
 ):
     config = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3)
     student, losses = train_tiny(rows_of(17), config)
     one = student.state_dict()
     torch.multiprocessing.spawn(
-        _train_as_worker, (unused_port, str(tmp_path), max_tokens), nprocs=2
+        _train_as_worker, (unused_port, str(tmp_path), max_tokens, shares_memory), nprocs=2
     )
     for rank in (0, 1):
         two, losses_of_two = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
