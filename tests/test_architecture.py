@@ -48,6 +48,7 @@ FLOW = [
     "stages",
     "best",
     "tuning",
+    "summaries",
     "cli",
     "__main__",
 ]

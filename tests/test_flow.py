@@ -269,6 +269,7 @@ def counts(folder: Path) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_student_can_learn_from_the_tasks_rows_augmented(folder, augmented, capsys):
     values = recipe_values() | {"arms": ["task_da"], "seeds": [1], "task_da": "nothing"}
     del values["corpus"], values["retrieval"]
