@@ -344,6 +344,7 @@ def _outputs_job(run: Run, name: str) -> OutputsJob:
         out=run.teacher_outputs(name),
         max_length=phase.max_length,
         pooling=phase.objective.teacher_features,
+        relation_layer=phase.objective.teacher_relations,
         inputs={
             "teacher": digest_of_directory(run.teacher),
             "text": digest_of_file(run.text(name)),

@@ -291,6 +291,8 @@ def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus
         "seeds": [1],
         "task_da": str(augmented),
     }
+    objective = {"name": "minilmv2", "relation_heads": 4, "cached_teacher": True}
+    values["injection"] = values["injection"] | {"objective": objective}
     # So little that the weights show what the second injection began from.
     values["task_da_injection"] = values["injection"] | {"learning_rate": 1e-9}
     path = folder / "both.yaml"
@@ -305,6 +307,8 @@ def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus
     first, second = map(counts, injected)
     assert first["num_rows"] == counts(out / "textbooks" / "contextualized")["num_units"]
     assert second["num_rows"] == 20
+    for text in ("contextualized", "task_da"):
+        assert (out / "teacher_outputs" / text / "relations-last.npy").exists()
     weights = [load_file(model / "model" / "model.safetensors") for model in injected]
     for name, weight in weights[0].items():
         assert weights[1][name] == pytest.approx(weight, abs=1e-6), name

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from raykd.models.encoder import Encoder
 from raykd.models.pooling import Pooling, pooled_layers
@@ -18,6 +19,18 @@ class Answers(NamedTuple):
 
     logits: NDArray[np.float32]  # (N, C)
     features: NDArray[np.float32] | None  # (N, n, d): pooled hidden states of layers 1 to n
+
+
+class RelationsWanted(NamedTuple):
+    """Which vectors of self-attention are wanted, and where to.
+
+    Attributes:
+        layer: the block, counted from 1.
+        vectors: (T, 3, d) float16, for query, key and value of all T tokens of the rows.
+    """
+
+    layer: int
+    vectors: NDArray[np.float16]
 
 
 def logits_of(
@@ -34,11 +47,12 @@ def answers_of(
     pad_id: int,
     device: torch.device,
     pooling: Pooling | None = None,
+    relations: RelationsWanted | None = None,
 ) -> Answers:
     """Logits, and with `pooling` features, of rows in their order; the encoder is on `device`.
 
-    Rows of similar length share a batch of a bounded number of tokens. The encoder is afterwards
-    in the mode (train or eval) it was in before.
+    With `relations` their vectors are written too. Rows of similar length share a batch of a
+    bounded number of tokens. The encoder is afterwards in the mode (train or eval) it was in.
     """
     num_rows, num_layers = len(rows), encoder.num_layers
     logits = np.empty((num_rows, encoder.num_labels), np.float32)
@@ -54,15 +68,31 @@ def answers_of(
             mask = batch["attention_mask"]
             with torch.inference_mode():
                 output = encoder(
-                    batch["input_ids"], mask, batch.get("token_type_ids"), layers=layers
+                    batch["input_ids"],
+                    mask,
+                    batch.get("token_type_ids"),
+                    layers=layers,
+                    relation_layers=() if relations is None else (relations.layer,),
                 )
                 logits[indices] = output.logits.cpu().numpy()
                 if features is not None and pooling is not None:
                     states = pooled_layers(output.hidden_states, layers, mask, pooling)
                     features[indices] = states.cpu().numpy()
+                if relations is not None:
+                    vectors = torch.stack(output.relation_vectors[relations.layer], dim=2)
+                    _write_tokens(relations.vectors, rows, indices, vectors)
     finally:
         encoder.train(was_training)
     return Answers(logits, features)
+
+
+def _write_tokens(
+    out: NDArray[np.float16], rows: TokenizedRows, indices: NDArray[np.int64], vectors: Tensor
+) -> None:
+    found = vectors.half().cpu().numpy()
+    for row, (index, length) in enumerate(zip(indices, rows.lengths[indices], strict=True)):
+        start = rows.offsets[index]
+        out[start : start + length] = found[row, :length]
 
 
 def token_batches(lengths: NDArray[np.int64], max_tokens: int) -> list[NDArray[np.int64]]:

@@ -30,6 +30,7 @@ class TokenizedRows:
     labels: NDArray[np.float64] | None = None  # (N,)
     teacher_logits: NDArray[np.float32] | None = None  # (N, C)
     teacher_features: NDArray[np.float32] | None = None  # (N, n, d): layers 1 to n, pooled
+    teacher_relations: NDArray[np.float16] | None = None  # (T, 3, d): query, key, value vectors
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -124,8 +125,8 @@ def collate(
 
     Returns:
         input_ids (B, L), attention_mask (B, L), row_ids (B,) and, where the rows have them,
-        token_type_ids (B, L), labels (B,) int64 or float32, teacher_logits (B, C) and
-        teacher_features (B, n, d) float32.
+        token_type_ids (B, L), labels (B,) int64 or float32, teacher_logits (B, C),
+        teacher_features (B, n, d) and teacher_relations (B, L, 3, d) float32.
     """
     lengths = rows.lengths[indices]
     width = int(lengths.max())
@@ -144,6 +145,10 @@ def collate(
         batch["teacher_logits"] = rows.teacher_logits[indices]
     if rows.teacher_features is not None:
         batch["teacher_features"] = rows.teacher_features[indices]
+    if rows.teacher_relations is not None:
+        vectors = np.zeros((*mask.shape, *rows.teacher_relations.shape[1:]), np.float32)
+        vectors[mask] = rows.teacher_relations[positions[mask]]
+        batch["teacher_relations"] = vectors
     return {name: torch.from_numpy(array) for name, array in batch.items()}
 
 

@@ -14,7 +14,7 @@ from raykd.models.masked_lm import MaskedLm
 from raykd.models.pooling import Pooling
 
 # "logits": batches carry teacher_logits; "model": the teacher is there, and runs in the step unless
-# batches carry teacher_features.
+# batches carry teacher_features or teacher_relations.
 TeacherPart = Literal["logits", "model"]
 STUDENT = "student"
 
@@ -37,6 +37,14 @@ class MethodConfig(Config):
     @property
     def teacher_features(self) -> Pooling | None:
         """How the teacher's hidden states are pooled that batches carry, None if they do not."""
+        return None
+
+    @property
+    def teacher_relations(self) -> int | None:
+        """The teacher's block whose relation vectors batches carry; None if they do not.
+
+        Counted from 1, or -1 for the last one.
+        """
         return None
 
     def generator_beside(self, teacher: str) -> str | None:
@@ -115,7 +123,8 @@ class Objective(nn.Module, ABC):
     `forward(batch)` returns the loss of a batch with the keys input_ids (B, L), attention_mask
     (B, L), row_ids (B,) and, where there are any, token_type_ids (B, L), labels (B,) (int64;
     float32 for regression), teacher_logits (B, C) and teacher_features (B, n, d) float32, pooled
-    hidden states of the teacher's n layers. Losses are means over the rows of the batch,
+    hidden states of the teacher's n layers, or teacher_relations (B, L, 3, d) float32, query, key
+    and value vectors of one of them. Losses are means over the rows of the batch,
     independent of padding.
 
     Every parameter of the player whose turn it is gets a gradient in every step, on every worker,

@@ -34,12 +34,15 @@ class MiniLmV2Config(MethodConfig):
     """Relation heads must divide the widths of teacher and student.
 
     48 relation heads and the last layer are the paper's choice for teachers of base size; for
-    BERT-large it takes layer 21 of 24, for RoBERTa-large 19, with 64 heads.
+    BERT-large it takes layer 21 of 24, for RoBERTa-large 19, with 64 heads. With `cached_teacher`
+    the teacher runs once over the text and not in every step: its vectors take 6 bytes a token and
+    width on disk (float16).
     """
 
     name: Literal["minilmv2"] = "minilmv2"
     relation_heads: int = Field(48, ge=1)
     teacher_layer: int | None = Field(None, ge=1)
+    cached_teacher: bool = False
 
     @property
     def needs_labels(self) -> bool:
@@ -49,7 +52,12 @@ class MiniLmV2Config(MethodConfig):
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
         """Its relations."""
-        return frozenset({"model"})
+        return frozenset({"model", "logits"} if self.cached_teacher else {"model"})
+
+    @property
+    def teacher_relations(self) -> int | None:
+        """Those of `teacher_layer`."""
+        return (self.teacher_layer or -1) if self.cached_teacher else None
 
 
 class MiniLmV2(Objective):
@@ -91,14 +99,15 @@ class MiniLmV2(Objective):
         """See `Objective`."""
         config, student = self.config, self.student.num_layers
         layers = f"student's layer {student}, teacher's {self._teacher_layer}"
+        cached = " (cached)" if config.cached_teacher else ""
         what = f"relations in {config.relation_heads} heads of"
-        return {name: f"{what} {name} vectors: {layers}" for name in ("query", "key", "value")}
+        return {
+            name: f"{what} {name} vectors: {layers}{cached}" for name in ("query", "key", "value")
+        }
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """The three relation losses of a batch."""
-        assert self.teacher is not None
-        with torch.no_grad():
-            teacher = _relations(self.teacher, batch, self._teacher_layer)
+        teacher = self._teacher_relations(batch)
         student = _relations(self.student, batch, self.student.num_layers)
         mask, num_heads = batch["attention_mask"], self.config.relation_heads
         return LossTerms.weighted(
@@ -106,6 +115,13 @@ class MiniLmV2(Objective):
             key=(1.0, relation_loss(student.key, teacher.key, mask, num_heads)),
             value=(1.0, relation_loss(student.value, teacher.value, mask, num_heads)),
         )
+
+    def _teacher_relations(self, batch: Mapping[str, Tensor]) -> RelationVectors:
+        assert self.teacher is not None
+        if self.config.cached_teacher:
+            return RelationVectors(*batch["teacher_relations"].unbind(2))
+        with torch.no_grad():
+            return _relations(self.teacher, batch, self._teacher_layer)
 
 
 def _relations(encoder: Encoder, batch: Mapping[str, Tensor], layer: int) -> RelationVectors:

@@ -29,7 +29,7 @@ from raykd.training.loop import train
 from raykd.training.players import Worker
 from raykd.training.records import Record
 from raykd.training.settings import TrainingConfig, total_epochs, total_steps
-from raykd.training.teacher_cache import read_outputs
+from raykd.training.teacher_cache import FEATURES, LOGITS, read_outputs, relations_of
 from raykd.training.tracking import Tracking, tracked_journal
 
 MODEL_FOLDER = "model"
@@ -349,9 +349,13 @@ def _with_what_the_objective_reads(
     wanted = job.config.objective
     if job.teacher_outputs is None:
         return rows
-    rows = replace(rows, teacher_logits=read_outputs(job.teacher_outputs, "logits"))
+    rows = replace(rows, teacher_logits=read_outputs(job.teacher_outputs, LOGITS))
     if wanted.teacher_features is not None:
-        rows = replace(rows, teacher_features=read_outputs(job.teacher_outputs, "features"))
+        rows = replace(rows, teacher_features=read_outputs(job.teacher_outputs, FEATURES))
+    if (layer := wanted.teacher_relations) is not None:
+        vectors = read_outputs(job.teacher_outputs, relations_of(layer))
+        assert len(vectors) == rows.offsets[-1], (job.teacher_outputs, len(vectors))
+        rows = replace(rows, teacher_relations=vectors)
     assert rows.teacher_logits is not None
     assert len(rows.teacher_logits) == len(rows), (job.teacher_outputs, len(rows))
     return rows

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.models.encoder import load_encoder, load_tokenizer
-from raykd.models.inference import answers_of
+from raykd.models.inference import RelationsWanted, answers_of
 from raykd.models.pooling import Pooling
 from raykd.models.tokens import read_rows
 
 _STAGE = "teacher_outputs"
-_FILES = ("logits", "features")
+LOGITS, FEATURES = "logits", "features"
 
 # A part loads the model once: few large parts of a long text, enough parts of a short one for the
 # cores of a machine. The sizes do not depend on the cluster, since results do not either.
@@ -34,7 +34,13 @@ _MAX_PART_ROWS = 16_384
 
 @dataclass(frozen=True)
 class OutputsJob:
-    """The teacher's logits of every row of a text table, and its hidden states pooled so."""
+    """The teacher's logits of every row of a text table, and what else is asked for.
+
+    Attributes:
+        pooling: how hidden states are pooled; None for none.
+        relation_layer: the block whose query, key and value vectors of every token are kept,
+            counted from 1, -1 for the last; None for none.
+    """
 
     teacher: Path
     text: Path
@@ -42,10 +48,15 @@ class OutputsJob:
     max_length: int
     pooling: Pooling | None
     inputs: Mapping[str, str]
+    relation_layer: int | None = None
 
     def settings(self) -> dict[str, Any]:
         """What decides the result besides the inputs."""
-        return {"max_length": self.max_length, "pooling": self.pooling}
+        return {
+            "max_length": self.max_length,
+            "pooling": self.pooling,
+            "relation_layer": self.relation_layer,
+        }
 
     def finished(self) -> Manifest | None:
         """The manifest, if this very job has been done."""
@@ -70,14 +81,27 @@ class OutputsJob:
             rows = read_rows(
                 self.text, tokenizer, max_length=self.max_length, start=start, stop=stop
             )
+            teacher = load_encoder(str(self.teacher)).to(device)
+            relations = vectors = None
+            if (layer := self.relation_layer) is not None:
+                vectors = np.lib.format.open_memmap(
+                    draft.directory / f"{relations_of(layer)}.npy",
+                    mode="w+",
+                    dtype=np.float16,
+                    shape=(int(rows.offsets[-1]), 3, teacher.hidden_size),
+                )
+                relations = RelationsWanted(teacher.num_layers if layer < 0 else layer, vectors)
             answers = answers_of(
-                load_encoder(str(self.teacher)).to(device),
+                teacher,
                 rows,
                 pad_id=tokenizer.pad_token_id,
                 device=device,
                 pooling=self.pooling,
+                relations=relations,
             )
-            for name, array in zip(_FILES, answers, strict=True):
+            if vectors is not None:
+                vectors.flush()
+            for name, array in ((LOGITS, answers.logits), (FEATURES, answers.features)):
                 if array is not None:
                     np.save(draft.directory / f"{name}.npy", array)
 
@@ -88,13 +112,21 @@ class OutputsJob:
         """Commit the whole, once all parts are there."""
         parts = self.parts()
         with commit(self.out, _STAGE, self.settings(), self.inputs) as draft:
-            for name in _FILES[: 1 if self.pooling is None else 2]:
+            for name in self._kinds():
                 _join(
                     [self._part(start) / f"{name}.npy" for start, _ in parts],
                     draft.directory / f"{name}.npy",
                 )
             draft.counts["num_rows"] = parts[-1][1]
         shutil.rmtree(self._unfinished, ignore_errors=True)
+
+    def _kinds(self) -> list[str]:
+        kinds = [LOGITS]
+        if self.pooling is not None:
+            kinds.append(FEATURES)
+        if self.relation_layer is not None:
+            kinds.append(relations_of(self.relation_layer))
+        return kinds
 
     @property
     def _unfinished(self) -> Path:
@@ -110,16 +142,36 @@ def parts_of(num_rows: int) -> list[tuple[int, int]]:
     return [(at, min(at + size, num_rows)) for at in range(0, num_rows, size)]
 
 
-def read_outputs(folder: Path, kind: Literal["logits", "features"]) -> NDArray[np.float32]:
-    """What a finished job wrote, mapped into memory: (N, C) logits or (N, n, d) features."""
-    array: NDArray[np.float32] = np.load(folder / f"{kind}.npy", mmap_mode="r", allow_pickle=False)
+def relations_of(layer: int) -> str:
+    """The kind of output that a block's relation vectors are, -1 the last; each has its own."""
+    return "relations-last" if layer < 0 else f"relations-{layer}"
+
+
+def read_outputs(folder: Path, kind: str) -> NDArray[Any]:
+    """What a finished job wrote, mapped into memory.
+
+    Args:
+        folder: of the job.
+        kind: `LOGITS`, (N, C) float32, `FEATURES`, (N, n, d) float32, or `relations_of` a block,
+            (T, 3, d) float16.
+
+    Raises:
+        InputError: it did not write this kind.
+    """
+    path = folder / f"{kind}.npy"
+    if not path.exists():
+        raise InputError(
+            f"{path}: the teacher's {kind} are not in its cache, which is made for the recipe "
+            "before the search: set cached_teacher: false, or search no setting that changes them"
+        )
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
 
 def _join(parts: Sequence[Path], whole: Path) -> None:
     arrays = [np.load(path, mmap_mode="r", allow_pickle=False) for path in parts]
     shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
-    joined = np.lib.format.open_memmap(whole, mode="w+", dtype=np.float32, shape=shape)
+    joined = np.lib.format.open_memmap(whole, mode="w+", dtype=arrays[0].dtype, shape=shape)
     at = 0
     for array in arrays:
         joined[at : at + len(array)] = array

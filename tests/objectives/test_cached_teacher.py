@@ -1,18 +1,21 @@
 """Objectives whose teacher has run before, once, instead of in every step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 from tiny_models import tiny_batch, tiny_encoder
 
-from raykd.models.inference import answers_of
-from raykd.models.tokens import TokenizedRows
+from raykd.models.inference import RelationsWanted, answers_of
+from raykd.models.tokens import TokenizedRows, collate
 from raykd.objectives import build
 from raykd.objectives.alp_kd import AlpKdConfig
 from raykd.objectives.base import Epoch
 from raykd.objectives.ckd import CkdConfig
 from raykd.objectives.codir import CodirConfig
+from raykd.objectives.minilmv2 import MiniLmV2Config
 from raykd.objectives.pkd import PkdConfig
 from raykd.objectives.rail_kd import RailKdConfig
 
@@ -62,6 +65,43 @@ def test_a_teacher_from_the_cache_teaches_what_the_running_one_does(config):
     running, cached = terms
     torch.testing.assert_close(cached.total, running.total, rtol=1e-5, atol=1e-6)
     assert cached.parts.keys() == running.parts.keys()
+
+
+@pytest.mark.parametrize("layer", [None, 3])
+def test_relations_from_the_cache_are_those_of_the_running_teacher_to_half_precision(layer):
+    batch = tiny_batch()
+    is_token = batch["attention_mask"] > 0
+    rows = TokenizedRows(
+        input_ids=batch["input_ids"][is_token].numpy().astype(np.int32),
+        token_type_ids=batch["token_type_ids"][is_token].numpy(),
+        offsets=np.concatenate([[0], np.cumsum(batch["attention_mask"].sum(1).numpy())]),
+    )
+    config = MiniLmV2Config(relation_heads=6, teacher_layer=layer)
+    losses, gradients = [], []
+    for cached in (False, True):
+        student = tiny_encoder(num_layers=3, hidden_size=12, seed=1)
+        teacher = tiny_encoder(num_layers=5, hidden_size=24, seed=2)
+        chosen = config.model_copy(update={"cached_teacher": cached})
+        objective = build(chosen, student, teacher).eval()
+        inputs = batch
+        if cached:
+            assert chosen.teacher_relations == (layer or -1)
+            vectors = np.zeros((len(rows.input_ids), 3, 24), np.float16)
+            wanted = RelationsWanted(layer or 5, vectors)
+            answers_of(teacher, rows, pad_id=0, device=torch.device("cpu"), relations=wanted)
+            rows = replace(rows, teacher_relations=vectors)
+            inputs = collate(rows, np.arange(len(rows)), pad_id=0, regression=False)
+            assert inputs["teacher_relations"].shape == (*batch["input_ids"].shape, 3, 24)
+            assert not inputs["teacher_relations"][~is_token].any()
+            teacher.register_forward_pre_hook(_must_not_run)
+        loss = objective(inputs).total
+        loss.backward()
+        losses.append(loss.detach())
+        trained = [p.grad for p in student.parameters() if p.grad is not None]
+        gradients.append(torch.cat([gradient.flatten() for gradient in trained]))
+    torch.testing.assert_close(losses[1], losses[0], rtol=5e-3, atol=0)
+    error = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
+    assert error < 5e-3
 
 
 def _must_not_run(*_: object) -> None:

@@ -14,7 +14,7 @@ from raykd.errors import InputError
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.inference import answers_of
 from raykd.models.tokens import read_rows
-from raykd.training.teacher_cache import OutputsJob, parts_of, read_outputs
+from raykd.training.teacher_cache import OutputsJob, parts_of, read_outputs, relations_of
 
 CPU = torch.device("cpu")
 
@@ -44,6 +44,7 @@ def job(tmp_path) -> OutputsJob:
         max_length=24,
         pooling="mean",
         inputs={"teacher": "digest", "text": "digest"},
+        relation_layer=-1,
     )
 
 
@@ -72,6 +73,24 @@ def test_parts_that_are_done_are_not_done_again_and_the_whole_is_what_one_pass_g
     assert answers.features.shape == (1025, 2, teacher.hidden_size)
     np.testing.assert_allclose(read_outputs(job.out, "logits"), answers.logits, atol=1e-5)
     np.testing.assert_allclose(read_outputs(job.out, "features"), answers.features, atol=1e-5)
+    relations = read_outputs(job.out, relations_of(-1))
+    assert relations.shape == (len(rows.input_ids), 3, teacher.hidden_size)
+    for row in (0, 1, 1024):
+        start, stop = rows.offsets[row : row + 2]
+        ids = torch.tensor(rows.input_ids[None, start:stop], dtype=torch.int64)
+        with torch.no_grad():
+            alone = torch.stack(teacher.eval().relations(ids, None, layer=2), 2)[0]
+        np.testing.assert_allclose(relations[start:stop], alone, rtol=1e-3, atol=1e-4)
+
+
+def test_outputs_that_were_not_asked_for_are_missed_by_name(job):
+    for start, stop in job.parts():
+        replace(job, relation_layer=1).write_part(start, stop, CPU)
+    replace(job, relation_layer=1).join_parts()
+
+    assert read_outputs(job.out, relations_of(1)).dtype == np.float16
+    with pytest.raises(InputError, match=r"relations-2 are not in its cache.*cached_teacher: fal"):
+        read_outputs(job.out, relations_of(2))
 
 
 def test_a_part_of_another_teacher_is_not_taken_for_this_ones(job, tmp_path):
