@@ -65,10 +65,16 @@ class CheckpointFolder:
         self._writer: threading.Thread | None = None
         self._problem: BaseException | None = None
 
-    def find(self) -> tuple[int | None, list[str]]:
-        """The step of the newest whole checkpoint of this training, and why newer ones are not."""
+    def find(self, *, before: int | None = None) -> tuple[int | None, list[str]]:
+        """The step of the newest whole checkpoint of this training, and why newer ones are not.
+
+        Args:
+            before: look at earlier steps only.
+        """
         key, notes = stage_key(*self._identity), []
         for step, path in self._present():
+            if before is not None and step >= before:
+                continue
             manifest = read_manifest(path)
             if manifest is not None and manifest.key != key:
                 notes.append(f"{path}: of another recipe, input or version of raykd; not used")
@@ -90,10 +96,10 @@ class CheckpointFolder:
             if found > step:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def newest(self) -> str:
-        """For messages: the newest whole checkpoint, or that there is none."""
+    def newest(self, *, before: int) -> str:
+        """For messages: the newest whole checkpoint of an earlier step, or that there is none."""
         self.wait()
-        step, _ = self.find()
+        step, _ = self.find(before=before)
         return "none" if step is None else str(self._path(step))
 
     @property

@@ -295,7 +295,8 @@ def _check_finite(
             # is to be there when the others look.
             checkpoints.wait()
             _from_first(0, training.worker)
-            last = f"; the last checkpoint: {checkpoints.newest()}"
+            # One is known to be good when the step after it is.
+            last = f"; the last good checkpoint: {checkpoints.newest(before=record.step - 1)}"
         raise FloatingPointError(
             f"step {record.step} (epoch {record.epoch}): loss {record.total} or its gradient is "
             f"not finite; rows {rows}; lower learning_rate{last}"

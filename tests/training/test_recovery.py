@@ -50,14 +50,21 @@ def test_the_driver_tells_where_a_job_goes_on_and_which_checkpoint_is_damaged(tm
     assert len((job.out / STEPS_FILE).read_text().splitlines()) == 45
 
 
-@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_loss_that_is_not_finite_is_told_with_step_rows_and_the_last_checkpoint(
-    tmp_path, num_workers
+# The checkpoint after step 10 is whole, and good if step 11 is.
+@pytest.mark.parametrize(
+    ("step", "num_workers", "good"),
+    [
+        (13, 1, "step-000000010"),
+        (11, 1, None),
+        pytest.param(13, 2, "step-000000010", marks=pytest.mark.slow),
+    ],
+)
+def test_a_loss_that_is_not_finite_is_told_with_step_rows_and_the_last_good_checkpoint(
+    tmp_path, step, num_workers, good
 ):
     job = job_in(tmp_path, "vanilla_kd")
-    # The rows of the 13th batch: the checkpoint after step 10 is whole.
     lengths = np.ones(60, dtype=np.int64)
-    rows = sorted(EpochBatches(lengths, 4, bucket_batches=1, seed=1, epoch=1)[12].tolist())
+    rows = sorted(EpochBatches(lengths, 4, bucket_batches=1, seed=1, epoch=1)[step - 1].tolist())
     logits = np.load(tmp_path / "logits.npy")
     logits[rows] = np.nan
     np.save(tmp_path / "logits.npy", logits)
@@ -66,10 +73,10 @@ def test_a_loss_that_is_not_finite_is_told_with_step_rows_and_the_last_checkpoin
     with pytest.raises(InputError) as caught:
         train_phases([job], workers, label="train", storage=tmp_path / "ray_train")
 
-    last = job.unfinished / "step-000000010"
+    last = job.unfinished / good if good else "none"
     assert str(caught.value) == (
-        f"vanilla_kd: step 13 (epoch 1): loss nan or its gradient is not finite; rows {rows}; "
-        f"lower learning_rate; the last checkpoint: {last}"
+        f"vanilla_kd: step {step} (epoch 1): loss nan or its gradient is not finite; rows {rows}; "
+        f"lower learning_rate; the last good checkpoint: {last}"
     )
 
 
