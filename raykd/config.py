@@ -109,8 +109,10 @@ _UniqueKeyLoader.add_implicit_resolver(
 def _is_echo(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
     """Whether a list is only too short because its wrong items do not count."""
     place = problem["loc"]
-    return problem["type"] == "too_short" and any(
-        other["loc"][: len(place)] == place and len(other["loc"]) > len(place) for other in problems
+    return (
+        problem["type"] == "too_short"
+        and len(problem["input"]) >= problem["ctx"]["min_length"]
+        and any(one["loc"][:-1][: len(place)] == place for one in problems)
     )
 
 

@@ -52,7 +52,7 @@ STUDY_FILE = "study.journal"
 _HELD_OUT_FRACTION = 0.2
 _SEARCHED_SECTIONS = ("student", "injection", "task_da_injection", "adaptation")
 # These decide what is cached for all trials, or which other keys there are.
-_FIXED_KEYS = ("max_length", "inits", "model", "name")
+_FIXED_KEYS = ("max_length", "inits", "model", "name", "cached_teacher")
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,12 @@ def check_space(recipe: Recipe) -> None:
                 f"search.space: trials cannot change {path!r}, for they share corpus, task and "
                 f"teacher; search keys of {', '.join(_SEARCHED_SECTIONS)} other than "
                 f"{', '.join(_FIXED_KEYS)}"
+            )
+        objective = getattr(getattr(recipe, section), "objective", None)
+        if key == "teacher_layer" and getattr(objective, "cached_teacher", False):
+            raise InputError(
+                f"search.space: trials cannot change {path!r} while they share what the teacher "
+                f"said of one layer; set {section}.objective.cached_teacher: false"
             )
     for take in (0, -1):
         ends = {path: parameter.values()[take] for path, parameter in recipe.search.space.items()}

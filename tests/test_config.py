@@ -67,6 +67,14 @@ def test_a_list_is_not_called_too_short_for_an_item_that_is_wrong():
         Tasks.parse({"phases": []}, "x")
 
 
+def test_a_list_that_is_too_short_is_called_so_beside_an_item_that_is_wrong():
+    class Pair(Config):
+        phases: tuple[Phase, ...] = Field(min_length=2)
+
+    with pytest.raises(InputError, match="phases.0.epochs.*at least 2 items"):
+        Pair.parse({"phases": [{"epochs": "many"}]}, "x")
+
+
 def test_yaml_round_trip_keeps_every_value(tmp_path):
     config = Whole(title="é: 1", phase=Phase(objective=Blunt(width=7), epochs=2))
     path = tmp_path / "run.yaml"

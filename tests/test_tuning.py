@@ -5,8 +5,9 @@ from typing import get_args
 import pytest
 
 from raykd.arms import TASK_DA_ARMS, Arm
+from raykd.errors import InputError
 from raykd.recipe import Recipe
-from raykd.tuning import better, searched_arm
+from raykd.tuning import better, check_space, searched_arm
 
 
 def recipe_with(*arms: str) -> Recipe:
@@ -43,3 +44,17 @@ def test_a_trial_that_keeps_its_best_state_is_judged_by_that_states_scores():
     assert better({}, {"f1": 0.1, "accuracy": 0.2}, "f1") == {"f1": 0.1, "accuracy": 0.2}
     assert better(first, {"f1": 0.7, "accuracy": 0.9}, "f1") == {"f1": 0.8, "accuracy": 0.5}
     assert better(first, {"f1": 0.9, "accuracy": 0.4}, "f1") == {"f1": 0.9, "accuracy": 0.4}
+
+
+def searching(path: str, *, cached: bool) -> Recipe:
+    values = recipe_with("contextualized").model_dump(mode="json")
+    values["injection"] = {"objective": {"name": "minilmv2", "cached_teacher": cached}}
+    values["search"] = {"space": {path: {"choice": [1, 2]}}}
+    return Recipe.parse(values, "test")
+
+
+def test_trials_do_not_search_the_layer_that_they_share_from_a_cache():
+    path = "injection.objective.teacher_layer"
+    check_space(searching(path, cached=False))
+    with pytest.raises(InputError, match=f"cannot change '{path}'.*cached_teacher: false"):
+        check_space(searching(path, cached=True))

@@ -16,8 +16,8 @@ MAX_EXPANSION = 200
 
 _MIN_EXPANDED_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
-# A second or two of counting line ends, for one message.
-_MAX_COUNTED_BYTES = 2 << 30
+# A second of counting line ends, even of compressed text, for each row of a message.
+_MAX_COUNTED_BYTES = 256 << 20
 
 
 class Block(NamedTuple):
@@ -61,7 +61,7 @@ def lines_of(block: Block) -> Iterator[tuple[int, bytes | None]]:
 def place_of(source: str, offset: int) -> str:
     """Where a row stands, in words: "line 3" of text and JSONL, "row 2 (counted from 0)" of others.
 
-    "byte 3000000000" in object stores and behind two gibibytes, where lines are not counted.
+    "byte 3000000000" in object stores and behind 256 mebibytes, where lines are not counted.
 
     Args:
         source: the file, as in `schemas.QUARANTINE`.

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 from raykd.models.pooling import Pooling, pooled_layers
 from raykd.models.tokens import TokenizedRows, collate, to_device
@@ -90,6 +91,11 @@ def _write_tokens(
     out: NDArray[np.float16], rows: TokenizedRows, indices: NDArray[np.int64], vectors: Tensor
 ) -> None:
     found = vectors.half().cpu().numpy()
+    if not np.isfinite(found).all():
+        raise InputError(
+            "cached_teacher: the teacher's vectors are too large for float16, in which they are "
+            "kept; set cached_teacher: false"
+        )
     for row, (index, length) in enumerate(zip(indices, rows.lengths[indices], strict=True)):
         start = rows.offsets[index]
         out[start : start + length] = found[row, :length]

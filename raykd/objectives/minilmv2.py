@@ -36,7 +36,7 @@ class MiniLmV2Config(MethodConfig):
     48 relation heads and the last layer are the paper's choice for teachers of base size; for
     BERT-large it takes layer 21 of 24, for RoBERTa-large 19, with 64 heads. With `cached_teacher`
     the teacher runs once over the text and not in every step: its vectors take 6 bytes a token and
-    width on disk (float16).
+    width on disk (float16), twice that while they are computed.
     """
 
     name: Literal["minilmv2"] = "minilmv2"

@@ -43,14 +43,17 @@ class MemoryExchange:
             None, on every worker, where they are on several machines or have no room there.
         """
         num_bytes = 2 * size * _PART_NUMBERS * _BYTES_A_NUMBER
-        named: list[str | None] = [_reserve(num_bytes) if rank == 0 else None]
-        distributed.broadcast_object_list(named, 0)
-        mapped = _map(named[0], num_bytes) if named[0] else None
-        is_shared = torch.tensor(int(mapped is not None))
-        distributed.all_reduce(is_shared, distributed.ReduceOp.MIN)
-        # What is mapped lives on without its name, and goes with the last process that maps it.
-        if rank == 0 and named[0]:
-            Path(named[0]).unlink()
+        reserved = _reserve(num_bytes) if rank == 0 else None
+        try:
+            named = [reserved]
+            distributed.broadcast_object_list(named, 0)
+            mapped = _map(named[0], num_bytes) if named[0] else None
+            is_shared = torch.tensor(int(mapped is not None))
+            distributed.all_reduce(is_shared, distributed.ReduceOp.MIN)
+        finally:
+            # What is mapped lives on without its name, and goes with the last process that maps it.
+            if reserved:
+                Path(reserved).unlink()
         if not is_shared or mapped is None:
             return None
         numbers = torch.frombuffer(mapped, dtype=torch.float32)

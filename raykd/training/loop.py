@@ -173,8 +173,9 @@ class _Training:
         rank, size = self.worker.rank, self.worker.size
         if size == 1:
             return indices
-        if self.objective.mixes_examples:
-            # Each worker's rows are a sample of the batch: they are compared with each other.
+        if self.objective.mixes_examples or self.worker.device.type != "cpu":
+            # Rows that are compared with each other are a sample of the batch; and a GPU takes its
+            # rows in one pass, where many short ones beside a long one would need much memory.
             by_length = np.argsort(self._lengths[indices], kind="stable")
             return indices[by_length[rank::size]]
         return indices[cut_for_workers(self._lengths[indices], size)[rank]]

@@ -4,6 +4,8 @@ They are NumPy files that training maps into memory, in a directory whose manife
 of teacher and text. A text is computed in parts, each kept until all are there.
 """
 
+import math
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,11 +86,10 @@ class OutputsJob:
             teacher = load_encoder(str(self.teacher)).to(device)
             relations = vectors = None
             if (layer := self.relation_layer) is not None:
-                vectors = np.lib.format.open_memmap(
+                vectors = _new_array(
                     draft.directory / f"{relations_of(layer)}.npy",
-                    mode="w+",
-                    dtype=np.float16,
-                    shape=(int(rows.offsets[-1]), 3, teacher.hidden_size),
+                    np.dtype(np.float16),
+                    (int(rows.offsets[-1]), 3, teacher.hidden_size),
                 )
                 relations = RelationsWanted(teacher.num_layers if layer < 0 else layer, vectors)
             answers = answers_of(
@@ -168,10 +169,26 @@ def read_outputs(folder: Path, kind: str) -> NDArray[Any]:
     return array
 
 
+def _new_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A new file of numbers, mapped into memory.
+
+    Its room is taken first: a full disk is an OSError then, and the end of the process later, when
+    a page that has no room is written.
+    """
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.flush()
+        num_bytes = math.prod(shape) * dtype.itemsize
+        if num_bytes:
+            os.posix_fallocate(file.fileno(), file.tell(), num_bytes)
+    return np.lib.format.open_memmap(path, mode="r+")
+
+
 def _join(parts: Sequence[Path], whole: Path) -> None:
     arrays = [np.load(path, mmap_mode="r", allow_pickle=False) for path in parts]
     shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
-    joined = np.lib.format.open_memmap(whole, mode="w+", dtype=arrays[0].dtype, shape=shape)
+    joined = _new_array(whole, arrays[0].dtype, shape)
     at = 0
     for array in arrays:
         joined[at : at + len(array)] = array

@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 from tiny_models import tiny_batch, tiny_encoder
 
+from raykd.errors import InputError
 from raykd.models.inference import RelationsWanted, answers_of
 from raykd.models.tokens import TokenizedRows, collate
 from raykd.objectives import build
@@ -102,6 +103,17 @@ def test_relations_from_the_cache_are_those_of_the_running_teacher_to_half_preci
     torch.testing.assert_close(losses[1], losses[0], rtol=5e-3, atol=0)
     error = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
     assert error < 5e-3
+
+
+def test_vectors_beyond_half_precision_are_refused():
+    batch = tiny_batch()
+    ids = batch["input_ids"][:1, :3].numpy().astype(np.int32).ravel()
+    rows = TokenizedRows(ids, None, np.array([0, 3]))
+    teacher = tiny_encoder(num_layers=2, hidden_size=24)
+    teacher.projections(2)[0].bias.data.fill_(1e5)
+    wanted = RelationsWanted(2, np.zeros((3, 3, 24), np.float16))
+    with pytest.raises(InputError, match="too large for float16.*set cached_teacher: false"):
+        answers_of(teacher, rows, pad_id=0, device=torch.device("cpu"), relations=wanted)
 
 
 def _must_not_run(*_: object) -> None:

@@ -16,6 +16,7 @@ def _meet(rank: int, size: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = distributed.FileStore(f"{folder}/store", size)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
+    exchange._FOLDER = Path(folder) / "memory"
 
 
 def numbers_of(rank: int, call: int) -> torch.Tensor:
@@ -41,7 +42,7 @@ def _average(rank: int, size: int, folder: str) -> None:
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_workers_get_the_same_bits_the_mean_in_their_order(tmp_path: Path, size: int) -> None:
-    before = set(Path("/dev/shm").glob("raykd-*"))
+    (tmp_path / "memory").mkdir()
     torch.multiprocessing.spawn(_average, (size, str(tmp_path)), nprocs=size)
     for call in range(20):
         total = numbers_of(0, call)
@@ -50,7 +51,7 @@ def test_workers_get_the_same_bits_the_mean_in_their_order(tmp_path: Path, size:
         for rank in range(size):
             found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)[call]
             assert torch.equal(found, total / size)
-    assert set(Path("/dev/shm").glob("raykd-*")) == before
+    assert list((tmp_path / "memory").iterdir()) == []
 
 
 def _open_apart(rank: int, folder: str, apart: str) -> None:
@@ -68,7 +69,7 @@ def _open_apart(rank: int, folder: str, apart: str) -> None:
 
 @pytest.mark.parametrize("apart", ["no room", "no such folder", "another machine"])
 def test_workers_without_memory_in_common_agree_on_none(tmp_path: Path, apart: str) -> None:
-    before = set(Path("/dev/shm").glob("raykd-*"))
+    (tmp_path / "memory").mkdir()
     torch.multiprocessing.spawn(_open_apart, (str(tmp_path), apart), nprocs=2)
     assert [(tmp_path / rank).read_text() for rank in "01"] == ["None", "None"]
-    assert set(Path("/dev/shm").glob("raykd-*")) == before
+    assert list((tmp_path / "memory").iterdir()) == []

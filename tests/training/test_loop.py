@@ -206,8 +206,18 @@ def _train_as_worker(
     config = TrainingConfig(
         epochs=3, batch_size=8, learning_rate=1e-3, max_tokens_per_pass=max_tokens
     )
+    calls = []
+    average = exchange.MemoryExchange.average
+
+    def counted(self, numbers):
+        calls.append(numbers)
+        average(self, numbers)
+
+    exchange.MemoryExchange.average = counted
     # 17 rows: the last batch of an epoch has one row for two workers.
     student, losses = train_tiny(rows_of(17), config, Worker(rank, 2))
+    # Once a step, with all gradients.
+    assert len(calls) == (9 if shares_memory else 0)
     torch.save((student.state_dict(), losses), f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 

@@ -1,5 +1,7 @@
 """The teacher's answers on a text: in parts that are kept, joined to what a single pass gives."""
 
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,3 +119,16 @@ def test_what_is_read_is_mapped_and_not_loaded(job):
     job.join_parts()
 
     assert isinstance(read_outputs(job.out, "features"), np.memmap)
+
+
+def test_a_full_disk_is_an_error_before_anything_is_mapped(job, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk can be mounted by root on Linux only")
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            replace(job, out=disk / "out").write_part(0, 1024, CPU)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
