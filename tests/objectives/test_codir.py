@@ -225,5 +225,8 @@ def _worker(rank: int, folder: str) -> None:
                 # As in the loop: a worker without a row takes part with one, weightless.
                 step(model, share or rows[:1], weight=len(share) * 2 / len(rows))
             torch.save(objective.state_dict(), Path(folder) / f"{name}-{rank}.pt")
+        # Who drops the group last waits, with the interpreter's lock, for a thread of it that may
+        # wait for that lock (torch 2.13): not the models, therefore.
+        del model
     finally:
         dist.destroy_process_group()

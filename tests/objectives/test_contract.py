@@ -197,6 +197,9 @@ def _worker(rank: int, folder: str) -> None:
                 model.zero_grad()
                 model(half).total.backward()
             torch.save(gradients(model), Path(folder) / f"{name}-{rank}.pt")
+        # Who drops the group last waits, with the interpreter's lock, for a thread of it that may
+        # wait for that lock (torch 2.13): not the models, therefore.
+        del model
     finally:
         dist.destroy_process_group()
 

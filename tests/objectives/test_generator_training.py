@@ -146,6 +146,9 @@ def _worker(rank: int, folder: str) -> None:
                     (terms.total * weight).backward()
                     path = Path(folder) / f"{name}-{player}-{size}-{rank}.pt"
                     torch.save((gradients(objective), terms.measures), path)
+        # Who drops the group last waits, with the interpreter's lock, for a thread of it that may
+        # wait for that lock (torch 2.13): not the models, therefore.
+        del model, terms
     finally:
         dist.destroy_process_group()
 
