@@ -121,6 +121,16 @@ def test_what_is_read_is_mapped_and_not_loaded(job):
     assert isinstance(read_outputs(job.out, "features"), np.memmap)
 
 
+def test_outputs_are_written_where_the_system_cannot_reserve_room(job, monkeypatch):
+    monkeypatch.delattr("os.posix_fallocate")
+    for start, stop in job.parts():
+        job.write_part(start, stop, CPU)
+    job.join_parts()
+
+    assert read_outputs(job.out, "logits").shape == (1025, 2)
+    assert np.isfinite(read_outputs(job.out, relations_of(-1))).all()
+
+
 def test_a_full_disk_is_an_error_before_anything_is_mapped(job, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
