@@ -13,16 +13,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from raykd.corpus.characters import Characters
-from raykd.corpus.words import (
-    MAX_BOUNDS,
-    MAX_TERM_BYTES,
-    PADDING,
-    find_words,
-    load_8,
-    prefetch,
-    trailing_zeros,
-    write_lower,
-)
+from raykd.corpus.lanes import load_8, prefetch, trailing_zeros
+from raykd.corpus.words import MAX_BOUNDS, MAX_TERM_BYTES, PADDING, find_words, write_lower
 
 _KEY_BYTES = 16
 _WINDOW = 8

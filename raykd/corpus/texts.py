@@ -12,7 +12,6 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raykd.corpus import spans
 from raykd.corpus.lines import MAX_DOCUMENT_BYTES, Block, lines_of, read_blocks
 from raykd.corpus.read import (
     BadRow,
@@ -24,6 +23,7 @@ from raykd.corpus.read import (
     table_rows,
 )
 from raykd.corpus.slices import Slice
+from raykd.corpus.white_space import has_blank, lines_with_words
 from raykd.locations import explained
 from raykd.tables import format_of
 
@@ -112,7 +112,7 @@ def _of_batch(source: str, row_number: int, batch: pa.RecordBatch, columns: Colu
 def _of_text(source: str, block: Block, columns: Columns) -> Texts:
     if block.lines is not None and _is_utf8(block.lines):
         data = np.frombuffer(block.lines, np.uint8)
-        starts, stops = spans.lines_of(data)
+        starts, stops = lines_with_words(data)
         texts = Texts(starts + block.offset, data, starts, stops)
         has_mark = block.offset == 0 and block.lines.startswith(_BYTE_ORDER_MARK)
         if not has_mark and _are_good(texts):
@@ -121,9 +121,31 @@ def _of_text(source: str, block: Block, columns: Columns) -> Texts:
 
 
 def _of_json(source: str, block: Block, columns: Columns) -> Texts:
+    texts = None if block.lines is None else _json_texts(block.offset, block.lines, columns.text)
+    if texts is not None:
+        return texts
     return Texts.of_rows(
         _fast_row(source, offset, line, columns) for offset, line in lines_of(block)
     )
+
+
+def _json_texts(offset: int, block: bytes, text_column: str) -> Texts | None:
+    """The documents of a block in which every line is one; else None."""
+    lines = block.removesuffix(b"\n").split(b"\n")
+    try:
+        values = [orjson.loads(line)[text_column] for line in lines]
+        # A character that no document may hold.
+        joined = "\0".join(values).encode()
+    except (ValueError, LookupError, TypeError):
+        return None
+    data = np.frombuffer(joined, np.uint8)
+    ends = np.flatnonzero(data == 0)
+    sizes = np.fromiter(map(len, lines), np.int64, len(lines))
+    if len(ends) != len(lines) - 1 or sizes.max() > MAX_DOCUMENT_BYTES:
+        return None
+    starts, stops = np.append(0, ends + 1), np.append(ends, len(data))
+    texts = Texts(offset + np.cumsum(sizes + 1) - (sizes + 1), data, starts, stops)
+    return None if _is_any_blank_or_long(texts) else texts
 
 
 def _fast_row(
@@ -149,10 +171,10 @@ def _is_utf8(lines: bytes) -> bool:
 
 def _are_good(texts: Texts) -> bool:
     """Whether no document is blank, too long, or holds a NUL character."""
+    return texts.data.min(initial=1) > 0 and not _is_any_blank_or_long(texts)
+
+
+def _is_any_blank_or_long(texts: Texts) -> bool:
     longest = int((texts.stops - texts.starts).max(initial=0))
-    return (
-        # Below the limit even with the carriage return that ends a line of text.
-        longest < MAX_DOCUMENT_BYTES
-        and texts.data.min(initial=1) > 0
-        and not spans.has_blank(texts.data, texts.starts, texts.stops)
-    )
+    # Below the limit even with the carriage return that ends a line of text.
+    return longest >= MAX_DOCUMENT_BYTES or has_blank(texts.data, texts.starts, texts.stops)

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from raykd.config import Config
 from raykd.corpus import spans
 from raykd.corpus.texts import Texts
+from raykd.corpus.white_space import Integers, count_words
 from raykd.schemas import UNITS
 
 # sentencex takes quadratic time on long text with sentence ends outside ASCII.
@@ -87,6 +88,8 @@ def sentences(text: str) -> list[int]:
 
     A sentence that a window cuts off is read again in the next.
     """
+    if len(text) <= WINDOW_CHARS:
+        return _lengths(text)
     found: list[int] = []
     position = 0
     while position + WINDOW_CHARS < len(text):
@@ -98,7 +101,7 @@ def sentences(text: str) -> list[int]:
 
 
 def _lengths(window: str) -> list[int]:
-    return [len(sentence) for sentence in sentencex.segment("en", window) if sentence]
+    return list(filter(None, map(len, sentencex.segment("en", window))))
 
 
 def _up_to_last_space(window: str) -> int:
@@ -106,16 +109,18 @@ def _up_to_last_space(window: str) -> int:
     return len(head[0]) if len(head) == 2 else len(window)
 
 
-def _pieces(texts: Texts, config: UnitsConfig) -> tuple[spans.Integers, ...]:
-    num_words = spans.count_words(texts.data, texts.starts, texts.stops)
+def _pieces(texts: Texts, config: UnitsConfig) -> tuple[Integers, ...]:
+    num_words = count_words(texts.data, texts.starts, texts.stops)
     packed = config.policy == "packed"
     # Most documents of a corpus of paragraphs are one passage, whatever their sentences.
     whole = num_words <= config.max_words if packed else num_words == 0
     lengths: list[int] = []
     num_lengths = np.zeros(len(whole), np.int64)
-    for number in np.flatnonzero(~whole).tolist():
-        text = texts.data[texts.starts[number] : texts.stops[number]].tobytes().decode()
-        of_text = sentences(text)
+    data = texts.data.data
+    split = np.flatnonzero(~whole)
+    starts, stops = texts.starts[split].tolist(), texts.stops[split].tolist()
+    for number, start, stop in zip(split.tolist(), starts, stops, strict=True):
+        of_text = sentences(str(data[start:stop], "utf-8"))
         lengths += of_text
         num_lengths[number] = len(of_text)
     first_lengths = np.concatenate([[0], np.cumsum(num_lengths)])
@@ -133,7 +138,7 @@ def _pieces(texts: Texts, config: UnitsConfig) -> tuple[spans.Integers, ...]:
     )
 
 
-def _ids(source_digest: str, records: spans.Integers, characters: spans.Integers) -> pa.Array:
+def _ids(source_digest: str, records: Integers, characters: Integers) -> pa.Array:
     """`unit_id` of many units of one source."""
     template = unit_id(source_digest, 0, 0).encode()
     assert len(template) == _ID_LENGTH

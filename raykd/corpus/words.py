@@ -5,15 +5,14 @@ masks, which carry no state from word to word. A word with any other character, 
 among them, is found by the automaton of `characters`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import extending, njit, types
+from numba import njit
 from numpy.typing import NDArray
 
 from raykd.corpus.characters import DEAD, FIRST_CLOSED, LEADING_JOINS, START, Characters
+from raykd.corpus.lanes import term_masks, trailing_zeros
 
 # Bytes that must be readable after the text.
 PADDING = 64
@@ -24,96 +23,6 @@ MAX_TERM_CHARS = 255
 MAX_TERM_BYTES = 4 * MAX_TERM_CHARS
 
 _STEP = 63  # The 64th bit of a mask only tells what follows the 63rd.
-
-
-# To mypy, a call would need the typing context too.
-intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = extending.intrinsic
-
-
-@intrinsic
-def load_8(typing_context: Any, data: Any, at: Any) -> Any:
-    """The 8 bytes of `data` from `at` on, as one integer."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _load(context, builder, signature, args, ir.IntType(64))
-
-    return types.uint64(data, at), generate
-
-
-@intrinsic
-def trailing_zeros(typing_context: Any, bits: Any) -> Any:
-    """Number of zero bits below the lowest one bit of a uint64."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.uint64(types.uint64), generate
-
-
-@intrinsic
-def prefetch(typing_context: Any, data: Any, at: Any) -> Any:
-    """Have the cache line of element `at` of `data` fetched, for it is read soon."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        pointer = builder.bitcast(builder.gep(array.data, [args[1]]), byte)
-        # For reading, into every cache, data.
-        builder.call(function, [pointer, flag(0), flag(3), flag(1)])
-        return context.get_dummy_value()
-
-    return types.void(data, at), generate
-
-
-_Tuple: Any = types.Tuple
-
-
-@intrinsic
-def _masks(typing_context: Any, data: Any, at: Any) -> Any:
-    """One bit for each of 64 bytes: (letter, digit, mid-letter, mid-number, not ASCII or "_")."""
-    lanes = ir.VectorType(ir.IntType(8), 64)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def constant(character: str | int) -> Any:
-            code = ord(character) if isinstance(character, str) else character
-            return ir.Constant(lanes, [code] * 64)
-
-        def is_one_of(characters: str) -> Any:
-            found = [builder.icmp_unsigned("==", block, constant(sign)) for sign in characters]
-            return _any(builder, found)
-
-        block = _load(context, builder, signature, args, lanes)
-        lower = builder.or_(block, constant(0x20))
-        from_a = builder.sub(lower, constant("a"))
-        from_0 = builder.sub(block, constant("0"))
-        masks = [
-            builder.icmp_unsigned("<", from_a, constant(26)),
-            builder.icmp_unsigned("<", from_0, constant(10)),
-            is_one_of(".:'"),
-            is_one_of(".,;'"),
-            _any(builder, [is_one_of("_"), builder.icmp_unsigned(">=", block, constant(0x80))]),
-        ]
-        bits = [builder.bitcast(mask, ir.IntType(64)) for mask in masks]
-        return context.make_tuple(builder, signature.return_type, bits)
-
-    return _Tuple([types.uint64] * 5)(data, at), generate
-
-
-def _any(builder: Any, masks: list[Any]) -> Any:
-    found = masks[0]
-    for mask in masks[1:]:
-        found = builder.or_(found, mask)
-    return found
-
-
-def _load(context: Any, builder: Any, signature: Any, args: Any, kind: Any) -> Any:
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    pointer = builder.bitcast(builder.gep(array.data, [args[1]]), kind.as_pointer())
-    value = builder.load(pointer)
-    value.align = 1
-    return value
 
 
 # Any: to mypy, elements of arrays are no `int`; to numba they are.
@@ -154,7 +63,7 @@ def _ascii_words(
     num_bounds = 0
     position = start
     while position < end:
-        letters, digits, mid_letters, mid_nums, others = _masks(data, position)
+        letters, digits, mid_letters, mid_nums, others = term_masks(data, position)
         if end - position < 64:
             within = (one << np.uint64(end - position)) - one
             letters, digits, others = letters & within, digits & within, others & within
