@@ -84,13 +84,20 @@ class KnownTerms:
 def _count_units(
     term_ids: NDArray[np.int32], offsets: NDArray[np.int64], df: NDArray[np.int64]
 ) -> None:
-    last_unit = np.full(len(df), -1, np.int64)
+    """Add to (V,) `df` the units that hold each term."""
+    # The last unit that held the term, counted from 1, above the number of units: one place of
+    # memory a term, and no branch on what a processor cannot guess.
+    counts = np.zeros(len(df), np.uint64)
+    half, low_half = np.uint64(32), np.uint64(0xFFFFFFFF)
     for unit in range(len(offsets) - 1):
+        unit_bits = np.uint64(unit + 1) << half
         for position in range(offsets[unit], offsets[unit + 1]):
             term = term_ids[position]
-            if last_unit[term] != unit:
-                last_unit[term] = unit
-                df[term] += 1
+            count = counts[term]
+            is_new = np.uint64((count ^ unit_bits) >> half != 0)
+            counts[term] = unit_bits | ((count & low_half) + is_new)
+    for term in range(len(df)):
+        df[term] += np.int64(counts[term] & low_half)
 
 
 @njit(cache=True, nogil=True)
