@@ -128,8 +128,12 @@ def rank(
 
 def id_ranks(unit_ids: pa.Array) -> NDArray[np.int32]:
     """The position of each unit in the ascending order of ids (strings by their UTF-8 bytes)."""
-    ranks = np.empty(len(unit_ids), np.int32)
-    ranks[pc.sort_indices(unit_ids).to_numpy()] = np.arange(len(unit_ids), dtype=np.int32)
+    in_order = np.arange(len(unit_ids), dtype=np.int32)
+    # To compare neighbours takes a tenth of the time of sorting; ids that raykd makes ascend.
+    if pc.all(pc.less(unit_ids[:-1], unit_ids[1:])).as_py():
+        return in_order
+    ranks = np.empty_like(in_order)
+    ranks[pc.sort_indices(unit_ids).to_numpy()] = in_order
     return ranks
 
 
