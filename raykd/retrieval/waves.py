@@ -103,8 +103,11 @@ class _Search:
         return self.parts / (name if is_all else f"{name}-{task.first:05d}-{task.last:05d}")
 
     def merged_folders(self, tasks: Sequence["_Task"]) -> list[Path]:
-        """Where each block's merged hits are; named by what they are made of."""
-        digests = sorted({self.shards.digests[task.shard] for task in tasks})
+        """Where each block's merged hits are; named by what they are made of.
+
+        Shards of equal bytes, as empty ones are, count each: every wave has names of its own.
+        """
+        digests = sorted(self.shards.digests[shard] for shard in {task.shard for task in tasks})
         name = digest_of([self.digest, digests])
         return [self.parts / f"merged-{name[:32]}-{block:05d}" for block in range(len(self.blocks))]
 

@@ -120,6 +120,36 @@ def test_hits_are_the_same_bytes_for_any_waves_and_blocks(
     assert [(int(query), int(name)) for query, name in pairs] == expected
 
 
+def test_shards_of_equal_bytes_may_fill_whole_waves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Waves of 1, 1, 2, 4 and 1 shards: with six of nine equal, one wave at least brings nothing
+    # new, wherever their digest stands.
+    monkeypatch.setattr(cluster, "total_cpus", lambda: 1.0)
+    units = [("a", "cat"), ("b", "cat dog"), ("c", "dog")]
+    shards = write_shards(tmp_path / "shards", units, 3)
+    for number in range(6):
+        shards.append(tmp_path / "shards" / f"empty-{number}.parquet")
+        pq.write_table(UNITS.empty_table(), shards[-1])
+    assert len({digest_of_file(path) for path in shards}) == 4
+    search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
+    search(shards[:3], one_set(["cat", "dog"]), CONFIG, tmp_path / "expected", {"units": "x"})
+    outputs = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("hits", "expected")]
+    assert outputs[0] == outputs[1]
+
+
+def test_a_file_given_twice_counts_twice_in_any_wave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [shard] = write_shards(tmp_path / "shards", [("a", "cat"), ("b", "cat dog")], 1)
+    for num_cpus in (1, 8):
+        monkeypatch.setattr(cluster, "total_cpus", lambda cpus=num_cpus: float(cpus))
+        out = tmp_path / f"hits-{num_cpus}"
+        search([shard] * 4, one_set(["cat"], 5), CONFIG, out, {"units": "x"})
+        ids = pq.read_table(out / "hits.parquet")["unit_id"].to_pylist()
+        assert ids == ["a", "a", "a", "a", "b"]
+
+
 def test_sets_searched_together_give_what_each_gives_alone(tmp_path: Path) -> None:
     shards = write_shards(tmp_path / "shards", some_units(), 5)
     sets = [
