@@ -31,7 +31,8 @@ from raykd.retrieval.topk import RankedHits
 
 Result = TypeVar("Result")
 
-# Hits that are merged at once.
+# Hits that are merged at once, with one more row for each query of each part: a part without a hit
+# takes memory too, and there may be as many parts as shards.
 _ROWS_MERGED = 1 << 24
 # A file that is damaged each time it is written tells of a disk, not of an accident.
 _MAX_REPAIRS = 8
@@ -155,9 +156,9 @@ def search(
 
     A task needs memory for the searcher (mapped from the object store), for what it makes of a
     shard, and for the hits of one block: 36 bytes of at most 2 million. A merge needs 32 bytes for
-    each of at most 16 million hits, the ids of the units they hit, and as much again for the ids of
-    the result. Neither depends on the number of shards, nor does the driver, which keeps 8 bytes a
-    query.
+    each of at most 16 million hits and counts of hits, the ids of the units they hit, and as much
+    again for the ids of the result. Neither depends on the number of shards, nor does the driver,
+    which keeps 8 bytes a query.
 
     Raises:
         InputError: a shard has changed or is damaged; what is written is damaged again and again.
@@ -302,6 +303,7 @@ def _merged(sources: Sequence[tuple[Path, int]], top_k: NDArray[np.int32]) -> Ra
     parts: list[RankedHits] = []
     for source in sources:
         parts.append(read_block(*source))
-        if len(parts) > 2 and sum(len(part.units) for part in parts) > _ROWS_MERGED:
+        num_rows = sum(len(part.units) + len(part.num_hits) for part in parts)
+        if len(parts) > 2 and num_rows > _ROWS_MERGED:
             parts = [topk.merge(parts, top_k)]
     return topk.merge(parts, top_k)
