@@ -231,6 +231,7 @@ def _search_both(
             [folder / f"{query_set.name}.parquet" for folder in folders],
             config.fusion.constant,
             dense.num_units,
+            candidates,
         )
         for query_set in query_sets
     ]
@@ -240,8 +241,14 @@ def _search_both(
 
 
 def _write_fused(
-    path: Path, query_set: QuerySet, sides: Sequence[Path], constant: float, max_hits: int
+    path: Path,
+    query_set: QuerySet,
+    sides: Sequence[Path],
+    constant: float,
+    max_hits: int,
+    candidates: int,
 ) -> int:
+    rows_a_query = len(sides) * min(max(query_set.top_k, candidates), max_hits)
     query_ids = query_set.table["query_id"].combine_chunks()
     with ExitStack() as stack:
         readers = [stack.enter_context(HitsReader(side)) for side in sides]
@@ -252,7 +259,7 @@ def _write_fused(
             hits = fuse([reader.next_hits(own_ids) for reader in readers], top_k, constant)
             return hits.num_hits, hits.unit_ids.take(pa.array(hits.units)), hits.scores
 
-        return write_rows(path, query_set, fused, readers[0].unit_id_type, max_hits)
+        return write_rows(path, query_set, fused, readers[0].unit_id_type, rows_a_query)
 
 
 def _set_counts(

@@ -19,7 +19,7 @@ _ROWS_A_BLOCK = 1 << 21
 # So many blocks at least, where there are queries for it: CPUs that can share a shard.
 _MIN_BLOCKS = 8
 _MIN_QUERIES_A_BLOCK = 4096
-# Rows of the hits table written at a time, which are its row groups.
+# Rows held to write the hits of some queries, which are a row group.
 _ROWS_A_GROUP = 1 << 20
 # Neighbouring rows lie in the same or the next block; repeated queries lie further back.
 _BLOCKS_HELD = 4
@@ -155,7 +155,7 @@ def write_hits(
     def gather(start: int, stop: int) -> Rows:
         return _gather(numbers[start:stop], firsts, read, top_k)
 
-    return write_rows(path, query_set, gather, read(0).unit_ids.type, max_hits)
+    return write_rows(path, query_set, gather, read(0).unit_ids.type, top_k)
 
 
 def write_rows(
@@ -163,7 +163,7 @@ def write_rows(
     query_set: QuerySet,
     gather: Callable[[int, int], Rows],
     unit_id_type: pa.DataType,
-    max_hits: int,
+    rows_a_query: int,
 ) -> int:
     """Write one set's hits table; returns the number of hits.
 
@@ -172,13 +172,13 @@ def write_rows(
         query_set: its ids.
         gather: hits of the queries [start, stop), which are asked for in their order.
         unit_id_type: of the corpus.
-        max_hits: that any query can have.
+        rows_a_query: that `gather` holds at most for each.
     """
     query_ids = query_set.table["query_id"].combine_chunks()
     schema = hits_schema(query_ids.type, _given_type(unit_id_type))
     num_hits = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        size = max(1, _ROWS_A_GROUP // min(query_set.top_k, max_hits))
+        size = max(1, _ROWS_A_GROUP // rows_a_query)
         for start in range(0, len(query_ids), size):
             stop = min(start + size, len(query_ids))
             counts, unit_ids, scores = gather(start, stop)

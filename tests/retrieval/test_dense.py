@@ -19,7 +19,7 @@ from raykd.cli import _exit_code as raykd
 from raykd.errors import InputError
 from raykd.manifest import Manifest, digest_of
 from raykd.models.embedding import TextEmbedder
-from raykd.retrieval import dense
+from raykd.retrieval import dense, query_sets
 from raykd.retrieval.dense import DenseConfig, ShardVectors
 from raykd.retrieval.pipeline import search
 from raykd.retrieval.queries import make_queries
@@ -301,6 +301,22 @@ def test_a_hybrid_search_fuses_more_candidates_than_it_returns(tmp_path: Path, m
     config = retrieval("hybrid", model, top_k=3, fusion={"candidates": 20})
     run(tmp_path, "both", shards, ["good film"], config=config)
     assert hits_of(tmp_path / "both")["0"] == expected
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_hits_are_fused_so_many_queries_at_a_time_as_both_sides_candidates_fit(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_sets, "_ROWS_A_GROUP", 100)
+    shards = write_shards(tmp_path / "shards", ["good film"] * 40, 2)
+    # Queries of two sides with 25, 9, and no more candidates than there are units, 40.
+    for candidates, groups in ((25, [2, 2, 2, 1]), (9, [5, 2]), (1000, [1] * 7)):
+        config = retrieval("hybrid", model, top_k=3, fusion={"candidates": candidates})
+        run(tmp_path, f"{candidates}", shards, ["good film"] * 7, config=config)
+        written = pq.ParquetFile(tmp_path / f"{candidates}" / "hits.parquet").metadata
+        rows = [written.row_group(group).num_rows for group in range(written.num_row_groups)]
+        assert rows == [3 * num_queries for num_queries in groups]
 
 
 @pytest.mark.parametrize(
