@@ -7,10 +7,13 @@ go below. Each wave is as large as all before it, so that the bounds rise while 
 waves are searched fast. Shards come in the order of their digests: any first part is a sample of
 the whole corpus. Bounds decide what is left out of a shard's hits, never what is among the best, so
 that the result is the same for any waves and tasks.
+
+What has been merged is removed, as the hits of a wave take about as much room as the best of all.
+The price: merged hits that a disk damages later cost a search of the shards behind them.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +27,7 @@ from xxhash import xxh3_128_hexdigest
 from raykd import cluster
 from raykd.errors import InputError
 from raykd.locations import explained
-from raykd.manifest import Draft, digest_of, digest_of_file, read_manifest, write_once
+from raykd.manifest import Draft, digest_of, digest_of_file, read_manifest, stage_key, write_once
 from raykd.retrieval import topk
 from raykd.retrieval.hit_files import DamagedHitsError, read_block, write_blocks
 from raykd.retrieval.topk import RankedHits
@@ -34,6 +37,7 @@ Result = TypeVar("Result")
 # Hits that are merged at once, with one more row for each query of each part: a part without a hit
 # takes memory too, and there may be as many parts as shards.
 _ROWS_MERGED = 1 << 24
+_MERGE = "merge"
 # A file that is damaged each time it is written tells of a disk, not of an accident.
 _MAX_REPAIRS = 8
 
@@ -81,6 +85,22 @@ class Searcher(Protocol):
         """
 
 
+class _Task(NamedTuple):
+    """A shard, and the blocks [first, last) of queries that it is searched for."""
+
+    shard: int
+    first: int
+    last: int
+
+
+class _Wave(NamedTuple):
+    """Shards that are searched together, and the numbers of shards merged before and after it."""
+
+    tasks: tuple[_Task, ...]
+    num_before: int
+    num_after: int
+
+
 @dataclass(frozen=True)
 class _Search:
     """What the tasks of the waves must know beyond the job."""
@@ -91,34 +111,52 @@ class _Search:
     blocks: tuple[tuple[int, int], ...]
     digest: str
 
-    def tasks_of(self, wave: Sequence[int], num_cpus: int) -> list["_Task"]:
+    def num_merged(self) -> int:
+        """How many shards' hits have been merged in all blocks: they are searched no more."""
+        blocks = range(len(self.blocks))
+        for num_shards in range(len(self.shards.paths), 0, -1):
+            if all(_is_merged(self.merged_folder(num_shards, block)) for block in blocks):
+                return num_shards
+        return 0
+
+    def waves(self, num_cpus: int, num_merged: int) -> list[_Wave]:
+        """All waves; what has been merged is the first, as CPUs may have been others before."""
+        num_first = num_merged or -(-num_cpus // len(self.blocks))
+        planned = plan_waves(self.shards.digests, num_first)
+        ends = np.cumsum([0, *map(len, planned)]).tolist()
+        return [
+            _Wave(tuple(self._tasks_of(wave, num_cpus)), *own)
+            for wave, own in zip(planned, pairwise(ends), strict=True)
+        ]
+
+    def _tasks_of(self, wave: Sequence[int], num_cpus: int) -> list[_Task]:
         """One task a shard, or several where a wave has fewer shards than there are CPUs."""
         num_tasks = min(len(self.blocks), max(1, -(-num_cpus // len(wave))))
         ends = np.linspace(0, len(self.blocks), num_tasks + 1).astype(int).tolist()
         return [_Task(shard, *blocks) for shard in wave for blocks in pairwise(ends)]
 
-    def folder_of(self, task: "_Task") -> Path:
+    def folder_of(self, task: _Task) -> Path:
         """Where the hits are that a task finds."""
         name = f"hits-{self.shards.digests[task.shard]}"
         is_all = task.last - task.first == len(self.blocks)
         return self.parts / (name if is_all else f"{name}-{task.first:05d}-{task.last:05d}")
 
-    def merged_folders(self, tasks: Sequence["_Task"]) -> list[Path]:
-        """Where each block's merged hits are; named by what they are made of.
+    def merged_folder(self, num_shards: int, block: int) -> Path:
+        """Where a block's merged hits in the first `num_shards` shards are."""
+        return self.parts / f"merged-{self.digest[:32]}-{num_shards:06d}-{block:05d}"
 
-        Shards of equal bytes, as empty ones are, count each: every wave has names of its own.
-        """
-        digests = sorted(self.shards.digests[shard] for shard in {task.shard for task in tasks})
-        name = digest_of([self.digest, digests])
-        return [self.parts / f"merged-{name[:32]}-{block:05d}" for block in range(len(self.blocks))]
+    def sources_of(self, wave: _Wave, block: int) -> list[tuple[Path, int]]:
+        """What is merged after a wave: directories, and the number of the block in each."""
+        before = [(self.merged_folder(wave.num_before, block), 0)] if wave.num_before else []
+        own = (task for task in wave.tasks if task.first <= block < task.last)
+        return [*before, *((self.folder_of(task), block - task.first) for task in own)]
 
-
-class _Task(NamedTuple):
-    """A shard, and the blocks [first, last) of queries that it is searched for."""
-
-    shard: int
-    first: int
-    last: int
+    def remove_sources_of(self, wave: _Wave) -> None:
+        """Remove all that has been merged after a wave."""
+        folders = {self.folder_of(task) for task in wave.tasks}
+        folders |= {self.merged_folder(wave.num_before, block) for block in range(len(self.blocks))}
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def plan_waves(digests: Sequence[str], num_first: int) -> list[list[int]]:
@@ -172,56 +210,51 @@ def search(
     )
     wanted = _Search(parts, shards, top_k, tuple(blocks), digest)
     shared = {"searcher": cluster.share(searcher), "wanted": cluster.share(wanted)}
-    num_cpus = max(1, int(cluster.total_cpus()))
-    waves = [
-        wanted.tasks_of(wave, num_cpus)
-        for wave in plan_waves(shards.digests, -(-num_cpus // len(blocks)))
-    ]
     for _ in range(_MAX_REPAIRS):
         try:
-            return use(_search_waves(wanted, waves, shared))
+            return use(_search_waves(wanted, shared))
         except DamagedHitsError as damage:
             shutil.rmtree(damage.args[0], ignore_errors=True)
             place = damage.args[0]
     raise InputError(f"{place}: is damaged each time it is written; check the disk, or use another")
 
 
-def _search_waves(
-    wanted: _Search, waves: Sequence[Sequence[_Task]], shared: dict[str, Any]
-) -> list[Path]:
-    ends = np.cumsum([len(wave) for wave in waves]).tolist()
-    order = [task for wave in waves for task in wave]
-    # An interrupted search left merged hits: the shards behind them are only looked at again.
-    start = next(
-        (n for n in reversed(range(len(waves))) if _is_merged(wanted, order[: ends[n]])), 0
-    )
-    bounds = np.zeros(len(wanted.top_k))
-    merged: list[Path] = []
-    for number in range(start, len(waves)):
+def _search_waves(wanted: _Search, shared: Mapping[str, Any]) -> list[Path]:
+    # An interrupted search left merged hits: the shards behind them are not looked at again.
+    num_merged = wanted.num_merged()
+    waves = wanted.waves(max(1, int(cluster.total_cpus())), num_merged)
+    blocks = range(len(wanted.blocks))
+    for number in range(1 if num_merged else 0, len(waves)):
+        wave = waves[number]
         name = f", wave {number + 1} of {len(waves)}" if len(waves) > 1 else ""
-        tasks = waves[number] if merged else order[: ends[number]]
-        are_whole = len({task.shard for task in tasks}) == len(tasks)
+        bounds = np.zeros(len(wanted.top_k))
+        if wave.num_before:
+            for block, found in cluster.as_completed(
+                _bounds_of_block,
+                blocks,
+                label="thresholds",
+                shared={"wanted": shared["wanted"], "num_shards": wave.num_before},
+                shows_progress=False,
+            ):
+                bounds[slice(*wanted.blocks[block])] = found
+            # No earlier: what they were merged into has just been read whole.
+            wanted.remove_sources_of(waves[number - 1])
+        are_whole = len({task.shard for task in wave.tasks}) == len(wave.tasks)
         cluster.for_each(
             _search_shard,
-            tasks,
+            wave.tasks,
             label=f"search{name}",
             unit="shards" if are_whole else "parts of shards",
             shared={**shared, "bounds": bounds},
         )
-        merges = _merges(wanted, order[: ends[number]], tasks, merged)
-        bounds = np.empty(len(wanted.top_k))
-        for block, found in cluster.as_completed(
+        cluster.for_each(
             _merge_block,
-            merges,
+            blocks,
             label=f"merge{name}",
             unit="blocks of queries",
-            shared={"wanted": shared["wanted"]},
-        ):
-            bounds[slice(*wanted.blocks[block])] = found
-        for folder in merged:
-            shutil.rmtree(folder, ignore_errors=True)
-        merged = [merge.folder for merge in merges]
-    return merged
+            shared={"wanted": shared["wanted"], "wave": wave},
+        )
+    return [wanted.merged_folder(waves[-1].num_after, block) for block in blocks]
 
 
 def digest_of_shard(path: Path) -> str:
@@ -254,49 +287,27 @@ def _search_shard(
     write_once(wanted.folder_of(task), "shard search", settings, inputs, write)
 
 
-@dataclass(frozen=True)
-class _Merge:
-    """Hits of one block that are merged: the directories, and the number of the block in each."""
-
-    block: int
-    folder: Path
-    sources: tuple[tuple[Path, int], ...]
+def _is_merged(folder: Path) -> bool:
+    """Whether a block has been merged here; who reads it finds out whether it is damaged since."""
+    manifest = read_manifest(folder)
+    return manifest is not None and manifest.key == stage_key(_MERGE, {}, {"hits": folder.name})
 
 
-def _merges(
-    wanted: _Search, done: Sequence[_Task], tasks: Sequence[_Task], before: Sequence[Path]
-) -> list[_Merge]:
-    """One merge a block: of what `tasks` found, and of the hits that were merged before."""
-    return [
-        _Merge(
-            block,
-            folder,
-            (
-                *((path, 0) for path in before[block : block + 1]),
-                *(
-                    (wanted.folder_of(task), block - task.first)
-                    for task in tasks
-                    if task.first <= block < task.last
-                ),
-            ),
-        )
-        for block, folder in enumerate(wanted.merged_folders(done))
-    ]
-
-
-def _is_merged(wanted: _Search, done: Sequence[_Task]) -> bool:
-    return all(read_manifest(folder) for folder in wanted.merged_folders(done))
-
-
-def _merge_block(merge: _Merge, *, wanted: _Search) -> NDArray[np.float64]:
-    """Merge hits of one block; returns the thresholds of its queries."""
-    top_k = wanted.top_k[slice(*wanted.blocks[merge.block])]
+def _merge_block(block: int, *, wanted: _Search, wave: _Wave) -> None:
+    """Merge a block's hits in the shards of a wave and of all waves before."""
+    top_k = wanted.top_k[slice(*wanted.blocks[block])]
+    folder = wanted.merged_folder(wave.num_after, block)
 
     def write(draft: Draft) -> None:
-        write_blocks(draft.directory, [_merged(merge.sources, top_k)])
+        write_blocks(draft.directory, [_merged(wanted.sources_of(wave, block), top_k)])
 
-    write_once(merge.folder, "merge", {}, {"hits": merge.folder.name}, write)
-    return topk.thresholds(read_block(merge.folder, 0), top_k)
+    write_once(folder, _MERGE, {}, {"hits": folder.name}, write)
+
+
+def _bounds_of_block(block: int, *, wanted: _Search, num_shards: int) -> NDArray[np.float64]:
+    """Thresholds of a block's queries, from its hits in the first `num_shards` shards."""
+    hits = read_block(wanted.merged_folder(num_shards, block), 0)
+    return topk.thresholds(hits, wanted.top_k[slice(*wanted.blocks[block])])
 
 
 def _merged(sources: Sequence[tuple[Path, int]], top_k: NDArray[np.int32]) -> RankedHits:

@@ -191,7 +191,7 @@ def test_what_is_damaged_during_a_search_is_made_again_and_nothing_else(
         written.append({path.parent.name: path.stat().st_mtime_ns for path in manifests})
         if len(written) == 1:
             for kind in ("hits-", "merged-"):
-                [path_to_damage, *_] = sorted(parts.glob(f"{kind}*"))
+                [*_, path_to_damage] = sorted(parts.glob(f"{kind}*"))
                 content = bytearray((path_to_damage / "hits.bin").read_bytes())
                 content[40] ^= 1
                 (path_to_damage / "hits.bin").write_bytes(content)
@@ -204,6 +204,72 @@ def test_what_is_damaged_during_a_search_is_made_again_and_nothing_else(
     before, after = written
     again = sorted(name for name in before if after[name] != before[name])
     assert [name.partition("-")[0] for name in again] == ["hits", "merged"]
+
+
+def test_merged_hits_that_are_damaged_cost_the_shards_behind_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Waves of 2, 2 and 1 shards: the hits of the first four are there merged only.
+    shards = write_shards(tmp_path / "shards", some_units(), 5)
+    search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "expected", {"units": "x"})
+    parts = tmp_path / ".hits.parts"
+    searched: list[int] = []
+    for_each = cluster.for_each
+
+    def counting(function: Any, items: Sequence[Any], **rest: Any) -> list[Any]:
+        if rest["label"].startswith("search"):
+            searched.append(sum(not wanted_folder(task).exists() for task in items))
+        return for_each(function, items, **rest)
+
+    def wanted_folder(task: Any) -> Path:
+        return parts / f"hits-{digest_of_file(shards[task.shard])}"
+
+    def damaging(*rest: Any) -> int:
+        if len(searched) == 3:
+            for folder in parts.glob("merged-*"):
+                (folder / "hits.bin").write_bytes(b"")
+        return write_hits(*rest)
+
+    monkeypatch.setattr(methods, "write_hits", damaging)
+    monkeypatch.setattr(cluster, "for_each", counting)
+    search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
+    assert searched == [2, 2, 1, 2, 2, 0]
+    outputs = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("expected", "hits")]
+    assert outputs[0] == outputs[1]
+
+
+def test_hits_are_removed_once_merged_and_not_searched_for_again_with_other_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = write_shards(tmp_path / "shards", some_units(), 7)
+    queries = one_set(["cat", "dog emu"])
+    search(shards, queries, CONFIG, tmp_path / "expected", {"units": "x"})
+    searched: list[str] = []
+    for_each = cluster.for_each
+
+    def stopping(function: Any, items: Sequence[Any], **rest: Any) -> list[Any]:
+        if rest["label"].startswith("search"):
+            searched.extend(shards[task.shard].name for task in items)
+        if rest["label"].startswith("merge, wave 3 of 3"):
+            raise InterruptedError
+        return for_each(function, items, **rest)
+
+    monkeypatch.setattr(cluster, "for_each", stopping)
+    with pytest.raises(InterruptedError):
+        search(shards, queries, CONFIG, tmp_path / "hits", {"units": "x"})
+    parts = tmp_path / ".hits.parts"
+    assert sorted(searched) == [path.name for path in shards]
+    assert sorted(path.name for path in parts.glob("hits-*")) == sorted(
+        f"hits-{digest_of_file(tmp_path / 'shards' / name)}" for name in searched[4:]
+    )
+    assert len(list(parts.glob("merged-*"))) == 1
+    unmerged = searched[4:]
+    searched.clear()
+    monkeypatch.setattr(cluster, "total_cpus", lambda: 3.0)
+    search(shards, queries, CONFIG, tmp_path / "hits", {"units": "x"})
+    assert searched == unmerged
+    outputs = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("expected", "hits")]
+    assert outputs[0] == outputs[1]
 
 
 def test_shards_come_in_waves_that_double_in_the_order_of_their_digests() -> None:
