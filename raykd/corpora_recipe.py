@@ -11,6 +11,7 @@ from raykd.contextualize import LIMITS, ContextualizeConfig
 from raykd.corpus.pipeline import CorpusConfig
 from raykd.evaluation.tasks import TaskConfig
 from raykd.retrieval.search import RetrievalConfig
+from raykd.retrieval.topk import MAX_TOP_K
 from raykd.search_model import with_absolute_model
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -25,7 +26,7 @@ class TaskCorpus(Config):
     """
 
     task: TaskConfig
-    top_k: int | None = Field(None, ge=1)
+    top_k: int | None = Field(None, ge=1, le=MAX_TOP_K)
     max_units: int | None = Field(None, ge=1)
     target_bytes: int | None = Field(None, ge=1)
     top_percent: float | None = Field(None, gt=0, le=100)

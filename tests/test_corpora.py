@@ -216,6 +216,7 @@ def with_value(*path_and_value):
         (with_value("tasks", []), "tasks"),
         (with_value("tasks", 1, "max_units", 3), "give one of max_units and target_bytes"),
         (with_value("tasks", 0, "top_percent", 0), "tasks.0.top_percent"),
+        (with_value("tasks", 0, "top_k", 2_147_483_648), "tasks.0.top_k"),
     ],
 )
 def test_mistakes_are_told_by_their_path(change, says):

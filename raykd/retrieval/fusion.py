@@ -26,7 +26,7 @@ class FusionConfig(Config):
     the paper's k.
     """
 
-    candidates: int | None = Field(None, ge=1)
+    candidates: int | None = Field(None, ge=1, le=topk.MAX_TOP_K)
     constant: float = Field(60.0, ge=0)
 
 

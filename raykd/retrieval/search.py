@@ -19,6 +19,7 @@ from raykd.retrieval.queries import Keywords
 from raykd.retrieval.scoring import Bm25Config
 from raykd.retrieval.selection import Candidates
 from raykd.retrieval.statistics import QueryTerms
+from raykd.retrieval.topk import MAX_TOP_K
 
 # To score the units of a block takes as long as to go through so many postings, and to make the
 # postings of a superblock as long as to go through so many for each of its units.
@@ -36,7 +37,7 @@ class RetrievalConfig(Config):
     """
 
     method: Method = "bm25"
-    top_k: int = Field(ge=1)
+    top_k: int = Field(ge=1, le=MAX_TOP_K)
     keywords: Keywords = "rake"
     bm25: Bm25Config = Bm25Config()
     analyzer: AnalyzerConfig = AnalyzerConfig()

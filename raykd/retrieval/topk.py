@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 from numba import njit
 from numpy.typing import NDArray
 
+# Hits of a query are numbered as int32.
+MAX_TOP_K = 2**31 - 1
 _SIGN_BIT = np.int64(np.iinfo(np.int64).min)
 
 

@@ -352,6 +352,10 @@ def test_hits_are_fused_so_many_queries_at_a_time_as_both_sides_candidates_fit(
             "num_probes 4: there are only num_lists 3 to look at; lower it",
         ),
         ({"method": "denes"}, "Input should be 'bm25', 'dense' or 'hybrid'"),
+        (
+            {"fusion": {"candidates": 2_147_483_648}},
+            "key 'fusion.candidates': Input should be less than or equal to 2147483647",
+        ),
     ],
 )
 def test_wrong_settings_get_one_line(values: dict[str, Any], complaint: str) -> None:

@@ -449,6 +449,16 @@ def test_waves_show_how_far_they_are(
     assert "merge, wave 3 of 3: 1 of 1 blocks of queries" in lines
 
 
+def test_more_hits_than_can_be_numbered_are_refused_and_the_most_are_all_there_are(
+    tmp_path: Path, queries: Path
+) -> None:
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"doc_id": n, "text": "cat"} for n in (1, 2)])
+    with pytest.raises(InputError, match=r"'top_k': .* less than or equal to 2147483647, not 3"):
+        search_files([corpus], queries, tmp_path / "out", top_k=3_000_000_000)
+    found = search_files([corpus], queries, tmp_path / "out", top_k=2_147_483_647)
+    assert found.counts["num_hits"] == 2
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
