@@ -27,8 +27,8 @@ from raykd.manifest import (
     Draft,
     Manifest,
     check_replaceable,
-    digest_of,
     digest_of_file,
+    discard,
     finished,
     make_output_directory,
     read_manifest,
@@ -184,10 +184,23 @@ def summary(made: Sequence[MadeCorpus]) -> str:
 class _Search:
     """The search for one task: what it is for, and what decides its hits."""
 
-    query_set: QuerySet
+    name: str
+    top_k: int
     folder: Path
     config: dict[str, Any]
     inputs: dict[str, str]
+
+    @property
+    def hits(self) -> Path:
+        return self.folder / "hits"
+
+    @property
+    def key(self) -> str:
+        return stage_key("hits", self.config, self.inputs)
+
+    def query_set(self) -> QuerySet:
+        table = pq.read_table(self.folder / "queries" / QUERIES_FILE)
+        return QuerySet(self.name, table, self.top_k)
 
 
 def _search(recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out: Path) -> None:
@@ -203,30 +216,47 @@ def _search(recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out:
         )
         config = recipe.retrieval.model_dump(mode="json") | {"top_k": top_k}
         inputs = {"units": units.digest, "queries": queries.digest} | model
-        if finished(folder / "hits", stage_key("hits", config, inputs)) is None:
-            table = pq.read_table(folder / "queries" / QUERIES_FILE)
-            searches.append(_Search(QuerySet(name, table, top_k), folder, config, inputs))
-    if not searches:
-        return
+        searches.append(_Search(name, top_k, folder, config, inputs))
     together = out / "search"
-    queries_digest = digest_of([search.inputs["queries"] for search in searches])
-    found = retrieval_pipeline.search(
-        shards,
-        [search.query_set for search in searches],
-        recipe.retrieval,
-        together,
-        {"units": units.digest, "queries": queries_digest},
-        embedder,
-        out / "embeddings",
-    )
+    # A killed process may have found hits of some tasks, and taken those of others.
+    _take_hits(searches, together)
+    missing = [search for search in searches if finished(search.hits, search.key) is None]
+    if missing:
+        retrieval_pipeline.search(
+            shards,
+            [search.query_set() for search in missing],
+            recipe.retrieval,
+            together,
+            {_input_of(search.name): search.key for search in missing},
+            embedder,
+            out / "embeddings",
+        )
+        _take_hits(missing, together)
+    discard(together)
+    retrieval_pipeline.discard_parts(together)
+
+
+def _input_of(name: str) -> str:
+    """As what the joint search's manifest holds the key of a task's hits."""
+    return f"hits.{name}"
+
+
+def _take_hits(searches: Sequence[_Search], together: Path) -> None:
+    """Copy the hits that a finished joint search holds, each set to its task's folder.
+
+    The joint search stays whole, so that it can be taken from until all sets are.
+    """
+    found = read_manifest(together)
+    if not found or not finished(together, stage_key(found.stage, found.config, found.inputs)):
+        return
     for search in searches:
-        write = functools.partial(_take_hits, search.query_set.name, together, found.counts)
-        write_once(search.folder / "hits", "hits", search.config, search.inputs, write)
-    shutil.rmtree(together)
+        if found.inputs.get(_input_of(search.name)) == search.key:
+            write = functools.partial(_copy_hits, search.name, together, found.counts)
+            write_once(search.hits, "hits", search.config, search.inputs, write)
 
 
-def _take_hits(name: str, together: Path, counts: Mapping[str, float], draft: Draft) -> None:
-    (together / f"{name}.parquet").rename(draft.directory / retrieval_pipeline.HITS_FILE)
+def _copy_hits(name: str, together: Path, counts: Mapping[str, float], draft: Draft) -> None:
+    shutil.copyfile(together / f"{name}.parquet", draft.directory / retrieval_pipeline.HITS_FILE)
     prefix = f"{name}."
     own = {key.removeprefix(prefix): counts[key] for key in counts if key.startswith(prefix)}
     # A search for one set has no counts by name.

@@ -355,6 +355,14 @@ def _replace(partial: Path, directory: Path) -> None:
     _sync(directory.parent)
 
 
+def discard(directory: Path) -> None:
+    """Remove an output, so that a part of it never stands in its place."""
+    outdated = _partial(directory)
+    with suppress(FileNotFoundError):
+        directory.rename(outdated)
+    shutil.rmtree(outdated, ignore_errors=True)
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,12 +1,15 @@
 """`raykd corpus`: the contextualized corpora of several tasks from one general corpus."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import ray
 import yaml
 from test_flow import recipe_values as run_recipe_values
 from test_flow import sentences
@@ -93,6 +96,17 @@ def changed(before: dict[str, int], after: dict[str, int]) -> set[str]:
     return {str(Path(name).parent) for name in names}
 
 
+def made_in(out: Path) -> dict[str, bytes]:
+    """What the corpora and their hits are, by their files' paths."""
+    paths = [*out.glob("*/contextualized/*"), *out.glob("*/hits/*")]
+    # Manifests hold durations.
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in paths
+        if path.name != "manifest.json"
+    }
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_corpora_of_two_tasks_from_one_corpus(folder, capsys):
@@ -139,6 +153,71 @@ def test_corpora_of_two_tasks_from_one_corpus(folder, capsys):
     parts = ("task", "queries", "hits", "contextualized")
     assert changed(before, written_at(out)) == {".", *(f"reviews/{part}" for part in parts)}
     assert read_manifest(out / "units").stage == "ingest"
+
+
+# Says what is searched, and ends at a moment: before the second task takes its hits, or when one
+# file of the joint search is removed.
+_KILLED = """
+import os, shutil, signal, sys
+from raykd import corpora
+from raykd.cli import _exit_code as raykd
+from raykd.manifest import read_manifest
+
+moment, *command = sys.argv[1:]
+search, write_once, rmtree = corpora.retrieval_pipeline.search, corpora.write_once, shutil.rmtree
+
+
+def told_search(shards, query_sets, *others):
+    print(*(one.name for one in query_sets), flush=True)
+    return search(shards, query_sets, *others)
+
+
+def killed_write(directory, *others):
+    if moment == "taking" and directory.parts[-2:] == ("metals", "hits"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write_once(directory, *others)
+
+
+def killed_rmtree(path, **named):
+    manifest = read_manifest(path)
+    if moment == "removing" and manifest and manifest.stage == "search":
+        (path / "manifest.json").unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    rmtree(path, **named)
+
+
+corpora.retrieval_pipeline.search, corpora.write_once = told_search, killed_write
+shutil.rmtree = killed_rmtree
+sys.exit(raykd(command))
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_kill_after_the_joint_search_searches_nothing_again(folder):
+    recipe, out = folder / "corpora.yaml", folder / "out"
+
+    def run_killed(moment: str) -> str:
+        command = [sys.executable, "-c", _KILLED, moment, "corpus", str(recipe), "--out", str(out)]
+        address = ray.get_runtime_context().gcs_address
+        environment = {**os.environ, "RAY_ADDRESS": address}
+        ended = subprocess.run(
+            command, check=False, env=environment, capture_output=True, text=True
+        )
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        return ended.stdout
+
+    assert run_killed("taking") == "reviews metals\n"
+    assert (out / "reviews" / "hits").is_dir()
+    assert not (out / "metals" / "hits").exists()
+    # A kill a little earlier leaves these too.
+    (out / ".search.parts").mkdir()
+    assert run_killed("removing") == ""
+    assert raykd(["corpus", str(recipe), "--out", str(out)]) == 0
+    assert [path.name for path in out.iterdir() if "search" in path.name] == []
+    whole = folder / "whole"
+    assert raykd(["corpus", str(recipe), "--out", str(whole)]) == 0
+    assert made_in(out) == made_in(whole)
 
 
 @pytest.mark.ray

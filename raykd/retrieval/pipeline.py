@@ -33,7 +33,8 @@ from raykd.tables import source_digest
 # The hits of the one set that a run or a search of files has.
 HITS_FILE = "hits.parquet"
 
-_READ_ROWS = 32_768
+# What is kept beside an unfinished output.
+_PARTS = ("parts", "units", "embeddings")
 
 
 def search(
@@ -77,8 +78,7 @@ def search(
     write = functools.partial(write_all_hits, unit_shards, query_sets, config, models, parts)
     inputs = dict(inputs) | _model_inputs(embedder)
     manifest = write_once(out, "search", settings, inputs, write)
-    for name in ("parts", "embeddings"):
-        shutil.rmtree(beside(out, name), ignore_errors=True)
+    discard_parts(out)
     return manifest
 
 
@@ -155,8 +155,7 @@ def search_files(
 
     sweep_parts(out)
     manifest = write_once(out, "search files", settings, inputs, write)
-    for name in ("parts", "units", "embeddings"):
-        shutil.rmtree(beside(out, name), ignore_errors=True)
+    discard_parts(out)
     return manifest
 
 
@@ -196,9 +195,15 @@ def beside(out: Path, name: str) -> Path:
     return out.with_name(f".{out.name}.{name}")
 
 
+def discard_parts(out: Path) -> None:
+    """Remove what is kept beside an unfinished output; nothing of it is needed any more."""
+    for name in _PARTS:
+        shutil.rmtree(beside(out, name), ignore_errors=True)
+
+
 def sweep_parts(out: Path) -> None:
     """Remove what killed processes left of this output, which may be as large as it."""
-    for name in ("parts", "units", "embeddings"):
+    for name in _PARTS:
         sweep(beside(out, name))
     out = out.absolute()
     sweep(out.parent, f".{glob.escape(out.name)}.partial-*")
