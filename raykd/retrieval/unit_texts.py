@@ -39,7 +39,8 @@ def ids_between(ordered: pa.Array, first: str | None, last: str | None) -> pa.Ar
 
     start = 0 if first is None else bisect_left(range(len(ordered)), first, key=name)
     stop = len(ordered) if last is None else bisect_right(range(len(ordered)), last, key=name)
-    return ordered.slice(start, stop - start)
+    # A copy: a slice would be sent to a task with all that it is a slice of.
+    return pa.concat_arrays([ordered.slice(start, stop - start)])
 
 
 def units_of(wanted: tuple[Path, pa.Array]) -> pa.Table:

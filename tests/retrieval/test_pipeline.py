@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -344,6 +345,13 @@ def test_a_file_of_units_is_asked_only_for_ids_that_it_may_hold(tmp_path: Path) 
     table = pq.read_table(path)
     pq.write_table(table, tmp_path / "plain.parquet", write_statistics=False)
     assert id_range(tmp_path / "plain.parquet") == (None, None)
+
+
+def test_a_shard_is_sent_its_own_ids_and_no_others() -> None:
+    ordered = pa.array([f"{number:06d}" for number in range(10_000)])
+    own = ids_between(ordered, "000100", "000109")
+    assert len(own) == 10
+    assert len(pickle.dumps(own)) < 1000
 
 
 def test_given_ids_keep_their_type_and_titles_are_searched(tmp_path: Path, queries: Path) -> None:
