@@ -1,6 +1,7 @@
 """Texts of units that were found, looked up by their ids in files of units."""
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,12 +18,12 @@ def id_range(path: Path) -> tuple[str | None, str | None]:
     """The smallest and the largest id of a file of units, None where the file does not tell."""
     with explained(path):
         metadata = pq.read_metadata(path)
-    column = UNITS.names.index("unit_id")
-    groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
-    found = [group.column(column).statistics for group in groups if group.num_rows]
-    if not found or not all(statistics and statistics.has_min_max for statistics in found):
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    ranges = [_id_range_of(group) for group in groups if group.num_rows]
+    firsts, lasts = zip(*ranges, strict=True) if ranges else ((), ())
+    if not ranges or None in firsts:
         return None, None
-    return min(one.min for one in found), max(one.max for one in found)
+    return min(firsts), max(lasts)
 
 
 def ids_between(ordered: pa.Array, first: str | None, last: str | None) -> pa.Array:
@@ -44,11 +45,22 @@ def ids_between(ordered: pa.Array, first: str | None, last: str | None) -> pa.Ar
 
 
 def units_of(wanted: tuple[Path, pa.Array]) -> pa.Table:
-    """The units of a file that have one of the ids."""
-    path, unit_ids = wanted
+    """The units of a file that have one of the ids, which are given in ascending order."""
+    return pa.Table.from_batches(_found(*wanted), UNITS)
+
+
+def _found(path: Path, ordered: pa.Array) -> Iterator[pa.RecordBatch]:
     with explained(path), pq.ParquetFile(path) as file:
-        batches = [
-            batch.filter(pc.is_in(batch.column("unit_id"), value_set=unit_ids))
-            for batch in file.iter_batches(_READ_ROWS, columns=UNITS.names)
-        ]
-    return pa.Table.from_batches(batches, UNITS)
+        for group in range(file.num_row_groups):
+            unit_ids = ids_between(ordered, *_id_range_of(file.metadata.row_group(group)))
+            if not len(unit_ids):
+                continue
+            for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=UNITS.names):
+                yield batch.filter(pc.is_in(batch.column("unit_id"), value_set=unit_ids))
+
+
+def _id_range_of(group: pq.RowGroupMetaData) -> tuple[str | None, str | None]:
+    statistics = group.column(UNITS.names.index("unit_id")).statistics
+    if statistics is None or not statistics.has_min_max:
+        return None, None
+    return statistics.min, statistics.max

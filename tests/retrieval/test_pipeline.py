@@ -347,6 +347,23 @@ def test_a_file_of_units_is_asked_only_for_ids_that_it_may_hold(tmp_path: Path) 
     assert id_range(tmp_path / "plain.parquet") == (None, None)
 
 
+def test_row_groups_that_hold_none_of_the_ids_are_not_read(tmp_path: Path) -> None:
+    # As given: in no order, and with ids between those of another group.
+    table = pa.table([["d", "a", "z", "y", "c", "e"], list("123456")], schema=UNITS)
+    for name, has_statistics in (("units", ["unit_id"]), ("plain", False)):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(table, path, row_group_size=2, write_statistics=has_statistics)
+        assert units_of((path, pa.array(["a", "c"])))["text"].to_pylist() == ["2", "5"]
+    path = tmp_path / "units.parquet"
+    content = bytearray(path.read_bytes())
+    place = pq.read_metadata(path).row_group(1).column(1).data_page_offset
+    content[place : place + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    assert units_of((path, pa.array(["a", "c"])))["text"].to_pylist() == ["2", "5"]
+    with pytest.raises(InputError, match="units.parquet: damaged"):
+        units_of((path, pa.array(["a", "y"])))
+
+
 def test_a_shard_is_sent_its_own_ids_and_no_others() -> None:
     ordered = pa.array([f"{number:06d}" for number in range(10_000)])
     own = ids_between(ordered, "000100", "000109")
