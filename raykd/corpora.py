@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raykd import cluster, progress
 from raykd.config import dump_yaml
-from raykd.contextualize import Surroundings, contextualize
+from raykd.contextualize import Gather, Surroundings, contextualize
 from raykd.corpora_recipe import CorporaRecipe, TaskCorpus
 from raykd.corpus import pipeline as corpus_pipeline
 from raykd.corpus.sample import SAMPLE_SEED, Draw, draw_from_shard, write_sample
@@ -27,6 +28,7 @@ from raykd.manifest import (
     Draft,
     Manifest,
     check_replaceable,
+    digest_of_directory,
     digest_of_file,
     discard,
     finished,
@@ -44,6 +46,7 @@ from raykd.search_model import load_embedder
 
 QUERIES_FILE = "queries.parquet"
 CONTEXTUALIZED = "contextualized"
+GATHERED = ".gathered"
 SUMMARY_FILE = "corpora.json"
 
 
@@ -83,10 +86,10 @@ def make_corpora(recipe: CorporaRecipe, out: Path) -> list[MadeCorpus]:
     shards = corpus_pipeline.shard_paths(out / "units")
     with _stage("search"):
         _search(recipe, shards, units, out)
-    made = []
     with _stage("contextualize"):
-        for entry in recipe.tasks:
-            made.append(_contextualize(recipe, entry, shards, units, out))
+        gather = _gather_together(recipe, shards, units, out)
+        made = [_contextualize(recipe, entry, gather, shards, units, out) for entry in recipe.tasks]
+        discard(out / GATHERED)
     facts = [
         {
             "task": corpus.task,
@@ -263,15 +266,49 @@ def _copy_hits(name: str, together: Path, counts: Mapping[str, float], draft: Dr
     draft.counts.update(own or counts)
 
 
+def _gather_together(
+    recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out: Path
+) -> Gather:
+    """Gathers from `out/.gathered`, where one read of the shards puts the texts of all tasks.
+
+    They are put there when first asked for, and outlive a killed process.
+    """
+    folder = out / GATHERED
+
+    def write(draft: Draft) -> None:
+        chunks = []
+        for entry in recipe.tasks:
+            hits = out / entry.task.name / "hits" / retrieval_pipeline.HITS_FILE
+            is_used = pc.field("rank") <= recipe.last_rank(entry)
+            unit_ids = pq.read_table(hits, columns=["unit_id"], filters=is_used)["unit_id"]
+            # Those of all tasks may be more than 32-bit offsets reach.
+            chunks.append(unit_ids.unique().cast(pa.large_string()))
+        retrieval_pipeline.gather_into(draft.directory, shards, pa.chunked_array(chunks))
+
+    @functools.cache
+    def gathered() -> list[Path]:
+        settings = {entry.task.name: recipe.last_rank(entry) for entry in recipe.tasks}
+        inputs = {name: digest_of_directory(out / name / "hits") for name in settings}
+        write_once(folder, "gather", settings, inputs | {"units": units.digest}, write)
+        return sorted(folder.glob(retrieval_pipeline.GATHERED_FILES))
+
+    return lambda unit_ids: retrieval_pipeline.gather(gathered(), unit_ids)
+
+
 def _contextualize(
-    recipe: CorporaRecipe, entry: TaskCorpus, shards: Sequence[Path], units: Manifest, out: Path
+    recipe: CorporaRecipe,
+    entry: TaskCorpus,
+    gather: Gather,
+    shards: Sequence[Path],
+    units: Manifest,
+    out: Path,
 ) -> MadeCorpus:
     folder = out / entry.task.name
     hits = read_manifest(folder / "hits")
     assert hits is not None
     contextualize(
         folder / "hits" / retrieval_pipeline.HITS_FILE,
-        functools.partial(retrieval_pipeline.gather, shards),
+        gather,
         surroundings(read_task(folder / "task"), shards, units, out / "sample"),
         recipe.contextualize_for(entry),
         folder / CONTEXTUALIZED,

@@ -73,6 +73,10 @@ class CorporaRecipe(Config):
         """Hits an anchor of a task."""
         return entry.top_k or self.retrieval.top_k
 
+    def last_rank(self, entry: TaskCorpus) -> int:
+        """The rank up to which a task's hits are looked at."""
+        return self.contextualize_for(entry).last_rank(self.top_k(entry))
+
     def contextualize_for(self, entry: TaskCorpus) -> ContextualizeConfig:
         """What is kept of a task's hits."""
         if not entry.limits():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import yaml
 from test_flow import recipe_values as run_recipe_values
 from test_flow import sentences
 
-from raykd import schemas
+from raykd import cluster, corpora, schemas
 from raykd.cli import _exit_code as raykd
 from raykd.config import dump_yaml
+from raykd.contextualize import contextualize
 from raykd.corpora_recipe import CorporaRecipe, load_corpora
 from raykd.corpus_card import read_card
 from raykd.errors import InputError
@@ -218,6 +220,49 @@ def test_a_kill_after_the_joint_search_searches_nothing_again(folder):
     whole = folder / "whole"
     assert raykd(["corpus", str(recipe), "--out", str(whole)]) == 0
     assert made_in(out) == made_in(whole)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_unit_file_is_read_once_for_the_texts_of_all_tasks(folder, monkeypatch):
+    out, for_each = folder / "out", cluster.for_each
+    gathered = []
+
+    def noted(function, items, *, label, **others):
+        if label == "gather":
+            gathered.extend(item[0] for item in items if item[0].is_relative_to(out / "units"))
+        return for_each(function, items, label=label, **others)
+
+    monkeypatch.setattr(cluster, "for_each", noted)
+    command = ["corpus", str(folder / "corpora.yaml"), "--out", str(out)]
+    assert raykd(command) == 0
+    assert len(gathered) == len(set(gathered)) > 0
+    assert list(out.glob(".*")) == []
+
+    # What was gathered outlives an interruption between two tasks.
+    gathered.clear()
+    whole = made_in(out)
+    for name in ("reviews", "metals"):
+        shutil.rmtree(out / name / "contextualized")
+    monkeypatch.setattr(corpora, "contextualize", interrupted_at("metals"))
+    assert raykd(command) == 130
+    assert (out / "reviews" / "contextualized").is_dir()
+    assert not (out / "metals" / "contextualized").exists()
+    monkeypatch.setattr(corpora, "contextualize", contextualize)
+    assert raykd(command) == 0
+    assert len(gathered) == len(set(gathered)) > 0
+    assert made_in(out) == whole
+
+
+def interrupted_at(name):
+    """Contextualizes until it is a task's turn."""
+
+    def contextualize_others(hits, *others, **named):
+        if name in hits.parts:
+            raise KeyboardInterrupt
+        return contextualize(hits, *others, **named)
+
+    return contextualize_others
 
 
 @pytest.mark.ray

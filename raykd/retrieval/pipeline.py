@@ -26,13 +26,15 @@ from raykd.retrieval.queries import Keywords, read_queries
 from raykd.retrieval.query_sets import QuerySet
 from raykd.retrieval.scoring import Bm25Config
 from raykd.retrieval.search import Method, RetrievalConfig
-from raykd.retrieval.unit_texts import id_range, ids_between, units_of
+from raykd.retrieval.unit_texts import id_range, ids_between, units_of, write_units_of
 from raykd.schemas import UNITS
 from raykd.tables import source_digest
 
 # The hits of the one set that a run or a search of files has.
 HITS_FILE = "hits.parquet"
 
+# What `gather_into` writes.
+GATHERED_FILES = "units-*.parquet"
 # What is kept beside an unfinished output.
 _PARTS = ("parts", "units", "embeddings")
 
@@ -169,11 +171,30 @@ def gather(unit_shards: Sequence[Path], unit_ids: pa.Array) -> pa.Table:
     Returns:
         A table of `schemas.UNITS`, in the order of the shards.
     """
+    found = cluster.for_each(units_of, _wanted(unit_shards, unit_ids), label="gather")
+    return pa.concat_tables([UNITS.empty_table(), *found])
+
+
+def gather_into(folder: Path, unit_shards: Sequence[Path], unit_ids: pa.ChunkedArray) -> None:
+    """Write what `gather` finds to a folder, `GATHERED_FILES`, to be gathered from in its turn.
+
+    So that one read of the shards serves many, and the texts of all never stand in memory.
+    """
+    wanted = [
+        (*item, folder / f"units-{number:05d}.parquet")
+        for number, item in enumerate(_wanted(unit_shards, unit_ids))
+    ]
+    cluster.for_each(write_units_of, wanted, label="gather")
+
+
+def _wanted(
+    unit_shards: Sequence[Path], unit_ids: pa.Array | pa.ChunkedArray
+) -> list[tuple[Path, pa.Array]]:
+    """The shards that may hold any of the ids, each with those that it may hold, ascending."""
     ordered = unit_ids.unique()
     ordered = ordered.take(pc.sort_indices(ordered))
     wanted = [(path, ids_between(ordered, *id_range(path))) for path in unit_shards]
-    found = cluster.for_each(units_of, [item for item in wanted if len(item[1])], label="gather")
-    return pa.concat_tables([UNITS.empty_table(), *found])
+    return [item for item in wanted if len(item[1])]
 
 
 def _settings(config: RetrievalConfig) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raykd.corpus.write import ShardWriter
 from raykd.locations import explained
+from raykd.manifest import replacing
 from raykd.schemas import UNITS
 
 _READ_ROWS = 32_768
@@ -47,6 +49,17 @@ def ids_between(ordered: pa.Array, first: str | None, last: str | None) -> pa.Ar
 def units_of(wanted: tuple[Path, pa.Array]) -> pa.Table:
     """The units of a file that have one of the ids, which are given in ascending order."""
     return pa.Table.from_batches(_found(*wanted), UNITS)
+
+
+def write_units_of(wanted: tuple[Path, pa.Array, Path]) -> None:
+    """As `units_of`, written to the last of the three."""
+    path, ordered, out = wanted
+    with (
+        replacing(out) as partial,
+        ShardWriter(partial.parent, partial.name, UNITS, "text") as writer,
+    ):
+        for batch in _found(path, ordered):
+            writer.write(batch)
 
 
 def _found(path: Path, ordered: pa.Array) -> Iterator[pa.RecordBatch]:
