@@ -57,14 +57,20 @@ def recipe_values() -> dict:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
+    write_inputs(tmp_path)
+    write_recipe(tmp_path)
+    return tmp_path
+
+
+def write_inputs(folder: Path) -> None:
     for split, num_rows, seed in (("train", 48, 1), ("dev", 30, 2)):
-        write_rows(tmp_path / f"reviews_{split}.jsonl", sentences(num_rows, seed))
+        write_rows(folder / f"reviews_{split}.jsonl", sentences(num_rows, seed))
         metals = [
             (f"they smelted {first} beside much {second}", "ab"[number % 2])
             for number, first in enumerate(WORDS[seed:])
             for second in WORDS[:seed]
         ]
-        write_rows(tmp_path / f"metals_{split}.jsonl", metals)
+        write_rows(folder / f"metals_{split}.jsonl", metals)
     corpus = [text for text, _ in sentences(300, 3)]
     corpus += [
         f"most {one} holds some {two} and {three}"
@@ -73,9 +79,7 @@ def folder(tmp_path) -> Path:
         for three in WORDS[::3]
     ]
     lines = [json.dumps({"text": text}) for text in corpus]
-    (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
-    write_recipe(tmp_path)
-    return tmp_path
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
 
 
 def write_recipe(folder: Path, **changes) -> Path:

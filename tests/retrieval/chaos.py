@@ -1,4 +1,4 @@
-"""Searches as commands of their own, to be killed: a corpus, the command, and its processes."""
+"""Commands in processes of their own, to be killed: a corpus, the command, its processes."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 NUM_UNITS, NUM_QUERIES, NUM_SHARDS, SHARD_BYTES = 24_000, 1500, 19, 160_000
@@ -38,17 +38,17 @@ def write_inputs(folder: Path) -> None:
 class Finished(threading.Thread):
     """Watches the manifests below a folder: what was finished, and whether it was done again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pattern: str = ".hits.*/*/manifest.json") -> None:
         super().__init__(daemon=True)
-        self.folder = folder
+        self.folder, self.pattern = folder, pattern
         self.seen: dict[str, set[tuple[int, int]]] = {}
         self._ended = threading.Event()
 
     def run(self) -> None:
         while not self._ended.wait(_POLL_S):
             try:
-                manifests = list(self.folder.glob(".hits.*/*/manifest.json"))
-            except FileNotFoundError:  # The search has ended and removed what glob stands in.
+                manifests = list(self.folder.glob(self.pattern))
+            except FileNotFoundError:  # What glob stands in has been removed.
                 continue
             for path in manifests:
                 # Drafts are not finished, whatever stands in them.
@@ -79,11 +79,12 @@ class Finished(threading.Thread):
 
 
 class Command:
-    """`raykd search`, running."""
+    """A command of raykd, running: a search, where nothing else is said."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, arguments: Sequence[str] = ()) -> None:
         self.errors = (folder / "errors.txt").open("a")
-        arguments = self.arguments(*map(folder.joinpath, ("corpus.jsonl", "queries.jsonl", "hits")))
+        names = ("corpus.jsonl", "queries.jsonl", "hits")
+        arguments = arguments or self.arguments(*map(folder.joinpath, names))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "raykd", *arguments],
             cwd=folder,
@@ -95,7 +96,7 @@ class Command:
 
     @staticmethod
     def arguments(corpus: Path, queries: Path, out: Path) -> list[str]:
-        """What the search is asked."""
+        """What a search is asked."""
         paths = ["--corpus", str(corpus), "--queries", str(queries), "--out", str(out)]
         return ["search", *paths, "--top-k", "40", "--shard-bytes", str(SHARD_BYTES)]
 
