@@ -214,6 +214,8 @@ def _jsonl_column(path: Location, name: str, rows: Sequence[dict[str, Any]]) -> 
 
 
 def _parse_csv(path: Location, text: str) -> pa.Table:
+    # A setting of the process, 128 KiB unless it is raised; the whole text is bounded already.
+    csv.field_size_limit(MAX_TABLE_BYTES)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         records = [(reader.line_num, record) for record in reader if record]

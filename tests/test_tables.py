@@ -66,6 +66,12 @@ def test_csv_fields_hold_commas_and_line_breaks_when_quoted(tmp_path):
     assert read_table(path).to_pylist() == [{"text": "a, b\nc", "n": 1}]
 
 
+def test_a_csv_field_of_sixteen_mebibytes_is_read(tmp_path):
+    long = "word " * ((16 << 20) // 5)
+    path = write(tmp_path / "t.csv", f'text,n\n"{long}",1\n')
+    assert read_table(path).to_pylist() == [{"text": long, "n": 1}]
+
+
 def test_only_columns_written_as_numbers_throughout_become_numbers(tmp_path):
     path = write(tmp_path / "t.tsv", "a\tb\tc\td\n007\t-1\t1e-3\tnan\n1\t2\t.5\t3\n")
     assert read_table(path).schema.types == [pa.string(), pa.int64(), pa.float64(), pa.string()]
