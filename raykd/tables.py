@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
@@ -85,7 +85,13 @@ def open_bytes(path: Location, compression: Compression | None) -> pa.NativeFile
     return open_stream(path, compression)
 
 
-def read_table(path: Location, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(
+    path: Location,
+    columns: Sequence[str] | None = None,
+    *,
+    text_columns: Collection[str] = (),
+    id_columns: Collection[str] = (),
+) -> pa.Table:
     """Read a whole Parquet, JSONL, CSV or TSV file, the last three also as .gz or .zst.
 
     Text files are strict UTF-8. CSV follows RFC 4180; in TSV, as GLUE ships it, a quotation mark is
@@ -96,6 +102,8 @@ def read_table(path: Location, columns: Sequence[str] | None = None) -> pa.Table
     Args:
         path: the file; its suffix decides the format.
         columns: the columns wanted, in this order; None for all.
+        text_columns: those of CSV and TSV that are string even if every value is a number.
+        id_columns: those of CSV and TSV that are int64 or string, never float64.
 
     Raises:
         InputError: names the file, and the line or column at fault.
@@ -106,9 +114,18 @@ def read_table(path: Location, columns: Sequence[str] | None = None) -> pa.Table
     with explained(path):
         if format_ == "parquet":
             table = _read_parquet(path, columns)
+        elif format_ == "jsonl":
+            table = _parse_jsonl(path, _read_text(path, compression))
         else:
-            parse = {"jsonl": _parse_jsonl, "csv": _parse_csv, "tsv": _parse_tsv}[format_]
-            table = parse(path, _read_text(path, compression))
+            parse = _parse_csv if format_ == "csv" else _parse_tsv
+            written = parse(path, _read_text(path, compression))
+            numbers = dict.fromkeys(id_columns, _NUMBERS[:1]) | dict.fromkeys(text_columns, ())
+            table = pa.table(
+                {
+                    name: _typed(values, numbers.get(name, _NUMBERS))
+                    for name, values in written.items()
+                }
+            )
     return table if columns is None else table.select(require_columns(path, table, columns))
 
 
@@ -213,7 +230,7 @@ def _jsonl_column(path: Location, name: str, rows: Sequence[dict[str, Any]]) -> 
         ) from None
 
 
-def _parse_csv(path: Location, text: str) -> pa.Table:
+def _parse_csv(path: Location, text: str) -> dict[str, Sequence[str]]:
     # A setting of the process, 128 KiB unless it is raised; the whole text is bounded already.
     csv.field_size_limit(MAX_TABLE_BYTES)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -224,12 +241,14 @@ def _parse_csv(path: Location, text: str) -> pa.Table:
     return _from_records(path, records)
 
 
-def _parse_tsv(path: Location, text: str) -> pa.Table:
+def _parse_tsv(path: Location, text: str) -> dict[str, Sequence[str]]:
     lines = ((number, line.removesuffix("\r")) for number, line in enumerate(text.split("\n"), 1))
     return _from_records(path, [(number, line.split("\t")) for number, line in lines if line])
 
 
-def _from_records(path: Location, records: Sequence[tuple[int, list[str]]]) -> pa.Table:
+def _from_records(
+    path: Location, records: Sequence[tuple[int, list[str]]]
+) -> dict[str, Sequence[str]]:
     if not records:
         raise InputError(f"{path}: is empty; the first line must name the columns")
     (_, names), *rows = records
@@ -242,20 +261,18 @@ def _from_records(path: Location, records: Sequence[tuple[int, list[str]]]) -> p
                 f"{len(names)} columns"
             )
     values = zip(*(record for _, record in rows), strict=True) if rows else ((),) * len(names)
-    return pa.table({name: _typed(column) for name, column in zip(names, values, strict=True)})
+    return dict(zip(names, values, strict=True))
 
 
 # `007`, `1_000` and a number of twenty digits are names: an integer must read back as written.
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _DECIMAL = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]{0,14})(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_Numbers = tuple[tuple[re.Pattern[str], Callable[[str], float], pa.DataType], ...]
+_NUMBERS: _Numbers = ((_INTEGER, int, pa.int64()), (_DECIMAL, float, pa.float64()))
 
 
-def _typed(values: Sequence[str]) -> pa.Array:
-    kinds: list[tuple[re.Pattern[str], Callable[[str], float], pa.DataType]] = [
-        (_INTEGER, int, pa.int64()),
-        (_DECIMAL, float, pa.float64()),
-    ]
-    for pattern, convert, type_ in kinds:
+def _typed(values: Sequence[str], numbers: _Numbers) -> pa.Array:
+    for pattern, convert, type_ in numbers:
         if values and all(map(pattern.fullmatch, values)):
             return pa.array([convert(value) for value in values], type_)
     return pa.array(values, pa.string())

@@ -77,6 +77,19 @@ def test_only_columns_written_as_numbers_throughout_become_numbers(tmp_path):
     assert read_table(path).schema.types == [pa.string(), pa.int64(), pa.float64(), pa.string()]
 
 
+def test_named_columns_keep_texts_and_ids_as_they_are_written(tmp_path):
+    rows = "unit_id\tdoc_id\ttext\tlabel\n1.0\t1\t1984\t1\n2.5\t2\t2001\t0\n"
+    csv = write(tmp_path / "t.csv", rows.replace("\t", ","))
+    for path in (csv, write(tmp_path / "t.tsv", rows)):
+        read = read_table(path, text_columns=["text"], id_columns=["unit_id", "doc_id"])
+        assert read.to_pydict() == {
+            "unit_id": ["1.0", "2.5"],
+            "doc_id": [1, 2],
+            "text": ["1984", "2001"],
+            "label": [1, 0],
+        }
+
+
 def test_a_line_separator_of_unicode_ends_no_line(tmp_path):
     rows = [{"text": "a\u2028b\x85c\x0cd"}]
     assert read_table(write(tmp_path / "t.jsonl", as_jsonl(rows))).to_pylist() == rows

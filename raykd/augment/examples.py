@@ -53,12 +53,11 @@ def read_examples(
         raise InputError(f"task {task!r} is none of GLUE's ({', '.join(GLUE)}); leave it out")
     if glue is not None and (labels is not None or regression):
         raise InputError(f"task {task!r}: GLUE fixes its labels; leave out labels and regression")
-    table = read_table(path)
+    candidates = _sentence_candidates(sentence_columns, glue.sentence_columns if glue else None)
+    table = read_table(path, text_columns=[name for names in candidates for name in names])
     if not table.num_rows:
         raise InputError(f"{path}: holds no rows; give some to augment")
-    columns = _sentence_columns(
-        path, table, sentence_columns, glue.sentence_columns if glue else None
-    )
+    columns = _sentence_columns(path, table, candidates)
     if glue is not None:
         labels, regression = glue.labels, not glue.labels
     if not regression and labels is None:
@@ -126,13 +125,15 @@ def _sentences(row: dict[str, str | None]) -> list[str]:
     return [text for text in (row["sentence1"], row["sentence2"]) if text is not None]
 
 
+def _sentence_candidates(
+    given: Sequence[str] | None, of_task: Sequence[str] | None
+) -> list[Sequence[str]]:
+    return [given] if given else [*([of_task] if of_task else []), *_PLAIN_COLUMNS]
+
+
 def _sentence_columns(
-    path: Path,
-    table: pa.Table,
-    given: Sequence[str] | None,
-    of_task: Sequence[str] | None,
+    path: Path, table: pa.Table, candidates: Sequence[Sequence[str]]
 ) -> Sequence[str]:
-    candidates = [given] if given else [*([of_task] if of_task else []), *_PLAIN_COLUMNS]
     for columns in candidates:
         if len(columns) <= 2 and set(columns) <= set(table.column_names):
             return columns

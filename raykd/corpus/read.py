@@ -80,7 +80,8 @@ def read_slice(piece: Slice, columns: Columns = Columns()) -> Iterator[Document 
 
 def table_rows(path: Location, columns: Columns) -> Iterator[Document | BadRow]:
     """The rows of a CSV or TSV file."""
-    table = read_table(path)
+    text_columns = [columns.text, *([columns.title] if columns.title else [])]
+    table = read_table(path, text_columns=text_columns, id_columns=columns.ids)
     require_columns(path, table, [columns.text])
     for number, row in enumerate(table.to_pylist()):
         yield _document(str(path), number, row, columns)

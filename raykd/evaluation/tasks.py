@@ -194,7 +194,8 @@ def _read(config: TaskConfig, split: Split, resolve: Callable[[str], Path]) -> t
     value = getattr(config, split)
     if value is not None:
         path = resolve(value)
-        table = read_table(path)
+        names = [name for columns in _sentence_candidates(config) for name in columns]
+        table = read_table(path, text_columns=names)
         source = str(path)
     else:
         assert split != "test"
@@ -206,11 +207,7 @@ def _read(config: TaskConfig, split: Split, resolve: Callable[[str], Path]) -> t
 
 
 def _sentence_columns(source: str, table: pa.Table, config: TaskConfig) -> tuple[str, ...]:
-    if config.sentence_columns is not None:
-        candidates = [config.sentence_columns]
-    else:
-        glue = GLUE[config.name].sentence_columns
-        candidates = [glue, _PLAIN_COLUMNS[len(glue)]]
+    candidates = _sentence_candidates(config)
     for columns in candidates:
         if set(columns) <= set(table.column_names):
             return columns
@@ -219,3 +216,11 @@ def _sentence_columns(source: str, table: pa.Table, config: TaskConfig) -> tuple
         f"{source}: the sentences are expected in {wanted}; the columns are "
         f"{', '.join(table.column_names)}; name yours with the key 'task.sentence_columns'"
     )
+
+
+def _sentence_candidates(config: TaskConfig) -> list[tuple[str, ...]]:
+    """What the columns of sentences may be called, the first choice first."""
+    if config.sentence_columns is not None:
+        return [config.sentence_columns]
+    glue = GLUE[config.name].sentence_columns
+    return [glue, _PLAIN_COLUMNS[len(glue)]]

@@ -90,18 +90,20 @@ def write_shard(parts: Sequence[Part], directory: Path) -> None:
 def _rows(
     parts: Sequence[Part], bad_rows: list[BadRow], kinds: Counter[str]
 ) -> Iterator[tuple[str | int, str]]:
+    first = None
     for part in parts:
         for row in read_slice(part.piece):
             if isinstance(row, BadRow):
                 bad_rows.append(row)
                 continue
+            first = first or row.source
             kind = _kind_of(row)
             kinds[kind] += 1
             if len(kinds) > 1:
-                raise InputError(
-                    f"{row.source}, {place_of(row.source, row.offset)}: "
-                    f"{_mixed(kind, next(iter(kinds)))}"
-                )
+                where = f"{row.source}, {place_of(row.source, row.offset)}"
+                if first != row.source:
+                    where = f"{first} and {where}"
+                raise InputError(f"{where}: {_mixed(kind, next(iter(kinds)))}")
             given = row.unit_id
             made = unit_id(part.digest, row.offset, 0) if given is None else given
             yield made, f"{row.title} {row.text}" if row.title else row.text
@@ -114,9 +116,15 @@ def _kind_of(row: Document) -> _Kind:
 
 
 def _mixed(kind: str, other: str) -> str:
+    remedy = "give every row an id of one type, or none at all"
+    if {kind, other} == {"string", "int64"}:
+        remedy += (
+            "; as a CSV or TSV file of digits alone holds whole numbers, give its rows as JSONL "
+            "with the ids in quotation marks"
+        )
     return (
         f"the id (unit_id or doc_id) is {_ID_WORDS[kind]}, in an earlier row it is "
-        f"{_ID_WORDS[other]}; give every row an id of one type, or none at all"
+        f"{_ID_WORDS[other]}; {remedy}"
     )
 
 

@@ -84,7 +84,7 @@ def read_queries(path: Location, keywords: Keywords) -> pa.Table:
         InputError: no query, or none with a text; a column is missing or of a wrong type; an id or
             a text is missing, or an id repeated.
     """
-    table = read_table(path, ["query_id", "text"])
+    table = read_table(path, ["query_id", "text"], text_columns=["text"], id_columns=["query_id"])
     ids, texts = table["query_id"], table["text"]
     if table.num_rows == 0:
         raise InputError(f"{path}: holds no query")

@@ -272,3 +272,8 @@ def test_labels_are_read_as_a_task_reads_them(tmp_path):
     assert read_examples(scored, regression=True)["label"].to_pylist() == [2.5, 0.0]
     with pytest.raises(InputError, match="fractions"):
         read_examples(scored)
+
+
+def test_sentences_of_csv_may_be_written_as_numbers(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\n1984,1\n2001,0\n")
+    assert read_examples(tmp_path / "train.csv")["sentence1"].to_pylist() == ["1984", "2001"]

@@ -115,6 +115,15 @@ def test_csv_and_tsv_rows_are_documents(tmp_path):
     assert texts_of(tsv) == ["a, b", '"c']
 
 
+def test_texts_titles_and_ids_of_csv_may_be_written_as_numbers(tmp_path):
+    path = write(tmp_path / "a.csv", "unit_id,text,title\n1.0,1984,1\n2.0,2001,2\n")
+    assert rows_of(path) == [
+        Document(str(path), 0, "1984", "1.0", "1"),
+        Document(str(path), 1, "2001", "2.0", "2"),
+    ]
+    assert_fast_rows_are_the_slow_ones(path)
+
+
 @pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".zst", zstandard.compress)])
 def test_compressed_files_give_the_documents_of_the_plain_one(tmp_path, suffix, pack):
     content = "one\ntwo\nthree"

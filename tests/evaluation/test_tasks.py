@@ -189,6 +189,14 @@ def test_sentences_that_are_numbers_are_refused(sentences, tmp_path):
     fails({**sentences, "dev": path}, "'text'", "int64", "task.sentence_columns")
 
 
+def test_sentences_of_csv_may_be_written_as_numbers_beside_labels_that_are(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("sentence,label\n1984,1\n2001,0\n")
+    task = load({"name": "sst2", "train": str(path), "dev": str(path)})
+    assert task.train["sentence1"].to_pylist() == ["1984", "2001"]
+    assert task.train["label"].to_pylist() == [1.0, 0.0]
+
+
 def test_fractions_are_no_classes(sentences, tmp_path):
     path = write(tmp_path / "bad.parquet", text=["x", "y"], kind=[0.5, 1.5])
     fails({**sentences, "train": path}, "fractions", "task.regression")

@@ -517,6 +517,17 @@ def test_ids_of_two_kinds_or_twice_in_two_files_are_refused(tmp_path: Path, quer
         search_files([first, bare], queries, tmp_path / "out", top_k=1)
 
 
+def test_ids_of_two_types_in_two_tables_are_told_with_both_files_and_the_remedy(
+    tmp_path: Path, queries: Path
+) -> None:
+    for name, unit_id in (("digits", "17"), ("words", "x17")):
+        (tmp_path / f"{name}.csv").write_text(f"unit_id,text\n{unit_id},cat\n")
+    files = [tmp_path / "digits.csv", tmp_path / "words.csv"]
+    with pytest.raises(InputError, match="JSONL with the ids in quotation marks") as caught:
+        search_files(files, queries, tmp_path / "out", top_k=1)
+    assert all(str(file) in str(caught.value) for file in files)
+
+
 def test_a_missing_column_or_file_is_named(tmp_path: Path, queries: Path) -> None:
     pq.write_table(pa.table({"body": ["cat"]}), tmp_path / "corpus.parquet")
     with pytest.raises(InputError, match=r"corpus\.parquet: no column 'text'"):

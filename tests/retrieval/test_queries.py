@@ -103,8 +103,6 @@ def test_queries_as_they_are_keep_every_word_and_ids_sort_as_they_stand() -> Non
         ("query_id,text\n", "holds no query"),
         ('query_id,text\n1," "\n2,""\n', "all texts are empty"),
         ("query_id,text\nx,cat\nx,dog\n", "query_id 'x' appears twice"),
-        ("query_id,text\n1.5,cat\n", "column 'query_id' holds double"),
-        ("query_id,text\n1,2\n", "column 'text' holds int64, string is expected"),
     ],
 )
 def test_wrong_query_tables_are_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -112,6 +110,30 @@ def test_wrong_query_tables_are_refused(tmp_path: Path, content: str, message: s
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         read_queries(path, "none")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"query_id": 1.5, "text": "cat"}', "column 'query_id' holds double"),
+        ('{"query_id": 1, "text": 2}', "column 'text' holds int64, string is expected"),
+    ],
+)
+def test_query_columns_of_other_types_are_refused(tmp_path: Path, row: str, message: str) -> None:
+    path = tmp_path / "queries.jsonl"
+    path.write_text(row)
+    with pytest.raises(InputError, match=message):
+        read_queries(path, "none")
+
+
+def test_queries_of_tsv_may_be_written_as_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "queries.tsv"
+    path.write_text("query_id\ttext\n1\t1984\n2\t2001\n")
+    queries = read_queries(path, "none")
+    assert queries["query_id"].to_pylist() == [1, 2]
+    assert queries["text"].to_pylist() == ["1984", "2001"]
+    path.write_text("query_id\ttext\n1.0\tcat\n1.5\tdog\n")
+    assert read_queries(path, "none")["query_id"].to_pylist() == ["1.0", "1.5"]
 
 
 def test_a_query_without_text_is_refused_with_its_row(tmp_path: Path) -> None:
