@@ -1,7 +1,7 @@
 """Slices of files to documents, row by row; rows that cannot be read are returned."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ from raykd.tables import format_of, open_bytes, read_table, require_columns
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 16_384
+# Rows decoded at once, before their bytes are known; fewer would cost time where rows are short.
+_STEP_ROWS = 256
+_STEP_BYTES = 128 << 10
 _INT64_MAX = (1 << 63) - 1
 
 
@@ -90,8 +93,10 @@ def table_rows(path: Location, columns: Columns) -> Iterator[Document | BadRow]:
 def parquet_batches(piece: Slice, columns: Columns) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Stream the row groups of a slice: number of the first row, and the columns there are.
 
-    Pages are read one by one and batches sized by the mean row, so that memory depends neither on
-    the row group nor on the file. Use it inside `explained`.
+    Pages are read one by one and decoded in steps of at most 256 rows, which are gathered to 8 MiB.
+    Memory depends neither on the row group nor on the file, but on the longest page and step: a
+    batch of more than 8 MiB is one step. Where the schema says dictionary, batches are decoded and
+    the dictionary is held whole. Use it inside `explained`.
 
     Raises:
         InputError: no such text column, or one that holds no text.
@@ -113,12 +118,45 @@ def parquet_batches(piece: Slice, columns: Columns) -> Iterator[tuple[int, pa.Re
         groups = [metadata.row_group(index) for index in range(piece.start, stop)]
         num_rows = sum(group.num_rows for group in groups)
         row_bytes = sum(group.total_byte_size for group in groups) // max(num_rows, 1) + 1
-        batch_rows = min(max(_BATCH_BYTES // row_bytes, 1), _BATCH_ROWS)
-        for batch in file.iter_batches(
-            batch_rows, row_groups=range(piece.start, stop), columns=names
-        ):
+        # As encoded: of texts that repeat, or of a few long ones, it says little.
+        step_rows = min(max(_STEP_BYTES // row_bytes, 1), _STEP_ROWS)
+        read_rows = step_rows
+        if pa.types.is_dictionary(schema.field(columns.text).type):
+            # Each batch brings the dictionary again, and holds a text once however often it stands.
+            read_rows = min(max(_BATCH_BYTES // row_bytes, 1), _BATCH_ROWS)
+        batches = file.iter_batches(read_rows, row_groups=range(piece.start, stop), columns=names)
+        has_dictionary = any(pa.types.is_dictionary(schema.field(name).type) for name in names)
+        steps = _decoded(batches, step_rows) if has_dictionary else batches
+        for batch in _gathered(steps):
             yield row_number, batch
             row_number += batch.num_rows
+
+
+def _decoded(batches: Iterable[pa.RecordBatch], num_rows: int) -> Iterator[pa.RecordBatch]:
+    """Batches without dictionaries, of so many rows at most."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, num_rows):
+            step = batch.slice(start, num_rows)
+            columns = [
+                column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+                for column in step.columns
+            ]
+            yield pa.record_batch(columns, names=step.schema.names)
+
+
+def _gathered(steps: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Steps joined up to `_BATCH_BYTES` and `_BATCH_ROWS`; a larger one is a batch of its own."""
+    gathered: list[pa.RecordBatch] = []
+    num_bytes = num_rows = 0
+    for step in steps:
+        num_bytes += step.nbytes
+        num_rows += step.num_rows
+        if gathered and (num_bytes > _BATCH_BYTES or num_rows > _BATCH_ROWS):
+            yield pa.concat_batches(gathered)
+            gathered, num_bytes, num_rows = [], step.nbytes, step.num_rows
+        gathered.append(step)
+    if gathered:
+        yield pa.concat_batches(gathered)
 
 
 def rows_of_batch(
@@ -139,16 +177,14 @@ def _check_holds_text(path: Location, field: pa.Field) -> None:
 
 def _values(column: pa.Array) -> list[Any]:
     """Python values; strings and binaries that are not UTF-8 stay bytes."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     try:
         values = column.to_pylist()
     except UnicodeDecodeError:
         values = [item.as_buffer().to_pybytes() if item.is_valid else None for item in column]
-    return [_decoded(value) if isinstance(value, bytes) else value for value in values]
+    return [_as_text(value) if isinstance(value, bytes) else value for value in values]
 
 
-def _decoded(value: bytes) -> str | bytes:
+def _as_text(value: bytes) -> str | bytes:
     try:
         return value.decode()
     except UnicodeDecodeError:

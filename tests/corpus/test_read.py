@@ -2,6 +2,7 @@ import gzip
 import json
 import random
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -241,9 +242,10 @@ def test_parquet_has_the_same_documents_for_any_slices(tmp_path):
     type_=st.sampled_from([pa.binary(), pa.large_binary(), pa.string(), pa.large_string()]),
     group_rows=st.integers(1, 5),
     batch_rows=st.sampled_from([1, 3, 1000]),
+    step_rows=st.sampled_from([1, 2, 256]),
 )
 def test_parquet_has_the_same_good_and_bad_rows_side_by_side_and_one_by_one(
-    tmp_path_factory, rows, type_, group_rows, batch_rows
+    tmp_path_factory, rows, type_, group_rows, batch_rows, step_rows
 ):
     if type_ in (pa.string(), pa.large_string()):
         rows = [None if row is None else row.decode("utf-8", "replace") for row in rows]
@@ -252,7 +254,25 @@ def test_parquet_has_the_same_good_and_bad_rows_side_by_side_and_one_by_one(
     pq.write_table(pa.table({"text": column}), path, row_group_size=group_rows)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(read, "_BATCH_ROWS", batch_rows)
+        monkeypatch.setattr(read, "_STEP_ROWS", step_rows)
         assert_fast_rows_are_the_slow_ones(path, 50)
+
+
+@pytest.mark.parametrize("is_dictionary", [False, True])
+def test_batches_of_parquet_are_small_whether_texts_repeat_or_are_skewed(tmp_path, is_dictionary):
+    short = [f"short text {number}" for number in range(20_000)]
+    long = [f"{number} " + "x" * 30_000 for number in range(2)] * 1_000
+    column = pa.array([*short, *long])
+    column = column.dictionary_encode() if is_dictionary else column
+    path = write_parquet(tmp_path / "a.parquet", pa.table({"text": column}))
+    batches = list(read.parquet_batches(Slice(path, 0, None, 0), Columns()))
+    assert [number for number, _ in batches] == [
+        0,
+        *np.cumsum([batch.num_rows for _, batch in batches])[:-1],
+    ]
+    assert pa.concat_batches([batch for _, batch in batches])["text"].to_pylist() == short + long
+    assert max(batch.nbytes for _, batch in batches) < 9 << 20
+    assert len(batches) < 30
 
 
 def test_an_empty_file_has_no_rows(tmp_path):
