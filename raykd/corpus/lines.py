@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from raykd.corpus.slices import Slice
 from raykd.errors import InputError
-from raykd.locations import READ_BYTES, explained, is_url, size_of
+from raykd.locations import READ_BYTES, is_url, size_of
 from raykd.tables import Compression, format_of, open_bytes
 
 # Bounds the memory a document takes, and with it the width of an offset inside one.
@@ -61,7 +61,8 @@ def lines_of(block: Block) -> Iterator[tuple[int, bytes | None]]:
 def place_of(source: str, offset: int) -> str:
     """Where a row stands, in words: "line 3" of text and JSONL, "row 2 (counted from 0)" of others.
 
-    "byte 3000000000" in object stores and behind 256 mebibytes, where lines are not counted.
+    "byte 3000000000" in object stores and behind 256 mebibytes, where lines are not counted, and
+    where the file is not there any more.
 
     Args:
         source: the file, as in `schemas.QUARANTINE`.
@@ -74,10 +75,13 @@ def place_of(source: str, offset: int) -> str:
     if is_url(source) or offset > _MAX_COUNTED_BYTES:
         return f"byte {offset}"
     line, left = 1, offset
-    with explained(path), open_bytes(path, compression) as file:
-        while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
-            line, left = line + chunk.count(b"\n"), left - len(chunk)
-    return f"line {line}"
+    try:
+        with open_bytes(path, compression) as file:
+            while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
+                line, left = line + chunk.count(b"\n"), left - len(chunk)
+    except (InputError, OSError):
+        return f"byte {offset}"
+    return f"byte {offset}" if left else f"line {line}"
 
 
 def _chunks(piece: Slice, compression: Compression | None, start: int) -> Iterator[bytes]:

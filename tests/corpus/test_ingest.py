@@ -184,6 +184,14 @@ def test_too_many_bad_rows_stop_the_stage_and_are_named(tmp_path):
     assert ingest(config(max_bad_fraction=0.1), [path], out).counts["num_units"] == 60
 
 
+def test_bad_rows_are_named_where_the_sources_were_moved_since(tmp_path):
+    path = write(tmp_path / "old" / "a.jsonl", "no json\n")
+    for folder in ("old", "new"):
+        (tmp_path / "old").rename(tmp_path / folder)
+        with pytest.raises(InputError, match=r"old/a\.jsonl, (line 1|byte 0): not JSON"):
+            ingest(config(), [tmp_path / folder / path.name], tmp_path / "out")
+
+
 def test_a_run_that_fails_does_not_leave_the_manifest_of_another(tmp_path):
     out = tmp_path / "out"
     ingest(config(), [write(tmp_path / "good.txt", SENTENCES[0])], out)

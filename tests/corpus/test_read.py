@@ -477,3 +477,9 @@ def test_the_place_of_a_bad_row_that_is_no_line_is_its_number():
     assert line_blocks.place_of("a.csv.gz", 7) == "row 7 (counted from 0)"
     assert line_blocks.place_of("s3://bucket/a.jsonl", 7) == "byte 7"
     assert line_blocks.place_of("missing.jsonl", 3 << 30) == "byte 3221225472"
+
+
+def test_the_place_of_a_bad_line_is_its_byte_where_the_file_is_gone_or_another(tmp_path):
+    assert line_blocks.place_of(str(tmp_path / "gone.jsonl"), 7) == "byte 7"
+    assert line_blocks.place_of(str(write(tmp_path / "a.jsonl.gz", b"no gzip")), 7) == "byte 7"
+    assert line_blocks.place_of(str(write(tmp_path / "a.jsonl", b"a\nb\n")), 7) == "byte 7"
