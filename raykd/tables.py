@@ -140,7 +140,7 @@ def require_columns(
         columns: names that must be there.
 
     Raises:
-        InputError: a column is missing; says which there are.
+        InputError: a column is missing, and which there are; or it appears twice.
     """
     schema = table if isinstance(table, pa.Schema) else table.schema
     if not schema.names:
@@ -150,6 +150,9 @@ def require_columns(
         raise InputError(
             f"{path}: no column {missing[0]!r}; the columns are {', '.join(schema.names)}; name one"
         )
+    repeated = [name for name in columns if schema.names.count(name) > 1]
+    if repeated:
+        raise InputError(f"{path}: the column {repeated[0]!r} appears twice; rename one of them")
     return list(columns)
 
 

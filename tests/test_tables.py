@@ -140,6 +140,14 @@ def test_a_missing_column_is_answered_with_those_there_are(tmp_path):
         read_table(tmp_path / "t.parquet", ["text"])
 
 
+def test_a_column_that_stands_twice_in_parquet_is_refused_where_it_is_wanted(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table([["a"], ["b"], [1]], names=["text", "text", "n"]), path)
+    assert read_table(path, ["n"]).to_pydict() == {"n": [1]}
+    with pytest.raises(InputError, match=r"t\.parquet: the column 'text' appears twice; rename"):
+        read_table(path, ["n", "text"])
+
+
 def test_parquet_strings_that_are_not_utf8_are_refused(tmp_path):
     broken = pa.Array.from_buffers(
         pa.string(), 1, [None, pa.array([0, 1], pa.int32()).buffers()[1], pa.py_buffer(b"\xff")]

@@ -113,6 +113,7 @@ def parquet_batches(piece: Slice, columns: Columns) -> Iterator[tuple[int, pa.Re
         _check_holds_text(path, schema.field(columns.text))
         optional = [*columns.ids, *([columns.title] if columns.title else [])]
         names = [columns.text, *(name for name in optional if name in schema.names)]
+        require_columns(path, schema, names)
         stop = metadata.num_row_groups if piece.stop is None else piece.stop
         row_number = sum(metadata.row_group(index).num_rows for index in range(piece.start))
         groups = [metadata.row_group(index) for index in range(piece.start, stop)]

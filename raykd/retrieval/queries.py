@@ -27,6 +27,8 @@ NUM_PHRASES = 20
 # About a second of RAKE.
 _ANCHORS_A_TASK = 20_000
 
+_INT64_MAX = (1 << 63) - 1
+
 _BREAKS = STOP_WORDS | set(string.punctuation)
 # Most sentence ends are phrase breaks already, as signs of their own; this parts the sentences
 # that end with several signs in a row, which the word pattern takes for one word.
@@ -89,6 +91,12 @@ def read_queries(path: Location, keywords: Keywords) -> pa.Table:
     if table.num_rows == 0:
         raise InputError(f"{path}: holds no query")
     if pa.types.is_integer(ids.type):
+        largest = pc.max(ids).as_py()
+        if largest is not None and largest > _INT64_MAX:
+            raise InputError(
+                f"{path}: column 'query_id' holds {largest}, more than an int64; give the ids as "
+                "strings"
+            )
         ids = ids.cast(pa.int64())
     for name, column, types in (
         ("query_id", ids, (pa.string(), pa.int64())),

@@ -435,6 +435,14 @@ def test_a_table_without_the_text_column_says_which_columns_there_are(tmp_path):
             rows_of(path)
 
 
+@pytest.mark.parametrize("name", ["text", "doc_id"])
+def test_a_column_that_stands_twice_in_parquet_is_refused(tmp_path, name):
+    table = pa.table([["a"], ["x"], ["y"]], names=["text", name, "doc_id"])
+    path = write_parquet(tmp_path / "a.parquet", table)
+    with pytest.raises(InputError, match=rf"a\.parquet: the column '{name}' appears twice; rename"):
+        rows_of(path)
+
+
 def test_a_text_column_of_numbers_is_refused(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", pa.table({"text": [1, 2]}))
     with pytest.raises(InputError, match=r"a\.parquet: column 'text' holds int64, text is"):

@@ -4,6 +4,7 @@ import string
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,6 +125,17 @@ def test_query_columns_of_other_types_are_refused(tmp_path: Path, row: str, mess
     path.write_text(row)
     with pytest.raises(InputError, match=message):
         read_queries(path, "none")
+
+
+def test_query_ids_above_int64_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "queries.parquet"
+    ids = pa.array([7, 1 << 63], pa.uint64())
+    pq.write_table(pa.table({"query_id": ids, "text": ["a", "b"]}), path)
+    message = r"queries\.parquet: column 'query_id' holds 9223372036854775808, .* strings"
+    with pytest.raises(InputError, match=message):
+        read_queries(path, "none")
+    pq.write_table(pa.table({"query_id": ids[:1], "text": ["a"]}), path)
+    assert read_queries(path, "none")["query_id"].to_pylist() == [7]
 
 
 def test_queries_of_tsv_may_be_written_as_numbers(tmp_path: Path) -> None:
