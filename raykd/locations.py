@@ -151,10 +151,13 @@ def files_below(location: Location) -> list[tuple[Location, tuple[str, ...]]]:
 
 @contextmanager
 def explained(location: Location) -> Iterator[None]:
-    """Say what cannot be read as an InputError: missing, no file, forbidden, damaged, no answer."""
+    """Say what cannot be read as an InputError: missing, no file, forbidden, damaged, no answer.
+
+    Want of memory stays the MemoryError that it is.
+    """
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except FileNotFoundError:
         remedy = (
@@ -174,6 +177,12 @@ def explained(location: Location) -> Iterator[None]:
         reason = " ".join(str(error).split())
         if isinstance(location, Remote) and (problem := _problem_of(location, reason)):
             raise InputError(f"{location}: {problem}") from None
+        # Some codecs and types are told of by an OSError.
+        if isinstance(error, pa.ArrowNotImplementedError) or "not supported" in reason:
+            raise InputError(
+                f"{location}: not supported ({reason[:200]}); write the file again with plain "
+                "columns, compressed by zstd"
+            ) from None
         raise InputError(
             f"{location}: damaged or truncated ({reason[:200]}); get or write the file again"
         ) from None

@@ -8,6 +8,7 @@ import zstandard
 
 from raykd import tables
 from raykd.errors import InputError
+from raykd.locations import explained
 from raykd.tables import read_table, source_digest
 
 ROWS = [
@@ -155,6 +156,24 @@ def test_parquet_strings_that_are_not_utf8_are_refused(tmp_path):
     pq.write_table(pa.table({"a": broken}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=r"t\.parquet: damaged or truncated \(.*UTF8"):
         read_table(tmp_path / "t.parquet")
+
+
+def test_want_of_memory_is_no_damage_of_the_file(tmp_path):
+    with pytest.raises(MemoryError), explained(tmp_path / "t.parquet"):
+        pa.allocate_buffer(1 << 60)
+
+
+def test_what_arrow_cannot_read_is_no_damage_of_the_file(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": ["text"]}), path, compression="snappy")
+    # Name and codec of the column in the footer; Arrow reads no LZO.
+    snappy, lzo = b"\x01a\x15\x02", b"\x01a\x15\x06"
+    assert path.read_bytes().count(snappy) == 1
+    path.write_bytes(path.read_bytes().replace(snappy, lzo))
+    with pytest.raises(InputError, match=r"t\.parquet: not supported \(.*LZO.*\); write .* zstd"):
+        read_table(path)
+    with pytest.raises(InputError, match=r"t\.parquet: not supported"), explained(path):
+        raise pa.ArrowNotImplementedError("a type of the future")
 
 
 def test_missing_file_and_directory_are_named(tmp_path):
