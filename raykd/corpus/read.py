@@ -245,6 +245,8 @@ def _document(
         if value is not None and not isinstance(value, str):
             return BadRow(source, offset, f"{name!r} is no string but {type(value).__name__}")
     given = next((row[name] for name in columns.ids if row.get(name) is not None), None)
+    if given == "":
+        return BadRow(source, offset, "the id is empty; give the row one, or no row one")
     if given is not None and not _is_id(given):
         return BadRow(source, offset, f"the id is neither a string nor an int64: {given!r:.60}")
     document = Document(source, offset, text or "", given, title or None)
@@ -254,7 +256,7 @@ def _document(
 def _is_id(value: object) -> bool:
     if isinstance(value, int) and not isinstance(value, bool):
         return -_INT64_MAX - 1 <= value <= _INT64_MAX
-    return isinstance(value, str) and bool(value)
+    return isinstance(value, str)
 
 
 def _text_or_bad(source: str, offset: int, text: str, document: Document) -> Document | BadRow:

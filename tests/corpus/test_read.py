@@ -323,6 +323,13 @@ def test_bad_lines_of_jsonl_are_returned_beside_the_good_ones(tmp_path):
     assert reasons[3] == "no key 'text' (keys: 'body', 'id')"
 
 
+def test_an_empty_id_is_told_as_empty(tmp_path):
+    csv = write(tmp_path / "a.csv", "unit_id,text\na,x\n,y\n")
+    jsonl = write(tmp_path / "a.jsonl", '{"text": "x", "unit_id": ""}\n')
+    assert reasons_of(csv) == {1: "the id is empty; give the row one, or no row one"}
+    assert reasons_of(jsonl) == {0: "the id is empty; give the row one, or no row one"}
+
+
 def test_a_bad_id_or_title_is_no_fault_where_none_is_asked_for(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"text": "x", "doc_id": [1], "title": 3}')
     assert [row.text for row in rows_of(path, columns=Columns(ids=(), title=None))] == ["x"]
