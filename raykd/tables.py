@@ -29,6 +29,8 @@ FORMATS: dict[str, Format] = {
 }
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 
+ARRAY_OF_ROWS = "one JSON object a line is expected, not an array; unpack it with jq -c '.[]'"
+
 # A table is held in memory as a whole; this also ends a decompression bomb.
 MAX_TABLE_BYTES = 1 << 30
 
@@ -210,6 +212,8 @@ def _parse_jsonl(path: Location, text: str) -> pa.Table:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
+        if line.lstrip().startswith("["):
+            raise InputError(f"{path}, line {number}: {ARRAY_OF_ROWS}")
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:

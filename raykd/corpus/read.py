@@ -12,7 +12,7 @@ from raykd.corpus.lines import MAX_DOCUMENT_BYTES, lines_of, read_blocks
 from raykd.corpus.slices import Slice
 from raykd.errors import InputError
 from raykd.locations import READ_BYTES, Location, explained
-from raykd.tables import format_of, open_bytes, read_table, require_columns
+from raykd.tables import ARRAY_OF_ROWS, format_of, open_bytes, read_table, require_columns
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BATCH_BYTES = 8 << 20
@@ -211,6 +211,8 @@ def row_of_line(
 
 
 def _json_document(source: str, offset: int, line: str, columns: Columns) -> Document | BadRow:
+    if line.lstrip().startswith("["):
+        return BadRow(source, offset, ARRAY_OF_ROWS)
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -290,13 +290,14 @@ def test_bad_lines_of_jsonl_are_returned_beside_the_good_ones(tmp_path):
         b'{"text": ',
         b'{"text": "\xff"}',
         b'["text"]',
+        b'"text"',
         b'{"body": "x", "id": 1}',
         b'{"text": null}',
         b'{"text": " "}',
         b'{"text": 5}',
         b'{"text": "\\ud800"}',
         b'{"text": "a\\u0000b"}',
-        b"[" * 100_000,
+        b'{"a":' * 100_000,
         b'{"text": "x", "doc_id": [1]}',
         b'{"text": "x", "doc_id": true}',
         b'{"text": "x", "doc_id": 9223372036854775808}',
@@ -308,7 +309,8 @@ def test_bad_lines_of_jsonl_are_returned_beside_the_good_ones(tmp_path):
     assert [reason.split(":")[0] for reason in reasons] == [
         "not JSON",
         "not UTF-8 at byte 10 of the line",
-        "not a JSON object but list",
+        "one JSON object a line is expected, not an array; unpack it with jq -c '.[]'",
+        "not a JSON object but str",
         "no key 'text' (keys",
         "no text",
         "no text",
@@ -320,7 +322,7 @@ def test_bad_lines_of_jsonl_are_returned_beside_the_good_ones(tmp_path):
         "the id is neither a string nor an int64",
         "the id is neither a string nor an int64",
     ]
-    assert reasons[3] == "no key 'text' (keys: 'body', 'id')"
+    assert reasons[4] == "no key 'text' (keys: 'body', 'id')"
 
 
 def test_an_empty_id_is_told_as_empty(tmp_path):
@@ -333,6 +335,14 @@ def test_an_empty_id_is_told_as_empty(tmp_path):
 def test_a_bad_id_or_title_is_no_fault_where_none_is_asked_for(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"text": "x", "doc_id": [1], "title": 3}')
     assert [row.text for row in rows_of(path, columns=Columns(ids=(), title=None))] == ["x"]
+
+
+def test_an_array_of_rows_is_told_with_the_remedy(tmp_path):
+    one_line = write(tmp_path / "a.json", '[{"text": "a"}, {"text": "b"}]')
+    many_lines = write(tmp_path / "b.json", '[\n  {"text": "a"},\n  {"text": "b"}\n]\n')
+    remedy = "one JSON object a line is expected, not an array; unpack it with jq -c '.[]'"
+    assert reasons_of(one_line) == {0: remedy}
+    assert reasons_of(many_lines)[0] == remedy
 
 
 def test_a_row_with_a_title_may_lack_text(tmp_path):
