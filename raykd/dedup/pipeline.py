@@ -89,7 +89,7 @@ def dedup(
         pq.write_table(given_units.quarantine(written), draft.directory / QUARANTINE_FILE)
         job = Job(
             parts=beside(out, "parts"),
-            given=tuple(path / given_units.UNITS_FILE for path in written),
+            given=tuple(given_units.unit_files(written)),
             near=config.near_duplicates,
             settings={**settings, **vars(sizes)},
             inputs=inputs,

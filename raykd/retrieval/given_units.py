@@ -1,8 +1,8 @@
 """Rows of any corpus as units, taken as they are, with the ids they were given."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -17,20 +17,22 @@ from raykd.corpus.read import BadRow, Document, read_slice
 from raykd.corpus.shards import MAX_BAD_FRACTION, QUARANTINE_FILE, Part, digest_of_parts
 from raykd.corpus.slices import Slice
 from raykd.corpus.units import unit_id
+from raykd.corpus.write import ShardWriter
 from raykd.errors import InputError
 from raykd.locations import Location
 from raykd.manifest import Draft, read_manifest, write_once
 from raykd.schemas import QUARANTINE
 
-UNITS_FILE = "units.parquet"
-
+_UNITS_FILE = "units-{:05d}.parquet"
 _ID_TYPES = {"string": pa.string(), "int64": pa.int64(), "made": pa.string()}
 _ID_WORDS = {"string": "a string", "int64": "a whole number", "made": "missing"}
-_WRITE_ROWS = 8192
+_BATCH_ROWS = 8192
+_BATCH_CHARS = 8 << 20
 _NUM_FILES_SHOWN = 3
 _NUM_ROWS_SHOWN = 5
 
 _Kind = Literal["string", "int64", "made"]
+_Unit = tuple[str | int, str]
 
 
 def check_copies(sources: Sequence[tuple[str, Location]]) -> None:
@@ -54,10 +56,16 @@ def check_copies(sources: Sequence[tuple[str, Location]]) -> None:
             )
 
 
-def write_shard(parts: Sequence[Part], directory: Path) -> None:
+def write_shard(parts: Sequence[Part], directory: Path, shard_bytes: int) -> None:
     """Write one shard: its units, titles before the text, and the rows that could not be read.
 
-    Rows without ids get `units.unit_id`, as one line or row is one unit.
+    Rows without ids get `units.unit_id`, as one line or row is one unit. Memory: some 16 MiB of
+    text, or two rows; files of CSV and TSV are read whole.
+
+    Args:
+        parts: what the shard is made of.
+        directory: where to.
+        shard_bytes: text of a file of units; only what cannot be sliced makes several files.
 
     Raises:
         InputError: a file is damaged or lacks the text column; some rows have an id and some have
@@ -65,36 +73,52 @@ def write_shard(parts: Sequence[Part], directory: Path) -> None:
     """
 
     def write(draft: Draft) -> None:
-        bad_rows: list[BadRow] = []
         kinds: Counter[str] = Counter()
-        rows = _rows(parts, bad_rows, kinds)
-        group = list(islice(rows, _WRITE_ROWS))
-        id_type = _ID_TYPES[next(iter(kinds), "made")]
-        schema = pa.schema([("unit_id", id_type), ("text", pa.string())])
-        with pq.ParquetWriter(
-            draft.directory / UNITS_FILE, schema, compression="zstd", use_dictionary=False
-        ) as writer:
-            while group:
-                ids, texts = zip(*group, strict=True)
-                writer.write_table(pa.table([list(ids), list(texts)], schema=schema))
-                group = list(islice(rows, _WRITE_ROWS))
-        columns = [[getattr(row, name) for row in bad_rows] for name in QUARANTINE.names]
-        pq.write_table(pa.table(columns, schema=QUARANTINE), draft.directory / QUARANTINE_FILE)
+        with ShardWriter(draft.directory, QUARANTINE_FILE, QUARANTINE, "reason") as quarantined:
+            batches = _batches(_rows(parts, quarantined, kinds))
+            # Its first rows tell the type of the ids.
+            first = next(batches)
+            id_type = _ID_TYPES[next(iter(kinds), "made")]
+            schema = pa.schema([("unit_id", id_type), ("text", pa.string())])
+            with ShardWriter(draft.directory, _UNITS_FILE, schema, "text", shard_bytes) as units:
+                for columns in chain([first], batches):
+                    units.write(pa.record_batch(list(columns), schema=schema))
         draft.counts["num_units"] = kinds.total()
         draft.counts["num_made_ids"] = kinds["made"]
-        draft.counts["num_quarantined"] = len(bad_rows)
+        bad_rows = pq.read_metadata(draft.directory / QUARANTINE_FILE)
+        draft.counts["num_quarantined"] = bad_rows.num_rows
 
-    write_once(directory, "given units", {}, {"slices": digest_of_parts(parts)}, write)
+    settings = {"shard_bytes": shard_bytes}
+    write_once(directory, "given units", settings, {"slices": digest_of_parts(parts)}, write)
 
 
-def _rows(
-    parts: Sequence[Part], bad_rows: list[BadRow], kinds: Counter[str]
-) -> Iterator[tuple[str | int, str]]:
+def unit_files(written: Sequence[Path]) -> list[Path]:
+    """The files of units of these shards' directories, in order."""
+    return [path for directory in written for path in sorted(directory.glob("units-*.parquet"))]
+
+
+def _batches(rows: Iterable[_Unit]) -> Iterator[tuple[list[str | int], list[str]]]:
+    """Ids and texts of rows that are written together; none in the last, where there are none."""
+    ids: list[str | int] = []
+    texts: list[str] = []
+    num_chars = 0
+    for unit, text in rows:
+        ids.append(unit)
+        texts.append(text)
+        num_chars += len(text)
+        if len(ids) == _BATCH_ROWS or num_chars >= _BATCH_CHARS:
+            yield ids, texts
+            ids, texts, num_chars = [], [], 0
+    yield ids, texts
+
+
+def _rows(parts: Sequence[Part], quarantined: ShardWriter, kinds: Counter[str]) -> Iterator[_Unit]:
     first = None
     for part in parts:
         for row in read_slice(part.piece):
             if isinstance(row, BadRow):
-                bad_rows.append(row)
+                columns = [[getattr(row, name)] for name in QUARANTINE.names]
+                quarantined.write(pa.record_batch(columns, schema=QUARANTINE))
                 continue
             first = first or row.source
             kind = _kind_of(row)
@@ -142,11 +166,7 @@ def check(shards: Sequence[Sequence[Part]], written: Sequence[Path]) -> None:
     num_units = sum(count["num_units"] for count in counts)
     num_bad = sum(count["num_quarantined"] for count in counts)
     if num_bad > MAX_BAD_FRACTION * (num_units + num_bad):
-        rows = quarantine(written).slice(0, _NUM_ROWS_SHOWN).to_pylist()
-        shown = "; ".join(
-            f"{row['source']}, {place_of(row['source'], row['offset'])}: {row['reason']}"
-            for row in rows
-        )
+        shown = "; ".join(islice(_bad_rows(written), _NUM_ROWS_SHOWN))
         raise InputError(
             f"{num_bad:.0f} of {num_units + num_bad:.0f} rows of the corpus cannot be read, more "
             f"than {MAX_BAD_FRACTION:.0%}; mend or remove them. The first: {shown}"
@@ -156,7 +176,7 @@ def check(shards: Sequence[Sequence[Part]], written: Sequence[Path]) -> None:
     kinds: dict[str, Location] = {}
     for parts, directory, count in zip(shards, written, counts, strict=True):
         if count["num_units"]:
-            id_type = pq.read_schema(directory / UNITS_FILE).field("unit_id").type
+            id_type = pq.read_schema(unit_files([directory])[0]).field("unit_id").type
             kind = "made" if count["num_made_ids"] else str(id_type)
             kinds.setdefault(kind, parts[0].piece.path)
     if len(kinds) > 1:
@@ -164,11 +184,11 @@ def check(shards: Sequence[Sequence[Part]], written: Sequence[Path]) -> None:
         raise InputError(f"{path} and {other_path}: {_mixed(other, first)}")
 
 
-def id_hashes(directory: Path) -> NDArray[np.uint64]:
-    """64-bit hashes of the ids that the units of one shard were given; none of made ids."""
-    if _counts(directory)["num_made_ids"]:
+def id_hashes(path: Path) -> NDArray[np.uint64]:
+    """64-bit hashes of the ids that the units of one file were given; none of made ids."""
+    if _counts(path.parent)["num_made_ids"]:
         return np.empty(0, np.uint64)
-    ids = pq.read_table(directory / UNITS_FILE, columns=["unit_id"])["unit_id"]
+    ids = pq.read_table(path, columns=["unit_id"])["unit_id"]
     if ids.type == pa.int64():
         return np.asarray(ids.to_numpy().view(np.uint64))
     hashes = (xxhash.xxh3_64_intdigest(str(name).encode()) for name in ids.to_pylist())
@@ -181,7 +201,7 @@ def check_ids(
     """Check that no id appears twice.
 
     Args:
-        hashes: `id_hashes` of every shard: 8 bytes a unit.
+        hashes: `id_hashes` of every file of units: 8 bytes a unit.
         shards: as planned.
         written: their directories.
 
@@ -192,11 +212,16 @@ def check_ids(
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     # A shard holds the rows of several small files: any of them may be meant.
     seen: dict[str | int, list[str]] = {}
-    for shard_hashes, parts, directory in zip(hashes, shards, written, strict=True):
-        suspects = np.flatnonzero(np.isin(shard_hashes, repeated))
+    files = [
+        (parts, path)
+        for parts, directory in zip(shards, written, strict=True)
+        for path in unit_files([directory])
+    ]
+    for file_hashes, (parts, path) in zip(hashes, files, strict=True):
+        suspects = np.flatnonzero(np.isin(file_hashes, repeated))
         if len(suspects) == 0:
             continue
-        ids = pq.read_table(directory / UNITS_FILE, columns=["unit_id"])["unit_id"]
+        ids = pq.read_table(path, columns=["unit_id"])["unit_id"]
         for unit in ids.take(pa.array(suspects)).to_pylist():
             paths = list(dict.fromkeys(str(part.piece.path) for part in parts))
             if unit in seen:
@@ -211,8 +236,17 @@ def check_ids(
 
 
 def quarantine(written: Sequence[Path]) -> pa.Table:
-    """The rows of all shards that could not be read."""
+    """The rows of all shards that could not be read: few, once `check` has passed them."""
     return pa.concat_tables([pq.read_table(path / QUARANTINE_FILE) for path in written])
+
+
+def _bad_rows(written: Sequence[Path]) -> Iterator[str]:
+    for directory in written:
+        with pq.ParquetFile(directory / QUARANTINE_FILE) as file:
+            for batch in file.iter_batches(_NUM_ROWS_SHOWN):
+                for row in batch.to_pylist():
+                    place = place_of(row["source"], row["offset"])
+                    yield f"{row['source']}, {place}: {row['reason']}"
 
 
 def _counts(directory: Path) -> dict[str, float]:

@@ -151,8 +151,8 @@ def search_files(
     def write(draft: Draft) -> None:
         written = write_given(by_digest, beside(out, "units"), shard_bytes or SHARD_BYTES)
         pq.write_table(given_units.quarantine(written), draft.directory / QUARANTINE_FILE)
-        shards = [path / given_units.UNITS_FILE for path in written]
         query_set = QuerySet("hits", query_table, top_k)
+        shards = given_units.unit_files(written)
         write_all_hits(shards, [query_set], config, models, beside(out, "parts"), draft)
 
     sweep_parts(out)
@@ -239,19 +239,25 @@ def write_given(by_digest: Mapping[str, Location], out: Path, shard_bytes: int) 
         shard_bytes: of a shard, about.
 
     Returns:
-        The shards' directories; each holds `given_units.UNITS_FILE`.
+        The shards' directories; `given_units.unit_files` tells what they hold.
 
     Raises:
         InputError: as `given_units.write_shard`, `check` and `check_ids`.
     """
     shards = plan_shards(by_digest, shard_bytes)
     written = [out / f"shard-{number:05d}" for number in range(len(shards))]
-    cluster.for_each(_write_given_shard, list(zip(shards, written, strict=True)), label="read")
+    cluster.for_each(
+        _write_given_shard,
+        list(zip(shards, written, strict=True)),
+        label="read",
+        shared={"shard_bytes": shard_bytes},
+    )
     given_units.check(shards, written)
-    hashes = cluster.for_each(given_units.id_hashes, written, label="check ids")
+    files = given_units.unit_files(written)
+    hashes = cluster.for_each(given_units.id_hashes, files, label="check ids", unit="files")
     given_units.check_ids(hashes, shards, written)
     return written
 
 
-def _write_given_shard(shard: tuple[tuple[Part, ...], Path]) -> None:
-    given_units.write_shard(*shard)
+def _write_given_shard(shard: tuple[tuple[Part, ...], Path], *, shard_bytes: int) -> None:
+    given_units.write_shard(*shard, shard_bytes)

@@ -1,5 +1,6 @@
 """A whole corpus deduplicated, from files to files, on Ray."""
 
+import gzip
 import json
 import random
 from pathlib import Path
@@ -115,7 +116,11 @@ def test_the_output_is_the_same_bytes_for_any_files_order_shards_and_partitions(
         out = tmp_path / f"out{number}"
         dedup([write_rows(tmp_path / f"corpus{number}", rows, num_files)], out, CONFIG, sizes)
         outputs.append(files_of(out))
-    assert outputs[0] == outputs[1] == outputs[2]
+    # As one stream that cannot be sliced, but is read in files of the size of a shard.
+    lines = b"".join(path.read_bytes() for path in (tmp_path / "corpus1").iterdir())
+    (tmp_path / "corpus.jsonl.gz").write_bytes(gzip.compress(lines))
+    dedup([tmp_path / "corpus.jsonl.gz"], tmp_path / "packed", CONFIG, SMALL)
+    assert outputs[0] == outputs[1] == outputs[2] == files_of(tmp_path / "packed")
     assert len(outputs[0]) > 2
 
 

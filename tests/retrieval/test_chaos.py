@@ -73,7 +73,7 @@ def test_a_killed_search_goes_on_and_mends_what_was_damaged_meanwhile(folder: Pa
         counted = folder / finished.done("statistics")[0]
         flip_a_bit(flipped / "hits.bin")
         flip_a_bit(counted / "terms.npz")
-        with (truncated / "units.parquet").open("r+b") as file:
+        with (truncated / "units-00000.parquet").open("r+b") as file:
             file.truncate(100)
         assert Command(folder).process.wait() == 0
     assert is_as_expected(folder)

@@ -19,7 +19,8 @@ from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
 from raykd.errors import InputError
 from raykd.manifest import digest_of_file
 from raykd.retrieval import methods, query_sets, waves
-from raykd.retrieval.pipeline import gather, search, search_files
+from raykd.retrieval.given_units import unit_files
+from raykd.retrieval.pipeline import gather, search, search_files, write_given
 from raykd.retrieval.queries import make_queries
 from raykd.retrieval.query_sets import QuerySet, write_hits
 from raykd.retrieval.scoring import Bm25Config
@@ -411,6 +412,49 @@ def test_one_corpus_in_parquet_tsv_and_jsonl_gives_the_same_hits(
         search_files([corpus], queries, out, top_k=5, bm25=Bm25Config(k1=0.9, b=0.4))
         hits.append((out / "hits.parquet").read_bytes())
     assert hits[0] == hits[1] == hits[2]
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl.gz", "corpus.parquet"])
+def test_what_cannot_be_sliced_is_searched_in_files_of_the_size_of_a_shard(
+    tmp_path: Path, queries: Path, name: str
+) -> None:
+    rows = [{"unit_id": f"u{number:03d}", "text": f"emu {number} cat"} for number in range(800)]
+    plain = write_jsonl(tmp_path / "plain.jsonl", rows)
+    packed = tmp_path / name
+    if name.endswith(".gz"):
+        packed.write_bytes(gzip.compress(plain.read_bytes()))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), packed)
+    written = write_given({"digest": packed}, tmp_path / "given", 2000)
+    assert [path.name for path in written] == ["shard-00000"]
+    tables = [pq.read_table(path) for path in unit_files(written)]
+    assert [sum(map(len, table["text"].to_pylist())) for table in tables] == [2002] * 4 + [682]
+    assert pa.concat_tables(tables).to_pylist() == rows
+    for corpus, shard_bytes in ((plain, None), (packed, 2000)):
+        out = tmp_path / f"{corpus.stem}-hits"
+        search_files([corpus], queries, out, top_k=9, shard_bytes=shard_bytes)
+    found = [path.read_bytes() for path in tmp_path.glob("*-hits/hits.parquet")]
+    assert found[0] == found[1]
+
+
+def test_a_change_of_the_shards_size_makes_the_files_of_units_anew(tmp_path: Path) -> None:
+    text = "".join(f'{{"text": "number {number}"}}\n' for number in range(100))
+    packed = tmp_path / "corpus.jsonl.gz"
+    packed.write_bytes(gzip.compress(text.encode()))
+    nums_files = [
+        len(unit_files(write_given({"digest": packed}, tmp_path / "given", shard_bytes)))
+        for shard_bytes in (2000, 300)
+    ]
+    assert nums_files == [1, 3]
+
+
+def test_long_rows_are_written_before_many_are_held(tmp_path: Path) -> None:
+    rows = [{"unit_id": number, "text": "x" * (1 << 20)} for number in range(20)]
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", rows)
+    [path] = unit_files(write_given({"digest": corpus}, tmp_path / "given", 64 << 20))
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    assert groups == [8, 8, 4]
 
 
 def test_lines_of_text_get_ids_of_their_own(tmp_path: Path, queries: Path) -> None:
