@@ -91,8 +91,9 @@ class Job:
 
     @property
     def id_type(self) -> pa.DataType:
-        """Type of the units' ids."""
-        return pq.read_schema(self.given[0]).field("unit_id").type
+        """Type of the units' ids; a file without units cannot tell it."""
+        number = int(np.flatnonzero(np.diff(self.starts))[0])
+        return pq.read_schema(self.given[number]).field("unit_id").type
 
     def directory(self, step: str, number: int) -> Path:
         """Where a step writes."""
@@ -136,6 +137,8 @@ def hash_shard(number: int, *, job: Job) -> None:
 
     def write(draft: Draft) -> None:
         units = pq.read_table(job.given[number])
+        ids = units["unit_id"].cast(job.id_type)
+        units = units.set_column(units.schema.get_field_index("unit_id"), "unit_id", ids)
         write_units(draft.directory / UNITS_FILE, units)
         parts = [np.empty((0, 2), np.uint64)]
         parts += [digests_of(batch["text"]) for batch in units.to_batches(_HASH_ROWS)]

@@ -157,6 +157,17 @@ def test_whole_numbers_as_ids_are_compared_as_numbers(tmp_path):
     assert removed["partner"] == [9, 9]
 
 
+def test_shards_without_units_may_stand_before_whole_numbers_as_ids(tmp_path):
+    rows = [{"doc_id": 3, "text": "a b"}, {"doc_id": 2, "text": "A b"}]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "corpus.jsonl").write_text("\n" * 5000 + lines)
+    dedup([tmp_path / "corpus.jsonl"], tmp_path / "out", CONFIG, SMALL)
+    assert kept_of(tmp_path / "out").to_pydict() == {"unit_id": [2], "text": ["A b"]}
+    assert pq.read_table(tmp_path / "out" / "removed.parquet").to_pylist() == [
+        {"unit_id": 3, "reason": "duplicate", "partner": 2, "jaccard": 1.0}
+    ]
+
+
 def test_what_ingest_wrote_is_read_as_it_is(tmp_path):
     (tmp_path / "a.txt").write_text("one line of five words\nanother line of five words\n" * 3)
     config = CorpusConfig.parse({"paths": ["a.txt"], "units": {"policy": "line"}}, "test")
