@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,7 @@ _BATCH_ROWS = 8192
 _BATCH_CHARS = 8 << 20
 _NUM_FILES_SHOWN = 3
 _NUM_ROWS_SHOWN = 5
+_NUM_SUSPECTS = 1000
 
 _Kind = Literal["string", "int64", "made"]
 _Unit = tuple[str | int, str]
@@ -152,12 +154,15 @@ def _mixed(kind: str, other: str) -> str:
     )
 
 
-def check(shards: Sequence[Sequence[Part]], written: Sequence[Path]) -> None:
+def check(shards: Sequence[Sequence[Part]], written: Sequence[Path]) -> int:
     """Check what only all shards together show, but for repeated ids.
 
     Args:
         shards: as planned.
         written: their directories.
+
+    Returns:
+        The number of units.
 
     Raises:
         InputError: no units; too many bad rows; ids of different kinds in different files.
@@ -182,6 +187,7 @@ def check(shards: Sequence[Sequence[Part]], written: Sequence[Path]) -> None:
     if len(kinds) > 1:
         (first, path), (other, other_path) = list(kinds.items())[:2]
         raise InputError(f"{path} and {other_path}: {_mixed(other, first)}")
+    return int(num_units)
 
 
 def id_hashes(path: Path) -> NDArray[np.uint64]:
@@ -195,44 +201,67 @@ def id_hashes(path: Path) -> NDArray[np.uint64]:
     return np.fromiter(hashes, np.uint64, len(ids))
 
 
+def write_hashes(hashes: Iterable[NDArray[np.uint64]], partitions: Sequence[Path]) -> None:
+    """Write `id_hashes` of all files to partitions, so that equal ones stand in one of them."""
+    num_partitions = np.uint64(len(partitions))
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("wb")) for path in partitions]
+        for found in hashes:
+            partition_of = found % num_partitions
+            for number, file in enumerate(files):
+                file.write(found[partition_of == number].tobytes())
+
+
+def repeated_hashes(partition: Path) -> NDArray[np.uint64]:
+    """The hashes, each once, that a partition holds more than once."""
+    ordered = np.sort(np.fromfile(partition, np.uint64))
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
 def check_ids(
-    hashes: Sequence[NDArray[np.uint64]], shards: Sequence[Sequence[Part]], written: Sequence[Path]
+    repeated: NDArray[np.uint64], shards: Sequence[Sequence[Part]], written: Sequence[Path]
 ) -> None:
     """Check that no id appears twice.
 
     Args:
-        hashes: `id_hashes` of every file of units: 8 bytes a unit.
+        repeated: hashes that more than one unit's id has.
         shards: as planned.
         written: their directories.
 
     Raises:
         InputError: names a repeated id and where it stands.
     """
-    ordered = np.sort(np.concatenate(hashes))
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    # A shard holds the rows of several small files: any of them may be meant.
-    seen: dict[str | int, list[str]] = {}
-    files = [
-        (parts, path)
-        for parts, directory in zip(shards, written, strict=True)
-        for path in unit_files([directory])
-    ]
-    for file_hashes, (parts, path) in zip(hashes, files, strict=True):
-        suspects = np.flatnonzero(np.isin(file_hashes, repeated))
-        if len(suspects) == 0:
-            continue
-        ids = pq.read_table(path, columns=["unit_id"])["unit_id"]
-        for unit in ids.take(pa.array(suspects)).to_pylist():
-            paths = list(dict.fromkeys(str(part.piece.path) for part in parts))
-            if unit in seen:
-                places = sorted({*seen[unit], *paths})
-                shown = " and ".join(places[:_NUM_FILES_SHOWN])
-                if len(places) > _NUM_FILES_SHOWN:
-                    shown += f" and {len(places) - _NUM_FILES_SHOWN} more files"
-                raise InputError(
-                    f"{shown}: the id {unit!r} appears twice; give every row an id of its own"
-                )
-            seen[unit] = paths
+    # All but always the first hash is that of a repeated id, and the rest need not be held.
+    for start in range(0, len(repeated), _NUM_SUSPECTS):
+        suspects = repeated[start : start + _NUM_SUSPECTS]
+        seen: dict[str | int, Sequence[Part]] = {}
+        for parts, directory in zip(shards, written, strict=True):
+            for path in unit_files([directory]):
+                for unit in _ids_of_hashes(path, suspects):
+                    if unit in seen:
+                        raise InputError(
+                            f"{_shown([*seen[unit], *parts])}: the id {unit!r} appears twice; "
+                            "give every row an id of its own"
+                        )
+                    seen[unit] = parts
+
+
+def _ids_of_hashes(path: Path, hashes: NDArray[np.uint64]) -> list[str | int]:
+    rows = np.flatnonzero(np.isin(id_hashes(path), hashes))
+    if len(rows) == 0:
+        return []
+    ids = pq.read_table(path, columns=["unit_id"])["unit_id"]
+    found: list[str | int] = ids.take(pa.array(rows)).to_pylist()
+    return found
+
+
+def _shown(parts: Sequence[Part]) -> str:
+    """The files of shards: one holds the rows of several small ones, any of which may be meant."""
+    places = sorted({str(part.piece.path) for part in parts})
+    shown = " and ".join(places[:_NUM_FILES_SHOWN])
+    if len(places) > _NUM_FILES_SHOWN:
+        shown += f" and {len(places) - _NUM_FILES_SHOWN} more files"
+    return shown
 
 
 def quarantine(written: Sequence[Path]) -> pa.Table:

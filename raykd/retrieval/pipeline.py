@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from raykd import cluster
 from raykd.corpus.pipeline import one_of_equal, sources_with_digests
@@ -37,6 +39,8 @@ HITS_FILE = "hits.parquet"
 GATHERED_FILES = "units-*.parquet"
 # What is kept beside an unfinished output.
 _PARTS = ("parts", "units", "embeddings")
+# A task sorts their hashes, 128 MiB.
+_IDS_PER_PARTITION = 1 << 24
 
 
 def search(
@@ -252,11 +256,24 @@ def write_given(by_digest: Mapping[str, Location], out: Path, shard_bytes: int) 
         label="read",
         shared={"shard_bytes": shard_bytes},
     )
-    given_units.check(shards, written)
-    files = given_units.unit_files(written)
-    hashes = cluster.for_each(given_units.id_hashes, files, label="check ids", unit="files")
-    given_units.check_ids(hashes, shards, written)
+    num_units = given_units.check(shards, written)
+    repeated = _repeated_hashes(given_units.unit_files(written), num_units, out)
+    given_units.check_ids(repeated, shards, written)
     return written
+
+
+def _repeated_hashes(files: Sequence[Path], num_units: int, folder: Path) -> NDArray[np.uint64]:
+    """Hashes of ids that appear twice; `folder` holds 8 bytes a unit meanwhile."""
+    num_partitions = -(-num_units // _IDS_PER_PARTITION)
+    partitions = [folder / f"ids-{number:05d}.bin" for number in range(num_partitions)]
+    found = cluster.as_completed(given_units.id_hashes, files, label="check ids", unit="files")
+    given_units.write_hashes((hashes for _, hashes in found), partitions)
+    repeated = cluster.for_each(
+        given_units.repeated_hashes, partitions, label="compare ids", unit="partitions"
+    )
+    for path in partitions:
+        path.unlink()
+    return np.concatenate(repeated)
 
 
 def _write_given_shard(shard: tuple[tuple[Part, ...], Path], *, shard_bytes: int) -> None:

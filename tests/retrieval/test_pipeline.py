@@ -4,7 +4,7 @@ import gzip
 import json
 import pickle
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from oracle_bm25 import best_hits
 
 from raykd import cluster, progress
 from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
+from raykd.corpus.shards import plan_shards
 from raykd.errors import InputError
 from raykd.manifest import digest_of_file
-from raykd.retrieval import methods, query_sets, waves
+from raykd.retrieval import given_units, methods, pipeline, query_sets, waves
 from raykd.retrieval.given_units import unit_files
 from raykd.retrieval.pipeline import gather, search, search_files, write_given
 from raykd.retrieval.queries import make_queries
@@ -570,6 +571,29 @@ def test_ids_of_two_types_in_two_tables_are_told_with_both_files_and_the_remedy(
     with pytest.raises(InputError, match="JSONL with the ids in quotation marks") as caught:
         search_files(files, queries, tmp_path / "out", top_k=1)
     assert all(str(file) in str(caught.value) for file in files)
+
+
+@pytest.mark.parametrize("to_id", [int, "u{}".format])
+def test_one_repeated_id_is_found_among_ids_that_are_compared_in_partitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to_id: Callable[[int], str | int]
+) -> None:
+    monkeypatch.setattr(pipeline, "_IDS_PER_PARTITION", 30)
+    rows = [{"unit_id": to_id(number), "text": "emu"} for number in range(200)]
+    path = write_jsonl(tmp_path / "corpus.jsonl", rows)
+    written = write_given({"once": path}, tmp_path / "given", 1000)
+    assert len(unit_files(written)) > 5
+    assert [path for path in (tmp_path / "given").iterdir() if path.is_file()] == []
+    write_jsonl(path, [*rows, rows[3]])
+    with pytest.raises(InputError, match=f"the id {to_id(3)!r} appears twice"):
+        write_given({"twice": path}, tmp_path / "given", 1000)
+
+
+def test_ids_that_only_share_a_hash_are_not_taken_for_one(tmp_path: Path) -> None:
+    rows = [{"unit_id": f"u{number}", "text": "emu"} for number in range(2500)]
+    sources = {"digest": write_jsonl(tmp_path / "corpus.jsonl", rows)}
+    written = write_given(sources, tmp_path / "given", 1 << 20)
+    [hashes] = [given_units.id_hashes(path) for path in unit_files(written)]
+    given_units.check_ids(hashes, plan_shards(sources, 1 << 20), written)
 
 
 def test_a_missing_column_or_file_is_named(tmp_path: Path, queries: Path) -> None:
