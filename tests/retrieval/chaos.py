@@ -1,4 +1,4 @@
-"""Commands in processes of their own, to be killed: a corpus, the command, its processes."""
+"""Commands as processes of their own, to be killed: a corpus, the command, and its processes."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def write_inputs(folder: Path) -> None:
 
 
 class Finished(threading.Thread):
-    """Watches the manifests below a folder: what was finished, and whether it was done again."""
+    """Watches what a command keeps beside its output: what it finished, and whether twice."""
 
     def __init__(self, folder: Path, pattern: str = ".hits.*/*/manifest.json") -> None:
         super().__init__(daemon=True)
@@ -79,14 +79,13 @@ class Finished(threading.Thread):
 
 
 class Command:
-    """A command of raykd, running: a search, where nothing else is said."""
+    """`raykd search`, or another command of Python's, running."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, command: Sequence[str] | None = None) -> None:
         self.errors = (folder / "errors.txt").open("a")
-        names = ("corpus.jsonl", "queries.jsonl", "hits")
-        arguments = arguments or self.arguments(*map(folder.joinpath, names))
+        paths = map(folder.joinpath, ("corpus.jsonl", "queries.jsonl", "hits"))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "raykd", *arguments],
+            [sys.executable, *(command or ["-m", "raykd", *self.arguments(*paths)])],
             cwd=folder,
             stdout=subprocess.DEVNULL,
             stderr=self.errors,

@@ -5,9 +5,11 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from chaos import NUM_SHARDS, Command, Finished, kill, write_inputs
 
@@ -17,6 +19,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 NUM_KILLS = 30
 NUM_NODE_KILLS = 3
+NUM_DEDUP_KILLS = 6
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,59 @@ def test_kills_of_workers_and_drivers_at_random_moments_change_nothing(folder: P
         assert is_as_expected(folder), f"search {num_searches}"
         assert finished.done_again() == []
         shutil.rmtree(folder / "hits")
+
+
+# So small that a small corpus makes several tasks of every step, and several files.
+_DEDUP_IN_SMALL_PARTS = """
+import sys
+from functools import partial
+
+from raykd.cli import _exit_code as raykd
+from raykd.dedup import pipeline
+
+pipeline.Sizes = partial(
+    pipeline.Sizes, shard_bytes=400_000, units_per_partition=6000, keys_per_partition=90_000
+)
+pipeline.DedupConfig = partial(pipeline.DedupConfig, output_shard_bytes=200_000)
+sys.exit(raykd(sys.argv[1:]))
+"""
+
+
+def dedup_to(out: str) -> list[str]:
+    near = ["--near", "--threshold", "0.5", "--shingle-words", "2"]
+    return ["-c", _DEDUP_IN_SMALL_PARTS, "dedup", "corpus.jsonl", "--out", out, *near]
+
+
+def tables_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.parquet")}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_kills_of_a_dedup_at_random_moments_change_nothing(folder: Path) -> None:
+    assert Command(folder, dedup_to("undisturbed")).process.wait() == 0
+    expected = tables_below(folder / "undisturbed")
+    assert len(expected) > 4
+    reasons = pq.read_table(folder / "undisturbed" / "removed.parquet")["reason"]
+    assert set(reasons.to_pylist()) == {"duplicate", "near_duplicate"}
+    rng = random.Random(3)
+    num_kills = 0
+    while num_kills < NUM_DEDUP_KILLS:
+        with Finished(folder, ".clean.*/*/manifest.json") as finished:
+            command = Command(folder, dedup_to("clean"))
+            while num_kills < NUM_DEDUP_KILLS:
+                moment = len(finished.seen) + rng.randint(0, 10)
+                if not command.wait_until(lambda at=moment: len(finished.seen) >= at):
+                    break
+                time.sleep(rng.uniform(0, 0.2))
+                command.kill()
+                num_kills += 1
+                command = Command(folder, dedup_to("clean"))
+            assert command.process.wait() == 0, (folder / "errors.txt").read_text()
+        assert tables_below(folder / "clean") == expected
+        assert finished.done_again() == []
+        assert sorted(path.name for path in folder.glob(".*")) == []
+        shutil.rmtree(folder / "clean")
 
 
 _LOSE_A_NODE = """

@@ -33,13 +33,13 @@ def test_kills_of_the_driver_at_random_moments_change_no_corpus(tmp_path: Path) 
     moments = [rng.randrange(*pair) for pair in pairwise(bounds)]
     with Finished(out, MANIFESTS) as finished:
         for moment in moments:
-            running = Command(tmp_path, [*command, str(out)])
+            running = Command(tmp_path, ["-m", "raykd", *command, str(out)])
             # What stands for a moment only is not always seen, so that the last one may not come.
             if not running.wait_until(lambda at=moment: len(finished.seen) >= at):
                 break
             time.sleep(rng.random() / 10)
             running.kill()
-        assert Command(tmp_path, [*command, str(out)]).process.wait() == 0, (
+        assert Command(tmp_path, ["-m", "raykd", *command, str(out)]).process.wait() == 0, (
             tmp_path / "errors.txt"
         ).read_text()
     assert finished.done_again() == []
