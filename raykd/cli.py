@@ -258,6 +258,8 @@ def dedup(
 
     CORPUS is as in `raykd search --corpus`, or what ingest wrote. Of units that say the same, the
     one with the smallest id is kept, in OUT/units; OUT/removed.parquet says why the others went.
+    OUT/units has only a row's id and its text, the title before it: give rows an id (`unit_id` or
+    `doc_id`) to join other columns.
     """
     given = {
         "threshold": threshold,
