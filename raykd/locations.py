@@ -18,6 +18,8 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
+from isal import igzip
+from isal.igzip_lib import IsalError
 from pyarrow import fs
 
 from raykd.errors import InputError
@@ -45,6 +47,12 @@ _REFUSED = re.compile(
 _UNREACHABLE = re.compile(
     "NETWORK_CONNECTION|curlCode|curl error|resolve host|connect|timed? ?out|UNAVAILABLE|OAuth",
     re.IGNORECASE,
+)
+_READ_ERRORS: tuple[type[Exception], ...] = (
+    pa.ArrowException,
+    OSError,
+    EOFError,
+    IsalError,  # type: ignore[assignment]  # to its stub the class is an instance
 )
 
 
@@ -107,6 +115,10 @@ def open_file(location: Location) -> pa.NativeFile:
 
 def open_stream(location: Location, compression: str | None) -> pa.NativeFile:
     """Open a file's decompressed bytes to read from the start; use it inside `explained`."""
+    if compression == "gzip":
+        # Twice as fast as Arrow's.
+        stream = igzip.open(open_stream(location, None))  # type: ignore[no-untyped-call]  # no stub
+        return pa.PythonFile(stream, "r")
     if isinstance(location, Path):
         return pa.input_stream(str(location), compression=compression)
     return _system_of(location).open_input_stream(
@@ -170,7 +182,7 @@ def explained(location: Location) -> Iterator[None]:
         raise InputError(f"{location}: is a directory, a file is expected") from None
     except PermissionError:
         raise InputError(f"{location}: not readable; check its permissions") from None
-    except (pa.ArrowException, OSError) as error:
+    except _READ_ERRORS as error:
         # Faults of the disk carry an errno; the decoders' verdicts on the bytes do not.
         if isinstance(location, Path) and getattr(error, "errno", None) is not None:
             raise

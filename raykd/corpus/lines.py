@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from raykd.corpus.slices import Slice
 from raykd.errors import InputError
-from raykd.locations import READ_BYTES, is_url, size_of
+from raykd.locations import READ_BYTES, explained, is_url, size_of
 from raykd.tables import Compression, format_of, open_bytes
 
 # Bounds the memory a document takes, and with it the width of an offset inside one.
@@ -76,7 +76,7 @@ def place_of(source: str, offset: int) -> str:
         return f"byte {offset}"
     line, left = 1, offset
     try:
-        with open_bytes(path, compression) as file:
+        with explained(path), open_bytes(path, compression) as file:
             while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
                 line, left = line + chunk.count(b"\n"), left - len(chunk)
     except (InputError, OSError):

@@ -403,10 +403,18 @@ def truncated(pack):
     return pack(random.Random(0).randbytes(5000))[:-50]
 
 
+def with_a_byte_changed(pack, at):
+    packed = bytearray(pack(b'{"text": "a row"}\n' * 5000))
+    packed[at] ^= 0xFF
+    return bytes(packed)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         ("a.jsonl.gz", truncated(gzip.compress)),
+        ("a.jsonl.gz", with_a_byte_changed(gzip.compress, 60)),
+        ("a.jsonl.gz", with_a_byte_changed(gzip.compress, -5)),
         ("a.jsonl.zst", truncated(zstandard.compress)),
         ("a.txt.gz", b"plain text"),
         ("a.txt.zst", b"plain text"),
@@ -418,6 +426,12 @@ def test_a_damaged_or_truncated_file_is_named(tmp_path, name, content):
     path = write(tmp_path / name, content)
     with pytest.raises(InputError, match=rf"{name}: damaged or truncated .*get or write the file"):
         rows_of(path)
+
+
+def test_gzip_padded_with_zeros_and_of_several_members_is_read_to_its_end(tmp_path):
+    members = gzip.compress(b"one\n") + gzip.compress(b"") + gzip.compress(b"two\n")
+    path = write(tmp_path / "a.txt.gz", members + bytes(512))
+    assert [row.text for row in rows_of(path)] == ["one", "two"]
 
 
 def test_parquet_with_a_damaged_page_is_named(tmp_path):
