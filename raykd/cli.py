@@ -77,10 +77,9 @@ def best(
     show_best(folder)
 
 
-_SEARCH_DEFAULTS = (
-    *(None, None, 10, 1.2, 0.75, "exact", "none", None),
-    *("bm25", None, "mean", 128, "flat", None),
-)
+_TERM_DEFAULTS = (1.2, 0.75, "lucene", "exact", "none", None, False)
+_DENSE_DEFAULTS = (None, "mean", 128, "flat", None)
+_SEARCH_DEFAULTS = (None, None, 10, None, "bm25", *_TERM_DEFAULTS, *_DENSE_DEFAULTS)
 
 
 @app.command(group=_JOBS, sort_key=3)
@@ -101,12 +100,21 @@ def search(
     top_k: Annotated[int, Parameter(help="Hits a query.")] = 10,
     k1: Annotated[float, Parameter(help="BM25: how soon a repeated term stops counting.")] = 1.2,
     b: Annotated[float, Parameter(help="BM25: how much a long unit is held back.")] = 0.75,
+    variant: Annotated[
+        Literal["lucene", "robertson", "atire", "bm25l", "bm25+"], Parameter(help="Which BM25.")
+    ] = "lucene",
     norms: Annotated[
         Literal["exact", "lucene"], Parameter(help="Lengths as they are, or in Lucene's one byte.")
     ] = "exact",
     keywords: Annotated[
         Literal["none", "rake"], Parameter(help="Search texts as given, or their RAKE keywords.")
     ] = "none",
+    stemmer: Annotated[
+        str | None, Parameter(help="A Snowball stemmer, as english, of corpus and queries.")
+    ] = None,
+    stop_words: Annotated[
+        bool, Parameter(negative="", help="Leave out Lucene's 33 English stop words.")
+    ] = False,
     shard_bytes: Annotated[
         int | None, Parameter(help="Text a task reads; memory and CPUs decide (default: 64 MiB).")
     ] = None,
@@ -137,10 +145,10 @@ def search(
     Either RECIPE, or --corpus and --queries and --out. Corpus rows have `text`, and may have
     `unit_id` or `doc_id` (kept) and `title` (searched with the text).
     """
+    of_terms = (k1, b, variant, norms, keywords, stemmer, stop_words)
+    of_dense = (model, pooling, max_length, index, embeddings)
     if recipe is not None:
-        given: tuple[object, ...] = (corpus, queries, top_k, k1, b, norms, keywords, shard_bytes)
-        given += (method, model, pooling, max_length, index, embeddings)
-        if given != _SEARCH_DEFAULTS:
+        if (corpus, queries, top_k, shard_bytes, method, *of_terms, *of_dense) != _SEARCH_DEFAULTS:
             raise InputError(
                 f"raykd search {recipe}: the recipe says what is searched and how; of the options "
                 "only --out goes with it"
@@ -152,14 +160,18 @@ def search(
             "raykd search: give a RECIPE, or --corpus PATH... --queries PATH --out DIR"
         )
     from raykd import summaries
+    from raykd.corpus.analyze import AnalyzerConfig
     from raykd.locations import location_of
     from raykd.retrieval.pipeline import search_files
     from raykd.retrieval.scoring import Bm25Config
 
-    bm25 = Bm25Config.parse({"k1": k1, "b": b, "norms": norms}, "raykd search")
+    bm25 = Bm25Config.parse({"k1": k1, "b": b, "variant": variant, "norms": norms}, "raykd search")
+    analyzer = AnalyzerConfig.parse(
+        {"stemmer": stemmer, "stop_words": "english" if stop_words else None}, "raykd search"
+    )
     dense = embedder = None
     if method == "bm25":
-        if (model, pooling, max_length, index, embeddings) != _SEARCH_DEFAULTS[9:]:
+        if of_dense != _DENSE_DEFAULTS:
             raise InputError(
                 "raykd search: --model, --pooling, --max-length, --index and --embeddings go with "
                 "--method dense or hybrid"
@@ -170,9 +182,10 @@ def search(
 
         if model is None:
             raise InputError(f"raykd search: --method {method} needs the --model that embeds")
-        if method == "dense" and (k1, b, norms, keywords) != _SEARCH_DEFAULTS[3:7]:
+        if method == "dense" and of_terms != _TERM_DEFAULTS:
             raise InputError(
-                "raykd search: --k1, --b, --norms and --keywords go with --method bm25 or hybrid"
+                "raykd search: --k1, --b, --variant, --norms, --keywords, --stemmer and "
+                "--stop-words go with --method bm25 or hybrid"
             )
         section = {
             "model": model,
@@ -190,6 +203,7 @@ def search(
         out,
         top_k=top_k,
         bm25=bm25,
+        analyzer=analyzer,
         keywords=keywords,
         shard_bytes=shard_bytes,
         method=method,

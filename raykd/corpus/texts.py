@@ -67,9 +67,10 @@ def read_texts(piece: Slice, text_column: str) -> Iterator[Texts]:
     A process that reads holds two chunks of a mebibyte (four from an object store) or a batch of
     8 MiB of rows and one page of Parquet, and a few copies of them, whatever the size of the file,
     of its row groups and of its lines: with what it writes 100 to 260 MB above the 200 MB of a
-    process that has just started (`experiments/bench_ingest.py`). A line of
-    `MAX_DOCUMENT_BYTES`, or 256 such rows of Parquet, is the most that adds to that. A CSV or TSV file is held whole, as Python
-    objects, and may have `tables.MAX_TABLE_BYTES` at most; write larger ones as JSONL or Parquet.
+    process that has just started (`experiments/bench_ingest.py`). A line of `MAX_DOCUMENT_BYTES`,
+    or 256 such rows of Parquet, is the most that adds to that. A CSV or TSV file is held whole, as
+    Python objects, and may have `tables.MAX_TABLE_BYTES` at most; write larger ones as JSONL or
+    Parquet.
 
     Raises:
         InputError: as `read.read_slice`.

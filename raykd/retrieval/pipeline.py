@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from raykd import cluster
+from raykd.corpus.analyze import AnalyzerConfig
 from raykd.corpus.pipeline import one_of_equal, sources_with_digests
 from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, Part, check_apart, plan_shards
 from raykd.errors import InputError
@@ -95,6 +96,7 @@ def search_files(
     *,
     top_k: int,
     bm25: Bm25Config | None = None,
+    analyzer: AnalyzerConfig | None = None,
     keywords: Keywords = "none",
     shard_bytes: int | None = None,
     method: Method = "bm25",
@@ -113,6 +115,7 @@ def search_files(
         out: the output directory.
         top_k: hits wanted a query.
         bm25: parameters of BM25; None for the defaults.
+        analyzer: how corpus and queries become terms; None for the defaults.
         keywords: "rake" to search the RAKE phrases of each text, "none" for the text as it is.
         shard_bytes: text of a shard; None for the default. The hits do not depend on it.
         method: what is searched: terms, embeddings, or both.
@@ -133,6 +136,7 @@ def search_files(
             "top_k": top_k,
             "keywords": keywords if method != "dense" else "rake",
             "bm25": bm25 or Bm25Config(),
+            "analyzer": analyzer or AnalyzerConfig(),
             "dense": dense,
             "fusion": fusion or FusionConfig(),
         },

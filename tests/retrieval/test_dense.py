@@ -390,7 +390,7 @@ def test_the_command_searches_any_two_tables_by_a_model(
     assert hits["unit_id"] == [3, 4]
     np.testing.assert_allclose(hits["score"], [1, 1], rtol=1e-6)
     for wrong, complaint in (
-        ([*options, "--k1", "2"], "--k1, --b, --norms and --keywords go with --method bm25 or"),
+        ([*options, "--k1", "2"], "--k1, --b, --variant, --norms, --keywords, --stemmer"),
         (options[:2], "--method dense needs the --model that embeds"),
         (options[2:], "--model, --pooling, --max-length, --index and --embeddings go with"),
         ([*options[:3], str(tmp_path / "none"), *options[4:]], "none: no such folder"),
