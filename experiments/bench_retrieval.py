@@ -1,11 +1,13 @@
 """Retrieval on one core, beside its peers: `python experiments/bench_retrieval.py [PART ...]`.
 
-Prints JSON. Every side runs in this one process, on the same units and terms, in turn, best of
-several; times are CPU seconds, so that other load on the machine counts less. `k_eff` says how
-good a threshold was: it is the k_eff-th best score among `seed_units` other units.
+Prints JSON. Every side runs in this one process, on the same units and terms, in turn, round after
+round, of which the best counts: what slows the machine for a while slows all sides. Times are CPU
+seconds, so that other load on the machine counts less. `k_eff` says how good a threshold was: it is
+the k_eff-th best score among `seed_units` other units.
 """
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -48,7 +50,7 @@ class Bench:
     queries: dict[str, QueryTerms]
     shard_units: int
     num_peer_queries: int
-    repeats: int
+    rounds: int
 
     def __post_init__(self) -> None:
         self.lookup = TermLookup(self.terms)
@@ -94,14 +96,35 @@ class Bench:
         found[has] = hits.scores[starts[has] + k_eff - 1]
         return found
 
-    def own_us(
-        self, name: str, k: int, floors: NDArray[np.float64] | None
-    ) -> tuple[float, BlockHits]:
-        """Microseconds a query on the measured shard, and the hits."""
-        queries = self.queries[name]
-        self.run(self.shard, queries, k, floors)
-        seconds, hits = best_of(self.repeats, lambda: self.run(self.shard, queries, k, floors))
-        return seconds / queries.num_queries * 1e6, hits
+
+# A query set, what is measured on it, and k.
+Key = tuple[str, str, int]
+
+
+class Rounds:
+    """Work that is measured in turn: what slows the machine for a while slows all sides."""
+
+    def __init__(self) -> None:
+        self._seconds_of: dict[Key, Callable[[], float]] = {}
+        self._num_queries: dict[Key, int] = {}
+
+    def add(self, key: Key, num_queries: int, seconds_of: Callable[[], float]) -> None:
+        """Work for so many queries, which returns its CPU seconds."""
+        self._seconds_of[key], self._num_queries[key] = seconds_of, num_queries
+
+    def best_us(self, num_rounds: int) -> dict[Key, float]:
+        """Microseconds a query, best of all rounds."""
+        best = dict.fromkeys(self._seconds_of, float("inf"))
+        for _ in range(num_rounds):
+            for key, seconds_of in self._seconds_of.items():
+                best[key] = min(best[key], seconds_of() / self._num_queries[key] * 1e6)
+        return {key: round(value, 1) for key, value in best.items()}
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def best_of(repeats: int, work: Callable[[], Any]) -> tuple[float, Any]:
@@ -118,71 +141,63 @@ def first_of(queries: QueryTerms, number: int) -> QueryTerms:
     return QueryTerms(queries.offsets[: number + 1], queries.term_ids[:end], queries.counts[:end])
 
 
-def peers_us(bench: Bench) -> dict[str, dict[str, dict[int, float]]]:
-    """Microseconds a query of each peer: query set -> peer -> k."""
+SEEDED = {f"seeded, k_eff={k_eff}": k_eff for k_eff in (1, 3, 10, 30, 100, 300)}
+PEERS = ("bm25s", "tantivy")
+
+
+def add_peers(bench: Bench, rounds: Rounds) -> None:
     stream = bench.lookup.stream(bench.texts.slice(0, bench.shard_units))
     units = per_unit(stream)
     engines = [Bm25s(units, len(bench.terms)), Tantivy(units)]
     del units
-    found: dict[str, dict[str, dict[int, float]]] = {}
+    assert tuple(engine.name for engine in engines) == PEERS
     for name, queries in bench.queries.items():
         chosen = first_of(queries, min(bench.num_peer_queries, queries.num_queries))
-        found[name] = {engine.name: {} for engine in engines}
-        for k in (10, 100, 1000):
-            best = dict.fromkeys(found[name], float("inf"))
-            for _ in range(bench.repeats):
-                for engine in engines:
-                    best[engine.name] = min(best[engine.name], engine.seconds(chosen, k))
-            for engine_name, seconds in best.items():
-                found[name][engine_name][k] = round(seconds / chosen.num_queries * 1e6, 1)
-    return found
+        for engine in engines:
+            for k in (10, 100, 1000):
+                work = functools.partial(engine.seconds, chosen, k)
+                rounds.add((name, engine.name, k), chosen.num_queries, work)
 
 
-def measure_search(bench: Bench) -> dict[str, Any]:
-    """Own times at every k and k_eff, beside the peers'."""
+def add_own(bench: Bench, rounds: Rounds) -> dict[Key, float]:
+    """Adds searches of the measured shard and merges of their hits; returns hits a query."""
     # Thresholds from one shard of the same size, as the second shard of a job would have them.
     second = bench.index_of(bench.shard_units, 2 * bench.shard_units)
-    own: dict[str, Any] = {}
-    unseeded = {}
-    for name in bench.queries:
-        own[name] = {"first_shard": {}, "seeded": {}, "second_shard": {}}
-        for k in (10, 100, 1000):
-            unseeded[name, k] = bench.own_us(name, k, None)
-            own[name]["first_shard"][k] = round(unseeded[name, k][0], 1)
+    hits_a_query: dict[Key, float] = {}
     for name, queries in bench.queries.items():
         before = bench.run(second, queries, 1000, None)
-        for k in (10, 100, 1000):
-            microseconds, hits = bench.own_us(name, k, bench.floors(before, k))
-            own[name]["second_shard"][k] = {
-                "k_eff": round(k * len(bench.texts) / bench.shard_units - k),
-                "us": round(microseconds, 1),
-                "merge_us": round(merge_us(bench, hits, k), 1),
-                "hits": round(float(hits.num_hits.mean()), 2),
-            }
-        for k_eff in (1, 3, 10, 30, 100, 300):
+        floors_of: dict[tuple[str, int], NDArray[np.float64] | None] = {
+            ("first shard", k): None for k in (10, 100, 1000)
+        }
+        floors_of |= {("second shard", k): bench.floors(before, k) for k in (10, 100, 1000)}
+        for side, k_eff in SEEDED.items():
             floors = bench.floors(bench.seeds[name], k_eff)
-            own[name]["seeded"][k_eff] = {}
-            for k in (10, 1000):
-                microseconds, hits = bench.own_us(name, k, floors)
-                own[name]["seeded"][k_eff][k] = {
-                    "us": round(microseconds, 1),
-                    "merge_us": round(merge_us(bench, hits, k), 1),
-                    "hits": round(float(hits.num_hits.mean()), 2),
-                }
-            check_prefix(hits, unseeded[name, 1000][1], floors)
-        check_against_brute_force(bench, name, unseeded[name, 1000][1])
-    return own
+            floors_of |= {(side, 10): floors, (side, 1000): floors}
+        every = bench.run(bench.shard, queries, 1000, None)
+        check_against_brute_force(bench, name, every)
+        for (side, k), floors in floors_of.items():
+            search_all = functools.partial(bench.run, bench.shard, queries, k, floors)
+            hits = search_all()
+            if side in SEEDED and k == 1000:
+                assert floors is not None
+                check_prefix(hits, every, floors)
+            hits_a_query[name, side, k] = round(float(hits.num_hits.mean()), 2)
+            num_queries = queries.num_queries
+            rounds.add((name, side, k), num_queries, functools.partial(seconds, search_all))
+            merge = functools.partial(seconds, merge_of(bench, hits, k))
+            # For each query and each of the eight shards that it merges.
+            rounds.add((name, f"{side}, merge", k), num_queries * 8, merge)
+    return hits_a_query
 
 
-def merge_us(bench: Bench, hits: BlockHits, k: int) -> float:
-    """To merge such a shard's hits with those of seven others, for each query and shard."""
+def merge_of(bench: Bench, hits: BlockHits, k: int) -> Callable[[], Any]:
+    """Merges such a shard's hits with those of seven others."""
     ids = bench.shard.unit_ids
     shard = topk.RankedHits.of_shard(
         hits.num_hits, hits.units, hits.scores, ids, bench.shard.id_rank
     )
     top_k = np.full(len(hits.num_hits), k, np.int32)
-    seconds, _ = best_of(2, lambda: topk.merge([shard] * 8, top_k))
-    return seconds / len(hits.num_hits) / 8 * 1e6
+    return lambda: topk.merge([shard] * 8, top_k)
 
 
 def check_prefix(hits: BlockHits, every: BlockHits, floors: NDArray[np.float64]) -> None:
@@ -256,7 +271,7 @@ def measure_rank_bm25(bench: Bench, num_units: int = 32_768, num_queries: int = 
     shard = bench.index_of(0, num_units)
     every = bench.queries["rte"]
     bench.run(shard, every, 10, None)
-    seconds, _ = best_of(bench.repeats, lambda: bench.run(shard, every, 10, None))
+    seconds, _ = best_of(bench.rounds, lambda: bench.run(shard, every, 10, None))
     own = seconds / every.num_queries * 1e6
     return {
         "units": num_units,
@@ -266,21 +281,22 @@ def measure_rank_bm25(bench: Bench, num_units: int = 32_768, num_queries: int = 
     }
 
 
-def ratios(own: dict[str, Any], peers: dict[str, Any]) -> dict[str, float]:
+def ratios(bench: Bench, us: dict[Key, float]) -> dict[str, float]:
     """How many times faster than the faster peer, for every figure that has a floor."""
     found: dict[str, float] = {}
-    for name, figures in own.items():
-        best = {k: min(each[k] for each in peers[name].values()) for k in (10, 100, 1000)}
+    for name in bench.queries:
+
+        def times(side: str, k: int, *, merged: bool, name: str = name) -> float:
+            own = us[name, side, k] + (us[name, f"{side}, merge", k] if merged else 0)
+            return min(us[name, peer, k] for peer in PEERS) / own
+
         for k in (10, 1000):
-            found[f"{name}: first shard, k={k}"] = best[k] / figures["first_shard"][k]
-        one, ten = figures["seeded"][1][10], figures["seeded"][10][1000]
-        found[f"{name}: seeded, k_eff=1, k=10"] = best[10] / one["us"]
-        found[f"{name}: seeded, k_eff=10, k=1000, merged"] = best[1000] / (
-            ten["us"] + ten["merge_us"]
-        )
+            found[f"{name}: first shard, k={k}"] = times("first shard", k, merged=False)
+        one, ten = "seeded, k_eff=1", "seeded, k_eff=10"
+        found[f"{name}: {one}, k=10"] = times(one, 10, merged=False)
+        found[f"{name}: {ten}, k=1000, merged"] = times(ten, 1000, merged=True)
         for k in (10, 100, 1000):
-            shard = figures["second_shard"][k]
-            found[f"{name}: second shard, k={k}"] = best[k] / (shard["us"] + shard["merge_us"])
+            found[f"{name}: second shard, k={k}"] = times("second shard", k, merged=True)
     return {name: round(value, 2) for name, value in found.items()}
 
 
@@ -306,7 +322,7 @@ def prepare(arguments: argparse.Namespace) -> Bench:
         queries=queries,
         shard_units=131_072 if arguments.quick else 262_144,
         num_peer_queries=100 if arguments.quick else 300,
-        repeats=arguments.repeats,
+        rounds=arguments.rounds,
     )
 
 
@@ -323,7 +339,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=Path, required=True, help="folder of GLUE tables")
     parser.add_argument("--quick", action="store_true", help="fewer units and peer queries")
     parser.add_argument("--queries", type=int, default=2000, help="timed queries a task")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     bench = prepare(arguments)
     report: dict[str, Any] = {
@@ -342,9 +358,16 @@ def main() -> None:
         },
     }
     if "search" in arguments.parts:
-        report["own_us"] = measure_search(bench)
-        report["peers_us"] = peers_us(bench)
-        report["times_the_faster_peer"] = ratios(report["own_us"], report["peers_us"])
+        rounds = Rounds()
+        add_peers(bench, rounds)
+        hits_a_query = add_own(bench, rounds)
+        us = rounds.best_us(arguments.rounds)
+        report["us_a_query"] = {f"{name}: {side}, k={k}": us[name, side, k] for name, side, k in us}
+        report["hits_a_query"] = {": ".join(map(str, key)): n for key, n in hits_a_query.items()}
+        report["k_eff_of_second_shard"] = {
+            k: round(k * len(bench.texts) / bench.shard_units - k) for k in (10, 100, 1000)
+        }
+        report["times_the_faster_peer"] = ratios(bench, us)
     if "build" in arguments.parts:
         report["build"] = measure_build(bench)
     if "rank_bm25" in arguments.parts:
