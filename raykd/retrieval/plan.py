@@ -11,6 +11,9 @@ from raykd.retrieval.index import ShardIndex
 from raykd.retrieval.statistics import QueryTerms
 from raykd.retrieval.streams import NUM_COMMON
 
+# So few are sorted by insertion: to call a sort for each query takes longer.
+_FEW_TERMS = 32
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -95,5 +98,13 @@ def _lightest_first(offsets: NDArray[np.int64], weights: NDArray[np.float64]) ->
     order = np.empty(len(weights), np.int64)
     for query in range(len(offsets) - 1):
         first, last = offsets[query], offsets[query + 1]
-        order[first:last] = first + np.argsort(weights[first:last])
+        if last - first > _FEW_TERMS:
+            order[first:last] = first + np.argsort(weights[first:last])
+            continue
+        for term in range(first, last):
+            place = term
+            while place > first and weights[order[place - 1]] > weights[term]:
+                order[place] = order[place - 1]
+                place -= 1
+            order[place] = term
     return order

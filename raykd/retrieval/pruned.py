@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from raykd.corpus.lanes import prefetch
 from raykd.retrieval.blocks import HIGHEST, LISTED
 from raykd.retrieval.index import ShardIndex
 from raykd.retrieval.plan import Plan
@@ -30,6 +31,9 @@ _MARGIN = 1 - 1e-9
 _CHUNK = 256
 # Where fewer blocks are listed, they are looked at one by one; else all blocks in a sweep.
 _FEW_LISTED = 256
+# While a term's list is added, the start of the list of the term after the next is fetched.
+_AHEAD = 2
+_MAX_FETCHED = 1024
 
 
 def search_pruned(
@@ -74,6 +78,10 @@ def search_pruned(
     return remained
 
 
+# Below, functions take arrays one by one and bounds in place of parts of them: to take an array out
+# of a tuple, or a part of it, counts references, and a query is shorter than a hundred of those.
+
+
 @njit(cache=True, nogil=True)
 def _search(
     numbers: NDArray[np.int64],
@@ -89,12 +97,13 @@ def _search(
     remained: NDArray[np.int64],
 ) -> None:
     offsets, _, terms, _, _, sorted_terms, sorted_counts = plan
+    entries, blocks, maxima, dense = lists
     first_unit, last_unit, num_blocks, block_units = shape
     floors = candidates[4]
     padded = -(-num_blocks // _CHUNK) * _CHUNK
     bounds = np.zeros(padded, np.uint16)
     survivors = np.empty((2, padded), np.int32)
-    places = np.zeros(len(lists[0]), np.uint8)
+    places = np.zeros(len(entries), np.uint8)
     tf = np.zeros(MAX_DISTINCT_TERMS + 1, np.int32)
     found_units = np.empty(padded * block_units + 1, np.int32)
     found_scores = np.empty(padded * block_units + 1)
@@ -102,19 +111,24 @@ def _search(
         start, stop = offsets[query], offsets[query + 1]
         floor = max(floors[query], NO_FLOOR)
         threshold = max(int(np.ceil(min(floor * _MARGIN / step, 1e15))), 1)
-        query_terms, counts = sorted_terms[start:stop], sorted_counts[start:stop]
-        skipped, rest = _skip(query_terms, counts, lists[0], threshold)
-        if skipped < 0:
+        kept, rest = _skip(sorted_terms, sorted_counts, start, stop, entries, threshold)
+        if kept < 0:
             continue
-        kept_terms, kept_counts = query_terms[skipped:], counts[skipped:]
-        is_short = _add_bounds(kept_terms, kept_counts, lists, bounds)
+        is_short = _add_bounds(
+            sorted_terms, sorted_counts, kept, stop, entries, blocks, maxima, dense, bounds
+        )
+        needed = threshold - rest
         if is_short:
-            num = _take_listed(kept_terms, lists, bounds, threshold - rest, survivors)
+            num = _take_listed(sorted_terms, kept, stop, entries, blocks, bounds, needed, survivors)
         else:
-            num = _take_all(bounds, threshold - rest, survivors)
+            num = _take_all(bounds, needed, survivors)
         if num == 0:
             continue
-        num = _refine(query_terms[:skipped], counts, lists, threshold, rest, survivors, num)
+        if kept > start:
+            num = _refine(
+                sorted_terms[start:kept], sorted_counts[start:kept], lists, threshold, rest,
+                survivors, num,
+            )  # fmt: skip
         remained[query] = num
         if num == 0 or num > limits[query]:
             continue
@@ -133,46 +147,61 @@ def _search(
             found_units,
             found_scores,
         )
-        places[terms[start:stop]] = 0
-        add_candidates(query, found_units[:found], found_scores[:found], id_rank, candidates)
+        for i in range(start, stop):
+            places[terms[i]] = 0
+        if found > 0:
+            add_candidates(query, found_units[:found], found_scores[:found], id_rank, candidates)
 
 
 @njit(cache=True, nogil=True)
 def _skip(
     terms: NDArray[np.int32],
     counts: NDArray[np.uint16],
-    term_entries: NDArray[np.int32],
+    start: int,
+    stop: int,
+    entries: NDArray[np.int32],
     threshold: int,
 ) -> tuple[int, int]:
-    """How many of the lightest terms are left out, and the most they add; -1: no block."""
+    """The first of the query's terms, lightest first, that is not left out; -1: no block.
+
+    And the most that those left out add.
+    """
     most = 0
     rest = 0
-    skipped = 0
+    kept = start
     is_skipping = True
-    for i in range(len(terms)):
-        bound = np.int64(counts[i]) * term_entries[terms[i], 2]
+    for i in range(start, stop):
+        bound = np.int64(counts[i]) * entries[terms[i], 2]
         most += bound
         if is_skipping and rest + bound <= _SKIPPED_SHARE * threshold:
             rest += bound
-            skipped += 1
+            kept += 1
         else:
             is_skipping = False
-    return (skipped, rest) if most >= threshold else (-1, 0)
+    return (kept, rest) if most >= threshold else (-1, 0)
 
 
 @njit(cache=True, nogil=True)
 def _add_bounds(
-    terms: NDArray[np.int32], counts: NDArray[np.uint16], lists: Any, bounds: NDArray[np.uint16]
+    terms: NDArray[np.int32],
+    counts: NDArray[np.uint16],
+    start: int,
+    stop: int,
+    entries: NDArray[np.int32],
+    blocks: NDArray[np.uint16],
+    maxima: NDArray[np.uint8],
+    dense: NDArray[np.uint8],
+    bounds: NDArray[np.uint16],
 ) -> bool:
     """Sum the upper bounds of all blocks; returns whether few blocks have any."""
-    term_entries, blocks, maxima, dense = lists
     num_listed = 0
     waiting = -1
     waiting_count = np.uint16(0)
-    for i in range(len(terms)):
-        # Not a part of the arrays a term: to make one takes as long as to go through a short list.
-        first, size = term_entries[terms[i], 0], term_entries[terms[i], 1]
-        row, count = term_entries[terms[i], 3], counts[i]
+    for i in range(start, stop):
+        first, size = entries[terms[i], 0], entries[terms[i], 1]
+        row, count = entries[terms[i], 3], counts[i]
+        if i + _AHEAD < len(terms):
+            _fetch(terms[i + _AHEAD], entries, blocks, maxima)
         if row == LISTED:
             num_listed += size
             for p in range(np.uint32(first), np.uint32(first + size)):
@@ -195,18 +224,35 @@ def _add_bounds(
 
 
 @njit(cache=True, nogil=True)
+def _fetch(
+    term: int,
+    entries: NDArray[np.int32],
+    blocks: NDArray[np.uint16],
+    maxima: NDArray[np.uint8],
+) -> None:
+    """Have the start of a term's list fetched, a cache line of 64 bytes at a time."""
+    first, size = entries[term, 0], entries[term, 1]
+    for p in range(0, min(size, _MAX_FETCHED), 64):
+        prefetch(maxima, first + p)
+    for p in range(0, min(size, _MAX_FETCHED), 32):
+        prefetch(blocks, first + p)
+
+
+@njit(cache=True, nogil=True)
 def _take_listed(
     terms: NDArray[np.int32],
-    lists: Any,
+    start: int,
+    stop: int,
+    entries: NDArray[np.int32],
+    blocks: NDArray[np.uint16],
     bounds: NDArray[np.uint16],
     needed: int,
     survivors: NDArray[np.int32],
 ) -> int:
     """Write the blocks, and their bounds, that have the bound needed; set all bounds to zero."""
-    term_entries, blocks, _, _ = lists
     num = 0
-    for term in terms:
-        first, size = term_entries[term, 0], term_entries[term, 1]
+    for i in range(start, stop):
+        first, size = entries[terms[i], 0], entries[terms[i], 1]
         for p in range(np.uint32(first), np.uint32(first + size)):
             block = blocks[p]
             bound = np.int64(bounds[block])
