@@ -190,8 +190,7 @@ def commit(
             write_manifest(
                 partial, stage, config, inputs, draft.counts, duration_s=time.monotonic() - started
             )
-            if finished(directory, stage_key(stage, config, inputs)) is None:
-                _replace(partial, directory)
+            _replace(partial, directory, stage_key(stage, config, inputs))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -340,19 +339,29 @@ def _is_alive(process_id: int) -> bool:
     return True
 
 
-def _replace(partial: Path, directory: Path) -> None:
-    """Rename a directory over another: rename(2) alone refuses a target that is not empty."""
-    outdated = _partial(directory)
-    with suppress(FileNotFoundError):
-        directory.rename(outdated)
+def _replace(partial: Path, directory: Path, key: str) -> None:
+    """Rename an output over what stands in its place, unless that is the output of this key.
+
+    Another process may have put it there meanwhile, and others may read it already.
+    """
+    if not _renamed(partial, directory) and finished(directory, key) is None:
+        outdated = _partial(directory)
+        with suppress(FileNotFoundError):
+            directory.rename(outdated)
+        _renamed(partial, directory)
+        shutil.rmtree(outdated, ignore_errors=True)
+    _sync(directory.parent)
+
+
+def _renamed(partial: Path, directory: Path) -> bool:
+    """Rename a directory to a place that is free, in one step; False if it is not."""
     try:
         partial.rename(directory)
     except OSError as error:
-        # Another process has put the same output there in between.
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise
-    shutil.rmtree(outdated, ignore_errors=True)
-    _sync(directory.parent)
+        return False
+    return True
 
 
 def discard(directory: Path) -> None:

@@ -322,10 +322,10 @@ def test_a_command_goes_on_where_a_killed_one_stopped(tmp_path, teachers):
 import os, signal, sys
 from raykd import manifest
 whole = manifest._replace
-def die(partial, directory):
+def die(partial, directory, key):
     if directory.name == "hits":
         os.kill(os.getpid(), signal.SIGKILL)
-    whole(partial, directory)
+    whole(partial, directory, key)
 manifest._replace = die
 from raykd.cli import _exit_code
 _exit_code(["search", *sys.argv[1:]])

@@ -159,3 +159,24 @@ def test_what_raykd_did_not_make_is_refused_as_output(tmp_path, kind):
 def test_an_output_that_cannot_be_written_is_refused_by_its_name():
     with pytest.raises(InputError, match=r"--out /proc/found: nothing can be written there"):
         check_output(Path("/proc/found"))
+
+
+def test_what_another_process_has_put_in_place_meanwhile_stays_there(tmp_path):
+    out = tmp_path / "out"
+    with commit(out, "greet", {}, {"who": "world"}) as draft:
+        (draft.directory / "hello.txt").write_text("hello")
+        draft.counts["num_words"] = 1
+        write_hello(out, {}, [])
+        there = out.stat().st_ino
+    assert out.stat().st_ino == there
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_damaged_output_that_stands_in_the_way_is_replaced(tmp_path):
+    out = tmp_path / "out"
+    with commit(out, "greet", {}, {"who": "world"}) as draft:
+        (draft.directory / "hello.txt").write_text("hello")
+        write_hello(out, {}, [])
+        (out / "hello.txt").write_text("jello")
+    assert (out / "hello.txt").read_text() == "hello"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
