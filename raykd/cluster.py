@@ -2,10 +2,11 @@
 
 import logging
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ _MAX_RETRIES = 8
 _MAX_RETRIES_FOR_WANT_OF_MEMORY = 3
 
 _ANSWER_TIMEOUT_S = 5
+_HOST_AND_PORT = re.compile(r"[^/]+:\d+")
 # Clouds give notice half a minute to two minutes before they take a machine away.
 _NOTICE_POLL_S = 3.0
 
@@ -52,31 +54,70 @@ def connect() -> None:
     debug = os.environ.get("RAYKD_DEBUG") == "1"
     address = find_address()
     # Ray takes seconds to answer, minutes where a cluster is out of reach.
-    progress.say("starting Ray here" if address == "local" else f"joining Ray at {address}")
-    # What the user needs to know comes back as results and errors; Ray's own lines drown it.
-    ray.init(
-        address=address,
-        # A Ray of our own ends with the command: its dashboard's eleven processes and gigabyte
-        # would serve nobody. `ray start --head` has one.
-        include_dashboard=False,
-        logging_level=logging.INFO if debug else logging.ERROR,
-        log_to_driver=debug,
+    progress.say(
+        "starting Ray here"
+        if address == "local"
+        else f"joining Ray at {address} (RAY_ADDRESS=local would start one here)"
     )
+    # What the user needs to know comes back as results and errors; Ray's own lines drown it.
+    with joining(address):
+        ray.init(
+            address=address,
+            # A Ray of our own ends with the command: its dashboard's eleven processes and gigabyte
+            # would serve nobody. `ray start --head` has one.
+            include_dashboard=False,
+            logging_level=logging.INFO if debug else logging.ERROR,
+            log_to_driver=debug,
+        )
+
+
+@contextmanager
+def joining(address: str) -> Iterator[None]:
+    """Say what a cluster's refusal means.
+
+    Raises:
+        InputError: it cannot be joined.
+    """
+    try:
+        yield
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"Ray at {address} cannot be joined ({reason}); if it was started with "
+            "RAY_AUTH_MODE=token, set that here too; RAY_ADDRESS=local starts one here instead"
+        ) from error
 
 
 def find_address() -> str:
-    """RAY_ADDRESS, else a Ray that was started on this machine and answers, else "local"."""
+    """RAY_ADDRESS, else a Ray that was started on this machine and answers, else "local".
+
+    Raises:
+        InputError: nothing answers at RAY_ADDRESS.
+    """
     if given := os.environ.get("RAY_ADDRESS"):
+        if _HOST_AND_PORT.fullmatch(given) and not _answers(given):
+            raise InputError(
+                f"RAY_ADDRESS={given}: nothing answers there; correct it, or start Ray there, or "
+                "set RAY_ADDRESS=local to start one here"
+            )
         return given
-    # Ray would wait for minutes for a cluster that was killed and left this file behind.
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     try:
         address = (Path(folder) / "ray" / "ray_current_cluster").read_text().strip()
-        host, _, port = address.rpartition(":")
-        socket.create_connection((host, int(port)), timeout=_ANSWER_TIMEOUT_S).close()
-    except (OSError, ValueError):
+    except OSError:
         return "local"
-    return address
+    # A cluster that was killed leaves this file behind.
+    return address if _HOST_AND_PORT.fullmatch(address) and _answers(address) else "local"
+
+
+def _answers(address: str) -> bool:
+    """Whether a port is open: Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_TIMEOUT_S).close()
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def total_cpus() -> float:

@@ -95,5 +95,26 @@ def test_a_cluster_that_left_its_address_behind_is_not_waited_for(tmp_path, monk
         (tmp_path / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{port}\n")
         assert cluster.find_address() == f"127.0.0.1:{port}"
     assert cluster.find_address() == "local"
-    monkeypatch.setenv("RAY_ADDRESS", "ray.example.org:6379")
-    assert cluster.find_address() == "ray.example.org:6379"
+
+
+def test_an_address_at_which_nothing_answers_is_told_at_once(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert cluster.find_address() == address
+    with pytest.raises(InputError, match=f"RAY_ADDRESS={address}: nothing answers there"):
+        cluster.find_address()
+
+
+@pytest.mark.parametrize("address", ["auto", "local", "ray://head.example.org:10001"])
+def test_an_address_that_is_no_port_is_left_to_ray(monkeypatch, address):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert cluster.find_address() == address
+
+
+def test_a_cluster_that_refuses_is_named_with_both_ways_out():
+    with (
+        pytest.raises(InputError, match="RAY_AUTH_MODE=token, set that here too; RAY_ADDRESS=loc"),
+        cluster.joining("10.0.0.1:6379"),
+    ):
+        raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
