@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from raykd.retrieval.index import ShardIndex
 from raykd.retrieval.plan import Plan
+from raykd.retrieval.postings import Codes
 from raykd.retrieval.selection import NO_FLOOR, Candidates, add_candidates
 
 
@@ -58,33 +59,73 @@ def _search(
     for query in numbers:
         num_postings = 0
         for i in range(offsets[query], offsets[query + 1]):
-            term = terms[i]
-            weight, count = idf[i], counts[i]
-            num_postings += posting_offsets[term + 1] - posting_offsets[term]
-            for p in range(posting_offsets[term], posting_offsets[term + 1]):
-                totals[units[p]] += count * (weight * table[codes[p]])
+            first, last = posting_offsets[terms[i]], posting_offsets[terms[i] + 1]
+            _add_scores(first, last, idf[i], counts[i], units, codes, table, totals)
+            num_postings += last - first
         if num_postings >= len(found_units):
             found_units = np.empty(2 * num_postings + 1, np.int32)
             found_scores = np.empty(2 * num_postings + 1, np.float64)
         floor = max(floors[query], NO_FLOOR)
         found = 0
         for i in range(offsets[query], offsets[query + 1]):
-            term = terms[i]
-            if floor > NO_FLOOR:
-                for p in range(posting_offsets[term], posting_offsets[term + 1]):
-                    unit = units[p]
-                    if totals[unit] >= floor:
-                        found_units[found] = first_unit + unit
-                        found_scores[found] = totals[unit]
-                        found += 1
-                    totals[unit] = 0.0
-            else:
-                # Nearly all are kept: without a jump it goes faster.
-                for p in range(posting_offsets[term], posting_offsets[term + 1]):
-                    unit = units[p]
-                    score = totals[unit]
-                    totals[unit] = 0.0
-                    found_units[found] = first_unit + unit
-                    found_scores[found] = score
-                    found += score > 0.0
+            first, last = posting_offsets[terms[i]], posting_offsets[terms[i] + 1]
+            found = _take_reaching(
+                floor, first, last, units, totals, first_unit, found, found_units, found_scores
+            )
         add_candidates(query, found_units[:found], found_scores[:found], id_rank, candidates)
+
+
+# Below, positions are unsigned, so that they need no check for being counted from the end.
+
+
+@njit(cache=True, nogil=True)
+def _add_scores(
+    first: int,
+    last: int,
+    weight: float,
+    count: float,
+    units: NDArray[np.uint16],
+    codes: Codes,
+    table: NDArray[np.float64],
+    totals: NDArray[np.float64],
+) -> None:
+    """Add what a term counts in its units."""
+    if count == 1.0:
+        for p in range(np.uint32(first), np.uint32(last)):
+            totals[units[p]] += weight * table[codes[p]]
+    else:
+        for p in range(np.uint32(first), np.uint32(last)):
+            totals[units[p]] += count * (weight * table[codes[p]])
+
+
+@njit(cache=True, nogil=True)
+def _take_reaching(
+    floor: float,
+    first: int,
+    last: int,
+    units: NDArray[np.uint16],
+    totals: NDArray[np.float64],
+    first_unit: int,
+    found: int,
+    found_units: NDArray[np.int32],
+    found_scores: NDArray[np.float64],
+) -> int:
+    """Write a term's units that reach the floor, set their totals to zero; returns the new end."""
+    if floor > NO_FLOOR:
+        for p in range(np.uint32(first), np.uint32(last)):
+            unit = units[p]
+            if totals[unit] >= floor:
+                found_units[found] = first_unit + unit
+                found_scores[found] = totals[unit]
+                found += 1
+            totals[unit] = 0.0
+    else:
+        # Nearly all are kept: without a jump it goes faster.
+        for p in range(np.uint32(first), np.uint32(last)):
+            unit = units[p]
+            score = totals[unit]
+            totals[unit] = 0.0
+            found_units[found] = first_unit + unit
+            found_scores[found] = score
+            found += score > 0.0
+    return found
