@@ -65,10 +65,10 @@ class Bench:
 
     def index_of(self, first: int, last: int) -> ShardIndex:
         """The units [first, last) as a shard."""
-        names = [f"{0:016x}-{unit:012d}-{0:08d}" for unit in range(first, last)]
+        names = unit_ids(0, first, last)
         batches = self._batches(self.texts.slice(first, last - first))
         known, _ = KnownTerms.of(batches, self.lookup, len(self.terms))
-        return index.build(known, pa.array(names), self.total, self.idf, BM25)
+        return index.build(known, names, self.total, self.idf, BM25)
 
     def _seed_index(self) -> ShardIndex:
         if not hasattr(self, "_seed"):
@@ -118,6 +118,11 @@ class Rounds:
             for key, seconds_of in self._seconds_of.items():
                 best[key] = min(best[key], seconds_of() / self._num_queries[key] * 1e6)
         return {key: round(value, 1) for key, value in best.items()}
+
+
+def unit_ids(source: int, first: int, last: int) -> pa.Array:
+    """Ids as those of ingested units: a digest of the source, and positions in it."""
+    return pa.array([f"{source:016x}-{unit:012d}-{0:08d}" for unit in range(first, last)])
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -190,13 +195,16 @@ def add_own(bench: Bench, rounds: Rounds) -> dict[Key, float]:
 
 
 def merge_of(bench: Bench, hits: BlockHits, k: int) -> Callable[[], Any]:
-    """Merges such a shard's hits with those of seven others."""
-    ids = bench.shard.unit_ids
-    shard = topk.RankedHits.of_shard(
-        hits.num_hits, hits.units, hits.scores, ids, bench.shard.id_rank
-    )
+    """Merges such a shard's hits with those of seven others, of sources of their own."""
+    num_units = bench.shard.num_units
+    shards = [
+        topk.RankedHits.of_shard(
+            hits.num_hits, hits.units, hits.scores, unit_ids(source, 0, num_units), ranks
+        )
+        for source, ranks in enumerate([bench.shard.id_rank] * 8)
+    ]
     top_k = np.full(len(hits.num_hits), k, np.int32)
-    return lambda: topk.merge([shard] * 8, top_k)
+    return lambda: topk.merge(shards, top_k)
 
 
 def check_prefix(hits: BlockHits, every: BlockHits, floors: NDArray[np.float64]) -> None:
@@ -239,9 +247,7 @@ def measure_build(bench: Bench) -> dict[str, float]:
             shard.maxima(superblock)
         return shard
 
-    names_s, _ = best_of(
-        2, lambda: pa.array([f"{0:016x}-{u:012d}-{0:08d}" for u in range(bench.shard_units)])
-    )
+    names_s, _ = best_of(2, lambda: unit_ids(0, 0, bench.shard_units))
     seconds, shard = best_of(3, searchable)
     analyse_s, _ = best_of(3, lambda: bench.lookup.stream(texts))
     sample = texts.slice(0, bench.shard_units // 4)
