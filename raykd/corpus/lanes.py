@@ -9,12 +9,16 @@ from numba import extending, types
 # Bytes compared at once.
 LANES = 64
 
+# Upper bounds looked at at once.
+BOUNDS = 256
+
 # To mypy, a call would need the typing context too.
 intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = extending.intrinsic
 # To mypy, no callable.
 _Tuple: Any = types.Tuple
 
 _VECTOR = ir.VectorType(ir.IntType(8), LANES)
+_BOUNDS = ir.VectorType(ir.IntType(16), 32)
 
 
 @intrinsic
@@ -62,6 +66,68 @@ def prefetch(typing_context: Any, data: Any, at: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(data, at), generate
+
+
+@intrinsic
+def any_at_least(typing_context: Any, data: Any, at: Any, least: Any) -> Any:
+    """Whether one of `BOUNDS` uint16 of `data` from `at` on is at least so much."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        parts = [
+            _load(context, builder, signature, [args[0], place], _BOUNDS)
+            for place in _places(builder, args[1])
+        ]
+        while len(parts) > 1:
+            parts = [
+                builder.select(builder.icmp_unsigned(">", one, other), one, other)
+                for one, other in zip(parts[::2], parts[1::2], strict=True)
+            ]
+        reached = _bits_at_least(builder, parts[0], args[2])
+        return builder.icmp_unsigned("!=", reached, ir.Constant(reached.type, 0))
+
+    return types.boolean(data, at, types.uint16), generate
+
+
+@intrinsic
+def bits_at_least(typing_context: Any, data: Any, at: Any, least: Any) -> Any:
+    """One bit for each of 32 uint16 of `data` from `at` on: whether it is at least so much."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        part = _load(context, builder, signature, args, _BOUNDS)
+        return builder.zext(_bits_at_least(builder, part, args[2]), ir.IntType(64))
+
+    return types.uint64(data, at, types.uint16), generate
+
+
+@intrinsic
+def clear(typing_context: Any, data: Any, at: Any) -> Any:
+    """Set `BOUNDS` uint16 of `data` from `at` on to 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        for place in _places(builder, args[1]):
+            pointer = builder.gep(array.data, [place])
+            pointer = builder.bitcast(pointer, _BOUNDS.as_pointer())
+            builder.store(ir.Constant(_BOUNDS, None), pointer).align = 2
+        return context.get_dummy_value()
+
+    return types.void(data, at), generate
+
+
+def _places(builder: Any, at: Any) -> list[Any]:
+    return [
+        builder.add(at, ir.Constant(at.type, first)) for first in range(0, BOUNDS, _BOUNDS.count)
+    ]
+
+
+def _bits_at_least(builder: Any, part: Any, least: Any) -> Any:
+    one = builder.insert_element(
+        ir.Constant(_BOUNDS, ir.Undefined), least, ir.Constant(ir.IntType(32), 0)
+    )
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), _BOUNDS.count), None)
+    all_least = builder.shuffle_vector(one, ir.Constant(_BOUNDS, ir.Undefined), zeros)
+    reached = builder.icmp_unsigned(">=", part, all_least)
+    return builder.bitcast(reached, ir.IntType(_BOUNDS.count))
 
 
 @intrinsic

@@ -23,7 +23,7 @@ from raykd.retrieval.topk import MAX_TOP_K
 
 # To score the units of a block takes as long as to go through so many postings, and to make the
 # postings of a superblock as long as to go through so many for each of its units.
-_POSTINGS_A_BLOCK = 320
+_POSTINGS_A_BLOCK = 220
 _POSTINGS_A_UNIT = 60
 
 Method = Literal["bm25", "dense", "hybrid"]

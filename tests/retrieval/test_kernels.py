@@ -13,6 +13,8 @@ from oracle_bm25 import best_hits
 
 from raykd.corpus.analyze import TermLookup
 from raykd.retrieval import index, postings, scoring, search
+from raykd.retrieval.block_bounds import refine, take_reaching
+from raykd.retrieval.blocks import LISTED
 from raykd.retrieval.index import ShardIndex
 from raykd.retrieval.known_terms import KnownTerms
 from raykd.retrieval.scoring import Bm25Config
@@ -135,6 +137,80 @@ def test_long_units_long_queries_and_very_often_repeated_terms_are_exact() -> No
         worst = {query: score for query, _, score in expected}
         thresholds = [worst.get(query, 0.0) for query in range(len(queries))]
         assert hits_of(shard, query_terms, top_k, thresholds) == expected
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 1e-9])
+def test_any_share_of_the_best_score_as_a_threshold_gives_the_hits_of_a_plain_search(
+    monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    # Some terms have a list of blocks and some a row of all; at the smallest share more blocks
+    # remain than wait to be scored at once.
+    rng = random.Random(7)
+    words = [f"w{number}" for number in range(2000)]
+    weights = [1 / (number + 1) for number in range(2000)]
+    units = [" ".join(rng.choices(words, weights, k=rng.randint(0, 40))) for _ in range(3000)]
+    queries = [" ".join(rng.choices(words, weights, k=rng.randint(1, 12))) for _ in range(150)]
+    shard, query_terms = index_of(units, queries, Bm25Config())
+    numbers = range(len(queries))
+    plain = hits_of(shard, query_terms, [3000] * len(queries), [0.0] * len(queries))
+    best = {query: score for query, _, score in reversed(plain)}
+    thresholds = [share * best[query] for query in numbers]
+    monkeypatch.setattr(search, "_POSTINGS_A_BLOCK", ALWAYS_PRUNED[0])
+    monkeypatch.setattr(search, "_POSTINGS_A_UNIT", ALWAYS_PRUNED[1])
+    # Where the postings are there already, they might be used.
+    without_postings, _ = index_of(units, queries, Bm25Config())
+    found = hits_of(without_postings, query_terms, [3000] * len(queries), thresholds)
+    assert not without_postings.has_postings(0)
+    assert len(found) >= len(queries)
+    assert found == [hit for hit in plain if hit[2] >= thresholds[hit[0]]]
+
+
+@pytest.mark.parametrize("needed", [1, 2, 700, 65_535])
+def test_blocks_that_have_the_bound_are_taken_and_all_bounds_are_zero_then(needed: int) -> None:
+    rng = np.random.default_rng(3)
+    for number in (1, 3):
+        bounds = rng.choice(
+            np.array([0, 1, 2, 699, 700, 701, 65_534, 65_535], np.uint16), 256 * number
+        )
+        bounds[:256] = 0
+        bounds[[31, 32, 255]] = 65_535
+        blocks = np.flatnonzero(bounds >= needed)
+        expected = np.stack([blocks, bounds[blocks]])
+        survivors = np.empty((2, len(bounds)), np.int32)
+        num = take_reaching(bounds, needed, survivors)
+        assert np.array_equal(survivors[:, :num], expected)
+        assert not bounds.any()
+
+
+def test_terms_left_out_add_what_they_count_in_a_block_listed_or_not() -> None:
+    rng = np.random.default_rng(5)
+    # Five terms that are listed, one with a row of all blocks, and one that no unit holds, whose
+    # list starts where another one does.
+    lists = [np.sort(rng.choice(4096, size, replace=False)) for size in (1, 2, 3, 100, 511)]
+    by_hand = np.zeros((7, 4096), np.int64)
+    for term, blocks_of_term in enumerate(lists):
+        by_hand[term, blocks_of_term] = rng.integers(1, 256, len(blocks_of_term))
+    by_hand[5] = rng.integers(0, 256, 4096)
+    ends = np.cumsum([len(blocks_of_term) for blocks_of_term in lists])
+    starts = [0, *ends]
+    rows = [LISTED] * 5 + [0, LISTED]
+    sizes = [*map(len, lists), 0, 0]
+    entries = np.array(
+        [[starts[t % 6], sizes[t], by_hand[t].max(), rows[t]] for t in range(7)], np.int32
+    )
+    blocks = np.concatenate(lists).astype(np.uint16)
+    maxima = np.concatenate([by_hand[t][lists[t]] for t in range(5)]).astype(np.uint8)
+    terms, counts = np.arange(7, dtype=np.int32), np.array([1, 2, 1, 3, 1, 1, 1], np.uint16)
+    most = int((counts * by_hand.max(1)).sum())
+    summed = 40 + (counts[:, None] * by_hand).sum(0)
+    for threshold in (41, 200, 400, 41 + most):
+        survivors = np.stack([np.arange(4096), np.full(4096, 40)]).astype(np.int32)
+        num = refine(
+            terms, counts, 0, 7, entries, blocks, maxima, by_hand[5:6].astype(np.uint8),
+            threshold, most, survivors, 4096,
+        )  # fmt: skip
+        expected = np.flatnonzero(summed >= threshold)
+        assert survivors[:, :num].tolist() == [expected.tolist(), summed[expected].tolist()]
 
 
 def test_a_vocabulary_that_16_bits_cannot_number_is_exact() -> None:
