@@ -25,6 +25,9 @@ from raykd.retrieval.topk import MAX_TOP_K
 # postings of a superblock as long as to go through so many for each of its units.
 _POSTINGS_A_BLOCK = 220
 _POSTINGS_A_UNIT = 60
+# One query in so many is tried before the others, and such a share of those are most.
+_TRIED_FIRST = 16
+_MOST = 0.8
 
 Method = Literal["bm25", "dense", "hybrid"]
 
@@ -147,9 +150,7 @@ def _search_superblock(
     if are_few and index.has_postings(superblock) and not index.has_maxima(superblock):
         pruned, plain = np.zeros_like(pruned), pruned | plain
     if pruned.any():
-        remained = search_pruned(
-            index, superblock, plan, np.flatnonzero(pruned), limits, candidates
-        )
+        remained = _remaining(index, superblock, plan, np.flatnonzero(pruned), limits, candidates)
         late = pruned & (remained > limits)
         lost = (remained[late] - limits[late]).sum() * _POSTINGS_A_BLOCK
         # A few queries without a threshold are not worth postings of their own.
@@ -165,3 +166,26 @@ def _search_superblock(
             return
     if plain.any():
         search_plain(index, superblock, plan, np.flatnonzero(plain), candidates)
+
+
+def _remaining(
+    index: ShardIndex,
+    superblock: int,
+    plan: Plan,
+    numbers: NDArray[np.int64],
+    limits: NDArray[np.float64],
+    candidates: Candidates,
+) -> NDArray[np.float64]:
+    """(B,) the blocks that `search_pruned` leaves of some queries, of which it takes a few first.
+
+    Where it left too many of most of them, it is spared the others, which are taken to be like
+    them: thresholds of one wave mostly leave too much of all queries or of few.
+    """
+    tried, others = numbers[::_TRIED_FIRST], np.delete(numbers, np.s_[::_TRIED_FIRST])
+    remained = search_pruned(index, superblock, plan, tried, limits, candidates).astype(np.float64)
+    times_limit = remained[tried] / limits[tried]
+    if superblock == 0 and np.mean(times_limit > 1) > _MOST:
+        remained[others] = np.median(times_limit) * limits[others]
+    else:
+        remained += search_pruned(index, superblock, plan, others, limits, candidates)
+    return remained

@@ -17,6 +17,7 @@ from raykd.retrieval.block_bounds import refine, take_reaching
 from raykd.retrieval.blocks import LISTED
 from raykd.retrieval.index import ShardIndex
 from raykd.retrieval.known_terms import KnownTerms
+from raykd.retrieval.pruned import search_pruned
 from raykd.retrieval.scoring import Bm25Config
 from raykd.retrieval.selection import keep_best, sort_best_first
 from raykd.retrieval.statistics import QueryTerms, analyse_queries
@@ -139,17 +140,46 @@ def test_long_units_long_queries_and_very_often_repeated_terms_are_exact() -> No
         assert hits_of(shard, query_terms, top_k, thresholds) == expected
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5, 1e-9])
-def test_any_share_of_the_best_score_as_a_threshold_gives_the_hits_of_a_plain_search(
-    monkeypatch: pytest.MonkeyPatch, share: float
-) -> None:
-    # Some terms have a list of blocks and some a row of all; at the smallest share more blocks
-    # remain than wait to be scored at once.
+def zipf_corpus() -> tuple[list[str], list[str]]:
+    """Some terms have a list of blocks and some a row of all."""
     rng = random.Random(7)
     words = [f"w{number}" for number in range(2000)]
     weights = [1 / (number + 1) for number in range(2000)]
     units = [" ".join(rng.choices(words, weights, k=rng.randint(0, 40))) for _ in range(3000)]
     queries = [" ".join(rng.choices(words, weights, k=rng.randint(1, 12))) for _ in range(150)]
+    return units, queries
+
+
+def test_where_too_much_is_left_of_a_few_queries_the_others_are_not_tried_and_lose_no_hit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    units, queries = zipf_corpus()
+    shard, query_terms = index_of(units, queries, Bm25Config(), superblock_units=512)
+    top_k = [3] * len(queries)
+    plain = hits_of(shard, query_terms, top_k, [0.0] * len(queries))
+    thresholds = [min(score for q, _, score in plain if q == n) for n in range(len(queries))]
+    tried: list[int] = []
+
+    def count_and_search(*given: Any) -> Any:
+        tried.append(len(given[3]))
+        return search_pruned(*given)
+
+    monkeypatch.setattr(search, "search_pruned", count_and_search)
+    for effort, numbers_tried in ((NEVER_PRUNED_TWICE, [10]), (ALWAYS_PRUNED, [10, 140] * 6)):
+        monkeypatch.setattr(search, "_POSTINGS_A_BLOCK", effort[0])
+        monkeypatch.setattr(search, "_POSTINGS_A_UNIT", effort[1])
+        tried.clear()
+        shard, _ = index_of(units, queries, Bm25Config(), superblock_units=512)
+        assert hits_of(shard, query_terms, top_k, thresholds) == plain
+        assert tried == numbers_tried
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 1e-9])
+def test_any_share_of_the_best_score_as_a_threshold_gives_the_hits_of_a_plain_search(
+    monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    # At the smallest share more blocks remain than wait to be scored at once.
+    units, queries = zipf_corpus()
     shard, query_terms = index_of(units, queries, Bm25Config())
     numbers = range(len(queries))
     plain = hits_of(shard, query_terms, [3000] * len(queries), [0.0] * len(queries))
