@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from raykd.corpus.analyze import TermLookup
+from raykd.retrieval.blocks import LISTED, block_maxima
 from raykd.retrieval.known_terms import KnownTerms
-from raykd.retrieval.postings import postings_of
+from raykd.retrieval.postings import Postings, postings_of
 from raykd.retrieval.scoring import Bm25Config, saturation_form
 
 
@@ -58,3 +59,37 @@ def test_terms_are_told_apart_however_many_there_are():
     texts = [" ".join(terms[first::7]) + " " + terms[first] for first in range(7)]
     found, by_hand, _ = found_postings(texts, terms)
     assert found == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("block_units", [1, 2, 3, 4, 7, 60_000])
+def test_a_block_has_the_most_that_one_of_its_units_counts_in_steps_rounded_up(block_units):
+    rng = np.random.default_rng(8)
+    num_units, table, idf = 65_536, rng.random(50), np.array([3.0, 0.5, 2.0, 0.0, 1.0])
+    # A term in few units, one in the last only, one in none, one of no weight, one in most.
+    units = [np.array([0, 1, 5, 12, 65_535]), np.array([65_535]), [], np.array([3, 9])]
+    units.append(np.sort(rng.choice(num_units, 40_000, replace=False)))
+    codes = [rng.integers(0, 50, len(own)) for own in units]
+    offsets = np.concatenate([[0], np.cumsum([len(own) for own in units])]).astype(np.int32)
+    postings = Postings(
+        offsets,
+        np.concatenate(units).astype(np.uint16),
+        np.concatenate(codes).astype(np.uint16),
+        table,
+    )
+    num_blocks = -(-num_units // block_units)
+    maxima = block_maxima(postings, idf, block_units, num_blocks)
+    for term in range(5):
+        by_hand = np.zeros(num_blocks, np.int64)
+        steps = np.ceil(idf[term] * (1 / maxima.step) * table[codes[term]])
+        blocks = np.asarray(units[term], np.int64) // block_units
+        np.maximum.at(by_hand, blocks, np.minimum(steps, 255).astype(np.int64))
+        start, size, highest, row = maxima.terms[term].tolist()
+        found = np.zeros(num_blocks, np.int64)
+        if row == LISTED:
+            listed = maxima.blocks[start : start + size].tolist()
+            assert listed == sorted(set(listed))
+            found[listed] = maxima.maxima[start : start + size]
+        else:
+            found += maxima.dense[row]
+        assert np.array_equal(found, by_hand)
+        assert highest == by_hand.max()
