@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -87,12 +88,13 @@ def _count_units(
     """Add to (V,) `df` the units that hold each term."""
     # The last unit that held the term, counted from 1, above the number of units: one place of
     # memory a term, and no branch on what a processor cannot guess.
+    # All that counts positions is unsigned, so that it needs no check for counting from the end.
     counts = np.zeros(len(df), np.uint64)
     half, low_half = np.uint64(32), np.uint64(0xFFFFFFFF)
     for unit in range(len(offsets) - 1):
         unit_bits = np.uint64(unit + 1) << half
-        for position in range(offsets[unit], offsets[unit + 1]):
-            term = term_ids[position]
+        for position in range(np.uint64(offsets[unit]), np.uint64(offsets[unit + 1])):
+            term: Any = np.uint32(term_ids[position])
             count = counts[term]
             is_new = np.uint64((count ^ unit_bits) >> half != 0)
             counts[term] = unit_bits | ((count & low_half) + is_new)
@@ -112,25 +114,25 @@ def _narrow(
     others = np.empty(room + 1, np.uint16)
     common_sizes = np.empty(len(offsets) - 1, np.int32)
     other_sizes = np.empty(len(offsets) - 1, np.int32)
-    common_end = 0
-    end = 0
+    common_end: Any = np.uint64(0)
+    end: Any = np.uint64(0)
     for unit in range(len(offsets) - 1):
         common_start = common_end
         start = end
-        for position in range(offsets[unit], offsets[unit + 1]):
-            number = term_numbers[term_ids[position]]
+        for position in range(np.uint64(offsets[unit]), np.uint64(offsets[unit + 1])):
+            number: Any = term_numbers[np.uint32(term_ids[position])]
             if has_wide and number >= WIDE:
                 others[end] = WIDE
-                others[end + 1] = number >> 16
-                others[end + 2] = number & 0xFFFF
-                end += 3
+                others[end + np.uint64(1)] = number >> 16
+                others[end + np.uint64(2)] = number & 0xFFFF
+                end += np.uint64(3)
             else:
                 # To both streams: which of them it is, a processor cannot guess.
                 is_common = number < NUM_COMMON
                 common[common_end] = number
                 others[end] = number
-                common_end += is_common
-                end += not is_common
+                common_end += np.uint64(is_common)
+                end += np.uint64(not is_common)
         common_sizes[unit] = common_end - common_start
         other_sizes[unit] = end - start
     return common[:common_end].copy(), common_sizes, others[:end].copy(), other_sizes
