@@ -150,7 +150,8 @@ def require_columns(
     missing = [name for name in columns if name not in schema.names]
     if missing:
         raise InputError(
-            f"{path}: no column {missing[0]!r}; the columns are {', '.join(schema.names)}; name one"
+            f"{path}: no column {missing[0]!r}; the columns are {', '.join(schema.names)}; rename "
+            f"one to {missing[0]!r}, or name it where an option or a key of the recipe takes it"
         )
     repeated = [name for name in columns if schema.names.count(name) > 1]
     if repeated:

@@ -8,7 +8,11 @@ import pyarrow.parquet as pq
 
 from raykd.errors import InputError
 from raykd.locations import Location, explained, files_below, is_directory, size_of
+from raykd.manifest import FILE_NAME as MANIFEST
+from raykd.manifest import read_manifest
 from raykd.tables import format_of, open_bytes
+
+_OWN_TEXTS = ("units-*.parquet", "textbook.parquet")
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ def list_sources(paths: Sequence[Location]) -> list[Location]:
 
     Files and directories whose name begins with a dot are left out, and so are files that begin
     with an underscore and have no suffix (the markers of other tools). Links to directories are not
-    followed.
+    followed. Of a directory that raykd wrote, the units and contextualized corpora are taken, and
+    not the tables of what was left out.
 
     Raises:
         InputError: a path is missing, a directory holds no file, a suffix is unknown.
@@ -62,9 +67,23 @@ def _files_of(path: Location) -> list[Location]:
             for file, names in files_below(path)
             if not any(name.startswith(".") for name in names) and not _is_marker(names[-1])
         ]
+        files = _without_records(files)
     if not files:
         raise InputError(f"{path}: the directory holds no file; name the files or where they are")
     return files
+
+
+def _without_records(files: list[Location]) -> list[Location]:
+    """Without what raykd wrote for the reader, where there is a manifest of its own."""
+    records = [file for file in files if isinstance(file, Path) and file.name == MANIFEST]
+    own = {file.parent for file in records if read_manifest(file.parent) is not None}
+    return [
+        file
+        for file in files
+        if not isinstance(file, Path)
+        or own.isdisjoint(file.parents)
+        or any(file.match(pattern) for pattern in _OWN_TEXTS)
+    ]
 
 
 def _is_marker(name: str) -> bool:

@@ -16,6 +16,7 @@ from raykd.corpus.read import BadRow, Columns, Document, read_slice
 from raykd.corpus.slices import Slice, list_sources, plan_slices
 from raykd.corpus.texts import read_texts
 from raykd.errors import InputError
+from raykd.manifest import write_once
 
 EVERYTHING = Columns()
 LINES = [{"text": "first é", "doc_id": 7}, {"text": "second", "doc_id": "b", "title": "T"}]
@@ -489,6 +490,27 @@ def test_directories_are_searched_in_order_and_each_file_is_taken_once(tmp_path)
         write(tmp_path / name, "")
     expected = [tmp_path / "b/x.txt", tmp_path / "a.parquet", tmp_path / "b/a.jsonl.gz"]
     assert list_sources([tmp_path / "b/x.txt", tmp_path]) == expected
+
+
+def test_of_what_raykd_wrote_only_units_and_contextualized_corpora_are_read(tmp_path):
+    (tmp_path / "given").mkdir()
+    of_others = write(tmp_path / "given" / "manifest.json", "{}")
+    assert list_sources([tmp_path / "given"]) == [of_others]
+    write_once(tmp_path / "clean", "dedup", {}, {}, write_dedup_output)
+    assert list_sources([tmp_path / "clean"]) == [tmp_path / "clean/units/units-00000.parquet"]
+    write_once(tmp_path / "hits", "search", {}, {}, write_hits_output)
+    with pytest.raises(InputError, match="the directory holds no file"):
+        list_sources([tmp_path / "hits"])
+
+
+def write_dedup_output(draft):
+    (draft.directory / "units").mkdir()
+    for name in ("units/units-00000.parquet", "removed.parquet", "quarantine.parquet"):
+        write(draft.directory / name, "")
+
+
+def write_hits_output(draft):
+    write(draft.directory / "hits.parquet", "")
 
 
 def test_what_is_no_source_is_named(tmp_path):
