@@ -1,31 +1,16 @@
 """The command line: one command for a whole run, one for each stage."""
 
-import errno
 import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, Group, Parameter
 
-from raykd.errors import FULL_DISK, InputError
+from raykd.errors import InputError
+from raykd.exit_codes import exit_code_of
 
 # Heavy imports stand inside the commands, so that `raykd --help` answers at once.
-
-USER_MISTAKE = 2
-OUR_MISTAKE = 1
-# What the file system answers that is the user's to mend, and what to do about it.
-_REMEDIES = {
-    **dict.fromkeys(FULL_DISK, "make room there, or choose another disk with --out"),
-    **dict.fromkeys(
-        (errno.EACCES, errno.EPERM), "change its permissions, or choose another place with --out"
-    ),
-    **dict.fromkeys(
-        (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
-        "remove it, or choose another place with --out",
-    ),
-}
 
 app = App(
     name="raykd",
@@ -355,37 +340,7 @@ def main() -> None:
 
 
 def _exit_code(arguments: list[str]) -> int:
-    try:
-        app(arguments, exit_on_error=False, print_error=True)
-    except CycloptsError:
-        return USER_MISTAKE
-    except InputError as error:
-        return _fail(f"error: {error}", USER_MISTAKE)
-    except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from the last finished step", 130)
-    except OSError as error:
-        if remedy := _REMEDIES.get(error.errno or 0):
-            where = f"{error.filename}: " if error.filename else ""
-            return _fail(f"error: {where}{error.strerror}; {remedy}", USER_MISTAKE)
-        return _fail(_as_ours(error), OUR_MISTAKE)
-    except Exception as error:
-        return _fail(_as_ours(error), OUR_MISTAKE)
-    return 0
-
-
-def _as_ours(error: Exception) -> str:
-    first_line = str(error).strip().split("\n", maxsplit=1)[0]
-    return (
-        f"internal error: {type(error).__name__}: {first_line}\n"
-        "This is a fault of raykd. Run again with --debug for the traceback, and report it."
-    )
-
-
-def _fail(message: str, code: int) -> int:
-    if os.environ.get("RAYKD_DEBUG") == "1":
-        traceback.print_exc()
-    print(message, file=sys.stderr)  # noqa: T201  # the command's answer
-    return code
+    return exit_code_of(lambda: app(arguments, exit_on_error=False, print_error=True))
 
 
 def _run_until(last: str, recipe: Path, out: Path | None) -> None:
