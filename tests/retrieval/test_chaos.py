@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import chaos
 import pyarrow.parquet as pq
 import pytest
 from chaos import NUM_SHARDS, Command, Finished, kill, write_inputs
@@ -203,6 +204,7 @@ import time
 from pathlib import Path
 
 import ray
+from chaos import Finished
 from ray.cluster_utils import Cluster
 
 from raykd.cli import _exit_code as raykd
@@ -214,10 +216,9 @@ ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
 
 
 def lose_a_node():
-    seen = set()
-    while len(seen) < moment:
-        seen.update(Path.cwd().glob(".hits.*/*/manifest.json"))
-        time.sleep(0.01)
+    with Finished(Path.cwd()) as finished:
+        while len(finished.seen) < moment:
+            time.sleep(0.01)
     cluster.remove_node(nodes[1], allow_graceful=False)
     Path("lost").touch()
 
@@ -238,12 +239,13 @@ def test_a_node_lost_at_a_random_moment_changes_nothing(folder: Path) -> None:
             ended = subprocess.run(
                 [sys.executable, "-c", _LOSE_A_NODE, str(moment), *arguments],
                 cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(Path(chaos.__file__).parent)},
                 check=False,
                 capture_output=True,
                 text=True,
             )
         assert ended.returncode == 0, ended.stderr
-        assert (folder / "lost").exists(), f"the search ended before {moment} parts were done"
+        assert (folder / "lost").exists(), f"not lost at {moment} parts: {ended.stderr}"
         assert is_as_expected(folder)
         assert finished.done_again() == []
         shutil.rmtree(folder / "hits")
