@@ -4,9 +4,10 @@ The first wave has no thresholds and is the slowest: as few shards as keep every
 shard is searched by several tasks, each for its share of the queries. After each wave the best hits
 so far are merged, and the score of a query's last wanted hit is a bound that later shards need not
 go below. Each wave is as large as all before it, so that the bounds rise while the last and largest
-waves are searched fast. Shards come in the order of their digests: any first part is a sample of
-the whole corpus. Bounds decide what is left out of a shard's hits, never what is among the best, so
-that the result is the same for any waves and tasks.
+waves are searched fast, and a multiple of the CPUs, so that none waits for others. What is left
+over at the end is again searched by several tasks a shard. Shards come in the order of their
+digests: any first part is a sample of the whole corpus. Bounds decide what is left out of a shard's
+hits, never what is among the best, so that the result is the same for any waves and tasks.
 
 What has been merged is removed, as the hits of a wave take about as much room as the best of all.
 The price: merged hits that a disk damages later cost a search of the shards behind them.
@@ -122,7 +123,7 @@ class _Search:
     def waves(self, num_cpus: int, num_merged: int) -> list[_Wave]:
         """All waves; what has been merged is the first, as CPUs may have been others before."""
         num_first = num_merged or -(-num_cpus // len(self.blocks))
-        planned = plan_waves(self.shards.digests, num_first)
+        planned = plan_waves(self.shards.digests, num_first, num_cpus)
         ends = np.cumsum([0, *map(len, planned)]).tolist()
         return [
             _Wave(tuple(self._tasks_of(wave, num_cpus)), *own)
@@ -130,10 +131,15 @@ class _Search:
         ]
 
     def _tasks_of(self, wave: Sequence[int], num_cpus: int) -> list[_Task]:
-        """One task a shard, or several where a wave has fewer shards than there are CPUs."""
-        num_tasks = min(len(self.blocks), max(1, -(-num_cpus // len(wave))))
+        """One task a shard, or several for those that are left once all CPUs have as many."""
+        num_left = len(wave) % num_cpus
+        num_tasks = min(len(self.blocks), num_cpus // num_left) if num_left else 1
         ends = np.linspace(0, len(self.blocks), num_tasks + 1).astype(int).tolist()
-        return [_Task(shard, *blocks) for shard in wave for blocks in pairwise(ends)]
+        whole, left = wave[: len(wave) - num_left], wave[len(wave) - num_left :]
+        return [
+            *(_Task(shard, 0, len(self.blocks)) for shard in whole),
+            *(_Task(shard, *blocks) for shard in left for blocks in pairwise(ends)),
+        ]
 
     def folder_of(self, task: _Task) -> Path:
         """Where the hits are that a task finds."""
@@ -159,17 +165,20 @@ class _Search:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def plan_waves(digests: Sequence[str], num_first: int) -> list[list[int]]:
-    """Numbers of shards, wave after wave: `num_first`, then always as many as all before.
+def plan_waves(digests: Sequence[str], num_first: int, num_cpus: int) -> list[list[int]]:
+    """Numbers of shards, wave after wave: `num_first`, then at least as many as all before.
 
     Args:
         digests: of the shards; their order is that of the shards in the waves.
         num_first: shards of the first wave.
+        num_cpus: the later waves are multiples of it, but the last, which takes what is left.
     """
     order = sorted(range(len(digests)), key=digests.__getitem__)
     ends = [0, num_first]
     while ends[-1] < len(order):
-        ends.append(2 * ends[-1])
+        end = ends[-1] + -(-ends[-1] // num_cpus) * num_cpus
+        # A rest that would leave CPUs idle is not worth a wave of its own.
+        ends.append(end if len(order) - end >= num_cpus else len(order))
     return [order[first:last] for first, last in pairwise(ends)]
 
 

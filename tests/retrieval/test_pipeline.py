@@ -212,8 +212,8 @@ def test_what_is_damaged_during_a_search_is_made_again_and_nothing_else(
 def test_merged_hits_that_are_damaged_cost_the_shards_behind_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Waves of 2, 2 and 1 shards: the hits of the first four are there merged only.
-    shards = write_shards(tmp_path / "shards", some_units(), 5)
+    # Waves of 2, 2 and 2 shards: the hits of the first four are there merged only.
+    shards = write_shards(tmp_path / "shards", some_units(), 6)
     search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "expected", {"units": "x"})
     parts = tmp_path / ".hits.parts"
     searched: list[int] = []
@@ -236,7 +236,7 @@ def test_merged_hits_that_are_damaged_cost_the_shards_behind_them(
     monkeypatch.setattr(methods, "write_hits", damaging)
     monkeypatch.setattr(cluster, "for_each", counting)
     search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
-    assert searched == [2, 2, 1, 2, 2, 0]
+    assert searched == [2, 2, 2, 2, 2, 0]
     outputs = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("expected", "hits")]
     assert outputs[0] == outputs[1]
 
@@ -277,9 +277,24 @@ def test_hits_are_removed_once_merged_and_not_searched_for_again_with_other_cpus
 
 def test_shards_come_in_waves_that_double_in_the_order_of_their_digests() -> None:
     digests = ["c", "a", "e", "b", "d", "f", "g"]
-    assert plan_waves(digests, 1) == [[1], [3], [0, 4], [2, 5, 6]]
-    assert plan_waves(digests, 2) == [[1, 3], [0, 4], [2, 5, 6]]
-    assert plan_waves(digests, 16) == [[1, 3, 0, 4, 2, 5, 6]]
+    assert plan_waves(digests, 1, 1) == [[1], [3], [0, 4], [2, 5, 6]]
+    assert plan_waves(digests, 2, 1) == [[1, 3], [0, 4], [2, 5, 6]]
+    assert plan_waves(digests, 16, 16) == [[1, 3, 0, 4, 2, 5, 6]]
+
+
+def test_waves_after_the_first_are_multiples_of_the_cpus_and_the_last_takes_the_rest() -> None:
+    def sizes(num_shards: int, num_first: int, num_cpus: int) -> list[int]:
+        digests = [f"{number:04d}" for number in range(num_shards)]
+        return [len(wave) for wave in plan_waves(digests, num_first, num_cpus)]
+
+    assert sizes(32, 1, 2) == [1, 2, 4, 8, 17]
+    assert sizes(16, 1, 2) == [1, 2, 4, 9]
+    assert sizes(17, 1, 2) == [1, 2, 4, 8, 2]
+    assert sizes(3, 3, 2) == [3]
+    assert sizes(150, 8, 64) == [8, 64, 78]
+    assert sizes(1000, 8, 64) == [8, 64, 128, 256, 544]
+    assert sizes(11, 3, 8) == [3, 8]
+    assert sizes(12, 3, 8) == [3, 9]
 
 
 def test_many_queries_are_parted_so_that_cpus_can_share_a_shard():
