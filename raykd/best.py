@@ -9,7 +9,7 @@ from typing import Any
 from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.manifest import write_atomically
-from raykd.recipe import load_recipe
+from raykd.recipe_file import load_recipe
 
 TRIALS_FILE = "trials.json"
 RECIPE_FILE = "recipe.yaml"

@@ -1,65 +1,27 @@
-"""A whole run as one typed object, read from one YAML file."""
+"""A whole run as one typed object; `recipe_file` reads it from YAML."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from raykd.arms import CORPUS_ARMS, INJECTED_ARMS, TASK_DA_ARMS, Arm, injections_of, text_of
-from raykd.config import Config, absolute, load_yaml
+from raykd.config import Config
 from raykd.contextualize import ContextualizeConfig
 from raykd.corpus.docstrings import DocstringsConfig
 from raykd.corpus.pipeline import CorpusConfig
 from raykd.errors import InputError
 from raykd.evaluation.tasks import TaskConfig
-from raykd.locations import is_url
 from raykd.models.student_init import StudentConfig
 from raykd.objectives import OBJECTIVES
-from raykd.objectives.generation import GeneratorConfig
-from raykd.presets import load_preset, merged
 from raykd.retrieval.search import RetrievalConfig
+from raykd.search_space import SearchConfig
 from raykd.training.phases import PhaseConfig, TeacherConfig
 from raykd.training.settings import TrainingConfig
 from raykd.training.trackers import TrackerName
 from raykd.training.workers import WorkersConfig
 
 DOCSTRINGS_SCHEME = "docstrings:"
-
-
-class Parameter(Config):
-    """The range of one searched key: exactly one of `float`, `int` and `choice`."""
-
-    float_range: tuple[float, float] | None = Field(None, alias="float")
-    int_range: tuple[int, int] | None = Field(None, alias="int")
-    choice: tuple[Any, ...] | None = Field(None, min_length=1)
-    log: bool = False
-
-    def values(self) -> tuple[Any, ...]:
-        """The ends of the range, or the choices."""
-        return self.choice or self.float_range or self.int_range or ()
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        kinds = [self.float_range, self.int_range, self.choice]
-        if sum(kind is not None for kind in kinds) != 1:
-            raise ValueError("give exactly one of float: [low, high], int: [low, high], choice: []")
-        bounds = self.float_range or self.int_range
-        if bounds and not bounds[0] < bounds[1]:
-            raise ValueError(f"{list(bounds)}: low must be below high")
-        if self.log and (bounds is None or bounds[0] <= 0):
-            raise ValueError("log needs a float or int range above 0")
-        return self
-
-
-class SearchConfig(Config):
-    """What `raykd tune` searches: keys of the recipe by path, and how long."""
-
-    space: dict[str, Parameter] = Field(min_length=1)
-    num_trials: int = Field(8, ge=1)
-    max_concurrent_trials: int = Field(2, ge=1)
-    seed: int = 1
-    grace_epochs: int = Field(1, ge=1)
 
 
 class Recipe(Config):
@@ -191,78 +153,6 @@ class Recipe(Config):
                 raise InputError(f"{source}: the recipe has no key {path!r}")
             branch[key] = value
         return self.parse(tree, source)
-
-
-def load_recipe(path: Path) -> Recipe:
-    """Read and validate a recipe; its paths become absolute, so that it can be kept anywhere.
-
-    Raises:
-        InputError: names the file, the path of each wrong key, and what is accepted there.
-    """
-    values_given = load_yaml(path)
-    if "tasks" in values_given:
-        raise InputError(f"{path}: names several tasks; raykd corpus makes their corpora")
-    recipe = Recipe.parse(_with_preset(values_given, str(path)), str(path))
-    folder = path.absolute().parent
-    values: dict[str, Any] = {
-        f"task.{split}": _absolute(folder, reference)
-        for split in ("train", "dev", "test")
-        if (reference := getattr(recipe.task, split))
-    }
-    if recipe.task_da:
-        values["task_da"] = _absolute(folder, recipe.task_da)
-    if recipe.corpus:
-        values["corpus.paths"] = [_absolute(folder, reference) for reference in recipe.corpus.paths]
-    dense = recipe.retrieval.dense if recipe.retrieval else None
-    for key, model in (
-        ("teacher.model", recipe.teacher.model),
-        ("student.model", recipe.student.model),
-        ("retrieval.dense.model", dense and dense.model),
-        ("injection.objective.generator", _generator(recipe.injection)),
-        ("task_da_injection.objective.generator", _generator(recipe.task_da_injection)),
-        ("adaptation.objective.generator", _generator(recipe.adaptation)),
-    ):
-        # Any other reference is a name: of an installed package, or on the hub.
-        if model and (folder / Path(model).expanduser()).exists():
-            values[key] = _absolute(folder, model)
-    return recipe.with_values(values, str(path))
-
-
-def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
-    name, task = values.get("preset"), values.get("task")
-    if not isinstance(name, str) or not isinstance(task, dict):
-        return values
-    try:
-        preset = load_preset(name, str(task.get("name")))
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
-    whole = merged(preset, values)
-    # A search is of one objective's keys, and of those alone that its author names.
-    if "search" in values or _objectives(whole) != _objectives(merged(values, preset)):
-        whole["search"] = values.get("search")
-    # Settings for augmented rows are of use to those who have some, with the preset's objective.
-    injections = [{"injection": tree.get("injection")} for tree in (whole, preset)]
-    is_used = "task_da" in values and _objectives(injections[0]) == _objectives(injections[1])
-    if "task_da_injection" not in values and not is_used:
-        whole.pop("task_da_injection", None)
-    return whole
-
-
-def _objectives(values: Mapping[str, Any]) -> list[Any]:
-    sections = (values.get(phase) for phase in ("injection", "adaptation"))
-    objectives = (s.get("objective") for s in sections if isinstance(s, Mapping))
-    return [objective.get("name") for objective in objectives if isinstance(objective, Mapping)]
-
-
-def _absolute(folder: Path, reference: str) -> str:
-    if reference.startswith(DOCSTRINGS_SCHEME) or is_url(reference):
-        return reference
-    return absolute(folder, reference)
-
-
-def _generator(phase: PhaseConfig | None) -> str | None:
-    objective = phase and phase.objective
-    return objective.generator if isinstance(objective, GeneratorConfig) else None
 
 
 def _check_injection(key: str, phase: PhaseConfig) -> None:

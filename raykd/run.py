@@ -14,7 +14,8 @@ from raykd.evaluation.tasks import Task
 from raykd.manifest import FILE_NAME as MANIFEST_FILE
 from raykd.manifest import write_atomically
 from raykd.models.student_init import Init
-from raykd.recipe import DOCSTRINGS_SCHEME, Recipe, load_recipe
+from raykd.recipe import DOCSTRINGS_SCHEME, Recipe
+from raykd.recipe_file import load_recipe
 
 _TIMES_FILE = "times.json"
 # The folders of each stage's output below the run directory.

@@ -37,9 +37,10 @@ from raykd.manifest import (
 )
 from raykd.models.student_init import Init
 from raykd.preflight import check_models
-from raykd.recipe import Parameter, Recipe
+from raykd.recipe import Recipe
 from raykd.run import Run
-from raykd.stages import adapt_job, cache_outputs, inject_job, run_stages
+from raykd.search_space import Parameter
+from raykd.stages import run_stages
 from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.pipeline import train_phases
 from raykd.training.players import Worker
@@ -47,6 +48,7 @@ from raykd.training.records import Record
 from raykd.training.recovery import in_words_of_the_job
 from raykd.training.settings import total_epochs
 from raykd.training.tracking import Tracking
+from raykd.training_stages import adapt_job, cache_outputs, inject_job
 
 STUDY_FILE = "study.journal"
 _HELD_OUT_FRACTION = 0.2

@@ -15,7 +15,7 @@ from tiny_models import save_tiny_model
 from transformers import pipeline
 
 from raykd.cli import _exit_code as raykd
-from raykd.recipe import load_recipe
+from raykd.recipe_file import load_recipe
 from raykd.results import Results
 from raykd.schemas import TEXTBOOK
 

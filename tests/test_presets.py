@@ -9,7 +9,8 @@ import yaml
 from raykd.errors import InputError
 from raykd.objectives import OBJECTIVES
 from raykd.presets import load_preset, merged, preset_names
-from raykd.recipe import Recipe, load_recipe
+from raykd.recipe import Recipe
+from raykd.recipe_file import load_recipe
 from raykd.tuning import check_space
 
 TASKS = ("cola", "mrpc", "stsb", "sst2", "rte", "mnli", "qnli", "qqp", "mine")

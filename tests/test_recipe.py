@@ -8,7 +8,8 @@ import yaml
 
 from raykd.config import dump_yaml, load_yaml
 from raykd.errors import InputError
-from raykd.recipe import Recipe, load_recipe
+from raykd.recipe import Recipe
+from raykd.recipe_file import load_recipe
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 OTHER = {EXPERIMENTS / "corpora.yaml", EXPERIMENTS / "bench_requirements.yaml"}

@@ -9,12 +9,13 @@ import pytest
 from tiny_models import save_tiny_model, tiny_masked_lm
 
 from raykd.collect import _max_length
+from raykd.corpus_stages import load_task
 from raykd.errors import InputError
 from raykd.manifest import write_once
 from raykd.preflight import check_lengths, check_models
 from raykd.recipe import Recipe
 from raykd.run import Run
-from raykd.stages import adapt_job, inject_job, load_task
+from raykd.training_stages import adapt_job, inject_job
 
 ROWS = [{"sentence": f"the film was {word}", "label": word} for word in ("good", "bad")]
 LENGTHS = {"teacher": 36, "injection": 20, "adaptation": 24, "alone": 28}

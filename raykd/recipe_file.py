@@ -1,0 +1,85 @@
+"""Recipe file -> recipe: preset filled in, paths made absolute."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raykd.config import absolute, load_yaml
+from raykd.errors import InputError
+from raykd.locations import is_url
+from raykd.objectives.generation import GeneratorConfig
+from raykd.presets import load_preset, merged
+from raykd.recipe import DOCSTRINGS_SCHEME, Recipe
+from raykd.training.phases import PhaseConfig
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe; its paths become absolute, so that it can be kept anywhere.
+
+    Raises:
+        InputError: names the file, the path of each wrong key, and what is accepted there.
+    """
+    values_given = load_yaml(path)
+    if "tasks" in values_given:
+        raise InputError(f"{path}: names several tasks; raykd corpus makes their corpora")
+    recipe = Recipe.parse(_with_preset(values_given, str(path)), str(path))
+    folder = path.absolute().parent
+    values: dict[str, Any] = {
+        f"task.{split}": _absolute(folder, reference)
+        for split in ("train", "dev", "test")
+        if (reference := getattr(recipe.task, split))
+    }
+    if recipe.task_da:
+        values["task_da"] = _absolute(folder, recipe.task_da)
+    if recipe.corpus:
+        values["corpus.paths"] = [_absolute(folder, reference) for reference in recipe.corpus.paths]
+    dense = recipe.retrieval.dense if recipe.retrieval else None
+    for key, model in (
+        ("teacher.model", recipe.teacher.model),
+        ("student.model", recipe.student.model),
+        ("retrieval.dense.model", dense and dense.model),
+        ("injection.objective.generator", _generator(recipe.injection)),
+        ("task_da_injection.objective.generator", _generator(recipe.task_da_injection)),
+        ("adaptation.objective.generator", _generator(recipe.adaptation)),
+    ):
+        # Any other reference is a name: of an installed package, or on the hub.
+        if model and (folder / Path(model).expanduser()).exists():
+            values[key] = _absolute(folder, model)
+    return recipe.with_values(values, str(path))
+
+
+def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
+    name, task = values.get("preset"), values.get("task")
+    if not isinstance(name, str) or not isinstance(task, dict):
+        return values
+    try:
+        preset = load_preset(name, str(task.get("name")))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    whole = merged(preset, values)
+    # A search is of one objective's keys, and of those alone that its author names.
+    if "search" in values or _objectives(whole) != _objectives(merged(values, preset)):
+        whole["search"] = values.get("search")
+    # Settings for augmented rows are of use to those who have some, with the preset's objective.
+    injections = [{"injection": tree.get("injection")} for tree in (whole, preset)]
+    is_used = "task_da" in values and _objectives(injections[0]) == _objectives(injections[1])
+    if "task_da_injection" not in values and not is_used:
+        whole.pop("task_da_injection", None)
+    return whole
+
+
+def _objectives(values: Mapping[str, Any]) -> list[Any]:
+    sections = (values.get(phase) for phase in ("injection", "adaptation"))
+    objectives = (s.get("objective") for s in sections if isinstance(s, Mapping))
+    return [objective.get("name") for objective in objectives if isinstance(objective, Mapping)]
+
+
+def _absolute(folder: Path, reference: str) -> str:
+    if reference.startswith(DOCSTRINGS_SCHEME) or is_url(reference):
+        return reference
+    return absolute(folder, reference)
+
+
+def _generator(phase: PhaseConfig | None) -> str | None:
+    objective = phase and phase.objective
+    return objective.generator if isinstance(objective, GeneratorConfig) else None
