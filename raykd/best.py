@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ RECIPE_FILE = "recipe.yaml"
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial as it ended; `score` is that of its last epoch."""
+    """One trial as it ended; `score` is that of its last epoch, None where it has none."""
 
     number: int
     values: dict[str, Any]
     epochs: int
-    score: float
+    score: float | None
     whole: bool
     error: str | None = None
 
@@ -38,35 +39,64 @@ def show_best(folder: Path) -> None:
         raise InputError(
             f"{folder}: holds no finished search; run raykd tune RECIPE --out {folder}"
         )
+    trials = read_trials(trials_file)
     found = json.loads(trials_file.read_text())
-    trials = [Trial(**trial) for trial in found["trials"]]
     ranked = rank(trials)
+    problems = problems_of(trials)
     if not ranked:
-        errors = {trial.error for trial in trials if trial.error}
-        raise InputError(f"{trials_file}: no trial ended: {'; '.join(sorted(errors))}")
+        raise InputError(f"{trials_file}: no trial ended with a score: {'; '.join(problems)}")
     best = ranked[0]
     recipe = load_recipe(trials_file.parent / RECIPE_FILE)
     text = dump_yaml(recipe.with_values(best.values, "best trial"))
     write_atomically(folder / "best.yaml", text)
     lines = [f"{found['metric']} on {found['validation']}, seed {found['seed']}; best first"]
     for trial in ranked:
-        values = ", ".join(
-            f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in trial.values.items()
-        )
         stopped = "" if trial.whole else " (stopped early)"
         lines.append(
-            f"  {trial.score:.4f}  trial {trial.number}, {trial.epochs} epochs{stopped}: {values}"
+            f"  {trial.score:.4f}  trial {trial.number}, {trial.epochs} epochs{stopped}: "
+            f"{_values_of(trial)}"
         )
+    failed = [trial for trial in trials if trial not in ranked]
+    if failed:
+        lines.append(f"{len(failed)} of {len(trials)} trials ended without a score:")
+        lines += [
+            f"  failed  trial {trial.number}: {_values_of(trial)}: {_problem(trial)}"
+            for trial in failed
+        ]
     lines.append(f"winner's recipe: {folder / 'best.yaml'}")
     print("\n".join(lines))  # noqa: T201  # the command's answer
 
 
-def rank(trials: list[Trial]) -> list[Trial]:
+def read_trials(trials_file: Path) -> list[Trial]:
+    """The trials of a finished search, in the order in which they were started."""
+    return [Trial(**trial) for trial in json.loads(trials_file.read_text())["trials"]]
+
+
+def rank(trials: Sequence[Trial]) -> list[Trial]:
     """Best first: whole trials before stopped ones, then by score, then the earlier one.
 
     A stopped trial's score is that of fewer epochs, not one to choose by. Trials that failed are
     left out.
     """
-    ended = [trial for trial in trials if trial.error is None and math.isfinite(trial.score)]
-    return sorted(ended, key=lambda t: (not t.whole, -t.score, t.number))
+    ended = [trial for trial in trials if not _failed(trial)]
+    return sorted(ended, key=lambda t: (not t.whole, -(t.score or 0.0), t.number))
+
+
+def problems_of(trials: Sequence[Trial]) -> list[str]:
+    """The different reasons for which trials have no score."""
+    return sorted({_problem(trial) for trial in trials if _failed(trial)})
+
+
+def _failed(trial: Trial) -> bool:
+    return trial.error is not None or trial.score is None or not math.isfinite(trial.score)
+
+
+def _problem(trial: Trial) -> str:
+    return trial.error or "its score is not a finite number"
+
+
+def _values_of(trial: Trial) -> str:
+    return ", ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in trial.values.items()
+    )

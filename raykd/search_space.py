@@ -1,5 +1,6 @@
 """Keys and ranges that `raykd tune` searches."""
 
+import math
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -25,6 +26,9 @@ class Parameter(Config):
         if sum(kind is not None for kind in kinds) != 1:
             raise ValueError("give exactly one of float: [low, high], int: [low, high], choice: []")
         bounds = self.float_range or self.int_range
+        numbers = [value for value in self.values() if isinstance(value, float)]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"{list(self.values())}: every number must be finite")
         if bounds and not bounds[0] < bounds[1]:
             raise ValueError(f"{list(bounds)}: low must be below high")
         if self.log and (bounds is None or bounds[0] <= 0):

@@ -6,15 +6,17 @@ reported, else rows held out of the train split.
 """
 
 import json
+import logging
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
+import optuna
 from filelock import FileLock
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
@@ -25,7 +27,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raykd import cluster, progress
 from raykd.arms import Arm, injections_of, text_of
-from raykd.best import RECIPE_FILE, TRIALS_FILE, Trial, rank
+from raykd.best import RECIPE_FILE, TRIALS_FILE, Trial, problems_of, rank, read_trials
 from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.evaluation.store import hold_out
@@ -39,6 +41,7 @@ from raykd.models.student_init import Init
 from raykd.preflight import check_models
 from raykd.recipe import Recipe
 from raykd.run import Run
+from raykd.search_checks import SEARCHED_SECTIONS, check_grace, check_space, most_epochs
 from raykd.search_space import Parameter
 from raykd.stages import run_stages
 from raykd.training.phases import PhaseJob, run_phase
@@ -46,15 +49,11 @@ from raykd.training.pipeline import train_phases
 from raykd.training.players import Worker
 from raykd.training.records import Record
 from raykd.training.recovery import in_words_of_the_job
-from raykd.training.settings import total_epochs
 from raykd.training.tracking import Tracking
 from raykd.training_stages import adapt_job, cache_outputs, inject_job
 
 STUDY_FILE = "study.journal"
 _HELD_OUT_FRACTION = 0.2
-_SEARCHED_SECTIONS = ("student", "injection", "task_da_injection", "adaptation")
-# These decide what is cached for all trials, or which other keys there are.
-_FIXED_KEYS = ("max_length", "inits", "model", "name", "cached_teacher")
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,8 @@ def tune(run: Run) -> None:
         raise InputError(f"recipe {recipe.name}: no section 'search', so there is nothing to tune")
     check_space(recipe)
     setting = _prepare(run)
+    num_epochs = most_epochs(recipe, setting.run.task().train.num_rows)
+    check_grace(recipe, num_epochs)
     inputs = {
         "train": digest_of_file(setting.run.split("train")),
         "validation": digest_of_file(setting.run.split("dev")),
@@ -98,40 +99,21 @@ def tune(run: Run) -> None:
         "search": recipe.search.model_dump(mode="json", by_alias=True),
         **{
             key: section.model_dump(mode="json") if (section := getattr(recipe, key)) else None
-            for key in _SEARCHED_SECTIONS
+            for key in SEARCHED_SECTIONS
         },
         "arm": setting.arm,
         "seed": setting.seed,
     }
     out = setting.folder / "result"
-    write_once(out, "tune", settings, inputs, partial(_search, setting, recipe))
+    write_once(out, "tune", settings, inputs, partial(_search, setting, recipe, num_epochs))
+    trials = read_trials(out / TRIALS_FILE)
+    if problems := problems_of(trials):
+        num_failed = len(trials) - len(rank(trials))
+        progress.say(
+            f"tune: {num_failed} of {len(trials)} trials ended without a score: "
+            f"{'; '.join(problems)}"
+        )
     progress.say(f"tune: {out / TRIALS_FILE}; raykd best {run.out} shows the winner")
-
-
-def check_space(recipe: Recipe) -> None:
-    """Refuse a search of keys that trials cannot change, or to values that they do not take.
-
-    Raises:
-        InputError: names the key.
-    """
-    assert recipe.search is not None
-    for path in recipe.search.space:
-        section, *_, key = path.split(".")
-        if section not in _SEARCHED_SECTIONS or section == key or key in _FIXED_KEYS:
-            raise InputError(
-                f"search.space: trials cannot change {path!r}, for they share corpus, task and "
-                f"teacher; search keys of {', '.join(_SEARCHED_SECTIONS)} other than "
-                f"{', '.join(_FIXED_KEYS)}"
-            )
-        objective = getattr(getattr(recipe, section), "objective", None)
-        if key == "teacher_layer" and getattr(objective, "cached_teacher", False):
-            raise InputError(
-                f"search.space: trials cannot change {path!r} while they share what the teacher "
-                f"said of one layer; set {section}.objective.cached_teacher: false"
-            )
-    for take in (0, -1):
-        ends = {path: parameter.values()[take] for path, parameter in recipe.search.space.items()}
-        recipe.with_values(ends, "search.space")
 
 
 def _prepare(run: Run) -> _Setting:
@@ -178,7 +160,8 @@ def searched_arm(recipe: Recipe) -> Arm:
     return next((arm for arm in (*arms, "direct") if arm in recipe.arms), "alone")
 
 
-def _search(setting: _Setting, recipe: Recipe, draft: Draft) -> None:
+def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) -> None:
+    _quiet_tune()
     cluster.connect()
     search = recipe.search
     assert search is not None
@@ -202,7 +185,7 @@ def _search(setting: _Setting, recipe: Recipe, draft: Draft) -> None:
                 ),
                 scheduler=ASHAScheduler(
                     time_attr="epoch",
-                    max_t=_most_epochs(setting),
+                    max_t=num_epochs,
                     grace_period=search.grace_epochs,
                 ),
             ),
@@ -216,8 +199,7 @@ def _search(setting: _Setting, recipe: Recipe, draft: Draft) -> None:
         grid = tuner.fit()
     trials = [_ended(number, grid[number], setting) for number in range(len(grid))]
     if not rank(trials):
-        problems = sorted({trial.error or "no score" for trial in trials})
-        raise InputError(f"search: no trial ended: {'; '.join(problems)}")
+        raise InputError(f"search: no trial ended with a score: {'; '.join(problems_of(trials))}")
     found = {
         "metric": setting.metric,
         "arm": setting.arm,
@@ -225,11 +207,25 @@ def _search(setting: _Setting, recipe: Recipe, draft: Draft) -> None:
         "validation": "dev" if setting.run.task().test is not None else "rows held out of train",
         "trials": [asdict(trial) for trial in trials],
     }
-    (draft.directory / TRIALS_FILE).write_text(json.dumps(found, indent=2))
+    (draft.directory / TRIALS_FILE).write_text(json.dumps(found, indent=2, allow_nan=False))
     (draft.directory / RECIPE_FILE).write_text(dump_yaml(recipe))
     for name in ("trials", "injected", "ray"):
         shutil.rmtree(setting.folder / name, ignore_errors=True)
     draft.counts["num_trials"] = len(trials)
+    draft.counts["num_failed"] = len(trials) - len(rank(trials))
+
+
+def _quiet_tune() -> None:
+    """Leave Ctrl-C and the console to raykd.
+
+    Tune would take Ctrl-C for the end of the search and return the trials there are, and would
+    print tables, hints and tracebacks; a failed trial's reason is in the result.
+    """
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    if os.environ.get("RAYKD_DEBUG") != "1":
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
@@ -292,35 +288,26 @@ def _say_lost(tracker: str, problem: str) -> None:
     progress.say(f"report_to: {tracker}: {problem}; the trial goes on without it")
 
 
-def _most_epochs(setting: _Setting) -> int:
-    """Epochs of the longest trial the space allows."""
-    recipe = setting.run.recipe
-    assert recipe.search is not None
-    num_rows = setting.run.task().train.num_rows
-    space = recipe.search.space
-    keys = [f"adaptation.{key}" for key in ("epochs", "num_steps", "batch_size")]
-    searched = [key for key in keys if key in space]
-    return max(
-        total_epochs(
-            recipe.with_values(dict(zip(searched, values, strict=True)), "search").adaptation,
-            num_rows,
-        )
-        for values in product(*(space[key].values() for key in searched))
-    )
-
-
 def _ended(number: int, result: ray_tune.Result, setting: _Setting) -> Trial:
     metrics = result.metrics or {}
     epochs = math.ceil(metrics.get("epoch", 0))
-    values = dict(result.config or {})
+    score = float(metrics.get(setting.metric, math.nan))
     return Trial(
         number=number,
-        values=values,
+        values=dict(result.config or {}),
         epochs=epochs,
-        score=float(metrics.get(setting.metric, math.nan)),
+        score=score if math.isfinite(score) else None,
         whole=bool(metrics.get("whole", 0)),
-        error=str(result.error).strip().splitlines()[-1] if result.error else None,
+        error=_reason(result.error),
     )
+
+
+def _reason(error: Exception | None) -> str | None:
+    """The last line of a trial's traceback, without the name of the exception's class."""
+    if error is None:
+        return None
+    last = str(error).strip().splitlines()[-1]
+    return last.removeprefix("raykd.errors.InputError: ")
 
 
 def _domain(parameter: Parameter) -> Any:
@@ -341,6 +328,10 @@ class _Advance(ray_tune.Callback):
 
     def __init__(self, advance: Callable[[int], None]) -> None:
         self._advance = advance
+
+    def __reduce__(self) -> tuple[type[ray_tune.Callback], tuple[()]]:
+        """Tune keeps a pickled copy of its callbacks in a file; a terminal's bar has none."""
+        return ray_tune.Callback, ()
 
     def on_trial_complete(self, *_: Any, **__: Any) -> None:
         self._advance(1)

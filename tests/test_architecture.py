@@ -52,6 +52,7 @@ FLOW = [
     "training_stages",
     "stages",
     "best",
+    "search_checks",
     "tuning",
     "summaries",
     "cli",
