@@ -215,10 +215,11 @@ def corpus(
     """
     from raykd.corpora import MadeCorpus, make_corpora, summary
     from raykd.corpora_recipe import is_corpora_recipe, load_corpora
+    from raykd.outputs import output_path
 
     if is_corpora_recipe(recipe):
         corpora = load_corpora(recipe)
-        made = make_corpora(corpora, (out or Path("runs") / corpora.name).resolve())
+        made = make_corpora(corpora, output_path(out or Path("runs") / corpora.name))
     else:
         from raykd.corpus_card import read_card
         from raykd.run import open_run

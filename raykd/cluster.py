@@ -32,6 +32,7 @@ _MAX_RETRIES = 8
 _MAX_RETRIES_FOR_WANT_OF_MEMORY = 3
 
 _ANSWER_TIMEOUT_S = 5
+_ADDRESS = re.compile(r"local|auto|(?:ray://)?[^/\s]+:\d+/?")
 _HOST_AND_PORT = re.compile(r"[^/]+:\d+")
 # Clouds give notice half a minute to two minutes before they take a machine away.
 _NOTICE_POLL_S = 3.0
@@ -92,9 +93,14 @@ def find_address() -> str:
     """RAY_ADDRESS, else a Ray that was started on this machine and answers, else "local".
 
     Raises:
-        InputError: nothing answers at RAY_ADDRESS.
+        InputError: RAY_ADDRESS is not an address, or nothing answers there.
     """
     if given := os.environ.get("RAY_ADDRESS"):
+        if not _ADDRESS.fullmatch(given):
+            raise InputError(
+                f"RAY_ADDRESS={given:.200}: not an address of Ray; give HOST:PORT, "
+                "ray://HOST:PORT, auto, or local to start Ray here"
+            )
         if _HOST_AND_PORT.fullmatch(given) and not _answers(given):
             raise InputError(
                 f"RAY_ADDRESS={given}: nothing answers there; correct it, or start Ray there, or "

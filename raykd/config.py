@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from raykd.errors import InputError
+from raykd.outputs import missing_hint
 
 _QUOTES = "'"
 # Where pydantic speaks of Python's types.
@@ -52,7 +53,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file{missing_hint(path)}") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a directory, a YAML file is expected") from None
     except UnicodeDecodeError as error:

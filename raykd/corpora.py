@@ -79,7 +79,7 @@ def make_corpora(recipe: CorporaRecipe, out: Path) -> list[MadeCorpus]:
     write_if_new(out / "recipe.yaml", dump_yaml(recipe))
     with _stage("task"):
         for entry in recipe.tasks:
-            write_task(entry.task, Path, out / entry.task.name / "task")
+            write_task(entry.task, location_of, out / entry.task.name / "task")
     with _stage("ingest"):
         paths = [location_of(path) for path in recipe.corpus.paths]
         units = corpus_pipeline.ingest(recipe.corpus, paths, out / "units")

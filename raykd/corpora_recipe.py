@@ -6,10 +6,11 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from raykd.config import Config, absolute, load_yaml
+from raykd.config import Config, load_yaml
 from raykd.contextualize import LIMITS, ContextualizeConfig
 from raykd.corpus.pipeline import CorpusConfig
 from raykd.evaluation.tasks import TaskConfig
+from raykd.locations import absolute_reference
 from raykd.retrieval.search import RetrievalConfig
 from raykd.retrieval.topk import MAX_TOP_K
 from raykd.search_model import with_absolute_model
@@ -95,12 +96,12 @@ def load_corpora(path: Path) -> CorporaRecipe:
     tasks = []
     for entry in recipe.tasks:
         splits = {
-            split: absolute(folder, reference)
+            split: absolute_reference(folder, reference)
             for split in ("train", "dev", "test")
             if (reference := getattr(entry.task, split))
         }
         tasks.append(entry.model_copy(update={"task": entry.task.model_copy(update=splits)}))
-    paths = tuple(absolute(folder, reference) for reference in recipe.corpus.paths)
+    paths = tuple(absolute_reference(folder, reference) for reference in recipe.corpus.paths)
     corpus = recipe.corpus.model_copy(update={"paths": paths})
     retrieval = with_absolute_model(recipe.retrieval, folder)
     return recipe.model_copy(

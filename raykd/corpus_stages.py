@@ -10,7 +10,6 @@ from raykd.corpus import docstrings
 from raykd.corpus import pipeline as corpus_pipeline
 from raykd.corpus_card import read_card
 from raykd.evaluation.store import write_task
-from raykd.locations import is_url, location_of
 from raykd.manifest import digest_of_directory, read_manifest
 from raykd.preflight import search_embedder
 from raykd.retrieval import pipeline as retrieval_pipeline
@@ -33,7 +32,7 @@ def ingest(run: Run) -> None:
     """ingest: the general corpus, cut into units and shards."""
     config = run.recipe.corpus
     if config is not None:
-        paths = [location_of(path) if is_url(path) else run.resolve(path) for path in config.paths]
+        paths = [run.resolve(path) for path in config.paths]
         corpus_pipeline.ingest(config, paths, run.units)
 
 

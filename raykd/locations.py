@@ -22,7 +22,9 @@ from isal import igzip
 from isal.igzip_lib import IsalError
 from pyarrow import fs
 
+from raykd.config import absolute
 from raykd.errors import InputError
+from raykd.outputs import missing_hint
 
 # One request to an object store reads this much.
 READ_BYTES = 4 << 20
@@ -74,6 +76,11 @@ Location = Path | Remote
 def is_url(reference: str) -> bool:
     """Whether a reference is a URL, not a path."""
     return _URL.fullmatch(reference) is not None
+
+
+def absolute_reference(folder: Path, reference: str) -> str:
+    """A reference written in a file in `folder`, made absolute: a URL is absolute already."""
+    return reference if is_url(reference) else absolute(folder, reference)
 
 
 def location_of(reference: str) -> Location:
@@ -173,7 +180,7 @@ def explained(location: Location) -> Iterator[None]:
         raise
     except FileNotFoundError:
         remedy = (
-            "correct the path (in a recipe it is relative to the recipe)"
+            f"correct the path (in a recipe it is relative to the recipe){missing_hint(location)}"
             if isinstance(location, Path)
             else "correct the bucket or the key"
         )

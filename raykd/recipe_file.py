@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raykd.config import absolute, load_yaml
+from raykd.config import load_yaml
 from raykd.errors import InputError
-from raykd.locations import is_url
+from raykd.locations import absolute_reference, is_url
 from raykd.objectives.generation import GeneratorConfig
 from raykd.presets import load_preset, merged
 from raykd.recipe import DOCSTRINGS_SCHEME, Recipe
@@ -30,6 +30,11 @@ def load_recipe(path: Path) -> Recipe:
         if (reference := getattr(recipe.task, split))
     }
     if recipe.task_da:
+        if is_url(recipe.task_da):
+            raise InputError(
+                f"{path}: task_da {recipe.task_da}: a local directory is expected; copy what raykd "
+                "augment wrote there"
+            )
         values["task_da"] = _absolute(folder, recipe.task_da)
     if recipe.corpus:
         values["corpus.paths"] = [_absolute(folder, reference) for reference in recipe.corpus.paths]
@@ -75,9 +80,9 @@ def _objectives(values: Mapping[str, Any]) -> list[Any]:
 
 
 def _absolute(folder: Path, reference: str) -> str:
-    if reference.startswith(DOCSTRINGS_SCHEME) or is_url(reference):
+    if reference.startswith(DOCSTRINGS_SCHEME):
         return reference
-    return absolute(folder, reference)
+    return absolute_reference(folder, reference)
 
 
 def _generator(phase: PhaseConfig | None) -> str | None:

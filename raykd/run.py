@@ -9,11 +9,14 @@ from pathlib import Path
 
 from raykd import contextualize
 from raykd.arms import Arm
+from raykd.errors import InputError
 from raykd.evaluation.store import read_task
 from raykd.evaluation.tasks import Task
+from raykd.locations import Location, location_of
 from raykd.manifest import FILE_NAME as MANIFEST_FILE
 from raykd.manifest import write_atomically
 from raykd.models.student_init import Init
+from raykd.outputs import in_job_copy, missing_hint, output_path
 from raykd.recipe import DOCSTRINGS_SCHEME, Recipe
 from raykd.recipe_file import load_recipe
 
@@ -43,12 +46,12 @@ class Run:
     out: Path
     units: Path
 
-    def resolve(self, reference: str) -> Path:
-        """The file a recipe's path means."""
+    def resolve(self, reference: str) -> Location:
+        """The file or URL that a recipe's path means."""
         if reference.startswith(DOCSTRINGS_SCHEME):
             name = reference.removeprefix(DOCSTRINGS_SCHEME)
             return self.out / "docstrings" / f"{name}.parquet"
-        return Path(reference)
+        return location_of(reference)
 
     @property
     def sample(self) -> Path:
@@ -99,7 +102,7 @@ class Run:
             return self.split("train")
         if name == "task_da":
             assert self.recipe.task_da is not None
-            return self.resolve(self.recipe.task_da) / contextualize.TEXTBOOK_FILE
+            return Path(self.recipe.task_da) / contextualize.TEXTBOOK_FILE
         return self.textbook(name) / contextualize.TEXTBOOK_FILE  # type: ignore[arg-type]  # the other names are arms
 
     def teacher_outputs(self, name: str) -> Path:
@@ -170,8 +173,23 @@ class Run:
         return {(path, path.stat().st_mtime_ns) for path in paths}
 
 
+def check_uploaded(recipe: Recipe) -> None:
+    """Check in a Ray job that the recipe's files were sent with the project.
+
+    Raises:
+        InputError: names a file that Ray's copy of the project lacks.
+    """
+    references = [recipe.task.train, recipe.task.dev, recipe.task.test, recipe.task_da]
+    for reference in filter(None, references):
+        path = Path(reference)
+        is_file = not reference.startswith(DOCSTRINGS_SCHEME)
+        if is_file and in_job_copy(path) and not path.exists():
+            raise InputError(f"{path}: no such file{missing_hint(path)}")
+
+
 def open_run(recipe_file: Path, out: Path | None) -> Run:
     """The run of a recipe; its results go to `runs/NAME` unless told otherwise."""
     recipe = load_recipe(recipe_file)
-    out = (out or Path("runs") / recipe.name).resolve()
+    check_uploaded(recipe)
+    out = output_path(out or Path("runs") / recipe.name)
     return Run(recipe, out, out / "units")

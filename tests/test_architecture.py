@@ -12,6 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Rooms in the order of the flow; a room imports from itself and from rooms above it.
 FLOW = [
     "errors",
+    "outputs",
     "exit_codes",
     "config",
     "schemas",

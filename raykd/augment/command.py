@@ -8,11 +8,14 @@ from cyclopts import Parameter
 from raykd.augment.examples import read_examples
 from raykd.augment.pipeline import augment as augment_examples
 from raykd.augment.task_da import DEFAULT_ROUNDS, NUM_ROUNDS, TaskDaConfig
+from raykd.locations import location_of
 
 
 def augment(
     *,
-    train: Annotated[Path, Parameter(help="The task's labelled rows: Parquet, JSONL, CSV or TSV.")],
+    train: Annotated[
+        str, Parameter(help="Path or URL of the task's labelled rows: Parquet, JSONL, CSV or TSV.")
+    ],
     model: Annotated[
         str,
         Parameter(
@@ -70,7 +73,7 @@ def augment(
     }
     config = TaskDaConfig.parse(values, "raykd augment")
     examples = read_examples(
-        train,
+        location_of(train),
         task=task,
         sentence_columns=sentence_columns,
         label_column=label_column,

@@ -1,7 +1,6 @@
 """Examples in; out come augmented examples, and their sentences as units of a textbook."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ from raykd.augment.task_da import TaskDaConfig, augmented_pairs, variants
 from raykd.errors import InputError
 from raykd.evaluation.examples import class_names, to_examples
 from raykd.evaluation.glue import GLUE
+from raykd.locations import Location
 from raykd.schemas import AUGMENTED, TEXTBOOK
 from raykd.tables import read_table
 
@@ -27,7 +27,7 @@ class AugmentedRows(NamedTuple):
 
 
 def read_examples(
-    path: Path,
+    path: Location,
     *,
     task: str | None = None,
     sentence_columns: Sequence[str] | None = None,
@@ -132,7 +132,7 @@ def _sentence_candidates(
 
 
 def _sentence_columns(
-    path: Path, table: pa.Table, candidates: Sequence[Sequence[str]]
+    path: Location, table: pa.Table, candidates: Sequence[Sequence[str]]
 ) -> Sequence[str]:
     for columns in candidates:
         if len(columns) <= 2 and set(columns) <= set(table.column_names):

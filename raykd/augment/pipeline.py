@@ -27,6 +27,7 @@ from raykd.manifest import (
     write_once,
 )
 from raykd.models.resolve import digest_of_model
+from raykd.outputs import output_path
 from raykd.schemas import AUGMENTED, TEXTBOOK
 
 TEXTBOOK_FILE = "textbook.parquet"
@@ -70,6 +71,7 @@ def augment(
         InputError: a model or file cannot be read, the model does not predict words, or `out` is a
             folder of the user's.
     """
+    out = output_path(out)
     config = config.model_copy(
         update={
             name: _absolute(reference)
@@ -83,7 +85,6 @@ def augment(
         "embeddings": _digest_of_embeddings(config),
     }
     settings = config.model_dump(mode="json", exclude={"model", "embeddings_model", "embeddings"})
-    out = out.absolute()
     job = Job(out.with_name(f".{out.name}.parts"), config, settings, inputs)
 
     def write(draft: Draft) -> None:

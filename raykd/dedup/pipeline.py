@@ -22,6 +22,7 @@ from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.dedup.tasks import Job
 from raykd.locations import Location
 from raykd.manifest import Draft, Manifest, check_output, digest_of, read_manifest, write_once
+from raykd.outputs import output_path
 from raykd.retrieval import given_units
 from raykd.retrieval.pipeline import beside, sweep_parts, write_given
 
@@ -73,7 +74,7 @@ def dedup(
             too many rows cannot be read, or `out` lies in a directory that is read, holds what is
             read or what raykd did not write, or cannot be written.
     """
-    out = out.resolve()
+    out = output_path(out)
     check_apart(out, corpus)
     check_output(out)
     sources = sources_with_digests([file for given in corpus for file in _files_of(given)])

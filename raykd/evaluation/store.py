@@ -12,6 +12,7 @@ import xxhash
 
 from raykd.errors import InputError
 from raykd.evaluation.tasks import Task, TaskConfig, load_task
+from raykd.locations import Location
 from raykd.manifest import Draft, Manifest, digest_of_directory, write_once
 from raykd.tables import source_digest
 
@@ -20,7 +21,7 @@ _FROM_HUB = "hub"
 _SENTENCES = ("sentence1", "sentence2")
 
 
-def write_task(config: TaskConfig, resolve: Callable[[str], Path], out: Path) -> Manifest:
+def write_task(config: TaskConfig, resolve: Callable[[str], Location], out: Path) -> Manifest:
     """Load a task and write its splits, unless the very same files have been written.
 
     Raises:

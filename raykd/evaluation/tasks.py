@@ -5,7 +5,6 @@ GLUE tasks know their columns, labels and metrics (`glue.py`); any other task na
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Self
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from raykd.errors import InputError
 from raykd.evaluation.examples import class_names, to_examples
 from raykd.evaluation.glue import GLUE, HUB_DATASET, load_from_hub
 from raykd.evaluation.metrics import METRICS, REGRESSION_METRICS
+from raykd.locations import Location, location_of
 from raykd.tables import read_table
 
 Split = Literal["train", "dev", "test"]
@@ -131,12 +131,12 @@ class Task:
         return [table for split, table in self.splits.items() if split != "train"]
 
 
-def load_task(config: TaskConfig, resolve: Callable[[str], Path] = Path) -> Task:
+def load_task(config: TaskConfig, resolve: Callable[[str], Location] = location_of) -> Task:
     """Read every split of a task.
 
     Args:
         config: the task.
-        resolve: turns a path as written in the recipe into the path of a file.
+        resolve: turns a path or URL as written in the recipe into a file's location.
 
     Raises:
         InputError: a file, column, row or label is not as it should be, or GLUE's hub cannot be
@@ -189,7 +189,9 @@ def load_task(config: TaskConfig, resolve: Callable[[str], Path] = Path) -> Task
     )
 
 
-def _read(config: TaskConfig, split: Split, resolve: Callable[[str], Path]) -> tuple[str, pa.Table]:
+def _read(
+    config: TaskConfig, split: Split, resolve: Callable[[str], Location]
+) -> tuple[str, pa.Table]:
     """Where a split comes from, and its rows as they are there."""
     value = getattr(config, split)
     if value is not None:

@@ -30,6 +30,7 @@ from raykd.manifest import replacing
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer, takes_token_types
 from raykd.models.positions import num_positions
 from raykd.models.resolve import resolve_model, weights_files
+from raykd.outputs import output_path
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 # Of a batch that is traced, and of those whose answers are compared; cut to what a model reads.
@@ -65,6 +66,7 @@ def export_onnx(
             written then.
     """
     _check_installed()
+    out = output_path(out)
     size = sum(path.stat().st_size for path in weights_files(resolve_model(reference), reference))
     if size > _MAX_BYTES:
         raise InputError(

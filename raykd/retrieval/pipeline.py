@@ -20,6 +20,7 @@ from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, Part, check_apart,
 from raykd.errors import InputError
 from raykd.locations import Location
 from raykd.manifest import Draft, Manifest, check_output, digest_of, sweep, write_once
+from raykd.outputs import output_path
 from raykd.retrieval import given_units
 from raykd.retrieval.dense import DenseConfig
 from raykd.retrieval.embeddings import Embedder
@@ -144,7 +145,9 @@ def search_files(
     )
     if shard_bytes is not None and shard_bytes < 1:
         raise InputError(f"search: shard_bytes is {shard_bytes}; give 1 or more, or leave it out")
-    out = out.resolve()
+    out = output_path(out)
+    if embeddings is not None:
+        embeddings = output_path(embeddings, "--embeddings")
     check_apart(out, [*corpus, queries])
     check_output(out)
     query_table = read_queries(queries, keywords)
