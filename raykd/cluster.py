@@ -140,6 +140,13 @@ def total_gpus() -> float:
     return resources.get("GPU", 0.0)
 
 
+def most_cpus_of_a_node() -> float:
+    """CPUs of the largest node of the cluster as it is now."""
+    connect()
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # untyped in ray
+    return max((node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]), default=0.0)
+
+
 def num_nodes() -> int:
     """Nodes of the cluster as it stands now."""
     connect()

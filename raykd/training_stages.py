@@ -49,7 +49,7 @@ def train_teacher(run: Run) -> None:
             "train": digest_of_file(run.split("train")),
         },
     )
-    _train(run, [_with_curve(run, job)], "teacher")
+    _train(run, [_with_curve(run, job)], "teacher", only_model=True)
 
 
 def inject(run: Run) -> None:
@@ -143,10 +143,16 @@ def adapt_job(
     return _with_curve(run, job)
 
 
-def _train(run: Run, jobs: Sequence[PhaseJob], label: str) -> None:
+def _train(run: Run, jobs: Sequence[PhaseJob], label: str, *, only_model: bool = False) -> None:
     tracking = Tracking(run.recipe.report_to, run.recipe.name, run.out)
     jobs = [replace(job, tracking=tracking) for job in jobs]
-    train_phases(jobs, run.recipe.workers, label=label, storage=run.out / "ray_train")
+    train_phases(
+        jobs,
+        run.recipe.workers,
+        label=label,
+        storage=run.out / "ray_train",
+        only_model=only_model,
+    )
 
 
 def cache_outputs(run: Run, names: Sequence[str]) -> None:

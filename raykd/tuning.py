@@ -144,7 +144,9 @@ def _prepare(run: Run) -> _Setting:
             break  # trials that change these keys need injections of their own from here on
         job = inject_job(searched, step, setting.init, setting.seed)
         job = _tracked(job, "all trials", setting)
-        train_phases([job], recipe.workers, label="inject", storage=folder / "ray_train")
+        train_phases(
+            [job], recipe.workers, label="inject", storage=folder / "ray_train", only_model=True
+        )
     return setting
 
 

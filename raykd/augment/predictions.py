@@ -14,6 +14,7 @@ from torch import Tensor
 
 from raykd.augment.pieces import EncodedPair
 from raykd.models.masked_lm import MaskedLm
+from raykd.models.threads import one_thread
 
 # Widths that batches are padded to. One column at least is padding: without any, transformers
 # leaves out the mask, and other kernels run.
@@ -49,9 +50,7 @@ def predicted_ids(
     width = min(num_best, model.vocabulary_size)
     best = np.empty((len(queries), width), np.int64)
     device = next(model.parameters()).device
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for members, columns in _batches(pairs, queries, batch_tokens):
             batch = _collate(pairs, [queries[at] for at in members], columns, model.mask_id, pad_id)
             ids, mask, types, is_masked = (part.to(device) for part in batch)
@@ -59,8 +58,6 @@ def predicted_ids(
                 found = _best(model(ids, mask, types, is_masked), width)
             # Where copies fill the batch, each gives what its original gives.
             best[members] = found
-    finally:
-        torch.set_num_threads(num_threads)
     return best
 
 

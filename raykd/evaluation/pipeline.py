@@ -30,6 +30,7 @@ from raykd.manifest import (
 )
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.inference import logits_of
+from raykd.models.threads import one_thread
 from raykd.models.tokens import read_rows
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -185,7 +186,10 @@ def _examine(examinee: Examinee, task_folder: Path) -> None:
             max_length=examinee.max_length,
         )
         encoder = load_encoder(str(examinee.model))
-        logits = logits_of(encoder, rows, pad_id=tokenizer.pad_token_id, device=torch.device("cpu"))
+        with one_thread():
+            logits = logits_of(
+                encoder, rows, pad_id=tokenizer.pad_token_id, device=torch.device("cpu")
+            )
         table = to_predictions(task.reported, logits)
         pq.write_table(table, draft.directory / PREDICTIONS_FILE)
         scores = compute(task.metrics, task.reported["label"].to_numpy(), answers(logits))
@@ -216,10 +220,11 @@ def _measure(
     firsts: Mapping[str, Examinee], task_folder: Path, out: Path, inputs: Mapping[str, str]
 ) -> None:
     def write(draft: Draft) -> None:
-        found = {
-            shape: asdict(cost.cost_of(examinee.model, examinee.max_length, task_folder))
-            for shape, examinee in firsts.items()
-        }
+        with one_thread():
+            found = {
+                shape: asdict(cost.cost_of(examinee.model, examinee.max_length, task_folder))
+                for shape, examinee in firsts.items()
+            }
         (draft.directory / COSTS_FILE).write_text(json.dumps(found, indent=2))
 
     write_once(out, "cost", cost.SETTINGS, inputs, write)
@@ -245,4 +250,7 @@ def _states(reading: tuple[Path, int], task_folder: Path) -> _States:
         max_length=max_length,
         stop=_MAX_ANALYSED_ROWS,
     )
-    return pooled_states(encoder, rows, pad_id=tokenizer.pad_token_id, device=torch.device("cpu"))
+    with one_thread():
+        return pooled_states(
+            encoder, rows, pad_id=tokenizer.pad_token_id, device=torch.device("cpu")
+        )

@@ -16,6 +16,7 @@ from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.pooling import Pooling, pooled
 from raykd.models.positions import check_max_length
 from raykd.models.resolve import digest_of_model
+from raykd.models.threads import one_thread
 from raykd.models.tokens import TokenizedRows, tokenize
 
 # Widths that batches are padded to.
@@ -100,16 +101,12 @@ class TextEmbedder:
         rows = tokenize(tokenizer, texts, max_length=self.max_length)
         pad_id = tokenizer.pad_token_id
         vectors: NDArray[np.float32] | None = None
-        num_threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             for width, batch in _batches(rows, self.batch_size, self.max_length):
                 found = self._embed(body, rows, batch, width, pad_id if pad_id is not None else 0)
                 if vectors is None:
                     vectors = np.empty((len(texts), found.shape[1]), np.float32)
                 vectors[batch] = found[: len(batch)]
-        finally:
-            torch.set_num_threads(num_threads)
         assert vectors is not None
         return vectors
 

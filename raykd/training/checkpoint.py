@@ -86,9 +86,12 @@ class CheckpointFolder:
 
     def read(self, step: int) -> Checkpoint:
         """The checkpoint that `find` found."""
-        path = self._path(step)
-        state = json.loads((path / _STATE_FILE).read_text())
-        return Checkpoint(step, load_file(path / _TENSORS_FILE), state)
+        return Checkpoint(step, load_file(self._path(step) / _TENSORS_FILE), self.read_state(step))
+
+    def read_state(self, step: int) -> dict[str, Any]:
+        """The plain values of the checkpoint that `find` found."""
+        state: dict[str, Any] = json.loads((self._path(step) / _STATE_FILE).read_text())
+        return state
 
     def drop_after(self, step: int) -> None:
         """Remove checkpoints of later steps: damaged, or of another training."""

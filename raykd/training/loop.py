@@ -223,12 +223,14 @@ class _Training:
             "scalers": {name: t.scaler.state_dict() for name, t in self._trainers.items()},
             "means": self.means.state(),
             "examiner": examiner.state(),
+            "num_threads": torch.get_num_threads(),
         }
         tensors = tensors_of(self.objective, self._trainers)
         return Checkpoint(step, tensors | examiner.tensors(), state)
 
     def restore(self, checkpoint: Checkpoint, examiner: Examiner) -> None:
-        """Go on from a state."""
+        """Resume from a state, with the threads it was computed with: they change its rounding."""
+        torch.set_num_threads(checkpoint.state["num_threads"])
         restore(self.objective, self._trainers, checkpoint.tensors)
         for name, trainer in self._trainers.items():
             trainer.turn = checkpoint.state["turns"][name]

@@ -182,6 +182,8 @@ def run_phase(
         FloatingPointError: see `loop.train`.
     """
     config = job.config
+    # The process may have trained another model with another number of threads.
+    torch.set_num_threads(worker.num_threads)
     student, tokenizer, objective = _start(job)
     rows = _rows_of(job, tokenizer, worker)
     rows = _with_what_the_objective_reads(job, rows, needs_labels=config.objective.needs_labels)
@@ -235,7 +237,10 @@ def run_phase(
     with commit(job.out, job.stage, job.settings(), job.inputs) as draft:
         journal.move(draft.directory)
         draft.counts.update(
-            num_rows=len(rows), num_tokens=int(rows.offsets[-1]), num_steps=num_steps
+            num_rows=len(rows),
+            num_tokens=int(rows.offsets[-1]),
+            num_steps=num_steps,
+            num_threads=torch.get_num_threads(),
         )
         if (best_step := examiner.best_step) is not None:
             draft.counts["best_step"] = best_step

@@ -21,8 +21,9 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from raykd import cluster, progress
 from raykd.board import start_board
 from raykd.errors import FULL_DISK
+from raykd.models.threads import one_thread
 from raykd.training.phases import PhaseJob, run_phase
-from raykd.training.placement import cpus_that_fit, shares, workers_that_fit
+from raykd.training.placement import cpus_per_worker, shares, threads_on, workers_that_fit
 from raykd.training.players import Worker
 from raykd.training.recovery import (
     in_words_of_the_job,
@@ -47,13 +48,25 @@ _RESIZE_EVERY_S = 60.0
 
 
 def train_phases(
-    jobs: Sequence[PhaseJob], workers: WorkersConfig, *, label: str, storage: Path
+    jobs: Sequence[PhaseJob],
+    workers: WorkersConfig,
+    *,
+    label: str,
+    storage: Path,
+    only_model: bool = False,
 ) -> None:
     """Run the jobs that are not done, `models_at_once` of them side by side.
 
     A model of one worker is one Ray task: processes, with all that they have loaded, serve one
     model after the other, while Ray Train starts about seven anew for each group of workers (15 s
     on two cores). Models of several workers (DDP) go through Ray Train.
+
+    Args:
+        jobs: to be done.
+        workers: that train each of them.
+        label: of the progress bar.
+        storage: folder of Ray Train's files.
+        only_model: see `placement.cpus_per_worker`.
 
     Raises:
         InputError: a job's input is wrong.
@@ -63,25 +76,29 @@ def train_phases(
     pending = [job for job in jobs if job.finished() is None]
     if not pending:
         return
+    cluster.connect()
+    num_cpus = cpus_per_worker(workers, only_model=only_model)
     for job in pending:
-        tell_where_it_goes_on(job)
+        tell_where_it_goes_on(job, threads_on(num_cpus))
     # The longest first: no core is left with a long one at the end.
     pending.sort(key=PhaseJob.num_steps, reverse=True)
-    cluster.connect()
     board = start_board()
     num_steps = sum(job.num_steps() for job in pending)
     train_all = _train_alone if workers.most == 1 else _train_in_groups
     with progress.track(label, num_steps, "steps") as advance, _Watch(board, advance):
-        train_all(pending, workers, board, label, storage)
+        train_all(pending, workers, num_cpus, board, label, storage)
     undone = [job.name for job in pending if job.finished() is None]
     assert not undone, undone
 
 
 def _train_alone(
-    jobs: Sequence[PhaseJob], workers: WorkersConfig, board: Any, label: str, storage: Path
+    jobs: Sequence[PhaseJob],
+    workers: WorkersConfig,
+    num_cpus: float,
+    board: Any,
+    label: str,
+    storage: Path,
 ) -> None:
-    num_at_once = min(workers.models_at_once, len(jobs))
-    num_cpus = cpus_that_fit(workers, num_at_once)
     try:
         cluster.for_each(
             _phase_task,
@@ -89,10 +106,10 @@ def _train_alone(
             label=label,
             num_cpus=num_cpus,
             num_gpus=1.0 if workers.use_gpu else 0.0,
-            num_at_once=num_at_once,
+            num_at_once=workers.models_at_once,
             shared={
                 "board": board,
-                "num_threads": max(1, int(num_cpus)),
+                "num_threads": threads_on(num_cpus),
                 "every_s": workers.checkpoint_every_s,
             },
             shows_progress=False,
@@ -102,12 +119,10 @@ def _train_alone(
 
 
 def _phase_task(job: PhaseJob, *, board: Any, num_threads: int, every_s: float) -> None:
-    # The process may have trained another model on another number of CPUs.
-    torch.set_num_threads(num_threads)
     with in_words_of_the_job(job), cluster.Notices() as has_notice:
         run_phase(
             job,
-            Worker(device=_device()),
+            Worker(device=_device(), num_threads=num_threads),
             checkpoint_every_s=every_s,
             has_notice=has_notice,
             on_step=_Steps(board, job),
@@ -116,13 +131,18 @@ def _phase_task(job: PhaseJob, *, board: Any, num_threads: int, every_s: float) 
 
 
 def _train_in_groups(
-    jobs: Sequence[PhaseJob], workers: WorkersConfig, board: Any, label: str, storage: Path
+    jobs: Sequence[PhaseJob],
+    workers: WorkersConfig,
+    num_cpus: float,
+    board: Any,
+    label: str,
+    storage: Path,
 ) -> None:
     """Each group of workers trains its share of the jobs one after the other."""
     groups = shares(jobs, workers.models_at_once)
     names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in groups]
     trainers = [
-        _trainer(share, workers, len(groups), board, name, storage)
+        _trainer(share, workers, num_cpus, len(groups), board, name, storage)
         for share, name in zip(groups, names, strict=True)
     ]
     try:
@@ -142,15 +162,16 @@ def _train_in_groups(
 def _trainer(
     jobs: list[PhaseJob],
     workers: WorkersConfig,
+    num_cpus: float,
     num_groups: int,
     board: Any,
     name: str,
     storage: Path,
 ) -> TorchTrainer:
     scaling: dict[str, Any] = {  # typed as V1's, which knows no range
-        "num_workers": workers_that_fit(workers, num_groups),
+        "num_workers": workers_that_fit(workers, num_groups, num_cpus),
         "use_gpu": workers.use_gpu,
-        "resources_per_worker": {"CPU": cpus_that_fit(workers, num_groups)},
+        "resources_per_worker": {"CPU": num_cpus},
         "elastic_resize_monitor_interval_s": max(_RESIZE_EVERY_S, workers.checkpoint_every_s),
     }
     is_elastic = workers.fewest < workers.most
@@ -158,7 +179,12 @@ def _trainer(
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _ELASTIC_START_TIMEOUT_S)
     return TorchTrainer(
         _train_on_worker,
-        train_loop_config={"jobs": jobs, "board": board, "every_s": workers.checkpoint_every_s},
+        train_loop_config={
+            "jobs": jobs,
+            "board": board,
+            "num_threads": threads_on(num_cpus),
+            "every_s": workers.checkpoint_every_s,
+        },
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
         scaling_config=train.ScalingConfig(**scaling),
         run_config=train.RunConfig(
@@ -211,7 +237,8 @@ def cache_teacher_outputs(jobs: Sequence[OutputsJob], *, use_gpu: bool) -> None:
 
 def _outputs_task(part: tuple[OutputsJob, int, int]) -> None:
     job, start, stop = part
-    job.write_part(start, stop, _device())
+    with one_thread():
+        job.write_part(start, stop, _device())
 
 
 def _device() -> torch.device:
@@ -220,7 +247,9 @@ def _device() -> torch.device:
 
 def _train_on_worker(config: dict[str, Any]) -> None:
     context = train.get_context()
-    worker = Worker(context.get_world_rank(), context.get_world_size(), get_device())
+    worker = Worker(
+        context.get_world_rank(), context.get_world_size(), get_device(), config["num_threads"]
+    )
     jobs: list[PhaseJob] = config["jobs"]
     board = config["board"]
     first = worker.rank == 0

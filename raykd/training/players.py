@@ -20,11 +20,12 @@ _ALL_MB = 1 << 20
 
 
 class Worker(NamedTuple):
-    """One of the processes that train one model together."""
+    """One of the processes that train one model together, and the threads it computes with."""
 
     rank: int = 0
     size: int = 1
     device: torch.device = torch.device("cpu")
+    num_threads: int = 1
 
 
 class Trainer:

@@ -16,13 +16,27 @@ from raykd.training.phases import PhaseConfig, PhaseJob
 _SAID_FOR_WANT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
 
 
-def tell_where_it_goes_on(job: PhaseJob) -> None:
-    """Say which checkpoint a job goes on from, if there is one, and why not from a newer one."""
-    step, notes = job.checkpoints(0).find()
+def tell_where_it_goes_on(job: PhaseJob, num_threads: int) -> None:
+    """Report which checkpoint a job resumes from, if there is one, and why not from a newer one.
+
+    Args:
+        job: not finished.
+        num_threads: threads of a training that starts now. One that resumes keeps those it began
+            with, since others would round its sums differently.
+    """
+    checkpoints = job.checkpoints(0)
+    step, notes = checkpoints.find()
     for note in notes:
         progress.say(f"  {job.name}: {note}")
-    if step is not None:
-        progress.say(f"  {job.name}: goes on after step {step} of {job.num_steps()}")
+    if step is None:
+        return
+    progress.say(f"  {job.name}: goes on after step {step} of {job.num_steps()}")
+    if (kept := checkpoints.read_state(step)["num_threads"]) != num_threads:
+        progress.say(
+            f"  {job.name}: keeps the number of threads it began with, {kept} (a new training "
+            f"would have {num_threads}), so that its result is that of an undisturbed run; remove "
+            f"{job.unfinished} to train it from the start with {num_threads}"
+        )
 
 
 @contextmanager

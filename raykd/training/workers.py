@@ -16,9 +16,19 @@ class WorkersConfig(Config):
     """
 
     num_workers: int | tuple[int, int] = 1
-    cpus_per_worker: float = Field(1.0, gt=0)
+    cpus_per_worker: float = Field(
+        1.0,
+        gt=0,
+        description="CPUs, and threads, of each worker; fewer on a machine that has not so many. "
+        "A model has them whatever else is left to train; the teacher has those of all models "
+        "that train at once.",
+    )
     use_gpu: bool = False
-    models_at_once: int = Field(1, ge=1)
+    models_at_once: int = Field(
+        1,
+        ge=1,
+        description="Models that train at once; a stage with fewer models leaves CPUs idle.",
+    )
     checkpoint_every_s: float = Field(60.0, ge=0)
 
     @property

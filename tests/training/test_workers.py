@@ -4,7 +4,7 @@ import pytest
 
 from raykd import cluster
 from raykd.errors import InputError
-from raykd.training.placement import cpus_that_fit, workers_that_fit
+from raykd.training.placement import cpus_per_worker, workers_that_fit
 from raykd.training.workers import WorkersConfig
 
 
@@ -42,13 +42,13 @@ def test_on_one_machine_all_groups_find_room(num_cpus, given, num_groups, cpus, 
     monkeypatch.setattr(cluster, "num_nodes", lambda: 1)
     monkeypatch.setattr(cluster, "total_cpus", lambda: num_cpus)
     workers = config(given, models_at_once=num_groups)
-    assert cpus_that_fit(workers, num_groups) == cpus
-    assert workers_that_fit(workers, num_groups) == fits
+    assert cpus_per_worker(workers) == cpus
+    assert workers_that_fit(workers, num_groups, cpus) == fits
 
 
 def test_a_cluster_may_grow(monkeypatch):
     monkeypatch.setattr(cluster, "num_nodes", lambda: 3)
-    monkeypatch.setattr(cluster, "total_cpus", lambda: 2)
+    monkeypatch.setattr(cluster, "most_cpus_of_a_node", lambda: 2)
     workers = config([1, 4], models_at_once=2)
-    assert cpus_that_fit(workers, 2) == 1.0
-    assert workers_that_fit(workers, 2) == (1, 4)
+    assert cpus_per_worker(workers) == 1.0
+    assert workers_that_fit(workers, 2, 1.0) == (1, 4)

@@ -1,0 +1,180 @@
+"""The number of threads rounds sums: it never depends on what else is trained or was before."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from killed_training import job_in, killed
+from test_loop import rows_of
+from tiny_models import tiny_encoder
+from torch import Tensor, nn
+
+from raykd import cluster
+from raykd.manifest import read_manifest
+from raykd.models.threads import one_thread
+from raykd.objectives import build
+from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.training.journal import STEPS_FILE
+from raykd.training.loop import train
+from raykd.training.phases import MODEL_FOLDER, PhaseJob, run_phase
+from raykd.training.pipeline import train_phases
+from raykd.training.placement import cpus_per_worker
+from raykd.training.players import Worker
+from raykd.training.recovery import tell_where_it_goes_on
+from raykd.training.settings import TrainingConfig
+from raykd.training.workers import WorkersConfig
+
+_FILES = (STEPS_FILE, f"{MODEL_FOLDER}/model.safetensors")
+
+
+def num_threads_of(job: PhaseJob) -> float:
+    manifest = read_manifest(job.out)
+    assert manifest is not None
+    return manifest.counts["num_threads"]
+
+
+@pytest.mark.ray
+def test_a_model_trained_again_alone_keeps_its_threads(tmp_path, ray_cluster):
+    first = job_in(tmp_path, "fine_tune")
+    jobs = [first, replace(first, out=tmp_path / "other", seed=2)]
+    workers = WorkersConfig(models_at_once=2)
+    train_phases(jobs, workers, label="train", storage=tmp_path / "ray_train")
+    again, only = (replace(first, out=tmp_path / name) for name in ("again", "only"))
+
+    train_phases([jobs[1], again], workers, label="train", storage=tmp_path / "ray_train")
+    train_phases([only], workers, label="t", storage=tmp_path / "ray_train", only_model=True)
+
+    assert [num_threads_of(job) for job in (*jobs, again, only)] == [1, 1, 1, 2]
+    for name in _FILES:
+        assert (again.out / name).read_bytes() == (first.out / name).read_bytes()
+
+
+def test_a_resumed_training_keeps_the_threads_it_began_with_and_reports_it(tmp_path, capsys):
+    class StoppedError(Exception):
+        pass
+
+    def stop_at_30(step: int) -> None:
+        if step == 30:
+            raise StoppedError
+
+    whole = job_in(tmp_path, "fine_tune")
+    run_phase(whole, Worker(num_threads=2))
+    job = killed(whole)
+    with pytest.raises(StoppedError):
+        run_phase(job, Worker(num_threads=2), checkpoint_every_s=0, on_step=stop_at_30)
+
+    tell_where_it_goes_on(job, num_threads=1)
+    run_phase(job, Worker(num_threads=1), checkpoint_every_s=0)
+
+    assert (
+        "keeps the number of threads it began with, 2 (a new training would have 1)"
+        in capsys.readouterr().err
+    )
+    assert num_threads_of(job) == num_threads_of(whole) == 2
+    for name in _FILES:
+        assert (job.out / name).read_bytes() == (whole.out / name).read_bytes()
+
+
+def _threads_in_a_task(item: int) -> tuple[int, int]:
+    torch.set_num_threads(2)  # as a training that ran in the process before may have left it
+    with one_thread():
+        inside = torch.get_num_threads()
+    return inside, torch.get_num_threads()
+
+
+def test_one_thread_holds_inside_and_puts_back_what_was():
+    before = torch.get_num_threads()
+    try:
+        assert _threads_in_a_task(0) == (1, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def misaligned(tensor: Tensor, offset: int) -> Tensor:
+    """The same values at an address that is `offset` elements beyond a multiple of 64 bytes."""
+    memory = torch.empty(tensor.numel() + 64, dtype=tensor.dtype)
+    size = tensor.element_size()
+    start = (-memory.data_ptr() % 64) // size + offset
+    moved = memory[start : start + tensor.numel()].view(tensor.shape)
+    assert moved.data_ptr() % 64 == offset * size % 64
+    return moved.copy_(tensor)
+
+
+def _losses_and_weights(offset: int | None) -> tuple[list[float], list[Tensor]]:
+    student = tiny_encoder(hidden_size=36, num_heads=2)
+    if offset is not None:
+        for number, parameter in enumerate(student.parameters()):
+            parameter.data = misaligned(parameter.data, (offset + number) % 16)
+    norms: list[float] = []
+    train(
+        build(FineTuneConfig(), student, None),
+        rows_of(40),
+        TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3),
+        pad_id=0,
+        regression=False,
+        seed=1,
+        worker=Worker(),
+        on_steps=lambda records: norms.extend(record.gradient_norm for record in records),
+    )
+    return norms, [parameter.detach() for parameter in student.parameters()]
+
+
+@pytest.mark.parametrize("offset", [1, 7])
+def test_where_weights_are_in_memory_changes_no_bit_of_a_training(offset):
+    norms, weights = _losses_and_weights(None)
+    moved_norms, moved_weights = _losses_and_weights(offset)
+    assert moved_norms == norms
+    for weight, moved in zip(weights, moved_weights, strict=True):
+        assert torch.equal(weight, moved)
+
+
+def _sums(tensors: list[Tensor]) -> list[Tensor]:
+    first, second, bias = tensors
+    product = nn.functional.linear(first, second, bias)
+    return [
+        torch.linalg.vector_norm(first),
+        torch.stack(torch._foreach_norm([first, second])),
+        product,
+        nn.functional.layer_norm(product, bias.shape, bias, bias),
+        product.softmax(-1),
+        first.sum(),
+        first.sum(0),
+        first.mean(1),
+    ]
+
+
+@pytest.mark.parametrize("shape", [(7, 31, 17), (32, 384, 64)])
+def test_where_tensors_are_in_memory_changes_no_bit_of_their_sums(shape):
+    rows, width, out = shape
+    chance = torch.Generator().manual_seed(1)
+    tensors = [
+        torch.randn(size, generator=chance) for size in ((rows, width), (out, width), (out,))
+    ]
+    expected = _sums([misaligned(tensor, 0) for tensor in tensors])
+    for offset in range(1, 16):
+        found = _sums([misaligned(t, (3 * at + offset) % 16) for at, t in enumerate(tensors)])
+        for one, other in zip(found, expected, strict=True):
+            assert np.array_equal(one.numpy(), other.numpy()), offset
+
+
+@pytest.mark.parametrize(
+    ("cpus_of_nodes", "only_model", "expected"),
+    [
+        ([4], False, 1.0),
+        ([2], False, 0.5),
+        ([2], True, 2.0),
+        ([16, 8], False, 1.0),
+        ([16, 8], True, 4.0),
+        ([2, 2, 2], True, 2.0),  # no node has four
+        ([0, 0], True, 1.0),  # nodes come when they are asked for
+    ],
+)
+def test_cpus_of_a_worker_depend_on_recipe_and_machines_alone(
+    cpus_of_nodes, only_model, expected, monkeypatch
+):
+    monkeypatch.setattr(cluster, "num_nodes", lambda: len(cpus_of_nodes))
+    monkeypatch.setattr(cluster, "total_cpus", lambda: sum(cpus_of_nodes))
+    monkeypatch.setattr(cluster, "most_cpus_of_a_node", lambda: max(cpus_of_nodes))
+    workers = WorkersConfig(models_at_once=4)
+    assert cpus_per_worker(workers, only_model=only_model) == expected
