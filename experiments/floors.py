@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raykd.config import load_yaml
+from raykd.yaml_files import load_yaml
 
 REQUIREMENTS = Path(__file__).with_name("bench_requirements.yaml")
 

@@ -1,9 +1,8 @@
-"""Typed, frozen settings, and their way from and to YAML."""
+"""Typed, frozen settings, checked when they are parsed."""
 
 import difflib
 import os
-import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -12,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from raykd.errors import InputError
-from raykd.outputs import missing_hint
+from raykd.errors import InputError, shortened
 
 _QUOTES = "'"
+_MAX_PROBLEMS = 8
+_MAX_PROBLEM_LENGTH = 400
 # Where pydantic speaks of Python's types.
 _EXPECTED = {
     "tuple_type": "a list [...]",
@@ -27,7 +27,7 @@ _EXPECTED = {
 class Config(BaseModel):
     """Base of every settings class: unknown keys are errors, values cannot change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], source: str) -> Self:
@@ -37,39 +37,35 @@ class Config(BaseModel):
             InputError: names `source`, the path of each wrong key, and what is accepted there.
         """
         try:
-            return cls.model_validate(values)
+            parsed = cls.model_validate(values)
         except ValidationError as error:
             found = error.errors()
             problems = [_describe(cls, dict(one)) for one in found if not _is_echo(one, found)]
-            raise InputError(f"{source}: " + "; ".join(problems)) from None
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping of plain values.
-
-    Raises:
-        InputError: the file is missing, is not UTF-8, is not YAML, or repeats a key.
-    """
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file{missing_hint(path)}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a directory, a YAML file is expected") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: a mapping of keys to values is expected")
-    return values
+            raise InputError(f"{source}: {_joined(problems)}") from None
+        if switches := [_switch(path, value) for path, value in _misread(values, parsed, ())]:
+            raise InputError(f"{source}: {_joined(switches)}")
+        return parsed
 
 
 def absolute(folder: Path, reference: str) -> str:
     """A path of a file in `folder`, which it is relative to, made absolute."""
-    return os.path.normpath(folder / Path(reference).expanduser())
+    return os.path.normpath(folder / _expanded(reference))
+
+
+def is_path(folder: Path, reference: str) -> bool:
+    """Whether there is a file or folder of that name, seen from `folder`; never an error."""
+    try:
+        return (folder / _expanded(reference)).exists()
+    except (OSError, ValueError):  # too long for a name, or not to be entered
+        return False
+
+
+def _expanded(reference: str) -> Path:
+    """`~` as the user's folder; the name of a user who does not exist stays as it is."""
+    try:
+        return Path(reference).expanduser()
+    except RuntimeError:
+        return Path(reference)
 
 
 def dump_yaml(config: Config) -> str:
@@ -80,31 +76,40 @@ def dump_yaml(config: Config) -> str:
     return text
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys silently; a recipe must not."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is no plain value", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} appears twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+def _joined(problems: Sequence[str]) -> str:
+    """The first problems of a text that a person can read, however long the values are."""
+    shown = [shortened(problem, _MAX_PROBLEM_LENGTH) for problem in problems[:_MAX_PROBLEMS]]
+    if more := len(problems) - len(shown):
+        shown.append(f"and {more} more")
+    return "; ".join(shown)
 
 
-# YAML 1.1 reads `1e-4` as a string; recipes are full of such learning rates.
-_UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+def _misread(
+    given: Any, parsed: Any, path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """The booleans that pydantic took for numbers, and where they are."""
+    if isinstance(given, bool):
+        if isinstance(parsed, int | float) and not isinstance(parsed, bool):
+            yield path, given
+    elif isinstance(given, Mapping):
+        names = _names(parsed) if isinstance(parsed, BaseModel) else {}
+        for key, inner in given.items():
+            if isinstance(parsed, BaseModel) and key in names:
+                yield from _misread(inner, getattr(parsed, names[key]), (*path, str(key)))
+            elif isinstance(parsed, Mapping) and key in parsed:
+                yield from _misread(inner, parsed[key], (*path, str(key)))
+    elif isinstance(given, list | tuple) and isinstance(parsed, list | tuple):
+        for number, (inner, one) in enumerate(zip(given, parsed, strict=False)):
+            yield from _misread(inner, one, (*path, str(number)))
+
+
+def _names(model: BaseModel) -> dict[str, str]:
+    """A model's attributes by the keys that a user writes."""
+    return {field.alias or name: name for name, field in type(model).model_fields.items()}
+
+
+def _switch(path: tuple[str, ...], value: bool) -> str:
+    return f"key {'.'.join(path)!r}: a number is expected, not {str(value).lower()}"
 
 
 def _is_echo(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:

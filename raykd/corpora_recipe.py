@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from raykd.config import Config, load_yaml
+from raykd.config import Config
 from raykd.contextualize import LIMITS, ContextualizeConfig
 from raykd.corpus.pipeline import CorpusConfig
 from raykd.evaluation.tasks import TaskConfig
@@ -14,6 +14,7 @@ from raykd.locations import absolute_reference
 from raykd.retrieval.search import RetrievalConfig
 from raykd.retrieval.topk import MAX_TOP_K
 from raykd.search_model import with_absolute_model
+from raykd.yaml_files import load_yaml
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 # What stands beside the tasks' folders.

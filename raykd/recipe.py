@@ -1,7 +1,7 @@
 """A whole run as one typed object; `recipe_file` reads it from YAML."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,8 @@ from raykd.training.workers import WorkersConfig
 
 DOCSTRINGS_SCHEME = "docstrings:"
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
 
 class Recipe(Config):
     """One run. Paths in it are relative to the file it was read from.
@@ -35,7 +37,7 @@ class Recipe(Config):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     preset: str | None = None
-    seeds: tuple[int, ...] = Field((1,), min_length=1)
+    seeds: tuple[Seed, ...] = Field((1,), min_length=1, max_length=1000)
     arms: tuple[Arm, ...] = Field(("alone", "random", "contextualized"), min_length=1)
     docstrings: DocstringsConfig | None = None
     task: TaskConfig

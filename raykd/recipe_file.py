@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raykd.config import load_yaml
+from raykd.config import is_path
 from raykd.errors import InputError
 from raykd.locations import absolute_reference, is_url
 from raykd.objectives.generation import GeneratorConfig
 from raykd.presets import load_preset, merged
 from raykd.recipe import DOCSTRINGS_SCHEME, Recipe
 from raykd.training.phases import PhaseConfig
+from raykd.yaml_files import load_yaml
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -48,7 +49,7 @@ def load_recipe(path: Path) -> Recipe:
         ("adaptation.objective.generator", _generator(recipe.adaptation)),
     ):
         # Any other reference is a name: of an installed package, or on the hub.
-        if model and (folder / Path(model).expanduser()).exists():
+        if model and is_path(folder, model):
             values[key] = _absolute(folder, model)
     return recipe.with_values(values, str(path))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raykd import cluster
-from raykd.config import absolute
+from raykd.config import absolute, is_path
 from raykd.errors import InputError
 from raykd.retrieval.search import RetrievalConfig
 
@@ -51,7 +51,7 @@ def with_absolute_model(config: RetrievalConfig, folder: Path) -> RetrievalConfi
     """The settings, with a model that stands beside the recipe, in `folder`, by its whole path."""
     section = config.dense
     # Any other reference is a name: of an installed package, or on the hub.
-    if section is None or not (folder / Path(section.model).expanduser()).exists():
+    if section is None or not is_path(folder, section.model):
         return config
     model = absolute(folder, section.model)
     return config.model_copy(update={"dense": section.model_copy(update={"model": model})})

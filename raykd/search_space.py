@@ -40,7 +40,7 @@ class SearchConfig(Config):
     """What `raykd tune` searches: keys of the recipe by path, and how long."""
 
     space: dict[str, Parameter] = Field(min_length=1)
-    num_trials: int = Field(8, ge=1)
+    num_trials: int = Field(8, ge=1, le=100_000)
     max_concurrent_trials: int = Field(2, ge=1)
-    seed: int = 1
+    seed: int = Field(1, ge=0, lt=2**32)
     grace_epochs: int = Field(1, ge=1)

@@ -14,6 +14,7 @@ FLOW = [
     "errors",
     "outputs",
     "exit_codes",
+    "yaml_files",
     "config",
     "schemas",
     "stop_words",

@@ -3,8 +3,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from raykd.config import Config, dump_yaml, load_yaml
+from raykd.config import Config, dump_yaml
 from raykd.errors import InputError
+from raykd.yaml_files import load_yaml
 
 
 class Sharp(Config):

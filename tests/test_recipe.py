@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from raykd.config import dump_yaml, load_yaml
+from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.recipe import Recipe
 from raykd.recipe_file import load_recipe
+from raykd.yaml_files import load_yaml
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 OTHER = {EXPERIMENTS / "corpora.yaml", EXPERIMENTS / "bench_requirements.yaml"}
