@@ -44,6 +44,7 @@ from raykd.results import (
     UnitSample,
 )
 from raykd.run import Run
+from raykd.starts import starts_of
 from raykd.training.journal import CURVE_FILE
 from raykd.training.phases import MODEL_FOLDER, PhaseConfig
 from raykd.training.settings import TrainingConfig
@@ -172,6 +173,7 @@ def collect(run: Run) -> Results:
         curve_split="dev",
         times_s=run.times_s(),
         models=measure_models(run),
+        starts=starts_of(recipe),
     )
 
 

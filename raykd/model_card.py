@@ -20,7 +20,7 @@ A text classifier with $num_parameters parameters for the task `$task`$labels, d
 |---|$rule|
 $rows
 $cost
-Injection: $injection. Adaptation: $adaptation.
+${start}Injection: $injection. Adaptation: $adaptation.
 The recipe, all scores and the learning curves stand in `results.json` and `report.html` beside
 this folder.
 
@@ -65,6 +65,7 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         rule="|".join(["---"] * len(task.metrics)),
         rows="\n".join(rows),
         cost=_costs(model, of_teacher),
+        start=f"Start: {results.starts[student.init]}.\n" if student.init in results.starts else "",
         injection=results.injection.objective if results.injection else "none",
         adaptation=results.adaptation.objective if results.adaptation else "none",
         folder=folder,

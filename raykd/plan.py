@@ -1,6 +1,6 @@
 """What a phase will train and on what, told before it starts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -11,11 +11,13 @@ from raykd.objectives.base import STUDENT, Objective
 _MODELS = ("student.", "teacher.", "generator.")
 
 
-def describe_models(student: Encoder, teacher: Encoder, init: str) -> list[str]:
-    """A line for each of the two models."""
+def describe_models(student: Encoder, teacher: Encoder, starts: Mapping[str, str]) -> list[str]:
+    """A line for each of the two models, and what the student starts from, a line per init."""
+    width = max(map(len, starts))
     return [
         f"teacher       {_shape(teacher.model)}",
-        f"student       {_shape(student.model)}, init {init}",
+        f"student       {_shape(student.model)}",
+        *(f"  {init:{width}}  {start}" for init, start in starts.items()),
     ]
 
 

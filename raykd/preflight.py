@@ -11,7 +11,7 @@ from raykd.models.masked_lm import MaskedLm
 from raykd.models.outline import has_trained_head, load_masked_outline, load_outline
 from raykd.models.positions import check_max_length
 from raykd.models.resolve import digest_of_weights
-from raykd.models.student_init import check_tokenizers, make_student
+from raykd.models.student_init import check_tokenizers
 from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.base import MethodConfig
 from raykd.objectives.generation import check_generator
@@ -19,6 +19,7 @@ from raykd.plan import describe_models, describe_phase
 from raykd.recipe import Recipe
 from raykd.run import Run
 from raykd.search_model import load_embedder
+from raykd.starts import describe_starts, outlines_of_students, source_outline
 from raykd.training.phases import PhaseConfig
 from raykd.training.tracking import check_trackers
 from raykd.training.workers import WorkersConfig
@@ -70,20 +71,18 @@ def check_models(run: Run) -> list[str]:
         for name, objective, generator in planned
     }
     plan: list[str] = []
-    for init in config.inits:
+    source = source_outline(recipe)
+    students = outlines_of_students(recipe, source)
+    for student in students.values():
         with torch.device("meta"):
-            student = (
-                load_outline(config.model)
-                if config.model is not None
-                else make_student(teacher, config, init, seed=0)
-            )
             of_phases: list[str] = []
             for name, objective, generator in planned:
                 OBJECTIVES[objective.name].check(objective, student, teacher)
                 made = build(objective, student, teacher, generator)
                 of_phases += [*describe_phase(name, made), *notes[name]]
         # Students differ in their first weights alone: one is described for all.
-        plan = plan or [*describe_models(student, teacher, init), *of_phases]
+        starts = describe_starts(recipe, source, students)
+        plan = plan or [*describe_models(student, teacher, starts), *of_phases]
     return plan
 
 

@@ -79,6 +79,19 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _student_has_a_source(self) -> Self:
+        student = self.student
+        lacks_source = student.model is None and student.init_from == "pretrained"
+        if self.teacher.fine_tuned and student.copying_inits and lacks_source:
+            raise ValueError(
+                f"student.inits {list(student.inits)}: layers are copied of the teacher's model "
+                "before it is fine-tuned, and with teacher.fine_tuned: true there is none; name "
+                "the pretrained model as student.model, or set student.init_from: teacher to copy "
+                "layers of the fine-tuned teacher"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _phases_fit(self) -> Self:
         if any(arm in TASK_DA_ARMS for arm in self.arms) != (self.task_da is not None):
             raise ValueError(

@@ -157,7 +157,8 @@ class Results(_Facts):
 
     Arms are `majority`, `tfidf`, `teacher` and those of a recipe; others are shown by their own
     names. `recipe` is the resolved recipe as YAML, `times_s` the wall time of each stage in their
-    order, `curve_split` the split the curves' scores were taken on.
+    order, `curve_split` the split the curves' scores were taken on, `starts` what students start
+    from, by init.
     """
 
     run: str
@@ -175,3 +176,4 @@ class Results(_Facts):
     curve_split: str
     times_s: dict[str, float]
     models: list[ModelFacts]
+    starts: dict[str, str] = {}

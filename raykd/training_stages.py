@@ -11,10 +11,11 @@ from raykd.models.resolve import digest_of_model
 from raykd.models.student_init import Init
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.run import Run
+from raykd.starts import new_student, start_inputs
+from raykd.training.new_student import NewStudent
 from raykd.training.phases import (
     MODEL_FOLDER,
     Labels,
-    NewStudent,
     PhaseConfig,
     PhaseJob,
     adopt_teacher,
@@ -75,13 +76,14 @@ def inject_job(
         "text": digest_of_file(run.text(text)),
         **_generator_inputs(run, phase),
     }
-    start: str | NewStudent = NewStudent(run.recipe.student, init)
+    start: str | NewStudent
     if before:
         injected = injected or run.student(before[-1], init, seed, "injected")
         start = str(injected / MODEL_FOLDER)
         inputs["injected"] = digest_of_directory(injected)
     else:
-        inputs |= _student_inputs(run)
+        start = new_student(run, arm, init)
+        inputs |= start_inputs(run, start)
     return PhaseJob(
         stage="inject",
         name=f"inject {arm} {init} seed {seed}",
@@ -110,28 +112,29 @@ def adapt_job(
     """The adaptation of one student; `alone` and `direct` start anew, `alone` has no teacher."""
     recipe = run.recipe
     injected = injected or run.student(arm, init, seed, "injected")
-    inputs = {
-        "train": digest_of_file(run.split("train")),
-        "teacher": digest_of_directory(run.teacher),
-    }
+    inputs = {"train": digest_of_file(run.split("train"))}
+    if arm != "alone":
+        inputs["teacher"] = digest_of_directory(run.teacher)
     reads_outputs = "train" in recipe.teacher_texts() and arm != "alone"
     phase = recipe.adaptation
     if arm == "alone":
         values = dict(recipe.alone or recipe.adaptation)
         values.pop("objective", None)
         phase = PhaseConfig(objective=FineTuneConfig(), **values)
-    is_injected = arm in recipe.injected_arms
-    if is_injected:
+    start: str | NewStudent
+    if arm in recipe.injected_arms:
+        start = str(injected / MODEL_FOLDER)
         inputs["injected"] = digest_of_directory(injected)
     else:
-        inputs |= _student_inputs(run)
+        start = new_student(run, arm, init)
+        inputs |= start_inputs(run, start)
     inputs |= _generator_inputs(run, phase)
     job = PhaseJob(
         stage="adapt",
         name=f"adapt {arm} {init} seed {seed}",
         out=run.student(arm, init, seed, "adapted"),
-        start=(str(injected / MODEL_FOLDER) if is_injected else NewStudent(recipe.student, init)),
-        teacher=run.teacher / MODEL_FOLDER,
+        start=start,
+        teacher=None if arm == "alone" else run.teacher / MODEL_FOLDER,
         text=run.split("train"),
         teacher_outputs=run.teacher_outputs("train") if reads_outputs else None,
         config=phase,
@@ -184,11 +187,6 @@ def _with_curve(run: Run, job: PhaseJob) -> PhaseJob:
     curve = digest_of([digest_of_file(split), metrics, length])
     scorer = Scorer(split, metrics, max_length=length)
     return replace(job, score=scorer, inputs={**job.inputs, "curve": curve})
-
-
-def _student_inputs(run: Run) -> dict[str, str]:
-    model = run.recipe.student.model
-    return {} if model is None else {"student": digest_of_model(model)}
 
 
 def _generator_inputs(run: Run, phase: PhaseConfig) -> dict[str, str]:

@@ -44,6 +44,7 @@ FLOW = [
     "recipe",
     "recipe_file",
     "run",
+    "starts",
     "plan",
     "preflight",
     "results",

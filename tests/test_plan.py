@@ -41,8 +41,10 @@ def test_a_plan_tells_the_maps_that_nobody_trains():
 def test_models_are_told_by_their_shapes():
     student, teacher = tiny_encoder(num_layers=1, num_heads=4), tiny_encoder("roberta")
 
-    first, second = describe_models(student, teacher, "skip")
+    starts = {"skip": "layers 1 of the teacher", "random": "random weights"}
+    first, second, *rest = describe_models(student, teacher, starts)
 
     assert first.startswith("teacher       roberta, 2 layers of width 24, 2 heads: 0.0 million")
     assert second.startswith("student       bert, 1 layers of width 24, 4 heads: ")
-    assert second.endswith(" parameters, init skip")
+    assert second.endswith(" parameters")
+    assert rest == ["  skip    layers 1 of the teacher", "  random  random weights"]

@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from raykd.errors import InputError
 from raykd.models.capture import first_outputs, input_of, outputs_of
+from raykd.models.classes import name_classes
 from raykd.models.resolve import TOKENIZER_FILES, resolve_model, weights_files
 
 # Where a family keeps its blocks, below its base model.
@@ -293,12 +294,7 @@ def load_encoder(
         )
     random = set(report["missing_keys"]) | {name for name, *_ in report["mismatched_keys"]}
     _check_weights(reference, model, random, needs_head=num_labels is None)
-    config = model.config
-    if label_names:
-        assert len(label_names) == config.num_labels, (label_names, config.num_labels)
-        config.id2label = dict(enumerate(label_names))
-        config.label2id = {name: index for index, name in enumerate(label_names)}
-    config.problem_type = "regression" if config.num_labels == 1 else "single_label_classification"
+    name_classes(model.config, label_names)
     return Encoder(model).eval()
 
 

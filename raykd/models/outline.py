@@ -1,6 +1,6 @@
 """Models of the right shape without weights, to check what fits before anything is loaded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,20 +13,31 @@ from transformers import (
 )
 
 from raykd.errors import InputError
+from raykd.models.classes import name_classes
 from raykd.models.encoder import Encoder
 from raykd.models.masked_lm import MaskedLm, load_special_tokens
 from raykd.models.resolve import resolve_model, weights_files
 
 
-def load_outline(reference: str) -> Encoder:
+def load_outline(
+    reference: str, *, num_labels: int | None = None, label_names: Sequence[str] = ()
+) -> Encoder:
     """A model of the right shape without weights, on the device `meta`: to check what fits.
+
+    Args:
+        reference: see `resolve_model`.
+        num_labels: outputs of the classifier, 1 for regression; None: as saved.
+        label_names: names of the classes in order; none: as saved.
 
     Raises:
         InputError: the model cannot be found, or is of no known family.
     """
-    return Encoder(
-        _outline(reference, AutoModelForSequenceClassification, "a sequence classifier")
-    ).eval()
+    options = {} if num_labels is None else {"num_labels": num_labels}
+    kind = "a sequence classifier"
+    model = _outline(reference, AutoModelForSequenceClassification, kind, **options)
+    if num_labels is not None:
+        name_classes(model.config, label_names)
+    return Encoder(model).eval()
 
 
 def load_masked_outline(reference: str) -> MaskedLm:
@@ -49,13 +60,15 @@ def has_trained_head(generator: MaskedLm, reference: str) -> bool:
     return any(name.startswith(head) for name in names)
 
 
-def _outline(reference: str, auto_class: Any, kind: str) -> PreTrainedModel:
+def _outline(reference: str, auto_class: Any, kind: str, **options: Any) -> PreTrainedModel:
     folder = resolve_model(reference)
     try:
         for path in weights_files(folder, reference):
             with safe_open(path, "pt"):  # a truncated file does not open
                 pass
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = AutoConfig.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True, **options
+        )
         make_model: Callable[..., PreTrainedModel] = auto_class.from_config
         with torch.device("meta"):
             return make_model(config, dtype=torch.float32)

@@ -1,8 +1,8 @@
-"""Students: new ones shaped by settings, with random weights or the teacher's, or pretrained."""
+"""Students: new ones with random weights or with layers of another model, or pretrained ones."""
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -15,114 +15,192 @@ from transformers import (
 
 from raykd.config import Config
 from raykd.errors import InputError
-from raykd.models.encoder import Encoder, load_encoder
+from raykd.models.encoder import Encoder
+from raykd.models.layer_copy import (
+    check_increasing,
+    check_layers,
+    choose_layers,
+    copy_weights,
+    set_layer_types,
+    shares_layers,
+)
 
-Init = Literal["random", "skip", "top", "bottom", "pretrained"]
+Init = Literal["random", "skip", "top", "bottom", "layers", "pretrained"]
+InitFrom = Literal["pretrained", "teacher"]
 
 # Text on which tokenizers of equal vocabulary may still differ: case, accents, white space, digits.
 _PROBE = "The  Façade cost 1,250.50\tEUR; “naïve” ÉTÉ, 北京 don't!"
+_SIZES = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
+_COPYING = ("skip", "top", "bottom", "layers")
 
 
 class StudentConfig(Config):
-    """A student of the teacher's family, or a pretrained one.
+    """A student cut from a model, or of its shape, or a pretrained one as a whole.
 
-    Sizes that are not given follow the teacher: its width, its width of a head, its ratio of
-    feed-forward to hidden size. Each of `inits` makes a student of its own: random weights, or
-    evenly spread (`skip`), last (`top`) or first (`bottom`) layers of the teacher together with
-    its embeddings, pooler and classifier, which needs the teacher's sizes. `dropout`, where given,
-    is that of every place that has one; a small student on a teacher's soft answers needs none.
+    Its source is `model`, or without `model` the teacher's model. Sizes that are not given follow
+    the source: its width, its width of a head, its ratio of feed-forward to hidden size. Inits
+    that copy layers need the source's sizes; they copy the embeddings and the pooler as well.
     """
 
-    num_layers: int | None = Field(None, ge=1)
-    hidden_size: int | None = Field(None, ge=1)
-    num_heads: int | None = Field(None, ge=1)
-    intermediate_size: int | None = Field(None, ge=1)
-    dropout: float | None = Field(None, ge=0, lt=1)
-    inits: tuple[Init, ...] = ("random",)
-    model: str | None = None
+    num_layers: int | None = Field(
+        None, ge=1, description="Layers of the student; not needed with `layers`."
+    )
+    hidden_size: int | None = Field(None, ge=1, description="Width of the hidden states.")
+    num_heads: int | None = Field(None, ge=1, description="Attention heads of a layer.")
+    intermediate_size: int | None = Field(None, ge=1, description="Width of the feed-forward part.")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Dropout probability of every place that has one; by default the source's. A "
+        "small student on a teacher's soft answers needs none.",
+    )
+    inits: tuple[Init, ...] = Field(
+        ("random",),
+        description="First weights; each init makes a student of its own. random: random weights; "
+        "skip: evenly spaced layers of the source from its first on (of 12 for 6 layers 1, 3, 5, "
+        "7, 9, 11); top: its last layers; bottom: its first layers; layers: those of `layers`, and "
+        "the default with this key; pretrained: `model` as a whole, and the default with `model`.",
+    )
+    layers: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None,
+        min_length=1,
+        description="Layers of the source for init `layers`, counted from 1, first to last.",
+    )
+    init_from: InitFrom = Field(
+        "pretrained",
+        description="What inits copy layers of. pretrained: `model`, or the teacher's model before "
+        "it is fine-tuned; the classifier is random. teacher: the fine-tuned teacher, its "
+        "classifier too, but never for the arm `alone`, whose classifier is random.",
+    )
+    model: str | None = Field(
+        None,
+        description="Pretrained model as student or as source of its layers: folder, "
+        "package:NAME/FOLDER or hub name.",
+    )
+
+    @property
+    def depth(self) -> int | None:
+        """Layers of the student; None if it has as many as its source."""
+        return len(self.layers) if self.layers else self.num_layers
+
+    def copies_layers(self, init: Init) -> bool:
+        """Whether an init copies chosen layers of the source."""
+        return init in _COPYING
+
+    @property
+    def copying_inits(self) -> tuple[Init, ...]:
+        """The inits that copy chosen layers of the source."""
+        return tuple(init for init in self.inits if self.copies_layers(init))
 
     @model_validator(mode="before")
     @classmethod
-    def _pretrained_is_the_init_of_a_model(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("model") and "inits" not in values:
-            return {**values, "inits": ("pretrained",)}
-        return values
+    def _default_init(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "inits" in values:
+            return values
+        if values.get("layers") is not None:
+            return {**values, "inits": ("layers",)}
+        return {**values, "inits": ("pretrained",)} if values.get("model") else values
 
     @model_validator(mode="after")
     def _shape_or_model(self) -> Self:
         if not self.inits or len(set(self.inits)) < len(self.inits):
             raise ValueError("`inits` needs at least one way, and each only once")
-        if self.model is not None:
-            given = {"num_layers", "hidden_size", "num_heads", "intermediate_size", "dropout"}
-            given = {name for name in given if getattr(self, name) is not None}
-            if given:
+        given = [name for name in (*_SIZES, "dropout") if getattr(self, name) is not None]
+        if "pretrained" in self.inits:
+            if self.model is None:
+                raise ValueError("init 'pretrained' needs `model`: a folder, package:… or hub name")
+            if given or self.layers:
                 raise ValueError(
-                    "`model` brings its own sizes and dropout; "
-                    f"remove {', '.join(sorted(given))}, or `model`"
+                    "init 'pretrained' takes the whole of `model`, with its own sizes and dropout; "
+                    f"remove {', '.join(sorted([*given, *(['layers'] if self.layers else [])]))}, "
+                    "or `model`, or choose layers of it by inits: [skip], [top] or [bottom]"
                 )
-            if self.inits != ("pretrained",):
-                raise ValueError("`model` is a pretrained student; remove `inits`, or `model`")
-        elif "pretrained" in self.inits:
-            raise ValueError("init 'pretrained' needs `model`: a folder, package:… or hub name")
-        elif self.num_layers is None:
+        elif self.depth is None and self.model is None:
             raise ValueError("give `num_layers`, or a pretrained student as `model`")
+        elif self.depth is None and self.copying_inits:
+            raise ValueError(
+                f"inits {list(self.inits)} take layers of `model`: give `num_layers`, or take the "
+                "whole of it by inits: [pretrained]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _layers_fit(self) -> Self:
+        if self.layers is not None:
+            if "layers" not in self.inits:
+                raise ValueError(
+                    f"`layers` is read by init 'layers' alone, and inits are {list(self.inits)}; "
+                    "remove `layers`, or add 'layers' to inits"
+                )
+            check_increasing(self.layers)
+            if self.num_layers not in (None, len(self.layers)):
+                raise ValueError(
+                    f"layers {list(self.layers)}: {len(self.layers)} are listed, num_layers is "
+                    f"{self.num_layers}; make them agree, or remove num_layers"
+                )
+        elif "layers" in self.inits:
+            raise ValueError("init 'layers' needs the key `layers`, such as layers: [1, 4, 7]")
+        if self.init_from == "teacher":
+            if self.model is not None:
+                raise ValueError(
+                    "init_from 'teacher' copies layers of the teacher, and `model` names another "
+                    "source; remove one of the two"
+                )
+            if not self.copying_inits:
+                raise ValueError(
+                    f"init_from 'teacher' has no effect on inits {list(self.inits)}, which copy no "
+                    "layers; remove it, or choose inits: [skip], [top] or [bottom]"
+                )
         return self
 
 
-def make_student(teacher: Encoder, config: StudentConfig, init: Init, seed: int) -> Encoder:
+def make_student(
+    source: Encoder, config: StudentConfig, init: Init, seed: int, *, with_classifier: bool = False
+) -> Encoder:
     """Make one student, on the CPU, in float32 and evaluation mode.
 
     Args:
-        teacher: gives family, vocabulary, classes and the sizes that are not set; stays as it is.
+        source: model with the student's family, vocabulary and classes, which gives the sizes that
+            are not set and the weights that are copied; stays as it is. With init "random" it may
+            be without weights; with init "pretrained" it is the student itself.
         config: the sizes wanted.
         init: one of `config.inits`.
         seed: of the random weights; the process's random state is left alone.
+        with_classifier: copy the source's classifier along with its layers; else it is random.
 
     Raises:
         InputError: the sizes do not fit each other, or not the layers to be copied.
     """
     if init == "pretrained":
-        assert config.model is not None
-        return load_encoder(
-            config.model,
-            num_labels=teacher.num_labels,
-            label_names=teacher.label_names,
-            seed=seed,
-        )
-    assert config.num_layers is not None
-    shape = _shape(teacher, config)
-    layers = [] if init == "random" else choose_layers(init, config.num_layers, teacher.num_layers)
+        return source.eval()
+    shape = _shape(source, config)
+    layers = layers_of(source, config, init)
     if layers:
-        _check_copied_sizes(teacher.model.config, shape, init)
-    student = _random_student(teacher, {**shape, **_dropouts(teacher, config)}, layers, seed)
+        _check_copied_sizes(source.model.config, shape, init)
+    student = _random_student(source, {**shape, **_dropouts(source, config)}, layers, seed)
     if layers:
-        _copy_weights(teacher, student, layers)
+        copy_weights(source, student, layers, with_classifier=with_classifier)
     return student.eval()
 
 
-def choose_layers(
-    init: Literal["skip", "top", "bottom"], num_student_layers: int, num_teacher_layers: int
-) -> list[int]:
-    """The teacher's layers, counted from 1, that become the student's.
-
-    `skip` takes layers n/m, 2n/m, ..., n (rounded up), so that the last one is always among them.
+def layers_of(source: Encoder, config: StudentConfig, init: Init) -> list[int]:
+    """Layers of the source, counted from 1, that an init copies; none for other inits.
 
     Raises:
-        InputError: the student has more layers than the teacher.
+        InputError: the source has too few layers, or they cannot be copied one by one.
     """
-    if num_student_layers > num_teacher_layers:
-        raise InputError(
-            f"student.num_layers {num_student_layers}: init {init!r} copies layers of the teacher, "
-            f"which has {num_teacher_layers}; take at most as many, or init 'random'"
-        )
-    if init == "bottom":
-        return list(range(1, num_student_layers + 1))
-    if init == "top":
-        return list(range(num_teacher_layers - num_student_layers + 1, num_teacher_layers + 1))
-    return [
-        -(-position * num_teacher_layers // num_student_layers)
-        for position in range(1, num_student_layers + 1)
-    ]
+    if not config.copies_layers(init):
+        return []
+    shares_layers(source.model.config)  # raises where groups of layers share weights
+    assert config.depth is not None
+    match init:
+        case "skip" | "top" | "bottom":
+            return choose_layers(init, config.depth, source.num_layers)
+        case _:
+            assert config.layers is not None
+            check_layers(config.layers, source.num_layers)
+            return list(config.layers)
 
 
 def check_tokenizers(
@@ -167,24 +245,24 @@ def check_tokenizers(
     )
 
 
-def _shape(teacher: Encoder, config: StudentConfig) -> dict[str, int]:
+def _shape(source: Encoder, config: StudentConfig) -> dict[str, int]:
     """The student's sizes under the names that BERT's configuration gives them."""
-    teacher_config = teacher.model.config
-    head_width = teacher.hidden_size // teacher.num_heads
-    width = config.hidden_size or teacher.hidden_size
+    source_config = source.model.config
+    head_width = source.hidden_size // source.num_heads
+    width = config.hidden_size or source.hidden_size
     num_heads = config.num_heads or max(1, width // head_width)
     if width % num_heads:
         raise InputError(
             f"student.hidden_size {width} is not divisible by {num_heads} heads; "
             "set student.num_heads to a number that divides it"
         )
-    teacher_intermediate = getattr(teacher_config, _intermediate_name(teacher_config))
+    name = _intermediate_name(source_config)
     return {
-        "num_hidden_layers": config.num_layers or teacher.num_layers,
+        "num_hidden_layers": config.depth or source.num_layers,
         "hidden_size": width,
         "num_attention_heads": num_heads,
-        _intermediate_name(teacher_config): config.intermediate_size
-        or round(teacher_intermediate * width / teacher.hidden_size),
+        name: config.intermediate_size
+        or round(getattr(source_config, name) * width / source.hidden_size),
     }
 
 
@@ -193,32 +271,32 @@ def _intermediate_name(config: PreTrainedConfig) -> str:
     return "hidden_dim" if hasattr(config, "hidden_dim") else "intermediate_size"
 
 
-def _dropouts(teacher: Encoder, config: StudentConfig) -> dict[str, float]:
-    """Every dropout of the teacher's family, as set; none where nothing is set."""
+def _dropouts(source: Encoder, config: StudentConfig) -> dict[str, float]:
+    """Every dropout of the source's family, as set; none where nothing is set."""
     if config.dropout is None:
         return {}
-    names = teacher.model.config.to_dict()
+    names = source.model.config.to_dict()
     # Some families have one that is None and stands for another.
     return {name: config.dropout for name in names if "dropout" in name}
 
 
-def _check_copied_sizes(teacher_config: PreTrainedConfig, shape: dict[str, int], init: str) -> None:
+def _check_copied_sizes(source_config: PreTrainedConfig, shape: dict[str, int], init: str) -> None:
     for name, size in shape.items():
-        teacher_size = getattr(teacher_config, name)
-        if name != "num_hidden_layers" and size != teacher_size:
+        source_size = getattr(source_config, name)
+        if name != "num_hidden_layers" and size != source_size:
             raise InputError(
-                f"student {name} {size}: init {init!r} copies layers of the teacher, whose {name} "
-                f"is {teacher_size}; leave the size out, or use init 'random'"
+                f"student {name} {size}: init {init!r} copies layers of a model whose {name} is "
+                f"{source_size}; leave the size out, or use init 'random'"
             )
 
 
 def _random_student(
-    teacher: Encoder, changes: Mapping[str, float], layers: list[int], seed: int
+    source: Encoder, changes: Mapping[str, float], layers: list[int], seed: int
 ) -> Encoder:
-    config = copy.deepcopy(teacher.model.config)
+    config = copy.deepcopy(source.model.config)
     for name, value in changes.items():
         setattr(config, name, value)
-    _set_layer_types(config, layers)
+    set_layer_types(config, layers)
     if hasattr(config, "pooler_hidden_size"):  # DeBERTa
         config.pooler_hidden_size = config.hidden_size
     make_model: Callable[..., PreTrainedModel] = AutoModelForSequenceClassification.from_config
@@ -228,32 +306,3 @@ def _random_student(
         return Encoder(make_model(config, dtype=torch.float32))
     finally:
         torch.set_rng_state(generator_state)
-
-
-def _set_layer_types(config: PreTrainedConfig, layers: list[int]) -> None:
-    """ModernBERT lists which layers attend locally: copied layers keep their kind."""
-    types = getattr(config, "layer_types", None)
-    if types is not None:
-        layers = layers or list(range(1, config.num_hidden_layers + 1))
-        config.layer_types = [types[(layer - 1) % len(types)] for layer in layers]
-
-
-def _copy_weights(teacher: Encoder, student: Encoder, layers: list[int]) -> None:
-    student_blocks = list(student.blocks())
-    in_blocks = {
-        id(tensor)
-        for block in student_blocks
-        for tensor in block.state_dict(keep_vars=True).values()
-    }
-    teacher_state = teacher.state_dict()
-    outside = {
-        name: teacher_state[name]
-        for name, tensor in student.state_dict(keep_vars=True).items()
-        if id(tensor) not in in_blocks
-    }
-    unused = student.load_state_dict(outside, strict=False).unexpected_keys
-    assert not unused, unused
-    for block, layer in zip(student_blocks, layers, strict=True):
-        # ModernBERT's first layer alone has no norm before its attention: the copy drops it.
-        result = block.load_state_dict(teacher.blocks()[layer - 1].state_dict(), strict=False)
-        assert not result.missing_keys, result.missing_keys

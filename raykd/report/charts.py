@@ -42,6 +42,7 @@ _INIT_TITLES = {
     "skip": "spread layers",
     "top": "top layers",
     "bottom": "bottom layers",
+    "layers": "chosen layers",
     "pretrained": "pretrained",
 }
 PHASE_TITLES: dict[Phase, str] = {

@@ -1,11 +1,11 @@
 """What a reader must know to read the scores of a report rightly."""
 
-from raykd.report.scores import Numbers
+from raykd.report.scores import INIT_TITLES, Numbers
 from raykd.results import Results
 
 
 def notes_on(results: Results) -> list[str]:
-    """Sentences on split, metrics, chance and seeds."""
+    """Sentences on split, metrics, chance, first weights and seeds."""
     task, numbers = results.task, Numbers.of(results)
     notes = []
     if task.report_split == "test":
@@ -33,6 +33,10 @@ def notes_on(results: Results) -> list[str]:
             f"accuracy near 65 has a standard error of {error} points from the choice of these "
             "rows alone, which the spread over seeds does not contain."
         )
+    notes += [
+        f"Students {INIT_TITLES.get(init, init)} start with {start}."
+        for init, start in results.starts.items()
+    ]
     injection = results.injection
     if injection and not injection.trains_classifier:
         notes.append(

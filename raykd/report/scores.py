@@ -22,9 +22,10 @@ ARM_TITLES: Mapping[str, str] = {
 _REGRESSION_TITLES = {"majority": "Mean score", "tfidf": "TF-IDF + ridge regression"}
 INIT_TITLES: Mapping[str, str] = {
     "random": "initialised at random",
-    "skip": "from every k-th layer of the teacher",
-    "top": "from the teacher's top layers",
-    "bottom": "from the teacher's bottom layers",
+    "skip": "from evenly spaced layers",
+    "top": "from the last layers",
+    "bottom": "from the first layers",
+    "layers": "from chosen layers",
     "pretrained": "from a pretrained model",
 }
 METRIC_TITLES: Mapping[str, str] = {

@@ -16,7 +16,7 @@ from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
 from raykd.models.masked_lm import load_masked_lm
-from raykd.models.student_init import Init, StudentConfig, check_tokenizers, make_student
+from raykd.models.student_init import check_tokenizers
 from raykd.models.token_cache import cached_rows
 from raykd.models.tokens import TokenizedRows, read_rows
 from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
@@ -26,6 +26,7 @@ from raykd.training.checkpoint import CheckpointFolder
 from raykd.training.examiner import Examiner
 from raykd.training.journal import Journal
 from raykd.training.loop import train
+from raykd.training.new_student import NewStudent
 from raykd.training.players import Worker
 from raykd.training.records import Record
 from raykd.training.settings import TrainingConfig, total_epochs, total_steps
@@ -77,14 +78,6 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class NewStudent:
-    """A student that does not exist yet, to be made from the teacher."""
-
-    config: StudentConfig
-    init: Init
-
-
-@dataclass(frozen=True)
 class PhaseJob:
     """One model, one objective, one text, one seed; its output is a directory.
 
@@ -112,17 +105,9 @@ class PhaseJob:
     def settings(self) -> dict[str, Any]:
         """What decides the result besides the inputs."""
         start = self.start
-        student: Any = (
-            {
-                "student": start.config.model_dump(mode="json", exclude={"model", "inits"}),
-                "init": start.init,
-            }
-            if isinstance(start, NewStudent)
-            else "given"
-        )
         return {
             "phase": self.config.model_dump(mode="json", exclude={"objective": {"generator"}}),
-            "start": student,
+            "start": start.settings() if isinstance(start, NewStudent) else "given",
             "seed": self.seed,
             "labels": list(self.labels.names),
             "regression": self.labels.regression,
@@ -299,14 +284,12 @@ def _save(model: Encoder, tokenizer: PreTrainedTokenizerBase, draft: Draft) -> N
 
 def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
     start, labels, objective = job.start, job.labels, job.config.objective
-    reads_teacher = "model" in objective.needs_teacher or isinstance(start, NewStudent)
-    teacher = load_encoder(str(job.teacher)) if reads_teacher else None
+    teacher = load_encoder(str(job.teacher)) if "model" in objective.needs_teacher else None
     if isinstance(start, NewStudent):
-        assert teacher is not None
-        tokenizer = load_tokenizer(str(job.teacher))
-        if start.config.model is not None:
-            check_tokenizers(tokenizer, load_tokenizer(start.config.model))
-        student = make_student(teacher, start.config, start.init, job.seed)
+        tokenizer = start.load_tokenizer()
+        if start.config.model is not None and job.teacher is not None:
+            check_tokenizers(load_tokenizer(str(job.teacher)), tokenizer)
+        student = start.make(labels.num_outputs, labels.names, job.seed)
     else:
         tokenizer = load_tokenizer(start)
         student = load_encoder(

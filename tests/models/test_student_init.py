@@ -5,27 +5,11 @@ import torch
 from tiny_models import FAMILIES, tiny_batch, tiny_encoder
 
 from raykd.errors import InputError
-from raykd.models.student_init import StudentConfig, choose_layers, make_student
+from raykd.models.student_init import StudentConfig, make_student
 
 
 def settings(**values) -> StudentConfig:
     return StudentConfig.parse(values, "recipe.yaml")
-
-
-@pytest.mark.parametrize(
-    ("init", "num_student", "num_teacher", "layers"),
-    [
-        ("skip", 3, 6, [2, 4, 6]),
-        ("skip", 6, 12, [2, 4, 6, 8, 10, 12]),
-        ("skip", 5, 12, [3, 5, 8, 10, 12]),
-        ("skip", 4, 4, [1, 2, 3, 4]),
-        ("skip", 1, 6, [6]),
-        ("bottom", 3, 6, [1, 2, 3]),
-        ("top", 3, 6, [4, 5, 6]),
-    ],
-)
-def test_layers_are_chosen_as_named(init, num_student, num_teacher, layers):
-    assert choose_layers(init, num_student, num_teacher) == layers
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -33,7 +17,9 @@ def test_a_copy_of_all_layers_answers_as_the_teacher(family):
     teacher = tiny_encoder(family, num_layers=4).eval()
     batch = tiny_batch()
 
-    student = make_student(teacher, settings(num_layers=4, inits=["skip"]), "skip", seed=7)
+    student = make_student(
+        teacher, settings(num_layers=4, inits=["skip"]), "skip", seed=7, with_classifier=True
+    )
 
     expected = teacher(batch["input_ids"], batch["attention_mask"], layers=[0, 1])
     actual = student(batch["input_ids"], batch["attention_mask"], layers=[0, 1])
@@ -61,27 +47,6 @@ def test_bottom_layers_compute_what_they_compute_in_the_teacher(family):
     expected = teacher(batch["input_ids"], batch["attention_mask"], layers=[0, 1])
     actual = student(batch["input_ids"], batch["attention_mask"], layers=[0, 1])
     torch.testing.assert_close(actual.hidden_states, expected.hidden_states)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_top_layers_and_classifier_are_the_teachers(family):
-    teacher = tiny_encoder(family, num_layers=4)
-
-    student = make_student(teacher, settings(num_layers=2, inits=["top"]), "top", seed=7)
-
-    for own, source in zip(student.blocks(), list(teacher.blocks())[2:], strict=True):
-        source_state = source.state_dict()
-        assert all(
-            torch.equal(value, source_state[name]) for name, value in own.state_dict().items()
-        )
-    assert torch.equal(
-        student.model.state_dict()[_classifier_weight(student)],
-        teacher.model.state_dict()[_classifier_weight(teacher)],
-    )
-
-
-def _classifier_weight(encoder) -> str:
-    return next(name for name in encoder.model.state_dict() if name.startswith("classifier"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -131,7 +96,7 @@ def test_random_weights_depend_on_the_seed_alone_and_leave_the_random_state():
         (
             {"num_layers": 1, "hidden_size": 12, "inits": ["top"]},
             "top",
-            "hidden_size 12: init 'top' copies layers of the teacher, whose hidden_size is 24",
+            "hidden_size 12: init 'top' copies layers of a model whose hidden_size is 24",
         ),
         ({"num_layers": 1, "intermediate_size": 50}, "skip", "intermediate_size 50"),
         ({"num_layers": 1, "hidden_size": 25}, "random", "25 is not divisible by 2 heads"),
@@ -147,16 +112,38 @@ def test_sizes_that_do_not_fit_are_refused(values, init, message):
     [
         ({}, "give `num_layers`, or a pretrained student as `model`"),
         ({"model": "some/folder", "hidden_size": 12}, "remove hidden_size, or `model`"),
-        ({"model": "some/folder", "inits": ["top"]}, "remove `inits`, or `model`"),
+        ({"model": "a/b", "layers": [1], "inits": ["pretrained"]}, "remove layers, or `model`"),
+        ({"model": "a/b", "inits": ["top"]}, "take layers of `model`: give `num_layers`"),
         ({"num_layers": 2, "inits": ["pretrained"]}, "needs `model`"),
         ({"num_layers": 2, "inits": ["top", "top"]}, "each only once"),
         ({"num_layers": 0}, "num_layers"),
         ({"num_layers": 2, "init": ["top"]}, "did you mean 'inits'"),
+        ({"inits": ["layers"], "num_layers": 2}, r"needs the key `layers`, such as"),
+        ({"inits": ["skip"], "layers": [1, 2]}, "read by init 'layers' alone"),
+        ({"layers": [1, 4, 7], "num_layers": 2}, r"\[1, 4, 7\]: 3 are listed, num_layers is 2"),
+        ({"layers": [4, 1]}, "list them from first to last, each only once"),
+        ({"layers": [1, 1]}, "list them from first to last, each only once"),
+        ({"layers": [0, 1]}, "layers"),
+        ({"layers": []}, "layers"),
+        ({"num_layers": 2, "init_from": "teacher"}, r"no effect on inits \['random'\]"),
+        ({"num_layers": 2, "init_from": "model", "inits": ["skip"]}, "init_from"),
+        (
+            {"model": "a/b", "num_layers": 2, "inits": ["skip"], "init_from": "teacher"},
+            "remove one of the two",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(values, message):
     with pytest.raises(InputError, match=message):
         settings(**values)
+
+
+def test_a_list_of_layers_is_its_own_init_and_says_how_many_there_are():
+    config = settings(layers=[1, 4, 7])
+
+    assert config.inits == ("layers",)
+    assert config.depth == 3
+    assert settings(**config.model_dump()) == config
 
 
 def test_a_pretrained_student_is_its_own_init():

@@ -88,12 +88,12 @@ def test_one_seed_has_no_spread_and_inits_stand_apart():
     first, second = divergence_table(learned(analyses=given))
     assert first["rows"][0]["values"] == ["0.000", "0.000", "0.000"]
     assert (second["title"], second["rows"][0]["values"][0]) == (
-        "from the teacher's top layers",
+        "from the last layers",
         "0.250",
     )
     captions = [caption for caption, _ in divergence_figures(learned(analyses=given))]
     assert captions[0].startswith("Student initialised at random: rows")
-    assert captions[1].startswith("Student from the teacher's top layers: rows")
+    assert captions[1].startswith("Student from the last layers: rows")
 
 
 def test_shares_of_rows_grow_with_the_divergence():

@@ -20,10 +20,10 @@ from raykd.objectives.mate_kd import MateKdConfig
 from raykd.objectives.minilmv2 import MiniLmV2Config
 from raykd.objectives.rail_kd import RailKdConfig
 from raykd.training import phases
+from raykd.training.new_student import NewStudent
 from raykd.training.phases import (
     MODEL_FOLDER,
     Labels,
-    NewStudent,
     PhaseConfig,
     PhaseJob,
     adopt_teacher,
@@ -149,16 +149,20 @@ def test_a_random_classifier_depends_on_the_jobs_seed(tmp_path):
 
 def test_where_a_student_lies_and_what_else_is_made_does_not_change_its_key(model, tmp_path):
     def key(**values) -> str:
-        config = StudentConfig(**values)
-        return job_on(model, tmp_path, start=NewStudent(config, config.inits[0])).key()
+        config, source = StudentConfig(**values), values.get("model") or "a/teacher"
+        return job_on(model, tmp_path, start=NewStudent(config, config.inits[0], source)).key()
 
     assert key(model="a/folder") == key(model="another/folder")
     assert key(num_layers=1, inits=("top",)) == key(num_layers=1, inits=("top", "random"))
     assert key(num_layers=1) != key(num_layers=2)
     assert key(num_layers=1, inits=("top",)) != key(num_layers=1, inits=("random",))
+    assert key(layers=(1, 2)) == key(layers=(1, 2), num_layers=2)
+    assert key(layers=(1, 2)) != key(layers=(1, 3))
 
 
-def test_a_teacher_that_makes_the_student_and_runs_is_loaded_once(model, tmp_path, monkeypatch):
+def test_a_teacher_that_gives_the_students_shape_and_runs_is_loaded_once(
+    model, tmp_path, monkeypatch
+):
     loaded = []
 
     def load(reference: str, **options):
@@ -170,7 +174,7 @@ def test_a_teacher_that_makes_the_student_and_runs_is_loaded_once(model, tmp_pat
     job = job_on(
         model,
         tmp_path,
-        start=NewStudent(StudentConfig(num_layers=1), "random"),
+        start=NewStudent(StudentConfig(num_layers=1), "random", str(model)),
         config=PhaseConfig(epochs=1, batch_size=8, objective=objective),
     )
 
