@@ -256,8 +256,9 @@ def dedup(
 ) -> None:
     """Remove units of equal text, and with --near such of nearly equal text, from a corpus.
 
-    CORPUS is as in `raykd search --corpus`, or what ingest wrote. Of units that say the same, the
-    one with the smallest id is kept, in OUT/units; OUT/removed.parquet says why the others went.
+    CORPUS is as in `raykd search --corpus`, or what ingest wrote. Of units of equal text, the one
+    with the smallest id is kept, in OUT/units. A near duplicate is removed when a unit with a
+    smaller id is kept that is near to it; OUT/removed.parquet names that unit and their Jaccard.
     OUT/units has only a row's id and its text, the title before it: give rows an id (`unit_id` or
     `doc_id`) to join other columns.
     """

@@ -29,12 +29,13 @@ from raykd.corpus_card import (
 )
 from raykd.dedup.leaks import LeakIndex
 from raykd.dedup.minhash import NearDuplicatesConfig
-from raykd.dedup.sift import DUPLICATE, LEAK, LEAKED_NGRAM, NEAR_DUPLICATE, Sifted, sift
+from raykd.dedup.sift import DUPLICATE, NEAR_DUPLICATE, LeakPolicy, Sifted, sift
 from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, digest_of, write_once
 
 TEXTBOOK_FILE = "textbook.parquet"
 REMOVED_FILE = "removed.parquet"
+LEAKS_FILE = "leaks.parquet"
 LIMITS = ("max_units", "target_bytes", "top_percent")
 _WRITE_ROWS = 65_536
 
@@ -52,9 +53,10 @@ class ContextualizeConfig(Config):
 
     Evaluation sentences of fewer than `leak_min_words` words count as leaked only into a unit equal
     to them; with `leak_ngram`, so does a unit that shares that many words in a row with one (see
-    `dedup.leaks` for what others take). Equal texts are always removed, with `near_duplicates` also
-    those that are nearly equal to a better one (`near_duplicates: {}` takes its defaults; clusters
-    are those of all units found, so that a limit in units or bytes does not change them).
+    `dedup.leaks` for what others take). With `leaks: keep` such units stay in the corpus; they are
+    counted in the card, and leaks.parquet names them. Equal texts are always removed, with
+    `near_duplicates` also the near duplicates of a unit before them that is kept
+    (`near_duplicates: {}` takes its defaults).
 
     `random_seed` decides which units a random corpus holds.
     """
@@ -62,6 +64,11 @@ class ContextualizeConfig(Config):
     max_units: int | None = Field(default=None, ge=1)
     target_bytes: int | None = Field(default=None, ge=1)
     top_percent: float | None = Field(default=None, gt=0, le=100)
+    leaks: LeakPolicy = Field(
+        default="remove",
+        description="Units that hold a sentence of the task's evaluation splits: 'remove' them, or "
+        "'keep' them in the corpus. They are counted and recorded in either case.",
+    )
     leak_min_words: int = Field(default=5, ge=1)
     leak_ngram: int | None = Field(default=None, ge=2)
     near_duplicates: NearDuplicatesConfig | None = None
@@ -118,6 +125,8 @@ def contextualize(
 ) -> Manifest:
     """Write textbook.parquet, removed.parquet and card.json, unless `out` already holds them.
 
+    With `leaks: keep`, leaks.parquet as well.
+
     In memory stand the candidates' texts twice at most, and about 150 bytes a hit.
 
     Args:
@@ -144,15 +153,16 @@ def contextualize(
         candidates = _with_texts(_union(hits), gather, hits_path)
         hit_ranks = hits["rank"].to_numpy()
         del hits
-        leaks = LeakIndex(
+        index = LeakIndex(
             surroundings.evaluation_sentences, config.leak_min_words, config.leak_ngram
         )
-        whole = sift(candidates, leaks, config.near_duplicates)
+        whole = sift(candidates, index, config.near_duplicates, config.leaks)
         num_whole = len(whole.kept_rows)
         if not num_whole:
             raise InputError(
                 f"{hits_path}: all {candidates.num_rows} units found hold a sentence of the task's "
-                "evaluation splits; give a general corpus that is not made of the task's own data"
+                "evaluation splits; give a general corpus that is not made of the task's own "
+                "data, or keep such units (contextualize.leaks: keep)"
             )
         sifted, k = _limited(whole, config, last_rank)
         num_hits = int((hit_ranks <= k).sum())
@@ -176,6 +186,11 @@ def contextualize(
             progress.say(
                 f"  contextualize.target_bytes {config.target_bytes:,}: all {k} hits an anchor are "
                 f"{num_bytes:,} bytes; raise the search's top_k to come nearer"
+            )
+        if config.leaks == "keep" and (num_leaks := card.num_leaks + card.num_leaked_ngrams):
+            progress.say(
+                f"  contextualize.leaks keep: {num_leaks:,} of the units found hold text of the "
+                f"evaluation splits ({LEAKS_FILE} names them)"
             )
         draft.counts = write_corpus(draft.directory, sifted, sifted.kept_rows, card)
 
@@ -208,11 +223,12 @@ def figures(
         "num_missing": max(0, (num_wanted or 0) - len(rows)),
         "num_duplicates": sifted.count(DUPLICATE),
         "num_near_duplicates": sifted.count(NEAR_DUPLICATE),
-        "num_leaks": sifted.count(LEAK),
-        "num_leaked_ngrams": sifted.count(LEAKED_NGRAM),
+        "leaks": sifted.policy,
+        "num_leaks": sifted.num_leaks(ngram=False),
+        "num_leaked_ngrams": sifted.num_leaks(ngram=True),
         "num_evaluation_sentences": len(surroundings.evaluation_sentences),
-        "leak_min_words": sifted.leaks.min_words,
-        "leak_ngram": sifted.leaks.ngram,
+        "leak_min_words": sifted.index.min_words,
+        "leak_ngram": sifted.index.ngram,
         "num_quarantined": facts.num_quarantined,
         "text": compared.corpus,
         "general": Compared(
@@ -229,7 +245,7 @@ def figures(
 def write_corpus(
     directory: Path, sifted: Sifted, rows: npt.NDArray[np.int64], card: CorpusCard
 ) -> dict[str, float]:
-    """Write the three files; returns the manifest's counts.
+    """Write the files; returns the manifest's counts.
 
     Args:
         directory: Where to.
@@ -245,6 +261,8 @@ def write_corpus(
             part = columns.take(pa.array(rows[first : first + _WRITE_ROWS]))
             writer.write_table(part.cast(schemas.TEXTBOOK))
     pq.write_table(sifted.removed(), directory / REMOVED_FILE, compression="zstd")
+    if sifted.policy == "keep":
+        pq.write_table(sifted.leaks(), directory / LEAKS_FILE, compression="zstd")
     (directory / FILE_NAME).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     names = ("num_units", "num_bytes", "num_duplicates", "num_leaks", "num_missing")
     return {name: getattr(card, name) for name in names}

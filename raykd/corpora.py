@@ -162,7 +162,7 @@ def summary(made: Sequence[MadeCorpus]) -> str:
         ("MB", lambda card: f"{card.num_bytes / 1e6:,.1f}"),
         ("bytes a unit", lambda card: f"{card.bytes_per_unit:,.0f}"),
         ("duplicates", lambda card: f"{card.num_duplicates + card.num_near_duplicates:,}"),
-        ("leaks", lambda card: f"{card.num_leaks + card.num_leaked_ngrams:,}"),
+        ("leaks", _leaks),
         ("task words", lambda card: f"{card.text.task_overlap:.1%}"),
         ("(general)", lambda card: f"{card.general.text.task_overlap:.1%}"),
     ]
@@ -181,6 +181,11 @@ def summary(made: Sequence[MadeCorpus]) -> str:
         "(general) among the general corpus's."
     )
     return "\n".join([*table, "", note])
+
+
+def _leaks(card: CorpusCard) -> str:
+    number = f"{card.num_leaks + card.num_leaked_ngrams:,}"
+    return f"{number} kept" if card.leaks == "keep" else number
 
 
 @dataclass(frozen=True)

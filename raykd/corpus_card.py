@@ -12,6 +12,7 @@ import xxhash
 from pydantic import BaseModel, ConfigDict
 
 from raykd.dedup.normal_form import normalise, words
+from raykd.dedup.sift import LeakPolicy
 
 FILE_NAME = "card.json"
 # Figures of texts are taken on a sample, so that their cost does not grow with the corpus.
@@ -79,8 +80,9 @@ class CorpusCard(BaseModel):
     the corpus stays below, `num_beyond_limit` how many units were left out because of it. `k` are
     the hits an anchor that were looked at. `num_duplicates`, `num_near_duplicates`, `num_leaks` and
     `num_leaked_ngrams` are those that stood before the last unit kept, so that they can be compared
-    with those of a corpus drawn until it is as large. A random corpus has None where only a search
-    has a figure; `kept_fraction` is units kept a hit, and `max_rank` the rank of the last one kept.
+    with those of a corpus drawn until it is as large; `leaks` states whether units that hold an
+    evaluation sentence were removed or kept. A random corpus has None where only a search has a
+    figure; `kept_fraction` is units kept a hit, and `max_rank` the rank of the last one kept.
     """
 
     kind: Literal["contextualized", "random"]
@@ -96,6 +98,7 @@ class CorpusCard(BaseModel):
     num_beyond_limit: int | None
     num_duplicates: int
     num_near_duplicates: int
+    leaks: LeakPolicy
     num_leaks: int
     num_leaked_ngrams: int
     num_evaluation_sentences: int

@@ -63,10 +63,12 @@ def random_corpus(
 
     def write(draft: Draft) -> None:
         num_candidates = sum(pq.read_metadata(path).num_rows for path in unit_shards)
-        leaks = LeakIndex(
+        index = LeakIndex(
             surroundings.evaluation_sentences, config.leak_min_words, config.leak_ngram
         )
-        sifting = functools.partial(sift, leaks=leaks, near=config.near_duplicates)
+        sifting = functools.partial(
+            sift, index=index, near=config.near_duplicates, policy=config.leaks
+        )
         sifted = _draw_until(num_units, num_candidates, draw or draw_here, sifting)
         rows = sifted.kept_rows
         if not len(rows):
@@ -101,8 +103,8 @@ def _draw_until(
 ) -> Sifted:
     """Sift the units in order of their hash until enough are kept, or there are no more.
 
-    How many are drawn at once changes nothing, but for near duplicates: what is kept of the first
-    candidates does not depend on those after them.
+    How many are drawn at once changes nothing: what is kept of the first candidates does not
+    depend on those after them.
     """
     # Enough for 5 % removals.
     fraction = fraction_for(int(1.05 * num_units), num_candidates)

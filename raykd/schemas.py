@@ -50,10 +50,29 @@ TEXTBOOK = pa.schema(
     ]
 )
 
-# Units left out that stood before the last one kept, sorted by unit_id: `reason` is "duplicate" or
-# "near_duplicate" (`partner`: the unit that was kept), "leak" or "leaked_ngram" (`partner`: the
-# evaluation sentence that was found, or shares words in a row).
-REMOVED = pa.schema([("unit_id", pa.string()), ("reason", pa.string()), ("partner", pa.string())])
+# Units left out that come before the last one kept, sorted by unit_id: `reason` is "duplicate" or
+# "near_duplicate" (`partner`: a unit that is kept, `jaccard`: that of the two), "leak" or
+# "leaked_ngram" (`partner`: the evaluation sentence that was found, or shares words in a row).
+REMOVED = pa.schema(
+    [
+        ("unit_id", pa.string()),
+        ("reason", pa.string()),
+        ("partner", pa.string()),
+        ("jaccard", pa.float64()),
+    ]
+)
+
+# Units that hold an evaluation sentence where such units are not removed, sorted by unit_id:
+# `reason` is "leak" or "leaked_ngram", `sentence` the evaluation sentence; `is_kept` is false for
+# a unit removed as a duplicate.
+LEAKS = pa.schema(
+    [
+        ("unit_id", pa.string()),
+        ("reason", pa.string()),
+        ("sentence", pa.string()),
+        ("is_kept", pa.bool_()),
+    ]
+)
 
 # Task data as the engine sees it, sorted by row_id (position in the source). `sentence2` is null
 # for single sentences. `label` is the index of the class, or the score of a regression task.

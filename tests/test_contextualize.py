@@ -83,7 +83,7 @@ def test_duplicates_that_tie_in_rank_keep_the_smallest_unit_id(tmp_path):
     hits = [("q0", "u9", 1), ("q1", "u2", 1), ("q2", "u1", 2)]
     run(tmp_path, hits, {"u9": "Same text", "u2": "same  TEXT", "u1": "same text"})
     assert textbook(tmp_path) == [("u2", "same  TEXT", 1, "q1")]
-    assert removed(tmp_path) == [("u1", "duplicate", "u2"), ("u9", "duplicate", "u2")]
+    assert removed(tmp_path) == [("u1", "duplicate", "u2", 1.0), ("u9", "duplicate", "u2", 1.0)]
 
 
 def test_max_units_counts_after_removals_and_goes_round_robin_over_the_anchors(tmp_path):
@@ -91,7 +91,10 @@ def test_max_units_counts_after_removals_and_goes_round_robin_over_the_anchors(t
     texts = {"u0": "a", "u1": "A", "u2": "the secret one", "u3": "b", "u4": "c"}
     run(tmp_path, hits, texts, ["the secret one"], max_units=2)
     assert textbook(tmp_path) == [("u0", "a", 1, "q0"), ("u3", "b", 2, "q0")]
-    assert removed(tmp_path) == [("u1", "duplicate", "u0"), ("u2", "leak", "the secret one")]
+    assert removed(tmp_path) == [
+        ("u1", "duplicate", "u0", 1.0),
+        ("u2", "leak", "the secret one", None),
+    ]
     figures = card(tmp_path)
     assert (figures.num_beyond_limit, figures.num_missing, figures.max_rank) == (1, 0, 2)
 
@@ -100,7 +103,7 @@ def test_duplicates_and_leaks_beyond_the_limit_are_not_counted(tmp_path):
     hits = [("q0", f"u{number}", number // 2 + 1) for number in range(6)]
     texts = {f"u{number}": text for number, text in enumerate("aAbBcc")}
     run(tmp_path, hits, texts, max_units=2)
-    assert removed(tmp_path) == [("u1", "duplicate", "u0")]
+    assert removed(tmp_path) == [("u1", "duplicate", "u0", 1.0)]
     figures = card(tmp_path)
     assert (figures.num_duplicates, figures.num_candidates, figures.num_beyond_limit) == (1, 6, 1)
 
@@ -125,6 +128,7 @@ def test_the_card_counts_everything(tmp_path):
         "num_beyond_limit": 0,
         "num_duplicates": 1,
         "num_near_duplicates": 0,
+        "leaks": "remove",
         "num_leaks": 1,
         "num_leaked_ngrams": 0,
         "num_evaluation_sentences": 2,
@@ -210,7 +214,7 @@ def test_shared_words_in_a_row_are_counted_and_named(tmp_path):
     hits = [("q0", "u0", 1), ("q0", "u1", 2)]
     texts = {"u0": "of one two three four", "u1": "one two four"}
     run(tmp_path, hits, texts, ["one two three five six"], leak_ngram=3)
-    assert removed(tmp_path) == [("u0", "leaked_ngram", "one two three five six")]
+    assert removed(tmp_path) == [("u0", "leaked_ngram", "one two three five six", None)]
     assert (card(tmp_path).num_leaks, card(tmp_path).num_leaked_ngrams) == (0, 1)
 
 
@@ -224,8 +228,29 @@ def test_near_duplicates_are_removed_if_wanted_and_name_a_unit_that_is_kept(tmp_
     near = {"threshold": 0.6, "num_bands": 64, "rows_per_band": 2}
     run(tmp_path, hits, texts, ["my secret"], leak_min_words=2, near_duplicates=near)
     assert [row[0] for row in textbook(tmp_path)] == ["u1"]
-    assert ("u2", "near_duplicate", "u1") in removed(tmp_path)
+    # Of 15 shingles of five words each, all but the last are shared.
+    assert ("u2", "near_duplicate", "u1", 14 / 16) in removed(tmp_path)
     assert card(tmp_path).num_near_duplicates == 1
+
+
+def test_units_that_hold_an_evaluation_sentence_can_be_kept_counted_and_named(tmp_path):
+    hits = [("q0", f"u{number}", number // 2 + 1) for number in range(4)]
+    texts = {"u0": "my secret", "u1": "of my secret", "u2": "My secret", "u3": "free"}
+    run(tmp_path, hits, texts, ["my secret"], leak_min_words=2)
+    assert [row[0] for row in textbook(tmp_path)] == ["u3"]
+    assert (card(tmp_path).leaks, card(tmp_path).num_leaks) == ("remove", 3)
+    assert not (tmp_path / "out" / "leaks.parquet").exists()
+    run(tmp_path, hits, texts, ["my secret"], leak_min_words=2, leaks="keep")
+    assert [row[0] for row in textbook(tmp_path)] == ["u0", "u1", "u3"]
+    assert removed(tmp_path) == [("u2", "duplicate", "u0", 1.0)]
+    assert (card(tmp_path).leaks, card(tmp_path).num_leaks) == ("keep", 3)
+    leaks = pq.read_table(tmp_path / "out" / "leaks.parquet")
+    assert leaks.schema == schemas.LEAKS
+    assert [tuple(row.values()) for row in leaks.to_pylist()] == [
+        ("u0", "leak", "my secret", True),
+        ("u1", "leak", "my secret", True),
+        ("u2", "leak", "my secret", False),
+    ]
 
 
 def test_no_hits_are_an_error_that_says_what_to_do(tmp_path):

@@ -11,16 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 from numpy.typing import NDArray
 
-from raykd.dedup.clusters import (
-    candidate_pairs,
-    components,
-    distinct_pairs,
-    keys_of,
-    similarities,
-    tie_breaks,
-)
+from raykd.dedup.buckets import Buckets, Pairs, keys_of, near_pairs
+from raykd.dedup.clusters import choose, doubted
 from raykd.dedup.exact import digests_of, first_of_equal
 from raykd.dedup.exchange import (
     UNITS_FILE,
@@ -39,7 +34,8 @@ EXACT, NEAR = "duplicate", "near_duplicate"
 _DIGESTS_FILE = "digests.arrow"
 _EQUAL_FILE = "equal.arrow"
 _KEYS_FILE = "keys.arrow"
-_PAIRS_FILE = "pairs.npy"
+_PAIRS_FILE = "pairs.npz"
+_LARGE_FILE = "large.npz"
 _NEAR_FILE = "near.npz"
 _HASH_ROWS = 4096
 _GROUP_ROWS = 16_384
@@ -52,8 +48,8 @@ _Rows = NDArray[np.int64]
 def removed_schema(unit_id_type: pa.DataType) -> pa.Schema:
     """Units that were removed, sorted by unit_id.
 
-    `reason` is "duplicate" or "near_duplicate", `partner` the unit kept instead,
-    `jaccard` is that of the two, and 1 for exact duplicates.
+    `reason` is "duplicate" or "near_duplicate", `partner` a unit that is kept, `jaccard` that of
+    the two: at least the threshold, and 1 for exact duplicates.
     """
     return pa.schema(
         [
@@ -80,6 +76,8 @@ class Job:
     starts: _Rows = field(default_factory=lambda: np.zeros(1, np.int64))
     num_partitions: int = 1
     num_key_partitions: int = 1
+    # Rounds in which near duplicates were looked for once more among the units kept.
+    num_checks: int = 0
     bounds: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
     # Bits of both halves of a digest that are looked at; with fewer, more texts are compared.
     digest_mask: int = 2**64 - 1
@@ -185,13 +183,10 @@ def key_shard(number: int, *, job: Job) -> None:
         rows = np.flatnonzero(~_is_equal(number, job))
         units = units.take(pa.array(rows))
         with_words, keys = keys_of(units["text"], near)
-        ties = tie_breaks(units["unit_id"])[with_words]
-        num_bands = near.num_bands
         table = pa.table(
             {
                 "key": keys.reshape(-1),
-                "tie": np.repeat(ties, num_bands),
-                "row": np.repeat(job.starts[number] + rows[with_words], num_bands),
+                "row": np.repeat(job.starts[number] + rows[with_words], near.num_bands),
             }
         )
         partition = (keys.reshape(-1) % np.uint64(job.num_key_partitions)).astype(np.int64)
@@ -207,42 +202,64 @@ def find_near(partition: int, *, job: Job) -> None:
 
     def write(draft: Draft) -> None:
         found = read_partition(job.files("keys", job.num_shards, _KEYS_FILE), partition)
-        columns = [found[name].to_numpy() for name in ("key", "tie", "row")]
-        left, right = distinct_pairs([candidate_pairs(*columns)])
-        del found, columns
-        is_near = similarities(job.units().texts, left, right, near) >= near.threshold
-        np.save(draft.directory / _PAIRS_FILE, np.stack([left[is_near], right[is_near]], axis=1))
+        units = job.units()
+        buckets = Buckets.of_keys(
+            found["key"].to_numpy(), found["row"].to_numpy(), partial(_ranks_by_id, units)
+        )
+        del found
+        pairs = near_pairs(buckets, units.texts, near)
+        np.savez(draft.directory / _PAIRS_FILE, **pairs._asdict())
+        np.savez(draft.directory / _LARGE_FILE, **buckets.large()._asdict())
 
-    job.write_once("pairs", partition, write)
+    job.write_once("compare", partition, write)
 
 
-def cluster_near(_: int, *, job: Job) -> None:
-    """Write which units are near duplicates, by row: the one kept instead, and the Jaccard."""
+def choose_near(num_checks: int, *, job: Job) -> None:
+    """Write which units are near duplicates, by row: the one kept instead, and the Jaccard.
+
+    Args:
+        num_checks: rounds of `check_near` whose pairs are there.
+        job: what every step must know.
+    """
+
+    def write(draft: Draft) -> None:
+        steps = ["compare", *(f"check{number}" for number in range(num_checks))]
+        files = [job.files(step, job.num_key_partitions, _PAIRS_FILE) for step in steps]
+        pairs = Pairs.joined([Pairs(**_arrays(path)) for paths in files for path in paths])
+        rows = np.unique(np.concatenate([pairs.left, pairs.right]))
+        # Numbers in the order of the ids: the unit with the smallest id is the first choice.
+        number_of = _ranks_by_id(job.units(), rows)
+        row_of = np.empty_like(rows)
+        row_of[number_of] = rows
+        one, other = (number_of[np.searchsorted(rows, side)] for side in pairs[:2])
+        numbered = Pairs(np.minimum(one, other), np.maximum(one, other), pairs.similarities)
+        removals, doubtful = choose(numbered, len(rows))
+        order = np.argsort(row_of[removals.rows])
+        np.savez(
+            draft.directory / _NEAR_FILE,
+            rows=row_of[removals.rows][order],
+            kept_rows=row_of[removals.partners][order],
+            jaccard=removals.similarities[order],
+            doubtful=row_of[doubtful],
+        )
+
+    job.write_once("choose", num_checks, write)
+
+
+def check_near(partition: int, *, job: Job) -> int:
+    """Compare units that are kept once more and write the pairs found; returns their number."""
     near = job.near
     assert near is not None
 
     def write(draft: Draft) -> None:
-        files = job.files("pairs", job.num_key_partitions, _PAIRS_FILE)
-        pairs = [np.load(path, allow_pickle=False) for path in files]
-        left, right = distinct_pairs([(part[:, 0], part[:, 1]) for part in pairs])
-        units = job.units()
-        rows = np.unique(np.concatenate([left, right]))
-        order = pc.sort_indices(units.ids(rows)).to_numpy().astype(np.int64)
-        # Numbers in the order of the ids, so that the smallest id is a component's first.
-        number_of = np.empty(len(rows), np.int64)
-        number_of[order] = np.arange(len(rows))
-        firsts = components(
-            number_of[np.searchsorted(rows, left)],
-            number_of[np.searchsorted(rows, right)],
-            len(rows),
-        )
-        kept_rows = rows[order][firsts[number_of]]
-        is_removed = kept_rows != rows
-        rows, kept_rows = rows[is_removed], kept_rows[is_removed]
-        found = similarities(units.texts, kept_rows, rows, near)
-        np.savez(draft.directory / _NEAR_FILE, rows=rows, kept_rows=kept_rows, jaccard=found)
+        large = Buckets(**_arrays(job.directory("compare", partition) / _LARGE_FILE))
+        chosen = _near(job)
+        buckets = doubted(large, chosen["rows"], chosen["doubtful"])
+        pairs = near_pairs(buckets, job.units().texts, near)
+        np.savez(draft.directory / _PAIRS_FILE, **pairs._asdict())
 
-    job.write_once("near", 0, write)
+    directory = job.write_once(f"check{job.num_checks}", partition, write)
+    return len(_arrays(directory / _PAIRS_FILE)["left"])
 
 
 def sample_kept(number: int, *, job: Job) -> Kept:
@@ -252,7 +269,8 @@ def sample_kept(number: int, *, job: Job) -> Kept:
     ids = units["unit_id"].combine_chunks()
     sample_bits = max(0, int(job.starts[-1]).bit_length() - _MAX_SAMPLE_BITS)
     if sample_bits:
-        ids = ids.filter(pa.array(tie_breaks(units["unit_id"]) % np.uint64(1 << sample_bits) == 0))
+        hashes = (xxhash.xxh3_64_intdigest(str(name).encode()) for name in ids.to_pylist())
+        ids = ids.filter(pa.array([not hash_ % (1 << sample_bits) for hash_ in hashes], pa.bool_()))
     return Kept(pc.sum(pc.binary_length(units["text"]), min_count=0).as_py(), ids)
 
 
@@ -313,8 +331,19 @@ def _near(job: Job) -> dict[str, NDArray[Any]]:
     if job.near is None:
         nothing = np.empty(0, np.int64)
         return {"rows": nothing, "kept_rows": nothing, "jaccard": np.empty(0)}
-    with np.load(job.directory("near", 0) / _NEAR_FILE, allow_pickle=False) as arrays:
+    return _arrays(job.directory("choose", job.num_checks) / _NEAR_FILE)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def _ranks_by_id(units: UnitFiles, rows: _Rows) -> _Rows:
+    """Positions (N,) of the rows in the order of their ids."""
+    ranks = np.empty(len(rows), np.int64)
+    ranks[pc.sort_indices(units.ids(rows)).to_numpy()] = np.arange(len(rows))
+    return ranks
 
 
 def _is_kept(number: int, job: Job) -> NDArray[np.bool_]:

@@ -35,8 +35,7 @@ def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
         [
             ("Removed: duplicates", [card.num_duplicates for card in cards]),
             *_unless_zero("Removed: near duplicates", [card.num_near_duplicates for card in cards]),
-            ("Removed: hold an evaluation sentence", [card.num_leaks for card in cards]),
-            *_leaked_ngrams(cards),
+            *_leaks(cards),
             *((title, values) for title, values in limits if any(values)),
             ("Left out beyond the limit", [card.num_beyond_limit for card in cards]),
             ("Missing units", [card.num_missing for card in cards]),
@@ -97,15 +96,21 @@ def _unless_zero(title: str, values: list[int]) -> list[tuple[str, list[int]]]:
     return [(title, values)] if any(values) else []
 
 
-def _leaked_ngrams(cards: list[CorpusCard]) -> list[tuple[str, list[int]]]:
-    sizes = {card.leak_ngram for card in cards} - {None}
-    return [
-        (
-            f"Removed: share {size} words in a row with one",
-            [card.num_leaked_ngrams for card in cards],
-        )
-        for size in sizes
-    ]
+def _leaks(cards: list[CorpusCard]) -> list[tuple[str, list[int | None]]]:
+    """Units that hold evaluation sentences, for each way to treat them, and words shared in a row.
+
+    A corpus that was treated another way has no figure.
+    """
+    lines: list[tuple[str, list[int | None]]] = []
+    for policy, verb in (("remove", "Removed"), ("keep", "Kept")):
+        treated = [card for card in cards if card.leaks == policy]
+        if treated:
+            values = [card.num_leaks if card.leaks == policy else None for card in cards]
+            lines.append((f"{verb}: hold an evaluation sentence", values))
+        for size in sorted({card.leak_ngram for card in treated if card.leak_ngram}):
+            counted = [card.num_leaked_ngrams if card.leaks == policy else None for card in cards]
+            lines.append((f"{verb}: share {size} words in a row with one", counted))
+    return lines
 
 
 def _shared(title: str, sizes: list[int]) -> str:

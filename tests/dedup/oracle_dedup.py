@@ -1,6 +1,6 @@
 """The slow, obvious versions of deduplication and leak check."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from raykd.dedup.normal_form import normalise, words
 
@@ -50,12 +50,18 @@ def jaccard(left: str, right: str, shingle_words: int) -> float:
     return len(one & other) / len(one | other) if one | other else 0.0
 
 
-def near_firsts(texts: Sequence[str], threshold: float, shingle_words: int) -> list[int]:
-    """The first text of each text's component, from the Jaccard of all pairs."""
-    firsts = list(range(len(texts)))
+def near_partners(
+    texts: Sequence[str], threshold: float, shingle_words: int, has_key: Callable[[int, int], bool]
+) -> list[int]:
+    """The first kept text that each text is a near duplicate of, or itself where it is kept."""
+    partners: list[int] = []
     for row, text in enumerate(texts):
-        for other in range(row):
-            if jaccard(text, texts[other], shingle_words) >= threshold:
-                low, high = sorted((firsts[row], firsts[other]))
-                firsts = [low if first == high else first for first in firsts]
-    return firsts
+        near = (
+            other
+            for other in range(row)
+            if partners[other] == other
+            and has_key(other, row)
+            and jaccard(text, texts[other], shingle_words) >= threshold
+        )
+        partners.append(next(near, row))
+    return partners

@@ -85,6 +85,8 @@ def test_the_output_is_that_of_the_obvious_way_and_of_the_table_in_memory(tmp_pa
         if kept != row:
             similarity = oracle_dedup.jaccard(texts[row], texts[kept], NEAR.shingle_words)
             is_exact = kept == first
+            assert is_exact or similarity >= NEAR.threshold
+            assert kept_instead[kept] == kept
             reason = "duplicate" if is_exact else "near_duplicate"
             expected.append((ids[row], reason, ids[kept], 1.0 if is_exact else similarity))
     removed = pq.read_table(out / "removed.parquet")
@@ -101,6 +103,29 @@ def test_the_output_is_that_of_the_obvious_way_and_of_the_table_in_memory(tmp_pa
     )
     assert {"duplicate", "near_duplicate"} == {row[1] for row in expected}
     assert len(list((out / "units").iterdir())) > 1
+
+
+def test_units_of_a_large_bucket_are_compared_again_when_their_partner_is_removed(tmp_path):
+    words = [f"w{number}" for number in range(40)]
+    # Near to the next 20, which are near to the last 20, which are not near to it.
+    texts = [" ".join(words[:32])]
+    texts += [" ".join([*words, f"a{number}"]) for number in range(20)]
+    texts += [" ".join([*words, "b", "c", "d", f"e{number}"]) for number in range(20)]
+    rows = [(f"u{number:02d}", text) for number, text in enumerate(texts)]
+    # One key, which is that of a word that all have.
+    near = NearDuplicatesConfig(
+        threshold=0.75, shingle_words=1, num_bands=1, rows_per_band=1, seed=5
+    )
+    expected = {f"u{row:02d}": "u00" if row <= 20 else "u21" for row in range(41)}
+    for shard_bytes in (200, 10**6):
+        out = tmp_path / f"out{shard_bytes}"
+        corpus = write_rows(tmp_path / f"corpus{shard_bytes}", rows, 3)
+        dedup([corpus], out, DedupConfig(near_duplicates=near), Sizes(shard_bytes=shard_bytes))
+        removed = pq.read_table(out / "removed.parquet").to_pylist()
+        partners = {row["unit_id"]: row["partner"] for row in removed}
+        assert {"u00": "u00", "u21": "u21"} | partners == expected
+    table = pa.table({"unit_id": list(expected), "text": texts})
+    assert near_duplicates(table, near).partners.tolist() == [0] * 20 + [21] * 19
 
 
 def test_the_output_is_the_same_bytes_for_any_files_order_shards_and_partitions(tmp_path):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raykd.dedup.clusters import candidate_pairs, components, near_duplicates
+from raykd.dedup.buckets import NUM_HEADS, Buckets, keys_of, near_pairs
+from raykd.dedup.clusters import near_duplicates
 from raykd.dedup.minhash import NearDuplicatesConfig, band_keys, jaccard, shingles
 
 CONFIG = NearDuplicatesConfig()
@@ -74,29 +75,79 @@ def test_a_text_shorter_than_a_shingle_is_one_shingle_and_one_without_words_is_n
     assert removals.similarities.tolist() == [1.0]
 
 
+def every_pair(one, other):
+    return True
+
+
+def removals_of(texts, config, key_bits=64):
+    found = near_duplicates(units(texts), config, key_bits=key_bits)
+    columns = (found.rows, found.partners, found.similarities)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def expected_removals(texts, config, has_key):
+    size = config.shingle_words
+    partners = oracle_dedup.near_partners(texts, config.threshold, size, has_key)
+    return [
+        (row, partner, oracle_dedup.jaccard(texts[row], texts[partner], size))
+        for row, partner in enumerate(partners)
+        if partner != row
+    ]
+
+
 @settings(deadline=None)
 @given(st.lists(TEXT, max_size=12), st.sampled_from([0.2, 0.5, 0.8, 1.0]), st.integers(1, 3))
 def test_with_every_pair_a_candidate_the_removals_are_those_of_all_pairs(texts, threshold, size):
     config = NearDuplicatesConfig(threshold=threshold, shingle_words=size, num_bands=2)
-    found = near_duplicates(units(texts), config, key_bits=0)
-    firsts = oracle_dedup.near_firsts(texts, threshold, size)
-    expected = [row for row, first in enumerate(firsts) if first != row]
-    assert found.rows.tolist() == expected
-    assert found.partners.tolist() == [firsts[row] for row in expected]
-    assert found.similarities.tolist() == [
-        oracle_dedup.jaccard(texts[row], texts[firsts[row]], size) for row in expected
+    assert removals_of(texts, config, key_bits=0) == expected_removals(texts, config, every_pair)
+
+
+# Sets of 5 of 7 words: many pairs near the thresholds, and buckets larger than the heads.
+FEW_WORDS = st.lists(st.sets(st.sampled_from("abcdefg"), min_size=2, max_size=5), max_size=60)
+
+
+@settings(deadline=None)
+@given(
+    FEW_WORDS, st.sampled_from([0.3, 0.5, 0.7]), st.integers(0, 6), st.integers(1, 3), st.integers()
+)
+def test_of_units_with_a_key_in_common_one_is_removed_when_near_to_one_kept(
+    sets, threshold, key_bits, num_bands, seed
+):
+    texts = [" ".join(sorted(words)) for words in sets]
+    config = NearDuplicatesConfig(
+        threshold=threshold,
+        shingle_words=1,
+        num_bands=num_bands,
+        rows_per_band=2,
+        seed=seed % 2**64,
+    )
+    _, keys = keys_of(pa.chunked_array([pa.array(texts, pa.string())]), config, key_bits)
+
+    def has_key(one, other):
+        return bool((keys[one] == keys[other]).any())
+
+    assert removals_of(texts, config, key_bits) == expected_removals(texts, config, has_key)
+
+
+def test_units_shifted_by_a_few_words_are_removed_only_for_a_unit_they_share_most_of():
+    words = [f"w{number}" for number in range(150)]
+    texts = [" ".join(words[3 * step : 3 * step + 60]) for step in range(30)]
+    found = removals_of(texts, CONFIG, key_bits=4)
+    # Of three in a row the first is kept; it shares 53 of 59 and 50 of 62 shingles with the others.
+    assert [(row, partner) for row, partner, _ in found] == [
+        (row, row - row % 3) for row in range(30) if row % 3
     ]
+    assert {round(similarity, 3) for _, _, similarity in found} == {0.806, 0.898}
 
 
 def test_bands_lose_few_near_duplicates_and_add_none():
     texts = [prose(seed) for seed in range(60)]
     texts += [variant(text, seed % 4, seed) for seed, text in enumerate(texts)]
-    found = near_duplicates(units(texts), CONFIG)
-    firsts = oracle_dedup.near_firsts(texts, CONFIG.threshold, CONFIG.shingle_words)
-    expected = {row for row, first in enumerate(firsts) if first != row}
-    assert set(found.rows.tolist()) <= expected
-    assert len(found.rows) >= 0.9 * len(expected)
-    assert near_duplicates(units(texts), CONFIG, key_bits=4).rows.tolist() == sorted(expected)
+    found = removals_of(texts, CONFIG)
+    expected = expected_removals(texts, CONFIG, every_pair)
+    assert set(found) <= set(expected)
+    assert len(found) >= 0.9 * len(expected)
+    assert removals_of(texts, CONFIG, key_bits=4) == expected
 
 
 def test_the_signature_estimates_jaccard_without_bias():
@@ -114,44 +165,39 @@ def test_the_signature_estimates_jaccard_without_bias():
     assert estimate == pytest.approx(oracle_dedup.jaccard(left, right, 5), abs=0.022)
 
 
-def test_a_chain_is_one_cluster_of_which_the_first_is_kept():
+def test_of_a_chain_a_unit_is_kept_that_is_near_to_none_kept_before_it():
     texts = [prose(0)]
     for step in range(12):
         texts.append(variant(texts[-1], 1, step))
-    found = near_duplicates(units(texts), CONFIG)
-    assert found.rows.tolist() == list(range(1, 13))
-    assert set(found.partners.tolist()) == {0}
-    assert found.similarities[0] >= 0.8
-    assert found.similarities[-1] < 0.8
+    found = removals_of(texts, CONFIG)
+    assert {similarity >= CONFIG.threshold for _, _, similarity in found} == {True}
+    partners = {partner for _, partner, _ in found}
+    assert 0 in partners
+    assert len(partners) > 1
+    assert not partners & {row for row, _, _ in found}
 
 
-def test_the_clusters_do_not_depend_on_the_order_of_the_rows():
+def test_the_removals_depend_on_the_units_before_alone():
     texts = [variant(prose(seed % 40), seed % 5, seed) for seed in range(200)]
     # More of a kind than are compared pair by pair.
     texts += [f"{prose(1000)} page {number}" for number in range(150)]
-    table = units(texts)
-    order = list(range(len(texts)))
-    expected = clusters(near_duplicates(table, CONFIG), table)
-    for seed in range(3):
-        random.Random(seed).shuffle(order)
-        shuffled = pa.Table.from_batches(table.take(order).to_batches(max_chunksize=7))
-        assert clusters(near_duplicates(shuffled, CONFIG), shuffled) == expected
+    random.Random(5).shuffle(texts)
+    whole = removals_of(texts, CONFIG)
+    assert len(whole) > 200
+    for num_texts in (50, 200, 330):
+        assert removals_of(texts[:num_texts], CONFIG) == [
+            removal for removal in whole if removal[0] < num_texts
+        ]
 
 
-def clusters(removals, table):
-    ids = table["unit_id"].to_pylist()
-    members = {}
-    for row, partner in zip(removals.rows.tolist(), removals.partners.tolist(), strict=True):
-        members.setdefault(partner, {partner}).add(row)
-    return {frozenset(ids[row] for row in rows) for rows in members.values()}
+def test_one_of_many_of_a_kind_is_kept_without_comparing_all_pairs():
+    texts = [f"{prose(1000)} page {number}" for number in range(2000)]
 
-
-def test_many_of_a_kind_become_one_without_comparing_all_pairs():
-    rows = np.arange(5000)
-    left, right = candidate_pairs(np.zeros(5000, np.uint64), rows.astype(np.uint64), rows)
-    assert len(left) < 5000 * 17
-    assert (left < right).all()
-    assert set(components(left, right, 5000).tolist()) == {0}
+    taken = pa.array(texts)
+    buckets = Buckets.of_keys(np.zeros(2000, np.uint64), np.arange(2000), lambda rows: rows)
+    pairs = near_pairs(buckets, lambda rows: taken.take(pa.array(rows)), CONFIG)
+    assert len(pairs.left) < 2000 * NUM_HEADS
+    assert [row for row, _, _ in removals_of(texts, CONFIG, key_bits=0)] == list(range(1, 2000))
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["a"], [None, None]])

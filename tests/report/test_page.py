@@ -49,6 +49,7 @@ def card(kind):
         num_beyond_limit=14_023 if searched else None,
         num_duplicates=96,
         num_near_duplicates=0,
+        leaks="remove",
         num_leaks=4,
         num_leaked_ngrams=0,
         num_evaluation_sentences=2911,
