@@ -9,8 +9,8 @@ from typing import Any
 
 from raykd.config import dump_yaml
 from raykd.errors import InputError
-from raykd.manifest import write_atomically
 from raykd.recipe_file import load_recipe
+from raykd.working_files import write_atomically
 
 TRIALS_FILE = "trials.json"
 RECIPE_FILE = "recipe.yaml"

@@ -30,12 +30,10 @@ from raykd.manifest import (
     check_replaceable,
     digest_of_directory,
     digest_of_file,
-    discard,
     finished,
     make_output_directory,
     read_manifest,
     stage_key,
-    write_if_new,
     write_once,
 )
 from raykd.retrieval import pipeline as retrieval_pipeline
@@ -43,6 +41,7 @@ from raykd.retrieval.queries import Keywords, anchors, make_queries
 from raykd.retrieval.query_sets import QuerySet
 from raykd.retrieval.search import RetrievalConfig
 from raykd.search_model import load_embedder
+from raykd.working_files import discard, write_if_new
 
 QUERIES_FILE = "queries.parquet"
 CONTEXTUALIZED = "contextualized"

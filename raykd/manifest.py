@@ -4,14 +4,9 @@ An output directory exists for the next stage only when it holds a `manifest.jso
 digest of what the stage was asked to do, and whose files have the recorded sizes and digests.
 """
 
-import errno
 import json
-import os
-import platform
-import re
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,10 +19,18 @@ import xxhash
 from pydantic import BaseModel, ValidationError
 
 from raykd.errors import InputError
+from raykd.working_files import (
+    is_partial,
+    naming,
+    partial_of,
+    renamed,
+    sweep,
+    sync,
+    write_atomically,
+)
 
 FILE_NAME = "manifest.json"
 _READ_BYTES = 1 << 22
-_RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class ByteStream(Protocol):
@@ -145,7 +148,7 @@ def check_replaceable(directory: Path) -> None:
         return
     for path in sorted(directory.rglob("*")):
         name = str(path.relative_to(directory))
-        is_made = name in manifest.outputs or path.name == FILE_NAME or _is_partial(path, directory)
+        is_made = name in manifest.outputs or path.name == FILE_NAME or is_partial(path, directory)
         if not (is_made or path.is_dir()):
             raise InputError(
                 f"{path}: in the way of an output that replaces its whole folder, and not made by "
@@ -160,7 +163,7 @@ def check_output(out: Path) -> None:
         InputError: nothing can be written there; as `check_replaceable`.
     """
     check_replaceable(out)
-    probe = _partial(out)
+    probe = partial_of(out)
     try:
         probe.mkdir(parents=True)
         probe.rmdir()
@@ -181,11 +184,11 @@ def commit(
     output.
     """
     started = time.monotonic()
-    partial = _partial(directory)
+    partial = partial_of(directory)
     partial.mkdir(parents=True)
     try:
         draft = Draft(partial)
-        with _naming(directory):
+        with naming(directory):
             yield draft
             write_manifest(
                 partial, stage, config, inputs, draft.counts, duration_s=time.monotonic() - started
@@ -225,8 +228,8 @@ def write_manifest(
     outputs = {}
     for path in sorted(directory.rglob("*")):
         # The manifests of shards below hold durations: no part of what the stage made.
-        if path.is_file() and path.name != FILE_NAME and not _is_partial(path, directory):
-            _sync(path)
+        if path.is_file() and path.name != FILE_NAME and not is_partial(path, directory):
+            sync(path)
             outputs[str(path.relative_to(directory))] = FileRecord(
                 num_bytes=path.stat().st_size, digest=digest_of_file(path)
             )
@@ -244,32 +247,6 @@ def write_manifest(
     return manifest
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small text file so that a reader sees the old or the new one, never a part."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A place to write a file, which takes the place of `path` when the block ends well."""
-    partial = _partial(path)
-    try:
-        with _naming(path):
-            yield partial
-            _sync(partial)
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    _sync(path.parent)
-
-
-def write_if_new(path: Path, text: str) -> None:
-    """`write_atomically`, unless the file holds just that."""
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_atomically(path, text)
-
-
 def make_output_directory(out: Path) -> None:
     """Make the directory that a whole job writes to, and clear it of what was left unfinished.
 
@@ -285,96 +262,15 @@ def make_output_directory(out: Path) -> None:
     sweep(out)
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Raise errors of the disk as OSErrors that name a file, whichever library met them."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        # Safetensors and tokenizers are Rust, and raise errors of their own with such texts.
-        found = _RUST_OS_ERROR.search(str(error))
-        number = error.errno if isinstance(error, OSError) else found and int(found[1])
-        if number is None or getattr(error, "filename", None):
-            raise
-        raise OSError(number, os.strerror(number), str(path)) from error
-
-
-def _is_partial(path: Path, directory: Path) -> bool:
-    parts = path.relative_to(directory).parts
-    return any(part.startswith(".") and ".partial-" in part for part in parts)
-
-
-def _partial(final: Path) -> Path:
-    """A name beside the final one that no other process takes, on this machine or another."""
-    owner = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    return final.with_name(f".{final.name}.partial-{owner}")
-
-
-def sweep(directory: Path, pattern: str = "**/.*.partial-*") -> None:
-    """Remove what processes of this machine that are gone left unfinished below a directory.
-
-    Args:
-        directory: where to look.
-        pattern: of the paths to look at, relative to the directory.
-    """
-    ending = re.compile(rf"\.partial-{re.escape(platform.node())}-(\d+)-[0-9a-f]{{8}}$")
-    for path in list(directory.glob(pattern)):
-        found = ending.search(path.name)
-        if found and not _is_alive(int(found[1])):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-
-def _is_alive(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _replace(partial: Path, directory: Path, key: str) -> None:
     """Rename an output over what stands in its place, unless that is the output of this key.
 
     Another process may have put it there meanwhile, and others may read it already.
     """
-    if not _renamed(partial, directory) and finished(directory, key) is None:
-        outdated = _partial(directory)
+    if not renamed(partial, directory) and finished(directory, key) is None:
+        outdated = partial_of(directory)
         with suppress(FileNotFoundError):
             directory.rename(outdated)
-        _renamed(partial, directory)
+        renamed(partial, directory)
         shutil.rmtree(outdated, ignore_errors=True)
-    _sync(directory.parent)
-
-
-def _renamed(partial: Path, directory: Path) -> bool:
-    """Rename a directory to a place that is free, in one step; False if it is not."""
-    try:
-        partial.rename(directory)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise
-        return False
-    return True
-
-
-def discard(directory: Path) -> None:
-    """Remove an output, so that a part of it never stands in its place."""
-    outdated = _partial(directory)
-    with suppress(FileNotFoundError):
-        directory.rename(outdated)
-    shutil.rmtree(outdated, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(directory.parent)

@@ -14,11 +14,11 @@ from raykd.evaluation.store import read_task
 from raykd.evaluation.tasks import Task
 from raykd.locations import Location, location_of
 from raykd.manifest import FILE_NAME as MANIFEST_FILE
-from raykd.manifest import write_atomically
 from raykd.models.student_init import Init
 from raykd.outputs import in_job_copy, missing_hint, output_path
 from raykd.recipe import DOCSTRINGS_SCHEME, Recipe
 from raykd.recipe_file import load_recipe
+from raykd.working_files import write_atomically
 
 _TIMES_FILE = "times.json"
 # The folders of each stage's output below the run directory.

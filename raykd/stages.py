@@ -18,7 +18,6 @@ from raykd.manifest import (
     digest_of,
     digest_of_directory,
     make_output_directory,
-    write_if_new,
     write_once,
 )
 from raykd.model_card import write_card
@@ -27,6 +26,7 @@ from raykd.report import render
 from raykd.run import Run
 from raykd.training.phases import MODEL_FOLDER
 from raykd.training_stages import adapt, inject, train_teacher
+from raykd.working_files import write_if_new
 
 
 def evaluate(run: Run) -> None:

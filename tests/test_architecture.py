@@ -18,6 +18,7 @@ FLOW = [
     "config",
     "schemas",
     "stop_words",
+    "working_files",
     "manifest",
     "progress",
     "cluster",

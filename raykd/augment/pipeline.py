@@ -23,12 +23,12 @@ from raykd.manifest import (
     digest_of,
     digest_of_file,
     read_manifest,
-    sweep,
     write_once,
 )
 from raykd.models.resolve import digest_of_model
 from raykd.outputs import output_path
 from raykd.schemas import AUGMENTED, TEXTBOOK
+from raykd.working_files import sweep
 
 TEXTBOOK_FILE = "textbook.parquet"
 EXAMPLES_FILE = "examples.parquet"

@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from raykd.errors import InputError
-from raykd.manifest import replacing
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer, takes_token_types
 from raykd.models.positions import num_positions
 from raykd.models.resolve import resolve_model, weights_files
 from raykd.outputs import output_path
+from raykd.working_files import replacing
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 # Of a batch that is traced, and of those whose answers are compared; cut to what a model reads.

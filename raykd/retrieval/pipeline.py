@@ -19,7 +19,7 @@ from raykd.corpus.pipeline import one_of_equal, sources_with_digests
 from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, Part, check_apart, plan_shards
 from raykd.errors import InputError
 from raykd.locations import Location
-from raykd.manifest import Draft, Manifest, check_output, digest_of, sweep, write_once
+from raykd.manifest import Draft, Manifest, check_output, digest_of, write_once
 from raykd.outputs import output_path
 from raykd.retrieval import given_units
 from raykd.retrieval.dense import DenseConfig
@@ -33,6 +33,7 @@ from raykd.retrieval.search import Method, RetrievalConfig
 from raykd.retrieval.unit_texts import id_range, ids_between, units_of, write_units_of
 from raykd.schemas import UNITS
 from raykd.tables import source_digest
+from raykd.working_files import sweep
 
 # The hits of the one set that a run or a search of files has.
 HITS_FILE = "hits.parquet"

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from raykd.corpus.write import ShardWriter
 from raykd.locations import explained
-from raykd.manifest import replacing
 from raykd.schemas import UNITS
+from raykd.working_files import replacing
 
 _READ_ROWS = 32_768
 

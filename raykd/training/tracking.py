@@ -16,11 +16,11 @@ from queue import SimpleQueue
 from typing import Any
 
 from raykd.errors import InputError
-from raykd.manifest import write_atomically
 from raykd.objectives.base import STUDENT
 from raykd.training.journal import CURVE_FILE, STEPS_FILE, Journal
 from raykd.training.records import Record, StepRecord
 from raykd.training.trackers import TRACKERS, Point, TrackedModel, Tracker, TrackerName
+from raykd.working_files import write_atomically
 
 _RUN_FILE = "tracked.json"
 # How long the end of a training waits for a tracker to take what is left.

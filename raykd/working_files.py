@@ -1,0 +1,124 @@
+"""Files and folders in the making: written under a hidden name, and renamed when they are whole."""
+
+import errno
+import os
+import platform
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from raykd.errors import InputError
+
+_RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small text file so that a reader sees the old or the new one, never a part."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place to write a file, which takes the place of `path` when the block ends well."""
+    partial = partial_of(path)
+    try:
+        with naming(path):
+            yield partial
+            sync(partial)
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def write_if_new(path: Path, text: str) -> None:
+    """`write_atomically`, unless the file holds just that."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_atomically(path, text)
+
+
+def sweep(directory: Path, pattern: str = "**/.*.partial-*") -> None:
+    """Remove what processes of this machine that are gone left unfinished below a directory.
+
+    Args:
+        directory: where to look.
+        pattern: of the paths to look at, relative to the directory.
+    """
+    ending = re.compile(rf"\.partial-{re.escape(platform.node())}-(\d+)-[0-9a-f]{{8}}$")
+    for path in list(directory.glob(pattern)):
+        found = ending.search(path.name)
+        if found and not _is_alive(int(found[1])):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def discard(directory: Path) -> None:
+    """Remove an output, so that a part of it never stands in its place."""
+    outdated = partial_of(directory)
+    with suppress(FileNotFoundError):
+        directory.rename(outdated)
+    shutil.rmtree(outdated, ignore_errors=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Raise errors of the disk as OSErrors that name a file, whichever library met them."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        # Safetensors and tokenizers are Rust, and raise errors of their own with such texts.
+        found = _RUST_OS_ERROR.search(str(error))
+        number = error.errno if isinstance(error, OSError) else found and int(found[1])
+        if number is None or getattr(error, "filename", None):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def is_partial(path: Path, directory: Path) -> bool:
+    """Whether a path below a directory is, or is in, something that is being written."""
+    parts = path.relative_to(directory).parts
+    return any(part.startswith(".") and ".partial-" in part for part in parts)
+
+
+def partial_of(final: Path) -> Path:
+    """A name beside the final one that no other process takes, on this machine or another."""
+    owner = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return final.with_name(f".{final.name}.partial-{owner}")
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def renamed(partial: Path, directory: Path) -> bool:
+    """Rename a directory to a place that is free, in one step; False if it is not."""
+    try:
+        partial.rename(directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        return False
+    return True
+
+
+def sync(path: Path) -> None:
+    """Write what the system holds of a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
