@@ -139,6 +139,11 @@ def _describe(model: type[BaseModel], problem: dict[str, Any]) -> str:
         return f"key '{path}.{name}': there is no {context['tag']!r} ({hint})"
     if kind in _EXPECTED:
         return f"key {path!r}: {_EXPECTED[kind]} is expected, not {problem['input']!r:.60}"
+    if kind == "string_type" and isinstance(problem["input"], bool | int | float):
+        return (
+            f"key {path!r}: text is expected, and YAML reads this as {problem['input']!r}; put it "
+            "in quotes"
+        )
     message = problem["msg"].removeprefix("Value error, ")
     if kind != "value_error":
         message += f", not {problem['input']!r:.60}"

@@ -21,6 +21,7 @@ from raykd.corpora_recipe import CorporaRecipe, TaskCorpus
 from raykd.corpus import pipeline as corpus_pipeline
 from raykd.corpus.sample import SAMPLE_SEED, Draw, draw_from_shard, write_sample
 from raykd.corpus_card import CorpusCard, GeneralFacts, SearchFacts, read_card
+from raykd.evaluation.class_counts import describe
 from raykd.evaluation.store import read_task, write_task
 from raykd.evaluation.tasks import Task
 from raykd.locations import location_of
@@ -79,6 +80,8 @@ def make_corpora(recipe: CorporaRecipe, out: Path) -> list[MadeCorpus]:
     with _stage("task"):
         for entry in recipe.tasks:
             write_task(entry.task, location_of, out / entry.task.name / "task")
+            for line in describe(read_task(out / entry.task.name / "task")):
+                progress.say(line)
     with _stage("ingest"):
         paths = [location_of(path) for path in recipe.corpus.paths]
         units = corpus_pipeline.ingest(recipe.corpus, paths, out / "units")

@@ -4,11 +4,12 @@ import functools
 
 import pyarrow.parquet as pq
 
-from raykd import cluster, contextualize, corpora, random_corpus
+from raykd import cluster, contextualize, corpora, progress, random_corpus
 from raykd.corpora import QUERIES_FILE
 from raykd.corpus import docstrings
 from raykd.corpus import pipeline as corpus_pipeline
 from raykd.corpus_card import read_card
+from raykd.evaluation.class_counts import describe
 from raykd.evaluation.store import write_task
 from raykd.manifest import digest_of_directory, read_manifest
 from raykd.preflight import search_embedder
@@ -26,6 +27,8 @@ def make_docstrings(run: Run) -> None:
 def load_task(run: Run) -> None:
     """task: training and evaluation examples, checked."""
     write_task(run.recipe.task, run.resolve, run.task_folder)
+    for line in describe(run.task()):
+        progress.say(line)
 
 
 def ingest(run: Run) -> None:

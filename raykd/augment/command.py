@@ -1,10 +1,11 @@
 """The command `raykd augment`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from raykd import progress
 from raykd.augment.examples import read_examples
 from raykd.augment.pipeline import augment as augment_examples
 from raykd.augment.task_da import DEFAULT_ROUNDS, NUM_ROUNDS, TaskDaConfig
@@ -37,6 +38,10 @@ def augment(
             consume_multiple=True, negative="", help="The classes in order (default: sorted)."
         ),
     ] = None,
+    unlabeled_rows: Annotated[
+        Literal["error", "skip"],
+        Parameter(help="Rows without a label end the command, or are left out."),
+    ] = "error",
     regression: Annotated[bool, Parameter(negative="", help="Labels are scores.")] = False,
     num_rounds: Annotated[
         int | None, Parameter(help="Variants of a sentence at most (default: the task's, or 30).")
@@ -76,10 +81,13 @@ def augment(
         location_of(train),
         task=task,
         sentence_columns=sentence_columns,
-        label_column=label_column,
+        column=label_column,
         labels=labels,
+        unlabeled_rows=unlabeled_rows,
         regression=regression,
     )
-    manifest = augment_examples(examples, out, config)
+    for remark in examples.remarks:
+        progress.say(f"{train}: {remark}")
+    manifest = augment_examples(examples.table, out, config)
     counts = ", ".join(f"{name} {value:.0f}" for name, value in sorted(manifest.counts.items()))
     print(f"{out}: {counts}")  # noqa: T201  # the command's answer

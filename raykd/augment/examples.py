@@ -8,8 +8,11 @@ import pyarrow as pa
 from raykd.augment.candidates import CandidateFinder
 from raykd.augment.task_da import TaskDaConfig, augmented_pairs, variants
 from raykd.errors import InputError
-from raykd.evaluation.examples import class_names, to_examples
+from raykd.evaluation.examples import Examples, to_examples
 from raykd.evaluation.glue import GLUE
+from raykd.evaluation.label_cells import label_name
+from raykd.evaluation.label_rules import LabelRules, UnlabeledRows
+from raykd.evaluation.labels import class_names, label_column
 from raykd.locations import Location
 from raykd.schemas import AUGMENTED, TEXTBOOK
 from raykd.tables import read_table
@@ -31,18 +34,20 @@ def read_examples(
     *,
     task: str | None = None,
     sentence_columns: Sequence[str] | None = None,
-    label_column: str = "label",
+    column: str = "label",
     labels: Sequence[str] | None = None,
+    unlabeled_rows: UnlabeledRows = "error",
     regression: bool = False,
-) -> pa.Table:
+) -> Examples:
     """Labelled rows as `schemas.EXAMPLES`.
 
     Args:
         path: Parquet, JSONL, CSV or TSV.
         task: a GLUE name, which knows columns, classes and scores.
         sentence_columns: of another task, or as the file calls them.
-        label_column: the labels' name.
+        column: name of the labels' column.
         labels: the classes in order; None: those of the file, sorted.
+        unlabeled_rows: what becomes of rows without a label.
         regression: whether labels are scores.
 
     Raises:
@@ -60,14 +65,16 @@ def read_examples(
     columns = _sentence_columns(path, table, candidates)
     if glue is not None:
         labels, regression = glue.labels, not glue.labels
-    if not regression and labels is None:
-        labels = class_names(str(path), table, label_column)
+    listed = tuple(map(_listed_label, labels)) if labels else None
+    rules = LabelRules(column, listed, unlabeled_rows, options=True)
+    if not regression and listed is None:
+        listed = class_names(str(path), label_column(str(path), table, rules), rules)
     return to_examples(
         str(path),
         table,
         columns,
-        label_column,
-        labels=() if regression else labels or (),
+        rules,
+        labels=() if regression else listed or (),
         score_range=glue.score_range if glue else None,
     )
 
@@ -119,6 +126,13 @@ def augment_rows(
     return AugmentedRows(
         pa.table(columns, schema=AUGMENTED), pa.table(textbook, schema=TEXTBOOK), counts
     )
+
+
+def _listed_label(label: str) -> str:
+    try:
+        return label_name(label)
+    except ValueError as error:
+        raise InputError(f"--labels: {error}") from None
 
 
 def _sentences(row: dict[str, str | None]) -> list[str]:

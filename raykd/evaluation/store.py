@@ -84,6 +84,7 @@ def _write(task: Task, draft: Draft) -> None:
         "regression": task.regression,
         "metrics": list(task.metrics),
         "sources": dict(task.sources),
+        "remarks": list(task.remarks),
     }
     (draft.directory / _FACTS_FILE).write_text(json.dumps(facts, indent=2))
 
@@ -101,4 +102,5 @@ def read_task(out: Path) -> Task:
         dev=pq.read_table(out / "dev.parquet"),
         test=pq.read_table(test) if test.is_file() else None,
         sources=facts["sources"],
+        remarks=tuple(facts["remarks"]),
     )

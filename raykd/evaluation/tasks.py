@@ -5,15 +5,18 @@ GLUE tasks know their columns, labels and metrics (`glue.py`); any other task na
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from raykd.config import Config
 from raykd.errors import InputError
-from raykd.evaluation.examples import class_names, to_examples
+from raykd.evaluation.examples import to_examples
 from raykd.evaluation.glue import GLUE, HUB_DATASET, load_from_hub
+from raykd.evaluation.label_cells import label_name, repeated_label
+from raykd.evaluation.label_rules import LabelRules, UnlabeledRows
+from raykd.evaluation.labels import class_names, label_column
 from raykd.evaluation.metrics import METRICS, REGRESSION_METRICS
 from raykd.locations import Location, location_of
 from raykd.tables import read_table
@@ -39,7 +42,23 @@ class TaskConfig(Config):
     test: str | None = None
     sentence_columns: tuple[str, ...] | None = Field(None, min_length=1, max_length=2)
     label_column: str = "label"
-    labels: tuple[str, ...] | None = Field(None, min_length=2)
+    labels: tuple[Annotated[str, BeforeValidator(label_name)], ...] | None = Field(
+        None,
+        min_length=2,
+        description=(
+            "The classes in order; any other label is refused. Default: those of the train split, "
+            "sorted, where values that look like placeholders and classes of very few rows are "
+            "refused."
+        ),
+    )
+    unlabeled_rows: UnlabeledRows = Field(
+        "error",
+        description=(
+            "What becomes of rows without a label (null, NaN, an empty cell, a placeholder such as "
+            "'-', and, where `labels` are listed or GLUE fixes them, any other label): error, or "
+            "skip to leave them out and report how many."
+        ),
+    )
     regression: bool = False
     metrics: tuple[str, ...] | None = Field(None, min_length=1)
     max_train_rows: int | None = Field(None, ge=1)
@@ -54,8 +73,8 @@ class TaskConfig(Config):
                 )
         else:
             self._check_own_task()
-        if self.labels is not None and len(set(self.labels)) < len(self.labels):
-            raise ValueError("'labels' holds a label twice")
+        if self.labels and (repeated := repeated_label(self.labels)) is not None:
+            raise ValueError(f"'labels' holds a label twice: {repeated!r}")
         self._check_metrics()
         return self
 
@@ -88,7 +107,8 @@ class Task:
     """A loaded task; every table has the columns of `schemas.EXAMPLES`.
 
     `labels` are the names of the classes in order, empty for regression. The first of `metrics` is
-    the main one. `sources` says where each split came from.
+    the main one. `sources` says where each split came from, `remarks` which rows of it were left
+    out and which labels were rewritten.
     """
 
     name: str
@@ -99,6 +119,7 @@ class Task:
     dev: pa.Table
     test: pa.Table | None
     sources: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
 
     @property
     def num_labels(self) -> int:
@@ -151,19 +172,21 @@ def load_task(config: TaskConfig, resolve: Callable[[str], Location] = location_
     }
     if config.test is not None:
         raw["test"] = _read(config, "test", resolve)
+    listed = (glue.labels if glue else config.labels) or None
+    rules = LabelRules(config.label_column, listed, config.unlabeled_rows)
+    labels: tuple[str, ...] = ()
+    if not regression:
+        source, table = raw["train"]
+        labels = listed or class_names(source, label_column(source, table, rules), rules)
     if config.max_train_rows is not None:
         source, table = raw["train"]
         raw["train"] = (source, table.slice(0, config.max_train_rows))
-    labels: tuple[str, ...] = ()
-    if not regression:
-        labels = glue.labels if glue else config.labels or ()
-        labels = labels or class_names(*raw["train"], config.label_column)
     splits = {
         split: to_examples(
             source,
             table,
             _sentence_columns(source, table, config),
-            config.label_column,
+            rules,
             labels=labels,
             score_range=score_range,
         )
@@ -182,10 +205,15 @@ def load_task(config: TaskConfig, resolve: Callable[[str], Location] = location_
         labels=labels,
         regression=regression,
         metrics=metrics,
-        train=splits["train"],
-        dev=splits["dev"],
-        test=splits.get("test"),
+        train=splits["train"].table,
+        dev=splits["dev"].table,
+        test=splits["test"].table if "test" in splits else None,
         sources={split: source for split, (source, _) in raw.items()},
+        remarks=tuple(
+            f"{split}: {remark}"
+            for split, examples in splits.items()
+            for remark in examples.remarks
+        ),
     )
 
 

@@ -265,15 +265,15 @@ def test_what_cannot_be_augmented_is_refused(
 
 def test_labels_are_read_as_a_task_reads_them(tmp_path):
     named = write_rows(tmp_path / "named.jsonl", SINGLE)
-    assert read_examples(named)["label"].to_pylist() == [1.0, 0.0, 0.0, 1.0]
-    ordered = read_examples(named, labels=("pos", "neg"))
+    assert read_examples(named).table["label"].to_pylist() == [1.0, 0.0, 0.0, 1.0]
+    ordered = read_examples(named, labels=("pos", "neg")).table
     assert ordered["label"].to_pylist() == [0.0, 1.0, 1.0, 0.0]
     scored = write_rows(tmp_path / "scored.jsonl", PAIRS)
-    assert read_examples(scored, regression=True)["label"].to_pylist() == [2.5, 0.0]
+    assert read_examples(scored, regression=True).table["label"].to_pylist() == [2.5, 0.0]
     with pytest.raises(InputError, match="fractions"):
         read_examples(scored)
 
 
 def test_sentences_of_csv_may_be_written_as_numbers(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\n1984,1\n2001,0\n")
-    assert read_examples(tmp_path / "train.csv")["sentence1"].to_pylist() == ["1984", "2001"]
+    assert read_examples(tmp_path / "train.csv").table["sentence1"].to_pylist() == ["1984", "2001"]
