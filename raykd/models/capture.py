@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from transformers.utils.generic import ModelOutput
 
 
 @contextmanager
@@ -15,7 +16,8 @@ def outputs_of(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
 
     def keep(index: int, module: nn.Module, inputs: Any, output: Any) -> None:
         # DeBERTa sends its relative positions through the same projections afterwards.
-        outputs.setdefault(index, output[0] if isinstance(output, tuple) else output)
+        is_several = isinstance(output, tuple | ModelOutput)
+        outputs.setdefault(index, output[0] if is_several else output)
 
     with ExitStack() as stack:
         for at, module in enumerate(modules):
@@ -25,12 +27,12 @@ def outputs_of(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
 
 
 @contextmanager
-def input_of(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the first argument of each call of the module."""
-    inputs: list[Tensor] = []
+def input_of(module: nn.Module) -> Iterator[dict[int, Tensor]]:
+    """Collect, as item 0, the first argument of the module's first call while the block runs."""
+    inputs: dict[int, Tensor] = {}
 
     def keep(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
-        inputs.append(positional[0] if positional else named["hidden_states"])
+        inputs.setdefault(0, positional[0] if positional else named["hidden_states"])
 
     handle = module.register_forward_pre_hook(keep, with_kwargs=True)
     try:

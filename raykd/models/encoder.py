@@ -5,8 +5,8 @@ Shapes: B batch, L tokens, C classes (1: regression), d width, n blocks.
 
 import inspect
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,19 +24,9 @@ from transformers.utils import logging as transformers_logging
 from raykd.errors import InputError
 from raykd.models.capture import first_outputs, input_of, outputs_of
 from raykd.models.classes import name_classes
+from raykd.models.classifier import reorder_classes
+from raykd.models.layers import Projections, RelationVectors, blocks_of, projections_of
 from raykd.models.resolve import TOKENIZER_FILES, resolve_model, weights_files
-
-# Where a family keeps its blocks, below its base model.
-_BLOCK_PATHS = ("encoder.layer", "transformer.layer", "layers")
-# What a family calls the projections of self-attention inside a block; a single name is one fused
-# projection whose output holds query, key and value one after the other.
-_PROJECTION_NAMES = (
-    ("query", "key", "value"),  # BERT, RoBERTa, ELECTRA, XLM-R, CamemBERT
-    ("q_lin", "k_lin", "v_lin"),  # DistilBERT
-    ("query_proj", "key_proj", "value_proj"),  # DeBERTa-v2, -v3
-    ("Wqkv",),  # ModernBERT
-)
-
 
 # How every model is loaded: no code of others, no pickles, nothing that was not resolved before.
 LOADING: dict[str, Any] = {
@@ -48,19 +38,8 @@ LOADING: dict[str, Any] = {
 }
 
 
-class RelationVectors(NamedTuple):
-    """Self-attention vectors of one block after the projections, before the split into heads.
-
-    Where a family rotates queries and keys (ModernBERT), these are the vectors before rotation.
-    """
-
-    query: Tensor  # (B, L, d)
-    key: Tensor  # (B, L, d)
-    value: Tensor  # (B, L, d)
-
-
 class EncoderOutput(NamedTuple):
-    """What a forward pass gives; the dictionaries hold what was asked for, by layer."""
+    """Output of a forward pass; the dictionaries hold what was asked for, by layer."""
 
     logits: Tensor  # (B, C) float32
     hidden_states: dict[int, Tensor]  # (B, L, d); layer 0 is the embeddings' output
@@ -139,27 +118,37 @@ class Encoder(nn.Module):
             inputs["inputs_embeds"] = word_embeddings
         if token_type_ids is not None and self._takes_token_types:
             inputs["token_type_ids"] = token_type_ids
-        numbers = sorted(set(layers) - {0})
-        relation_numbers = sorted(set(relation_layers))
+        numbers, relation_numbers = sorted(set(layers)), sorted(set(relation_layers))
+        projections = [self.projections(number) for number in relation_numbers]
         with ExitStack() as stack:
-            states = stack.enter_context(outputs_of([self.block(number) for number in numbers]))
-            first = stack.enter_context(input_of(self.block(1))) if 0 in layers else []
-            vectors = [
-                stack.enter_context(outputs_of(self.projections(number)))
-                for number in relation_numbers
-            ]
+            states = [stack.enter_context(self._state(number)) for number in numbers]
+            vectors = [stack.enter_context(outputs_of(maps.modules)) for maps in projections]
             output = self.model(**inputs, return_dict=True)
+        # Longformer pads a text inside to a multiple of its attention window.
+        length = input_ids.size(1)
         return EncoderOutput(
             logits=output.logits.float(),
             hidden_states={
-                **({0: first[0]} if 0 in layers else {}),
-                **{number: states[at] for at, number in enumerate(numbers)},
+                number: state[0] if state[0].size(1) == length else state[0][:, :length]
+                for number, state in zip(numbers, states, strict=True)
             },
             relation_vectors={
-                number: _relation_vectors([parts[at] for at in sorted(parts)])
-                for number, parts in zip(relation_numbers, vectors, strict=True)
+                number: maps.vectors([parts[at] for at in sorted(parts)])
+                for number, maps, parts in zip(relation_numbers, projections, vectors, strict=True)
             },
         )
+
+    def _state(self, layer: int) -> AbstractContextManager[Mapping[int, Tensor]]:
+        """Collect, as item 0, the hidden states after a layer while the block runs.
+
+        They are what the next layer reads, so that all between two layers is part of the first
+        (a convolution in DeBERTa-v2 xlarge); the last layer's are what the body returns, after the
+        final norm of families that have one (ModernBERT, EuroBERT, MegatronBERT).
+        """
+        if layer < self.num_layers:
+            return input_of(self.block(layer + 1))
+        self.block(layer)
+        return outputs_of([self.model.base_model])
 
     def relations(
         self,
@@ -180,10 +169,10 @@ class Encoder(nn.Module):
         Raises:
             InputError: as `forward`.
         """
-        parts = first_outputs(
-            self.projections(layer), lambda: self(input_ids, attention_mask, token_type_ids)
+        modules, vectors = self.projections(layer)
+        return vectors(
+            first_outputs(modules, lambda: self(input_ids, attention_mask, token_type_ids))
         )
-        return _relation_vectors(parts)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """The word embeddings of tokens, (B, L, e), before positions and normalisation."""
@@ -216,51 +205,28 @@ class Encoder(nn.Module):
         Raises:
             InputError: the family keeps them in a place that is not known here.
         """
-        for path in _BLOCK_PATHS:
-            try:
-                found = self.model.base_model.get_submodule(path)
-            except AttributeError:
-                continue
-            if isinstance(found, nn.ModuleList):
-                return found
-        raise InputError(
-            f"model type {self.model.config.model_type!r}: its layers cannot be addressed one by "
-            "one; use a BERT, RoBERTa, DistilBERT, ELECTRA, DeBERTa-v2 or ModernBERT"
-        )
+        return blocks_of(self.model)
 
-    def projections(self, layer: int) -> list[nn.Module]:
-        """The linear maps to query, key and value of a block counted from 1; one if fused.
+    def projections(self, layer: int) -> Projections:
+        """The linear maps to query, key and value of a block counted from 1.
 
         Raises:
             InputError: there is no such block, or its projections are not known.
         """
-        modules = dict(self.block(layer).named_modules())
-        by_name = {name.rpartition(".")[2]: module for name, module in modules.items()}
-        for names in _PROJECTION_NAMES:
-            if all(name in by_name for name in names):
-                return [by_name[name] for name in names]
-        raise InputError(
-            f"model type {self.model.config.model_type!r}: its query, key and value vectors "
-            "cannot be read; use a BERT, RoBERTa, DistilBERT, ELECTRA, DeBERTa-v2 or ModernBERT"
-        )
+        return projections_of(self.model, self.block(layer))
 
     def reorder_classes(self, order: Sequence[int]) -> None:
-        """Make class order[i] of the classifier its class i, in its weights; names stay as set."""
-        # Every family ends in the one linear map whose outputs are the logits.
-        *_, head = (module for module in self.modules() if isinstance(module, nn.Linear))
-        assert head.out_features == self.num_labels == len(order), (head, order)
-        with torch.no_grad():
-            for parameter in head.parameters():
-                parameter.copy_(parameter[list(order)].clone())
+        """Make class order[i] of the classifier its class i, in its weights; names stay as set.
+
+        Raises:
+            InputError: the weights that make the logits cannot be found.
+        """
+        reorder_classes(self.model, order)
 
     def save(self, folder: Path) -> None:
         """Write configuration and safetensors, as `AutoModelForSequenceClassification` reads."""
         with _quiet():
             self.model.save_pretrained(folder)
-
-
-def _relation_vectors(parts: Sequence[Tensor]) -> RelationVectors:
-    return RelationVectors(*(parts[0].chunk(3, dim=-1) if len(parts) == 1 else parts))
 
 
 def load_encoder(

@@ -18,7 +18,8 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.errors import InputError
-from raykd.models.encoder import Encoder, RelationVectors
+from raykd.models.encoder import Encoder
+from raykd.models.layers import RelationVectors
 from raykd.objectives.base import (
     LossTerms,
     MethodConfig,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from raykd.errors import InputError
-from raykd.models.encoder import Encoder, EncoderOutput, RelationVectors
+from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.models.layers import RelationVectors
 from raykd.objectives.descriptions import of_pairs
 from raykd.objectives.float32 import wide
 

@@ -43,10 +43,10 @@ def test_hidden_states_are_those_that_the_library_gives(family):
     encoder, batch = tiny_encoder(family, num_layers=3).eval(), tiny_batch()
     ids, mask = batch["input_ids"], batch["attention_mask"]
 
-    states = run_without_types(encoder, layers=[0, 1, 2]).hidden_states
+    states = run_without_types(encoder, layers=[0, 1, 2, 3]).hidden_states
 
     expected = encoder.model(ids, attention_mask=mask, output_hidden_states=True).hidden_states
-    for layer in (0, 1, 2):
+    for layer in (0, 1, 2, 3):
         assert torch.equal(states[layer], expected[layer])
 
 
@@ -84,7 +84,8 @@ def test_relations_are_the_projections_of_the_block_before(family):
 
     output = run(encoder, layers=[1], relation_layers=[2])
 
-    for projection, vectors in zip(encoder.projections(2), output.relation_vectors[2], strict=True):
+    modules = encoder.projections(2).modules
+    for projection, vectors in zip(modules, output.relation_vectors[2], strict=True):
         torch.testing.assert_close(projection(output.hidden_states[1]), vectors)
 
 

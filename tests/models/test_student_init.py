@@ -84,7 +84,7 @@ def test_random_weights_depend_on_the_seed_alone_and_leave_the_random_state():
     again = make_student(teacher, config, "random", seed=7)
     other = make_student(teacher, config, "random", seed=8)
 
-    weights = [student.projections(1)[0].weight for student in (first, again, other)]
+    weights = [student.projections(1).modules[0].weight for student in (first, again, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 

@@ -8,7 +8,7 @@ from tiny_models import tiny_batch, tiny_encoder
 from torch.nn.functional import pad
 
 from raykd.errors import InputError
-from raykd.models.encoder import RelationVectors
+from raykd.models.layers import RelationVectors
 from raykd.objectives.token_maps import (
     TokenMaps,
     attention_loss,

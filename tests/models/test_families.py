@@ -1,0 +1,174 @@
+"""Families: where the classifier and the layers are, and what self-attention reads."""
+
+import pytest
+import torch
+from families import FAMILIES, make_model
+from torch import nn
+
+from raykd.errors import InputError
+from raykd.models.classifier import last_map_of
+from raykd.models.encoder import Encoder, EncoderOutput
+
+IDS = torch.tensor([[2, 7, 9, 12, 3], [2, 8, 3, 0, 0]])
+MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+
+WITH_FINAL_NORM = ("modernbert", "eurobert", "megatron-bert", "roberta-prelayernorm")
+WITH_LAYERS = (
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "distilbert",
+    "electra",
+    "mpnet",
+    "deberta",
+    "deberta-v2",
+    "nomic_bert",
+    "longformer",
+    "qwen2",
+    "gemma3_text",
+    *WITH_FINAL_NORM,
+)
+WITH_RELATIONS = tuple(
+    family
+    for family in WITH_LAYERS
+    if family not in ("longformer", "qwen2", "gemma3_text")  # see the refusals below
+)
+LAST_MAPS = {
+    "bert": "classifier",
+    "roberta": "classifier.out_proj",
+    "xlm-roberta": "classifier.out_proj",
+    "camembert": "classifier.out_proj",
+    "distilbert": "classifier",
+    "electra": "classifier.out_proj",
+    "mpnet": "classifier.out_proj",
+    "deberta": "classifier",
+    "deberta-v2": "classifier",
+    "modernbert": "classifier",
+    "albert": "classifier",
+    "megatron-bert": "classifier",
+    "xlm": "sequence_summary.summary",
+    "funnel": "classifier.linear_out",
+    "bart": "classification_head.out_proj",
+    "xlnet": "logits_proj",
+    "gpt2": "score",
+    "qwen2": "score",
+    "gemma3_text": "score",
+}
+
+
+def run(encoder: Encoder, **options) -> EncoderOutput:
+    with torch.no_grad():
+        return encoder(IDS, MASK, **options)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("num_labels", [2, 3])
+def test_reordered_classes_are_the_same_answers_in_another_order(family, num_labels):
+    encoder = make_model(family, num_labels=num_labels)
+    before, order = run(encoder).logits, [*range(1, num_labels), 0]
+
+    encoder.reorder_classes(order)
+
+    torch.testing.assert_close(run(encoder).logits, before[:, order])
+
+
+@pytest.mark.parametrize("family", LAST_MAPS)
+def test_the_classifier_is_found_where_another_map_is_as_wide(family):
+    model = make_model(family, num_labels=24).model  # as wide as the model
+
+    found = last_map_of(model)
+
+    assert found is model.get_submodule(LAST_MAPS[family])
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_classes_in_the_tasks_order_are_left_as_they_are():
+    encoder = make_model("bert", num_labels=3)
+    encoder.model.classifier = nn.Sequential(encoder.model.classifier, nn.Softmax(-1))
+
+    encoder.reorder_classes([0, 1, 2])
+
+    with pytest.raises(InputError, match=r"'bert'.*another order.*the model's order"):
+        encoder.reorder_classes([0, 2, 1])
+
+
+@pytest.mark.parametrize("family", WITH_LAYERS)
+def test_hidden_states_are_those_that_the_library_gives(family):
+    encoder = make_model(family, num_layers=3)
+
+    states = run(encoder, layers=[0, 1, 2, 3]).hidden_states
+
+    output = encoder.model(IDS, attention_mask=MASK, output_hidden_states=True)
+    expected = output.hidden_states
+    assert len(expected) == 4
+    for layer in range(4):
+        assert torch.equal(states[layer], expected[layer])
+
+
+@pytest.mark.parametrize("family", WITH_FINAL_NORM)
+def test_the_last_hidden_state_is_after_the_final_norm(family):
+    encoder = make_model(family)
+    outputs = []
+    encoder.blocks()[-1].register_forward_hook(
+        lambda module, inputs, output: outputs.append(output)
+    )
+
+    state = run(encoder, layers=[2]).hidden_states[2]
+
+    before = outputs[0][0] if isinstance(outputs[0], tuple) else outputs[0]
+    assert not torch.allclose(state, before, atol=1e-2)
+    with torch.no_grad():
+        body = encoder.model.base_model(IDS, attention_mask=MASK)
+    assert torch.equal(state, body.last_hidden_state)
+
+
+@pytest.mark.parametrize("family", WITH_RELATIONS)
+def test_relation_vectors_are_those_that_attention_reads(family):
+    encoder = make_model(family)
+
+    vectors = run(encoder, relation_layers=[1, 2]).relation_vectors
+
+    assert {part.shape for layer in (1, 2) for part in vectors[layer]} == {(2, 5, 24)}
+    alone = encoder.relations(IDS, MASK, layer=2)
+    assert all(torch.equal(*parts) for parts in zip(alone, vectors[2], strict=True))
+
+
+def test_a_projection_fused_by_head_is_split_as_its_family_does():
+    encoder = make_model("deberta")
+    attention = encoder.blocks()[0].attention.self
+    with torch.no_grad():
+        attention.q_bias.normal_()
+        attention.v_bias.normal_()
+    inside = {}
+    original = attention.transpose_for_scores
+
+    def keep(x):
+        inside.setdefault(len(inside), original(x))
+        return original(x)
+
+    attention.transpose_for_scores = keep
+
+    vectors = run(encoder, relation_layers=[1]).relation_vectors[1]
+
+    # Its own first call splits the fused projection into heads of query, key and value: (B, H, L).
+    query, key, value = inside[0].chunk(3, dim=-1)
+    biases = [inside[at][0, :, 0] for at in (1, 2)]
+    for part, expected in zip(
+        vectors,
+        (query + biases[0][:, None], key, value + biases[1][:, None]),
+        strict=True,
+    ):
+        torch.testing.assert_close(part, expected.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gemma3_text"])
+def test_keys_that_several_heads_share_are_refused(family):
+    with pytest.raises(InputError, match="not as wide as its hidden states; use a BERT"):
+        make_model(family).projections(1)
+
+
+@pytest.mark.parametrize("family", ["albert", "xlm", "funnel", "bart", "xlnet", "gpt2"])
+def test_layers_that_cannot_be_read_one_by_one_are_refused(family):
+    with pytest.raises(InputError, match="use a BERT, .*vanilla_kd, annealing_kd, fine_tune"):
+        make_model(family).blocks()
