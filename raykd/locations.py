@@ -73,6 +73,12 @@ class Remote:
 Location = Path | Remote
 
 
+def shown(location: Location) -> str:
+    r"""A location as text that is UTF-8: bytes of a name that are not, as `\xe9`."""
+    name = str(location).encode("utf-8", "surrogateescape")
+    return name.decode("utf-8", "backslashreplace")
+
+
 def is_url(reference: str) -> bool:
     """Whether a reference is a URL, not a path."""
     return _URL.fullmatch(reference) is not None
@@ -116,7 +122,8 @@ def location_of(reference: str) -> Location:
 def open_file(location: Location) -> pa.NativeFile:
     """Open a file to read at any place; use it inside `explained`."""
     if isinstance(location, Path):
-        return pa.input_stream(str(location), compression=None)
+        # As bytes, since not every name is UTF-8.
+        return pa.OSFile(os.fsencode(location))
     return _system_of(location).open_input_file(location.key)
 
 
@@ -127,7 +134,8 @@ def open_stream(location: Location, compression: str | None) -> pa.NativeFile:
         stream = igzip.open(open_stream(location, None))  # type: ignore[no-untyped-call]  # no stub
         return pa.PythonFile(stream, "r")
     if isinstance(location, Path):
-        return pa.input_stream(str(location), compression=compression)
+        file = open_file(location)
+        return file if compression is None else pa.CompressedInputStream(file, compression)
     return _system_of(location).open_input_stream(
         location.key, compression=compression, buffer_size=READ_BYTES
     )
@@ -152,17 +160,14 @@ def is_directory(location: Location) -> bool:
     return bool(_system_of(location).get_file_info(location.key).type == fs.FileType.Directory)
 
 
-def files_below(location: Location) -> list[tuple[Location, tuple[str, ...]]]:
-    """All files below a folder, sorted, with the parts of their names below it."""
-    if isinstance(location, Path):
-        files = sorted(file for file in location.rglob("*") if not file.is_dir())
-        return [(file, file.relative_to(location).parts) for file in files]
-    found = _system_of(location).get_file_info(fs.FileSelector(location.key, recursive=True))
+def remote_files_below(remote: Remote) -> list[tuple[Remote, tuple[str, ...]]]:
+    """All objects below a prefix, sorted, with the parts of their names below it."""
+    found = _system_of(remote).get_file_info(fs.FileSelector(remote.key, recursive=True))
     keys = sorted(info.path for info in found if info.type == fs.FileType.File)
     return [
         (
-            Remote(location.scheme, key, location.options),
-            tuple(key.removeprefix(location.key).strip("/").split("/")),
+            Remote(remote.scheme, key, remote.options),
+            tuple(key.removeprefix(remote.key).strip("/").split("/")),
         )
         for key in keys
     ]
@@ -196,6 +201,12 @@ def explained(location: Location) -> Iterator[None]:
         reason = " ".join(str(error).split())
         if isinstance(location, Remote) and (problem := _problem_of(location, reason)):
             raise InputError(f"{location}: {problem}") from None
+        if "requires too much memory" in reason:
+            raise InputError(
+                f"{location}: its zstd frame needs a window of {_window_of(location)}, above the "
+                "128 MiB that are read; recompress it: zstd -d --long=31 --stdout FILE | zstd -o "
+                "NEW.zst"
+            ) from None
         # Some codecs and types are told of by an OSError.
         if isinstance(error, pa.ArrowNotImplementedError) or "not supported" in reason:
             raise InputError(
@@ -205,6 +216,17 @@ def explained(location: Location) -> Iterator[None]:
         raise InputError(
             f"{location}: damaged or truncated ({reason[:200]}); get or write the file again"
         ) from None
+
+
+def _window_of(location: Location) -> str:
+    """The window that the header of a zstd frame states (RFC 8878, section 3.1.1.1.2)."""
+    with open_file(location) as file:
+        header = file.read(6)
+    if len(header) < 6 or header[4] & 0x20:
+        return "more than 128 MiB"
+    exponent, mantissa = header[5] >> 3, header[5] & 7
+    base = 1 << (10 + exponent)
+    return f"{(base + base // 8 * mantissa) >> 20:,} MiB"
 
 
 def _problem_of(remote: Remote, reason: str) -> str | None:

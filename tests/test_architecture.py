@@ -24,6 +24,7 @@ FLOW = [
     "cluster",
     "board",
     "locations",
+    "storage",
     "tables",
     "corpus",
     "retrieval",

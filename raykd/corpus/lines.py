@@ -7,7 +7,7 @@ from typing import NamedTuple
 from raykd.corpus.slices import Slice
 from raykd.errors import InputError
 from raykd.locations import READ_BYTES, explained, is_url, size_of
-from raykd.tables import Compression, format_of, open_bytes
+from raykd.storage.formats import Compression, format_of, named_format, open_bytes
 
 # Bounds the memory a document takes, and with it the width of an offset inside one.
 MAX_DOCUMENT_BYTES = 16 << 20
@@ -69,13 +69,14 @@ def place_of(source: str, offset: int) -> str:
         offset: byte of the line, or number of the row.
     """
     path = Path(source)
-    format_, compression = format_of(path)
-    if format_ not in ("jsonl", "text"):
+    named, _ = named_format(path)
+    if named in ("parquet", "csv", "tsv"):
         return f"row {offset} (counted from 0)"
     if is_url(source) or offset > _MAX_COUNTED_BYTES:
         return f"byte {offset}"
     line, left = 1, offset
     try:
+        _, compression = format_of(path)
         with explained(path), open_bytes(path, compression) as file:
             while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
                 line, left = line + chunk.count(b"\n"), left - len(chunk)

@@ -2,33 +2,36 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
-from raykd import cluster
+from raykd import cluster, progress
 from raykd.config import Config
-from raykd.corpus.lines import place_of
+from raykd.corpus.rows import BadRow, Columns
 from raykd.corpus.shards import (
     MAX_BAD_FRACTION,
+    NO_TEXT,
     QUARANTINE_FILE,
     SHARD_BYTES,
+    Empty,
     Part,
     check_apart,
+    check_empty,
     digest_of_parts,
     plan_shards,
+    quarantined_rows,
 )
 from raykd.corpus.slices import list_sources
 from raykd.corpus.texts import read_texts
 from raykd.corpus.units import UnitsConfig, cut
 from raykd.corpus.write import ShardWriter
 from raykd.errors import InputError
-from raykd.locations import Location, explained, location_of, size_of
+from raykd.locations import Location, explained, location_of, shown, size_of
 from raykd.manifest import (
     FILE_NAME,
     Draft,
@@ -40,18 +43,50 @@ from raykd.manifest import (
     write_once,
 )
 from raykd.schemas import QUARANTINE, UNITS
-from raykd.tables import source_digest
+from raykd.storage.delimited import Layout, Quoting
+from raykd.storage.formats import named_format, source_digest
 
 _STAGE = "ingest"
-_COUNTS = ("num_documents", "num_units", "num_bytes", "num_quarantined", "num_dropped_short")
+_COUNTS = (
+    "num_documents",
+    "num_units",
+    "num_bytes",
+    "num_quarantined",
+    "num_dropped_short",
+    "num_empty",
+)
 _NUM_SHOWN = 5
 
 
 class CorpusConfig(Config):
     """What is searched, and how it is cut."""
 
-    paths: tuple[str, ...] = Field(min_length=1)
+    paths: tuple[str, ...] = Field(
+        min_length=1,
+        description="files, folders, and patterns with *, ?, [abc] and ** (any folders); local or "
+        "s3:// and gs:// URLs",
+    )
+    exclude: tuple[str, ...] = Field(
+        (),
+        description="patterns of files and folders to leave out: of a name, or of a path (with /) "
+        "relative to the given folder",
+    )
     text_column: str = "text"
+    columns: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="names of the columns of CSV and TSV files without a header line",
+    )
+    quoting: Quoting = Field(
+        "auto",
+        description="whether quotation marks enclose fields: standard, none, or auto (CSV: yes; "
+        "TSV: where every line is as a writer with quotes would write it)",
+    )
+    empty: Empty = Field(
+        "skip",
+        description="documents whose text is null, empty or white space: skip and count them, or "
+        "error",
+    )
     max_bad_fraction: float = Field(default=MAX_BAD_FRACTION, ge=0, le=1)
     units: UnitsConfig = UnitsConfig()
     shard_bytes: int = Field(default=SHARD_BYTES, ge=1)
@@ -62,6 +97,11 @@ class CorpusConfig(Config):
         for path in paths:
             location_of(path)
         return paths
+
+    @property
+    def layout(self) -> Layout:
+        """How CSV and TSV files are written."""
+        return Layout(self.columns, self.quoting)
 
 
 @dataclass(frozen=True)
@@ -88,10 +128,10 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
     """
     started_s = time.monotonic()
     out = out.absolute()
-    check_apart(out, paths)
-    sources = sources_with_digests(paths)
+    sources = sources_with_digests(paths, out, exclude=config.exclude)
     by_digest = one_of_equal(sources)
-    settings = config.model_dump(mode="json", exclude={"paths"})
+    check_layout(config.layout, by_digest)
+    settings = config.model_dump(mode="json", exclude={"paths", "exclude"})
     inputs = {"corpus": digest_of(list(by_digest))}
     if manifest := finished(out, stage_key(_STAGE, settings, inputs)):
         return manifest
@@ -124,13 +164,33 @@ def shard_paths(out: Path) -> list[Path]:
     return sorted(out.glob("shard-*/units-*.parquet"))
 
 
-def sources_with_digests(paths: Sequence[Location]) -> list[tuple[str, Location]]:
+def sources_with_digests(
+    paths: Sequence[Location], out: Path, *, exclude: Sequence[str] = ()
+) -> list[tuple[str, Location]]:
     """The files that the paths name with their `source_digest`, sorted by digest, then path.
 
+    What is left out is reported.
+
+    Args:
+        paths: files, folders and patterns.
+        out: the output, which may not be in a folder that is read.
+        exclude: patterns of what to leave out.
+
     Raises:
-        InputError: as `list_sources`; a file cannot be read.
+        InputError: as `list_sources` and `check_apart`; a file cannot be read.
     """
-    sources = list_sources([path.absolute() if isinstance(path, Path) else path for path in paths])
+    check_apart(out, paths)
+    listing = list_sources(
+        [path.absolute() if isinstance(path, Path) else path for path in paths], exclude
+    )
+    if listing.holds(out):
+        raise InputError(
+            f"{', '.join(map(shown, paths))}: would hold the output, {out}; write the output "
+            "elsewhere"
+        )
+    for line in listing.lines():
+        progress.say(f"corpus: {line}")
+    sources = listing.files
     batches: list[list[Location]] = []
     num_bytes = SHARD_BYTES
     for path in sources:
@@ -146,11 +206,33 @@ def sources_with_digests(paths: Sequence[Location]) -> list[tuple[str, Location]
 
 
 def one_of_equal(sources: Sequence[tuple[str, Location]]) -> dict[str, Location]:
-    """Digest -> the first of the files that have it."""
+    """Digest -> the first of the files that have it; the others are reported."""
     by_digest: dict[str, Location] = {}
+    equal = []
     for digest, path in sources:
-        by_digest.setdefault(digest, path)
+        if (first := by_digest.setdefault(digest, path)) != path:
+            equal.append(f"{shown(path)} equals {shown(first)}")
+    if equal:
+        more = f" and {len(equal) - _NUM_SHOWN:,} more" if len(equal) > _NUM_SHOWN else ""
+        progress.say(f"corpus: equal files are read once: {', '.join(equal[:_NUM_SHOWN])}{more}")
     return by_digest
+
+
+def check_layout(layout: Layout, by_digest: Mapping[str, Location]) -> None:
+    """Check that there are CSV or TSV files, if columns of such without a header are named.
+
+    Raises:
+        InputError: there are none.
+    """
+    if layout.columns is None:
+        return
+    formats = {named_format(path)[0] for path in by_digest.values()}
+    if formats.isdisjoint(("csv", "tsv")):
+        path = next(iter(by_digest.values()))
+        raise InputError(
+            f"{path}: names of columns ({', '.join(layout.columns)}) are given, which only CSV and "
+            "TSV files without a header line need; leave them out"
+        )
 
 
 def _digests_of_batch(paths: Sequence[Location]) -> list[str]:
@@ -159,7 +241,9 @@ def _digests_of_batch(paths: Sequence[Location]) -> list[str]:
 
 def _ingest_shard(shard: _Shard, *, config: CorpusConfig) -> Mapping[str, float]:
     """Write one shard unless it is there; returns its counts."""
-    settings = config.model_dump(mode="json", include={"text_column", "units", "shard_bytes"})
+    settings = config.model_dump(
+        mode="json", include={"text_column", "columns", "quoting", "empty", "units", "shard_bytes"}
+    )
     inputs = {"slices": digest_of_parts(shard.parts)}
 
     def write(draft: Draft) -> None:
@@ -172,26 +256,33 @@ def write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) ->
     """Read, cut and write the units of one shard, and the rows that could not be read.
 
     Returns:
-        How many documents, units, bytes of units, bad rows and too short pieces there were.
+        How many documents, units, bytes of units, bad rows, too short pieces and empty documents
+        there were.
 
     Raises:
         InputError: as `texts.read_texts`.
     """
     counts = dict.fromkeys(_COUNTS, 0)
+    columns = Columns(config.text_column, ids=(), title=None, layout=config.layout)
     with (
         ShardWriter(directory, "units-{:05d}.parquet", UNITS, "text", config.shard_bytes) as units,
         ShardWriter(directory, QUARANTINE_FILE, QUARANTINE, "reason") as quarantine,
     ):
         for part in parts:
-            for texts in read_texts(part.piece, config.text_column):
+            for texts in read_texts(part.piece, columns):
                 made, num_dropped_short = cut(texts, part.digest, config.units)
                 counts["num_documents"] += len(texts.offsets)
                 counts["num_units"] += made.num_rows
                 counts["num_bytes"] += units.write(made)
                 counts["num_dropped_short"] += num_dropped_short
                 counts["num_quarantined"] += len(texts.bad)
-                columns = [[getattr(row, name) for row in texts.bad] for name in QUARANTINE.names]
-                quarantine.write(pa.record_batch(columns, schema=QUARANTINE))
+                counts["num_empty"] += len(texts.empty)
+                rows = list(texts.bad)
+                if config.empty == "error":
+                    source = shown(part.piece.path)
+                    rows += [BadRow(source, offset, NO_TEXT) for offset in texts.empty]
+                values = [[getattr(row, name) for row in rows] for name in QUARANTINE.names]
+                quarantine.write(pa.record_batch(values, schema=QUARANTINE))
     return counts
 
 
@@ -204,10 +295,15 @@ def _check(
     where = ", ".join(str(path) for path in paths[:_NUM_SHOWN])
     num_bad = int(counts["num_quarantined"])
     num_rows = int(counts["num_documents"]) + num_bad
+    num_empty = int(counts["num_empty"])
+    check_empty(
+        config.empty, num_empty, num_rows + num_empty, (s.directory for s in shards), "empty: skip"
+    )
     if num_rows == 0:
-        raise InputError(f"{where}: the corpus is empty; give files that hold text")
+        problem = f"each of its {num_empty:,} documents is" if num_empty else "the corpus is"
+        raise InputError(f"{where}: {problem} empty; give files that hold text")
     if num_bad > config.max_bad_fraction * num_rows:
-        shown = "; ".join(islice(_bad_rows(shards), _NUM_SHOWN))
+        shown = "; ".join(islice(quarantined_rows(s.directory for s in shards), _NUM_SHOWN))
         raise InputError(
             f"{num_bad} of {num_rows} rows cannot be read, more than max_bad_fraction = "
             f"{config.max_bad_fraction} of them. The first: {shown}. "
@@ -219,15 +315,6 @@ def _check(
             f"{where}: every piece of text has fewer than units.min_words = "
             f"{config.units.min_words} words; lower it, or choose units.policy line"
         )
-
-
-def _bad_rows(shards: Sequence[_Shard]) -> Iterator[str]:
-    for shard in shards:
-        with pq.ParquetFile(shard.directory / QUARANTINE_FILE) as file:
-            rows = (row for batch in file.iter_batches(_NUM_SHOWN) for row in batch.to_pylist())
-            for row in rows:
-                place = place_of(row["source"], row["offset"])
-                yield f"{row['source']}, {place}: {row['reason']}"
 
 
 def _remove_stale(out: Path, shards: Sequence[_Shard]) -> None:

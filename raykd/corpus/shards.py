@@ -1,9 +1,14 @@
 """What every reader of a corpus shares: which files make which shard, and where none may be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
+import pyarrow.parquet as pq
+
+from raykd.corpus.lines import place_of
 from raykd.corpus.slices import Slice, plan_slices
 from raykd.errors import InputError
 from raykd.locations import Location
@@ -14,6 +19,13 @@ QUARANTINE_FILE = "quarantine.parquet"
 SHARD_BYTES = 64 << 20
 # With more bad rows than this, a file is more likely the wrong one than a good one with faults.
 MAX_BAD_FRACTION = 0.01
+
+
+# What becomes of a document whose text is null, empty or white space.
+Empty = Literal["skip", "error"]
+# The reason of such a row in the quarantine table.
+NO_TEXT = "no text"
+_NUM_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -67,3 +79,43 @@ def check_apart(out: Path, paths: Sequence[Location]) -> None:
                 f"{path}: stands in the output, {out}, which would replace it; write the output "
                 "elsewhere"
             )
+
+
+def quarantined_rows(directories: Iterable[Path], reason: str | None = None) -> Iterator[str]:
+    """Place and reason of rows in the quarantine tables of shards, in words.
+
+    Args:
+        directories: of the shards.
+        reason: the only one wanted; None for all.
+    """
+    for directory in directories:
+        with pq.ParquetFile(directory / QUARANTINE_FILE) as file:
+            for batch in file.iter_batches(_NUM_SHOWN):
+                for row in batch.to_pylist():
+                    if reason in (None, row["reason"]):
+                        place = place_of(row["source"], row["offset"])
+                        yield f"{row['source']}, {place}: {row['reason']}"
+
+
+def check_empty(
+    empty: Empty, num_empty: int, num_rows: int, directories: Iterable[Path], remedy: str
+) -> None:
+    """Check that there is no empty document, where these are errors.
+
+    Args:
+        empty: what becomes of empty documents.
+        num_empty: their number.
+        num_rows: number of all rows.
+        directories: of the shards, whose quarantine tables name them.
+        remedy: the key or option to leave them out.
+
+    Raises:
+        InputError: names the first ones.
+    """
+    if empty == "skip" or not num_empty:
+        return
+    shown = "; ".join(islice(quarantined_rows(directories, NO_TEXT), _NUM_SHOWN))
+    raise InputError(
+        f"{num_empty:,} of {num_rows:,} documents are empty. The first: {shown}. Remove them, or "
+        f"leave them out with {remedy}"
+    )

@@ -1,16 +1,17 @@
 """Which files make a corpus, and how they are cut into slices that can be read apart."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from raykd.errors import InputError
-from raykd.locations import Location, explained, files_below, is_directory, size_of
+from raykd.locations import Location, explained, size_of
 from raykd.manifest import FILE_NAME as MANIFEST
 from raykd.manifest import read_manifest
-from raykd.tables import format_of, open_bytes
+from raykd.storage.directories import Listing, list_files
+from raykd.storage.formats import check_named, format_of, open_bytes
 
 _OWN_TEXTS = ("units-*.parquet", "textbook.parquet")
 
@@ -25,23 +26,27 @@ class Slice:
     num_bytes: int
 
 
-def list_sources(paths: Sequence[Location]) -> list[Location]:
-    """The files that the paths name, directories searched through, each file once.
+def list_sources(paths: Sequence[Location], exclude: Sequence[str] = ()) -> Listing:
+    """The files that paths, folders and patterns name, see `directories.list_files`.
 
-    Files and directories whose name begins with a dot are left out, and so are files that begin
-    with an underscore and have no suffix (the markers of other tools). Links to directories are not
-    followed. Of a directory that raykd wrote, the units and contextualized corpora are taken, and
-    not the tables of what was left out.
+    Of a directory that raykd wrote, the units and contextualized corpora are taken, and not the
+    tables of what was left out.
 
     Raises:
-        InputError: a path is missing, a directory holds no file, a suffix is unknown.
+        InputError: as `list_files`; the format of a file is not known.
     """
-    sources: dict[Location, Location] = {}
-    for path in paths:
-        for source in _files_of(path):
-            format_of(source)
-            sources.setdefault(source.resolve() if isinstance(source, Path) else source, source)
-    return list(sources.values())
+    listing = list_files(paths, exclude)
+    given = frozenset(paths)
+    found = _without_records([file for file in listing.files if file not in given])
+    kept = [file for file in listing.files if file in given or file in found]
+    if not kept:
+        raise InputError(
+            f"{paths[0]}: the directory holds no file of text, only what raykd wrote about its "
+            "work; name the files or where they are"
+        )
+    for source in kept:
+        check_named(source)
+    return replace(listing, files=kept)
 
 
 def plan_slices(sources: Sequence[Location], shard_bytes: int) -> list[Slice]:
@@ -57,37 +62,17 @@ def plan_slices(sources: Sequence[Location], shard_bytes: int) -> list[Slice]:
     return [piece for path in sources for piece in _slices_of(path, shard_bytes)]
 
 
-def _files_of(path: Location) -> list[Location]:
-    with explained(path):
-        if not is_directory(path):
-            size_of(path)
-            return [path]
-        files = [
-            file
-            for file, names in files_below(path)
-            if not any(name.startswith(".") for name in names) and not _is_marker(names[-1])
-        ]
-        files = _without_records(files)
-    if not files:
-        raise InputError(f"{path}: the directory holds no file; name the files or where they are")
-    return files
-
-
-def _without_records(files: list[Location]) -> list[Location]:
+def _without_records(files: Sequence[Location]) -> set[Location]:
     """Without what raykd wrote for the reader, where there is a manifest of its own."""
     records = [file for file in files if isinstance(file, Path) and file.name == MANIFEST]
     own = {file.parent for file in records if read_manifest(file.parent) is not None}
-    return [
+    return {
         file
         for file in files
         if not isinstance(file, Path)
         or own.isdisjoint(file.parents)
         or any(file.match(pattern) for pattern in _OWN_TEXTS)
-    ]
-
-
-def _is_marker(name: str) -> bool:
-    return name.startswith("_") and "." not in name
+    }
 
 
 def _slices_of(path: Location, shard_bytes: int) -> Iterator[Slice]:

@@ -4,8 +4,8 @@ Rows in good order are never Python objects, or only for the JSON parser; a batc
 row is read again row by row.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
@@ -13,19 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raykd.corpus.lines import MAX_DOCUMENT_BYTES, Block, lines_of, read_blocks
-from raykd.corpus.read import (
-    BadRow,
-    Columns,
-    Document,
-    parquet_batches,
-    row_of_line,
-    rows_of_batch,
-    table_rows,
-)
+from raykd.corpus.parquet_rows import parquet_batches, rows_of_batch
+from raykd.corpus.read import table_rows
+from raykd.corpus.rows import BadRow, Columns, Document, EmptyRow, Row, row_of_line
 from raykd.corpus.slices import Slice
-from raykd.corpus.white_space import has_blank, lines_with_words
-from raykd.locations import explained
-from raykd.tables import format_of
+from raykd.corpus.white_space import are_blank, has_blank, lines_with_words
+from raykd.locations import explained, shown
+from raykd.storage.formats import format_of
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GROUP_ROWS = 4096
@@ -33,7 +27,7 @@ _GROUP_ROWS = 4096
 
 @dataclass(frozen=True)
 class Texts:
-    """N documents of one file, and rows that could not be read.
+    """N documents of one file, the offsets of empty ones, and rows that could not be read.
 
     `data[starts[i]:stops[i]]` is the UTF-8 of document i, `offsets[i]` its `Document.offset`.
     """
@@ -43,26 +37,30 @@ class Texts:
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
     bad: tuple[BadRow, ...] = ()
+    empty: tuple[int, ...] = ()
 
     @classmethod
-    def of_rows(cls, rows: Iterable[Document | BadRow | None]) -> "Texts":
+    def of_rows(cls, rows: Iterable[Row | None]) -> "Texts":
         """Rows side by side; None is left out."""
         offsets: list[int] = []
         encoded: list[bytes] = []
         bad: list[BadRow] = []
+        empty: list[int] = []
         for row in rows:
             if isinstance(row, Document):
                 offsets.append(row.offset)
                 encoded.append(row.text.encode())
+            elif isinstance(row, EmptyRow):
+                empty.append(row.offset)
             elif row is not None:
                 bad.append(row)
         ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         data = np.frombuffer(b"".join(encoded), np.uint8)
-        return cls(np.array(offsets, np.int64), data, ends[:-1], ends[1:], tuple(bad))
+        return cls(np.array(offsets, np.int64), data, ends[:-1], ends[1:], tuple(bad), tuple(empty))
 
 
-def read_texts(piece: Slice, text_column: str) -> Iterator[Texts]:
-    """Stream the documents of a slice.
+def read_texts(piece: Slice, columns: Columns) -> Iterator[Texts]:
+    """Stream the documents of a slice; `columns` names the text and neither ids nor titles.
 
     A process that reads holds two chunks of a mebibyte (four from an object store) or a batch of
     8 MiB of rows and one page of Parquet, and a few copies of them, whatever the size of the file,
@@ -76,8 +74,9 @@ def read_texts(piece: Slice, text_column: str) -> Iterator[Texts]:
         InputError: as `read.read_slice`.
     """
     format_, compression = format_of(piece.path)
-    columns = Columns(text_column, ids=(), title=None)
-    source = str(piece.path)
+    assert not columns.ids
+    assert columns.title is None
+    source = shown(piece.path)
     with explained(piece.path):
         if format_ == "parquet":
             for row_number, batch in parquet_batches(piece, columns):
@@ -102,9 +101,10 @@ def _of_batch(source: str, row_number: int, batch: pa.RecordBatch, columns: Colu
     starts, stops = edges[:-1], edges[1:]
     offsets = np.arange(row_number, row_number + len(strings))
     texts = Texts(offsets, data, starts, stops)
-    if strings.null_count or not _are_good(texts):
+    if not _are_good(texts):
         return Texts.of_rows(rows_of_batch(source, row_number, batch, columns))
-    return texts
+    valid = None if strings.null_count == 0 else strings.is_valid().to_numpy(zero_copy_only=False)
+    return _without_blank(texts, valid)
 
 
 def _of_text(source: str, block: Block, columns: Columns) -> Texts:
@@ -133,7 +133,7 @@ def _json_texts(offset: int, block: bytes, text_column: str) -> Texts | None:
     try:
         values = [orjson.loads(line)[text_column] for line in lines]
         # A character that no document may hold.
-        joined = "\0".join(values).encode()
+        joined = "\0".join(values if None not in values else _with_blanks(values)).encode()
     except (ValueError, LookupError, TypeError):
         return None
     data = np.frombuffer(joined, np.uint8)
@@ -143,12 +143,14 @@ def _json_texts(offset: int, block: bytes, text_column: str) -> Texts | None:
         return None
     starts, stops = np.append(0, ends + 1), np.append(ends, len(data))
     texts = Texts(offset + np.cumsum(sizes + 1) - (sizes + 1), data, starts, stops)
-    return None if _is_any_blank_or_long(texts) else texts
+    return None if _is_any_long(texts) else _without_blank(texts)
 
 
-def _fast_row(
-    source: str, offset: int, line: bytes | None, columns: Columns
-) -> Document | BadRow | None:
+def _with_blanks(values: Sequence[str | None]) -> list[str]:
+    return ["" if value is None else value for value in values]
+
+
+def _fast_row(source: str, offset: int, line: bytes | None, columns: Columns) -> Row | None:
     try:
         text = orjson.loads(line or b"")[columns.text]
     except (ValueError, LookupError, TypeError):
@@ -168,11 +170,26 @@ def _is_utf8(lines: bytes) -> bool:
 
 
 def _are_good(texts: Texts) -> bool:
-    """Whether no document is blank, too long, or holds a NUL character."""
-    return texts.data.min(initial=1) > 0 and not _is_any_blank_or_long(texts)
+    """Whether no document is too long, or holds a NUL character."""
+    return texts.data.min(initial=1) > 0 and not _is_any_long(texts)
 
 
-def _is_any_blank_or_long(texts: Texts) -> bool:
-    longest = int((texts.stops - texts.starts).max(initial=0))
+def _is_any_long(texts: Texts) -> bool:
     # Below the limit even with the carriage return that ends a line of text.
-    return longest >= MAX_DOCUMENT_BYTES or has_blank(texts.data, texts.starts, texts.stops)
+    return int((texts.stops - texts.starts).max(initial=0)) >= MAX_DOCUMENT_BYTES
+
+
+def _without_blank(texts: Texts, valid: NDArray[np.bool_] | None = None) -> Texts:
+    """Texts whose blank documents, and those that are not valid, count as empty."""
+    if valid is None and not has_blank(texts.data, texts.starts, texts.stops):
+        return texts
+    kept = ~are_blank(texts.data, texts.starts, texts.stops)
+    if valid is not None:
+        kept &= valid
+    return replace(
+        texts,
+        offsets=texts.offsets[kept],
+        starts=texts.starts[kept],
+        stops=texts.stops[kept],
+        empty=tuple(texts.offsets[~kept].tolist()),
+    )

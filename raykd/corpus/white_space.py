@@ -98,6 +98,15 @@ def has_blank(data: Bytes, starts: Integers, stops: Integers) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def are_blank(data: Bytes, starts: Integers, stops: Integers) -> NDArray[np.bool_]:
+    """Which of N documents `data[start:stop]` have no word."""
+    found = np.zeros(len(starts), np.bool_)
+    for document in range(len(starts)):
+        found[document] = not _has_word(data, starts[document], stops[document])
+    return found
+
+
+@njit(cache=True, nogil=True)
 def _has_word(data: Bytes, position: int, stop: int) -> bool:
     while position < stop:
         width, is_space = character_at(data, position)

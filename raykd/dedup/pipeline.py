@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 
 from raykd import cluster
 from raykd.config import Config
-from raykd.corpus.pipeline import one_of_equal, shard_paths, sources_with_digests
+from raykd.corpus.pipeline import (
+    check_layout,
+    one_of_equal,
+    shard_paths,
+    sources_with_digests,
+)
 from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, check_apart
 from raykd.dedup import tasks
 from raykd.dedup.minhash import NearDuplicatesConfig
@@ -24,6 +29,7 @@ from raykd.locations import Location
 from raykd.manifest import Draft, Manifest, check_output, digest_of, read_manifest, write_once
 from raykd.outputs import output_path
 from raykd.retrieval import given_units
+from raykd.retrieval.given_units import AS_FOUND, Reading
 from raykd.retrieval.pipeline import beside, sweep_parts, write_given
 
 REMOVED_FILE = "removed.parquet"
@@ -51,7 +57,11 @@ class Sizes:
 
 
 def dedup(
-    corpus: Sequence[Location], out: Path, config: DedupConfig, sizes: Sizes | None = None
+    corpus: Sequence[Location],
+    out: Path,
+    config: DedupConfig,
+    sizes: Sizes | None = None,
+    reading: Reading = AS_FOUND,
 ) -> Manifest:
     """Write the units that are kept, `out/units/units-00000.parquet` and on, and what was not.
 
@@ -68,6 +78,7 @@ def dedup(
         out: the output directory.
         config: what is removed.
         sizes: how the work is cut.
+        reading: how the files of the corpus are read.
 
     Raises:
         InputError: a file or column is missing, an id is missing or repeated, a file is damaged,
@@ -77,15 +88,17 @@ def dedup(
     out = output_path(out)
     check_apart(out, corpus)
     check_output(out)
-    sources = sources_with_digests([file for given in corpus for file in _files_of(given)])
-    given_units.check_copies(sources)
+    files = [file for given in corpus for file in _files_of(given)]
+    sources = sources_with_digests(files, out, exclude=reading.exclude)
+    given_units.check_copies(sources, reading)
     by_digest = one_of_equal(sources)
+    check_layout(reading.layout, by_digest)
     inputs = {"corpus": digest_of(list(by_digest))}
-    settings = config.model_dump(mode="json")
+    settings = config.model_dump(mode="json") | reading.settings()
     sizes = sizes or Sizes()
 
     def write(draft: Draft) -> None:
-        written = write_given(by_digest, beside(out, "units"), sizes.shard_bytes)
+        written = write_given(by_digest, beside(out, "units"), sizes.shard_bytes, reading)
         (draft.directory / UNITS_FOLDER).mkdir()
         pq.write_table(given_units.quarantine(written), draft.directory / QUARANTINE_FILE)
         job = Job(
@@ -96,6 +109,7 @@ def dedup(
             inputs=inputs,
         )
         _write_units(job, config, sizes, draft)
+        draft.counts.update(given_units.dropped(written))
         draft.counts["num_duplicate_files"] = len(sources) - len(by_digest)
 
     sweep_parts(out)

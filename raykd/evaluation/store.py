@@ -14,7 +14,7 @@ from raykd.errors import InputError
 from raykd.evaluation.tasks import Task, TaskConfig, load_task
 from raykd.locations import Location
 from raykd.manifest import Draft, Manifest, digest_of_directory, write_once
-from raykd.tables import source_digest
+from raykd.storage.formats import source_digest
 
 _FACTS_FILE = "task.json"
 _FROM_HUB = "hub"

@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 
 from raykd import cluster
 from raykd.corpus.analyze import AnalyzerConfig
-from raykd.corpus.pipeline import one_of_equal, sources_with_digests
+from raykd.corpus.pipeline import check_layout, one_of_equal, sources_with_digests
 from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, Part, check_apart, plan_shards
 from raykd.errors import InputError
 from raykd.locations import Location
 from raykd.manifest import Draft, Manifest, check_output, digest_of, write_once
 from raykd.outputs import output_path
-from raykd.retrieval import given_units
+from raykd.retrieval import given_ids, given_units
 from raykd.retrieval.dense import DenseConfig
 from raykd.retrieval.embeddings import Embedder
 from raykd.retrieval.fusion import FusionConfig
+from raykd.retrieval.given_units import AS_FOUND, Reading
 from raykd.retrieval.methods import Models, write_all_hits
 from raykd.retrieval.queries import Keywords, read_queries
 from raykd.retrieval.query_sets import QuerySet
@@ -32,7 +33,8 @@ from raykd.retrieval.scoring import Bm25Config
 from raykd.retrieval.search import Method, RetrievalConfig
 from raykd.retrieval.unit_texts import id_range, ids_between, units_of, write_units_of
 from raykd.schemas import UNITS
-from raykd.tables import source_digest
+from raykd.storage.delimited import AS_NAMED, Layout
+from raykd.storage.formats import source_digest
 from raykd.working_files import sweep
 
 # The hits of the one set that a run or a search of files has.
@@ -106,6 +108,8 @@ def search_files(
     fusion: FusionConfig | None = None,
     embedder: Embedder | None = None,
     embeddings: Path | None = None,
+    reading: Reading = AS_FOUND,
+    query_layout: Layout = AS_NAMED,
 ) -> Manifest:
     """Search any corpus with any queries; writes `out/hits.parquet` and `out/quarantine.parquet`.
 
@@ -125,6 +129,8 @@ def search_files(
         fusion: how "hybrid" joins both; None for the defaults.
         embedder: the encoder of `dense`.
         embeddings: see `search`.
+        reading: how the files of the corpus are read.
+        query_layout: how a CSV or TSV file of queries is written.
 
     Raises:
         InputError: a file or column is missing, an id is missing or repeated, a file is damaged,
@@ -151,21 +157,26 @@ def search_files(
         embeddings = output_path(embeddings, "--embeddings")
     check_apart(out, [*corpus, queries])
     check_output(out)
-    query_table = read_queries(queries, keywords)
-    sources = sources_with_digests(corpus)
-    given_units.check_copies(sources)
+    query_table = read_queries(queries, keywords, query_layout)
+    sources = sources_with_digests(corpus, out, exclude=reading.exclude)
+    given_units.check_copies(sources, reading)
     by_digest = one_of_equal(sources)
+    check_layout(reading.layout, by_digest)
     inputs = {"corpus": digest_of(list(by_digest)), "queries": source_digest(queries)}
     inputs |= _model_inputs(embedder)
-    settings = _settings(config) | {"top_k": top_k}
+    settings = _settings(config) | {"top_k": top_k, **reading.settings()}
+    settings["query_columns"] = query_layout.columns
     models = _models(embedder, embeddings or beside(out, "embeddings"))
 
     def write(draft: Draft) -> None:
-        written = write_given(by_digest, beside(out, "units"), shard_bytes or SHARD_BYTES)
+        units = beside(out, "units")
+        written = write_given(by_digest, units, shard_bytes or SHARD_BYTES, reading)
         pq.write_table(given_units.quarantine(written), draft.directory / QUARANTINE_FILE)
         query_set = QuerySet("hits", query_table, top_k)
         shards = given_units.unit_files(written)
         write_all_hits(shards, [query_set], config, models, beside(out, "parts"), draft)
+        draft.counts.update(given_units.dropped(written))
+        draft.counts["num_duplicate_files"] = len(sources) - len(by_digest)
 
     sweep_parts(out)
     manifest = write_once(out, "search files", settings, inputs, write)
@@ -242,13 +253,19 @@ def sweep_parts(out: Path) -> None:
     sweep(out.parent, f".{glob.escape(out.name)}.partial-*")
 
 
-def write_given(by_digest: Mapping[str, Location], out: Path, shard_bytes: int) -> list[Path]:
+def write_given(
+    by_digest: Mapping[str, Location],
+    out: Path,
+    shard_bytes: int,
+    reading: Reading = AS_FOUND,
+) -> list[Path]:
     """Write rows of any corpus as shards of units, taken as they are.
 
     Args:
         by_digest: digest -> file, none of them equal.
         out: where the shards are written; those that are finished there are kept.
         shard_bytes: of a shard, about.
+        reading: how the files are read.
 
     Returns:
         The shards' directories; `given_units.unit_files` tells what they hold.
@@ -262,11 +279,11 @@ def write_given(by_digest: Mapping[str, Location], out: Path, shard_bytes: int) 
         _write_given_shard,
         list(zip(shards, written, strict=True)),
         label="read",
-        shared={"shard_bytes": shard_bytes},
+        shared={"shard_bytes": shard_bytes, "reading": reading},
     )
-    num_units = given_units.check(shards, written)
+    num_units = given_units.check(shards, written, reading)
     repeated = _repeated_hashes(given_units.unit_files(written), num_units, out)
-    given_units.check_ids(repeated, shards, written)
+    given_ids.check_ids(repeated, shards, written)
     return written
 
 
@@ -274,15 +291,17 @@ def _repeated_hashes(files: Sequence[Path], num_units: int, folder: Path) -> NDA
     """Hashes of ids that appear twice; `folder` holds 8 bytes a unit meanwhile."""
     num_partitions = -(-num_units // _IDS_PER_PARTITION)
     partitions = [folder / f"ids-{number:05d}.bin" for number in range(num_partitions)]
-    found = cluster.as_completed(given_units.id_hashes, files, label="check ids", unit="files")
-    given_units.write_hashes((hashes for _, hashes in found), partitions)
+    found = cluster.as_completed(given_ids.id_hashes, files, label="check ids", unit="files")
+    given_ids.write_hashes((hashes for _, hashes in found), partitions)
     repeated = cluster.for_each(
-        given_units.repeated_hashes, partitions, label="compare ids", unit="partitions"
+        given_ids.repeated_hashes, partitions, label="compare ids", unit="partitions"
     )
     for path in partitions:
         path.unlink()
     return np.concatenate(repeated)
 
 
-def _write_given_shard(shard: tuple[tuple[Part, ...], Path], *, shard_bytes: int) -> None:
-    given_units.write_shard(*shard, shard_bytes)
+def _write_given_shard(
+    shard: tuple[tuple[Part, ...], Path], *, shard_bytes: int, reading: Reading
+) -> None:
+    given_units.write_shard(*shard, shard_bytes, reading)

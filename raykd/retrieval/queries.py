@@ -15,6 +15,7 @@ from raykd.errors import InputError
 from raykd.locations import Location
 from raykd.schemas import QUERIES
 from raykd.stop_words import STOP_WORDS
+from raykd.storage.delimited import AS_NAMED, Layout
 from raykd.tables import read_table
 
 Keywords = Literal["rake", "none"]
@@ -72,12 +73,13 @@ def make_queries(
     return pa.table(columns, QUERIES)
 
 
-def read_queries(path: Location, keywords: Keywords) -> pa.Table:
+def read_queries(path: Location, keywords: Keywords, layout: Layout = AS_NAMED) -> pa.Table:
     """Read queries that somebody else made.
 
     Args:
         path: a table with `query_id` (string or int64) and `text`.
         keywords: as for `make_queries`.
+        layout: how a CSV or TSV file is written.
 
     Returns:
         The columns of `schemas.QUERIES`, with ids as they are.
@@ -86,7 +88,13 @@ def read_queries(path: Location, keywords: Keywords) -> pa.Table:
         InputError: no query, or none with a text; a column is missing or of a wrong type; an id or
             a text is missing, or an id repeated.
     """
-    table = read_table(path, ["query_id", "text"], text_columns=["text"], id_columns=["query_id"])
+    table = read_table(
+        path,
+        ["query_id", "text"],
+        text_columns=["text"],
+        id_columns=["query_id"],
+        layout=layout,
+    )
     ids, texts = table["query_id"], table["text"]
     if table.num_rows == 0:
         raise InputError(f"{path}: holds no query")

@@ -65,6 +65,7 @@ def test_every_document_of_every_format_becomes_a_unit(tmp_path):
         "num_bytes": sum(len(text) for text in SENTENCES),
         "num_quarantined": 0,
         "num_dropped_short": 0,
+        "num_empty": 0,
         "num_files": 3,
         "num_duplicate_files": 0,
         "num_shards": 1,

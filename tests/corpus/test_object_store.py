@@ -19,7 +19,8 @@ from raykd.corpus.shards import plan_shards
 from raykd.corpus.slices import list_sources
 from raykd.errors import InputError
 from raykd.locations import location_of
-from raykd.tables import read_table, source_digest
+from raykd.storage.formats import source_digest
+from raykd.tables import read_table
 
 TEXTS = [f"Document number {n} tells of a river in flood. É {'x' * (n % 7)}" for n in range(300)]
 JSONL = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
@@ -109,8 +110,8 @@ def units_of(source, out, shard_bytes):
 @pytest.mark.usefixtures("environment")
 def test_every_format_in_a_store_gives_the_units_of_the_file_on_the_disk(store, tmp_path):
     folder = write_everywhere(store, tmp_path / "corpus")
-    remote = list_sources([location_of("s3://bucket/corpus/")])
-    local = list_sources([folder])
+    remote = list_sources([location_of("s3://bucket/corpus/")]).files
+    local = list_sources([folder]).files
     assert len(remote) == len(local) == 6
     assert {source_digest(path) for path in remote} == {source_digest(path) for path in local}
     for source in remote:

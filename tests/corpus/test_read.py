@@ -11,8 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raykd.corpus import lines as line_blocks
-from raykd.corpus import read, texts
-from raykd.corpus.read import BadRow, Columns, Document, read_slice
+from raykd.corpus import parquet_rows, texts
+from raykd.corpus import rows as corpus_rows
+from raykd.corpus.read import read_slice
+from raykd.corpus.rows import BadRow, Columns, Document, EmptyRow
 from raykd.corpus.slices import Slice, list_sources, plan_slices
 from raykd.corpus.texts import read_texts
 from raykd.errors import InputError
@@ -37,14 +39,15 @@ def rows_of(path, shard_bytes=1 << 20, columns=EVERYTHING):
 
 
 def fast_rows_of(path, shard_bytes=1 << 20):
-    """The rows as `read_texts` gives them: documents, then bad rows, of each batch."""
+    """The rows as `read_texts` gives them: documents, bad and empty rows, in order."""
     rows = []
     for piece in plan_slices([path], shard_bytes):
-        for batch in read_texts(piece, "text"):
+        for batch in read_texts(piece, Columns(ids=(), title=None)):
             for offset, start, stop in zip(batch.offsets, batch.starts, batch.stops, strict=True):
                 text = batch.data[start:stop].tobytes().decode()
                 rows.append(Document(str(path), offset, text))
             rows += batch.bad
+            rows += [EmptyRow(str(path), offset) for offset in batch.empty]
     return sorted(rows, key=lambda row: row.offset)
 
 
@@ -147,7 +150,7 @@ LIMITS = st.sampled_from([8, 20, 1 << 24])
 
 def patch_sizes(monkeypatch, chunk_bytes, limit):
     monkeypatch.setattr(line_blocks, "_CHUNK_BYTES", chunk_bytes)
-    for module in (line_blocks, read, texts):
+    for module in (line_blocks, corpus_rows, texts):
         monkeypatch.setattr(module, "MAX_DOCUMENT_BYTES", limit)
 
 
@@ -254,8 +257,8 @@ def test_parquet_has_the_same_good_and_bad_rows_side_by_side_and_one_by_one(
     path = tmp_path_factory.mktemp("t") / "a.parquet"
     pq.write_table(pa.table({"text": column}), path, row_group_size=group_rows)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(read, "_BATCH_ROWS", batch_rows)
-        monkeypatch.setattr(read, "_STEP_ROWS", step_rows)
+        monkeypatch.setattr(parquet_rows, "_BATCH_ROWS", batch_rows)
+        monkeypatch.setattr(parquet_rows, "_STEP_ROWS", step_rows)
         assert_fast_rows_are_the_slow_ones(path, 50)
 
 
@@ -266,7 +269,7 @@ def test_batches_of_parquet_are_small_whether_texts_repeat_or_are_skewed(tmp_pat
     column = pa.array([*short, *long])
     column = column.dictionary_encode() if is_dictionary else column
     path = write_parquet(tmp_path / "a.parquet", pa.table({"text": column}))
-    batches = list(read.parquet_batches(Slice(path, 0, None, 0), Columns()))
+    batches = list(parquet_rows.parquet_batches(Slice(path, 0, None, 0), Columns()))
     assert [number for number, _ in batches] == [
         0,
         *np.cumsum([batch.num_rows for _, batch in batches])[:-1],
@@ -313,8 +316,6 @@ def test_bad_lines_of_jsonl_are_returned_beside_the_good_ones(tmp_path):
         "one JSON object a line is expected, not an array; unpack it with jq -c '.[]'",
         "not a JSON object but str",
         "no key 'text' (keys",
-        "no text",
-        "no text",
         "'text' is no string but int",
         "holds half of a surrogate pair",
         "holds a NUL character; is the file UTF-16?",
@@ -324,6 +325,7 @@ def test_bad_lines_of_jsonl_are_returned_beside_the_good_ones(tmp_path):
         "the id is neither a string nor an int64",
     ]
     assert reasons[4] == "no key 'text' (keys: 'body', 'id')"
+    assert sum(isinstance(row, EmptyRow) for row in rows) == 2
 
 
 def test_an_empty_id_is_told_as_empty(tmp_path):
@@ -349,9 +351,9 @@ def test_an_array_of_rows_is_told_with_the_remedy(tmp_path):
 def test_a_row_with_a_title_may_lack_text(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"text": "", "title": "T"}\n{"title": "U"}\n')
     assert [(row.text, row.title) for row in rows_of(path)] == [("", "T"), ("", "U")]
-    assert list(reasons_of(path, columns=Columns(title=None)).values()) == [
-        "no text",
-        "no key 'text' (keys: 'title')",
+    assert rows_of(path, columns=Columns(title=None)) == [
+        EmptyRow(str(path), 0),
+        BadRow(str(path), 27, "no key 'text' (keys: 'title')"),
     ]
 
 
@@ -376,13 +378,33 @@ def test_bad_rows_of_parquet_are_returned_with_their_row(tmp_path, type_):
     ]
 
 
-def test_null_and_blank_rows_of_parquet_are_bad(tmp_path):
-    path = write_parquet(tmp_path / "a.parquet", pa.table({"text": ["a", None, "", " "]}))
-    assert reasons_of(path) == {1: "no text", 2: "no text", 3: "no text"}
+def test_null_and_blank_rows_of_every_format_are_empty(tmp_path):
+    values = ["a", None, "", " \u3000"]
+    parquet = write_parquet(tmp_path / "a.parquet", pa.table({"text": values}))
+    nulls = write_parquet(tmp_path / "b.parquet", pa.table({"text": pa.nulls(2)}))
+    jsonl = write(tmp_path / "a.jsonl", "".join(json.dumps({"text": v}) + "\n" for v in values))
+    csv = write(tmp_path / "a.csv", 'n,text\n1,a\n2,\n3,""\n4, \u3000\n')
+    for path, empty in ((parquet, [1, 2, 3]), (csv, [1, 2, 3]), (nulls, [0, 1])):
+        found = [row.offset for row in rows_of(path) if isinstance(row, EmptyRow)]
+        assert found == empty
+        assert_fast_rows_are_the_slow_ones(path)
+    assert [type(row) for row in rows_of(jsonl)] == [Document, EmptyRow, EmptyRow, EmptyRow]
+    assert_fast_rows_are_the_slow_ones(jsonl)
+
+
+def test_a_title_that_is_a_number_is_kept_and_one_of_another_type_ignored(tmp_path):
+    titles = [1984, 0.5, True, ["a"], {"b": 1}, "T", None]
+    lines = "".join(json.dumps({"text": "x", "title": title}) + "\n" for title in titles)
+    found = rows_of(write(tmp_path / "a.jsonl", lines))
+    assert [row.title for row in found] == ["1984", "0.5", None, None, None, "T", None]
+    assert [row.has_odd_title for row in found] == [True] * 5 + [False] * 2
+    table = pa.table({"text": ["x", "y"], "title": [1984, None]})
+    found = rows_of(write_parquet(tmp_path / "a.parquet", table))
+    assert [(row.title, row.has_odd_title) for row in found] == [("1984", True), (None, False)]
 
 
 def test_a_line_above_the_limit_is_bad_for_any_slices_and_the_next_is_good(tmp_path, monkeypatch):
-    for module in (line_blocks, read, texts):
+    for module in (line_blocks, corpus_rows, texts):
         monkeypatch.setattr(module, "MAX_DOCUMENT_BYTES", 10)
     monkeypatch.setattr(line_blocks, "_CHUNK_BYTES", 4)
     path = write(tmp_path / "a.txt", "0123456789\n0123456789a\nnext\n" + "x" * 50)
@@ -417,8 +439,6 @@ def with_a_byte_changed(pack, at):
         ("a.jsonl.gz", with_a_byte_changed(gzip.compress, 60)),
         ("a.jsonl.gz", with_a_byte_changed(gzip.compress, -5)),
         ("a.jsonl.zst", truncated(zstandard.compress)),
-        ("a.txt.gz", b"plain text"),
-        ("a.txt.zst", b"plain text"),
         ("a.parquet", b"PAR1" + b"x" * 100),
         ("a.parquet", b""),
     ],
@@ -489,15 +509,16 @@ def test_directories_are_searched_in_order_and_each_file_is_taken_once(tmp_path)
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write(tmp_path / name, "")
     expected = [tmp_path / "b/x.txt", tmp_path / "a.parquet", tmp_path / "b/a.jsonl.gz"]
-    assert list_sources([tmp_path / "b/x.txt", tmp_path]) == expected
+    assert list_sources([tmp_path / "b/x.txt", tmp_path]).files == expected
 
 
 def test_of_what_raykd_wrote_only_units_and_contextualized_corpora_are_read(tmp_path):
     (tmp_path / "given").mkdir()
     of_others = write(tmp_path / "given" / "manifest.json", "{}")
-    assert list_sources([tmp_path / "given"]) == [of_others]
+    assert list_sources([tmp_path / "given"]).files == [of_others]
     write_once(tmp_path / "clean", "dedup", {}, {}, write_dedup_output)
-    assert list_sources([tmp_path / "clean"]) == [tmp_path / "clean/units/units-00000.parquet"]
+    clean = tmp_path / "clean/units/units-00000.parquet"
+    assert list_sources([tmp_path / "clean"]).files == [clean]
     write_once(tmp_path / "hits", "search", {}, {}, write_hits_output)
     with pytest.raises(InputError, match="the directory holds no file"):
         list_sources([tmp_path / "hits"])

@@ -19,7 +19,7 @@ from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
 from raykd.corpus.shards import plan_shards
 from raykd.errors import InputError
 from raykd.manifest import digest_of_file
-from raykd.retrieval import given_units, methods, pipeline, query_sets, waves
+from raykd.retrieval import given_ids, methods, pipeline, query_sets, waves
 from raykd.retrieval.given_units import unit_files
 from raykd.retrieval.pipeline import gather, search, search_files, write_given
 from raykd.retrieval.queries import make_queries
@@ -607,8 +607,8 @@ def test_ids_that_only_share_a_hash_are_not_taken_for_one(tmp_path: Path) -> Non
     rows = [{"unit_id": f"u{number}", "text": "emu"} for number in range(2500)]
     sources = {"digest": write_jsonl(tmp_path / "corpus.jsonl", rows)}
     written = write_given(sources, tmp_path / "given", 1 << 20)
-    [hashes] = [given_units.id_hashes(path) for path in unit_files(written)]
-    given_units.check_ids(hashes, plan_shards(sources, 1 << 20), written)
+    [hashes] = [given_ids.id_hashes(path) for path in unit_files(written)]
+    given_ids.check_ids(hashes, plan_shards(sources, 1 << 20), written)
 
 
 def test_a_missing_column_or_file_is_named(tmp_path: Path, queries: Path) -> None:

@@ -117,7 +117,7 @@ def test_wrong_query_tables_are_refused(tmp_path: Path, content: str, message: s
     ("row", "message"),
     [
         ('{"query_id": 1.5, "text": "cat"}', "column 'query_id' holds double"),
-        ('{"query_id": 1, "text": 2}', "column 'text' holds int64, string is expected"),
+        ('{"query_id": 1, "text": 2}', "line 1: 'text' is a whole number"),
     ],
 )
 def test_query_columns_of_other_types_are_refused(tmp_path: Path, row: str, message: str) -> None:

@@ -1,0 +1,92 @@
+"""Patterns of paths with `*`, `?`, `[abc]` and `**`, matched name by name from a folder on."""
+
+import fnmatch
+import re
+from collections.abc import Sequence
+
+# Numbers of the names of a pattern that may match next.
+NameStates = frozenset[int]
+
+_MAGIC = re.compile(r"[*?\[]")
+
+
+def has_magic(name: str) -> bool:
+    """Whether a name may be a pattern."""
+    return _MAGIC.search(name) is not None
+
+
+def is_hidden(name: str) -> bool:
+    """Whether Spark, Hive and pyarrow leave a file or folder of this name out."""
+    return (
+        name.startswith(".")
+        or (name.startswith("_") and "=" not in name)
+        or name.endswith("._COPYING_")
+    )
+
+
+class Pattern:
+    """A pattern of paths relative to a folder; `**` matches any number of folders.
+
+    A path matches where one of the folders that it is in does.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._names = [name for name in text.strip("/").split("/") if name]
+        self._regexes = [
+            None if name == "**" else re.compile(fnmatch.translate(name)) for name in self._names
+        ]
+        self.used = False
+
+    def start(self) -> NameStates:
+        """The states in the folder that the pattern is relative to."""
+        return self._closed({0})
+
+    def step(self, states: NameStates, name: str) -> NameStates:
+        """The states behind a name; none where nothing behind it can match."""
+        following: set[int] = set()
+        for state in states:
+            if state == len(self._names) or (regex := self._regexes[state]) is None:
+                following.add(state)
+            elif regex.match(name):
+                following.add(state + 1)
+        return self._closed(following)
+
+    def is_match(self, states: NameStates) -> bool:
+        """Whether what leads to these states matches."""
+        return len(self._names) in states
+
+    def matches(self, parts: Sequence[str]) -> bool:
+        """Whether a path matches, or a folder that it is in."""
+        states = self.start()
+        for name in parts:
+            states = self.step(states, name)
+        return self.is_match(states)
+
+    def excludes(self, parts: Sequence[str]) -> bool:
+        """As `matches`; `used` says afterwards whether any path did."""
+        found = self.matches(parts)
+        self.used |= found
+        return found
+
+    def names_hidden(self, states: NameStates, name: str) -> bool:
+        """Whether a state names the first character of a hidden name, as `_*.jsonl` does."""
+        return any(
+            state < len(self._names) and self._names[state].startswith(name[0]) for state in states
+        )
+
+    def names_any_hidden(self, parts: Sequence[str]) -> bool:
+        """Whether `names_hidden` holds for each hidden name of a path."""
+        states = self.start()
+        for name in parts:
+            if is_hidden(name) and not self.names_hidden(states, name):
+                return False
+            states = self.step(states, name)
+        return True
+
+    def _closed(self, states: set[int]) -> NameStates:
+        closed = set(states)
+        for state in sorted(states):
+            while state < len(self._names) and self._regexes[state] is None:
+                state += 1
+                closed.add(state)
+        return frozenset(closed)
