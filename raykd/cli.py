@@ -227,10 +227,17 @@ def corpus(
 
         one = open_run(recipe, out)
         run_stages(one, "contextualize")
-        if not one.recipe.corpus_arms:
-            raise InputError(f"{recipe}: none of its arms learns from a corpus")
-        folder = one.textbook("contextualized")
-        made = [MadeCorpus(one.recipe.task.name, folder, read_card(folder))]
+        texts = [text for text in one.recipe.corpus_texts if text.kind == "contextualized"]
+        if not texts:
+            raise InputError(f"{recipe}: none of its arms learns from a contextualized corpus")
+        folders = {text: one.textbook(text) for text in texts}
+        name = one.recipe.task.name
+        made = [
+            MadeCorpus(
+                name if text.corpus is None else f"{name}@{text.corpus}", folder, read_card(folder)
+            )
+            for text, folder in folders.items()
+        ]
     print(summary(made))  # noqa: T201  # the command's answer
     for one_corpus in made:
         print(one_corpus.folder)  # noqa: T201  # as above

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from raykd.arms import Arm, text_of
+from raykd.arms import Text
 from raykd.config import dump_yaml
 from raykd.contextualize import TEXTBOOK_FILE
 from raykd.corpora import QUERIES_FILE
@@ -29,6 +29,7 @@ from raykd.objectives import OBJECTIVES
 from raykd.recipe import Recipe
 from raykd.results import (
     Analysis,
+    ArmFacts,
     CorpusFacts,
     Cost,
     Curve,
@@ -39,6 +40,7 @@ from raykd.results import (
     Results,
     Score,
     ScoreStage,
+    StepFacts,
     Summary,
     TaskFacts,
     UnitSample,
@@ -63,12 +65,11 @@ def score_models(run: Run) -> list[Score]:
     wanted: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
         ("teacher", None, None, "teacher", run.teacher)
     ]
-    injection = recipe.injection
-    if injection and OBJECTIVES[injection.objective.name].trains_classifier:
-        wanted += [(*s, "injected", run.student(*s, "injected")) for s in run.injected_students()]
-    wanted += [
-        (*student, "adapted", run.student(*student, "adapted")) for student in run.students()
-    ]
+    for student in run.students():
+        chain = recipe.chain_of(student[0])
+        if chain and _trains_classifier(recipe.injection_of(chain.last)):
+            wanted.append((*student, "injected", run.injected(chain, *student[1:])))
+    wanted += [(*student, "adapted", run.adapted(*student)) for student in run.students()]
     examinees = [_examinee(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
     for (arm, init, seed, stage, _), metrics in zip(wanted, evaluate(examinees, task), strict=True):
         scores.append(Score(arm=arm, init=init, seed=seed, stage=stage, metrics=metrics))
@@ -81,7 +82,7 @@ def analyse_students(run: Run) -> list[Analysis]:
     teacher = _examinee(run, "teacher", "teacher", run.teacher)
     comparisons = [
         Comparison(
-            student=_examinee(run, student[0], "adapted", run.student(*student, "adapted")),
+            student=_examinee(run, student[0], "adapted", run.adapted(*student)),
             teacher=teacher,
             out=run.analysis(*student),
         )
@@ -100,7 +101,7 @@ def measure_models(run: Run) -> list[ModelFacts]:
     wanted: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
         ("teacher", None, None, "teacher", run.teacher)
     ]
-    wanted += [(*s, "adapted", run.student(*s, "adapted")) for s in run.students()]
+    wanted += [(*s, "adapted", run.adapted(*s)) for s in run.students()]
     examinees = [_examinee(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
     found = measure_costs(examinees, run.task_folder, run.costs)
     return [
@@ -137,8 +138,11 @@ def collect(run: Run) -> Results:
     folders: list[tuple[str, str | None, int | None, Phase, Path]] = [
         ("teacher", None, None, "teacher", run.teacher)
     ]
-    folders += [(*s, "injection", run.student(*s, "injected")) for s in run.injections()]
-    folders += [(*s, "adaptation", run.student(*s, "adapted")) for s in run.students()]
+    folders += [
+        (chain.name, init, seed, "injection", run.injected(chain, init, seed))
+        for chain, init, seed in run.injections()
+    ]
+    folders += [(*s, "adaptation", run.adapted(*s)) for s in run.students()]
     scores = score_models(run)  # it writes the predictions that the analyses read
     return Results(
         run=recipe.name,
@@ -146,10 +150,13 @@ def collect(run: Run) -> Results:
         versions={"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
         digests={
             name: digest_of_directory(run.out / name)
-            for name in ("docstrings", "task", "units", "hits", "teacher")
+            for name in ("docstrings", "task", *_corpus_folders(recipe), "teacher")
             if read_manifest(run.out / name)
         }
-        | {f"textbook {arm}": digest_of_directory(run.textbook(arm)) for arm in recipe.corpus_arms},
+        | {
+            f"textbook {text.name}": digest_of_directory(run.textbook(text))
+            for text in recipe.corpus_texts
+        },
         task=TaskFacts(
             name=task.name,
             labels=list(task.labels),
@@ -159,8 +166,9 @@ def collect(run: Run) -> Results:
             report_split=task.report_split,
             sources=dict(task.sources),
         ),
-        corpora=[_corpus_facts(run, arm) for arm in recipe.corpus_arms],
+        corpora=[_corpus_facts(run, text) for text in recipe.corpus_texts],
         injection=_phase_facts(recipe.injection) if recipe.injection else None,
+        arms=[_arm_facts(recipe, arm) for arm in recipe.injected_arms],
         adaptation=_phase_facts(recipe.adaptation),
         scores=scores,
         summaries=summarise(scores),
@@ -199,7 +207,8 @@ def _max_length(recipe: Recipe, arm: str, stage: ScoreStage) -> int:
     if stage == "teacher":
         phase = recipe.teacher
     elif stage == "injected":
-        phase = recipe.injection_on(text_of(arm))
+        chain = recipe.chain_of(arm)
+        phase = None if chain is None else recipe.injection_of(chain.last)
     elif arm == "alone":
         phase = recipe.alone or recipe.adaptation
     assert phase is not None
@@ -215,17 +224,50 @@ def _phase_facts(phase: PhaseConfig) -> PhaseFacts:
     )
 
 
-def _corpus_facts(run: Run, arm: Arm) -> CorpusFacts:
-    folder = run.textbook(arm)
+def _trains_classifier(phase: PhaseConfig) -> bool:
+    return OBJECTIVES[phase.objective.name].trains_classifier
+
+
+def _arm_facts(recipe: Recipe, arm: str) -> ArmFacts:
+    chain = recipe.chain_of(arm)
+    assert chain is not None
+    steps = []
+    for step in chain.steps:
+        phase = recipe.injection_of(step)
+        steps.append(
+            StepFacts(
+                name=step.name,
+                text=step.text.name,
+                teacher=recipe.teacher_model_of(phase),
+                objective=phase.objective.name,
+                trains_classifier=_trains_classifier(phase),
+            )
+        )
+    return ArmFacts(arm=arm, steps=steps)
+
+
+def _corpus_folders(recipe: Recipe) -> list[str]:
+    """Where the units of the general corpora are, and what was found in them."""
+    names = [None, *recipe.corpora]
+    return [
+        folder if name is None else f"{folder}@{name}"
+        for folder in ("units", "hits")
+        for name in names
+    ]
+
+
+def _corpus_facts(run: Run, text: Text) -> CorpusFacts:
+    folder = run.textbook(text)
     units = pq.read_table(folder / TEXTBOOK_FILE).slice(0, _SAMPLE_UNITS).to_pylist()
     anchors = {}
-    if arm == "contextualized":
+    if text.kind == "contextualized":
         queries = pq.read_table(run.queries / QUERIES_FILE, columns=["query_id", "text"])
         wanted = {unit["query_id"] for unit in units}
         anchors = {
             row["query_id"]: row["text"] for row in queries.to_pylist() if row["query_id"] in wanted
         }
     return CorpusFacts(
+        name=text.name,
         card=read_card(folder),
         samples=[
             UnitSample(text=unit["text"], anchor=anchors.get(unit["query_id"]), rank=unit["rank"])

@@ -1,17 +1,19 @@
 """Stages from the general corpus and the task to the texts that students learn from."""
 
 import functools
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from raykd import cluster, contextualize, corpora, progress, random_corpus
+from raykd.arms import Text
 from raykd.corpora import QUERIES_FILE
 from raykd.corpus import docstrings
 from raykd.corpus import pipeline as corpus_pipeline
 from raykd.corpus_card import read_card
 from raykd.evaluation.class_counts import describe
 from raykd.evaluation.store import write_task
-from raykd.manifest import digest_of_directory, read_manifest
+from raykd.manifest import Manifest, digest_of_directory, read_manifest
 from raykd.preflight import search_embedder
 from raykd.retrieval import pipeline as retrieval_pipeline
 from raykd.retrieval.query_sets import QuerySet
@@ -32,11 +34,11 @@ def load_task(run: Run) -> None:
 
 
 def ingest(run: Run) -> None:
-    """ingest: the general corpus, cut into units and shards."""
-    config = run.recipe.corpus
-    if config is not None:
+    """ingest: the general corpora, cut into units and shards."""
+    for corpus in _corpora(run):
+        config = run.recipe.all_corpora[corpus]
         paths = [run.resolve(path) for path in config.paths]
-        corpus_pipeline.ingest(config, paths, run.units)
+        corpus_pipeline.ingest(config, paths, run.units_of(corpus))
 
 
 def search(run: Run) -> None:
@@ -44,45 +46,81 @@ def search(run: Run) -> None:
     config = run.recipe.retrieval
     if config is None:
         return
-    queries = corpora.write_queries(run.task_folder, config.query_keywords, run.queries)
-    retrieval_pipeline.search(
-        corpus_pipeline.shard_paths(run.units),
-        [QuerySet("hits", pq.read_table(run.queries / QUERIES_FILE), config.top_k)],
-        config,
-        run.hits,
-        {"units": digest_of_directory(run.units), "queries": queries.digest},
-        search_embedder(run),
-        run.embeddings,
-    )
+    for corpus in _searched_corpora(run):
+        queries = corpora.write_queries(run.task_folder, config.query_keywords, run.queries)
+        units = run.units_of(corpus)
+        retrieval_pipeline.search(
+            corpus_pipeline.shard_paths(units),
+            [QuerySet("hits", pq.read_table(run.queries / QUERIES_FILE), config.top_k)],
+            config,
+            run.hits_in(corpus),
+            {"units": digest_of_directory(units), "queries": queries.digest},
+            search_embedder(run),
+            run.embeddings_of(corpus),
+        )
 
 
 def make_textbooks(run: Run) -> None:
-    """contextualize: the contextualized corpus, and a random one of the same size."""
-    recipe = run.recipe
-    if not recipe.corpus_arms or recipe.retrieval is None:
-        return
-    hits, units = read_manifest(run.hits), read_manifest(run.units)
+    """contextualize: contextualized corpora, and random ones (of the same size, or as set)."""
+    for text in run.recipe.corpus_texts:
+        units = read_manifest(run.units_of(text.corpus))
+        assert units is not None
+        if text.kind == "contextualized":
+            _contextualize(run, text, units)
+        else:
+            _draw_at_random(run, text, units)
+
+
+def _contextualize(run: Run, text: Text, units: Manifest) -> None:
+    retrieval, hits_folder = run.recipe.retrieval, run.hits_in(text.corpus)
+    hits = read_manifest(hits_folder)
+    assert retrieval is not None
     assert hits is not None
-    assert units is not None
-    shards = corpus_pipeline.shard_paths(run.units)
-    surroundings = corpora.surroundings(run.task(), shards, units, run.sample)
-    made = contextualize.contextualize(
-        run.hits / retrieval_pipeline.HITS_FILE,
-        functools.partial(retrieval_pipeline.gather, shards),
-        surroundings,
-        recipe.contextualize,
-        run.textbook("contextualized"),
+    contextualize.contextualize(
+        hits_folder / retrieval_pipeline.HITS_FILE,
+        functools.partial(retrieval_pipeline.gather, _shards(run, text)),
+        _surroundings(run, text, units),
+        run.recipe.contextualize,
+        run.textbook(text),
         {"hits": hits.digest, "units": units.digest},
-        search=corpora.search_facts(recipe.retrieval, recipe.retrieval.top_k, hits),
+        search=corpora.search_facts(retrieval, retrieval.top_k, hits),
     )
-    if "random" in recipe.arms:
-        random_corpus.random_corpus(
-            shards,
-            int(made.counts["num_units"]),
-            surroundings,
-            recipe.contextualize,
-            run.textbook("random"),
-            {"units": units.digest},
-            draw=corpora.drawing(shards, recipe.contextualize.random_seed, "random corpus"),
-            like=read_card(run.textbook("contextualized")).text,
-        )
+
+
+def _draw_at_random(run: Run, text: Text, units: Manifest) -> None:
+    config, num_units, like = run.recipe.contextualize, text.num_units, None
+    if num_units is None:
+        card = read_card(run.textbook(Text("contextualized", text.corpus)))
+        num_units, like = card.num_units, card.text
+    shards = _shards(run, text)
+    random_corpus.random_corpus(
+        shards,
+        num_units,
+        _surroundings(run, text, units),
+        config,
+        run.textbook(text),
+        {"units": units.digest},
+        draw=corpora.drawing(shards, config.random_seed, "random corpus"),
+        like=like,
+    )
+
+
+def _surroundings(run: Run, text: Text, units: Manifest) -> contextualize.Surroundings:
+    sample = run.sample_of(text.corpus)
+    return corpora.surroundings(run.task(), _shards(run, text), units, sample)
+
+
+def _shards(run: Run, text: Text) -> list[Path]:
+    return corpus_pipeline.shard_paths(run.units_of(text.corpus))
+
+
+def _corpora(run: Run) -> list[str | None]:
+    """The general corpora that are read: that of the section `corpus`, named ones for an arm."""
+    used = {text.corpus for text in run.recipe.corpus_texts}
+    return [corpus for corpus in run.recipe.all_corpora if corpus is None or corpus in used]
+
+
+def _searched_corpora(run: Run) -> list[str | None]:
+    texts = run.recipe.corpus_texts
+    used = {text.corpus for text in texts if text.kind == "contextualized"}
+    return [corpus for corpus in _corpora(run) if corpus is None or corpus in used]

@@ -4,6 +4,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from raykd import cluster
+from raykd.arms import Text
 from raykd.errors import InputError
 from raykd.models.embedding import TextEmbedder
 from raykd.models.encoder import Encoder, load_tokenizer
@@ -21,6 +22,7 @@ from raykd.run import Run
 from raykd.search_model import load_embedder
 from raykd.starts import describe_starts, outlines_of_students, source_outline
 from raykd.training.phases import PhaseConfig
+from raykd.training.settings import TrainingConfig
 from raykd.training.tracking import check_trackers
 from raykd.training.workers import WorkersConfig
 
@@ -48,7 +50,7 @@ def check_models(run: Run) -> list[str]:
             "digest of the model you mean"
         )
     check_lengths(recipe)
-    if recipe.task_da is not None and not (text := run.text("task_da")).is_file():
+    if recipe.task_da is not None and not (text := run.text(Text("task_da"))).is_file():
         raise InputError(
             f"task_da: no {text.name} in {text.parent}; run raykd augment --out {text.parent}, or "
             "name the directory that it wrote"
@@ -61,10 +63,10 @@ def check_models(run: Run) -> list[str]:
         check_tokenizers(tokenizer, load_tokenizer(config.model))
         _check_tokens(config.model, load_outline(config.model), tokenizer)
     phases = _phases(recipe)
+    teachers = {name: _other_teacher(name, recipe, tokenizer) or teacher for name in phases}
     planned = [
         (name, phase.objective, _outline_of_generator(phase, reference, teacher, tokenizer))
         for name, phase in phases.items()
-        if phase is not None
     ]
     notes = {
         name: _note_on_generator(objective, reference, generator)
@@ -77,8 +79,8 @@ def check_models(run: Run) -> list[str]:
         with torch.device("meta"):
             of_phases: list[str] = []
             for name, objective, generator in planned:
-                OBJECTIVES[objective.name].check(objective, student, teacher)
-                made = build(objective, student, teacher, generator)
+                OBJECTIVES[objective.name].check(objective, student, teachers[name])
+                made = build(objective, student, teachers[name], generator)
                 of_phases += [*describe_phase(name, made), *notes[name]]
         # Students differ in their first weights alone: one is described for all.
         starts = describe_starts(recipe, source, students)
@@ -86,9 +88,29 @@ def check_models(run: Run) -> list[str]:
     return plan
 
 
-def _phases(recipe: Recipe) -> dict[str, PhaseConfig | None]:
-    names = ("injection", "task_da_injection", "adaptation")
-    return {name: getattr(recipe, name) for name in names}
+def _phases(recipe: Recipe) -> dict[str, PhaseConfig]:
+    """The phases of students by the paths of their sections."""
+    return {**recipe.injection_sections(), "adaptation": recipe.adaptation}
+
+
+def _pretrained_teacher(name: str, recipe: Recipe) -> str | None:
+    """The model that a section names as its teacher in place of the fine-tuned one."""
+    phase = recipe.injection_sections().get(name)
+    return None if phase is None else recipe.teacher_model_of(phase)
+
+
+def _other_teacher(name: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Encoder | None:
+    """The outline of a pretrained teacher that is not the model of the run's teacher."""
+    reference = _pretrained_teacher(name, recipe)
+    if reference is None or reference == recipe.teacher.model:
+        return None
+    setting = f"{name}.teacher_model"
+    check_tokenizers(
+        tokenizer, load_tokenizer(reference), role="pretrained teacher", setting=setting
+    )
+    outline = load_outline(reference)
+    _check_tokens(reference, outline, tokenizer)
+    return outline
 
 
 def search_embedder(run: Run) -> TextEmbedder | None:
@@ -108,15 +130,18 @@ def check_lengths(recipe: Recipe) -> None:
     teacher = recipe.teacher.model
     student = recipe.student.model or teacher
     models = {"teacher": set() if recipe.teacher.fine_tuned else {teacher}, "alone": {student}}
+    phases: dict[str, TrainingConfig | None] = {"teacher": recipe.teacher, "alone": recipe.alone}
     for name, phase in _phases(recipe).items():
-        needs_teacher = phase and phase.objective.needs_teacher
-        models[name] = {student, teacher} if needs_teacher else {student}
-        if phase and (generator := phase.objective.generator_beside(teacher)):
+        phases[name] = phase
+        models[name] = {student}
+        if phase.objective.needs_teacher:
+            models[name].add(_pretrained_teacher(name, recipe) or teacher)
+        if generator := phase.objective.generator_beside(teacher):
             models[name].add(generator)
     for name, references in models.items():
-        phase = getattr(recipe, name)
-        for reference in references if phase else ():
-            check_max_length(f"{name}.max_length", phase.max_length, reference)
+        if (training := phases[name]) is not None:
+            for reference in references:
+                check_max_length(f"{name}.max_length", training.max_length, reference)
 
 
 def check_classes(run: Run) -> None:

@@ -5,15 +5,17 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from raykd.arms import CORPUS_ARMS, INJECTED_ARMS, TASK_DA_ARMS, Arm, injections_of, text_of
+from raykd.arms import NAME_PATTERN, Chain, Step, Text, check_step_names, parse_arm
 from raykd.config import Config
 from raykd.contextualize import ContextualizeConfig
 from raykd.corpus.docstrings import DocstringsConfig
 from raykd.corpus.pipeline import CorpusConfig
 from raykd.errors import InputError
 from raykd.evaluation.tasks import TaskConfig
+from raykd.injections import InjectionConfig, StepConfig, check_injection
 from raykd.models.student_init import StudentConfig
 from raykd.objectives import OBJECTIVES
+from raykd.presets import merged
 from raykd.retrieval.search import RetrievalConfig
 from raykd.search_space import SearchConfig
 from raykd.training.phases import PhaseConfig, TeacherConfig
@@ -30,7 +32,7 @@ class Recipe(Config):
     """One run. Paths in it are relative to the file it was read from.
 
     `preset` names a method's settings in its paper (see `presets`), for keys that are not given;
-    `task_da` is the directory that `raykd augment` wrote, for the arms of that name;
+    `task_da` is the directory that `raykd augment` wrote, for steps of that name;
     `task_da_injection` holds for injections on it in place of `injection`. `report_to` names
     trackers that are told of every training; it decides no result.
     """
@@ -38,22 +40,51 @@ class Recipe(Config):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     preset: str | None = None
     seeds: tuple[Seed, ...] = Field((1,), min_length=1, max_length=1000)
-    arms: tuple[Arm, ...] = Field(("alone", "random", "contextualized"), min_length=1)
+    arms: tuple[str, ...] = Field(
+        ("alone", "random", "contextualized"),
+        min_length=1,
+        max_length=100,
+        description="students to make, each as its injection steps joined by '+' (see `arms`)",
+    )
     docstrings: DocstringsConfig | None = None
     task: TaskConfig
     corpus: CorpusConfig | None = None
+    corpora: dict[Annotated[str, Field(pattern=NAME_PATTERN)], CorpusConfig] = Field(
+        {},
+        description="several general corpora by name, in place of `corpus`; `random@NAME` and "
+        "`contextualized@NAME` are made from one of them",
+    )
     retrieval: RetrievalConfig | None = None
     contextualize: ContextualizeConfig = ContextualizeConfig()
     task_da: str | None = None
     teacher: TeacherConfig
     student: StudentConfig
-    injection: PhaseConfig | None = None
-    task_da_injection: PhaseConfig | None = None
+    injection: InjectionConfig | None = None
+    task_da_injection: InjectionConfig | None = None
+    injections: dict[Annotated[str, Field(pattern=NAME_PATTERN)], StepConfig] = Field(
+        {},
+        description="injection steps by name, for arms; keys that are not given are those of "
+        "`injection`",
+    )
     adaptation: PhaseConfig
     alone: TrainingConfig | None = None
     workers: WorkersConfig = WorkersConfig()
     report_to: tuple[TrackerName, ...] = ()
     search: SearchConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_follow_injection(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        common, steps = values.get("injection"), values.get("injections")
+        if not isinstance(common, Mapping) or not isinstance(steps, Mapping):
+            return values
+        whole = {
+            name: merged(common, own) if isinstance(own, Mapping) else own
+            for name, own in steps.items()
+        }
+        return {**values, "injections": whole}
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -63,20 +94,45 @@ class Recipe(Config):
                 raise ValueError(f"{key} {list(values)}: a value appears twice")
         if self.arms == ("tfidf",):
             raise ValueError("arms ['tfidf']: name an arm that is a student as well")
-        needs_corpus = [arm for arm in self.arms if {*injections_of(arm)} & {*CORPUS_ARMS}]
-        if needs_corpus and (self.corpus is None or self.retrieval is None):
-            raise ValueError(f"arms {needs_corpus} need the sections corpus and retrieval")
-        uses = [
-            reference
-            for reference in (
-                *(self.task.train, self.task.dev, self.task.test),
-                *(self.corpus.paths if self.corpus else ()),
-            )
-            if reference and reference.startswith(DOCSTRINGS_SCHEME)
-        ]
+        if self.corpus is not None and self.corpora:
+            raise ValueError("corpus and corpora: give one of them; one corpus can have a name too")
+        if self.search is not None and self.search.arm is not None:
+            known = [arm for arm in self.arms if arm != "tfidf"]
+            if self.search.arm not in known:
+                raise ValueError(
+                    f"search.arm {self.search.arm!r}: the recipe makes no such student; choose "
+                    f"{' or '.join(known)}"
+                )
+        check_step_names(self.injections)
+        self._check_arms()
+        references = [self.task.train, self.task.dev, self.task.test]
+        references += [path for corpus in self.all_corpora.values() for path in corpus.paths]
+        uses = [path for path in references if path and path.startswith(DOCSTRINGS_SCHEME)]
         if uses and self.docstrings is None:
             raise ValueError(f"{uses[0]!r} needs the section docstrings")
         return self
+
+    def _check_arms(self) -> None:
+        seen: dict[Chain, str] = {}
+        for arm in self.arms:
+            chain = self.chain_of(arm)
+            if chain is None:
+                continue
+            if chain in seen:
+                raise ValueError(f"arms: {seen[chain]!r} and {arm!r} are the same; remove one")
+            seen[chain] = arm
+        needing = [
+            arm for arm in self.arms if any(t.is_made_from_corpus for t in self._texts_of(arm))
+        ]
+        if needing and not self.all_corpora:
+            raise ValueError(f"arms {needing} need the sections corpus and retrieval")
+        searching = [
+            arm
+            for arm in needing
+            if any(t.is_made_from_corpus and t.num_units is None for t in self._texts_of(arm))
+        ]
+        if searching and self.retrieval is None:
+            raise ValueError(f"arms {searching} need the sections corpus and retrieval")
 
     @model_validator(mode="after")
     def _student_has_a_source(self) -> Self:
@@ -93,22 +149,29 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
-        if any(arm in TASK_DA_ARMS for arm in self.arms) != (self.task_da is not None):
+        on_task_da = [step.name for step in self.steps if step.text.kind == "task_da"]
+        if on_task_da and self.task_da is None:
             raise ValueError(
-                f"the arms {' and '.join(TASK_DA_ARMS)} and the key task_da, the directory that "
-                "raykd augment wrote, go together; give both or neither"
+                f"arms with the step {on_task_da[0]} need the key task_da, the directory that "
+                "raykd augment wrote"
             )
-        if self.injected_arms:
-            if self.injection is None:
-                raise ValueError(f"the arms {', '.join(INJECTED_ARMS)} need section injection")
-            _check_injection("injection", self.injection)
+        if self.task_da is not None and not on_task_da:
+            raise ValueError(
+                "task_da: no arm has a step on augmented rows; add the arm task_da or "
+                "contextualized_task_da, or remove the key"
+            )
+        missing = [step.name for step in self.steps if self._phase_at(step.section) is None]
+        if missing:
+            raise ValueError(f"the steps {', '.join(missing)} of arms need section injection")
+        for section in dict.fromkeys(step.section for step in self.steps):
+            check_injection(section, self.injection_sections()[section])
         if self.task_da_injection is not None:
             if self.task_da is None or self.injection is None:
                 raise ValueError(
                     "task_da_injection: nothing is injected on augmented rows; give the keys "
-                    f"task_da and injection, and one of the arms {', '.join(TASK_DA_ARMS)}"
+                    "task_da and injection, and an arm with the step task_da"
                 )
-            _check_injection("task_da_injection", self.task_da_injection)
+            check_injection("task_da_injection", self.task_da_injection)
             names = (self.task_da_injection.objective.name, self.injection.objective.name)
             if names[0] != names[1]:
                 raise ValueError(
@@ -122,35 +185,93 @@ class Recipe(Config):
             )
         return self
 
-    @property
-    def injected_arms(self) -> tuple[Arm, ...]:
-        """The arms that have an injection phase."""
-        return tuple(arm for arm in self.arms if arm in INJECTED_ARMS)
+    @model_validator(mode="after")
+    def _pretrained_teachers_exist(self) -> Self:
+        for section, phase in self.injection_sections().items():
+            has_one = phase.teacher_model is not None or not self.teacher.fine_tuned
+            if phase.teacher == "pretrained" and not has_one:
+                raise ValueError(
+                    f"{section}.teacher 'pretrained': teacher.model {self.teacher.model!r} is "
+                    "fine-tuned already (teacher.fine_tuned: true); name the model that it was "
+                    f"made from as {section}.teacher_model"
+                )
+        return self
+
+    def chain_of(self, arm: str) -> Chain | None:
+        """The injections of an arm, None where it has none."""
+        return parse_arm(
+            arm,
+            self.injections,
+            tuple(self.corpora),
+            has_task_da=self.task_da_injection is not None,
+        )
+
+    def _texts_of(self, arm: str) -> tuple[Text, ...]:
+        chain = self.chain_of(arm)
+        return () if chain is None else tuple(step.text for step in chain.steps)
 
     @property
-    def injections(self) -> tuple[Arm, ...]:
-        """The arms whose injections are needed, also those that others go on from."""
-        return tuple(dict.fromkeys(step for arm in self.arms for step in injections_of(arm)))
+    def injected_arms(self) -> tuple[str, ...]:
+        """The arms that have an injection."""
+        return tuple(arm for arm in self.arms if self.chain_of(arm) is not None)
 
     @property
-    def corpus_arms(self) -> tuple[Arm, ...]:
-        """The arms whose injections read the general corpus."""
-        return tuple(arm for arm in self.injections if arm in CORPUS_ARMS)
+    def chains(self) -> tuple[Chain, ...]:
+        """Injected students, also those that others begin from, the shortest chains first."""
+        found = [chain for arm in self.arms if (chain := self.chain_of(arm)) is not None]
+        prefixes = dict.fromkeys(prefix for chain in found for prefix in chain.prefixes())
+        return tuple(sorted(prefixes, key=lambda chain: len(chain.steps)))
 
-    def injection_on(self, text: str) -> PhaseConfig:
-        """The settings of injections on a text, see `text_of`."""
-        phase = self.task_da_injection if text == "task_da" else None
-        phase = phase or self.injection
-        assert phase is not None
-        return phase
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of all arms, each once."""
+        return tuple(dict.fromkeys(chain.last for chain in self.chains))
 
-    def teacher_texts(self) -> tuple[str, ...]:
-        """The texts on which the teacher's outputs are read in training, also `train`."""
-        texts = [text_of(arm) for arm in self.injections]
-        texts = [text for text in texts if _reads_outputs(self.injection_on(text))]
-        if _reads_outputs(self.adaptation):
-            texts.append("train")
+    @property
+    def all_corpora(self) -> dict[str | None, CorpusConfig]:
+        """The general corpora by name; the one of the section `corpus` has None."""
+        corpora: dict[str | None, CorpusConfig] = {}
+        if self.corpus is not None:
+            corpora[None] = self.corpus
+        corpora.update(self.corpora.items())
+        return corpora
+
+    @property
+    def corpus_texts(self) -> tuple[Text, ...]:
+        """The texts made from general corpora, each after the one that decides its size."""
+        texts: list[Text] = []
+        for text in (step.text for step in self.steps):
+            if text.kind == "random" and text.num_units is None:
+                texts.append(Text("contextualized", text.corpus))
+            if text.is_made_from_corpus:
+                texts.append(text)
         return tuple(dict.fromkeys(texts))
+
+    def injection_sections(self) -> dict[str, InjectionConfig]:
+        """The settings of injections that are given, by their paths."""
+        sections: dict[str, InjectionConfig | None] = {
+            "injection": self.injection,
+            "task_da_injection": self.task_da_injection,
+            **{f"injections.{name}": step for name, step in self.injections.items()},
+        }
+        return {name: phase for name, phase in sections.items() if phase is not None}
+
+    def _phase_at(self, section: str) -> InjectionConfig | None:
+        return self.injection_sections().get(section)
+
+    def injection_of(self, step: Step) -> InjectionConfig:
+        """The settings of a step."""
+        return self.injection_sections()[step.section]
+
+    def teacher_model_of(self, phase: InjectionConfig) -> str | None:
+        """The pretrained model that an injection learns from, None for the fine-tuned teacher."""
+        if phase.teacher == "fine_tuned":
+            return None
+        return phase.teacher_model or self.teacher.model
+
+    def steps_on_outputs(self) -> tuple[Step, ...]:
+        """The steps that read the teacher's outputs, computed once for the text."""
+        return tuple(step for step in self.steps if reads_outputs(self.injection_of(step)))
 
     def with_values(self, values: Mapping[str, Any], source: str) -> Self:
         """A copy with some keys, given by their paths, set to other values.
@@ -170,25 +291,6 @@ class Recipe(Config):
         return self.parse(tree, source)
 
 
-def _check_injection(key: str, phase: PhaseConfig) -> None:
-    if phase.objective.needs_labels:
-        raise ValueError(
-            f"{key}.objective {phase.objective.name!r} needs labels, and injection runs on "
-            "unlabelled text: use minilmv2, or vanilla_kd with task_weight: 0"
-        )
-    if (of_scores := _set_for_scores(phase)) is not None:
-        raise ValueError(
-            f"{key}.{of_scores}: students are not scored in this phase; set it in the section "
-            "adaptation"
-        )
-
-
-def _set_for_scores(phase: PhaseConfig) -> str | None:
-    """A key of a phase that only scores give a meaning."""
-    keys = ("score_every", "patience", "keep")
-    given = (key for key in keys if getattr(phase, key) != PhaseConfig.model_fields[key].default)
-    return next(given, None)
-
-
-def _reads_outputs(phase: PhaseConfig) -> bool:
+def reads_outputs(phase: PhaseConfig) -> bool:
+    """Whether a phase reads the teacher's outputs, computed once for the text."""
     return "logits" in phase.objective.needs_teacher

@@ -37,17 +37,20 @@ def load_recipe(path: Path) -> Recipe:
                 "augment wrote there"
             )
         values["task_da"] = _absolute(folder, recipe.task_da)
-    if recipe.corpus:
-        values["corpus.paths"] = [_absolute(folder, reference) for reference in recipe.corpus.paths]
+    for name, corpus in recipe.all_corpora.items():
+        key = "corpus.paths" if name is None else f"corpora.{name}.paths"
+        values[key] = [_absolute(folder, reference) for reference in corpus.paths]
     dense = recipe.retrieval.dense if recipe.retrieval else None
-    for key, model in (
-        ("teacher.model", recipe.teacher.model),
-        ("student.model", recipe.student.model),
-        ("retrieval.dense.model", dense and dense.model),
-        ("injection.objective.generator", _generator(recipe.injection)),
-        ("task_da_injection.objective.generator", _generator(recipe.task_da_injection)),
-        ("adaptation.objective.generator", _generator(recipe.adaptation)),
-    ):
+    models = {
+        "teacher.model": recipe.teacher.model,
+        "student.model": recipe.student.model,
+        "retrieval.dense.model": dense and dense.model,
+        "adaptation.objective.generator": _generator(recipe.adaptation),
+    }
+    for section, phase in recipe.injection_sections().items():
+        models[f"{section}.objective.generator"] = _generator(phase)
+        models[f"{section}.teacher_model"] = phase.teacher_model
+    for key, model in models.items():
         # Any other reference is a name: of an installed package, or on the hub.
         if model and is_path(folder, model):
             values[key] = _absolute(folder, model)
@@ -86,6 +89,6 @@ def _absolute(folder: Path, reference: str) -> str:
     return absolute_reference(folder, reference)
 
 
-def _generator(phase: PhaseConfig | None) -> str | None:
-    objective = phase and phase.objective
+def _generator(phase: PhaseConfig) -> str | None:
+    objective = phase.objective
     return objective.generator if isinstance(objective, GeneratorConfig) else None

@@ -39,8 +39,9 @@ class UnitSample(_Facts):
 
 
 class CorpusFacts(_Facts):
-    """A corpus that students learnt from, and a few of its units."""
+    """A corpus that students learnt from, and a few of its units; `name` is that of its folder."""
 
+    name: str | None = None
     card: CorpusCard
     samples: list[UnitSample] = []
 
@@ -54,6 +55,23 @@ class PhaseFacts(_Facts):
     objective: str
     trains_classifier: bool
     keeps_best: bool = False
+
+
+class StepFacts(_Facts):
+    """An injection; `teacher` is a pretrained model, None for the run's fine-tuned teacher."""
+
+    name: str
+    text: str
+    teacher: str | None
+    objective: str
+    trains_classifier: bool
+
+
+class ArmFacts(_Facts):
+    """The injections of an arm, in order."""
+
+    arm: str
+    steps: list[StepFacts]
 
 
 class Cost(_Facts):
@@ -168,6 +186,7 @@ class Results(_Facts):
     task: TaskFacts
     corpora: list[CorpusFacts]
     injection: PhaseFacts | None
+    arms: list[ArmFacts] = []
     adaptation: PhaseFacts | None
     scores: list[Score]
     summaries: list[Summary] = []

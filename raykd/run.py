@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raykd import contextualize
-from raykd.arms import Arm
+from raykd.arms import Chain, Text
 from raykd.errors import InputError
 from raykd.evaluation.store import read_task
 from raykd.evaluation.tasks import Task
@@ -25,9 +25,9 @@ _TIMES_FILE = "times.json"
 _STAGE_FOLDERS = {
     "docstrings": ("docstrings",),
     "task": ("task",),
-    "ingest": ("units",),
-    "search": ("queries", "hits"),
-    "contextualize": ("sample", "textbooks/*"),
+    "ingest": ("units", "units@*"),
+    "search": ("queries", "hits", "hits@*"),
+    "contextualize": ("sample", "sample@*", "textbooks/*"),
     "teacher": ("teacher",),
     "inject": ("teacher_outputs/*", "students/*/injected"),
     "adapt": ("teacher_outputs/*", "students/*/adapted"),
@@ -39,7 +39,11 @@ _STAGE_FOLDERS = {
 class Run:
     """A recipe, where its results go, and the shards of its corpus.
 
-    A search has a run of its own, on fewer examples, that shares the corpus.
+    A search has a run of its own, on fewer examples, that shares the corpora. What is made from one
+    of several corpora has the name of the corpus after an "@": `hits@news`.
+
+    Attributes:
+        units: folder of the shards of the corpus without a name; those of named ones are beside it.
     """
 
     recipe: Recipe
@@ -53,10 +57,13 @@ class Run:
             return self.out / "docstrings" / f"{name}.parquet"
         return location_of(reference)
 
-    @property
-    def sample(self) -> Path:
-        """Units that stand for the general corpus in figures, beside its shards."""
-        return self.units.with_name("sample")
+    def units_of(self, corpus: str | None) -> Path:
+        """Shards of a general corpus, see `Recipe.all_corpora`."""
+        return _of(self.units, corpus)
+
+    def sample_of(self, corpus: str | None) -> Path:
+        """Units that represent a general corpus in figures, next to its shards."""
+        return _of(self.units.with_name("sample"), corpus)
 
     @property
     def task_folder(self) -> Path:
@@ -68,15 +75,13 @@ class Run:
         """Queries of the task's anchors."""
         return self.out / "queries"
 
-    @property
-    def hits(self) -> Path:
-        """Hits of the task's anchors."""
-        return self.out / "hits"
+    def hits_in(self, corpus: str | None) -> Path:
+        """Hits of the task's sentences in a general corpus."""
+        return _of(self.out / "hits", corpus)
 
-    @property
-    def embeddings(self) -> Path:
-        """Embeddings of the corpus, where a search reads them; shared as the corpus is."""
-        return self.units.with_name("embeddings")
+    def embeddings_of(self, corpus: str | None) -> Path:
+        """Embeddings of a general corpus, where a search reads them; shared as the corpus is."""
+        return _of(self.units.with_name("embeddings"), corpus)
 
     @property
     def teacher(self) -> Path:
@@ -86,27 +91,28 @@ class Run:
     def replaced_folders(self) -> list[Path]:
         """Folders that the user could have filled, and that a stage replaces as a whole."""
         made = (self.out / name for name in ("docstrings", "student"))
-        return [*made, self.task_folder, self.queries, self.hits, self.teacher]
+        hits = (self.hits_in(corpus) for corpus in (None, *self.recipe.corpora))
+        return [*made, self.task_folder, self.queries, *hits, self.teacher]
 
     def split(self, name: str) -> Path:
         """Examples of a split: train, dev or test."""
         return self.task_folder / f"{name}.parquet"
 
-    def textbook(self, arm: Arm) -> Path:
-        """The corpus an arm learns from."""
-        return self.out / "textbooks" / arm
+    def textbook(self, text: Text) -> Path:
+        """Folder of a text that is made from a general corpus."""
+        return self.out / "textbooks" / text.name
 
-    def text(self, name: str) -> Path:
-        """A text that is trained on: that of an injection, see `text_of`, or the split `train`."""
-        if name in ("task", "train"):
+    def text(self, text: Text) -> Path:
+        """The rows of a text of an injection."""
+        if text.kind == "task":
             return self.split("train")
-        if name == "task_da":
+        if text.kind == "task_da":
             assert self.recipe.task_da is not None
             return Path(self.recipe.task_da) / contextualize.TEXTBOOK_FILE
-        return self.textbook(name) / contextualize.TEXTBOOK_FILE  # type: ignore[arg-type]  # the other names are arms
+        return self.textbook(text) / contextualize.TEXTBOOK_FILE
 
     def teacher_outputs(self, name: str) -> Path:
-        """The teacher's outputs on that text."""
+        """The teacher's outputs on the text of a step, or on the split `train`."""
         return self.out / "teacher_outputs" / name
 
     @property
@@ -114,11 +120,18 @@ class Run:
         """Tokens of long texts."""
         return self.out / "tokens"
 
-    def student(self, arm: Arm, init: Init, seed: int, phase: str) -> Path:
-        """A student after a phase: injected or adapted."""
-        return self.out / "students" / f"{arm}-{init}-seed{seed}" / phase
+    def adapted(self, arm: str, init: Init, seed: int) -> Path:
+        """An adapted student."""
+        return self._student(arm, init, seed) / "adapted"
 
-    def analysis(self, arm: Arm, init: Init, seed: int) -> Path:
+    def injected(self, chain: Chain, init: Init, seed: int) -> Path:
+        """The student that injections made, which arms with the same first steps share."""
+        return self._student(chain.name, init, seed) / "injected"
+
+    def _student(self, name: str, init: Init, seed: int) -> Path:
+        return self.out / "students" / f"{name}-{init}-seed{seed}"
+
+    def analysis(self, arm: str, init: Init, seed: int) -> Path:
         """How near an adapted student is to the teacher."""
         return self.out / "analysis" / f"{arm}-{init}-seed{seed}"
 
@@ -131,7 +144,7 @@ class Run:
         """The task's splits, as the stage `task` wrote them."""
         return read_task(self.task_folder)
 
-    def students(self) -> Iterator[tuple[Arm, Init, int]]:
+    def students(self) -> Iterator[tuple[str, Init, int]]:
         """Arm, init and seed of every student."""
         for init in self.recipe.student.inits:
             for arm in self.recipe.arms:
@@ -139,18 +152,12 @@ class Run:
                     for seed in self.recipe.seeds:
                         yield arm, init, seed
 
-    def injected_students(self) -> Iterator[tuple[Arm, Init, int]]:
-        """Arm, init and seed of every student that has an injection."""
-        for student in self.students():
-            if student[0] in self.recipe.injected_arms:
-                yield student
-
-    def injections(self) -> Iterator[tuple[Arm, Init, int]]:
-        """Those, and the students of other arms that they go on from."""
+    def injections(self) -> Iterator[tuple[Chain, Init, int]]:
+        """Steps, init and seed of every injected student, also of those that others begin from."""
         for init in self.recipe.student.inits:
-            for arm in self.recipe.injections:
+            for chain in self.recipe.chains:
                 for seed in self.recipe.seeds:
-                    yield arm, init, seed
+                    yield chain, init, seed
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -185,6 +192,11 @@ def check_uploaded(recipe: Recipe) -> None:
         is_file = not reference.startswith(DOCSTRINGS_SCHEME)
         if is_file and in_job_copy(path) and not path.exists():
             raise InputError(f"{path}: no such file{missing_hint(path)}")
+
+
+def _of(folder: Path, corpus: str | None) -> Path:
+    """The folder, or that of a named corpus next to it."""
+    return folder if corpus is None else folder.with_name(f"{folder.name}@{corpus}")
 
 
 def open_run(recipe_file: Path, out: Path | None) -> Run:

@@ -7,12 +7,16 @@ from itertools import product
 from typing import Any
 
 from raykd.errors import InputError
+from raykd.injections import TEXT_KINDS
 from raykd.recipe import Recipe
 from raykd.training.settings import total_epochs
 
-SEARCHED_SECTIONS = ("student", "injection", "task_da_injection", "adaptation")
+_INJECTIONS = ("injection", "task_da_injection")
 # These decide what is cached for all trials, or which other keys there are.
-_FIXED_KEYS = ("max_length", "inits", "model", "name", "cached_teacher")
+_FIXED_KEYS = (
+    *("max_length", "inits", "model", "name", "cached_teacher"),
+    *("teacher", "teacher_model", "text", "corpus", "num_units"),
+)
 # Of the other keys' values, how many combinations a value is tried with before it is refused.
 _MAX_COMBINATIONS = 256
 
@@ -64,25 +68,63 @@ def most_epochs(recipe: Recipe, num_rows: int) -> int:
     )
 
 
+def searched_arm(recipe: Recipe) -> str:
+    """The arm whose settings are searched: `search.arm`, else that with the most injections.
+
+    Of arms with equally many, that which learns from more text.
+    """
+    if recipe.search is not None and recipe.search.arm is not None:
+        return recipe.search.arm
+
+    def amount(arm: str) -> tuple[int, int]:
+        chain = recipe.chain_of(arm)
+        if chain is None:
+            return 0, ("alone", "direct").index(arm)
+        return len(chain.steps), max(TEXT_KINDS.index(step.text.kind) for step in chain.steps)
+
+    return max((arm for arm in recipe.arms if arm != "tfidf"), key=amount)
+
+
+def section_of(path: str) -> str:
+    """The section of a searched key: `injection`, `injections.NAME`, `adaptation`."""
+    parts = path.split(".")
+    return ".".join(parts[: 2 if parts[0] == "injections" else 1])
+
+
 def _check_path(recipe: Recipe, path: str) -> None:
-    section, _, keys = path.partition(".")
-    key = keys.rpartition(".")[2]
-    if section not in SEARCHED_SECTIONS or not key or key in _FIXED_KEYS:
+    section = section_of(path)
+    key = path.removeprefix(section).rpartition(".")[2]
+    given = recipe.injection_sections()
+    sections = dict.fromkeys(("student", *_INJECTIONS, *given, "adaptation"))
+    if section not in sections or not key or key in _FIXED_KEYS:
         raise InputError(
             f"search.space: trials cannot change {path!r}, because they share corpus, task and "
-            f"teacher; search keys of {', '.join(SEARCHED_SECTIONS)}, written as "
+            f"teacher; search keys of {', '.join(sections)}, written as "
             f"adaptation.learning_rate, other than {', '.join(_FIXED_KEYS)}"
         )
-    if getattr(recipe, section) is None:
+    if section in _INJECTIONS and section not in given:
         raise InputError(
             f"search.space: {path!r} is searched, but the recipe has no section {section!r}; add "
             "the section, or remove the key"
         )
-    objective = getattr(getattr(recipe, section), "objective", None)
-    if key == "teacher_layer" and getattr(objective, "cached_teacher", False):
+    _check_is_read(recipe, path, section)
+    phase = recipe.adaptation if section == "adaptation" else given.get(section)
+    if key == "teacher_layer" and phase and getattr(phase.objective, "cached_teacher", False):
         raise InputError(
             f"search.space: trials cannot change {path!r}, because they share the cached teacher "
             f"outputs of one layer; set {section}.objective.cached_teacher: false"
+        )
+
+
+def _check_is_read(recipe: Recipe, path: str, section: str) -> None:
+    """Refuse a key that changes nothing in the student that is searched."""
+    arm = searched_arm(recipe)
+    chain = recipe.chain_of(arm)
+    read = {step.section for step in chain.steps} if chain else set()
+    if section not in {"student", "adaptation", *read}:
+        raise InputError(
+            f"search.space: {path!r} changes nothing in the searched arm {arm!r}; remove it, or "
+            f"set search.arm to an arm with a step of the section {section}"
         )
 
 

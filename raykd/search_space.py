@@ -44,3 +44,8 @@ class SearchConfig(Config):
     max_concurrent_trials: int = Field(2, ge=1)
     seed: int = Field(1, ge=0, lt=2**32)
     grace_epochs: int = Field(1, ge=1)
+    arm: str | None = Field(
+        None,
+        description="the arm whose settings are searched; not given: that of the recipe's arms "
+        "which learns from most text",
+    )

@@ -53,8 +53,9 @@ def report(run: Run) -> None:
     write_if_new(run.out / "report.html", render(results))
     adapted = [score for score in results.scores if score.stage == "adapted"]
     first_seed = [score for score in adapted if score.seed == run.recipe.seeds[0]]
-    student = next((s for s in first_seed if s.arm == "contextualized"), first_seed[-1])
-    model = run.student(student.arm, student.init, student.seed, "adapted") / MODEL_FOLDER  # type: ignore[arg-type]  # a student's score has both
+    contextualized = (s for s in first_seed if s.arm.partition("@")[0] == "contextualized")
+    student = next(contextualized, first_seed[-1])
+    model = run.adapted(student.arm, student.init, student.seed) / MODEL_FOLDER  # type: ignore[arg-type]  # a student's score has both
     card = write_card(results, student, run.recipe.teacher.model, "student")
     inputs = {"model": digest_of_directory(model.parent), "card": digest_of(card)}
 

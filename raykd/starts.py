@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import torch
 
-from raykd.arms import Arm
 from raykd.errors import InputError
 from raykd.manifest import digest_of_directory
 from raykd.models.encoder import Encoder
@@ -18,7 +17,7 @@ from raykd.training.new_student import NewStudent
 from raykd.training.phases import MODEL_FOLDER
 
 
-def new_student(run: Run, arm: Arm, init: Init) -> NewStudent:
+def new_student(run: Run, arm: str, init: Init) -> NewStudent:
     """The student of an arm before its first training.
 
     The arm `alone` learns from no teacher, so that it never gets the teacher's classifier.

@@ -1,15 +1,16 @@
 """Stages that train: the teacher, then students by injection and adaptation; and their jobs."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from raykd.arms import Arm, injections_of, text_of
+from raykd.arms import Chain, Step
 from raykd.evaluation.predict import Scorer
 from raykd.manifest import digest_of, digest_of_directory, digest_of_file
 from raykd.models.resolve import digest_of_model
 from raykd.models.student_init import Init
 from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.recipe import reads_outputs
 from raykd.run import Run
 from raykd.starts import new_student, start_inputs
 from raykd.training.new_student import NewStudent
@@ -54,44 +55,44 @@ def train_teacher(run: Run) -> None:
 
 
 def inject(run: Run) -> None:
-    """inject: students learn from the teacher on unlabelled text."""
-    if not run.recipe.injected_arms:
-        return
-    cache_outputs(run, run.recipe.teacher_texts())
+    """inject: students learn from a teacher on unlabelled text, step after step."""
+    cache_outputs(run, run.recipe.steps_on_outputs())
     students = list(run.injections())
-    for is_first in (True, False):
-        wanted = [s for s in students if (len(injections_of(s[0])) == 1) == is_first]
+    for num_steps in sorted({len(chain.steps) for chain, _, _ in students}):
+        wanted = [student for student in students if len(student[0].steps) == num_steps]
         _train(run, [inject_job(run, *student) for student in wanted], "inject")
 
 
 def inject_job(
-    run: Run, arm: Arm, init: Init, seed: int, *, injected: Path | None = None
+    run: Run, chain: Chain, init: Init, seed: int, *, injected: Path | None = None
 ) -> PhaseJob:
     """The last injection of one student; `injected` is that of the one before, if not the run's."""
-    *before, _ = injections_of(arm)
-    text = text_of(arm)
-    phase = run.recipe.injection_on(text)
+    recipe, step = run.recipe, chain.last
+    config, teacher = recipe.injection_of(step), _teacher_of(run, step)
+    phase = config.phase()
     inputs = {
-        "teacher": digest_of_directory(run.teacher),
-        "text": digest_of_file(run.text(text)),
+        ("pretrained_teacher" if teacher.is_pretrained else "teacher"): teacher.digest,
+        "text": digest_of_file(run.text(step.text)),
         **_generator_inputs(run, phase),
     }
     start: str | NewStudent
-    if before:
-        injected = injected or run.student(before[-1], init, seed, "injected")
+    if chain.before is not None:
+        injected = injected or run.injected(chain.before, init, seed)
         start = str(injected / MODEL_FOLDER)
         inputs["injected"] = digest_of_directory(injected)
     else:
-        start = new_student(run, arm, init)
+        start = new_student(run, chain.name, init)
         inputs |= start_inputs(run, start)
+    has_outputs = step in recipe.steps_on_outputs()
     return PhaseJob(
         stage="inject",
-        name=f"inject {arm} {init} seed {seed}",
-        out=run.student(arm, init, seed, "injected"),
+        name=f"inject {chain.name} {init} seed {seed}",
+        out=run.injected(chain, init, seed),
         start=start,
-        teacher=run.teacher / MODEL_FOLDER,
-        text=run.text(text),
-        teacher_outputs=(run.teacher_outputs(text) if text in run.recipe.teacher_texts() else None),
+        teacher=teacher.model,
+        is_pretrained=teacher.is_pretrained,
+        text=run.text(step.text),
+        teacher_outputs=run.teacher_outputs(step.name) if has_outputs else None,
         config=phase,
         labels=_labels(run),
         tokens=run.tokens,
@@ -100,29 +101,43 @@ def inject_job(
     )
 
 
+@dataclass(frozen=True)
+class _Teacher:
+    model: str | Path
+    digest: str
+    is_pretrained: bool
+
+
+def _teacher_of(run: Run, step: Step) -> _Teacher:
+    reference = run.recipe.teacher_model_of(run.recipe.injection_of(step))
+    if reference is None:
+        return _Teacher(run.teacher / MODEL_FOLDER, digest_of_directory(run.teacher), False)
+    return _Teacher(reference, digest_of_model(reference), True)
+
+
 def adapt(run: Run) -> None:
     """adapt: students learn the task, after injection or alone."""
-    cache_outputs(run, [name for name in run.recipe.teacher_texts() if name == "train"])
+    cache_outputs(run, (), train=True)
     _train(run, [adapt_job(run, *student) for student in run.students()], "adapt")
 
 
 def adapt_job(
-    run: Run, arm: Arm, init: Init, seed: int, *, injected: Path | None = None
+    run: Run, arm: str, init: Init, seed: int, *, injected: Path | None = None
 ) -> PhaseJob:
     """The adaptation of one student; `alone` and `direct` start anew, `alone` has no teacher."""
-    recipe = run.recipe
-    injected = injected or run.student(arm, init, seed, "injected")
+    recipe, chain = run.recipe, run.recipe.chain_of(arm)
     inputs = {"train": digest_of_file(run.split("train"))}
     if arm != "alone":
         inputs["teacher"] = digest_of_directory(run.teacher)
-    reads_outputs = "train" in recipe.teacher_texts() and arm != "alone"
+    has_outputs = reads_outputs(recipe.adaptation) and arm != "alone"
     phase = recipe.adaptation
     if arm == "alone":
         values = dict(recipe.alone or recipe.adaptation)
         values.pop("objective", None)
         phase = PhaseConfig(objective=FineTuneConfig(), **values)
     start: str | NewStudent
-    if arm in recipe.injected_arms:
+    if chain is not None:
+        injected = injected or run.injected(chain, init, seed)
         start = str(injected / MODEL_FOLDER)
         inputs["injected"] = digest_of_directory(injected)
     else:
@@ -132,11 +147,11 @@ def adapt_job(
     job = PhaseJob(
         stage="adapt",
         name=f"adapt {arm} {init} seed {seed}",
-        out=run.student(arm, init, seed, "adapted"),
+        out=run.adapted(arm, init, seed),
         start=start,
         teacher=None if arm == "alone" else run.teacher / MODEL_FOLDER,
         text=run.split("train"),
-        teacher_outputs=run.teacher_outputs("train") if reads_outputs else None,
+        teacher_outputs=run.teacher_outputs("train") if has_outputs else None,
         config=phase,
         labels=_labels(run),
         tokens=run.tokens,
@@ -158,26 +173,37 @@ def _train(run: Run, jobs: Sequence[PhaseJob], label: str, *, only_model: bool =
     )
 
 
-def cache_outputs(run: Run, names: Sequence[str]) -> None:
-    """Compute the teacher's outputs on texts, see `Recipe.teacher_texts`."""
-    jobs = [_outputs_job(run, name) for name in names]
+def cache_outputs(run: Run, steps: Sequence[Step], *, train: bool = False) -> None:
+    """Compute teachers' outputs on the texts of steps that read them, and on the split `train`.
+
+    Args:
+        run: of the steps.
+        steps: some of `Recipe.steps_on_outputs`.
+        train: whether to compute those that the adaptation reads, if it reads any.
+    """
+    jobs = [_outputs_job(run, step) for step in steps]
+    if train and reads_outputs(run.recipe.adaptation):
+        jobs.append(_outputs_job(run, None))
     cache_teacher_outputs(jobs, use_gpu=run.recipe.workers.use_gpu)
 
 
-def _outputs_job(run: Run, name: str) -> OutputsJob:
-    recipe = run.recipe
-    phase = recipe.adaptation if name == "train" else recipe.injection_on(name)
+def _outputs_job(run: Run, step: Step | None) -> OutputsJob:
+    """Outputs on a step's text, or on the split `train`."""
+    if step is None:
+        phase, text = run.recipe.adaptation, run.split("train")
+        teacher = _Teacher(run.teacher / MODEL_FOLDER, digest_of_directory(run.teacher), False)
+    else:
+        phase, text = run.recipe.injection_of(step), run.text(step.text)
+        teacher = _teacher_of(run, step)
     return OutputsJob(
-        teacher=run.teacher / MODEL_FOLDER,
-        text=run.text(name),
-        out=run.teacher_outputs(name),
+        teacher=teacher.model,
+        is_pretrained=teacher.is_pretrained,
+        text=text,
+        out=run.teacher_outputs("train" if step is None else step.name),
         max_length=phase.max_length,
         pooling=phase.objective.teacher_features,
         relation_layer=phase.objective.teacher_relations,
-        inputs={
-            "teacher": digest_of_directory(run.teacher),
-            "text": digest_of_file(run.text(name)),
-        },
+        inputs={"teacher": teacher.digest, "text": digest_of_file(text)},
     )
 
 

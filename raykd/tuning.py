@@ -26,7 +26,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from raykd import cluster, progress
-from raykd.arms import Arm, injections_of, text_of
+from raykd.arms import Chain
 from raykd.best import RECIPE_FILE, TRIALS_FILE, Trial, problems_of, rank, read_trials
 from raykd.config import dump_yaml
 from raykd.errors import InputError
@@ -41,7 +41,7 @@ from raykd.models.student_init import Init
 from raykd.preflight import check_models
 from raykd.recipe import Recipe
 from raykd.run import Run
-from raykd.search_checks import SEARCHED_SECTIONS, check_grace, check_space, most_epochs
+from raykd.search_checks import check_grace, check_space, most_epochs, searched_arm, section_of
 from raykd.search_space import Parameter
 from raykd.stages import run_stages
 from raykd.training.phases import PhaseJob, run_phase
@@ -62,7 +62,7 @@ class _Setting:
 
     run: Run
     folder: Path
-    arm: Arm
+    arm: str
     metric: str
 
     @property
@@ -72,6 +72,12 @@ class _Setting:
     @property
     def init(self) -> Init:
         return self.run.recipe.student.inits[0]
+
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """What is injected one after the other."""
+        chain = self.run.recipe.chain_of(self.arm)
+        return () if chain is None else chain.prefixes()
 
 
 def tune(run: Run) -> None:
@@ -92,14 +98,18 @@ def tune(run: Run) -> None:
         "validation": digest_of_file(setting.run.split("dev")),
         "teacher": digest_of_directory(setting.run.teacher),
     }
-    for step in injections_of(setting.arm):
-        text = text_of(step)
-        inputs[f"text {text}"] = digest_of_file(setting.run.text(text))
+    for chain in setting.chains:
+        text = chain.last.text
+        inputs[f"text {text.name}"] = digest_of_file(setting.run.text(text))
     settings = {
         "search": recipe.search.model_dump(mode="json", by_alias=True),
         **{
             key: section.model_dump(mode="json") if (section := getattr(recipe, key)) else None
-            for key in SEARCHED_SECTIONS
+            for key in ("student", "adaptation")
+        },
+        **{
+            name: phase.model_dump(mode="json")
+            for name, phase in recipe.injection_sections().items()
         },
         "arm": setting.arm,
         "seed": setting.seed,
@@ -131,35 +141,21 @@ def _prepare(run: Run) -> _Setting:
         searched = replace(run, out=folder / "run")
         hold_out(run.task_folder, _HELD_OUT_FRACTION, searched.task_folder)
     run_stages(searched, "teacher", first="search")
-    arm = searched_arm(recipe)
-    texts = {"train", *map(text_of, injections_of(arm))}
-    cache_outputs(searched, [name for name in recipe.teacher_texts() if name in texts])
-    setting = _Setting(searched, folder, arm, run.task().main_metric)
+    setting = _Setting(searched, folder, searched_arm(recipe), run.task().main_metric)
+    own_steps = {chain.last for chain in setting.chains}
+    cached = [step for step in recipe.steps_on_outputs() if step in own_steps]
+    cache_outputs(searched, cached, train=True)
     assert recipe.search is not None
-    for step in injections_of(arm):
-        section = "injection"
-        if recipe.task_da_injection and text_of(step) == "task_da":
-            section = "task_da_injection"
-        if any(key.split(".")[0] in ("student", section) for key in recipe.search.space):
+    changed = {section_of(path) for path in recipe.search.space}
+    for chain in setting.chains:
+        if changed & {"student", chain.last.section}:
             break  # trials that change these keys need injections of their own from here on
-        job = inject_job(searched, step, setting.init, setting.seed)
+        job = inject_job(searched, chain, setting.init, setting.seed)
         job = _tracked(job, "all trials", setting)
         train_phases(
             [job], recipe.workers, label="inject", storage=folder / "ray_train", only_model=True
         )
     return setting
-
-
-def searched_arm(recipe: Recipe) -> Arm:
-    """The arm whose settings are searched: that of the recipe's which learns from most text."""
-    arms: tuple[Arm, ...] = (
-        "contextualized_task_da",
-        "contextualized",
-        "random",
-        "task_da",
-        "task",
-    )
-    return next((arm for arm in (*arms, "direct") if arm in recipe.arms), "alone")
 
 
 def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) -> None:
@@ -236,8 +232,8 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
     injected: Path | None = None
     trial_id = ray_tune.get_context().get_trial_id()
     name = f"trial {trial_id}"
-    for step in injections_of(setting.arm):
-        job = inject_job(run, step, setting.init, setting.seed, injected=injected)
+    for chain in setting.chains:
+        job = inject_job(run, chain, setting.init, setting.seed, injected=injected)
         if job.finished() is None:  # else this trial's injection is the one made for all
             job = replace(job, out=setting.folder / "injected" / job.key()[:16])
             job.out.parent.mkdir(exist_ok=True)

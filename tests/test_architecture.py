@@ -41,6 +41,7 @@ FLOW = [
     "corpora_recipe",
     "corpora",
     "presets",
+    "injections",
     "arms",
     "search_space",
     "recipe",

@@ -182,8 +182,8 @@ def test_students_trained_anew_are_not_measured_anew_but_those_of_another_shape_
     shutil.copytree(finished, out)
     run = open_run(folder / "recipe.yaml", out)
     before = files_of(out)
-    weights = run.student("alone", "random", 1, "adapted") / "model" / "model.safetensors"
-    shutil.copy(run.student("task", "random", 1, "adapted") / "model" / weights.name, weights)
+    weights = run.adapted("alone", "random", 1) / "model" / "model.safetensors"
+    shutil.copy(run.adapted("task", "random", 1) / "model" / weights.name, weights)
     models = measure_models(run)
     assert files_of(run.costs) == {
         name.removeprefix("costs/"): facts for name, facts in before.items() if "costs/" in name

@@ -84,9 +84,9 @@ def test_an_unknown_objective_is_told_with_the_nearest():
             {"adaptation": {"objective": {"name": "tinybert"}}},
             "adaptation.objective 'tinybert' trains no classifier",
         ),
-        ({"arms": ["task_da"]}, "contextualized_task_da and the key task_da"),
+        ({"arms": ["task_da"]}, "arms with the step task_da need the key task_da"),
         ({"arms": ["contextualized_task_da"]}, "need the sections corpus and retrieval"),
-        ({"task_da": "augmented"}, "contextualized_task_da and the key task_da"),
+        ({"task_da": "augmented"}, "task_da: no arm has a step on augmented rows; add the arm"),
         (
             {"task_da_injection": {"objective": {"name": "minilmv2"}}},
             "task_da_injection: nothing is injected on augmented rows",

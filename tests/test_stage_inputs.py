@@ -56,7 +56,7 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "model.safetensors"])
 def test_a_pretrained_student_is_trained_again_when_a_file_of_it_changes(run, tmp_path, name):
     def keys() -> list[str]:
-        injected = inject_job(run, "task", "pretrained", 1)
+        injected = inject_job(run, run.recipe.chain_of("task"), "pretrained", 1)
         return [injected.key(), adapt_job(run, "alone", "pretrained", 1).key()]
 
     before = keys()
@@ -79,7 +79,7 @@ def test_a_student_is_trained_again_when_a_file_of_its_generator_changes_but_not
     def keys(generator: Path) -> list[str]:
         changed = with_generator(run, generator)
         return [
-            inject_job(changed, "task", "pretrained", 1).key(),
+            inject_job(changed, changed.recipe.chain_of("task"), "pretrained", 1).key(),
             adapt_job(changed, "task", "pretrained", 1, injected=run.teacher).key(),
             adapt_job(changed, "alone", "pretrained", 1).key(),
         ]

@@ -35,6 +35,11 @@ class MethodConfig(Config):
         return frozenset()
 
     @property
+    def reads_logits(self) -> bool:
+        """Whether the loss reads the teacher's logits, which only a fine-tuned teacher has."""
+        return bool(self.needs_teacher)
+
+    @property
     def teacher_features(self) -> Pooling | None:
         """How the teacher's hidden states are pooled that batches carry, None if they do not."""
         return None

@@ -56,6 +56,11 @@ class MiniLmV2Config(MethodConfig):
         return frozenset({"model", "logits"} if self.cached_teacher else {"model"})
 
     @property
+    def reads_logits(self) -> bool:
+        """Relations alone are read."""
+        return False
+
+    @property
     def teacher_relations(self) -> int | None:
         """Those of `teacher_layer`."""
         return (self.teacher_layer or -1) if self.cached_teacher else None

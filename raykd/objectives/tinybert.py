@@ -56,6 +56,11 @@ class TinyBertConfig(MethodConfig):
         """Its layers."""
         return frozenset({"model"})
 
+    @property
+    def reads_logits(self) -> bool:
+        """Hidden states and attention scores alone are read."""
+        return False
+
 
 class TinyBert(Objective):
     """Train the student's body so that all its layers see what the teacher's see."""

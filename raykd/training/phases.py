@@ -83,14 +83,15 @@ class PhaseJob:
 
     `start` is a saved model's reference, or the student to make. `inputs` holds the digests of
     everything read. `score` is called at most `num_scores` times, for the learning curve. `tokens`
-    is where those of long texts are kept.
+    is where those of long texts are kept. A teacher whose classifier is not trained is
+    `is_pretrained`: its logits mean nothing.
     """
 
     stage: str
     name: str
     out: Path
     start: str | NewStudent
-    teacher: Path | None
+    teacher: str | Path | None
     text: Path
     teacher_outputs: Path | None
     config: PhaseConfig
@@ -101,6 +102,7 @@ class PhaseJob:
     num_scores: int = 10
     tracking: Tracking = field(default_factory=Tracking)
     tokens: Path | None = None
+    is_pretrained: bool = False
 
     def settings(self) -> dict[str, Any]:
         """What decides the result besides the inputs."""
@@ -284,10 +286,13 @@ def _save(model: Encoder, tokenizer: PreTrainedTokenizerBase, draft: Draft) -> N
 
 def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
     start, labels, objective = job.start, job.labels, job.config.objective
-    teacher = load_encoder(str(job.teacher)) if "model" in objective.needs_teacher else None
+    teacher = None
+    if "model" in objective.needs_teacher:
+        num_labels = labels.num_outputs if job.is_pretrained else None
+        teacher = load_encoder(str(job.teacher), num_labels=num_labels)
     if isinstance(start, NewStudent):
         tokenizer = start.load_tokenizer()
-        if start.config.model is not None and job.teacher is not None:
+        if job.teacher is not None and (start.config.model is not None or job.is_pretrained):
             check_tokenizers(load_tokenizer(str(job.teacher)), tokenizer)
         student = start.make(labels.num_outputs, labels.names, job.seed)
     else:
@@ -337,13 +342,14 @@ def _with_what_the_objective_reads(
     wanted = job.config.objective
     if job.teacher_outputs is None:
         return rows
-    rows = replace(rows, teacher_logits=read_outputs(job.teacher_outputs, LOGITS))
+    if not job.is_pretrained:
+        rows = replace(rows, teacher_logits=read_outputs(job.teacher_outputs, LOGITS))
+        assert rows.teacher_logits is not None
+        assert len(rows.teacher_logits) == len(rows), (job.teacher_outputs, len(rows))
     if wanted.teacher_features is not None:
         rows = replace(rows, teacher_features=read_outputs(job.teacher_outputs, FEATURES))
     if (layer := wanted.teacher_relations) is not None:
         vectors = read_outputs(job.teacher_outputs, relations_of(layer))
         assert len(vectors) == rows.offsets[-1], (job.teacher_outputs, len(vectors))
         rows = replace(rows, teacher_relations=vectors)
-    assert rows.teacher_logits is not None
-    assert len(rows.teacher_logits) == len(rows), (job.teacher_outputs, len(rows))
     return rows

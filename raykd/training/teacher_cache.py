@@ -42,15 +42,17 @@ class OutputsJob:
         pooling: how hidden states are pooled; None for none.
         relation_layer: the block whose query, key and value vectors of every token are kept,
             counted from 1, -1 for the last; None for none.
+        is_pretrained: the teacher has no trained classifier; its logits are not kept.
     """
 
-    teacher: Path
+    teacher: str | Path
     text: Path
     out: Path
     max_length: int
     pooling: Pooling | None
     inputs: Mapping[str, str]
     relation_layer: int | None = None
+    is_pretrained: bool = False
 
     def settings(self) -> dict[str, Any]:
         """What decides the result besides the inputs."""
@@ -83,7 +85,8 @@ class OutputsJob:
             rows = read_rows(
                 self.text, tokenizer, max_length=self.max_length, start=start, stop=stop
             )
-            teacher = load_encoder(str(self.teacher)).to(device)
+            num_labels = 1 if self.is_pretrained else None
+            teacher = load_encoder(str(self.teacher), num_labels=num_labels).to(device)
             relations = vectors = None
             if (layer := self.relation_layer) is not None:
                 vectors = _new_array(
@@ -103,7 +106,8 @@ class OutputsJob:
             if vectors is not None:
                 vectors.flush()
             for name, array in ((LOGITS, answers.logits), (FEATURES, answers.features)):
-                if array is not None:
+                if name in self._kinds():
+                    assert array is not None
                     np.save(draft.directory / f"{name}.npy", array)
 
         settings = {**self.settings(), "rows": [start, stop]}
@@ -122,7 +126,7 @@ class OutputsJob:
         shutil.rmtree(self._unfinished, ignore_errors=True)
 
     def _kinds(self) -> list[str]:
-        kinds = [LOGITS]
+        kinds = [] if self.is_pretrained else [LOGITS]
         if self.pooling is not None:
             kinds.append(FEATURES)
         if self.relation_layer is not None:

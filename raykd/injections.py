@@ -1,0 +1,109 @@
+"""Settings of injections: training on unlabelled text, before a student is adapted to the task."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from raykd.training.phases import PhaseConfig
+
+TextKind = Literal["task", "task_da", "random", "contextualized"]
+TEXT_KINDS: tuple[TextKind, ...] = ("task", "task_da", "random", "contextualized")
+# The texts that are made from a general corpus.
+CORPUS_TEXTS: tuple[TextKind, ...] = ("random", "contextualized")
+
+
+class InjectionConfig(PhaseConfig):
+    """An injection: a phase of training on unlabelled text, and the teacher in it."""
+
+    teacher: Literal["fine_tuned", "pretrained"] = Field(
+        "fine_tuned",
+        description="`fine_tuned`: the run's teacher, fine-tuned on the task; `pretrained`: "
+        "teacher.model as downloaded (task-agnostic distillation), for objectives that read "
+        "neither logits nor labels",
+    )
+    teacher_model: str | None = Field(
+        None,
+        description="with `teacher: pretrained`, another model to learn from, with the teacher's "
+        "tokenizer: hub name, folder, or package:NAME/FOLDER",
+    )
+
+    @model_validator(mode="after")
+    def _teacher_has_what_is_read(self) -> Self:
+        if self.teacher_model is not None and self.teacher == "fine_tuned":
+            raise ValueError(
+                f"teacher_model {self.teacher_model!r} is read as downloaded only; set teacher: "
+                "pretrained, or remove teacher_model"
+            )
+        if self.teacher == "pretrained" and self.objective.reads_logits:
+            raise ValueError(
+                f"teacher 'pretrained': objective {self.objective.name!r} reads the teacher's "
+                "logits, and the classifier of a pretrained model is random; use an objective on "
+                "hidden states alone (minilmv2, tinybert, codir_pretraining), or set teacher: "
+                "fine_tuned"
+            )
+        return self
+
+    def phase(self) -> PhaseConfig:
+        """The settings of the training alone; those of the teacher are inputs of its stage."""
+        names = set(PhaseConfig.model_fields)
+        return PhaseConfig.model_validate(self.model_dump(include=names, by_alias=True))
+
+
+class StepConfig(InjectionConfig):
+    """A named injection; keys that are not given are those of the section `injection`."""
+
+    text: TextKind = Field(
+        description="what is trained on: `task`, the task's rows; `task_da`, the rows of raykd "
+        "augment; `random`, units drawn from a general corpus; `contextualized`, units retrieved "
+        "from it"
+    )
+    corpus: str | None = Field(
+        None, description="which of `corpora` a random or contextualized text is made from"
+    )
+    num_units: int | None = Field(
+        None,
+        ge=1,
+        description="units of a random text; not given: as many as the contextualized corpus has",
+    )
+
+    @model_validator(mode="after")
+    def _keys_fit_the_text(self) -> Self:
+        if self.corpus is not None and self.text not in CORPUS_TEXTS:
+            raise ValueError(
+                f"corpus {self.corpus!r}: text {self.text!r} is not made from a corpus; remove it"
+            )
+        if self.num_units is not None and self.text != "random":
+            raise ValueError(
+                f"num_units {self.num_units}: belongs to text: random; the size of a "
+                "contextualized corpus is set in the section contextualize"
+            )
+        return self
+
+
+def check_injection(key: str, phase: InjectionConfig) -> None:
+    """Refuse settings that have no meaning on unlabelled text.
+
+    Args:
+        key: path of the section in the recipe.
+        phase: its settings.
+
+    Raises:
+        ValueError: names the key and what to do.
+    """
+    if phase.objective.needs_labels:
+        raise ValueError(
+            f"{key}.objective {phase.objective.name!r} needs labels, and injection runs on "
+            "unlabelled text: use minilmv2, or vanilla_kd with task_weight: 0"
+        )
+    if (of_scores := _set_for_scores(phase)) is not None:
+        raise ValueError(
+            f"{key}.{of_scores}: students are not scored in this phase; set it in the section "
+            "adaptation"
+        )
+
+
+def _set_for_scores(phase: PhaseConfig) -> str | None:
+    """A key of a phase that only scores give a meaning."""
+    keys = ("score_every", "patience", "keep")
+    given = (key for key in keys if getattr(phase, key) != PhaseConfig.model_fields[key].default)
+    return next(given, None)
