@@ -25,7 +25,13 @@ from raykd.errors import InputError
 from raykd.models.capture import first_outputs, input_of, outputs_of
 from raykd.models.classes import name_classes
 from raykd.models.classifier import reorder_classes
-from raykd.models.layers import Projections, RelationVectors, blocks_of, projections_of
+from raykd.models.layers import (
+    KNOWN_FAMILIES,
+    Projections,
+    RelationVectors,
+    blocks_of,
+    projections_of,
+)
 from raykd.models.resolve import TOKENIZER_FILES, resolve_model, weights_files
 
 # How every model is loaded: no code of others, no pickles, nothing that was not resolved before.
@@ -55,6 +61,12 @@ class Encoder(nn.Module):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
+        sizes = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+        if missing := [name for name in sizes if getattr(model.config, name, None) is None]:
+            raise InputError(
+                f"model type {model.config.model_type!r}: its configuration has no "
+                f"{', '.join(missing)}, which a text encoder has; use a {KNOWN_FAMILIES}"
+            )
         self.model = model
         self._takes_token_types = takes_token_types(model)
 

@@ -10,6 +10,9 @@ from transformers import PreTrainedConfig
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 
+# Local or global attention (ModernBERT), width of the attention window (Longformer).
+_LISTS_BY_LAYER = ("layer_types", "attention_window")
+
 LayerChoice = Literal["skip", "top", "bottom"]
 
 
@@ -64,16 +67,17 @@ def shares_layers(config: PreTrainedConfig) -> bool:
 
 
 def set_layer_types(config: PreTrainedConfig, layers: Sequence[int]) -> None:
-    """List the kinds of the chosen layers in a configuration that lists them (ModernBERT).
+    """List the kinds of the chosen layers in a configuration that lists them.
 
     Args:
         config: of a student with as many layers as `layers`, or as it wants if that is empty.
-        layers: of the source, whose kinds (local or global attention) the student's layers keep.
+        layers: of the source, whose kinds the student's layers keep.
     """
-    types = getattr(config, "layer_types", None)
-    if types is not None:
-        layers = layers or list(range(1, config.num_hidden_layers + 1))
-        config.layer_types = [types[(layer - 1) % len(types)] for layer in layers]
+    chosen = layers or range(1, config.num_hidden_layers + 1)
+    for name in _LISTS_BY_LAYER:
+        values = getattr(config, name, None)
+        if isinstance(values, list | tuple) and values:
+            setattr(config, name, [values[(layer - 1) % len(values)] for layer in chosen])
 
 
 def copy_weights(

@@ -9,6 +9,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from raykd.errors import InputError
 from raykd.models.resolve import resolve_model
 
+# What families call the embeddings of positions: BERT and most others, GPT-2, BART.
+_TABLES = ("position_embeddings", "wpe", "embed_positions")
+
 
 def num_positions(reference: str) -> int | None:
     """Tokens of the longest text a model reads; None: no limit, its positions are relative.
@@ -29,10 +32,11 @@ def num_positions(reference: str) -> int | None:
             f"model {reference}: its config.json cannot be read: {' '.join(str(error).split())}"
         ) from None
     for name, module in model.named_modules():
-        if name.endswith(".position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa counts its positions from the one after the padding's.
+        if name.rpartition(".")[2] in _TABLES and isinstance(module, nn.Embedding):
+            # RoBERTa counts its positions from the one after the padding's, BART from 2.
             padding = module.padding_idx
-            return module.num_embeddings - (0 if padding is None else padding + 1)
+            first = getattr(module, "offset", 0) if padding is None else padding + 1
+            return module.num_embeddings - int(first)
     return None
 
 

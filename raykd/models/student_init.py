@@ -24,6 +24,7 @@ from raykd.models.layer_copy import (
     set_layer_types,
     shares_layers,
 )
+from raykd.models.student_shape import cannot_be_shaped, set_sizes, shape_of_student
 
 Init = Literal["random", "skip", "top", "bottom", "layers", "pretrained"]
 InitFrom = Literal["pretrained", "teacher"]
@@ -246,8 +247,7 @@ def check_tokenizers(
 
 
 def _shape(source: Encoder, config: StudentConfig) -> dict[str, int]:
-    """The student's sizes under the names that BERT's configuration gives them."""
-    source_config = source.model.config
+    """The student's sizes under the names that its family's configuration gives them."""
     head_width = source.hidden_size // source.num_heads
     width = config.hidden_size or source.hidden_size
     num_heads = config.num_heads or max(1, width // head_width)
@@ -256,19 +256,13 @@ def _shape(source: Encoder, config: StudentConfig) -> dict[str, int]:
             f"student.hidden_size {width} is not divisible by {num_heads} heads; "
             "set student.num_heads to a number that divides it"
         )
-    name = _intermediate_name(source_config)
-    return {
-        "num_hidden_layers": config.depth or source.num_layers,
-        "hidden_size": width,
-        "num_attention_heads": num_heads,
-        name: config.intermediate_size
-        or round(getattr(source_config, name) * width / source.hidden_size),
-    }
-
-
-def _intermediate_name(config: PreTrainedConfig) -> str:
-    """DistilBERT is the one family whose alias for this is missing."""
-    return "hidden_dim" if hasattr(config, "hidden_dim") else "intermediate_size"
+    return shape_of_student(
+        source.model.config,
+        num_layers=config.depth or source.num_layers,
+        hidden_size=width,
+        num_heads=num_heads,
+        intermediate_size=config.intermediate_size,
+    )
 
 
 def _dropouts(source: Encoder, config: StudentConfig) -> dict[str, float]:
@@ -283,7 +277,7 @@ def _dropouts(source: Encoder, config: StudentConfig) -> dict[str, float]:
 def _check_copied_sizes(source_config: PreTrainedConfig, shape: dict[str, int], init: str) -> None:
     for name, size in shape.items():
         source_size = getattr(source_config, name)
-        if name != "num_hidden_layers" and size != source_size:
+        if name not in ("num_hidden_layers", "decoder_layers") and size != source_size:
             raise InputError(
                 f"student {name} {size}: init {init!r} copies layers of a model whose {name} is "
                 f"{source_size}; leave the size out, or use init 'random'"
@@ -294,15 +288,18 @@ def _random_student(
     source: Encoder, changes: Mapping[str, float], layers: list[int], seed: int
 ) -> Encoder:
     config = copy.deepcopy(source.model.config)
-    for name, value in changes.items():
-        setattr(config, name, value)
+    set_sizes(config, changes)
     set_layer_types(config, layers)
-    if hasattr(config, "pooler_hidden_size"):  # DeBERTa
-        config.pooler_hidden_size = config.hidden_size
     make_model: Callable[..., PreTrainedModel] = AutoModelForSequenceClassification.from_config
     generator_state = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)
     try:
-        return Encoder(make_model(config, dtype=torch.float32))
+        student = Encoder(make_model(config, dtype=torch.float32))
+    # A family's own checks of its configuration, which differ in what they raise.
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise cannot_be_shaped(config, " ".join(str(e).split())) from None
     finally:
         torch.set_rng_state(generator_state)
+    wanted = int(config.num_hidden_layers), int(config.hidden_size)
+    assert (student.num_layers, student.hidden_size) == wanted, (config, wanted)
+    return student

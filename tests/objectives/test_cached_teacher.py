@@ -110,7 +110,7 @@ def test_vectors_beyond_half_precision_are_refused():
     ids = batch["input_ids"][:1, :3].numpy().astype(np.int32).ravel()
     rows = TokenizedRows(ids, None, np.array([0, 3]))
     teacher = tiny_encoder(num_layers=2, hidden_size=24)
-    teacher.projections(2)[0].bias.data.fill_(1e5)
+    teacher.projections(2).modules[0].bias.data.fill_(1e5)
     wanted = RelationsWanted(2, np.zeros((3, 3, 24), np.float16))
     with pytest.raises(InputError, match="too large for float16.*set cached_teacher: false"):
         answers_of(teacher, rows, pad_id=0, device=torch.device("cpu"), relations=wanted)
