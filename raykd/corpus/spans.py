@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from raykd.corpus.unspaced import next_word, num_words_between
 from raykd.corpus.white_space import (
     Bytes,
     Integers,
@@ -20,6 +21,8 @@ def unit_spans(
     starts: Integers,
     stops: Integers,
     num_words: Integers,
+    is_unspaced: NDArray[np.bool_],
+    kinds: NDArray[np.uint8],
     lengths: Integers,
     first_lengths: Integers,
     max_words: int,
@@ -33,10 +36,12 @@ def unit_spans(
         starts: (N,) first byte of each document.
         stops: (N,) byte after each document.
         num_words: (N,) of each document.
+        is_unspaced: (N,) whether it may hold letters of a script without blanks.
+        kinds: `unspaced.classes`; empty where no document may.
         lengths: (S,) characters of the sentences of all documents, which cover them.
         first_lengths: (N + 1,) document i has `lengths[first_lengths[i] : first_lengths[i + 1]]`;
             one that has none, and at most `max_words` words, is a piece as a whole.
-        max_words: a longer sentence is cut at white space.
+        max_words: a longer sentence is cut between words.
         packed: join neighbours as long as they hold at most `max_words` words.
         capacity: at least the number of pieces.
 
@@ -62,9 +67,11 @@ def unit_spans(
         for number in range(first_lengths[document], first_lengths[document + 1]):
             end = _end_of(data, start, stop, lengths[number])
             # Pieces of this sentence are written behind those before it, then perhaps joined.
-            num_pieces = _cut_sentence(
-                data, start, end, max_words, first[num:], after[num:], words_of[num:]
-            )
+            free = first[num:], after[num:], words_of[num:]
+            if is_unspaced[document]:
+                num_pieces = _cut_unspaced(data, start, end, max_words, kinds, *free)
+            else:
+                num_pieces = _cut_sentence(data, start, end, max_words, *free)
             document_of[num : num + num_pieces] = document
             start = end
             if (
@@ -121,6 +128,32 @@ def _cut_sentence(
     if in_word:
         after[piece] = end
     return piece + 1
+
+
+@njit(cache=True, nogil=True)
+def _cut_unspaced(
+    data: Bytes,
+    position: int,
+    end: int,
+    max_words: int,
+    kinds: NDArray[np.uint8],
+    first: Integers,
+    after: Integers,
+    words_of: Integers,
+) -> int:
+    """As `_cut_sentence`, for a sentence with letters of a script without blanks."""
+    num_left = num_words_between(data, position, end, kinds)
+    num_pieces = 0
+    while num_left > 0:
+        words_of[num_pieces] = min(num_left, max_words)
+        for word in range(words_of[num_pieces]):
+            start, position = next_word(data, position, end, kinds)
+            if word == 0:
+                first[num_pieces] = start
+        after[num_pieces] = position
+        num_left -= words_of[num_pieces]
+        num_pieces += 1
+    return num_pieces
 
 
 @njit(cache=True, nogil=True)

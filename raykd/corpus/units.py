@@ -1,5 +1,6 @@
 """Documents to retrieval units: sentences, sentences packed into passages, or whole lines."""
 
+import re
 from typing import Literal, Self
 
 import numpy as np
@@ -11,21 +12,29 @@ from pydantic import Field, model_validator
 from raykd.config import Config
 from raykd.corpus import spans
 from raykd.corpus.texts import Texts
+from raykd.corpus.unspaced import classes, may_be_unspaced, num_words_between
 from raykd.corpus.white_space import Integers, count_words
 from raykd.schemas import UNITS
 
 # sentencex takes quadratic time on long text with sentence ends outside ASCII.
 WINDOW_CHARS = 8192
+_NO_KINDS = np.zeros(0, np.uint8)
+# Khmer full stops, which sentencex takes for none.
+_KHMER_STOPS = re.compile(r"(?<=[\u17d4\u17d5])")
 # Digits of an id: of the digest, of the document's place in the file, of the unit's in that.
 _DIGEST_DIGITS, _RECORD_DIGITS, _CHARACTER_DIGITS = 16, 12, 8
 _ID_LENGTH = _DIGEST_DIGITS + _RECORD_DIGITS + _CHARACTER_DIGITS + 2
 
 
 class UnitsConfig(Config):
-    """How a document becomes units; a word is what stands between white space.
+    """How a document becomes units; a word is what is between white space.
+
+    In scripts without blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese) each
+    letter counts as a word, as everywhere in raykd (see `corpus.unspaced`): 100 of them are about
+    as many bytes as 75 English words.
 
     `packed` joins neighbouring sentences as long as they hold at most `max_words` words;
-    `sentence` keeps each apart. Both cut a longer sentence at white space, and drop pieces of fewer
+    `sentence` keeps each apart. Both cut a longer sentence between words, and drop pieces of fewer
     than `min_words`. `line` keeps the document as it is. The default is the size of the passages
     that the CILDA and contextual-corpus papers retrieve: 392 to 495 bytes, about 75 words on
     average.
@@ -101,7 +110,10 @@ def sentences(text: str) -> list[int]:
 
 
 def _lengths(window: str) -> list[int]:
-    return list(filter(None, map(len, sentencex.segment("en", window))))
+    found = sentencex.segment("en", window)
+    if "\u17d4" in window or "\u17d5" in window:
+        found = [part for sentence in found for part in _KHMER_STOPS.split(sentence)]
+    return list(filter(None, map(len, found)))
 
 
 def _up_to_last_space(window: str) -> int:
@@ -110,7 +122,13 @@ def _up_to_last_space(window: str) -> int:
 
 
 def _pieces(texts: Texts, config: UnitsConfig) -> tuple[Integers, ...]:
+    is_unspaced = may_be_unspaced(texts.data, texts.starts, texts.stops)
+    kinds = classes() if is_unspaced.any() else _NO_KINDS
     num_words = count_words(texts.data, texts.starts, texts.stops)
+    for number in np.flatnonzero(is_unspaced).tolist():
+        num_words[number] = num_words_between(
+            texts.data, int(texts.starts[number]), int(texts.stops[number]), kinds
+        )
     packed = config.policy == "packed"
     # Most documents of a corpus of paragraphs are one passage, whatever their sentences.
     whole = num_words <= config.max_words if packed else num_words == 0
@@ -130,6 +148,8 @@ def _pieces(texts: Texts, config: UnitsConfig) -> tuple[Integers, ...]:
         texts.starts,
         texts.stops,
         num_words,
+        is_unspaced,
+        kinds,
         np.array(lengths, np.int64),
         first_lengths,
         config.max_words,

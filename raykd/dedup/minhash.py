@@ -1,20 +1,18 @@
 """MinHash: which texts may share many shingles, and how many they do share."""
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Self
 
 import numpy as np
 import pyarrow as pa
-import regex
 from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
 from raykd.config import Config
-from raykd.dedup.normal_form import LETTER, UNSPACED, code_point, normalise_all
+from raykd.corpus.unspaced import IS_MARK, IS_UNSPACED, IS_WORD, classes
+from raykd.dedup.normal_form import code_point, normalise_all
 
-_IS_UNSPACED, _IS_MARK, _IS_WORD = 1, 2, 4
 _NOTHING, _IN_UNSPACED, _IN_WORD = 0, 1, 2
 # Odd constants of good mixing: Steele et al. 2014, "Fast splittable pseudorandom number
 # generators", and Fowler, Noll and Vo's prime and offset.
@@ -72,7 +70,7 @@ def shingles(texts: pa.Array, shingle_words: int) -> Shingles:
     # At most one word in two bytes, and one more.
     room = len(normalised.data) // 2 + len(normalised) + 1
     hashes = np.empty(room, np.uint64)
-    starts = _shingles(normalised.data, normalised.starts, _classes(), shingle_words, hashes)
+    starts = _shingles(normalised.data, normalised.starts, classes(), shingle_words, hashes)
     return Shingles(hashes[: starts[-1]], starts)
 
 
@@ -107,19 +105,6 @@ def jaccard(
     return similarity
 
 
-@cache
-def _classes() -> NDArray[np.uint8]:
-    """What every code point is in a word."""
-    everything = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
-    classes = np.zeros(0x110000, np.uint8)
-    for pattern, bit in ((UNSPACED, _IS_UNSPACED), (r"\p{M}", _IS_MARK), (LETTER, _IS_WORD)):
-        for run in regex.finditer(f"{pattern}+", everything, flags=regex.VERSION1):
-            # The surrogates are left out of the string.
-            start, end = (at + 0x800 * (at >= 0xD800) for at in run.span())
-            classes[start:end] |= bit
-    return classes
-
-
 @njit(cache=True, nogil=True)
 def _mixed(value: np.uint64) -> np.uint64:
     value = (value ^ (value >> np.uint64(30))) * _MIX[0]
@@ -129,7 +114,7 @@ def _mixed(value: np.uint64) -> np.uint64:
 
 @njit(cache=True, nogil=True)
 def _words(
-    text: NDArray[np.uint8], classes: NDArray[np.uint8], word_hashes: NDArray[np.uint64]
+    text: NDArray[np.uint8], kinds: NDArray[np.uint8], word_hashes: NDArray[np.uint64]
 ) -> int:
     """Write the hash of every word; returns their number."""
     num_words = 0
@@ -138,9 +123,9 @@ def _words(
     at = 0
     while at < len(text):
         code, length = code_point(text, at)
-        kind = classes[code]
-        is_same = (state == _IN_WORD and kind & _IS_WORD) or (
-            state == _IN_UNSPACED and kind & _IS_MARK
+        kind = kinds[code]
+        is_same = (state == _IN_WORD and kind & IS_WORD) or (
+            state == _IN_UNSPACED and kind & IS_MARK
         )
         if not is_same:
             if state != _NOTHING:
@@ -148,9 +133,9 @@ def _words(
                 num_words += 1
             value = _FNV_OFFSET
             state = _NOTHING
-            if kind & _IS_UNSPACED:
+            if kind & IS_UNSPACED:
                 state = _IN_UNSPACED
-            elif kind & _IS_WORD:
+            elif kind & IS_WORD:
                 state = _IN_WORD
         if state != _NOTHING:
             for byte in range(at, at + length):
@@ -166,7 +151,7 @@ def _words(
 def _shingles(
     data: NDArray[np.uint8],
     text_starts: NDArray[np.int64],
-    classes: NDArray[np.uint8],
+    kinds: NDArray[np.uint8],
     shingle_words: int,
     hashes: NDArray[np.uint64],
 ) -> NDArray[np.int64]:
@@ -175,7 +160,7 @@ def _shingles(
     for text in range(len(text_starts) - 1):
         first = starts[text]
         # A shingle overwrites its own first word, which no later one needs.
-        num_words = _words(data[text_starts[text] : text_starts[text + 1]], classes, hashes[first:])
+        num_words = _words(data[text_starts[text] : text_starts[text + 1]], kinds, hashes[first:])
         size = min(shingle_words, num_words)
         num_shingles = num_words - size + 1 if num_words else 0
         for shingle in range(first, first + num_shingles):

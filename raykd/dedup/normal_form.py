@@ -12,10 +12,9 @@ import regex
 from numba import njit
 from numpy.typing import NDArray
 
+from raykd.corpus.unspaced import LETTER, UNSPACED
+
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
-# These scripts put no blank between words, so that each letter has to count as a word.
-UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-LETTER = rf"[[\p{{L}}\p{{M}}\p{{N}}]--{UNSPACED}]"
 _WORD = regex.compile(rf"{UNSPACED}\p{{M}}*|{LETTER}+", flags=regex.VERSION1)
 _ASCII_TO_BLANKS = {code: " " for code in range(128) if not chr(code).isalnum()}
 

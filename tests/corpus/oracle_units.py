@@ -2,14 +2,36 @@
 
 import re
 
+import regex
+
 from raykd.corpus.units import sentences
 
-WORD = re.compile(r"\S+")
+TOKEN = re.compile(r"\S+")
+SCRIPTS = ["Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar"]
+U = "[" + "".join(rf"\p{{{script}}}" for script in SCRIPTS) + r"]--\p{M}"
+L = rf"[\p{{L}}\p{{N}}]--[{U}]"
+OTHER = rf"\p{{Any}}--[{U}]--[{L}]"
+HAS_UNSPACED = regex.compile(f"[{U}]", flags=regex.VERSION1)
+# Signs, then a letter of a script without blanks or a run of others, and signs.
+WORD = regex.compile(
+    rf"[{OTHER}]*[{U}][{OTHER}]*|[{OTHER}]*[{L}][[{L}][{OTHER}]]*|[{OTHER}]+",
+    flags=regex.VERSION1,
+)
+
+
+def words_between(text, start, stop):
+    """Where the words are."""
+    for token in TOKEN.finditer(text, start, stop):
+        if not token.group().isascii() and HAS_UNSPACED.search(token.group()):
+            for word in WORD.finditer(token.group()):
+                yield token.start() + word.start(), token.start() + word.end()
+        else:
+            yield token.span()
 
 
 def cut(text, config):
     """Pieces of a document, the short ones included: (character offset, piece, words)."""
-    num_words = len(text.split())
+    num_words = len(list(words_between(text, 0, len(text))))
     if config.policy == "line":
         return [(0, text, num_words)]
     if config.policy == "packed" and 0 < num_words <= config.max_words:
@@ -33,7 +55,7 @@ def bounded(text, max_words):
     """Sentences without white space around them, cut where they hold more than `max_words`."""
     start = 0
     for length in sentences(text):
-        words = [word.span() for word in WORD.finditer(text, start, start + length)]
+        words = list(words_between(text, start, start + length))
         for first in range(0, len(words), max_words):
             group = words[first : first + max_words]
             yield group[0][0], group[-1][1], len(group)

@@ -142,6 +142,75 @@ def test_units_are_those_of_the_slow_way(texts, units_config):
     assert_equals_oracle(texts, units_config)
 
 
+UNSPACED_TEXT = st.lists(
+    st.sampled_from(
+        [
+            *"我们去。\uff0c《》\uff08\uff09、 かカーｶ々〇",
+            "ไป",
+            "ก\u0301",
+            "\u0e31",
+            "ລາວ",
+            "ខ្មែរ។ ",
+            "မြန်မာ။",
+            "한국어",
+            "abc",
+            "2020",
+            "x_1",
+            "\u0301",
+            "🙂",
+            "— ",
+            "é ",
+            "\n",
+            "𠀀",
+        ]
+    ),
+    max_size=40,
+).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(UNSPACED_TEXT, max_size=4), CONFIGS)
+def test_units_of_scripts_without_blanks_are_those_of_the_slow_way(texts, units_config):
+    assert_equals_oracle(texts, units_config)
+
+
+def test_every_character_makes_the_words_of_the_slow_way():
+    codes = [*range(1, 0x3400), *range(0x3400, 0xD800, 16), *range(0xE000, 0x32000, 16)]
+    text = "".join(f"我a{chr(code)}b\u0301{chr(code)}\u0301我 " for code in codes)
+    assert_equals_oracle([text], config(max_words=7, min_words=1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "这部电影非常好看\uff0c演员的表演十分精彩\uff0c情节紧凑而且感人至深。" * 20,
+        "ภาพยนตร์เรื่องนี้สนุกมากนักแสดงแสดงได้ดีเยี่ยม" * 20,
+        "これは本です。それはペンです。" * 30,
+        "ខ្ញុំចូលចិត្តមើលភាពយន្តនៅផ្ទះជាមួយគ្រួសារ។" * 20,
+        "ຂ້ອຍມັກເບິ່ງໜັງຢູ່ເຮືອນກັບຄອບຄົວ" * 20,
+        "ကျွန်တော်ရုပ်ရှင်ကြည့်ရတာကြိုက်တယ်။" * 20,
+    ],
+    ids=["Chinese", "Thai", "Japanese", "Khmer", "Lao", "Burmese"],
+)
+def test_documents_without_blanks_become_units_of_about_as_many_bytes_as_english(text):
+    units = [piece for _, piece in units_of(text, config())]
+    assert "".join(units) == text
+    assert len(units) > 1
+    for unit in units[:-1]:
+        assert 240 <= len(unit.encode()) <= 700
+    stops = [unit.endswith(tuple("。។။")) for unit in units]
+    assert all(stops) or not set("。។။") & set(text)
+
+
+def test_words_of_a_mixed_document_are_counted_alike_wherever_they_are():
+    spaced = "one two-three don't 4.5 -- "
+    assert [len(piece.split()) for _, piece in units_of(spaced * 3, config(max_words=5))] == [5] * 3
+    mixed = spaced + "我们2020年在GPT上"
+    # 5, then 我 们 2020 年 在 GPT 上.
+    assert [piece for _, piece in units_of(mixed, config(max_words=12))] == [mixed]
+    assert len(units_of(mixed, config(max_words=11, min_words=1))) == 2
+
+
 @pytest.mark.parametrize("policy", ["packed", "sentence", "line"])
 def test_units_of_real_text_are_those_of_the_slow_way(general_text, policy):
     assert_equals_oracle(general_text, config(policy=policy))
