@@ -8,7 +8,7 @@ from raykd.arms import Text
 from raykd.errors import InputError
 from raykd.models.embedding import TextEmbedder
 from raykd.models.encoder import Encoder, load_tokenizer
-from raykd.models.masked_lm import MaskedLm
+from raykd.models.masked_lm import MaskedLm, load_special_tokens
 from raykd.models.outline import has_trained_head, load_masked_outline, load_outline
 from raykd.models.positions import check_max_length
 from raykd.models.resolve import digest_of_weights
@@ -80,7 +80,8 @@ def check_models(run: Run) -> list[str]:
             of_phases: list[str] = []
             for name, objective, generator in planned:
                 OBJECTIVES[objective.name].check(objective, student, teachers[name])
-                made = build(objective, student, teachers[name], generator)
+                tokens = load_special_tokens(reference) if objective.masks_words else None
+                made = build(objective, student, teachers[name], generator, tokens)
                 of_phases += [*describe_phase(name, made), *notes[name]]
         # Students differ in their first weights alone: one is described for all.
         starts = describe_starts(recipe, source, students)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from raykd.models.encoder import Encoder
-from raykd.models.masked_lm import MaskedLm
+from raykd.models.masked_lm import MaskedLm, SpecialTokens
 from raykd.objectives.ad2 import Ad2, Ad2Config
 from raykd.objectives.alp_kd import AlpKd, AlpKdConfig
 from raykd.objectives.annealing_kd import AnnealingKd, AnnealingKdConfig
@@ -13,6 +13,7 @@ from raykd.objectives.base import Models, Objective
 from raykd.objectives.cilda import Cilda, CildaConfig
 from raykd.objectives.ckd import Ckd, CkdConfig
 from raykd.objectives.codir import Codir, CodirConfig
+from raykd.objectives.codir_pretraining import CodirPretraining, CodirPretrainingConfig
 from raykd.objectives.fine_tune import FineTune, FineTuneConfig
 from raykd.objectives.mate_kd import MateKd, MateKdConfig
 from raykd.objectives.minilmv2 import MiniLmV2, MiniLmV2Config
@@ -28,6 +29,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "cilda": Cilda,
     "ckd": Ckd,
     "codir": Codir,
+    "codir_pretraining": CodirPretraining,
     "fine_tune": FineTune,
     "mate_kd": MateKd,
     "minilmv2": MiniLmV2,
@@ -44,6 +46,7 @@ ObjectiveConfig = Annotated[
     | CildaConfig
     | CkdConfig
     | CodirConfig
+    | CodirPretrainingConfig
     | FineTuneConfig
     | MateKdConfig
     | MiniLmV2Config
@@ -60,6 +63,7 @@ def build(
     student: Encoder,
     teacher: Encoder | None = None,
     generator: MaskedLm | None = None,
+    special_tokens: SpecialTokens | None = None,
 ) -> Objective:
     """Make the objective that the settings name; it gets the teacher only if it runs it.
 
@@ -67,5 +71,5 @@ def build(
         InputError: the settings do not fit the models.
     """
     runs_teacher = "model" in config.needs_teacher
-    models = Models(student, teacher if runs_teacher else None, generator)
+    models = Models(student, teacher if runs_teacher else None, generator, special_tokens)
     return OBJECTIVES[config.name](config, models)

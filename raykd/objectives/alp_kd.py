@@ -96,7 +96,7 @@ class AlpKd(LayerMatching):
 
     def __init__(self, config: AlpKdConfig, models: Models) -> None:
         super().__init__(config, models)
-        student, teacher, _ = models
+        student, teacher = models.student, models.teacher
         assert teacher is not None
         self.student_layers, self.teacher_layers = (
             layers_taking_part(config.name, role, encoder, include_last=config.include_last)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from raykd.config import Config
 from raykd.models.encoder import Encoder, EncoderOutput
-from raykd.models.masked_lm import MaskedLm
+from raykd.models.masked_lm import MaskedLm, SpecialTokens
 from raykd.models.pooling import Pooling
 
 # "logits": batches carry teacher_logits; "model": the teacher is there, and runs in the step unless
@@ -38,6 +38,11 @@ class MethodConfig(Config):
     def reads_logits(self) -> bool:
         """Whether the loss reads the teacher's logits, which only a fine-tuned teacher has."""
         return bool(self.needs_teacher)
+
+    @property
+    def masks_words(self) -> bool:
+        """Whether words of the text are masked, for which `Models.special_tokens` are needed."""
+        return False
 
     @property
     def teacher_features(self) -> Pooling | None:
@@ -68,11 +73,13 @@ class Models(NamedTuple):
         student: is trained.
         teacher: None where `needs_teacher` does not hold "model".
         generator: None where the method has none.
+        special_tokens: of the tokenizer; None where `masks_words` does not hold.
     """
 
     student: Encoder
     teacher: Encoder | None = None
     generator: MaskedLm | None = None
+    special_tokens: SpecialTokens | None = None
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ class Ckd(LayerMatching):
 
     def __init__(self, config: CkdConfig, models: Models) -> None:
         super().__init__(config, models)
-        student, teacher, _ = models
+        student, teacher = models.student, models.teacher
         assert teacher is not None
         self._groups = _groups(config, student, teacher)
         self.student_layers = list(self._groups)

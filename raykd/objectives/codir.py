@@ -150,7 +150,7 @@ class Codir(Objective):
             encoder.blocks()
 
     def __init__(self, config: CodirConfig, models: Models) -> None:
-        student, teacher, _ = models
+        student, teacher = models.student, models.teacher
         assert teacher is not None
         self.check(config, student, teacher)
         super().__init__(config, models)

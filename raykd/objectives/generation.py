@@ -170,7 +170,7 @@ class GeneratorObjective(Objective):
         _check_vocabulary(config, "student", len(student.embedding_weight), teacher)
 
     def __init__(self, config: GeneratorConfig, models: Models) -> None:
-        student, teacher, generator = models
+        student, teacher, generator = models[:3]
         assert teacher is not None
         assert generator is not None
         self.check(config, student, teacher)

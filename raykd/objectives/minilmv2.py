@@ -94,7 +94,7 @@ class MiniLmV2(Objective):
         student.projections(student.num_layers)
 
     def __init__(self, config: MiniLmV2Config, models: Models) -> None:
-        student, teacher, _ = models
+        student, teacher = models.student, models.teacher
         assert teacher is not None
         self.check(config, student, teacher)
         super().__init__(config, models)

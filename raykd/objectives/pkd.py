@@ -92,7 +92,7 @@ class Pkd(LayerMatching):
 
     def __init__(self, config: PkdConfig, models: Models) -> None:
         super().__init__(config, models)
-        student, teacher, _ = models
+        student, teacher = models.student, models.teacher
         assert teacher is not None
         layers = resolve_layer_map(config.name, config.layer_map, student, teacher, with_last=False)
         self.student_layers, self.teacher_layers = list(layers), list(layers.values())

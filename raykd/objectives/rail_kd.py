@@ -111,7 +111,7 @@ class RailKd(LayerMatching):
 
     def __init__(self, config: RailKdConfig, models: Models) -> None:
         super().__init__(config, models)
-        student, teacher, _ = models
+        student, teacher = models.student, models.teacher
         assert teacher is not None
         self.student_layers = layers_taking_part(
             config.name, "student", student, include_last=False

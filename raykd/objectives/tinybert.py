@@ -74,7 +74,7 @@ class TinyBert(Objective):
         check_token_maps("tinybert", student, teacher, attention=True)
 
     def __init__(self, config: TinyBertConfig, models: Models) -> None:
-        student, teacher, _ = models
+        student, teacher = models.student, models.teacher
         assert teacher is not None
         self.check(config, student, teacher)
         super().__init__(config, models)

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
-from raykd.models.masked_lm import load_masked_lm
+from raykd.models.masked_lm import load_masked_lm, load_special_tokens
 from raykd.models.student_init import check_tokenizers
 from raykd.models.token_cache import cached_rows
 from raykd.models.tokens import TokenizedRows, read_rows
@@ -307,9 +307,10 @@ def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
             tokenizer, load_tokenizer(reference), role="generator", setting="objective.generator"
         )
         generator = load_masked_lm(reference, seed=job.seed)
+    special_tokens = load_special_tokens(str(job.teacher)) if objective.masks_words else None
     # Heads start at random, in a process that may have trained other models before.
     torch.manual_seed(job.seed)
-    return student, tokenizer, build(objective, student, teacher, generator)
+    return student, tokenizer, build(objective, student, teacher, generator, special_tokens)
 
 
 def _rows_of(job: PhaseJob, tokenizer: PreTrainedTokenizerBase, worker: Worker) -> TokenizedRows:

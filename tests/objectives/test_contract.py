@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from objective_settings import SETTINGS
+from objective_settings import SETTINGS, SPECIAL_TOKENS
 from tiny_models import FAMILIES, tiny_batch, tiny_encoder, tiny_masked_lm
 from torch.nn.functional import pad
 from torch.nn.parallel import DistributedDataParallel
@@ -14,7 +14,7 @@ from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective
 
 # Methods that draw noise of their own: what a row costs depends on the draw.
-DRAWS_NOISE = {"cilda", "mate_kd"}
+DRAWS_NOISE = {"cilda", "codir_pretraining", "mate_kd"}
 # The others stand beside their own two-worker test, in the file of the method.
 _SPLIT_ALIKE = sorted(
     name for name in OBJECTIVES.keys() - DRAWS_NOISE if not OBJECTIVES[name].mixes_examples
@@ -37,7 +37,7 @@ def make(name: str, *, family: str = "bert", num_labels: int = 3) -> Objective:
     config = SETTINGS[name]
     generator = tiny_masked_lm(family) if config.generator_beside("teacher") else None
     torch.manual_seed(4)
-    objective = build(config, student, teacher, generator).train()
+    objective = build(config, student, teacher, generator, SPECIAL_TOKENS).train()
     labels = tiny_batch(regression=num_labels == 1)["labels"]
     objective.start_training(len(labels), labels if objective.needs_labels else None, seed=1)
     objective.start_epoch(Epoch(seed=1, number=1, total=3))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from objective_settings import SETTINGS
+from objective_settings import SETTINGS, SPECIAL_TOKENS
 from tiny_models import VOCABULARY_SIZE, tiny_encoder, tiny_masked_lm
 
 from raykd.models.encoder import Encoder
@@ -54,7 +54,7 @@ def train_until(
     teacher = tiny_encoder(num_layers=4, hidden_size=24, seed=2)
     torch.manual_seed(4)
     generator = tiny_masked_lm() if config.generator_beside("teacher") else None
-    objective = build(config, student, teacher, generator)
+    objective = build(config, student, teacher, generator, SPECIAL_TOKENS)
     checkpoints = CheckpointFolder(folder, name, {}, {}, every_s=0)
     starts: list[int] = []
     told: dict[int, StepRecord] = {}
