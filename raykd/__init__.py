@@ -13,7 +13,7 @@ augment/           a task's rows -> more of them, with words replaced (TaskDA)
 recipe.py          a whole run as one typed object; run.py, what lies where in its directory
 stages.py          the stages in order; preflight.py, what is checked before the first
 tuning.py          a recipe with a search space -> trials; best.py, the one to take
-collect.py         a run directory -> results.py, everything found out
+collect.py         a run directory -> results.py, everything found out; teacher_check.py, a stop
 report/            results -> one page
 cli.py             the command line
 

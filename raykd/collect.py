@@ -5,6 +5,7 @@ import math
 import platform
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from raykd.config import dump_yaml
 from raykd.contextualize import TEXTBOOK_FILE
 from raykd.corpora import QUERIES_FILE
 from raykd.corpus_card import read_card
+from raykd.evaluation.class_counts import class_counts, constant_answer, limits
 from raykd.evaluation.pipeline import (
+    PREDICTIONS_FILE,
     Comparison,
     Examinee,
     analyse,
@@ -24,6 +27,7 @@ from raykd.evaluation.pipeline import (
     evaluate_tfidf,
     measure_costs,
 )
+from raykd.evaluation.teacher_check import Finding, check_answers
 from raykd.manifest import digest_of_directory, read_manifest
 from raykd.objectives import OBJECTIVES
 from raykd.recipe import Recipe
@@ -71,9 +75,39 @@ def score_models(run: Run) -> list[Score]:
             wanted.append((*student, "injected", run.injected(chain, *student[1:])))
     wanted += [(*student, "adapted", run.adapted(*student)) for student in run.students()]
     examinees = [_examinee(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
-    for (arm, init, seed, stage, _), metrics in zip(wanted, evaluate(examinees, task), strict=True):
-        scores.append(Score(arm=arm, init=init, seed=seed, stage=stage, metrics=metrics))
+    evaluated = evaluate(examinees, task)
+    for (arm, init, seed, stage, _), examinee, metrics in zip(
+        wanted, examinees, evaluated, strict=True
+    ):
+        answers = pq.read_table(examinee.out / PREDICTIONS_FILE, columns=["prediction"])
+        constant = constant_answer(run.task(), answers["prediction"])
+        scores.append(
+            Score(
+                arm=arm,
+                init=init,
+                seed=seed,
+                stage=stage,
+                metrics=metrics,
+                constant_answer=constant,
+            )
+        )
     return scores
+
+
+def teacher_on_dev(run: Run) -> Path:
+    """The teacher's predictions on dev, made once: also those that its reported score is of."""
+    examinee = _examinee(run, "teacher", "teacher", run.teacher)
+    if run.task().report_split != "dev":
+        out = examinee.out.with_name(f"{examinee.out.name}-dev")
+        examinee = replace(examinee, out=out, on_dev=True)
+    evaluate([examinee], run.task_folder)
+    return examinee.out / PREDICTIONS_FILE
+
+
+def teacher_finding(run: Run) -> Finding | None:
+    """What is wrong with the teacher's answers on dev."""
+    predictions = pq.read_table(teacher_on_dev(run), columns=["prediction"])
+    return check_answers(run.task(), predictions["prediction"].to_numpy())
 
 
 def analyse_students(run: Run) -> list[Analysis]:
@@ -143,6 +177,7 @@ def collect(run: Run) -> Results:
         for chain, init, seed in run.injections()
     ]
     folders += [(*s, "adaptation", run.adapted(*s)) for s in run.students()]
+    finding = teacher_finding(run)
     scores = score_models(run)  # it writes the predictions that the analyses read
     return Results(
         run=recipe.name,
@@ -163,6 +198,8 @@ def collect(run: Run) -> Results:
             regression=task.regression,
             metrics=list(task.metrics),
             num_rows={split: table.num_rows for split, table in task.splits.items()},
+            class_counts=class_counts(task),
+            remarks=[*task.remarks, *limits(task)],
             report_split=task.report_split,
             sources=dict(task.sources),
         ),
@@ -181,6 +218,7 @@ def collect(run: Run) -> Results:
         curve_split="dev",
         times_s=run.times_s(),
         models=measure_models(run),
+        teacher_remark=finding.reason if finding else None,
         starts=starts_of(recipe),
     )
 

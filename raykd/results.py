@@ -28,6 +28,8 @@ class TaskFacts(_Facts):
     num_rows: dict[str, int]  # by split
     report_split: str
     sources: dict[str, str]  # by split
+    class_counts: dict[str, list[int]] = {}  # rows of each class, by split
+    remarks: list[str] = []  # on rows and labels, see `evaluation.class_counts`
 
 
 class UnitSample(_Facts):
@@ -99,13 +101,17 @@ class ModelFacts(_Facts):
 
 
 class Score(_Facts):
-    """One model (arm, init, seed) on the report split; `init` is None for what is no student."""
+    """One model (arm, init, seed) on the report split; `init` is None for what is no student.
+
+    `constant_answer` is what it answers for every row, None where its answers differ.
+    """
 
     arm: str
     init: str | None
     seed: int | None
     stage: ScoreStage
     metrics: dict[str, FiniteFloat]
+    constant_answer: str | None = None
 
 
 class Summary(_Facts):
@@ -195,4 +201,5 @@ class Results(_Facts):
     curve_split: str
     times_s: dict[str, float]
     models: list[ModelFacts]
+    teacher_remark: str | None = None  # what is wrong with its answers on dev
     starts: dict[str, str] = {}

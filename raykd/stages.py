@@ -24,6 +24,7 @@ from raykd.model_card import write_card
 from raykd.preflight import check_classes, check_models, search_embedder
 from raykd.report import render
 from raykd.run import Run
+from raykd.teacher_check import check_teacher
 from raykd.training.phases import MODEL_FOLDER
 from raykd.training_stages import adapt, inject, train_teacher
 from raykd.working_files import write_if_new
@@ -36,7 +37,9 @@ def evaluate(run: Run) -> None:
         who = " ".join(
             str(part) for part in (score.arm, score.init, score.seed) if part is not None
         )
-        progress.say(f"  {score.metrics[main]:.3f} {main}  {who}, {score.stage}")
+        answer = score.constant_answer
+        same = "" if answer is None else f"  (answers {answer} for every row)"
+        progress.say(f"  {score.metrics[main]:.3f} {main}  {who}, {score.stage}{same}")
     analyse_students(run)
     told = set()
     for model in measure_models(run):
@@ -106,4 +109,6 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
             STAGES[name](run)
             if name == "task" and needs_models:
                 check_classes(run)
+            if name == "teacher":
+                check_teacher(run)
         progress.say(f"{name:14} {time.monotonic() - started:6.1f} s")

@@ -31,9 +31,11 @@ def train_teacher(run: Run) -> None:
     config, labels = run.recipe.teacher, _labels(run)
     reference = config.model
     if config.fine_tuned:
-        adopt_teacher(reference, run.teacher, labels, {"model": digest_of_model(reference)})
+        inputs = {"model": digest_of_model(reference)}
+        adopt_teacher(reference, run.teacher, labels, inputs, config.labels)
         return
-    values = config.model_dump(exclude={"model", "weights_sha256", "fine_tuned", "seed"})
+    own = {"model", "weights_sha256", "fine_tuned", "labels", "dev_check", "seed"}
+    values = config.model_dump(exclude=own)
     job = PhaseJob(
         stage="teacher",
         name="teacher",

@@ -52,6 +52,7 @@ FLOW = [
     "preflight",
     "results",
     "collect",
+    "teacher_check",
     "model_card",
     "report",
     "corpus_stages",

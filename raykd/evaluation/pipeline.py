@@ -19,6 +19,7 @@ from raykd.evaluation.analysis import divergence, layer_similarity, pooled_state
 from raykd.evaluation.metrics import compute, majority_predictions
 from raykd.evaluation.predict import answers, to_predictions
 from raykd.evaluation.store import read_task
+from raykd.evaluation.tasks import Split
 from raykd.evaluation.tfidf import predict_tfidf
 from raykd.manifest import (
     Draft,
@@ -29,7 +30,7 @@ from raykd.manifest import (
     write_once,
 )
 from raykd.models.encoder import load_encoder, load_tokenizer
-from raykd.models.inference import logits_of
+from raykd.models.inference import check_finite, logits_of
 from raykd.models.threads import one_thread
 from raykd.models.tokens import read_rows
 
@@ -45,16 +46,20 @@ _States = NDArray[np.float32] | None
 
 @dataclass(frozen=True)
 class Examinee:
-    """A model to be scored: its folder, and the directory of its predictions."""
+    """A model to be scored: its folder, and the directory of its predictions.
+
+    `on_dev`: on the dev split, also where test is the one that is reported.
+    """
 
     model: Path
     out: Path
     max_length: int
     inputs: Mapping[str, str]
+    on_dev: bool = False
 
     def settings(self) -> dict[str, int]:
         """What decides the answer besides the inputs."""
-        return {"max_length": self.max_length}
+        return {"max_length": self.max_length, **({"on_dev": 1} if self.on_dev else {})}
 
 
 @dataclass(frozen=True)
@@ -179,9 +184,11 @@ def constant_scores(task_folder: Path) -> dict[str, float]:
 def _examine(examinee: Examinee, task_folder: Path) -> None:
     def write(draft: Draft) -> None:
         task = read_task(task_folder)
+        split: Split = "dev" if examinee.on_dev else task.report_split
+        examples = task.splits[split]
         tokenizer = load_tokenizer(str(examinee.model))
         rows = read_rows(
-            task_folder / f"{task.report_split}.parquet",
+            task_folder / f"{split}.parquet",
             tokenizer,
             max_length=examinee.max_length,
         )
@@ -190,9 +197,10 @@ def _examine(examinee: Examinee, task_folder: Path) -> None:
             logits = logits_of(
                 encoder, rows, pad_id=tokenizer.pad_token_id, device=torch.device("cpu")
             )
-        table = to_predictions(task.reported, logits)
+        check_finite(logits, str(examinee.model), f"{split} split")
+        table = to_predictions(examples, logits)
         pq.write_table(table, draft.directory / PREDICTIONS_FILE)
-        scores = compute(task.metrics, task.reported["label"].to_numpy(), answers(logits))
+        scores = compute(task.metrics, examples["label"].to_numpy(), answers(logits))
         (draft.directory / METRICS_FILE).write_text(json.dumps(scores))
 
     write_once(examinee.out, "evaluate", examinee.settings(), examinee.inputs, write)

@@ -111,3 +111,25 @@ def token_batches(lengths: NDArray[np.int64], max_tokens: int) -> list[NDArray[n
             batches.append(order[begin:end])
             begin = end
     return batches
+
+
+def check_finite(logits: NDArray[np.float32], model: str, text: str, *, start: int = 0) -> None:
+    """Refuse a model whose answers are no numbers.
+
+    Args:
+        logits: (N, C).
+        model: for the message.
+        text: what the rows are of, for the message.
+        start: number of the first row.
+
+    Raises:
+        InputError: some logits are NaN or infinite; names the rows.
+    """
+    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(wrong):
+        kind = "NaN" if np.isnan(logits[wrong[0]]).any() else "infinite"
+        raise InputError(
+            f"model {model}: its logits are {kind} in {len(wrong)} of {len(logits)} rows of the "
+            f"{text} (the first: row {start + wrong[0]}, counted from 0); its weights are broken, "
+            "or overflow: name another model, or get its files again"
+        )

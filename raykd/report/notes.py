@@ -1,7 +1,9 @@
 """What a reader must know to read the scores of a report rightly."""
 
-from raykd.report.scores import INIT_TITLES, Numbers
+from raykd.report.scores import INIT_TITLES, Numbers, arm_title
 from raykd.results import Results
+
+_SHOWN_CLASSES = 12
 
 
 def notes_on(results: Results) -> list[str]:
@@ -26,6 +28,16 @@ def notes_on(results: Results) -> list[str]:
         notes.append("A correlation of 0 is what a model that learnt nothing gets.")
     else:
         notes.append("The majority class is what a model that learnt nothing gets.")
+    if task.class_counts:
+        notes.append(f"Rows per class: {_class_counts(results)}.")
+    notes += [f"{remark[:1].upper()}{remark[1:]}." for remark in task.remarks]
+    if results.teacher_remark is not None:
+        notes.append(f"The teacher may be of little use: {results.teacher_remark}.")
+    for answer, models in _constant_answers(results).items():
+        notes.append(
+            f"The same answer, {answer}, for every row: {', '.join(models)}. Correlations "
+            "(Matthews correlation, too) are reported as 0 for such a model."
+        )
     if "accuracy" in task.metrics:
         step, error = f"{numbers.points_per_row:.2g}", f"{numbers.standard_error(65):.1f}"
         notes.append(
@@ -49,3 +61,26 @@ def notes_on(results: Results) -> list[str]:
     else:
         notes.append("Differences are taken seed by seed.")
     return notes
+
+
+def _class_counts(results: Results) -> str:
+    """`train neg 46, pos 34; dev neg 22, pos 18`, of many classes the first."""
+    labels = results.task.labels
+    splits = []
+    for split, counts in results.task.class_counts.items():
+        named = [f"{name} {count:,}" for name, count in zip(labels, counts, strict=True)]
+        more = f", ... ({len(named)} classes)" if len(named) > _SHOWN_CLASSES else ""
+        splits.append(f"{split} {', '.join(named[:_SHOWN_CLASSES])}{more}")
+    return "; ".join(splits)
+
+
+def _constant_answers(results: Results) -> dict[str, list[str]]:
+    """The models that answer every row alike, by that answer."""
+    found: dict[str, list[str]] = {}
+    for score in results.scores:
+        if score.constant_answer is not None:
+            seed = "" if score.seed is None else f", seed {score.seed}"
+            stage = " before adaptation" if score.stage == "injected" else ""
+            name = f"{arm_title(score.arm)}{stage}{seed}"
+            found.setdefault(score.constant_answer, []).append(name)
+    return found

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pyarrow.parquet as pq
 import torch
@@ -61,7 +61,28 @@ class TeacherConfig(TrainingConfig):
     model: str
     weights_sha256: str | None = None
     fine_tuned: bool = False
+    labels: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description=(
+            "The task's classes in the order of a fine-tuned teacher's outputs, in place of the "
+            "names in its config.json (id2label)."
+        ),
+    )
+    dev_check: Literal["stop", "warn"] = Field(
+        "stop",
+        description=(
+            "What to do where the teacher, scored on dev, is no better than the constant answer, "
+            "or another order of its classes is much better, beyond chance: stop, or warn."
+        ),
+    )
     seed: int = 1
+
+    @model_validator(mode="after")
+    def _labels_are_of_outputs(self) -> Self:
+        if self.labels is not None and not self.fine_tuned:
+            raise ValueError("labels: they name a fine-tuned teacher's outputs; leave them out")
+        return self
 
 
 @dataclass(frozen=True)
@@ -235,8 +256,16 @@ def run_phase(
     checkpoints.remove()
 
 
-def adopt_teacher(reference: str, out: Path, labels: Labels, inputs: Mapping[str, str]) -> Manifest:
+def adopt_teacher(
+    reference: str,
+    out: Path,
+    labels: Labels,
+    inputs: Mapping[str, str],
+    outputs: Sequence[str] | None = None,
+) -> Manifest:
     """Take an already fine-tuned teacher into the run, its classes in the task's order.
+
+    `outputs` names its outputs in their order; None: its config.json does.
 
     Raises:
         InputError: its classifier does not have the task's number of outputs, or other classes.
@@ -250,13 +279,15 @@ def adopt_teacher(reference: str, out: Path, labels: Labels, inputs: Mapping[str
                 f"task needs {labels.num_outputs}; name a teacher fine-tuned on this task, or set "
                 "teacher.fine_tuned: false"
             )
-        order = _order_of_classes(reference, teacher.label_names, labels.names)
+        order = _order_of_classes(reference, outputs or teacher.label_names, labels.names)
         teacher = load_encoder(reference, label_names=labels.names)
         if order:
             teacher.reorder_classes(order)
         _save(teacher, load_tokenizer(reference), draft)
 
-    settings = {"labels": list(labels.names), "regression": labels.regression}
+    settings: dict[str, Any] = {"labels": list(labels.names), "regression": labels.regression}
+    if outputs is not None:
+        settings["outputs"] = list(outputs)
     return write_once(out, "teacher", settings, inputs, write)
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.models.encoder import load_encoder, load_tokenizer
-from raykd.models.inference import RelationsWanted, answers_of
+from raykd.models.inference import RelationsWanted, answers_of, check_finite
 from raykd.models.pooling import Pooling
 from raykd.models.tokens import read_rows
 
@@ -103,6 +103,7 @@ class OutputsJob:
                 pooling=self.pooling,
                 relations=relations,
             )
+            check_finite(answers.logits, str(self.teacher), f"text {self.text}", start=start)
             if vectors is not None:
                 vectors.flush()
             for name, array in ((LOGITS, answers.logits), (FEATURES, answers.features)):

@@ -130,7 +130,7 @@ def test_sentences_of_pairs_change_one_at_a_time_and_are_units_apart(tmp_path, m
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_was_written_can_be_trained_on(tmp_path, model):
     train, out = write_rows(tmp_path / "train.jsonl", SINGLE), tmp_path / "out"
-    augment(read_examples(train), out, config(model, num_rounds=2))
+    augment(read_examples(train).table, out, config(model, num_rounds=2))
     tokenizer = load_tokenizer(str(model))
     units = read_rows(out / TEXTBOOK_FILE, tokenizer, max_length=16)
     assert len(units) == pq.read_metadata(out / TEXTBOOK_FILE).num_rows
@@ -149,7 +149,7 @@ def test_what_was_written_can_be_trained_on(tmp_path, model):
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_rows_are_the_same_for_any_parts_and_the_bytes_in_every_run(tmp_path, model):
-    examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE * 3))
+    examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE * 3)).table
     outs = [tmp_path / name for name in ("whole", "again", "parts")]
     for out, part_rows in zip(outs, (256, 256, 5), strict=True):
         augment(examples, out, config(model), part_rows=part_rows)
@@ -165,7 +165,7 @@ def test_the_rows_are_the_same_for_any_parts_and_the_bytes_in_every_run(tmp_path
 def test_a_job_goes_on_where_it_stood_and_leaves_nothing_beside_its_output(
     tmp_path, model, monkeypatch
 ):
-    examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE))
+    examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE)).table
     out = tmp_path / "out"
     parts: list[Path] = []
 
@@ -200,7 +200,7 @@ def test_a_job_goes_on_where_it_stood_and_leaves_nothing_beside_its_output(
 
 
 def test_a_finished_part_needs_no_model(tmp_path, model, monkeypatch):
-    examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE))
+    examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE)).table
     job = Job(tmp_path / "parts", config(model), {}, {"examples": "a"})
     write_part(0, examples=examples, job=job, part_rows=2)
     monkeypatch.setattr(pipeline, "_finder", lambda *_: pytest.fail("loaded"))
@@ -208,7 +208,7 @@ def test_a_finished_part_needs_no_model(tmp_path, model, monkeypatch):
 
 
 def test_an_example_is_augmented_as_it_would_be_without_the_others(tmp_path, model):
-    examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE))
+    examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE)).table
     finder = CandidateFinder(config(model))
     together = pipeline.augment_rows(examples, finder, config(model))
     apart = [
