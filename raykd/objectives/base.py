@@ -53,7 +53,7 @@ class MethodConfig(Config):
     def teacher_relations(self) -> int | None:
         """The teacher's block whose relation vectors batches carry; None if they do not.
 
-        Counted from 1, or -1 for the last one.
+        Counted from 1, or `PAPER_LAYER` for that of the MiniLMv2 paper.
         """
         return None
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 from raykd.models.layers import RelationVectors
+from raykd.models.relation_layer import PAPER_LAYER, paper_relation_layer
 from raykd.objectives.base import (
     LossTerms,
     MethodConfig,
@@ -35,7 +36,8 @@ class MiniLmV2Config(MethodConfig):
     """Relation heads must divide the widths of teacher and student.
 
     48 relation heads and the last layer are the paper's choice for teachers of base size; for
-    BERT-large it takes layer 21 of 24, for RoBERTa-large 19, with 64 heads. With `cached_teacher`
+    BERT-large it takes layer 21 of 24, for RoBERTa-large 19, with 64 heads. `teacher_layer` is by
+    default that of the paper, the last one of teachers that it does not name. With `cached_teacher`
     the teacher runs once over the text and not in every step: its vectors take 6 bytes a token and
     width on disk (float16), twice that while they are computed.
     """
@@ -63,7 +65,7 @@ class MiniLmV2Config(MethodConfig):
     @property
     def teacher_relations(self) -> int | None:
         """Those of `teacher_layer`."""
-        return (self.teacher_layer or -1) if self.cached_teacher else None
+        return (self.teacher_layer or PAPER_LAYER) if self.cached_teacher else None
 
 
 class MiniLmV2(Objective):
@@ -84,7 +86,7 @@ class MiniLmV2(Objective):
                     f"widths of teacher ({teacher.hidden_size}) and student "
                     f"({student.hidden_size})"
                 )
-        layer = config.teacher_layer or teacher.num_layers
+        layer = config.teacher_layer or paper_relation_layer(teacher)
         if layer > teacher.num_layers:
             raise InputError(
                 f"minilmv2: teacher_layer {layer} of a teacher with {teacher.num_layers} layers; "
@@ -98,7 +100,7 @@ class MiniLmV2(Objective):
         assert teacher is not None
         self.check(config, student, teacher)
         super().__init__(config, models)
-        self._teacher_layer = config.teacher_layer or teacher.num_layers
+        self._teacher_layer = config.teacher_layer or paper_relation_layer(teacher)
         freeze_beyond(student, relation_layers=[student.num_layers])
 
     def describe(self) -> dict[str, str]:

@@ -22,6 +22,7 @@ from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_o
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.inference import RelationsWanted, answers_of, check_finite
 from raykd.models.pooling import Pooling
+from raykd.models.relation_layer import PAPER_LAYER, paper_relation_layer
 from raykd.models.tokens import read_rows
 
 _STAGE = "teacher_outputs"
@@ -41,7 +42,7 @@ class OutputsJob:
     Attributes:
         pooling: how hidden states are pooled; None for none.
         relation_layer: the block whose query, key and value vectors of every token are kept,
-            counted from 1, -1 for the last; None for none.
+            counted from 1, `PAPER_LAYER` for that of the MiniLMv2 paper; None for none.
         is_pretrained: the teacher has no trained classifier; its logits are not kept.
     """
 
@@ -56,10 +57,11 @@ class OutputsJob:
 
     def settings(self) -> dict[str, Any]:
         """What decides the result besides the inputs."""
+        layer = self.relation_layer
         return {
             "max_length": self.max_length,
             "pooling": self.pooling,
-            "relation_layer": self.relation_layer,
+            "relation_layer": "paper" if layer == PAPER_LAYER else layer,
         }
 
     def finished(self) -> Manifest | None:
@@ -94,7 +96,9 @@ class OutputsJob:
                     np.dtype(np.float16),
                     (int(rows.offsets[-1]), 3, teacher.hidden_size),
                 )
-                relations = RelationsWanted(teacher.num_layers if layer < 0 else layer, vectors)
+                if layer == PAPER_LAYER:
+                    layer = paper_relation_layer(teacher)
+                relations = RelationsWanted(layer, vectors)
             answers = answers_of(
                 teacher,
                 rows,
@@ -149,8 +153,8 @@ def parts_of(num_rows: int) -> list[tuple[int, int]]:
 
 
 def relations_of(layer: int) -> str:
-    """The kind of output that a block's relation vectors are, -1 the last; each has its own."""
-    return "relations-last" if layer < 0 else f"relations-{layer}"
+    """The kind of output that a block's relation vectors are; each block has its own."""
+    return "relations-paper" if layer == PAPER_LAYER else f"relations-{layer}"
 
 
 def read_outputs(folder: Path, kind: str) -> NDArray[Any]:
