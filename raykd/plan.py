@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from raykd.models.encoder import Encoder
 from raykd.objectives.base import STUDENT, Objective
+from raykd.presets import preset_row
 
 _MODELS = ("student.", "teacher.", "generator.")
 
@@ -19,6 +20,11 @@ def describe_models(student: Encoder, teacher: Encoder, starts: Mapping[str, str
         f"student       {_shape(student.model)}",
         *(f"  {init:{width}}  {start}" for init, start in starts.items()),
     ]
+
+
+def describe_preset(name: str | None) -> list[str]:
+    """A line on the row of a paper's table that a preset is; none without a preset."""
+    return [] if name is None else [f"preset        {name}: {preset_row(name)}"]
 
 
 def describe_phase(name: str, objective: Objective) -> list[str]:

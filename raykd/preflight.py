@@ -16,7 +16,7 @@ from raykd.models.student_init import check_tokenizers
 from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.base import MethodConfig
 from raykd.objectives.generation import check_generator
-from raykd.plan import describe_models, describe_phase
+from raykd.plan import describe_models, describe_phase, describe_preset
 from raykd.recipe import Recipe
 from raykd.run import Run
 from raykd.search_model import load_embedder
@@ -86,7 +86,7 @@ def check_models(run: Run) -> list[str]:
         # Students differ in their first weights alone: one is described for all.
         starts = describe_starts(recipe, source, students)
         plan = plan or [*describe_models(student, teacher, starts), *of_phases]
-    return plan
+    return [*describe_preset(recipe.preset), *plan]
 
 
 def _phases(recipe: Recipe) -> dict[str, PhaseConfig]:

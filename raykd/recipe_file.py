@@ -69,6 +69,14 @@ def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
     # A search is of one objective's keys, and of those alone that its author names.
     if "search" in values or _objectives(whole) != _objectives(merged(values, preset)):
         whole["search"] = values.get("search")
+    # The preset's first weights are for students without a model or layers of their own.
+    student = values.get("student")
+    if (
+        isinstance(student, dict)
+        and "inits" not in student
+        and student.keys() & {"model", "layers"}
+    ):
+        whole["student"] = {k: item for k, item in whole["student"].items() if k != "inits"}
     # Settings for augmented rows are of use to those who have some, with the preset's objective.
     injections = [{"injection": tree.get("injection")} for tree in (whole, preset)]
     is_used = "task_da" in values and _objectives(injections[0]) == _objectives(injections[1])

@@ -1,5 +1,6 @@
 """Presets are data: every value has its source, and every one makes a recipe."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import yaml
 
 from raykd.errors import InputError
 from raykd.objectives import OBJECTIVES
-from raykd.presets import load_preset, merged, preset_names
+from raykd.plan import describe_preset
+from raykd.presets import load_preset, merged, preset_names, preset_row
 from raykd.recipe import Recipe
 from raykd.recipe_file import load_recipe
 from raykd.tuning import check_space
@@ -31,8 +33,8 @@ def leaves(tree: dict, path: str = "") -> dict[str, dict]:
 def test_every_value_stands_beside_its_source(name):
     tree = yaml.safe_load((files("raykd.presets") / f"{name}.yaml").read_text())
 
-    assert tree.keys() <= {"all", "tasks"}
-    for path, leaf in leaves(tree).items():
+    assert {"row", "all"} <= tree.keys() <= {"row", "all", "tasks"}
+    for path, leaf in leaves({key: tree[key] for key in tree if key != "row"}).items():
         assert isinstance(leaf, dict), path
         assert leaf.keys() == {"value", "source"}, path
         assert isinstance(leaf["source"], str), path
@@ -62,6 +64,16 @@ def recipe_of(preset: str, task: str, **changes) -> dict:
     if needs_corpus:
         values |= {"corpus": {"paths": ["corpus"]}, "retrieval": {"top_k": 5}, "adaptation": {}}
     return values | changes
+
+
+@every_preset
+def test_every_preset_says_which_row_of_which_paper_it_is(name):
+    row = preset_row(name)
+
+    assert re.search(r"\((\w+) et al\. 20\d\d\)", row), row
+    assert re.search(r"[Tt]ables?\b", row), row
+    assert "\n" not in row
+    assert describe_preset(name) == [f"preset        {name}: {row}"]
 
 
 def test_every_method_has_a_preset():
@@ -94,6 +106,18 @@ def test_another_objective_takes_none_of_the_presets_settings(tmp_path):
     assert recipe.adaptation.objective.name == "vanilla_kd"
     assert recipe.adaptation.objective.temperature == 1
     assert recipe.adaptation.learning_rate == 2e-5
+
+
+def test_a_student_with_a_model_or_layers_of_its_own_has_no_init_of_the_presets(tmp_path):
+    for student, inits in (
+        ({"num_layers": 3}, ("bottom",)),
+        ({"num_layers": 3, "inits": ["top"]}, ("top",)),
+        ({"model": "distilbert-base-uncased"}, ("pretrained",)),
+        ({"layers": [1, 5, 9]}, ("layers",)),
+        ({"model": "bert-base-uncased", "num_layers": 3, "inits": ["skip"]}, ("skip",)),
+    ):
+        recipe = loaded(tmp_path, recipe_of("pkd", "mrpc", student=student))
+        assert recipe.student.inits == inits
 
 
 @every_preset

@@ -12,8 +12,9 @@ for which all published weights were chosen; `sum_dim` is the paper's formula. O
 times the other: 100 of one weighs as much as 0.026 of the other for five layers of 768.
 Where the widths differ, one linear map a layer brings the student's vectors to the teacher's width;
 the paper has no such case.
-Differs from the authors' code: the divergence of the logits is summed over classes, not averaged;
-rows are shuffled, and the teacher runs in the step.
+Differs from the authors' code: the divergence of the logits is summed over classes, not averaged,
+so that alpha of theirs is a `logit_weight` of alpha / classes, as in the preset; rows are shuffled,
+and the teacher runs in the step.
 """
 
 from collections.abc import Mapping
@@ -40,11 +41,13 @@ Reduction = Literal["mean", "sum_dim"]
 
 
 class PkdConfig(LayerMatchingConfig):
-    """`alpha` is `logit_weight`, 1 - `alpha` is `task_weight`, `beta` is `layer_weight`.
+    """`alpha` / classes is `logit_weight`, 1 - `alpha` is `task_weight`, `beta` is `layer_weight`.
 
-    The defaults are the settings that the authors' code predefines for a student of six layers
-    (alpha 0.7, beta 500, temperature 10, normalised, layers by "skip"). Their search went over
-    alpha 0.2, 0.5, 0.7, beta 10, 100, 500, 1000, temperature 5, 10, 20, normalised or not.
+    The defaults are the numbers that the authors' code predefines for a student of six layers
+    (alpha 0.7, beta 500, temperature 10, normalized, layers by "skip"); its alpha weighs a
+    divergence averaged over classes, so that `logit_weight` 0.35 is theirs for two. Their
+    search went over alpha 0.2, 0.5, 0.7, beta 10, 100, 500, 1000, temperature 5, 10, 20,
+    normalized or not.
     """
 
     name: Literal["pkd"] = "pkd"

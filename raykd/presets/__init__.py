@@ -1,7 +1,7 @@
 """The papers' settings of each method, as data: every value stands beside its source.
 
-`METHOD.yaml` holds `all`, and under `tasks` what differs for a task: trees of a recipe's keys whose
-leaves are `{value: ..., source: ...}`.
+`METHOD.yaml` holds `row`, the row of a paper's table that the preset is, `all`, and under `tasks`
+what differs for a task: trees of a recipe's keys whose leaves are `{value: ..., source: ...}`.
 """
 
 from collections.abc import Mapping
@@ -25,11 +25,19 @@ def load_preset(name: str, task: str) -> dict[str, Any]:
     Raises:
         InputError: there is no such preset.
     """
-    if name not in preset_names():
-        raise InputError(f"preset {name!r}: there is none; choose {', '.join(preset_names())}")
-    tree = yaml.safe_load(files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+    tree = _read(name)
     own = tree.get("tasks", {}).get(task, {})
     return {key: _value(item) for key, item in merged(tree["all"], own).items()}
+
+
+def preset_row(name: str) -> str:
+    """The row of a paper's table that a preset is, and what a recipe must add to be that row.
+
+    Raises:
+        InputError: there is no such preset.
+    """
+    row: str = _read(name)["row"]
+    return row
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,6 +52,14 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
         result[key] = merged(base[key], value) if both else value
     return result
+
+
+def _read(name: str) -> dict[str, Any]:
+    if name not in preset_names():
+        raise InputError(f"preset {name!r:.60}: there is none; choose {', '.join(preset_names())}")
+    text = files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    tree: dict[str, Any] = yaml.safe_load(text)
+    return tree
 
 
 def _value(item: Any) -> Any:
