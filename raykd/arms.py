@@ -24,6 +24,8 @@ _ALIASES = {_CONTEXTUALIZED_TASK_DA: "contextualized+task_da"}
 PREDEFINED_ARMS = (*ARMS_WITHOUT_STEPS, *TEXT_KINDS, _CONTEXTUALIZED_TASK_DA)
 # Names that mean something else: the task's labelled rows among texts, or arms.
 _RESERVED = (*PREDEFINED_ARMS, "train", "teacher", "majority")
+# Settings of steps on augmented rows after another step.
+_AFTER_INJECTION = "task_da_injection"
 _MAX_STEPS = 5
 _MAX_ARM_LENGTH = 100
 
@@ -59,6 +61,11 @@ class Step(NamedTuple):
     name: str
     text: Text
     section: str
+
+    @property
+    def outputs_name(self) -> str:
+        """Folder of the teacher's outputs on the text, one for each section of settings."""
+        return f"+{self.name}" if self.section == _AFTER_INJECTION else self.name
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,8 @@ def parse_arm(
         arm: as the recipe names it.
         steps: the recipe's section `injections`.
         corpora: names of the recipe's `corpora`; none where it has the section `corpus`.
-        has_task_da: whether steps on augmented rows have the section `task_da_injection`.
+        has_task_da: whether steps on augmented rows that come after another step have the section
+            `task_da_injection`; a first step has the section `injection`.
 
     Raises:
         ValueError: names the arm, the step that is not known, and what is.
@@ -123,7 +131,12 @@ def parse_arm(
             f"arms: {arm!r:.120} has {len(names)} steps and {len(arm)} characters; at most "
             f"{_MAX_STEPS} and {_MAX_ARM_LENGTH} are allowed"
         )
-    return Chain(tuple(_step(arm, name, steps, corpora, has_task_da) for name in names))
+    return Chain(
+        tuple(
+            _step(arm, name, steps, corpora, has_task_da=has_task_da and at > 0)
+            for at, name in enumerate(names)
+        )
+    )
 
 
 def _step(
@@ -131,6 +144,7 @@ def _step(
     name: str,
     steps: Mapping[str, StepConfig],
     corpora: tuple[str, ...],
+    *,
     has_task_da: bool,
 ) -> Step:
     if name in steps:
@@ -144,7 +158,7 @@ def _step(
             text = Text(known, corpus if at else None)
             _check_corpus(f"arms: {arm!r}: step {name!r}", text, corpora, f"write {kind}@NAME")
             is_task_da = known == "task_da" and has_task_da
-            return Step(name, text, "task_da_injection" if is_task_da else "injection")
+            return Step(name, text, _AFTER_INJECTION if is_task_da else "injection")
     known_steps = ", ".join([*TEXT_KINDS, *steps])
     raise ValueError(
         f"arms: {arm!r:.120}: there is no step {name!r:.60}; an arm is one of "

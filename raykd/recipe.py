@@ -33,8 +33,9 @@ class Recipe(Config):
 
     `preset` names a method's settings in its paper (see `presets`), for keys that are not given;
     `task_da` is the directory that `raykd augment` wrote, for steps of that name;
-    `task_da_injection` holds for injections on it in place of `injection`. `report_to` names
-    trackers that are told of every training; it decides no result.
+    `task_da_injection` holds in place of `injection` for steps on it that come after another step,
+    such as the second one of the arm `contextualized_task_da`. `report_to` names trackers that are
+    told of every training; it decides no result.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -177,6 +178,12 @@ class Recipe(Config):
                 raise ValueError(
                     f"task_da_injection.objective {names[0]!r}: {names[1]!r}, as in injection, is "
                     "expected, since the report compares their students; its settings are free"
+                )
+            if all(step.section != "task_da_injection" for step in self.steps):
+                raise ValueError(
+                    "task_da_injection: it is for steps on augmented rows after another step, and "
+                    f"arms {list(self.arms)} have none, for a first step takes the settings of "
+                    "injection; remove it, or add the arm contextualized_task_da"
                 )
         if not OBJECTIVES[self.adaptation.objective.name].trains_classifier:
             raise ValueError(

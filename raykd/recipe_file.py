@@ -77,9 +77,15 @@ def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
         and student.keys() & {"model", "layers"}
     ):
         whole["student"] = {k: item for k, item in whole["student"].items() if k != "inits"}
-    # Settings for augmented rows are of use to those who have some, with the preset's objective.
+    # Settings for augmented rows after another injection are of use to arms that have such a step,
+    # with the preset's objective.
     injections = [{"injection": tree.get("injection")} for tree in (whole, preset)]
-    is_used = "task_da" in values and _objectives(injections[0]) == _objectives(injections[1])
+    arms = whole.get("arms")
+    is_used = isinstance(arms, list) and any(
+        isinstance(arm, str) and (arm == "contextualized_task_da" or "+task_da" in arm)
+        for arm in arms
+    )
+    is_used = is_used and _objectives(injections[0]) == _objectives(injections[1])
     if "task_da_injection" not in values and not is_used:
         whole.pop("task_da_injection", None)
     return whole

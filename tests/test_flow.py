@@ -307,7 +307,7 @@ def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus
     first, second = map(counts, injected)
     assert first["num_rows"] == counts(out / "textbooks" / "contextualized")["num_units"]
     assert second["num_rows"] == 20
-    for text in ("contextualized", "task_da"):
+    for text in ("contextualized", "+task_da"):
         assert (out / "teacher_outputs" / text / "relations-paper.npy").exists()
     weights = [load_file(model / "model" / "model.safetensors") for model in injected]
     for name, weight in weights[0].items():

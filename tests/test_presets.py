@@ -175,3 +175,27 @@ def test_settings_for_augmented_rows_come_with_those_rows_and_the_presets_object
     assert (of_cola.epochs, of_cola.learning_rate) == (50, 1e-4)
     recipe = loaded(tmp_path, recipe_of("contextualized", "cola", **arms, injection=other))
     assert recipe.task_da_injection is None
+
+
+def test_augmented_rows_alone_train_a_random_student_as_the_corpus_does(tmp_path):
+    """The short schedule is for a student that has been distilled before."""
+    arms = {"arms": ["task_da", "contextualized_task_da"], "task_da": "augmented"}
+
+    recipe = loaded(tmp_path, recipe_of("contextualized", "cola", **arms))
+
+    first, (_, second) = (recipe.chain_of(arm).steps for arm in arms["arms"])
+    first, second = map(recipe.injection_of, (*first, second))
+    assert (first.learning_rate, first.num_steps) == (6e-4, 400_000)
+    assert (second.learning_rate, second.num_steps, second.epochs) == (1e-4, None, 50)
+    names = {step.outputs_name for step in recipe.steps}
+    assert len(names) == len(recipe.steps)
+    alone = recipe_of("contextualized", "cola", arms=["task_da"], task_da="augmented")
+    assert loaded(tmp_path, alone).task_da_injection is None
+
+
+def test_settings_after_another_injection_that_no_arm_has_are_refused(tmp_path):
+    values = recipe_of("contextualized", "cola", arms=["task_da"], task_da="augmented")
+    values["task_da_injection"] = {"learning_rate": 1e-4}
+
+    with pytest.raises(InputError, match="task_da_injection: .* a first step takes the settings"):
+        loaded(tmp_path, values)

@@ -71,7 +71,10 @@ def write_teacher(run: Run, *, change: float) -> None:
 
 def first_student(run: Run, arm: str, init: str = "skip") -> Encoder:
     """The student of an arm before its first training."""
-    job = inject_job(run, arm, init, 1) if arm == "task" else adapt_job(run, arm, init, 1)
+    if arm == "task":
+        job = inject_job(run, run.recipe.chain_of(arm), init, 1)
+    else:
+        job = adapt_job(run, arm, init, 1)
     assert isinstance(job.start, NewStudent)
     return job.start.make(job.labels.num_outputs, job.labels.names, job.seed)
 
@@ -137,7 +140,7 @@ def test_layers_of_a_given_model_are_cut_and_its_shape_is_taken(folder):
 def keys(run: Run, init: str = "skip") -> dict[str, str]:
     jobs = {arm: adapt_job(run, arm, init, 1) for arm in ("alone", "direct")}
     return {arm: job.key() for arm, job in jobs.items()} | {
-        "task": inject_job(run, "task", init, 1).key()
+        "task": inject_job(run, run.recipe.chain_of("task"), init, 1).key()
     }
 
 
