@@ -160,6 +160,7 @@ TABLES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("codir", "qqp"): {"adaptation.warmup_fraction": 0.25},
     ("minilmv2", "rte"): {
+        "injection.teacher": "pretrained",
         "injection.objective.relation_heads": 48,
         "injection.num_steps": 400_000,
         "injection.batch_size": 256,
