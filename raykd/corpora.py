@@ -38,7 +38,7 @@ from raykd.manifest import (
     write_once,
 )
 from raykd.retrieval import pipeline as retrieval_pipeline
-from raykd.retrieval.queries import Keywords, anchors, make_queries
+from raykd.retrieval.queries import anchors, make_queries
 from raykd.retrieval.query_sets import QuerySet
 from raykd.retrieval.search import RetrievalConfig
 from raykd.search_model import load_embedder
@@ -104,15 +104,23 @@ def make_corpora(recipe: CorporaRecipe, out: Path) -> list[MadeCorpus]:
     return made
 
 
-def write_queries(task_folder: Path, keywords: Keywords, out: Path) -> Manifest:
+def write_queries(task_folder: Path, config: RetrievalConfig, out: Path) -> Manifest:
     """Write `out/queries.parquet`, the queries of a task's anchors."""
 
     def write(draft: Draft) -> None:
-        queries = make_queries(anchors(read_task(task_folder).train), keywords, cluster.for_each)
+        queries = make_queries(
+            anchors(read_task(task_folder).train),
+            config.query_keywords,
+            cluster.for_each,
+            stop_words=config.keyword_stop_words,
+        )
         pq.write_table(queries, draft.directory / QUERIES_FILE)
 
     inputs = {"train": digest_of_file(task_folder / "train.parquet")}
-    return write_once(out, "queries", {"keywords": keywords}, inputs, write)
+    settings = {"keywords": config.query_keywords}
+    if config.query_keywords == "rake":
+        settings["stop_words"] = config.keyword_stop_words
+    return write_once(out, "queries", settings, inputs, write)
 
 
 def surroundings(task: Task, shards: Sequence[Path], units: Manifest, sample: Path) -> Surroundings:
@@ -221,9 +229,7 @@ def _search(recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out:
     for entry in recipe.tasks:
         name, top_k = entry.task.name, recipe.top_k(entry)
         folder = out / name
-        queries = write_queries(
-            folder / "task", recipe.retrieval.query_keywords, folder / "queries"
-        )
+        queries = write_queries(folder / "task", recipe.retrieval, folder / "queries")
         config = recipe.retrieval.model_dump(mode="json") | {"top_k": top_k}
         inputs = {"units": units.digest, "queries": queries.digest} | model
         searches.append(_Search(name, top_k, folder, config, inputs))

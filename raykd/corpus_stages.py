@@ -47,7 +47,7 @@ def search(run: Run) -> None:
     if config is None:
         return
     for corpus in _searched_corpora(run):
-        queries = corpora.write_queries(run.task_folder, config.query_keywords, run.queries)
+        queries = corpora.write_queries(run.task_folder, config, run.queries)
         units = run.units_of(corpus)
         retrieval_pipeline.search(
             corpus_pipeline.shard_paths(units),

@@ -3,7 +3,7 @@
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from itertools import groupby
 from typing import Literal
 
@@ -14,11 +14,12 @@ from raykd.corpus.analyze import terms
 from raykd.errors import InputError
 from raykd.locations import Location
 from raykd.schemas import QUERIES
-from raykd.stop_words import STOP_WORDS
+from raykd.stop_words import NLTK_STOP_WORDS, StopWordsName, stop_words_of
 from raykd.storage.delimited import AS_NAMED, Layout
 from raykd.tables import read_table
 
 Keywords = Literal["rake", "none"]
+StopWords = StopWordsName | tuple[str, ...]
 # As `cluster.for_each`.
 ForEach = Callable[..., list[list[str]]]
 
@@ -30,7 +31,7 @@ _ANCHORS_A_TASK = 20_000
 
 _INT64_MAX = (1 << 63) - 1
 
-_BREAKS = STOP_WORDS | set(string.punctuation)
+_PUNCTUATION = frozenset(string.punctuation)
 # Most sentence ends are phrase breaks already, as signs of their own; this parts the sentences
 # that end with several signs in a row, which the word pattern takes for one word.
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
@@ -48,7 +49,11 @@ def anchors(examples: pa.Table) -> list[str]:
 
 
 def make_queries(
-    anchors: Sequence[str], keywords: Keywords, for_each: ForEach | None = None
+    anchors: Sequence[str],
+    keywords: Keywords,
+    for_each: ForEach | None = None,
+    *,
+    stop_words: StopWords = "nltk",
 ) -> pa.Table:
     """One query an anchor: its 20 best RAKE phrases, or all of it.
 
@@ -58,12 +63,13 @@ def make_queries(
         anchors: sentences.
         keywords: "rake", or "none" for the sentences as they are.
         for_each: runs the parts of many anchors beside each other; None does them here.
+        stop_words: where RAKE ends a phrase.
 
     Returns:
         A table of `schemas.QUERIES`; ids are the positions of the anchors, padded with zeros.
     """
     width = len(str(max(len(anchors) - 1, 0)))
-    found = _rake_queries(anchors, for_each) if keywords == "rake" else list(anchors)
+    found = _rake_queries(anchors, stop_words, for_each) if keywords == "rake" else list(anchors)
     columns = {
         "query_id": [f"{number:0{width}d}" for number in range(len(anchors))],
         "text": list(anchors),
@@ -128,32 +134,40 @@ def read_queries(path: Location, keywords: Keywords, layout: Layout = AS_NAMED) 
     return made.set_column(0, "query_id", ids)
 
 
-def _rake_queries(texts: Sequence[str], for_each: ForEach | None) -> list[str]:
+def _rake_queries(
+    texts: Sequence[str], stop_words: StopWords, for_each: ForEach | None
+) -> list[str]:
     if for_each is None or len(texts) <= _ANCHORS_A_TASK:
-        return _rake_part(texts)
+        return _rake_part(texts, stop_words=stop_words)
     parts = [
         texts[first : first + _ANCHORS_A_TASK] for first in range(0, len(texts), _ANCHORS_A_TASK)
     ]
-    found = for_each(_rake_part, parts, label="keywords", unit="parts")
+    shared = {"stop_words": stop_words}
+    found = for_each(_rake_part, parts, label="keywords", unit="parts", shared=shared)
     return [query for part in found for query in part]
 
 
-def _rake_part(texts: Sequence[str]) -> list[str]:
-    return [_rake_query(text) for text in texts]
+def _rake_part(texts: Sequence[str], *, stop_words: StopWords) -> list[str]:
+    words = stop_words_of(stop_words)
+    return [_rake_query(text, words) for text in texts]
 
 
-def _rake_query(text: str) -> str:
+def _rake_query(text: str, stop_words: Set[str]) -> str:
     """The phrases as one text; empty where they hold no term, as phrases of signs do."""
-    query = " ".join(rake_keywords(text))
+    query = " ".join(rake_keywords(text, stop_words))
     return query if terms(query) else ""
 
 
-def rake_keywords(text: str) -> list[str]:
+def rake_keywords(text: str, stop_words: Set[str] = NLTK_STOP_WORDS) -> list[str]:
     """The 20 best RAKE phrases of a text, best first, lower-cased; repeated phrases are kept.
 
     A phrase is a run of words between stop words and punctuation. A word scores degree/frequency:
     the mean length of the phrases that hold it, each occurrence counted; a phrase the sum of its
-    words. Equal scores stand in descending order of the phrases.
+    words. Equal scores are in descending order of the phrases.
+
+    Args:
+        text: of one anchor.
+        stop_words: in lower case; the default is rake-nltk's.
 
     Source: Rose et al. 2010, "Automatic Keyword Extraction from Individual Documents", as the
     package rake-nltk 1.0.6 does it, so that words of a phrase are not checked for being letters.
@@ -162,7 +176,8 @@ def rake_keywords(text: str) -> list[str]:
         tuple(run)
         for sentence in sentences(text)
         for is_break, run in groupby(
-            (word.lower() for word in words(sentence)), _BREAKS.__contains__
+            (word.lower() for word in words(sentence)),
+            lambda word: word in stop_words or word in _PUNCTUATION,
         )
         if not is_break
     ]

@@ -15,7 +15,7 @@ from raykd.retrieval.index import ShardIndex
 from raykd.retrieval.plain import search_plain
 from raykd.retrieval.plan import Plan
 from raykd.retrieval.pruned import MAX_DISTINCT_TERMS, MAX_QUERY_LENGTH, search_pruned
-from raykd.retrieval.queries import Keywords
+from raykd.retrieval.queries import Keywords, StopWords
 from raykd.retrieval.scoring import Bm25Config
 from raykd.retrieval.selection import Candidates
 from raykd.retrieval.statistics import QueryTerms
@@ -35,13 +35,19 @@ Method = Literal["bm25", "dense", "hybrid"]
 class RetrievalConfig(Config):
     """What is retrieved for each anchor, and by which method.
 
-    `dense` and `fusion` are sections of the methods that read embeddings; `keywords`, `bm25` and
-    `analyzer` of those that read terms.
+    `dense` and `fusion` are sections of the methods that read embeddings; `keywords`,
+    `keyword_stop_words`, `bm25` and `analyzer` of those that read terms.
     """
 
     method: Method = "bm25"
     top_k: int = Field(ge=1, le=MAX_TOP_K)
     keywords: Keywords = "rake"
+    keyword_stop_words: StopWords = Field(
+        default="nltk",
+        description="Words at which RAKE ends a keyword phrase: 'nltk' (NLTK's English list, as "
+        "rake-nltk 1.0.6 takes it), 'raykd' (a longer list of English function words), or a list "
+        "of words.",
+    )
     bm25: Bm25Config = Bm25Config()
     analyzer: AnalyzerConfig = AnalyzerConfig()
     dense: DenseConfig | None = None
@@ -72,6 +78,7 @@ class RetrievalConfig(Config):
 # The keys that not all methods read.
 _METHODS_OF_KEYS = {
     "keywords": ("bm25", "hybrid"),
+    "keyword_stop_words": ("bm25", "hybrid"),
     "bm25": ("bm25", "hybrid"),
     "analyzer": ("bm25", "hybrid"),
     "dense": ("dense", "hybrid"),

@@ -19,13 +19,17 @@ from raykd.retrieval.queries import (
     sentences,
     words,
 )
+from raykd.retrieval.search import RetrievalConfig
 from raykd.schemas import EXAMPLES
-from raykd.stop_words import STOP_WORDS
+from raykd.stop_words import NLTK_STOP_WORDS, STOP_WORDS, stop_words_of
+from raykd.tables import holds_text
+
+GLUE = Path(__file__).resolve().parents[3] / "shared/data/glue"
 
 
-def reference_keywords(text: str) -> list[str]:
+def reference_keywords(text: str, stop_words: frozenset[str] = NLTK_STOP_WORDS) -> list[str]:
     rake = Rake(
-        stopwords=set(STOP_WORDS),
+        stopwords=set(stop_words),
         punctuations=set(string.punctuation),
         sentence_tokenizer=sentences,
         word_tokenizer=words,
@@ -63,6 +67,47 @@ def test_no_more_than_twenty_phrases_are_kept() -> None:
 )
 def test_keywords_equal_rake_nltk(text: str) -> None:
     assert rake_keywords(text) == reference_keywords(text)
+    assert rake_keywords(text, STOP_WORDS) == reference_keywords(text, STOP_WORDS)
+
+
+@pytest.mark.parametrize("task", ["rte", "mrpc", "cola"])
+def test_keywords_of_real_sentences_equal_rake_nltk(task: str) -> None:
+    path = GLUE / f"{task}_train.parquet"
+    if not path.is_file():
+        pytest.skip("the GLUE data is not next to this checkout")
+    table = pq.read_table(path)
+    columns = [field.name for field in table.schema if holds_text(field.type)]
+    assert columns
+    texts = [text for name in columns for text in table[name].to_pylist()[:350]]
+    for text in texts:
+        assert rake_keywords(text) == reference_keywords(text)
+
+
+def test_the_default_stop_words_are_the_179_of_nltk() -> None:
+    assert len(NLTK_STOP_WORDS) == 179
+    assert {"i", "wouldn't", "ma", "y", "o"} <= NLTK_STOP_WORDS
+    assert not {"could", "may", "every", "#"} & NLTK_STOP_WORDS
+    # Function words of raykd's own list that NLTK's lacks are keywords.
+    text = "every cat could run within a mile"
+    assert rake_keywords(text) == ["every cat could run within", "mile"]
+    assert rake_keywords(text, STOP_WORDS) == ["run", "mile", "cat"]
+
+
+def test_the_stop_words_of_keywords_can_be_chosen() -> None:
+    text = "Every cat could run"
+
+    def query(stop_words):
+        return make_queries([text], "rake", stop_words=stop_words)["query"].to_pylist()
+
+    assert query("nltk") == ["every cat could run"]
+    assert query("raykd") == ["run cat"]
+    assert query(("CAT",)) == ["could run every"]
+    assert stop_words_of(("CAT",)) == {"cat"}
+    config = RetrievalConfig.parse({"top_k": 1, "keyword_stop_words": ["cat"]}, "test")
+    assert config.keyword_stop_words == ("cat",)
+    assert RetrievalConfig(top_k=1).keyword_stop_words == "nltk"
+    with pytest.raises(InputError, match="keyword_stop_words"):
+        RetrievalConfig.parse({"top_k": 1, "keyword_stop_words": "french"}, "test")
 
 
 def test_both_sides_of_a_pair_are_anchors_once_each_in_order_of_appearance() -> None:
