@@ -9,6 +9,7 @@ from cyclopts import App, Group, Parameter
 
 from raykd.errors import InputError
 from raykd.exit_codes import exit_code_of
+from raykd.reading_options import AS_FOUND, ColumnNames, ReadingOptions
 
 # Heavy imports stand inside the commands, so that `raykd --help` answers at once.
 
@@ -64,7 +65,13 @@ def best(
 
 _TERM_DEFAULTS = (1.2, 0.75, "lucene", "exact", "none", None, False)
 _DENSE_DEFAULTS = (None, "mean", 128, "flat", None)
-_SEARCH_DEFAULTS = (None, None, 10, None, "bm25", *_TERM_DEFAULTS, *_DENSE_DEFAULTS)
+_FILE_DEFAULTS = (None, AS_FOUND)
+_SEARCH_DEFAULTS = (
+    *(None, None, 10, None, "bm25"),
+    *_TERM_DEFAULTS,
+    *_DENSE_DEFAULTS,
+    *_FILE_DEFAULTS,
+)
 
 
 @app.command(group=_JOBS, sort_key=3)
@@ -122,6 +129,8 @@ def search(
         Path | None,
         Parameter(help="Keep the embeddings of units here, for searches with other queries."),
     ] = None,
+    query_columns: ColumnNames = None,
+    reading: ReadingOptions = AS_FOUND,
 ) -> None:
     """Find the top-k units of each query by exact BM25, by embeddings, or by both.
 
@@ -133,7 +142,9 @@ def search(
     of_terms = (k1, b, variant, norms, keywords, stemmer, stop_words)
     of_dense = (model, pooling, max_length, index, embeddings)
     if recipe is not None:
-        if (corpus, queries, top_k, shard_bytes, method, *of_terms, *of_dense) != _SEARCH_DEFAULTS:
+        of_files = (query_columns, reading)
+        given = (corpus, queries, top_k, shard_bytes, method, *of_terms, *of_dense, *of_files)
+        if given != _SEARCH_DEFAULTS:
             raise InputError(
                 f"raykd search {recipe}: the recipe says what is searched and how; of the options "
                 "only --out goes with it"
@@ -149,6 +160,7 @@ def search(
     from raykd.locations import location_of
     from raykd.retrieval.pipeline import search_files
     from raykd.retrieval.scoring import Bm25Config
+    from raykd.storage.delimited import Layout
 
     bm25 = Bm25Config.parse({"k1": k1, "b": b, "variant": variant, "norms": norms}, "raykd search")
     analyzer = AnalyzerConfig.parse(
@@ -195,6 +207,8 @@ def search(
         dense=dense,
         embedder=embedder,
         embeddings=embeddings,
+        reading=reading.reading(),
+        query_layout=Layout(None if query_columns is None else tuple(query_columns)),
     )
     print(summaries.of_search(out, manifest))  # noqa: T201  # the command's answer
 
@@ -260,6 +274,7 @@ def dedup(
     num_bands: Annotated[int, Parameter(help="MinHash: bands of a signature.")] = 16,
     rows_per_band: Annotated[int, Parameter(help="MinHash: rows of a band.")] = 8,
     seed: Annotated[int, Parameter(help="MinHash: chooses the hash functions.")] = 0,
+    reading: ReadingOptions = AS_FOUND,
 ) -> None:
     """Remove units of equal text, and with --near such of nearly equal text, from a corpus.
 
@@ -289,7 +304,9 @@ def dedup(
     from raykd.locations import location_of
 
     config = DedupConfig(near_duplicates=settings if near else None)
-    manifest = dedup_corpus([location_of(given) for given in corpus], out, config)
+    manifest = dedup_corpus(
+        [location_of(given) for given in corpus], out, config, reading=reading.reading()
+    )
     print(summaries.of_dedup(out, manifest))  # noqa: T201  # the command's answer
 
 
@@ -341,6 +358,9 @@ for _position, (_name, _description) in enumerate(_DESCRIPTIONS.items()):
 
 def main() -> None:
     """Entry point; exit code 0, 2 for the user's mistake, 1 for ours."""
+    # Names of files need not be UTF-8, nor the terminal.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text streams
     arguments = sys.argv[1:]
     if "--debug" in arguments:
         arguments.remove("--debug")

@@ -16,7 +16,7 @@ def of_search(out: Path, manifest: Manifest) -> str:
     ]
     if counts["num_empty_queries"]:
         lines.append(f"queries without a word to search for: {counts['num_empty_queries']:,.0f}")
-    return "\n".join([*lines, *_bad_rows(out)])
+    return "\n".join([*lines, *_left_out(manifest), *_bad_rows(out)])
 
 
 def of_dedup(out: Path, manifest: Manifest) -> str:
@@ -29,9 +29,21 @@ def of_dedup(out: Path, manifest: Manifest) -> str:
         f"duplicates {counts['num_exact_duplicates']:,.0f}, "
         f"near duplicates {counts['num_near_duplicates']:,.0f}",
     ]
-    if counts["num_duplicate_files"]:
-        lines.append(f"files equal to others, not read: {counts['num_duplicate_files']:,.0f}")
-    return "\n".join([*lines, *_bad_rows(out)])
+    return "\n".join([*lines, *_left_out(manifest), *_bad_rows(out)])
+
+
+def _left_out(manifest: Manifest) -> list[str]:
+    """What of the files was not searched or compared, where there is any."""
+    words = {
+        "num_duplicate_files": "files equal to others, not read",
+        "num_empty": "empty documents, left out",
+        "num_odd_titles": "titles that are no text (numbers are kept, other values ignored)",
+    }
+    return [
+        f"{text}: {number:,.0f}"
+        for name, text in words.items()
+        if (number := manifest.counts.get(name, 0))
+    ]
 
 
 def _bad_rows(out: Path) -> list[str]:

@@ -34,8 +34,8 @@ def read_table(
         columns: the columns wanted, in this order, or those that `choose` may choose; None for all.
             Values of other columns are not looked at.
         choose: given the names of all columns, those of `columns` to be read, in order.
-        text_columns: columns whose values must be text; in CSV and TSV they are, if every value is
-            a number too.
+        text_columns: columns of text: in CSV and TSV even if every value is a number; in JSONL
+            another value is an error; in Parquet bytes are decoded.
         id_columns: those of CSV and TSV that are int64 or string, never float64.
         layout: how CSV and TSV files are written.
 
@@ -44,11 +44,15 @@ def read_table(
     """
     format_, compression = format_of(path)
     if format_ == "text":
-        raise InputError(f"{path}: a table is expected: .parquet, .jsonl, .csv or .tsv")
+        raise InputError(
+            f"{path}: a table is expected: .parquet, .jsonl, .csv or .tsv; rename the file if it "
+            "is one (.tsv where tabs separate the columns)"
+        )
 
     def wanted(names: Sequence[str]) -> list[str]:
         if choose is not None:
-            return require_columns(path, names, choose(names))
+            # Of a file without a row nothing is known to choose from.
+            return require_columns(path, names, choose(names)) if names else []
         return require_columns(path, names, columns if columns is not None else names)
 
     with explained(path):
@@ -136,14 +140,9 @@ def _read_parquet(path: Location, choose: Choose, text_columns: Collection[str])
     for index, field in enumerate(table.schema):
         column = table.column(index)
         is_text = holds_text(field.type)
-        if field.name in text_columns:
-            if not (is_text or holds_text(field.type, binary=True)):
-                raise InputError(
-                    f"{path}: column {field.name!r} holds {field.type}, text is expected"
-                )
-            if not is_text:
-                column = _as_strings(path, field.name, column)
-                is_text = True
+        # What else a column of text may hold is judged by those who need it.
+        if field.name in text_columns and not is_text and holds_text(field.type, binary=True):
+            column, is_text = _as_strings(path, field.name, column), True
         if is_text and column.type != pa.string():
             column = column.cast(pa.string())
         table = table.set_column(index, field.name, column)

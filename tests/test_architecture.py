@@ -14,6 +14,7 @@ FLOW = [
     "errors",
     "outputs",
     "exit_codes",
+    "reading_options",
     "yaml_files",
     "config",
     "schemas",

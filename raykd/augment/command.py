@@ -10,6 +10,8 @@ from raykd.augment.examples import read_examples
 from raykd.augment.pipeline import augment as augment_examples
 from raykd.augment.task_da import DEFAULT_ROUNDS, NUM_ROUNDS, TaskDaConfig
 from raykd.locations import location_of
+from raykd.reading_options import ColumnNames
+from raykd.storage.delimited import Layout, Quoting
 
 
 def augment(
@@ -43,6 +45,10 @@ def augment(
         Parameter(help="Rows without a label end the command, or are left out."),
     ] = "error",
     regression: Annotated[bool, Parameter(negative="", help="Labels are scores.")] = False,
+    columns: ColumnNames = None,
+    quoting: Annotated[
+        Quoting, Parameter(help="Whether quotation marks enclose fields of CSV and TSV files.")
+    ] = "auto",
     num_rounds: Annotated[
         int | None, Parameter(help="Variants of a sentence at most (default: the task's, or 30).")
     ] = None,
@@ -85,6 +91,7 @@ def augment(
         labels=labels,
         unlabeled_rows=unlabeled_rows,
         regression=regression,
+        layout=Layout(None if columns is None else tuple(columns), quoting),
     )
     for remark in examples.remarks:
         progress.say(f"{train}: {remark}")

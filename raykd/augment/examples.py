@@ -12,9 +12,10 @@ from raykd.evaluation.examples import Examples, to_examples
 from raykd.evaluation.glue import GLUE
 from raykd.evaluation.label_cells import label_name
 from raykd.evaluation.label_rules import LabelRules, UnlabeledRows
-from raykd.evaluation.labels import class_names, label_column
+from raykd.evaluation.labels import class_names, label_column, require_label_column
 from raykd.locations import Location
 from raykd.schemas import AUGMENTED, TEXTBOOK
+from raykd.storage.delimited import AS_NAMED, Layout
 from raykd.tables import read_table
 
 # What the sentences are called where nobody says so.
@@ -38,6 +39,7 @@ def read_examples(
     labels: Sequence[str] | None = None,
     unlabeled_rows: UnlabeledRows = "error",
     regression: bool = False,
+    layout: Layout = AS_NAMED,
 ) -> Examples:
     """Labelled rows as `schemas.EXAMPLES`.
 
@@ -49,6 +51,7 @@ def read_examples(
         labels: the classes in order; None: those of the file, sorted.
         unlabeled_rows: what becomes of rows without a label.
         regression: whether labels are scores.
+        layout: how a CSV or TSV file is written.
 
     Raises:
         InputError: a column, sentence or label is not as it should be, or `task` is none of GLUE's.
@@ -59,14 +62,21 @@ def read_examples(
     if glue is not None and (labels is not None or regression):
         raise InputError(f"task {task!r}: GLUE fixes its labels; leave out labels and regression")
     candidates = _sentence_candidates(sentence_columns, glue.sentence_columns if glue else None)
-    table = read_table(path, text_columns=[name for names in candidates for name in names])
-    if not table.num_rows:
-        raise InputError(f"{path}: holds no rows; give some to augment")
-    columns = _sentence_columns(path, table, candidates)
     if glue is not None:
         labels, regression = glue.labels, not glue.labels
     listed = tuple(map(_listed_label, labels)) if labels else None
     rules = LabelRules(column, listed, unlabeled_rows, options=True)
+
+    def choose(found: Sequence[str]) -> list[str]:
+        columns = _sentence_columns(path, found, candidates)
+        require_label_column(str(path), found, rules)
+        return [*columns, column]
+
+    names = [name for names in candidates for name in names]
+    table = read_table(path, [*names, column], choose=choose, text_columns=names, layout=layout)
+    if not table.num_rows:
+        raise InputError(f"{path}: holds no rows; give some to augment")
+    columns = _sentence_columns(path, table.column_names, candidates)
     if not regression and listed is None:
         listed = class_names(str(path), label_column(str(path), table, rules), rules)
     return to_examples(
@@ -146,13 +156,13 @@ def _sentence_candidates(
 
 
 def _sentence_columns(
-    path: Location, table: pa.Table, candidates: Sequence[Sequence[str]]
+    path: Location, names: Sequence[str], candidates: Sequence[Sequence[str]]
 ) -> Sequence[str]:
     for columns in candidates:
-        if len(columns) <= 2 and set(columns) <= set(table.column_names):
+        if len(columns) <= 2 and set(columns) <= set(names):
             return columns
     wanted = " or ".join(", ".join(columns) for columns in candidates)
     raise InputError(
         f"{path}: one or two columns of sentences are expected ({wanted}); the columns are "
-        f"{', '.join(table.column_names)}; name yours with --sentence-columns"
+        f"{', '.join(names)}; name yours with --sentence-columns"
     )

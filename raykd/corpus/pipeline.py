@@ -55,6 +55,12 @@ _COUNTS = (
     "num_dropped_short",
     "num_empty",
 )
+# Counts of what becomes no unit, in words.
+_LEFT_OUT = {
+    "num_empty": "empty documents, left out",
+    "num_quarantined": f"rows that cannot be read, listed in {QUARANTINE_FILE} of their shard",
+    "num_dropped_short": "pieces of text below units.min_words, left out",
+}
 _NUM_SHOWN = 5
 
 
@@ -147,6 +153,9 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
     counts = {name: sum(result[name] for result in results) for name in _COUNTS}
     _check(counts, config, shards, paths)
     _remove_stale(out, shards)
+    for name, words in _LEFT_OUT.items():
+        if counts[name]:
+            progress.say(f"corpus: {words}: {counts[name]:,.0f}")
     counts["num_files"] = len(by_digest)
     counts["num_duplicate_files"] = len(sources) - len(by_digest)
     counts["num_shards"] = len(shard_paths(out))

@@ -42,12 +42,7 @@ def label_column(source: str, table: pa.Table, rules: LabelRules) -> list[Any]:
     Raises:
         InputError: there is no such column, or every value is a placeholder.
     """
-    if rules.column not in table.column_names:
-        raise InputError(
-            f"{source}: no column {rules.column!r}; the columns are "
-            f"{', '.join(table.column_names)}; name the one with the labels with the key "
-            f"{rules.key('label_column')}"
-        )
+    require_label_column(source, table.column_names, rules)
     values: list[Any] = table[rules.column].to_pylist()
     listed = {key_of(name) for name in rules.labels or ()}
     cells = _cells(source, values, rules)
@@ -60,6 +55,19 @@ def label_column(source: str, table: pa.Table, rules: LabelRules) -> list[Any]:
             "whose labels are kept secret; leave this split out, or give one with labels"
         )
     return values
+
+
+def require_label_column(source: str, names: Sequence[str], rules: LabelRules) -> None:
+    """Check that there is a column of labels.
+
+    Raises:
+        InputError: there is none; names the columns of the table.
+    """
+    if rules.column not in names:
+        raise InputError(
+            f"{source}: no column {rules.column!r}; the columns are {', '.join(names)}; name the "
+            f"one with the labels with the key {rules.key('label_column')}"
+        )
 
 
 def class_names(source: str, values: Sequence[Any], rules: LabelRules) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 GLUE tasks know their columns, labels and metrics (`glue.py`); any other task names its own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -16,9 +16,10 @@ from raykd.evaluation.examples import to_examples
 from raykd.evaluation.glue import GLUE, HUB_DATASET, load_from_hub
 from raykd.evaluation.label_cells import label_name, repeated_label
 from raykd.evaluation.label_rules import LabelRules, UnlabeledRows
-from raykd.evaluation.labels import class_names, label_column
+from raykd.evaluation.labels import class_names, label_column, require_label_column
 from raykd.evaluation.metrics import METRICS, REGRESSION_METRICS
-from raykd.locations import Location, location_of
+from raykd.locations import Location, location_of, shown
+from raykd.storage.delimited import Layout, Quoting
 from raykd.tables import read_table
 
 Split = Literal["train", "dev", "test"]
@@ -42,6 +43,18 @@ class TaskConfig(Config):
     test: str | None = None
     sentence_columns: tuple[str, ...] | None = Field(None, min_length=1, max_length=2)
     label_column: str = "label"
+    columns: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Names of the columns of CSV and TSV files without a header line.",
+    )
+    quoting: Quoting = Field(
+        "auto",
+        description=(
+            "Whether quotation marks enclose fields: standard, none, or auto (CSV: yes; TSV: where "
+            "every line is as a writer with quotes would write it)."
+        ),
+    )
     labels: tuple[Annotated[str, BeforeValidator(label_name)], ...] | None = Field(
         None,
         min_length=2,
@@ -166,14 +179,14 @@ def load_task(config: TaskConfig, resolve: Callable[[str], Location] = location_
     glue = GLUE.get(config.name)
     regression = not glue.labels if glue else config.regression
     score_range = glue.score_range if glue else None
-    raw: dict[Split, tuple[str, pa.Table]] = {
-        "train": _read(config, "train", resolve),
-        "dev": _read(config, "dev", resolve),
-    }
-    if config.test is not None:
-        raw["test"] = _read(config, "test", resolve)
     listed = (glue.labels if glue else config.labels) or None
     rules = LabelRules(config.label_column, listed, config.unlabeled_rows)
+    raw: dict[Split, tuple[str, pa.Table]] = {
+        "train": _read(config, "train", resolve, rules),
+        "dev": _read(config, "dev", resolve, rules),
+    }
+    if config.test is not None:
+        raw["test"] = _read(config, "test", resolve, rules)
     labels: tuple[str, ...] = ()
     if not regression:
         source, table = raw["train"]
@@ -185,7 +198,7 @@ def load_task(config: TaskConfig, resolve: Callable[[str], Location] = location_
         split: to_examples(
             source,
             table,
-            _sentence_columns(source, table, config),
+            _sentence_columns(source, table.column_names, config),
             rules,
             labels=labels,
             score_range=score_range,
@@ -218,15 +231,23 @@ def load_task(config: TaskConfig, resolve: Callable[[str], Location] = location_
 
 
 def _read(
-    config: TaskConfig, split: Split, resolve: Callable[[str], Location]
+    config: TaskConfig, split: Split, resolve: Callable[[str], Location], rules: LabelRules
 ) -> tuple[str, pa.Table]:
-    """Where a split comes from, and its rows as they are there."""
+    """Where a split comes from, and the columns of sentences and labels as they are there."""
     value = getattr(config, split)
     if value is not None:
         path = resolve(value)
         names = [name for columns in _sentence_candidates(config) for name in columns]
-        table = read_table(path, text_columns=names)
-        source = str(path)
+        source = shown(path)
+
+        def choose(found: Sequence[str]) -> list[str]:
+            columns = _sentence_columns(source, found, config)
+            require_label_column(source, found, rules)
+            return [*columns, rules.column]
+
+        layout = Layout(config.columns, config.quoting)
+        candidates = [*names, rules.column]
+        table = read_table(path, candidates, choose=choose, text_columns=names, layout=layout)
     else:
         assert split != "test"
         table = load_from_hub(config.name, split)
@@ -236,15 +257,15 @@ def _read(
     return source, table
 
 
-def _sentence_columns(source: str, table: pa.Table, config: TaskConfig) -> tuple[str, ...]:
+def _sentence_columns(source: str, names: Sequence[str], config: TaskConfig) -> tuple[str, ...]:
     candidates = _sentence_candidates(config)
     for columns in candidates:
-        if set(columns) <= set(table.column_names):
+        if set(columns) <= set(names):
             return columns
     wanted = " or ".join(", ".join(columns) for columns in dict.fromkeys(candidates))
     raise InputError(
         f"{source}: the sentences are expected in {wanted}; the columns are "
-        f"{', '.join(table.column_names)}; name yours with the key 'task.sentence_columns'"
+        f"{', '.join(names)}; name yours with the key 'task.sentence_columns'"
     )
 
 

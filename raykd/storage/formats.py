@@ -128,7 +128,7 @@ def check_is_file(path: Location) -> None:
 def leave_out_hint(path: Location) -> str:
     """How a file in a folder is left out."""
     name = PurePath(str(path)).name
-    return f"to leave it out of a folder: --exclude '{name}', or exclude: ['{name}'] in a recipe"
+    return f"leave it out of the folder: --exclude '{name}', or exclude: ['{name}'] in a recipe"
 
 
 def source_digest(path: Location) -> str:
