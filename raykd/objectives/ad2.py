@@ -38,27 +38,37 @@ from raykd.models.encoder import Encoder, EncoderOutput
 from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, TeacherPart, run
 from raykd.objectives.descriptions import of_labels, of_logits
 from raykd.objectives.divergences import kd_loss, task_loss
-from raykd.objectives.perturbation import Ascent, Initialisation, Norm, norms, perturbation
+from raykd.objectives.perturbation import (
+    Ascent,
+    Initialisation,
+    Norm,
+    Normalized,
+    norms,
+    perturbation,
+)
 from raykd.objectives.token_maps import ProjectionSharing, TokenMaps, check_token_maps
 
 _LOG = logging.getLogger(__name__)
-# steps, epsilon, step_size, norm, initialisation, initial_size
+# steps, epsilon, step_size, norm, initialisation, initial_size, normalized
 _ADVERSARIES = {
     # Word embeddings have norms of about 1, those of a row of L tokens about sqrt(L).
     "freelb": Ascent(1, 0.5, 0.5, "row_l2", "zeros", 0.1),
     # The literal settings: the step is cut to a hundredth, which no classifier can see.
     "paper": Ascent(1, 1e-5, 1e-3, "row_l2", "zeros", 1e-5),
-    # The settings of SMART's code, where the gradient is normalised by each token's largest entry.
+    # SMART's first code (namisan/mt-dnn, 0d6201e2): the gradient is divided by each token's largest
+    # entry.
     "smart": Ascent(1, 1e-3, 1e-3, "token_linf", "gaussian", 1e-5),
+    # Its later code (676b48b1): the perturbation is, so that its largest entry is always 1.
+    "smart_later": Ascent(1, 1.0, 1e-3, "token_linf", "gaussian", 1e-5, "perturbation"),
 }
 
 
 class Ad2Config(MethodConfig):
     """Weights of the terms, and the adversary's settings.
 
-    `adversary` names the settings from which those of the next six keys come that are not given;
+    `adversary` names the settings from which those of the next seven keys come that are not given;
     they are explained at `perturbation.Ascent`. An `epsilon` is the `step_size` too, unless that is
-    given. `inner_eval` searches without dropout.
+    given or the perturbation is normalized. `inner_eval` searches without dropout.
     """
 
     name: Literal["ad2"] = "ad2"
@@ -66,13 +76,14 @@ class Ad2Config(MethodConfig):
     logit_weight: float = Field(1.0, ge=0)
     adversarial_weight: float = Field(1.0, ge=0)
     temperature: float = Field(1.0, gt=0)
-    adversary: Literal["freelb", "paper", "smart"] = "freelb"
+    adversary: Literal["freelb", "paper", "smart", "smart_later"] = "freelb"
     steps: int | None = Field(None, ge=1)
     epsilon: float | None = Field(None, gt=0)
     step_size: float | None = Field(None, gt=0)
     norm: Norm | None = None
     initialisation: Initialisation | None = None
     initial_size: float | None = Field(None, gt=0)
+    normalized: Normalized | None = None
     inner_eval: bool = False
     feature_weight: float = Field(0.0, ge=0)
     attention_weight: float = Field(0.0, ge=0)
@@ -111,9 +122,10 @@ class Ad2Config(MethodConfig):
     def ascent(self) -> Ascent:
         """The settings of the adversary, those that are given in place of its own."""
         given = {key: getattr(self, key) for key in Ascent._fields}
-        # Else one of the two would have no effect, or undo the other.
-        given["step_size"] = self.step_size or self.epsilon
         own = _ADVERSARIES[self.adversary]
+        if (self.normalized or own.normalized) == "gradient":
+            # Else one of the two would have no effect, or undo the other.
+            given["step_size"] = self.step_size or self.epsilon
         return own._replace(**{key: value for key, value in given.items() if value is not None})
 
 

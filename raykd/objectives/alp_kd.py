@@ -120,11 +120,15 @@ class AlpKd(LayerMatching):
         )
 
     def layer_loss(
-        self, student: Mapping[int, Tensor], teacher: Mapping[int, Tensor], attention_mask: Tensor
+        self,
+        student: Mapping[int, Tensor],
+        teacher: Mapping[int, Tensor],
+        batch: Mapping[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the mixtures, and the mean weights in them."""
-        wanted = pooled_layers(teacher, self.teacher_layers, attention_mask, self.config.pooling)
-        given = pooled_layers(student, self.student_layers, attention_mask, self.config.pooling)
+        mask = batch["attention_mask"]
+        wanted = pooled_layers(teacher, self.teacher_layers, mask, self.config.layer_pooling)
+        given = pooled_layers(student, self.student_layers, mask, self.config.layer_pooling)
         if self.student_projection is not None and self.teacher_projection is not None:
             wanted, given = self.teacher_projection(wanted), self.student_projection(given)
         weights = attention_over_layers(given, wanted, self.config.scale)

@@ -30,6 +30,11 @@ class MethodConfig(Config):
         return True
 
     @property
+    def mixes_examples(self) -> bool:
+        """Whether a row's loss depends on the other rows of its batch."""
+        return False
+
+    @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
         """What the objective wants of the teacher; nothing where it has none."""
         return frozenset()
@@ -151,8 +156,6 @@ class Objective(nn.Module, ABC):
 
     # Whether the student can classify after this objective alone.
     trains_classifier: ClassVar[bool]
-    # Whether a row's loss depends on the other rows of its batch.
-    mixes_examples: ClassVar[bool] = False
 
     def __init__(self, config: MethodConfig, models: Models) -> None:
         super().__init__()
@@ -176,6 +179,11 @@ class Objective(nn.Module, ABC):
     def needs_labels(self) -> bool:
         """Whether the batches must carry gold labels."""
         return self.config.needs_labels
+
+    @property
+    def mixes_examples(self) -> bool:
+        """Whether a row's loss depends on the other rows of its batch."""
+        return self.config.mixes_examples
 
     @abstractmethod
     def describe(self) -> dict[str, str]:

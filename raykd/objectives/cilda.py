@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from raykd.models.encoder import Encoder, EncoderOutput
 from raykd.models.pooling import pooled_layers
 from raykd.objectives.base import LossTerms, MethodConfig, Models, run
-from raykd.objectives.contrastive import gathered_candidates, info_nce, own_candidates
+from raykd.objectives.contrastive import in_batch_loss
 from raykd.objectives.descriptions import of_labels, of_logits
 from raykd.objectives.divergences import kd_loss, task_loss
 from raykd.objectives.generation import (
@@ -45,8 +45,8 @@ class CildaConfig(GeneratorConfig):
     `aug_terms` weighs what the student minimises there, `generator_terms` what the generator
     maximises. TKC002's reading of the paper is `aug_terms: {task: 0.2222, logits: 0.1111}`, gold
     labels for generated text included; the maps of the layers then keep their random start.
-    `temperature` is that of KL, multiplied by its square. Under several workers each contrasts
-    its own rows, with `gather_negatives` all of them: `num_candidates` is logged.
+    `temperature` is that of KL, multiplied by its square. The candidates are the
+    rows of all workers, unless `gather_negatives: false`: `num_candidates` is logged.
     """
 
     name: Literal["cilda"] = "cilda"
@@ -59,18 +59,26 @@ class CildaConfig(GeneratorConfig):
     )
     contrastive_temperature: float = Field(2.0, gt=0)
     projection_size: int = Field(128, ge=1)
-    gather_negatives: bool = False
+    gather_negatives: bool = Field(
+        True,
+        description="Contrast each row with the rows of all workers; false: with those of its own "
+        "worker, so that the loss depends on the number of workers.",
+    )
 
     @property
     def needs_labels(self) -> bool:
         """Whether the gold labels have a weight, be it for generated text."""
         return self.task_weight > 0 or "task" in self.aug_terms
 
+    @property
+    def mixes_examples(self) -> bool:
+        """The batch's other rows are the negatives."""
+        return True
+
 
 class Cilda(GeneratorObjective):
     """Train the student on its text and on its generator's, there layer by layer as well."""
 
-    mixes_examples = True
     config: CildaConfig
 
     @classmethod
@@ -146,14 +154,14 @@ class Cilda(GeneratorObjective):
     ) -> tuple[Tensor, Tensor]:
         """L_CRD, and the number of candidates."""
         anchors = self.teacher_projection(_first_tokens(teacher, batch))
-        vectors = self.student_projection(_first_tokens(student, batch)).float()
-        candidates, places = (
-            gathered_candidates(vectors, batch["row_ids"])
-            if self.config.gather_negatives
-            else own_candidates(vectors)
+        vectors = self.student_projection(_first_tokens(student, batch))
+        return in_batch_loss(
+            anchors,
+            vectors,
+            batch["row_ids"],
+            self.config.contrastive_temperature,
+            gather=self.config.gather_negatives,
         )
-        loss = info_nce(anchors, candidates, places, self.config.contrastive_temperature)
-        return loss, anchors.new_tensor(float(len(candidates)))
 
 
 def _read(

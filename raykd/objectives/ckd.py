@@ -147,9 +147,13 @@ class Ckd(LayerMatching):
         )
 
     def layer_loss(
-        self, student: Mapping[int, Tensor], teacher: Mapping[int, Tensor], attention_mask: Tensor
+        self,
+        student: Mapping[int, Tensor],
+        teacher: Mapping[int, Tensor],
+        batch: Mapping[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The losses of all groups."""
+        attention_mask = batch["attention_mask"]
         num_tokens = 1 if self.config.tokens == "cls" else attention_mask.size(1)
         losses = [
             combined_loss(

@@ -115,6 +115,11 @@ class CodirConfig(MethodConfig):
         return self.task_weight > 0
 
     @property
+    def mixes_examples(self) -> bool:
+        """The negatives are rows of earlier batches."""
+        return True
+
+    @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
         """Its hidden states, and its logits with them."""
         return frozenset({"model", "logits"} if self.cached_teacher else {"model"})
@@ -129,7 +134,6 @@ class Codir(Objective):
     """Train the student so that its layers and the teacher's know each other among many rows'."""
 
     trains_classifier = True
-    mixes_examples = True
     config: CodirConfig
     contrast: Contrast
 

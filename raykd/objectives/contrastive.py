@@ -30,6 +30,25 @@ def info_nce(anchors: Tensor, candidates: Tensor, targets: Tensor, temperature: 
         return F.cross_entropy(unit_anchors @ unit_candidates.T / temperature, targets)
 
 
+def in_batch_loss(
+    anchors: Tensor, vectors: Tensor, row_ids: Tensor, temperature: float, *, gather: bool
+) -> tuple[Tensor, Tensor]:
+    """`info_nce` of each anchor against the batch's vectors, and the number of candidates.
+
+    Args:
+        anchors: (B, u).
+        vectors: (B, u), each anchor's own in its place.
+        row_ids: (B,), not negative.
+        temperature: T > 0.
+        gather: whether the rows of all workers are candidates, or those of this one.
+    """
+    candidates, places = (
+        gathered_candidates(vectors.float(), row_ids) if gather else own_candidates(vectors.float())
+    )
+    loss = info_nce(anchors, candidates, places, temperature)
+    return loss, anchors.new_tensor(float(len(candidates)))
+
+
 def own_candidates(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """The vectors of this worker's rows as candidates, (B, u), and each row's place, (B,)."""
     return vectors, torch.arange(len(vectors), device=vectors.device)

@@ -7,7 +7,7 @@ They differ in the last term alone. All of it comes from one forward pass of eac
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -32,8 +32,6 @@ class LayerMatchingConfig(MethodConfig):
     hidden states take 4 bytes a row, layer and width.
     """
 
-    pooling: ClassVar[Pooling] = "cls"
-
     task_weight: TaskWeight = 1 / 3
     logit_weight: Weight = 1 / 3
     layer_weight: Weight = 1 / 3
@@ -53,7 +51,12 @@ class LayerMatchingConfig(MethodConfig):
     @property
     def teacher_features(self) -> Pooling | None:
         """As the layer loss pools them."""
-        return self.pooling if self.cached_teacher else None
+        return self.layer_pooling if self.cached_teacher else None
+
+    @property
+    def layer_pooling(self) -> Pooling:
+        """How the layer loss pools hidden states."""
+        return "cls"
 
 
 class LayerMatching(Objective):
@@ -98,9 +101,7 @@ class LayerMatching(Objective):
         student = run(self.student, batch, layers=self.student_layers)
         # Projections too: what is left of a difference of two unit vectors is small.
         with torch.autocast(student.logits.device.type, enabled=False):
-            layers, measures = self.layer_loss(
-                student.hidden_states, teacher.hidden_states, batch["attention_mask"]
-            )
+            layers, measures = self.layer_loss(student.hidden_states, teacher.hidden_states, batch)
         config = self.config
         terms = {
             "layers": (config.layer_weight, layers),
@@ -115,12 +116,15 @@ class LayerMatching(Objective):
 
     @abstractmethod
     def layer_loss(
-        self, student: Mapping[int, Tensor], teacher: Mapping[int, Tensor], attention_mask: Tensor
+        self,
+        student: Mapping[int, Tensor],
+        teacher: Mapping[int, Tensor],
+        batch: Mapping[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss over layers and what is measured beside it; runs without autocast.
 
         Args:
             student: hidden states (B, L, d_S) of `student_layers`.
             teacher: hidden states (B, L, d_T) of `teacher_layers`, or pooled ones (B, 1, d_T).
-            attention_mask: (B, L), 1 for tokens and 0 for padding.
+            batch: of `forward`.
         """

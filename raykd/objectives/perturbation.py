@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-Norm = Literal["row_l2", "token_l2", "token_linf"]
+Norm = Literal["row_l2", "row_linf", "token_l2", "token_linf"]
+Normalized = Literal["gradient", "perturbation"]
 Initialisation = Literal["zeros", "uniform", "gaussian"]
 
 
@@ -21,10 +22,13 @@ class Ascent(NamedTuple):
         steps: steps of ascent.
         epsilon: the largest size of a perturbation, in `norm`.
         step_size: the size of a step, in `norm`.
-        norm: L2 of all of a row's tokens together, or L2 or the largest entry of each token.
+        norm: L2 norm or largest entry (linf), of all of a row's tokens together or of each token.
         initialisation: where it starts.
         initial_size: of a uniform start, the largest size that it can have in `norm`; of a
             gaussian one, the standard deviation of each entry.
+        normalized: what has the size of a step or of epsilon. `gradient`: a step has `step_size`,
+            then the perturbation is brought back into the ball. `perturbation`: `step_size` times
+            the gradient itself is added, then the perturbation is scaled to `epsilon`, up or down.
     """
 
     steps: int
@@ -33,6 +37,7 @@ class Ascent(NamedTuple):
     norm: Norm
     initialisation: Initialisation
     initial_size: float
+    normalized: Normalized = "gradient"
 
 
 def perturbation(
@@ -85,27 +90,37 @@ def initial(word_embeddings: Tensor, attention_mask: Tensor, ascent: Ascent) -> 
 
 
 def ascended(delta: Tensor, gradient: Tensor, attention_mask: Tensor, ascent: Ascent) -> Tensor:
-    """One step along the normalised gradient, then back into the ball of size epsilon.
+    """One step of ascent, and the perturbation's size bounded by epsilon.
 
-    What lies outside of the ball is scaled down, which keeps its direction. Where the gradient is
-    0 there is no step.
+    Outside of an L2 ball a perturbation is scaled down, outside of a linf ball each entry is cut,
+    as FreeLB's code does (zhuchen03/FreeLB, eb237016). Where the gradient is 0 there is no step.
+    `normalized: gradient` is the step of FreeLB and of SMART's first code (namisan/mt-dnn,
+    0d6201e2, which keeps no perturbation between steps and has no ball); `perturbation` that of
+    SMART's later code (676b48b1).
 
     Args:
         delta: (B, L, e), 0 on padding.
         gradient: (B, L, e), of what is to grow.
         attention_mask: (B, L), 1 for tokens and 0 for padding.
-        ascent: step_size, epsilon and norm are read.
+        ascent: step_size, epsilon, norm and normalized are read.
     """
     gradient = gradient.float().masked_fill(attention_mask[..., None] == 0, 0)
-    smallest = torch.finfo(gradient.dtype).tiny
-    direction = gradient / norms(gradient, ascent.norm).clamp(min=smallest)
-    moved = delta + ascent.step_size * direction
+    if ascent.normalized == "perturbation":
+        return ascent.epsilon * _unit(delta + ascent.step_size * gradient, ascent.norm)
+    moved = delta + ascent.step_size * _unit(gradient, ascent.norm)
+    if ascent.norm.endswith("linf"):
+        return moved.clamp(-ascent.epsilon, ascent.epsilon)
     return moved * (ascent.epsilon / norms(moved, ascent.norm).clamp(min=ascent.epsilon))
+
+
+def _unit(vectors: Tensor, norm: Norm) -> Tensor:
+    """Scaled to size 1; what is 0 stays 0."""
+    return vectors / norms(vectors, norm).clamp(min=torch.finfo(vectors.dtype).tiny)
 
 
 def norms(vectors: Tensor, norm: Norm) -> Tensor:
     """Sizes of (B, L, e): (B, 1, 1) of the rows, or (B, L, 1) of the tokens."""
-    order = torch.inf if norm == "token_linf" else 2
-    over = (1, 2) if norm == "row_l2" else (2,)
+    order = torch.inf if norm.endswith("linf") else 2
+    over = (1, 2) if norm.startswith("row") else (2,)
     sizes: Tensor = torch.linalg.vector_norm(vectors, ord=order, dim=over, keepdim=True)
     return sizes

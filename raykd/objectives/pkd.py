@@ -110,11 +110,15 @@ class Pkd(LayerMatching):
         return f"first token's vectors, student <- teacher: {of_pairs(pairs)}"
 
     def layer_loss(
-        self, student: Mapping[int, Tensor], teacher: Mapping[int, Tensor], attention_mask: Tensor
+        self,
+        student: Mapping[int, Tensor],
+        teacher: Mapping[int, Tensor],
+        batch: Mapping[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The patience loss."""
-        wanted = pooled_layers(teacher, self.teacher_layers, attention_mask, self.config.pooling)
-        given = pooled_layers(student, self.student_layers, attention_mask, self.config.pooling)
+        mask = batch["attention_mask"]
+        wanted = pooled_layers(teacher, self.teacher_layers, mask, self.config.layer_pooling)
+        given = pooled_layers(student, self.student_layers, mask, self.config.layer_pooling)
         mapped = [
             projection(vectors)
             for projection, vectors in zip(self.projections, given.unbind(1), strict=True)

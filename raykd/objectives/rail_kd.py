@@ -3,8 +3,13 @@
 Of the teacher's intermediate layers 1 to n - 1 every epoch draws as many as the student has,
 m - 1, without replacement, and pairs them in order. Mean over tokens, linear map, unit length:
 
-    layer_wise    layers = mean over rows of the sum over pairs of |t - s|^2
+    layer_wise    layers = mean over rows of the sum over pairs i of alpha_i |t_i - s_i|^2
     concatenated  layers = mean over rows of |t - s|^2, the pairs' vectors joined before the map
+
+With `matching: contrastive` the squared distance is replaced by the contrastive loss that section
+3.2 names as an alternative: `-log softmax_j(cos(t_k, s_j) / T)[k]` over the rows j of the batch, as
+in CILDA, by the same authors. The student's row k has to be told from the other rows, so that one
+direction for all texts is no minimum.
 
 Source: Haidar et al. 2022, "RAIL-KD: RAndom Intermediate Layer Mapping for Knowledge Distillation".
 Differs from the paper: sums over rows are read as means, and padding is left out of the mean over
@@ -14,12 +19,13 @@ The authors published no code.
 
 Both maps being trained, sending all texts to one direction satisfies the loss: watch
 `teacher_cosine` among the measures, the mean cosine of two rows' projected teacher vectors, which
-is 1 then; `teacher_projection: frozen_orthogonal` rules it out. `teacher_layer_J` is the layer that
-the epoch drew for the student's layer J. A training of one epoch has one draw.
+is 1 then; `teacher_projection: frozen_orthogonal` and `matching: contrastive` rule it out.
+`teacher_layer_J` is the layer that the epoch drew for the student's layer J. A training of one
+epoch has one draw.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -31,25 +37,72 @@ from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 from raykd.models.pooling import Pooling, pooled_layers
 from raykd.objectives.base import Epoch, MethodConfig, Models
+from raykd.objectives.contrastive import in_batch_loss
 from raykd.objectives.descriptions import of_layers
 from raykd.objectives.layer_maps import layers_taking_part
-from raykd.objectives.layer_matching import LayerMatching, LayerMatchingConfig
+from raykd.objectives.layer_matching import LayerMatching, LayerMatchingConfig, Weight
 from raykd.objectives.projections import Projection, TeacherProjection
 
 
 class RailKdConfig(LayerMatchingConfig):
     """Equal weights and a width of 128 are the paper's; it does not name its temperature."""
 
-    pooling: ClassVar[Pooling] = "mean"
-
     name: Literal["rail_kd"] = "rail_kd"
+    total_weight: float | None = Field(
+        None,
+        gt=0,
+        description="Sum that task_weight, logit_weight and layer_weight must have; the paper's is "
+        "1. Not checked where it is not given.",
+    )
+    pair_weights: tuple[Weight, ...] | None = Field(
+        None,
+        description="alpha of each pair of layers, the lowest first; as many as the student has "
+        "intermediate layers. Default: 1 each, as in the paper.",
+    )
+    pooling: Pooling = Field(
+        "mean", description="Vector of a row's layer: mean over its tokens (paper), or first token."
+    )
+    matching: Literal["squared", "contrastive"] = Field(
+        "squared", description="Distance of matched vectors: squared (paper's main), contrastive."
+    )
+    contrastive_temperature: float = Field(
+        2.0, gt=0, description="Temperature of the contrastive matching; 2 is CILDA's."
+    )
+    gather_negatives: bool = Field(
+        True, description="Contrast each row with the rows of all workers, not of its own alone."
+    )
     variant: Literal["layer_wise", "concatenated"] = "layer_wise"
     projections: Literal["shared", "per_slot"] = "shared"
     projection_size: int = Field(128, ge=1)
     teacher_projection: TeacherProjection = "trainable"
 
+    @property
+    def layer_pooling(self) -> Pooling:
+        """As the setting `pooling` says."""
+        return self.pooling
+
+    @property
+    def mixes_examples(self) -> bool:
+        """The contrastive matching's negatives are the batch's other rows."""
+        return self.matching == "contrastive"
+
+    @model_validator(mode="after")
+    def _weights_have_their_total(self) -> Self:
+        total = self.task_weight + self.logit_weight + self.layer_weight
+        if self.total_weight is not None and abs(total - self.total_weight) > 1e-6:
+            raise ValueError(
+                f"task_weight, logit_weight and layer_weight sum to {total:g}, and total_weight is "
+                f"{self.total_weight:g}; change the weights or total_weight"
+            )
+        return self
+
     @model_validator(mode="after")
     def _projections_have_slots(self) -> Self:
+        if self.variant == "concatenated" and self.pair_weights is not None:
+            raise ValueError(
+                "the concatenated variant has one term, so pair_weights have no effect; leave them "
+                "out, or set variant: layer_wise"
+            )
         if self.variant == "concatenated" and self.projections == "per_slot":
             raise ValueError(
                 "the concatenated variant has one map a network; leave out 'projections', or set "
@@ -65,18 +118,19 @@ def draw_layers(epoch: Epoch, num_drawn: int, num_layers: int) -> list[int]:
     return sorted((drawn + 1).tolist())
 
 
-def rail_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared distance of unit vectors, summed over slots, mean over rows: 0 to 4 a slot.
+def rail_loss(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
+    """Squared distance of unit vectors, weighted sum over slots, mean over rows: 0 to 4 per slot.
 
     Source: Haidar et al. 2022, section 3, layer-wise; concatenated with a single slot.
 
     Args:
         student: (B, slots, u).
         teacher: (B, slots, u).
+        weights: (slots,), alpha of each.
     """
     assert student.shape == teacher.shape, (student.shape, teacher.shape)
     difference = F.normalize(student, dim=-1) - F.normalize(teacher, dim=-1)
-    return difference.square().sum((1, 2)).mean()
+    return (difference.square().sum(2) @ weights).mean()
 
 
 def mean_pairwise_cosine(vectors: Tensor) -> Tensor:
@@ -107,6 +161,12 @@ class RailKd(LayerMatching):
                 f"rail_kd: the {num_slots} intermediate layers of the student need as many of the "
                 f"teacher, which has {teacher.num_layers - 1}; choose a teacher of at least "
                 f"{num_slots + 1} layers, or a student of at most {teacher.num_layers}"
+            )
+        assert isinstance(config, RailKdConfig)
+        if config.pair_weights is not None and len(config.pair_weights) != num_slots:
+            raise InputError(
+                f"rail_kd: pair_weights has {len(config.pair_weights)} values, the student has "
+                f"{num_slots} intermediate layers; give one value per layer"
             )
 
     def __init__(self, config: RailKdConfig, models: Models) -> None:
@@ -139,17 +199,22 @@ class RailKd(LayerMatching):
         """See `LayerMatching`."""
         assert self.teacher is not None
         num_slots, last = len(self.student_layers), self.teacher.num_layers - 1
+        vectors = "tokens' mean" if self.config.pooling == "mean" else "first token's"
         return (
-            f"tokens' mean vectors, student's layers {of_layers(self.student_layers)} <- "
+            f"{vectors} vectors, student's layers {of_layers(self.student_layers)} <- "
             f"{num_slots} of the teacher's 1 to {last}, drawn every epoch"
         )
 
     def layer_loss(
-        self, student: Mapping[int, Tensor], teacher: Mapping[int, Tensor], attention_mask: Tensor
+        self,
+        student: Mapping[int, Tensor],
+        teacher: Mapping[int, Tensor],
+        batch: Mapping[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the epoch's pairs, which they are, and whether the maps collapse."""
-        wanted = pooled_layers(teacher, self.teacher_layers, attention_mask, self.config.pooling)
-        given = pooled_layers(student, self.student_layers, attention_mask, self.config.pooling)
+        pooling, attention_mask = self.config.layer_pooling, batch["attention_mask"]
+        wanted = pooled_layers(teacher, self.teacher_layers, attention_mask, pooling)
+        given = pooled_layers(student, self.student_layers, attention_mask, pooling)
         if self.config.variant == "concatenated":
             wanted, given = wanted.flatten(1)[:, None], given.flatten(1)[:, None]
         wanted, given = self.teacher_projection(wanted), self.student_projection(given)
@@ -157,4 +222,18 @@ class RailKd(LayerMatching):
         measures = {"teacher_cosine": torch.stack(cosines).mean()}
         for of_student, of_teacher in zip(self.student_layers, self.teacher_layers, strict=True):
             measures[f"teacher_layer_{of_student}"] = wanted.new_full((), of_teacher)
-        return rail_loss(given, wanted), measures
+        weights = wanted.new_tensor(self.config.pair_weights or [1.0] * wanted.size(1))
+        if self.config.matching == "squared":
+            return rail_loss(given, wanted, weights), measures
+        losses = [
+            in_batch_loss(
+                anchors,
+                candidates,
+                batch["row_ids"],
+                self.config.contrastive_temperature,
+                gather=self.config.gather_negatives,
+            )
+            for anchors, candidates in zip(wanted.unbind(1), given.unbind(1), strict=True)
+        ]
+        measures["num_candidates"] = losses[0][1]
+        return torch.stack([loss for loss, _ in losses]) @ weights, measures

@@ -19,7 +19,7 @@ from raykd.models.masked_lm import load_masked_lm, load_special_tokens
 from raykd.models.student_init import check_tokenizers
 from raykd.models.token_cache import cached_rows
 from raykd.models.tokens import TokenizedRows, read_rows
-from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
+from raykd.objectives import ObjectiveConfig, build
 from raykd.objectives.base import Objective
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.training.checkpoint import CheckpointFolder
@@ -46,11 +46,10 @@ class PhaseConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _batches_can_be_cut(self) -> Self:
-        name = self.objective.name
-        if self.max_tokens_per_pass is not None and OBJECTIVES[name].mixes_examples:
+        if self.max_tokens_per_pass is not None and self.objective.mixes_examples:
             raise ValueError(
-                f"max_tokens_per_pass cuts a batch, and with {name!r} a row's loss depends on all "
-                "of its batch; leave it out, and lower batch_size where memory is short"
+                f"max_tokens_per_pass cuts a batch, and with {self.objective.name!r} a row's loss "
+                "depends on all of its batch; leave it out, and lower batch_size to save memory"
             )
         return self
 

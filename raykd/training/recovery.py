@@ -9,7 +9,6 @@ import torch
 
 from raykd import progress
 from raykd.errors import InputError
-from raykd.objectives import OBJECTIVES
 from raykd.training.phases import PhaseConfig, PhaseJob
 
 # Allocators that raise a RuntimeError of no kind of its own: torch's on the CPU, CUDA's libraries.
@@ -80,7 +79,7 @@ def killed_for_want_of_memory(job: PhaseJob) -> InputError:
 def remedies(config: PhaseConfig) -> str:
     """The settings that make a step need less memory, those that change its result least first."""
     found = []
-    if not OBJECTIVES[config.objective.name].mixes_examples:
+    if not config.objective.mixes_examples:
         most = max(1, (config.max_tokens_per_pass or config.batch_size * config.max_length) // 2)
         found.append(f"set max_tokens_per_pass: {most} (a batch in several passes)")
     found.append(f"lower batch_size (now {config.batch_size})")

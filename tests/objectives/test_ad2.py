@@ -124,7 +124,7 @@ def test_the_loss_and_its_gradient_are_those_of_the_three_terms():
     torch.testing.assert_close(terms.measures["adversarial_gap"], (adversarial - kd).data)
 
 
-@pytest.mark.parametrize("adversary", ["freelb", "paper", "smart"])
+@pytest.mark.parametrize("adversary", ["freelb", "paper", "smart", "smart_later"])
 @pytest.mark.parametrize("steps", [1, 3])
 def test_a_perturbation_is_no_larger_than_epsilon_and_0_on_padding(adversary, steps):
     config = Ad2Config(adversary=adversary, steps=steps)
@@ -323,6 +323,9 @@ def test_settings_that_are_not_given_are_the_adversarys():
     assert Ad2Config(adversary="paper").ascent == Ascent(1, 1e-5, 1e-3, "row_l2", "zeros", 1e-5)
     assert Ad2Config(adversary="smart", steps=2, norm="token_l2", epsilon=0.25).ascent == Ascent(
         2, 0.25, 0.25, "token_l2", "gaussian", 1e-5
+    )
+    assert Ad2Config(adversary="smart_later", epsilon=0.5).ascent == Ascent(
+        1, 0.5, 1e-3, "token_linf", "gaussian", 1e-5, "perturbation"
     )
     assert Ad2Config(epsilon=0.9).ascent.step_size == 0.9
     assert Ad2Config(epsilon=0.9, step_size=0.1).ascent.step_size == 0.1

@@ -29,10 +29,12 @@ from raykd.objectives.rail_kd import RailKdConfig
         AlpKdConfig(),
         RailKdConfig(),
         RailKdConfig(variant="concatenated"),
+        RailKdConfig(pooling="cls"),
+        RailKdConfig(matching="contrastive"),
         CodirConfig(label_margin=0.2),
         CodirConfig(pooling="cls", label_margin=0.2),
     ],
-    ids=lambda config: f"{config.name}-{config.pooling}",
+    ids=lambda config: f"{config.name}-{getattr(config, 'pooling', 'cls')}",
 )
 def test_a_teacher_from_the_cache_teaches_what_the_running_one_does(config):
     batch = tiny_batch()

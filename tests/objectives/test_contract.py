@@ -17,7 +17,7 @@ from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective
 DRAWS_NOISE = {"cilda", "codir_pretraining", "mate_kd"}
 # The others stand beside their own two-worker test, in the file of the method.
 _SPLIT_ALIKE = sorted(
-    name for name in OBJECTIVES.keys() - DRAWS_NOISE if not OBJECTIVES[name].mixes_examples
+    name for name in OBJECTIVES.keys() - DRAWS_NOISE if not SETTINGS[name].mixes_examples
 )
 
 # Methods that compare what these families do not have.

@@ -23,7 +23,7 @@ from raykd.training.settings import TrainingConfig
 
 # Without noise in the choice, and all words masked: a row costs the same in every batch.
 WITHOUT_NOISE = {
-    "cilda": CildaConfig(mask_probability=1.0, gather_negatives=True),
+    "cilda": CildaConfig(mask_probability=1.0),
     "mate_kd": MateKdConfig(mask_probability=1.0),
 }
 PLAYERS = (STUDENT, GENERATOR)

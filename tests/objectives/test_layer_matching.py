@@ -60,9 +60,7 @@ def test_the_total_is_the_weighted_sum_of_labels_logits_and_layers(config, width
 
     terms = objective(batch)
 
-    layers, _ = objective.layer_loss(
-        student.hidden_states, teacher.hidden_states, batch["attention_mask"]
-    )
+    layers, _ = objective.layer_loss(student.hidden_states, teacher.hidden_states, batch)
     kd = kd_loss(student.logits, teacher.logits, 4.0)
     task = task_loss(student.logits, batch["labels"])
     torch.testing.assert_close(terms.total, 0.5 * task + 2 * kd + 3 * layers)

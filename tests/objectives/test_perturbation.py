@@ -6,7 +6,7 @@ from torch import Tensor
 
 from raykd.objectives.perturbation import Ascent, Norm, ascended, initial, norms, perturbation
 
-NORMS: tuple[Norm, ...] = ("row_l2", "token_l2", "token_linf")
+NORMS: tuple[Norm, ...] = ("row_l2", "row_linf", "token_l2", "token_linf")
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0]])
 PLAIN = Ascent(1, 1.0, 2.0, "row_l2", "zeros", 0.0)
 
@@ -21,6 +21,7 @@ def test_norms_by_hand():
     vectors = torch.tensor([[[3.0, 4.0], [0.0, -12.0]]])
 
     assert norms(vectors, "row_l2").tolist() == [[[13.0]]]
+    assert norms(vectors, "row_linf").tolist() == [[[12.0]]]
     assert norms(vectors, "token_l2").tolist() == [[[5.0], [12.0]]]
     assert norms(vectors, "token_linf").tolist() == [[[4.0], [12.0]]]
 
@@ -35,7 +36,24 @@ def test_a_step_by_hand():
     of_tokens = ascended(start, gradient, mask, PLAIN._replace(norm="token_l2"))
     torch.testing.assert_close(of_tokens, torch.tensor([[[0.6, 0.8], [0.0, 1.0]]]))
     of_entries = ascended(start, gradient, mask, PLAIN._replace(norm="token_linf"))
-    torch.testing.assert_close(of_entries, torch.tensor([[[0.75, 1.0], [0.0, 1.0]]]))
+    # (0.75, 1, 0, 1), two times that, each entry cut at 1.
+    torch.testing.assert_close(of_entries, torch.tensor([[[1.0, 1.0], [0.0, 1.0]]]))
+    of_rows_entries = ascended(start, gradient, mask, PLAIN._replace(norm="row_linf"))
+    # (3, 4, 0, 12) / 12, two times that, each entry cut at 1.
+    torch.testing.assert_close(of_rows_entries, torch.tensor([[[0.5, 2 / 3], [0.0, 1.0]]]))
+
+
+def test_a_normalized_perturbation_has_the_size_of_epsilon_whatever_the_gradient():
+    ascent = PLAIN._replace(
+        norm="token_linf", epsilon=1.0, step_size=0.1, normalized="perturbation"
+    )
+    start = torch.tensor([[[0.1, 0.2], [0.0, 0.0]]])
+    gradient = torch.tensor([[[1.0, 2.0], [-3.0, 1.5]]])
+
+    moved = ascended(start, gradient, torch.ones(1, 2), ascent)
+
+    # (0.2, 0.4) / 0.4 and (-0.3, 0.15) / 0.3
+    torch.testing.assert_close(moved, torch.tensor([[[0.5, 1.0], [-1.0, 0.5]]]))
 
 
 def test_a_step_within_the_ball_is_not_scaled():
@@ -90,7 +108,7 @@ def test_a_uniform_start_is_no_larger_than_its_size_and_0_on_padding(norm):
     assert (start[MASK == 0] == 0).all()
     sizes = norms(start, norm).flatten(1)[:, 0]
     # A uniform entry's root mean square is 1 / sqrt(3) of its bound.
-    expected = 0.1 if norm == "token_linf" else 0.1 / 3**0.5
+    expected = 0.1 if norm.endswith("linf") else 0.1 / 3**0.5
     assert (sizes <= 0.1).all()
     torch.testing.assert_close(sizes, torch.full((2,), expected), rtol=0.05, atol=0)
 

@@ -91,15 +91,20 @@ def test_the_loss_by_hand():
     student = torch.tensor([[[3.0, 4.0], [2.0, 0.0]], [[1.0, 1.0], [1.0, 0.0]]])
     teacher = torch.tensor([[[0.0, 5.0], [-1.0, 0.0]], [[3.0, 3.0], [0.0, 7.0]]])
 
-    assert rail_loss(student, teacher).item() == pytest.approx((4.4 + 2) / 2, rel=1e-6)
+    ones = torch.ones(2)
+    assert rail_loss(student, teacher, ones).item() == pytest.approx((4.4 + 2) / 2, rel=1e-6)
+    weights = torch.tensor([3.0, 0.5])
+    expected = (3 * 0.4 + 0.5 * 4 + 0.5 * 2) / 2
+    assert rail_loss(student, teacher, weights).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_gradient_of_the_loss():
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 3, 2, 4, dtype=torch.float64, generator=generator)
 
+    weights = torch.tensor([1.0, 0.3], dtype=torch.float64)
     assert torch.autograd.gradcheck(
-        rail_loss, (student.requires_grad_(True), teacher.requires_grad_(True))
+        rail_loss, (student.requires_grad_(True), teacher.requires_grad_(True), weights)
     )
 
 
@@ -201,6 +206,78 @@ def test_a_teacher_with_too_few_layers_is_refused():
 def test_the_concatenated_variant_has_no_map_for_each_slot():
     with pytest.raises(ValidationError, match="one map a network"):
         RailKdConfig(variant="concatenated", projections="per_slot")
+
+
+def layer_vectors(objective, batch, pooling: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Projected vectors of student and teacher, (B, slots, u), by a pooling written out here."""
+    inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
+    given = objective.student(*inputs, layers=[1, 2]).hidden_states
+    wanted = objective.teacher(*inputs, layers=objective.teacher_layers).hidden_states
+    mask = batch["attention_mask"][..., None]
+
+    def one_vector(states):
+        return states[:, 0] if pooling == "cls" else (states * mask).sum(1) / mask.sum(1)
+
+    return (
+        objective.student_projection(torch.stack([one_vector(given[j]) for j in (1, 2)], 1)),
+        objective.teacher_projection(
+            torch.stack([one_vector(wanted[i]) for i in objective.teacher_layers], 1)
+        ),
+    )
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_pairs_weight_scales_its_distance_whatever_the_pooling(pooling):
+    config = RailKdConfig(projection_size=6, pooling=pooling, pair_weights=[2.0, 0.25])
+    objective, batch = make(config), tiny_batch()
+    student, teacher = layer_vectors(objective, batch, pooling)
+    distances = (normalize(student, dim=-1) - normalize(teacher, dim=-1)).square().sum(-1).mean(0)
+
+    loss = objective(batch).parts["layers"]
+
+    torch.testing.assert_close(loss, (2 * distances[0] + 0.25 * distances[1]).detach())
+
+
+def test_the_contrastive_matching_tells_a_row_from_the_others_pair_by_pair():
+    config = RailKdConfig(
+        projection_size=6, matching="contrastive", contrastive_temperature=0.5, pair_weights=[1, 3]
+    )
+    assert config.mixes_examples
+    assert not RailKdConfig().mixes_examples
+    objective, batch = make(config), tiny_batch()
+    student, teacher = layer_vectors(objective, batch, "mean")
+    expected = 0.0
+    for slot, weight in enumerate((1, 3)):
+        for row in range(4):
+            cosines = torch.cosine_similarity(teacher[row, slot][None], student[:, slot])
+            expected -= weight * (cosines / 0.5).log_softmax(0)[row].item() / 4
+
+    terms = objective(batch)
+
+    assert terms.parts["layers"].item() == pytest.approx(expected, rel=1e-5)
+    assert terms.measures["num_candidates"].item() == 4
+    terms.total.backward()
+    assert objective.student_projection.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"total_weight": 1, "task_weight": 0.5}, "sum to 1.16667, and total_weight is 1"),
+        ({"total_weight": 0}, "greater than 0"),
+        ({"pair_weights": [1, 0]}, "greater than 0"),
+        ({"variant": "concatenated", "pair_weights": [1]}, "one term, so pair_weights"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(values, problem):
+    with pytest.raises(ValidationError, match=problem):
+        RailKdConfig(**values)
+    RailKdConfig(total_weight=1, task_weight=0.5, logit_weight=0.3, layer_weight=0.2)
+
+
+def test_a_weight_is_needed_for_every_pair():
+    with pytest.raises(InputError, match="pair_weights has 1 values, the student has 2 inter"):
+        make(RailKdConfig(pair_weights=[1.0]))
 
 
 def test_mean_pairwise_cosine_by_hand():
