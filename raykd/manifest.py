@@ -1,7 +1,9 @@
 """What a stage wrote, and whether it is already done.
 
 An output directory exists for the next stage only when it holds a `manifest.json` whose key is the
-digest of what the stage was asked to do, and whose files have the recorded sizes and digests.
+digest of what the stage was asked to do, and whose files have the recorded sizes and digests. The
+manifest itself has a checksum. One without it, as older versions wrote, counts as damaged: the
+stage runs again.
 """
 
 import json
@@ -18,6 +20,7 @@ from typing import Any, Protocol
 import xxhash
 from pydantic import BaseModel, ValidationError
 
+from raykd.checked_json import from_checked_json, to_checked_json
 from raykd.errors import InputError
 from raykd.working_files import (
     is_partial,
@@ -30,6 +33,8 @@ from raykd.working_files import (
 )
 
 FILE_NAME = "manifest.json"
+# Any of them shows that raykd wrote a manifest, though bytes of it were changed.
+_MARKS = (b'"stage": "', b'"outputs": {', b'"raykd_version": "')
 _READ_BYTES = 1 << 22
 
 
@@ -101,11 +106,30 @@ def stage_key(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) 
 
 
 def read_manifest(directory: Path) -> Manifest | None:
-    """The directory's manifest, or None where there is none that can be read."""
+    """The directory's manifest, or None where there is none, or a damaged one."""
     try:
-        return Manifest.model_validate_json((directory / FILE_NAME).read_bytes())
+        values = from_checked_json((directory / FILE_NAME).read_bytes())
+        return None if values is None else Manifest.model_validate(values)
     except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
+
+
+def manifest_of_source(directory: Path) -> Manifest | None:
+    """The manifest of a directory that the user names to be read; None where raykd wrote none.
+
+    Raises:
+        InputError: raykd wrote one, and it is damaged.
+    """
+    manifest = read_manifest(directory)
+    path = directory / FILE_NAME
+    if manifest is None and path.is_file():
+        content = path.read_bytes()
+        if any(mark in content for mark in _MARKS):
+            raise InputError(
+                f"{path}: damaged, or of an older version of raykd; run the command that wrote "
+                f"{directory} again"
+            )
+    return manifest
 
 
 def digest_of_directory(directory: Path) -> str:
@@ -144,16 +168,25 @@ def check_replaceable(directory: Path) -> None:
             f"{directory}: in the way of an output of that name, and not made by raykd (it has no "
             f"{FILE_NAME}); move it away, or choose another place with --out"
         )
-    if (manifest := read_manifest(directory)) is None:
+    if (outputs := _names_of_outputs(directory)) is None:
         return
     for path in sorted(directory.rglob("*")):
         name = str(path.relative_to(directory))
-        is_made = name in manifest.outputs or path.name == FILE_NAME or is_partial(path, directory)
+        is_made = name in outputs or path.name == FILE_NAME or is_partial(path, directory)
         if not (is_made or path.is_dir()):
             raise InputError(
                 f"{path}: in the way of an output that replaces its whole folder, and not made by "
                 "raykd; move it away, or choose another place with --out"
             )
+
+
+def _names_of_outputs(directory: Path) -> set[str] | None:
+    """Names in a manifest, checksum or not: what an older version made is not the user's."""
+    try:
+        values = json.loads((directory / FILE_NAME).read_bytes())
+        return set(values["outputs"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def check_output(out: Path) -> None:
@@ -243,7 +276,7 @@ def write_manifest(
         raykd_version=version("raykd"),
         duration_s=round(duration_s, 3),
     )
-    write_atomically(directory / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
+    write_atomically(directory / FILE_NAME, to_checked_json(manifest.model_dump(mode="json")))
     return manifest
 
 

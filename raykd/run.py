@@ -1,6 +1,5 @@
 """The directory of a run: what lies where."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from raykd import contextualize
 from raykd.arms import Chain, Text
+from raykd.checked_json import read_informative, to_checked_json
 from raykd.errors import InputError
 from raykd.evaluation.store import read_task
 from raykd.evaluation.tasks import Task
@@ -166,12 +166,11 @@ class Run:
         yield
         if self._manifest_times(stage) != before:
             times_s = self.times_s() | {stage: round(time.monotonic() - started, 1)}
-            write_atomically(self.out / _TIMES_FILE, json.dumps(times_s))
+            write_atomically(self.out / _TIMES_FILE, to_checked_json(times_s))
 
     def times_s(self) -> dict[str, float]:
         """Wall time of the last work of each stage, in seconds, in the stages' order."""
-        path = self.out / _TIMES_FILE
-        found: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+        found = read_informative(self.out / _TIMES_FILE)
         return {stage: found[stage] for stage in _STAGE_FOLDERS if stage in found}
 
     def _manifest_times(self, stage: str) -> set[tuple[Path, int]]:

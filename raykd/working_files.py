@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_if_new(path: Path, text: str) -> None:
     """`write_atomically`, unless the file holds just that."""
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         write_atomically(path, text)
 
 

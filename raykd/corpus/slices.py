@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from raykd.errors import InputError
 from raykd.locations import Location, explained, size_of
 from raykd.manifest import FILE_NAME as MANIFEST
-from raykd.manifest import read_manifest
+from raykd.manifest import manifest_of_source
 from raykd.storage.directories import Listing, list_files
 from raykd.storage.formats import check_named, format_of, open_bytes
 
@@ -65,7 +65,7 @@ def plan_slices(sources: Sequence[Location], shard_bytes: int) -> list[Slice]:
 def _without_records(files: Sequence[Location]) -> set[Location]:
     """Without what raykd wrote for the reader, where there is a manifest of its own."""
     records = [file for file in files if isinstance(file, Path) and file.name == MANIFEST]
-    own = {file.parent for file in records if read_manifest(file.parent) is not None}
+    own = {file.parent for file in records if manifest_of_source(file.parent) is not None}
     return {
         file
         for file in files

@@ -26,7 +26,7 @@ from raykd.dedup import tasks
 from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.dedup.tasks import Job
 from raykd.locations import Location
-from raykd.manifest import Draft, Manifest, check_output, digest_of, read_manifest, write_once
+from raykd.manifest import Draft, Manifest, check_output, digest_of, manifest_of_source, write_once
 from raykd.outputs import output_path
 from raykd.retrieval import given_units
 from raykd.retrieval.given_units import AS_FOUND, Reading
@@ -120,7 +120,7 @@ def dedup(
 
 
 def _files_of(location: Location) -> list[Location]:
-    manifest = read_manifest(location) if isinstance(location, Path) else None
+    manifest = manifest_of_source(location) if isinstance(location, Path) else None
     if manifest is None or manifest.stage != "ingest":
         return [location]
     assert isinstance(location, Path)

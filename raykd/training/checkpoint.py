@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from torch import Tensor, nn
 
 from raykd.manifest import commit, finished, read_manifest, stage_key
 from raykd.objectives.base import Objective
+from raykd.training.journal import Position, damage_before
 from raykd.training.players import Trainer
 
 _TENSORS_FILE = "tensors.safetensors"
 _STATE_FILE = "state.json"
 _KEPT = 2
 _OPTIMIZER = "optimizer."
+_JOURNAL = "journal"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ class Checkpoint:
     step: int
     tensors: dict[str, Tensor]
     state: dict[str, Any]
+
+    @property
+    def journal(self) -> Position:
+        """Position of the training's journal; none where it has no journal."""
+        position: Position = self.state.get(_JOURNAL, {})
+        return position
+
+    def after(self, journal: Position) -> "Checkpoint":
+        """The same with the position of the journal that the step's lines end at."""
+        return replace(self, state=self.state | {_JOURNAL: dict(journal)})
 
 
 class CheckpointFolder:
@@ -80,6 +92,8 @@ class CheckpointFolder:
                 notes.append(f"{path}: of another recipe, input or version of raykd; not used")
             elif finished(path, key) is None:
                 notes.append(f"{path}: damaged; not used")
+            elif damaged := damage_before(self.folder, self.read_state(step).get(_JOURNAL, {})):
+                notes.append(f"{self.folder / damaged}: damaged before step {step}; not used")
             else:
                 return step, notes
         return None, notes

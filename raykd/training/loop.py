@@ -16,6 +16,7 @@ from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective
 from raykd.training.batches import EpochBatches, cut_by_length, cut_for_workers, num_batches
 from raykd.training.checkpoint import Checkpoint, CheckpointFolder, restore, tensors_of
 from raykd.training.examiner import Examiner
+from raykd.training.journal import Position
 from raykd.training.players import Trainer, Worker, make_trainers
 from raykd.training.records import Means, Record, StepLog, StepRecord
 from raykd.training.settings import TrainingConfig, total_epochs, total_steps
@@ -42,11 +43,11 @@ def train(
     examiner: Examiner | None = None,
     checkpoints: CheckpointFolder | None = None,
     has_notice: Callable[[], bool] = lambda: False,
-    on_start: Callable[[int], None] = lambda step: None,
+    on_start: Callable[[int, Position], None] = lambda step, journal: None,
     on_step: Callable[[int], None] = lambda step: None,
     on_steps: Callable[[Sequence[StepRecord]], None] = lambda records: None,
     on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
-    on_checkpoint: Callable[[], None] = lambda: None,
+    on_checkpoint: Callable[[], Position] = dict,
 ) -> int:
     """Train the objective's student in place; returns the steps done.
 
@@ -65,11 +66,13 @@ def train(
         checkpoints: read at the start, on every worker; written by the first.
         has_notice: asked on the first worker, now and then: whether it was told, since it was last
             asked, that a worker will be taken away. A checkpoint is then written at once.
-        on_start: called with the step that training goes on after, 0 for the beginning.
+        on_start: called with the step that training resumes after, 0 for the beginning, and what
+            `on_checkpoint` returned then.
         on_step: called after each step with its number.
         on_steps: called with all steps' losses, some at a time.
         on_record: called with each record, and whether it is the last.
-        on_checkpoint: called before what was told so far becomes part of a checkpoint.
+        on_checkpoint: called before a checkpoint; returns the position of a journal, which
+            becomes part of it.
 
     Raises:
         FloatingPointError: the loss is not finite; names the step and the rows of the batch.
@@ -77,8 +80,8 @@ def train(
     """
     training = _Training(objective, rows, config, pad_id, regression, seed, worker)
     examiner = examiner or Examiner(objective.student, config, len(rows))
-    start = _resume(training, examiner, checkpoints)
-    on_start(start)
+    start, position = _resume(training, examiner, checkpoints)
+    on_start(start, position)
     log, num_steps = training.log, total_steps(config, len(rows))
     for step in range(start + 1, num_steps + 1):
         training.run_step(step)
@@ -104,8 +107,8 @@ def train(
         if worker.rank > 0 or checkpoints is None:
             continue
         if has_notice() or checkpoints.is_due:
-            on_checkpoint()
-            checkpoints.write(training.checkpoint(step, examiner))
+            position = on_checkpoint()
+            checkpoints.write(training.checkpoint(step, examiner).after(position))
     training.end()
     examiner.take_best()
     if checkpoints is not None:
@@ -260,10 +263,12 @@ class _Training:
         return terms, share
 
 
-def _resume(training: _Training, examiner: Examiner, checkpoints: CheckpointFolder | None) -> int:
-    """The step that the newest checkpoint was taken after, 0 where there is none."""
+def _resume(
+    training: _Training, examiner: Examiner, checkpoints: CheckpointFolder | None
+) -> tuple[int, Position]:
+    """Step and journal of the newest checkpoint; 0 and no journal where there is none."""
     if checkpoints is None:
-        return 0
+        return 0, {}
     step = 0
     if training.worker.rank == 0:
         step = checkpoints.find()[0] or 0
@@ -272,8 +277,10 @@ def _resume(training: _Training, examiner: Examiner, checkpoints: CheckpointFold
     if step:
         # The epoch is opened as it was: what it draws, it draws from its number.
         training.batch(step)
-        training.restore(checkpoints.read(step), examiner)
-    return step
+        checkpoint = checkpoints.read(step)
+        training.restore(checkpoint, examiner)
+        return step, checkpoint.journal
+    return 0, {}
 
 
 def _from_first(number: int, worker: Worker) -> int:

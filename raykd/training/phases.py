@@ -213,11 +213,11 @@ def run_phase(
             examiner=examiner,
             checkpoints=checkpoints,
             has_notice=has_notice,
-            on_start=(lambda step: None) if journal is None else journal.cut,
+            on_start=(lambda step, position: None) if journal is None else journal.cut,
             on_step=on_step,
             on_steps=(lambda records: None) if journal is None else journal.write_steps,
             on_record=write,
-            on_checkpoint=(lambda: None) if journal is None else journal.sync,
+            on_checkpoint=dict if journal is None else journal.position,
         )
 
     if worker.rank > 0:

@@ -15,9 +15,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from raykd.checked_json import read_informative, to_checked_json
 from raykd.errors import InputError
 from raykd.objectives.base import STUDENT
-from raykd.training.journal import CURVE_FILE, STEPS_FILE, Journal
+from raykd.training.journal import CURVE_FILE, STEPS_FILE, Journal, Position
 from raykd.training.records import Record, StepRecord
 from raykd.training.trackers import TRACKERS, Point, TrackedModel, Tracker, TrackerName
 from raykd.working_files import write_atomically
@@ -123,8 +124,8 @@ class _TrackedJournal(Journal):
         super().__init__(folder)
         self._model, self._senders, self._waits = model, senders, waits
 
-    def cut(self, step: int) -> None:
-        super().cut(step)
+    def cut(self, step: int, position: Position) -> None:
+        super().cut(step, position)
         for sender in self._senders:
             sender.start_run(self._model, step, self._folder)
 
@@ -206,13 +207,12 @@ def _run_id(folder: Path, key: str) -> str:
     Random, since a run in another directory, or once more from the start, has the same key.
     """
     path = folder / _RUN_FILE
-    if path.exists():
-        found: dict[str, str] = json.loads(path.read_text())
-        if found["key"] == key:
-            return found["run_id"]
+    found = read_informative(path)
+    if found and found["key"] == key:
+        return str(found["run_id"])
     run_id = uuid.uuid4().hex
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps({"key": key, "run_id": run_id}))
+    write_atomically(path, to_checked_json({"key": key, "run_id": run_id}))
     return run_id
 
 

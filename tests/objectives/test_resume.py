@@ -74,7 +74,7 @@ def train_until(
             seed=1,
             worker=Worker(),
             checkpoints=checkpoints,
-            on_start=starts.append,
+            on_start=lambda step, _: starts.append(step),
             on_step=end,
             on_steps=lambda records: told.update((record.step, record) for record in records),
         )

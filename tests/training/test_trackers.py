@@ -85,7 +85,7 @@ def test_each_tracker_is_told_settings_steps_means_and_scores(tmp_path):
         settings={"phase": {"epochs": 3, "objective": {"name": "mate_kd"}}, "seed": 1},
         on_lost=lambda tracker, problem: pytest.fail(f"{tracker}: {problem}"),
     ) as journal:
-        journal.cut(0)
+        journal.cut(0, {})
         journal.write_steps([step, turn])
         journal.write(record)
 
@@ -123,7 +123,7 @@ def test_a_training_that_may_be_ended_after_a_record_has_told_of_it_by_then(tmp_
         settings={},
         on_lost=lambda tracker, problem: pytest.fail(f"{tracker}: {problem}"),
     ) as journal:
-        journal.cut(0)
+        journal.cut(0, {})
         journal.write(Record(1.0, 2, 0.1, {"total": 0.75}, {}, {"accuracy": 0.875}))
         told = tensorboard_series(tmp_path / "tensorboard" / "trial")
 

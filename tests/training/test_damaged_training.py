@@ -1,0 +1,113 @@
+"""Changed and missing bytes in what an unfinished training left: never used, never a crash."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from killed_training import job_in, killed
+
+from raykd.training.journal import CURVE_FILE, STEPS_FILE, Journal, damage_before
+from raykd.training.phases import MODEL_FOLDER, PhaseJob, run_phase
+from raykd.training.players import Worker
+from raykd.training.records import Record
+from raykd.training.recovery import tell_where_it_goes_on
+
+_RESULTS = (STEPS_FILE, CURVE_FILE, f"{MODEL_FOLDER}/model.safetensors")
+
+
+class StoppedError(Exception):
+    """As if the process were killed."""
+
+
+def _stop_at_30(step: int) -> None:
+    if step == 30:
+        raise StoppedError
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[PhaseJob, PhaseJob, Path]:
+    """A job that is done, the same one stopped, and what that left: two checkpoints, two files."""
+    whole = job_in(tmp_path_factory.mktemp("trained"), "fine_tune")
+    run_phase(whole, Worker())
+    stopped = killed(whole)
+    with pytest.raises(StoppedError):
+        run_phase(stopped, Worker(), checkpoint_every_s=0, on_step=_stop_at_30)
+    left = stopped.unfinished.rename(stopped.unfinished.with_name("left"))
+    return whole, stopped, left
+
+
+def _damaged(content: bytes, chance: random.Random) -> bytes:
+    """The content with one bit changed, or without its end."""
+    at = chance.randrange(len(content))
+    if chance.random() < 0.5:
+        return content[:at]
+    return content[:at] + bytes([content[at] ^ 1 << chance.randrange(8)]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_damage_changes_what_a_resumed_training_gives(trained, capsys, seed):
+    whole, stopped, left = trained
+    chance = random.Random(seed)
+    names = sorted(path.relative_to(left) for path in left.rglob("*") if path.is_file())
+    assert len(names) == 8, names
+    # One file alone, or all: the older checkpoint is used, or none.
+    for wanted in (names, [chance.choice(names)], [chance.choice(names)]):
+        shutil.rmtree(stopped.unfinished, ignore_errors=True)
+        shutil.rmtree(stopped.out, ignore_errors=True)
+        shutil.copytree(left, stopped.unfinished)
+        for name in wanted:
+            content = _damaged((left / name).read_bytes(), chance)
+            (stopped.unfinished / name).write_bytes(content)
+
+        tell_where_it_goes_on(stopped, num_threads=1)
+        run_phase(stopped, Worker(), checkpoint_every_s=0)
+
+        if wanted == names:
+            assert "damaged" in capsys.readouterr().err
+        for result in _RESULTS:
+            assert (stopped.out / result).read_bytes() == (whole.out / result).read_bytes()
+
+
+@pytest.mark.parametrize("name", [STEPS_FILE, CURVE_FILE])
+def test_each_damaged_byte_of_a_journal_is_found_before_a_checkpoint_and_reported(
+    trained, tmp_path, name
+):
+    _, stopped, left = trained
+    folder = tmp_path / "unfinished"
+    shutil.copytree(left, folder)
+    checkpoints = stopped.checkpoints(0)
+    checkpoints.folder = folder
+    step, notes = checkpoints.find()
+    assert step is not None
+    assert notes == []
+    position = checkpoints.read_state(step)["journal"]
+    content = (folder / name).read_bytes()
+    end = position[name]["num_bytes"]
+    assert 0 < end <= len(content)
+    for at in range(0, end, 7):
+        (folder / name).write_bytes(content[:at] + bytes([content[at] ^ 16]) + content[at + 1 :])
+        assert damage_before(folder, position) == name
+        (folder / name).write_bytes(content[:at])
+        assert damage_before(folder, position) == name
+
+    (folder / name).write_bytes(b"?" + content[1:])
+    step, (newer, older) = checkpoints.find()
+    assert step is None
+    assert f"{folder / name}: damaged before step" in newer
+    assert f"{folder / name}: damaged before step" in older
+
+
+def test_lines_after_the_position_that_a_training_resumes_from_are_dropped_unread(tmp_path):
+    journal = Journal(tmp_path)
+    journal.write(Record(1.0, 10, 0.1, {"total": 2.0}))
+    position = journal.position()
+    before = (tmp_path / CURVE_FILE).read_bytes()
+    with (tmp_path / CURVE_FILE).open("ab") as file:
+        file.write(b"\xff{no JSON\n")
+
+    resumed = Journal(tmp_path)
+    resumed.cut(10, position)
+
+    assert (tmp_path / CURVE_FILE).read_bytes() == before
+    assert resumed.position() == position
