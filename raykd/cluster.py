@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from raykd import progress
+from raykd.cluster_processes import end_leftovers, recorded, records_folder
 from raykd.errors import InputError
 
 Item = TypeVar("Item")
@@ -60,8 +62,11 @@ def connect() -> None:
         if address == "local"
         else f"joining Ray at {address} (RAY_ADDRESS=local would start one here)"
     )
+    folder = records_folder() if address == "local" else None
+    if folder is not None:
+        end_leftovers(folder)
     # What the user needs to know comes back as results and errors; Ray's own lines drown it.
-    with joining(address):
+    with joining(address), recorded(folder):
         ray.init(
             address=address,
             # A Ray of our own ends with the command: its dashboard's eleven processes and gigabyte
@@ -70,6 +75,27 @@ def connect() -> None:
             logging_level=logging.INFO if debug else logging.ERROR,
             log_to_driver=debug,
         )
+    if not debug:
+        _keep_in_log()
+    if threading.current_thread() is threading.main_thread():
+        # As Ctrl-C: Ray's own handler aborts with a crash report.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _keep_in_log() -> None:
+    """Write what Ray's processes report of themselves to the session's log, not to the console.
+
+    Ray's monitor publishes the place where a signal met it as a failure of the autoscaler, and Ray
+    prints that on the output of drivers, whatever `log_to_driver` says.
+    """
+    worker: Any = ray._private.worker
+    path = Path(worker._global_node.get_logs_dir_path()) / "raykd.log"
+
+    def write(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        with suppress(OSError), path.open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in data["lines"])
+
+    worker.print_to_stdstream = write
 
 
 @contextmanager
@@ -145,6 +171,28 @@ def most_cpus_of_a_node() -> float:
     connect()
     nodes = ray.nodes()  # type: ignore[no-untyped-call]  # untyped in ray
     return max((node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]), default=0.0)
+
+
+def check_room(label: str, num_cpus: float) -> None:
+    """Refuse, or report, work that would wait for a machine with more CPUs than there are.
+
+    Raises:
+        InputError: Ray runs on this machine alone, and no other can come.
+    """
+    most = most_cpus_of_a_node()
+    # A head without CPUs has machines started when they are asked for.
+    if not 0 < most < num_cpus:
+        return
+    problem = f"{label}: {num_cpus:g} CPUs are asked for, and no machine has more than {most:g}"
+    if _is_own_ray():
+        raise InputError(f"{problem}; lower workers.cpus_per_worker")
+    progress.say(f"{problem}; waiting for one (if none comes: lower workers.cpus_per_worker)")
+
+
+def _is_own_ray() -> bool:
+    """Whether this process started its Ray, which then has this machine alone."""
+    node: Any = ray._private.worker._global_node
+    return node is not None and bool(node.is_head())
 
 
 def num_nodes() -> int:
@@ -224,7 +272,7 @@ def as_completed(
 
     No more results are held than tasks run or wait, so that large ones can be added up.
     """
-    connect()
+    check_room(label, num_cpus)
     arguments = {
         name: value if isinstance(value, ray.ObjectRef) else ray.put(value)
         for name, value in (shared or {}).items()

@@ -23,6 +23,7 @@ FLOW = [
     "checked_json",
     "working_files",
     "manifest",
+    "cluster_processes",
     "cluster",
     "board",
     "locations",

@@ -32,6 +32,7 @@ def made(tmp_path_factory, ray_cluster) -> tuple[Path, Path]:
     corpus = [json.dumps({"text": text}) for text, _ in sentences(120, 3)]
     (folder / "corpus.jsonl").write_text("\n".join(corpus))
     values = recipe_values() | {"arms": ["contextualized"], "seeds": [1]}
+    values["teacher"] |= {"epochs": 2}
     del values["search"]
     recipe = folder / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(values))

@@ -139,6 +139,7 @@ def _train_in_groups(
     storage: Path,
 ) -> None:
     """Each group of workers trains its share of the jobs one after the other."""
+    cluster.check_room(label, num_cpus)
     groups = shares(jobs, workers.models_at_once)
     names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in groups]
     trainers = [
