@@ -11,8 +11,9 @@ from raykd.models.encoder import Encoder, load_tokenizer
 from raykd.models.masked_lm import MaskedLm, load_special_tokens
 from raykd.models.outline import has_trained_head, load_masked_outline, load_outline
 from raykd.models.positions import check_max_length
+from raykd.models.probe import check_pad_token
 from raykd.models.resolve import digest_of_weights
-from raykd.models.student_init import check_tokenizers
+from raykd.models.student_init import check_tokenizers, same_tokens
 from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.base import MethodConfig
 from raykd.objectives.generation import check_generator
@@ -25,6 +26,7 @@ from raykd.training.phases import PhaseConfig
 from raykd.training.settings import TrainingConfig
 from raykd.training.tracking import check_trackers
 from raykd.training.workers import WorkersConfig
+from raykd.trait_checks import check_model_traits
 
 
 def check_models(run: Run) -> list[str]:
@@ -60,8 +62,10 @@ def check_models(run: Run) -> list[str]:
     _check_tokens(reference, teacher, tokenizer)
     config = recipe.student
     if config.model is not None:
-        check_tokenizers(tokenizer, load_tokenizer(config.model))
-        _check_tokens(config.model, load_outline(config.model), tokenizer)
+        student_tokenizer = load_tokenizer(config.model)
+        if not all(OBJECTIVES[n].allows_other_tokenizer for n in _objectives(recipe)):
+            check_tokenizers(tokenizer, student_tokenizer)
+        _check_tokens(config.model, load_outline(config.model), student_tokenizer)
     phases = _phases(recipe)
     teachers = {name: _other_teacher(name, recipe, tokenizer) or teacher for name in phases}
     planned = [
@@ -75,6 +79,8 @@ def check_models(run: Run) -> list[str]:
     plan: list[str] = []
     source = source_outline(recipe)
     students = outlines_of_students(recipe, source)
+    names = {name: _pretrained_teacher(name, recipe) or reference for name in phases}
+    check_model_traits(recipe, phases, names, next(iter(students.values())))
     for student in students.values():
         with torch.device("meta"):
             of_phases: list[str] = []
@@ -114,6 +120,10 @@ def _other_teacher(name: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
     return outline
 
 
+def _objectives(recipe: Recipe) -> set[str]:
+    return {phase.objective.name for phase in _phases(recipe).values()}
+
+
 def search_embedder(run: Run) -> TextEmbedder | None:
     """The encoder of a dense search, on a GPU if `workers` or the search itself wants one.
 
@@ -126,16 +136,25 @@ def search_embedder(run: Run) -> TextEmbedder | None:
     return load_embedder("retrieval.dense", config, use_gpu=run.recipe.workers.use_gpu)
 
 
+def _shares_tokens(recipe: Recipe) -> bool:
+    """Whether teacher and student read the same tokens of a text."""
+    model = recipe.student.model
+    return model is None or same_tokens(load_tokenizer(recipe.teacher.model), load_tokenizer(model))
+
+
 def check_lengths(recipe: Recipe) -> None:
     """Refuse a phase whose texts are longer than its models can read."""
     teacher = recipe.teacher.model
     student = recipe.student.model or teacher
+    # A student with another tokenizer may read longer texts than its teacher, which is asked about
+    # the part that it can read.
+    shares_tokens = _shares_tokens(recipe)
     models = {"teacher": set() if recipe.teacher.fine_tuned else {teacher}, "alone": {student}}
     phases: dict[str, TrainingConfig | None] = {"teacher": recipe.teacher, "alone": recipe.alone}
     for name, phase in _phases(recipe).items():
         phases[name] = phase
         models[name] = {student}
-        if phase.objective.needs_teacher:
+        if phase.objective.needs_teacher and shares_tokens:
             models[name].add(_pretrained_teacher(name, recipe) or teacher)
         if generator := phase.objective.generator_beside(teacher):
             models[name].add(generator)
@@ -217,5 +236,4 @@ def _check_tokens(
             f"model {reference}: its tokenizer has {len(tokenizer)} tokens, the model only "
             f"{vocabulary}; put the tokenizer beside the model that it was made for"
         )
-    if tokenizer.pad_token_id is None:
-        raise InputError(f"model {reference}: its tokenizer has no pad token; use an encoder model")
+    check_pad_token(reference, tokenizer)

@@ -7,6 +7,7 @@ from pathlib import Path
 from raykd.arms import Chain, Step
 from raykd.evaluation.predict import Scorer
 from raykd.manifest import digest_of, digest_of_directory, digest_of_file
+from raykd.models.positions import num_positions
 from raykd.models.resolve import digest_of_model
 from raykd.models.student_init import Init
 from raykd.objectives.fine_tune import FineTuneConfig
@@ -202,7 +203,8 @@ def _outputs_job(run: Run, step: Step | None) -> OutputsJob:
         is_pretrained=teacher.is_pretrained,
         text=text,
         out=run.teacher_outputs("train" if step is None else step.outputs_name),
-        max_length=phase.max_length,
+        # A student with another tokenizer may read longer texts than its teacher can.
+        max_length=min(phase.max_length, num_positions(str(teacher.model)) or phase.max_length),
         pooling=phase.objective.teacher_features,
         relation_layer=phase.objective.teacher_relations,
         inputs={"teacher": teacher.digest, "text": digest_of_file(text)},

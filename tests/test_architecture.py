@@ -52,6 +52,7 @@ FLOW = [
     "run",
     "starts",
     "plan",
+    "trait_checks",
     "preflight",
     "results",
     "collect",

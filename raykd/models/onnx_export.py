@@ -27,7 +27,15 @@ from torch.export import Dim
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer, takes_token_types
+from raykd.models.layers import KNOWN_FAMILIES
 from raykd.models.positions import num_positions
+from raykd.models.probe import (
+    KINDS_OF_FAILURE,
+    check_pad_token,
+    check_traits,
+    probe,
+    told,
+)
 from raykd.models.resolve import resolve_model, weights_files
 from raykd.outputs import output_path
 from raykd.working_files import replacing
@@ -76,8 +84,11 @@ def export_onnx(
     if out.is_dir():
         raise InputError(f"--out {out}: is a directory; name a file, such as {out}/student.onnx")
     encoder, tokenizer = load_encoder(reference), load_tokenizer(reference)
+    check_pad_token(reference, tokenizer)
     names = tuple(tokenizer.model_input_names)
     limit = num_positions(reference)
+    found = probe(encoder, tokenizer, min(_COMPARED[-1][1], limit or _COMPARED[-1][1]))
+    check_traits("raykd export", "model", reference, {"logits", "padding"}, found)
 
     def batch(num_rows: int, length: int) -> dict[str, Tensor]:
         shape = num_rows, min(length, limit or length)
@@ -86,7 +97,13 @@ def export_onnx(
 
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as partial:
-        _write(encoder, batch(*_TRACED), partial)
+        try:
+            _write(encoder, batch(*_TRACED), partial)
+        except KINDS_OF_FAILURE as error:
+            raise InputError(
+                f"model {reference}: a {encoder.model.config.model_type!r} cannot be written as "
+                f"ONNX ({told(error)}); use it with PyTorch, or export a {KNOWN_FAMILIES}"
+            ) from None
         difference = largest_difference(encoder, partial, [batch(*shape) for shape in _COMPARED])
         # Not `>`, which a NaN would pass.
         if not difference <= max_difference:

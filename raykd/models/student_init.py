@@ -34,6 +34,11 @@ _PROBE = "The  Façade cost 1,250.50\tEUR; “naïve” ÉTÉ, 北京 don't!"
 _SIZES = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
 _COPYING = ("skip", "top", "bottom", "layers")
 
+_OTHERWISE = (
+    "; with a tokenizer of its own a student can learn by vanilla_kd, annealing_kd and fine_tune, "
+    "where nothing but logits is compared"
+)
+
 
 class StudentConfig(Config):
     """A student cut from a model, or of its shape, or a pretrained one as a whole.
@@ -239,11 +244,21 @@ def check_tokenizers(
         difference = "the same vocabulary, but other rules (case, accents or special tokens)"
     else:
         return
+    otherwise = _OTHERWISE if role == "student" else ""
     raise InputError(
         f"teacher {teacher_tokenizer.name_or_path} and {role} {student_tokenizer.name_or_path} "
         f"have different tokenizers: {difference}; choose a {role} with the teacher's tokenizer, "
-        f"or leave out {setting} to make one from the teacher"
+        f"or leave out {setting} to make one from the teacher{otherwise}"
     )
+
+
+def same_tokens(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
+    """Whether two tokenizers make the same token ids of a text."""
+    try:
+        check_tokenizers(first, second)
+    except InputError:
+        return False
+    return True
 
 
 def _shape(source: Encoder, config: StudentConfig) -> dict[str, int]:

@@ -35,7 +35,16 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from raykd.models.encoder import Encoder, EncoderOutput
-from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, TeacherPart, run
+from raykd.models.probe import Trait
+from raykd.objectives.base import (
+    LossTerms,
+    MethodConfig,
+    Models,
+    Objective,
+    Role,
+    TeacherPart,
+    run,
+)
 from raykd.objectives.descriptions import of_labels, of_logits
 from raykd.objectives.divergences import kd_loss, task_loss
 from raykd.objectives.perturbation import (
@@ -133,7 +142,15 @@ class Ad2(Objective):
     """Train the student on clean and adversarially perturbed text."""
 
     trains_classifier = True
+    student_traits = Objective.student_traits | {"embeddings"}
     config: Ad2Config
+
+    @classmethod
+    def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
+        """See `Objective`; deep KD may compare attention scores."""
+        assert isinstance(config, Ad2Config)
+        needed = super().traits(config, role)
+        return needed | {"relations", "first_token"} if config.attention_weight > 0 else needed
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:

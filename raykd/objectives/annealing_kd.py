@@ -60,6 +60,7 @@ class AnnealingKd(Objective):
     """Train the student on scaled logits of the teacher."""
 
     trains_classifier = True
+    allows_other_tokenizer = True
     config: AnnealingKdConfig
 
     def __init__(self, config: AnnealingKdConfig, models: Models) -> None:

@@ -12,10 +12,12 @@ from raykd.config import Config
 from raykd.models.encoder import Encoder, EncoderOutput
 from raykd.models.masked_lm import MaskedLm, SpecialTokens
 from raykd.models.pooling import Pooling
+from raykd.models.probe import Trait
 
 # "logits": batches carry teacher_logits; "model": the teacher is there, and runs in the step unless
 # batches carry teacher_features or teacher_relations.
 TeacherPart = Literal["logits", "model"]
+Role = Literal["student", "teacher"]
 STUDENT = "student"
 
 
@@ -156,6 +158,12 @@ class Objective(nn.Module, ABC):
 
     # Whether the student can classify after this objective alone.
     trains_classifier: ClassVar[bool]
+    # Traits (see `models.probe`) that the student must have, and the teacher if there is one.
+    student_traits: ClassVar[frozenset[Trait]] = frozenset({"logits", "padding", "gradients"})
+    teacher_traits: ClassVar[frozenset[Trait]] = frozenset({"logits", "padding"})
+    # Whether teacher and student may have different tokenizers, each reading the text by its own:
+    # nothing is compared but logits, and the text that both read is the row itself.
+    allows_other_tokenizer: ClassVar[bool] = False
 
     def __init__(self, config: MethodConfig, models: Models) -> None:
         super().__init__()
@@ -174,6 +182,11 @@ class Objective(nn.Module, ABC):
         Raises:
             InputError: names the setting and what would fit.
         """
+
+    @classmethod
+    def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
+        """Traits that a model must have in a role, with these settings."""
+        return cls.student_traits if role == "student" else cls.teacher_traits
 
     @property
     def needs_labels(self) -> bool:

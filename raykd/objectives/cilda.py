@@ -79,6 +79,8 @@ class CildaConfig(GeneratorConfig):
 class Cilda(GeneratorObjective):
     """Train the student on its text and on its generator's, there layer by layer as well."""
 
+    student_traits = GeneratorObjective.student_traits | {"first_token"}
+    teacher_traits = GeneratorObjective.teacher_traits | {"first_token"}
     config: CildaConfig
 
     @classmethod

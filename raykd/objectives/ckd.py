@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
-from raykd.objectives.base import MethodConfig, Models
+from raykd.models.probe import Trait
+from raykd.objectives.base import MethodConfig, Models, Role
 from raykd.objectives.layer_maps import Layer, check_layers, layers_taking_part
 from raykd.objectives.layer_matching import (
     LayerMatching,
@@ -119,6 +120,13 @@ class Ckd(LayerMatching):
     """Train the student on groups of the teacher's layers, on its logits and on labels."""
 
     config: CkdConfig
+
+    @classmethod
+    def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
+        """See `Objective`; all tokens are compared where `tokens` is "all"."""
+        assert isinstance(config, CkdConfig)
+        needed = super().traits(config, role)
+        return needed - {"first_token"} if config.tokens == "all" else needed
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:

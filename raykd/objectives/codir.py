@@ -42,12 +42,14 @@ from torch import Tensor, nn
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, EncoderOutput
 from raykd.models.pooling import Pooling, pooled_layers
+from raykd.models.probe import Trait
 from raykd.objectives.base import (
     Epoch,
     LossTerms,
     MethodConfig,
     Models,
     Objective,
+    Role,
     TeacherPart,
     run,
 )
@@ -136,6 +138,13 @@ class Codir(Objective):
     trains_classifier = True
     config: CodirConfig
     contrast: Contrast
+
+    @classmethod
+    def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
+        """See `Objective`; first tokens are compared where `pooling` is "cls"."""
+        assert isinstance(config, CodirConfig)
+        needed = super().traits(config, role)
+        return needed | {"first_token"} if config.pooling == "cls" else needed
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:

@@ -26,6 +26,7 @@ class FineTune(Objective):
     """Train the student on gold labels."""
 
     trains_classifier = True
+    allows_other_tokenizer = True
 
     def describe(self) -> dict[str, str]:
         """See `Objective`."""

@@ -162,6 +162,8 @@ class GeneratorObjective(Objective):
     """A student that learns on its text and on what a generator makes of it."""
 
     trains_classifier = True
+    student_traits = Objective.student_traits | {"embeddings"}
+    teacher_traits = Objective.teacher_traits | {"embeddings"}
     config: GeneratorConfig
 
     @classmethod

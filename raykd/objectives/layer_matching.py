@@ -15,7 +15,8 @@ from torch import Tensor
 
 from raykd.models.encoder import Encoder
 from raykd.models.pooling import Pooling
-from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, TeacherPart, run
+from raykd.models.probe import Trait
+from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, Role, TeacherPart, run
 from raykd.objectives.descriptions import of_labels, of_logits
 from raykd.objectives.divergences import kd_loss, task_loss
 
@@ -71,6 +72,13 @@ class LayerMatching(Objective):
     config: LayerMatchingConfig
     student_layers: Sequence[int]
     teacher_layers: Sequence[int]
+
+    @classmethod
+    def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
+        """See `Objective`; first tokens are compared where `pooling` is "cls"."""
+        assert isinstance(config, LayerMatchingConfig)
+        needed = super().traits(config, role)
+        return needed | {"first_token"} if config.pooling == "cls" else needed
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:

@@ -72,6 +72,9 @@ class MiniLmV2(Objective):
     """Train the student's body so that its last layer relates tokens as the teacher's does."""
 
     trains_classifier = False
+    # Relations of all pairs of tokens are compared, and what is after the layers is not trained.
+    student_traits = frozenset({"logits", "padding", "first_token", "relations"})
+    teacher_traits = student_traits
     config: MiniLmV2Config
 
     @classmethod

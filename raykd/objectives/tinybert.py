@@ -66,6 +66,9 @@ class TinyBert(Objective):
     """Train the student's body so that all its layers see what the teacher's see."""
 
     trains_classifier = False
+    # Relations of all pairs of tokens are compared, and what is after the layers is not trained.
+    student_traits = frozenset({"logits", "padding", "first_token", "relations"})
+    teacher_traits = student_traits
     config: TinyBertConfig
 
     @classmethod

@@ -18,10 +18,24 @@ from raykd.objectives.float32 import wide
 ProjectionSharing = Literal["shared", "per_layer"]
 
 # Families whose scores are the scaled product of query and key and nothing else.
-_PLAIN_ATTENTION = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra")
+_PLAIN_ATTENTION = (
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "distilbert",
+    "electra",
+    "megatron-bert",
+    "roberta-prelayernorm",
+    # Its scores add a bias by distance, which is the same for all texts and layers: left out.
+    "mpnet",
+)
 _WHY_NOT = {
     "deberta-v2": "add relative positions to the product of query and key",
+    "deberta": "add relative positions to the product of query and key",
     "modernbert": "rotate query and key by position before their product",
+    "nomic_bert": "rotate query and key by position before their product",
+    "eurobert": "rotate query and key by position before their product",
 }
 
 
@@ -138,7 +152,8 @@ def check_token_maps(method: str, student: Encoder, teacher: Encoder, *, attenti
         return
     for role, encoder in (("student", student), ("teacher", teacher)):
         model_type = encoder.model.config.model_type
-        if model_type not in _PLAIN_ATTENTION:
+        is_plain_deberta = model_type == "deberta" and not encoder.model.config.relative_attention
+        if model_type not in _PLAIN_ATTENTION and not is_plain_deberta:
             why = _WHY_NOT.get(model_type, "are not known to be the product of query and key")
             raise InputError(
                 f"{method}: attention scores of the {role}, a {model_type!r}, cannot be compared, "

@@ -46,6 +46,7 @@ class VanillaKd(Objective):
     """Train the student on the teacher's logits and, where they have a weight, on gold labels."""
 
     trains_classifier = True
+    allows_other_tokenizer = True
     config: VanillaKdConfig
 
     def describe(self) -> dict[str, str]:

@@ -322,7 +322,9 @@ def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
         teacher = load_encoder(str(job.teacher), num_labels=num_labels)
     if isinstance(start, NewStudent):
         tokenizer = start.load_tokenizer()
-        if job.teacher is not None and (start.config.model is not None or job.is_pretrained):
+        may_differ = OBJECTIVES[objective.name].allows_other_tokenizer and not job.is_pretrained
+        is_other = start.config.model is not None or job.is_pretrained
+        if job.teacher is not None and is_other and not may_differ:
             check_tokenizers(load_tokenizer(str(job.teacher)), tokenizer)
         student = start.make(labels.num_outputs, labels.names, job.seed)
     else:

@@ -1,0 +1,290 @@
+"""Probe of a model on a few short texts: which of the properties that objectives need it has.
+
+A model of a family that nobody has tried here may be trained on the wrong thing without an error:
+a decoder that reads from left to right has the same first token's vector whatever follows, finds
+the last token of a text by its padding, which word embeddings do not show, and a classifier that
+reads the last position reads padding. A probe runs the model and says so before any training.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from raykd.errors import InputError
+from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.models.layers import KNOWN_FAMILIES
+
+# logits: it classifies texts of the length wanted. padding: the number of padding tokens changes
+# no logits. gradients: every parameter has a part in the logits. embeddings: word embeddings give
+# the logits that their tokens give, whatever is in the places of padding. first_token: the first
+# token's vectors depend on the tokens that follow it. relations: query, key and value vectors of
+# its last layer can be read.
+Trait = Literal["logits", "padding", "gradients", "embeddings", "first_token", "relations"]
+
+# Two texts; the second is shorter.
+_LENGTHS = (9, 6)
+_MORE_PADDING = 7
+# A difference is an error above this share of the difference between texts, or of the logits.
+_SHARE_OF_TEXTS, _SHARE_OF_LOGITS = 1e-2, 1e-5
+# What models, and exporters, raise on what they cannot do.
+KINDS_OF_FAILURE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,  # NotImplementedError as well
+    TypeError,
+    ValueError,
+)
+
+
+class Framing(NamedTuple):
+    """How a tokenizer makes rows: what it puts around a text, and which tokens are words."""
+
+    before: list[int]
+    after: list[int]
+    words: Tensor  # (W,)
+    pad_id: int
+
+
+def framing_of(tokenizer: PreTrainedTokenizerBase, vocabulary_size: int) -> Framing:
+    """The framing of a tokenizer that has a pad token."""
+    encoded = tokenizer("a", return_special_tokens_mask=True)
+    ids, marks = encoded["input_ids"], encoded["special_tokens_mask"]
+    special = set(tokenizer.all_special_ids)
+    words = [token for token in range(min(vocabulary_size, len(tokenizer))) if token not in special]
+    first = next((at for at, mark in enumerate(marks) if not mark), len(ids))
+    last = next((at for at, mark in enumerate(reversed(marks)) if not mark), 0)
+    return Framing(ids[:first], ids[len(ids) - last :], torch.tensor(words), tokenizer.pad_token_id)
+
+
+def check_pad_token(reference: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that cannot fill a batch.
+
+    Raises:
+        InputError: names the model and what to do.
+    """
+    if tokenizer.pad_token_id is None:
+        raise InputError(
+            f"model {reference}: its tokenizer has no pad token; give it one (pad_token in "
+            "tokenizer_config.json, its id as pad_token_id in config.json), or use a "
+            f"{KNOWN_FAMILIES}"
+        )
+
+
+def probe(
+    encoder: Encoder, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> dict[Trait, str]:
+    """The traits that a model does not have, each with the reason.
+
+    Args:
+        encoder: with weights, on the CPU; afterwards in evaluation mode.
+        tokenizer: its own, with a pad token.
+        max_length: tokens of the longest text that it shall read.
+    """
+    return _Probe(encoder.eval(), framing_of(tokenizer, len(encoder.embedding_weight))).run(
+        max_length
+    )
+
+
+def widen(encoder: Encoder) -> None:
+    """Scale random weights so that each token matters: vectors keep their size through the layers.
+
+    New weights have a standard deviation of 0.02, with which texts hardly differ in their logits.
+    """
+    with torch.no_grad():
+        for module in encoder.modules():
+            for parameter in module.parameters(recurse=False):
+                if parameter.ndim < 2:
+                    continue
+                size = 1.0 if isinstance(module, nn.Embedding) else parameter.shape[-1] ** -0.5
+                spread = float(parameter.std())
+                if spread > 0:
+                    parameter.mul_(size / spread)
+
+
+def check_traits(
+    user: str, role: str, reference: str, needed: AbstractSet[Trait], missing: Mapping[Trait, str]
+) -> None:
+    """Refuse a model that lacks a trait.
+
+    Args:
+        user: what needs the traits, for messages.
+        role: of the model.
+        reference: of the model.
+        needed: the traits needed.
+        missing: as `probe` gives them.
+
+    Raises:
+        InputError: names the model, the reason and what works.
+    """
+    lacking = [trait for trait in missing if trait in needed]
+    if not lacking:
+        return
+    remedy = f"use a {KNOWN_FAMILIES}"
+    if not missing.keys() & {"logits", "padding", "gradients"}:
+        remedy = (
+            f"choose vanilla_kd, annealing_kd or fine_tune, which read logits alone, or {remedy}"
+        )
+    raise InputError(f"{user}: {role} {reference} does not fit: {missing[lacking[0]]}; {remedy}")
+
+
+class _Probe:
+    """A model and the texts that it is run on."""
+
+    def __init__(self, encoder: Encoder, framing: Framing) -> None:
+        self._encoder, self._framing = encoder, framing
+        self._random = torch.Generator().manual_seed(0)
+        self._rows = [self._row(length) for length in _LENGTHS]
+
+    def run(self, max_length: int) -> dict[Trait, str]:
+        basic: tuple[Trait, ...] = ("logits", "padding", "gradients", "embeddings")
+        try:
+            layers = self._known_layers()
+            plain = self._output(self._rows, layers=layers)
+            others = [self._with_other_words(row) for row in self._rows]
+            changed = self._output(others, layers=layers)
+            self._output([self._row(max_length)])
+        except KINDS_OF_FAILURE as error:
+            reason = (
+                f"it cannot read a short batch, or a text of {max_length} tokens ({told(error)})"
+            )
+            return dict.fromkeys((*basic, "first_token", "relations"), reason)
+        if not plain.logits.isfinite().all():
+            return {"logits": "its logits are NaN or infinite"}
+        spread = max(
+            float((plain.logits - changed.logits).abs().max()),
+            float((plain.logits[0] - plain.logits[1]).abs().max()),
+        )
+        self._tolerance = max(
+            _SHARE_OF_TEXTS * spread, _SHARE_OF_LOGITS * (1 + float(plain.logits.abs().max()))
+        )
+        found: dict[Trait, str | None] = {
+            "padding": self._padding(plain),
+            "embeddings": self._embeddings(plain),
+            "gradients": self._gradients(),
+            "first_token": self._first_token(plain, changed),
+            "relations": self._relations(),
+        }
+        return {trait: reason for trait, reason in found.items() if reason is not None}
+
+    def _known_layers(self) -> list[int]:
+        try:
+            self._encoder.blocks()
+        except InputError:
+            return []
+        return list(range(1, self._encoder.num_layers + 1))
+
+    def _padding(self, plain: EncoderOutput) -> str | None:
+        width = max(_LENGTHS) + _MORE_PADDING
+        return self._difference(
+            plain, lambda: self._output(self._rows, width=width), "depend on how wide it is padded"
+        )
+
+    def _embeddings(self, plain: EncoderOutput) -> str | None:
+        def from_embeddings() -> EncoderOutput:
+            ids, mask = self._batch(self._rows)
+            # What the embedding of padding is shall not matter.
+            filled = torch.where(mask == 1, ids, self._framing.words[-1])
+            with torch.no_grad():
+                embedded = self._encoder.embed(filled)
+                output: EncoderOutput = self._encoder(ids, mask, word_embeddings=embedded)
+            return output
+
+        return self._difference(plain, from_embeddings, "from word embeddings are not its tokens'")
+
+    def _difference(
+        self, plain: EncoderOutput, run: Callable[[], EncoderOutput], what: str
+    ) -> str | None:
+        try:
+            difference = float((run().logits - plain.logits).abs().max())
+        except KINDS_OF_FAILURE as error:
+            return f"its logits {what} ({told(error)})"
+        if difference <= self._tolerance:
+            return None
+        return f"its logits {what} (they differ by {difference:.2g})"
+
+    def _gradients(self) -> str | None:
+        named = dict(self._encoder.model.named_parameters())
+        wanted = [parameter.requires_grad for parameter in named.values()]
+        try:
+            self._encoder.requires_grad_(True)
+            ids, mask = self._batch(self._rows)
+            loss = self._encoder(ids, mask).logits.square().sum()
+            gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        except KINDS_OF_FAILURE as error:
+            return f"its logits cannot be differentiated ({told(error)})"
+        finally:
+            for parameter, was_wanted in zip(named.values(), wanted, strict=True):
+                parameter.requires_grad_(was_wanted)
+        missing = [name for name, found in zip(named, gradients, strict=True) if found is None]
+        if not missing:
+            return None
+        return f"{len(missing)} of its weights have no part in the logits, {missing[0]} among them"
+
+    def _first_token(self, plain: EncoderOutput, changed: EncoderOutput) -> str | None:
+        for layer, states in plain.hidden_states.items():
+            first = states[:, 0]
+            difference = float((first - changed.hidden_states[layer][:, 0]).abs().max())
+            if difference <= _SHARE_OF_LOGITS * float(first.abs().max()):
+                return (
+                    "its first token's vectors are the same whatever follows: it reads from left "
+                    "to right"
+                )
+        return None
+
+    def _relations(self) -> str | None:
+        encoder = self._encoder
+        ids, mask = self._batch(self._rows)
+        try:
+            with torch.no_grad():
+                vectors = encoder.relations(ids, mask, layer=encoder.num_layers)
+        except InputError:
+            return None  # the objective's own check has the reason
+        except KINDS_OF_FAILURE as error:
+            return f"its query, key and value vectors cannot be read ({told(error)})"
+        wanted = (*ids.shape, encoder.hidden_size)
+        if all(part.shape == wanted for part in vectors):
+            return None
+        shape = " x ".join(map(str, vectors.query.shape))
+        return f"its query vectors are {shape} and not one per token"
+
+    def _output(
+        self, rows: Sequence[Tensor], *, width: int = 0, layers: Sequence[int] = ()
+    ) -> EncoderOutput:
+        ids, mask = self._batch(rows, width)
+        with torch.no_grad():
+            output: EncoderOutput = self._encoder(ids, mask, layers=layers)
+        return output
+
+    def _batch(self, rows: Sequence[Tensor], width: int = 0) -> tuple[Tensor, Tensor]:
+        """Token ids and mask (B, L), padded on the right as everywhere."""
+        width = max(width, *map(len, rows))
+        ids = torch.full((len(rows), width), self._framing.pad_id)
+        mask = torch.zeros_like(ids)
+        for at, row in enumerate(rows):
+            ids[at, : len(row)], mask[at, : len(row)] = row, 1
+        return ids, mask
+
+    def _row(self, length: int) -> Tensor:
+        before, after, words, _ = self._framing
+        drawn = torch.randint(
+            len(words), (max(1, length - len(before) - len(after)),), generator=self._random
+        )
+        row = torch.cat([torch.tensor(before), words[drawn], torch.tensor(after)]).long()
+        return row[:length]
+
+    def _with_other_words(self, row: Tensor) -> Tensor:
+        """The row with other words but for the first of them, which a decoder reads alone."""
+        first = len(self._framing.before) or 1
+        other = self._row(len(row))
+        return torch.cat([row[:first], other[first:]])
+
+
+def told(error: Exception) -> str:
+    """A failure in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
