@@ -75,10 +75,10 @@ class LayerMatching(Objective):
 
     @classmethod
     def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
-        """See `Objective`; first tokens are compared where `pooling` is "cls"."""
+        """See `Objective`; first tokens are compared where `layer_pooling` is "cls"."""
         assert isinstance(config, LayerMatchingConfig)
         needed = super().traits(config, role)
-        return needed | {"first_token"} if config.pooling == "cls" else needed
+        return needed | {"first_token"} if config.layer_pooling == "cls" else needed
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:

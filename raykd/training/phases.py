@@ -19,7 +19,7 @@ from raykd.models.masked_lm import load_masked_lm, load_special_tokens
 from raykd.models.student_init import check_tokenizers
 from raykd.models.token_cache import cached_rows
 from raykd.models.tokens import TokenizedRows, read_rows
-from raykd.objectives import ObjectiveConfig, build
+from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
 from raykd.objectives.base import Objective
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.training.checkpoint import CheckpointFolder
