@@ -66,11 +66,23 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         rows="\n".join(rows),
         cost=_costs(model, of_teacher),
         start=f"Start: {results.starts[student.init]}.\n" if student.init in results.starts else "",
-        injection=results.injection.objective if results.injection else "none",
+        injection=_injections(results, student.arm),
         adaptation=results.adaptation.objective if results.adaptation else "none",
         folder=folder,
         digests="\n".join(f"| {name} | `{value}` |" for name, value in results.digests.items()),
     )
+
+
+def _injections(results: Results, arm: str) -> str:
+    """The objectives of an arm's injections, and the texts and pretrained teachers of these."""
+    steps = [
+        f"{step.objective} on {step.text}"
+        + (f" from the pretrained {step.teacher}" if step.teacher else "")
+        for step in results.injections_of(arm)
+    ]
+    if steps or results.arms:
+        return ", then ".join(steps) or "none"
+    return results.injection.objective if results.injection else "none"
 
 
 def _costs(student: ModelFacts, teacher: ModelFacts | None) -> str:

@@ -47,6 +47,16 @@ class CorpusFacts(_Facts):
     card: CorpusCard
     samples: list[UnitSample] = []
 
+    @property
+    def title(self) -> str:
+        """What the page calls it."""
+        return self.name or self.card.kind
+
+    @property
+    def general(self) -> str:
+        """Name of the general corpus that it is made from, empty where that has none."""
+        return self.title.partition("@")[2]
+
 
 class PhaseFacts(_Facts):
     """The objective of a phase; without a trained classifier nothing can be scored after it.
@@ -203,3 +213,7 @@ class Results(_Facts):
     models: list[ModelFacts]
     teacher_remark: str | None = None  # what is wrong with its answers on dev
     starts: dict[str, str] = {}
+
+    def injections_of(self, arm: str) -> list[StepFacts]:
+        """The injections of an arm; none where the results do not tell them."""
+        return next((facts.steps for facts in self.arms if facts.arm == arm), [])

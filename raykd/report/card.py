@@ -4,6 +4,7 @@ from typing import Any
 
 from raykd.corpus_card import CorpusCard, SearchFacts
 from raykd.report.scores import NOTHING
+from raykd.results import CorpusFacts
 
 
 def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
@@ -50,17 +51,23 @@ def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
     ]
 
 
-def text_table(cards: list[CorpusCard]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+def text_table(corpora: list[CorpusFacts]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """What the texts are like: the columns' titles; lines of a title and the columns' figures.
 
     The general corpus and the task's sentences stand beside the corpora.
     """
-    general, task = cards[-1].general, cards[-1].task
+    cards = [corpus.card for corpus in corpora]
+    generals = {corpus.general: corpus.card.general for corpus in corpora}
+    task = cards[-1].task
     sizes = [
         *((card.num_units, card.num_bytes) for card in cards),
-        *((side.num_units, side.num_bytes) for side in (general, task)),
+        *((side.num_units, side.num_bytes) for side in (*generals.values(), task)),
     ]
-    texts = [*(card.text for card in cards), general.text, task.text]
+    texts = [
+        *(card.text for card in cards),
+        *(general.text for general in generals.values()),
+        task.text,
+    ]
     words = _shared("on {} words", [text.num_distinct_words for text in texts])
     vocabulary = _shared("{} most frequent words", [text.num_vocabulary_words for text in texts])
     lines: list[tuple[str, list[Any]]] = [
@@ -76,8 +83,8 @@ def text_table(cards: list[CorpusCard]) -> tuple[list[str], list[tuple[str, list
         ),
     ]
     titles = [
-        *(card.kind for card in cards),
-        "general corpus",
+        *(corpus.title for corpus in corpora),
+        *(f"general corpus {name}".rstrip() for name in generals),
         "task\N{RIGHT SINGLE QUOTATION MARK}s sentences",
     ]
     return titles, [(title, [_figure(value) for value in values]) for title, values in lines]

@@ -49,10 +49,10 @@ def notes_on(results: Results) -> list[str]:
         f"Students {INIT_TITLES.get(init, init)} start with {start}."
         for init, start in results.starts.items()
     ]
-    injection = results.injection
-    if injection and not injection.trains_classifier:
+    if names := _without_classifier(results):
+        verb = "does" if len(names) == 1 else "do"
         notes.append(
-            f"Before adaptation, not applicable: {injection.objective} does not train the "
+            f"Before adaptation, not applicable: {' and '.join(names)} {verb} not train the "
             "classifier, so there is nothing to score yet."
         )
     seeds = {score.seed for score in results.scores if score.init is not None}
@@ -84,3 +84,10 @@ def _constant_answers(results: Results) -> dict[str, list[str]]:
             name = f"{arm_title(score.arm)}{stage}{seed}"
             found.setdefault(score.constant_answer, []).append(name)
     return found
+
+
+def _without_classifier(results: Results) -> list[str]:
+    """Objectives of last injections that train no classifier."""
+    last = [arm.steps[-1] for arm in results.arms]
+    injections = last or ([results.injection] if results.injection else [])
+    return list(dict.fromkeys(one.objective for one in injections if not one.trains_classifier))

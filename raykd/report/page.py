@@ -61,7 +61,7 @@ def render(results: Results) -> str:
         costs=cost_table(results),
         cost_note=cost_note(results),
         cards=card_table(cards),
-        texts=text_table(cards) if cards else None,
+        texts=text_table(results.corpora) if cards else None,
         curves=curves,
         divergences=divergence_table(results),
         divergence_charts=_placed(figures, "divergence", divergence_figures(results)),

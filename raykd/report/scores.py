@@ -176,18 +176,16 @@ def _row(results: Results, arm: str, init: str | None, metric: str) -> Row:
         others = _by_seed(results.scores, other, init, ("adapted",), metric)
         if init is not None and other != arm and after and others:
             versus[other] = _difference(after, others)
-    injection = results.injection
+    steps, injection = results.injections_of(arm), results.injection
+    trains_classifier = (
+        steps[-1].trains_classifier if steps else injection is None or injection.trains_classifier
+    )
     return Row(
         arm=arm,
         title=arm_title(arm, regression=results.task.regression),
         init=init,
         before=Spread.of(list(before.values())) if before else None,
-        before_is_defined=(
-            init is None
-            or arm in ("alone", "direct")
-            or injection is None
-            or injection.trains_classifier
-        ),
+        before_is_defined=(init is None or arm in ("alone", "direct") or trains_classifier),
         after=Spread.of(list(after.values())) if after else None,
         versus=versus,
     )
