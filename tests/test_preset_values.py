@@ -159,6 +159,7 @@ TABLES: dict[tuple[str, str], dict[str, Any]] = {
         "adaptation.warmup_fraction": 0.06,
     },
     ("codir", "qqp"): {"adaptation.warmup_fraction": 0.25},
+    ("codir_pretraining", "rte"): {"injection.teacher": "pretrained"},
     ("minilmv2", "rte"): {
         "injection.teacher": "pretrained",
         "injection.objective.relation_heads": 48,

@@ -60,7 +60,7 @@ def recipe_of(preset: str, task: str, **changes) -> dict:
         "teacher": {"model": "teacher"},
         "student": {"num_layers": 3},
     }
-    needs_corpus = preset in ("contextualized", "minilmv2")
+    needs_corpus = preset in ("contextualized", "minilmv2", "codir_pretraining")
     if needs_corpus:
         values |= {"corpus": {"paths": ["corpus"]}, "retrieval": {"top_k": 5}, "adaptation": {}}
     return values | changes
