@@ -117,7 +117,7 @@ def write_queries(task_folder: Path, config: RetrievalConfig, out: Path) -> Mani
         pq.write_table(queries, draft.directory / QUERIES_FILE)
 
     inputs = {"train": digest_of_file(task_folder / "train.parquet")}
-    settings = {"keywords": config.query_keywords}
+    settings: dict[str, object] = {"keywords": config.query_keywords}
     if config.query_keywords == "rake":
         settings["stop_words"] = config.keyword_stop_words
     return write_once(out, "queries", settings, inputs, write)
