@@ -64,7 +64,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         reference = given.model or random_bert(folder, given.num_layers)
-        model = load_masked_lm(reference, needs_head=True).to(given.device)
+        model = load_masked_lm(reference).to(given.device)
         tokenizer = load_tokenizer(reference)
     texts = read_table(given.table)[given.column].to_pylist()[: given.rows]
     words = [replaceable_words(text) for text in texts]

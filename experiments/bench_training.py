@@ -73,7 +73,7 @@ def main() -> None:
     teacher = load_encoder(options.teacher, num_labels=_NUM_CLASSES)
     student_config = StudentConfig(num_layers=options.num_layers, inits=("skip",))
     student = make_student(teacher, student_config, "skip", seed=1)
-    generator = load_masked_lm(options.teacher)
+    generator = load_masked_lm(options.teacher, new_head=True)
     batch = batch_of(options.batch_size, options.length, teacher, device)
     steps = passes(*(copy.deepcopy(m).to(device) for m in (student, teacher, generator)), batch)
     for name in options.objectives:

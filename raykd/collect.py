@@ -28,6 +28,7 @@ from raykd.evaluation.pipeline import (
     measure_costs,
 )
 from raykd.evaluation.teacher_check import Finding, check_answers
+from raykd.generators import generator_facts
 from raykd.manifest import digest_of_directory, read_manifest
 from raykd.objectives import OBJECTIVES
 from raykd.recipe import Recipe
@@ -38,6 +39,7 @@ from raykd.results import (
     Cost,
     Curve,
     CurvePoint,
+    GeneratorFacts,
     ModelFacts,
     Phase,
     PhaseFacts,
@@ -220,6 +222,10 @@ def collect(run: Run) -> Results:
         models=measure_models(run),
         teacher_remark=finding.reason if finding else None,
         starts=starts_of(recipe),
+        generators=[
+            GeneratorFacts(phase=phase, model=model, head=head)
+            for phase, model, head in generator_facts(run)
+        ],
     )
 
 

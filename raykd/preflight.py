@@ -6,16 +6,16 @@ from transformers import PreTrainedTokenizerBase
 from raykd import cluster
 from raykd.arms import Text
 from raykd.errors import InputError
+from raykd.generators import describe_generator, generating_phases
 from raykd.models.embedding import TextEmbedder
 from raykd.models.encoder import Encoder, load_tokenizer
 from raykd.models.masked_lm import MaskedLm, load_special_tokens
-from raykd.models.outline import has_trained_head, load_masked_outline, load_outline
+from raykd.models.outline import load_masked_outline, load_outline
 from raykd.models.positions import check_max_length
 from raykd.models.probe import check_pad_token
 from raykd.models.resolve import digest_of_weights
 from raykd.models.student_init import check_tokenizers, same_tokens
 from raykd.objectives import OBJECTIVES, build
-from raykd.objectives.base import MethodConfig
 from raykd.objectives.generation import check_generator
 from raykd.plan import describe_models, describe_phase, describe_preset
 from raykd.recipe import Recipe
@@ -73,8 +73,8 @@ def check_models(run: Run) -> list[str]:
         for name, phase in phases.items()
     ]
     notes = {
-        name: _note_on_generator(objective, reference, generator)
-        for name, objective, generator in planned
+        name: describe_generator(phase.objective, reference)
+        for name, phase in generating_phases(recipe).items()
     }
     plan: list[str] = []
     source = source_outline(recipe)
@@ -88,7 +88,7 @@ def check_models(run: Run) -> list[str]:
                 OBJECTIVES[objective.name].check(objective, student, teachers[name])
                 tokens = load_special_tokens(reference) if objective.masks_words else None
                 made = build(objective, student, teachers[name], generator, tokens)
-                of_phases += [*describe_phase(name, made), *notes[name]]
+                of_phases += [*describe_phase(name, made), *notes.get(name, [])]
         # Students differ in their first weights alone: one is described for all.
         starts = describe_starts(recipe, source, students)
         plan = plan or [*describe_models(student, teacher, starts), *of_phases]
@@ -158,6 +158,9 @@ def check_lengths(recipe: Recipe) -> None:
             models[name].add(_pretrained_teacher(name, recipe) or teacher)
         if generator := phase.objective.generator_beside(teacher):
             models[name].add(generator)
+            if head := phase.objective.head_training:
+                key = f"{name}.objective.generator.train_head.max_length"
+                check_max_length(key, head.max_length, generator)
     for name, references in models.items():
         if (training := phases[name]) is not None:
             for reference in references:
@@ -205,23 +208,11 @@ def _outline_of_generator(
     if generator is None:
         return None
     check_tokenizers(
-        tokenizer, load_tokenizer(generator), role="generator", setting="objective.generator"
+        tokenizer, load_tokenizer(generator), role="generator", setting="objective.generator.model"
     )
     outline = load_masked_outline(generator)
     check_generator(phase.objective, outline, teacher)
     return outline
-
-
-def _note_on_generator(
-    objective: MethodConfig, teacher: str, generator: MaskedLm | None
-) -> list[str]:
-    reference = objective.generator_beside(teacher)
-    if generator is None or reference is None or has_trained_head(generator, reference):
-        return []
-    return [
-        f"  generator begins with a random head, for {reference} has none that predicts masked "
-        "tokens; name a masked language model as objective.generator"
-    ]
 
 
 def _check_tokens(

@@ -111,6 +111,13 @@ class Recipe(Config):
         uses = [path for path in references if path and path.startswith(DOCSTRINGS_SCHEME)]
         if uses and self.docstrings is None:
             raise ValueError(f"{uses[0]!r} needs the section docstrings")
+        for key, phase in {**self.injection_sections(), "adaptation": self.adaptation}.items():
+            head = phase.objective.head_training
+            if head and head.text == "corpus" and self.corpus is None:
+                raise ValueError(
+                    f"{key}.objective.generator.train_head.text 'corpus' needs the section corpus; "
+                    "add it, or set text: task"
+                )
         return self
 
     def _check_arms(self) -> None:

@@ -45,10 +45,10 @@ def load_recipe(path: Path) -> Recipe:
         "teacher.model": recipe.teacher.model,
         "student.model": recipe.student.model,
         "retrieval.dense.model": dense and dense.model,
-        "adaptation.objective.generator": _generator(recipe.adaptation),
+        "adaptation.objective.generator.model": _generator(recipe.adaptation),
     }
     for section, phase in recipe.injection_sections().items():
-        models[f"{section}.objective.generator"] = _generator(phase)
+        models[f"{section}.objective.generator.model"] = _generator(phase)
         models[f"{section}.teacher_model"] = phase.teacher_model
     for key, model in models.items():
         # Any other reference is a name: of an installed package, or on the hub.
@@ -105,4 +105,4 @@ def _absolute(folder: Path, reference: str) -> str:
 
 def _generator(phase: PhaseConfig) -> str | None:
     objective = phase.objective
-    return objective.generator if isinstance(objective, GeneratorConfig) else None
+    return objective.generator.model if isinstance(objective, GeneratorConfig) else None

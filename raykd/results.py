@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from raykd.corpus_card import CorpusCard
+from raykd.training.head_report import HeadReport
 
 # `injected`: a student before adaptation; `adapted`: after it, or fine-tuned alone.
 ScoreStage = Literal["baseline", "teacher", "injected", "adapted"]
@@ -186,6 +187,14 @@ class Analysis(_Facts):
     layers: LayerSimilarity | None
 
 
+class GeneratorFacts(_Facts):
+    """The generator of a phase's objective; `head` is None where its checkpoint has one."""
+
+    phase: str
+    model: str
+    head: HeadReport | None
+
+
 class Results(_Facts):
     """Everything about a run that its report needs.
 
@@ -213,6 +222,7 @@ class Results(_Facts):
     models: list[ModelFacts]
     teacher_remark: str | None = None  # what is wrong with its answers on dev
     starts: dict[str, str] = {}
+    generators: list[GeneratorFacts] = []
 
     def injections_of(self, arm: str) -> list[StepFacts]:
         """The injections of an arm; none where the results do not tell them."""

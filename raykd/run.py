@@ -28,6 +28,7 @@ _STAGE_FOLDERS = {
     "ingest": ("units", "units@*"),
     "search": ("queries", "hits", "hits@*"),
     "contextualize": ("sample", "sample@*", "textbooks/*"),
+    "generator": ("generator/*",),
     "teacher": ("teacher",),
     "inject": ("teacher_outputs/*", "students/*/injected"),
     "adapt": ("teacher_outputs/*", "students/*/adapted"),
@@ -87,6 +88,10 @@ class Run:
     def teacher(self) -> Path:
         """The fine-tuned teacher."""
         return self.out / "teacher"
+
+    def generator(self, name: str) -> Path:
+        """The masked language model whose head is trained for the generator of a phase."""
+        return self.out / "generator" / name
 
     def replaced_folders(self) -> list[Path]:
         """Folders that the user could have filled, and that a stage replaces as a whole."""

@@ -102,6 +102,11 @@ def _check_path(recipe: Recipe, path: str) -> None:
             f"teacher; search keys of {', '.join(sections)}, written as "
             f"adaptation.learning_rate, other than {', '.join(_FIXED_KEYS)}"
         )
+    if "generator" in path.split("."):
+        raise InputError(
+            f"search.space: trials cannot change {path!r}, because they share the generator that "
+            "the run checks or trains before them; search other keys of the objective"
+        )
     if section in _INJECTIONS and section not in given:
         raise InputError(
             f"search.space: {path!r} is searched, but the recipe has no section {section!r}; add "

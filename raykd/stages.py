@@ -12,6 +12,7 @@ from raykd import progress
 from raykd.collect import analyse_students, collect, measure_models, score_models
 from raykd.config import dump_yaml
 from raykd.corpus_stages import ingest, load_task, make_docstrings, make_textbooks, search
+from raykd.generators import train_generators
 from raykd.manifest import (
     Draft,
     check_replaceable,
@@ -76,6 +77,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "ingest": ingest,
     "search": search,
     "contextualize": make_textbooks,
+    "generator": train_generators,
     "teacher": train_teacher,
     "inject": inject,
     "adapt": adapt,
@@ -96,7 +98,7 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
         check_replaceable(folder)
     names = list(STAGES)
     names = names[names.index(first) : names.index(last) + 1]
-    needs_models = "teacher" in names
+    needs_models = not {"generator", "teacher"}.isdisjoint(names)
     if "search" in names:
         search_embedder(run)
     if needs_models:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from raykd.arms import Chain, Step
 from raykd.evaluation.predict import Scorer
+from raykd.generators import generator_inputs, generator_of
 from raykd.manifest import digest_of, digest_of_directory, digest_of_file
 from raykd.models.positions import num_positions
 from raykd.models.resolve import digest_of_model
@@ -76,7 +77,7 @@ def inject_job(
     inputs = {
         ("pretrained_teacher" if teacher.is_pretrained else "teacher"): teacher.digest,
         "text": digest_of_file(run.text(step.text)),
-        **_generator_inputs(run, phase),
+        **generator_inputs(run, phase),
     }
     start: str | NewStudent
     if chain.before is not None:
@@ -101,6 +102,7 @@ def inject_job(
         tokens=run.tokens,
         seed=seed,
         inputs=inputs,
+        generator=generator_of(run, phase),
     )
 
 
@@ -146,7 +148,7 @@ def adapt_job(
     else:
         start = new_student(run, arm, init)
         inputs |= start_inputs(run, start)
-    inputs |= _generator_inputs(run, phase)
+    inputs |= generator_inputs(run, phase)
     job = PhaseJob(
         stage="adapt",
         name=f"adapt {arm} {init} seed {seed}",
@@ -160,6 +162,7 @@ def adapt_job(
         tokens=run.tokens,
         seed=seed,
         inputs=inputs,
+        generator=generator_of(run, phase),
     )
     return _with_curve(run, job)
 
@@ -217,11 +220,6 @@ def _with_curve(run: Run, job: PhaseJob) -> PhaseJob:
     curve = digest_of([digest_of_file(split), metrics, length])
     scorer = Scorer(split, metrics, max_length=length)
     return replace(job, score=scorer, inputs={**job.inputs, "curve": curve})
-
-
-def _generator_inputs(run: Run, phase: PhaseConfig) -> dict[str, str]:
-    reference = phase.objective.generator_beside(str(run.teacher / MODEL_FOLDER))
-    return {} if reference is None else {"generator": digest_of_model(reference)}
 
 
 def _labels(run: Run) -> Labels:

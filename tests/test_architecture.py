@@ -51,6 +51,7 @@ FLOW = [
     "recipe_file",
     "run",
     "starts",
+    "generators",
     "plan",
     "trait_checks",
     "preflight",
@@ -66,6 +67,7 @@ FLOW = [
     "search_checks",
     "tuning",
     "summaries",
+    "head_command",
     "cli",
     "__main__",
 ]

@@ -167,8 +167,8 @@ def test_a_generator_beside_the_recipe_is_found_from_anywhere_too(tmp_path):
 
     recipe = load_recipe(path)
 
-    assert recipe.injection.objective.generator == str(tmp_path / "models")
-    assert recipe.adaptation.objective.generator == "some/name"
+    assert recipe.injection.objective.generator.model == str(tmp_path / "models")
+    assert recipe.adaptation.objective.generator.model == "some/name"
 
 
 def test_a_recipe_of_several_tasks_is_told_its_command(tmp_path):

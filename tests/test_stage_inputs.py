@@ -11,6 +11,7 @@ from tiny_models import save_tiny_model, tiny_masked_lm
 from raykd.collect import _max_length
 from raykd.corpus_stages import load_task
 from raykd.errors import InputError
+from raykd.generators import generator_of
 from raykd.manifest import write_once
 from raykd.preflight import check_lengths, check_models
 from raykd.recipe import Recipe
@@ -67,8 +68,16 @@ def test_a_pretrained_student_is_trained_again_when_a_file_of_it_changes(run, tm
     assert not set(keys()) & set(before)
 
 
-def with_generator(run: Run, model: Path) -> Run:
-    objective = {"name": "mate_kd", "generator": str(model), "task_weight": 0}
+def save_masked_lm(folder: Path) -> Path:
+    """A masked language model with the tokenizer of the other models."""
+    save_tiny_model(folder)
+    tiny_masked_lm().model.save_pretrained(folder)
+    return folder
+
+
+def with_generator(run: Run, generator: object) -> Run:
+    generator = str(generator) if isinstance(generator, Path) else generator
+    objective = {"name": "mate_kd", "generator": generator, "task_weight": 0}
     values = {f"{phase}.objective": objective for phase in ("injection", "adaptation")}
     return replace(run, recipe=run.recipe.with_values(values, "test"))
 
@@ -84,10 +93,10 @@ def test_a_student_is_trained_again_when_a_file_of_its_generator_changes_but_not
             adapt_job(changed, "alone", "pretrained", 1).key(),
         ]
 
-    first, second = (save_tiny_model(tmp_path / name) for name in ("generator", "elsewhere"))
+    first, second = (save_masked_lm(tmp_path / name) for name in ("generator", "elsewhere"))
     before = keys(first)
     assert keys(second) == before
-    with (second / "model.safetensors").open("ab") as file:
+    with (second / "config.json").open("ab") as file:
         file.write(b" ")
 
     after = keys(second)
@@ -96,12 +105,14 @@ def test_a_student_is_trained_again_when_a_file_of_its_generator_changes_but_not
 
 
 def test_a_generator_with_other_tokens_is_refused_before_any_training(run, tmp_path):
-    generator = save_tiny_model(tmp_path / "generator")
+    generator = save_masked_lm(tmp_path / "generator")
     check_models(with_generator(run, generator))
 
     tokens = (generator / "tokenizer.json").read_text()
     (generator / "tokenizer.json").write_text(tokens.replace('"film"', '"movie"'))
-    with pytest.raises(InputError, match=r"generator .*tokenizers.*leave out objective.generator"):
+    with pytest.raises(
+        InputError, match=r"generator .*tokenizers.*leave out objective.generator.model"
+    ):
         check_models(with_generator(run, generator))
 
     shutil.copy(tmp_path / "teacher" / "tokenizer.json", generator)
@@ -111,17 +122,60 @@ def test_a_generator_with_other_tokens_is_refused_before_any_training(run, tmp_p
         check_models(with_generator(run, generator))
 
 
-def test_the_user_is_told_of_a_generator_whose_head_is_random(run, tmp_path):
-    classifier = save_tiny_model(tmp_path / "generator")
-    tiny_masked_lm().model.save_pretrained(tmp_path / "trained")
-    for path in classifier.glob("token*"):
-        shutil.copy(path, tmp_path / "trained")
+def test_a_generator_without_a_head_is_refused_at_preflight_with_both_remedies(run, tmp_path):
+    teacher = tmp_path / "teacher"
+    save_masked_lm(tmp_path / "trained")
+    lines = check_models(with_generator(run, tmp_path / "trained"))
+    assert f"  generator  {tmp_path / 'trained'}, masked-LM head of its checkpoint" in lines
 
-    def told(generator: Path) -> str:
-        return "\n".join(check_models(with_generator(run, generator)))
+    # Without a name it is the pretrained teacher, here a classifier; RUN/teacher does not matter.
+    message = (
+        rf"model {teacher}: its checkpoint has no masked-language-model head \(6 of .*; name a "
+        r"masked language model .*objective.generator.model, .* or .*generator.train_head: "
+    )
+    for generator in (teacher, None, {"model": str(teacher)}):
+        with pytest.raises(InputError, match=message):
+            check_models(with_generator(run, generator))
+    with pytest.raises(InputError, match=message):
+        inject_job(with_generator(run, None), run.recipe.chain_of("task"), "pretrained", 1)
 
-    assert f"generator begins with a random head, for {classifier} has none" in told(classifier)
-    assert "random head" not in told(tmp_path / "trained")
+    head = {"train_head": {"num_steps": 7, "batch_size": 2, "text": "task", "max_length": 40}}
+    lines = check_models(with_generator(run, head))
+    note = "masked-LM head trained first: 7 steps of 2 rows on the task's training rows"
+    assert f"  generator  {teacher}, {note}" in lines
+    changed = with_generator(run, head)
+    # Both phases ask for the same head, which is trained once.
+    folder = str(run.out / "generator" / "injection")
+    recipe = changed.recipe
+    assert [generator_of(changed, p) for p in (recipe.injection, recipe.adaptation)] == [folder] * 2
+
+
+def test_a_head_that_the_checkpoint_has_is_not_trained(run, tmp_path):
+    named = str(save_masked_lm(tmp_path / "named"))
+    changed = with_generator(run, {"model": named, "train_head": {"text": "task", "max_length": 8}})
+    assert any("train_head is not needed" in line for line in check_models(changed))
+    assert generator_of(changed, changed.recipe.injection) == named
+
+
+@pytest.mark.parametrize(
+    ("head", "problem"),
+    [
+        ({"text": "task", "max_length": 41}, "train_head.max_length 41: .* at most 40"),
+        ({"text": "corpus"}, "train_head.text 'corpus' needs the section corpus"),
+        ({"text": "task", "num_steps": 0}, "train_head.num_steps"),
+        ({"text": "wikipedia"}, "train_head.text"),
+        ({"steps": 3}, "unknown key .*train_head.steps"),
+    ],
+)
+def test_wrong_settings_of_a_head_are_refused_before_any_training(run, head, problem):
+    with pytest.raises(InputError, match=problem):
+        check_models(with_generator(run, {"train_head": head}))
+
+
+@pytest.mark.parametrize("generator", [5, ["name"], True, " "])
+def test_a_generator_that_is_no_name_and_no_section_is_refused(run, generator):
+    with pytest.raises(InputError, match="objective.generator.*(is expected, not|model is empty)"):
+        with_generator(run, generator)
 
 
 def test_a_learning_curve_is_drawn_again_when_dev_changes(run, tmp_path):

@@ -25,6 +25,11 @@ from raykd.models.positions import num_positions
 
 # Of a model whose positions have no limit; the longest that BERT reads.
 _MAX_LENGTH = 512
+_REMEDY = (
+    "name a masked language model as --model, such as the pretrained one that yours was made from "
+    "(bert-base-uncased), or write one with a trained head: raykd train-head MODEL --text FILE "
+    "--out DIR"
+)
 
 
 class CandidateFinder:
@@ -39,7 +44,7 @@ class CandidateFinder:
 
     def __init__(self, config: TaskDaConfig) -> None:
         self._config = config
-        model = load_masked_lm(config.model, needs_head=True)
+        model = load_masked_lm(config.model, remedy=_REMEDY)
         self._tokenizer = load_tokenizer(config.model)
         self._pieces = Pieces(self._tokenizer, config.model)
         self._neighbours = Neighbours(self._embeddings(model))

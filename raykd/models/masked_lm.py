@@ -3,24 +3,28 @@
 Shapes: B batch, L tokens, n masked tokens, d width, V vocabulary.
 """
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForMaskedLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
 from raykd.errors import InputError
 from raykd.models.encoder import LOADING, load_tokenizer, loading_quietly, takes_token_types
 from raykd.models.resolve import resolve_model, weights_files
 
-# What a family calls the modules between the last hidden state and the logits, one after the other.
-_HEADS: tuple[tuple[str, ...], ...] = (
-    ("cls",),  # BERT, DeBERTa
-    ("lm_head",),  # RoBERTa, XLM-R, CamemBERT
-    ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),  # DistilBERT
-    ("generator_predictions", "generator_lm_head"),  # ELECTRA
-    ("head", "decoder"),  # ModernBERT
+# What users of a model without a head can do, where the caller knows nothing better.
+_REMEDY = (
+    "name a masked language model, such as the pretrained one that yours was made from, or train "
+    "a head with raykd train-head"
 )
+_PROBE_TOKENS = 6
+_KIND = "a masked language model"
 
 
 class SpecialTokens(NamedTuple):
@@ -34,21 +38,17 @@ class MaskedLm(nn.Module):
     """A Hugging Face masked language model as generator.
 
     Args:
-        model: an `AutoModelForMaskedLM`.
+        model: an `AutoModelForMaskedLM` that is no encoder-decoder.
         special_tokens: are never masked.
-
-    Raises:
-        InputError: the head of its family is not known.
     """
 
     def __init__(self, model: PreTrainedModel, special_tokens: SpecialTokens) -> None:
         super().__init__()
         self.model = model
         self.mask_id = special_tokens.mask_id
-        self._special_ids: Tensor
-        self.register_buffer("_special_ids", torch.tensor(special_tokens.ids), persistent=False)
+        self.special_ids: Tensor
+        self.register_buffer("special_ids", torch.tensor(special_tokens.ids), persistent=False)
         self._takes_token_types = takes_token_types(model)
-        self.head_names = _head_names(model)
 
     @property
     def vocabulary_size(self) -> int:
@@ -57,7 +57,7 @@ class MaskedLm(nn.Module):
 
     def are_words(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Which tokens may be masked, (B, L): neither special ones nor padding."""
-        return (attention_mask != 0) & ~torch.isin(input_ids, self._special_ids)
+        return (attention_mask != 0) & ~torch.isin(input_ids, self.special_ids)
 
     def forward(
         self,
@@ -70,48 +70,92 @@ class MaskedLm(nn.Module):
 
         The (B, L, V) logits of all tokens, the largest tensor of such a step, are never made.
         """
+        vectors = self.last_states(input_ids, attention_mask, token_type_ids)
+        return self.predict(vectors[is_masked], input_ids)
+
+    def last_states(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+    ) -> Tensor:
+        """The body's last hidden states, (B, L, d)."""
         inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None and self._takes_token_types:
             inputs["token_type_ids"] = token_type_ids
-        vectors: Tensor = self.model.base_model(**inputs, return_dict=True).last_hidden_state
-        vectors = vectors[is_masked]
-        for name in self.head_names:
-            vectors = self.model.get_submodule(name)(vectors)
-        return vectors.float()
+        states: Tensor = self.model.base_model(**inputs, return_dict=True).last_hidden_state
+        return states
+
+    def predict(self, vectors: Tensor, input_ids: Tensor) -> Tensor:
+        """Logits (n, V) float32 of last hidden states (n, d).
+
+        The family's own forward pass computes them, over a body that returns the vectors:
+        families name and order the modules of their heads differently.
+
+        Args:
+            vectors: of the tokens that are predicted.
+            input_ids: (B, L), any that the body accepts.
+        """
+        with _body_returning(self.model, vectors[None]):
+            logits: Tensor = self.model(input_ids=input_ids, return_dict=True).logits
+        return logits[0].float()
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """The parameters outside the body; word embeddings that the head shares are the body's."""
+        body = {id(parameter) for parameter in self.model.base_model.parameters()}
+        return [p for p in self.model.parameters() if id(p) not in body]
 
 
-def load_masked_lm(reference: str, *, seed: int = 0, needs_head: bool = False) -> MaskedLm:
+@contextmanager
+def _body_returning(model: PreTrainedModel, states: Tensor) -> Iterator[None]:
+    """Let a model's body return the given states, (1, n, d), instead of computing any."""
+    body: Any = model.base_model
+    output = BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=states)
+    body.forward = lambda *_, **__: output
+    try:
+        yield
+    finally:
+        del body.forward
+
+
+def load_masked_lm(
+    reference: str, *, seed: int = 0, new_head: bool = False, remedy: str = _REMEDY
+) -> MaskedLm:
     """Load a masked language model in float32, in evaluation mode, with its tokenizer's marks.
-
-    A model without the head of one (a classifier, a sentence encoder) gets a random one, of which
-    the last map is the word embeddings, as everywhere.
 
     Args:
         reference: see `resolve_model`.
         seed: of a random head; the process's random state is left alone.
-        needs_head: refuse a model without a trained head.
+        new_head: give a model without a head a random one, to be trained; its last map is the word
+            embeddings.
+        remedy: what the user can do about a missing head.
 
     Raises:
         InputError: the model cannot be found or read, or is of a family without masked tokens;
-            its tokenizer is missing, or has no mask token; a head is needed, and it has none.
+            its tokenizer is missing, or has no mask token; its checkpoint has no head.
     """
-    folder = resolve_model(reference)
-    weights_files(folder, reference)
-    with loading_quietly(reference, "a masked language model", seed):
-        model, report = AutoModelForMaskedLM.from_pretrained(folder, **LOADING)
-    prefix = f"{model.base_model_prefix}."
-    if body := {name for name in report["missing_keys"] if name.startswith(prefix)}:
-        raise InputError(
-            f"model {reference}: {len(body)} weights are missing, {min(body)} among them; the "
-            "weights file does not belong to this config.json"
-        )
-    if needs_head and report["missing_keys"]:
-        raise InputError(
-            f"model {reference}: it was not trained to predict masked tokens "
-            f"({min(report['missing_keys'])} is missing), so its predictions would be random; name "
-            "a masked language model, such as the one that yours was made of (bert-base-uncased)"
-        )
-    return MaskedLm(model, load_special_tokens(reference)).eval()
+    special_tokens = load_special_tokens(reference)
+    model, missing = _load(reference, seed=seed)
+    if missing and not new_head:
+        raise missing_head(reference, missing, remedy)
+    return MaskedLm(model, special_tokens).eval()
+
+
+def missing_head_weights(reference: str) -> tuple[str, ...]:
+    """Weights of the masked-LM head that a checkpoint lacks, sorted; none: it has a head.
+
+    Transformers decides: these are the weights that it would initialize at random.
+
+    Raises:
+        InputError: as `load_masked_lm`, the missing head apart.
+    """
+    return _load(reference, seed=0)[1]
+
+
+def missing_head(reference: str, missing: tuple[str, ...], remedy: str) -> InputError:
+    """The error for a model whose checkpoint lacks the head."""
+    return InputError(
+        f"model {reference}: its checkpoint has no masked-language-model head ({len(missing)} of "
+        f"the head's weights are missing, {missing[0]} among them), so it would predict random "
+        f"words; {remedy}"
+    )
 
 
 def load_special_tokens(reference: str) -> SpecialTokens:
@@ -129,11 +173,67 @@ def load_special_tokens(reference: str) -> SpecialTokens:
     return SpecialTokens(tokenizer.mask_token_id, tuple(tokenizer.all_special_ids))
 
 
-def _head_names(model: PreTrainedModel) -> tuple[str, ...]:
-    for names in _HEADS:
-        if all(hasattr(model, name) for name in names):
-            return names
-    raise InputError(
-        f"model type {model.config.model_type!r}: it predicts no masked tokens in a way that is "
-        "known here; use a BERT, RoBERTa, DistilBERT, ELECTRA, DeBERTa-v2 or ModernBERT"
-    )
+def check_family(reference: str, config: PreTrainedConfig) -> None:
+    """Refuse families whose `AutoModelForMaskedLM` is no encoder with a head (BART).
+
+    Raises:
+        InputError: names the model and what fits.
+    """
+    if getattr(config, "is_encoder_decoder", False):
+        raise InputError(
+            f"model {reference}: model type {config.model_type!r} is an encoder-decoder, which "
+            "fills masked words by writing the whole text; name an encoder, such as a BERT or "
+            "RoBERTa"
+        )
+
+
+def _load(reference: str, *, seed: int) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    """The model, and the weights of its head that are random."""
+    folder = resolve_model(reference)
+    weights_files(folder, reference)
+    with loading_quietly(reference, _KIND, seed):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    check_family(reference, config)
+    with loading_quietly(reference, _KIND, seed):
+        model, missing = _from_files(folder, config)
+        if missing and getattr(config, "legacy", False):
+            # DeBERTa-v2 has two forms of head, and published checkpoints have the other one.
+            other = copy.deepcopy(config)
+            other.legacy = False
+            of_other = _from_files(folder, other)
+            model, missing = (model, missing) if of_other[1] else of_other
+        if missing and not config.tie_word_embeddings:
+            config.tie_word_embeddings = True
+            model, missing = _from_files(folder, config)
+    prefix = f"{model.base_model_prefix}."
+    if body := [name for name in missing if name.startswith(prefix)]:
+        raise InputError(
+            f"model {reference}: {len(body)} weights are missing, {body[0]} among them; the "
+            "weights file does not belong to this config.json"
+        )
+    _check_predictions(reference, model)
+    return model, missing
+
+
+def _from_files(folder: Path, config: PreTrainedConfig) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    model, report = AutoModelForMaskedLM.from_pretrained(folder, config=config, **LOADING)
+    return model, tuple(sorted(report["missing_keys"]))
+
+
+def _check_predictions(reference: str, model: PreTrainedModel) -> None:
+    """Refuse a family whose predictions are not a function of its body's last hidden states."""
+    ids = torch.arange(1, 1 + _PROBE_TOKENS)[None] % model.config.vocab_size
+    mask, lm = torch.ones_like(ids), MaskedLm(model, SpecialTokens(0, ())).eval()
+    try:
+        with torch.inference_mode():
+            expected = model(input_ids=ids, attention_mask=mask).logits[0]
+            found = lm(ids, mask, None, mask != 0)
+        agree = found.shape == expected.shape and torch.allclose(found, expected, atol=1e-4)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        agree = False
+    if not agree:
+        raise InputError(
+            f"model {reference}: model type {model.config.model_type!r} predicts masked words in a "
+            "way that is not supported; name a BERT, RoBERTa, DistilBERT, ELECTRA, ALBERT, MPNet, "
+            "DeBERTa-v2 or ModernBERT"
+        )

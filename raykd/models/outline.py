@@ -15,7 +15,7 @@ from transformers import (
 from raykd.errors import InputError
 from raykd.models.classes import name_classes
 from raykd.models.encoder import Encoder
-from raykd.models.masked_lm import MaskedLm, load_special_tokens
+from raykd.models.masked_lm import MaskedLm, check_family, load_special_tokens
 from raykd.models.resolve import resolve_model, weights_files
 
 
@@ -50,16 +50,6 @@ def load_masked_outline(reference: str) -> MaskedLm:
     return MaskedLm(model, load_special_tokens(reference)).eval()
 
 
-def has_trained_head(generator: MaskedLm, reference: str) -> bool:
-    """Whether the weights of a masked language model hold its head, and not its body alone."""
-    head = f"{generator.head_names[-1]}."
-    names: set[str] = set()
-    for path in weights_files(resolve_model(reference), reference):
-        with safe_open(path, "pt") as file:
-            names.update(file.keys())
-    return any(name.startswith(head) for name in names)
-
-
 def _outline(reference: str, auto_class: Any, kind: str, **options: Any) -> PreTrainedModel:
     folder = resolve_model(reference)
     try:
@@ -69,6 +59,8 @@ def _outline(reference: str, auto_class: Any, kind: str, **options: Any) -> PreT
         config = AutoConfig.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, **options
         )
+        if auto_class is AutoModelForMaskedLM:
+            check_family(reference, config)
         make_model: Callable[..., PreTrainedModel] = auto_class.from_config
         with torch.device("meta"):
             return make_model(config, dtype=torch.float32)

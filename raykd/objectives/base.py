@@ -13,6 +13,7 @@ from raykd.models.encoder import Encoder, EncoderOutput
 from raykd.models.masked_lm import MaskedLm, SpecialTokens
 from raykd.models.pooling import Pooling
 from raykd.models.probe import Trait
+from raykd.objectives.generator_model import TrainHeadConfig
 
 # "logits": batches carry teacher_logits; "model": the teacher is there, and runs in the step unless
 # batches carry teacher_features or teacher_relations.
@@ -68,8 +69,13 @@ class MethodConfig(Config):
         """The masked language model that is trained beside the student, None if there is none.
 
         Args:
-            teacher: the reference of the teacher's model.
+            teacher: the reference of the pretrained model that the teacher was fine-tuned from.
         """
+        return None
+
+    @property
+    def head_training(self) -> TrainHeadConfig | None:
+        """How that model's masked-LM head is trained if its checkpoint has none."""
         return None
 
 

@@ -27,6 +27,7 @@ from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 from raykd.models.masked_lm import MaskedLm
 from raykd.objectives.base import STUDENT, MethodConfig, Models, Objective, Player, TeacherPart
+from raykd.objectives.generator_model import GeneratorModelConfig, TrainHeadConfig
 
 GENERATOR = "generator"
 
@@ -34,15 +35,19 @@ GENERATOR = "generator"
 class GeneratorConfig(MethodConfig):
     """Who generates, from what, and whose turn it is; the defaults are the published code's.
 
-    `generator` refers to a masked language model with the teacher's vocabulary (the papers take
-    DistilRoBERTa beside RoBERTa, BERT L4-H256 beside BERT); without it, it is a copy of the
-    teacher's body, whose head of a masked language model is random at first. `generator_steps`
+    `generator` is a masked language model with the teacher's vocabulary (the papers take
+    DistilRoBERTa with RoBERTa, BERT L4-H256 with BERT); by default the pretrained model that the
+    teacher was fine-tuned from. Its masked-LM head is that of its checkpoint, or trained by
+    `train_head` where the checkpoint has none; a random head is refused. `generator_steps`
     batches train the generator, the next `student_steps` the student, and again; CILDA gives the
     generator 20 on CoLA, MRPC and RTE. The student's gradients are clipped as the phase says:
     the papers' `max_grad_norm` is 5 there, too. 0 as `task_weight` fits unlabelled text.
     """
 
-    generator: str | None = None
+    generator: GeneratorModelConfig = Field(
+        default_factory=GeneratorModelConfig,
+        description="the masked language model that generates: a name, or {model, train_head}",
+    )
     generator_learning_rate: float = Field(5e-7, gt=0)
     generator_max_grad_norm: float = Field(5.0, gt=0)
     generator_steps: int = Field(10, ge=1)
@@ -63,8 +68,13 @@ class GeneratorConfig(MethodConfig):
         return frozenset({"logits", "model"})
 
     def generator_beside(self, teacher: str) -> str:
-        """The one that is named, or the teacher's body."""
-        return self.generator or teacher
+        """The one that is named, or the pretrained model of the teacher."""
+        return self.generator.model or teacher
+
+    @property
+    def head_training(self) -> TrainHeadConfig | None:
+        """See `MethodConfig`."""
+        return self.generator.train_head
 
 
 class GeneratedText(NamedTuple):
@@ -220,7 +230,7 @@ def check_generator(config: MethodConfig, generator: MaskedLm, teacher: Encoder)
 
 def _check_vocabulary(config: MethodConfig, role: str, size: int, teacher: Encoder) -> None:
     if size != (wanted := len(teacher.embedding_weight)):
-        setting = "student.model" if role == STUDENT else "objective.generator"
+        setting = "student.model" if role == STUDENT else "objective.generator.model"
         raise InputError(
             f"{config.name}: the {role} has word embeddings of {size} tokens, the teacher of "
             f"{wanted}, and all must read the same generated text; choose a {role} with the "

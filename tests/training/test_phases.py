@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny_models import save_tiny_model, tiny_batch
+from tiny_models import save_tiny_model, tiny_batch, tiny_masked_lm
 
 from raykd import schemas
 from raykd.errors import InputError
@@ -183,21 +183,23 @@ def test_a_teacher_that_gives_the_students_shape_and_runs_is_loaded_once(
     assert loaded == [str(model)]
 
 
-def test_a_generator_is_trained_beside_the_student_from_the_teachers_body_or_a_named_one(
+def test_a_masked_language_model_is_trained_as_generator_and_a_random_head_is_refused(
     model, tmp_path
 ):
     np.save(tmp_path / "logits.npy", np.float32([[0.5, -0.5]] * 8))
     named = save_tiny_model(tmp_path / "generator")
-    for generator in (None, str(named)):
-        objective = MateKdConfig(generator=generator, generator_steps=1, student_steps=1)
-        config = PhaseConfig(epochs=2, batch_size=8, objective=objective)
-        job = job_on(model, tmp_path, teacher_outputs=tmp_path, config=config)
-
+    objective = MateKdConfig(generator_steps=1, student_steps=1)
+    config = PhaseConfig(epochs=2, batch_size=8, objective=objective)
+    job = job_on(model, tmp_path, teacher_outputs=tmp_path, config=config, generator=str(named))
+    with pytest.raises(InputError, match="has no masked-language-model head"):
         run_phase(job, Worker())
 
-        first, second = map(json.loads, (job.out / "metrics.jsonl").read_text().splitlines())
-        assert set(first["losses"]) == {"generator_total", "generator_aug_logits"}
-        assert set(second["losses"]) == {"total", "task", "logits", "aug_logits"}
+    tiny_masked_lm().model.save_pretrained(named)
+    run_phase(job, Worker())
+
+    first, second = map(json.loads, (job.out / "metrics.jsonl").read_text().splitlines())
+    assert set(first["losses"]) == {"generator_total", "generator_aug_logits"}
+    assert set(second["losses"]) == {"total", "task", "logits", "aug_logits"}
 
     (named / "tokenizer.json").write_text(
         (named / "tokenizer.json").read_text().replace('"film"', '"movie"')
