@@ -332,6 +332,16 @@ app.command(
     sort_key=7,
 )
 
+app.command(
+    "raykd.head_command:train_head",
+    name="train-head",
+    help="Train a masked-LM head for an encoder that has none, so that it can generate text.\n\n"
+    "Writes OUT, a folder of a masked language model with tokenizer, for raykd augment --model and "
+    "for objective.generator of a recipe. OUT/head.json says how well it predicts held-out words.",
+    group=_JOBS,
+    sort_key=8,
+)
+
 
 def _stage_command(name: str, description: str, position: int) -> None:
     def command(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
@@ -346,6 +356,7 @@ _DESCRIPTIONS = {
     "task": "Load and check the task's examples.",
     "ingest": "Cut the general corpus into units and shards.",
     "contextualize": "Gather, deduplicate and check the units found: the contextualized corpus.",
+    "generator": "Train masked-LM heads for generators (CILDA, MATE-KD) that have none.",
     "teacher": "Fine-tune the teacher on the task.",
     "inject": "Distil the teacher into students on unlabelled text.",
     "adapt": "Train the students on the task.",
