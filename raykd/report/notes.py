@@ -1,7 +1,7 @@
 """What a reader must know to read the scores of a report rightly."""
 
 from raykd.report.scores import INIT_TITLES, Numbers, arm_title
-from raykd.results import Results
+from raykd.results import PhaseFacts, Results, StepFacts
 
 _SHOWN_CLASSES = 12
 
@@ -88,6 +88,7 @@ def _constant_answers(results: Results) -> dict[str, list[str]]:
 
 def _without_classifier(results: Results) -> list[str]:
     """Objectives of last injections that train no classifier."""
-    last = [arm.steps[-1] for arm in results.arms]
-    injections = last or ([results.injection] if results.injection else [])
+    injections: list[StepFacts | PhaseFacts] = [arm.steps[-1] for arm in results.arms]
+    if not injections and results.injection:
+        injections.append(results.injection)
     return list(dict.fromkeys(one.objective for one in injections if not one.trains_classifier))
