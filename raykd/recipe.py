@@ -148,12 +148,19 @@ class Recipe(Config):
         lacks_source = student.model is None and student.init_from == "pretrained"
         if self.teacher.fine_tuned and student.copying_inits and lacks_source:
             raise ValueError(
-                f"student.inits {list(student.inits)}: layers are copied of the teacher's model "
-                "before it is fine-tuned, and with teacher.fine_tuned: true there is none; name "
-                "the pretrained model as student.model, or set student.init_from: teacher to copy "
+                f"student.init_from 'pretrained': inits {list(student.inits)} copy layers of the "
+                "teacher's model before it is fine-tuned, and with teacher.fine_tuned: true there "
+                "is none; name the pretrained model as student.model, or remove init_from to copy "
                 "layers of the fine-tuned teacher"
             )
         return self
+
+    @property
+    def copies_teacher(self) -> bool:
+        """Whether copying inits take layers of the fine-tuned teacher."""
+        if self.student.init_from is not None:
+            return self.student.init_from == "teacher"
+        return self.teacher.fine_tuned and self.student.model is None
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:

@@ -23,7 +23,7 @@ def new_student(run: Run, arm: str, init: Init) -> NewStudent:
     The arm `alone` learns from no teacher, so that it never gets the teacher's classifier.
     """
     config, teacher = run.recipe.student, run.recipe.teacher
-    if config.init_from == "teacher" and config.copies_layers(init):
+    if run.recipe.copies_teacher and config.copies_layers(init):
         source = str(run.teacher / MODEL_FOLDER)
         return NewStudent(config, init, source, of_teacher=True, with_classifier=arm != "alone")
     return NewStudent(config, init, config.model or teacher.model)
@@ -94,7 +94,7 @@ def _describe(recipe: Recipe, source: Encoder, student: Encoder, init: Init) -> 
     if shares_layers(source.model.config):
         whole = f"{len(layers)} times the one shared layer"
     whole += " and the embeddings of "
-    if config.init_from == "teacher":
+    if recipe.copies_teacher:
         whole += "the fine-tuned teacher, with its classifier"
         if "alone" in recipe.arms:
             whole += (

@@ -337,4 +337,4 @@ def test_the_presets_of_the_baselines_cut_the_pretrained_model(tmp_path):
         }
         (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
         student = load_recipe(tmp_path / "recipe.yaml").student
-        assert (student.inits, student.init_from) == (("bottom",), "pretrained")
+        assert (student.inits, student.init_from) == (("bottom",), None)

@@ -184,12 +184,14 @@ def test_a_fine_tuned_teacher_has_no_pretrained_layers(folder):
         return Recipe.parse(values_of(folder, student, fine_tuned=True), "recipe")
 
     with pytest.raises(
-        InputError, match=r"name the pretrained model as student\.model, or set stu"
+        InputError, match=r"name the pretrained model as student\.model, or remove init_from"
     ):
-        recipe(**CUT)
-    recipe(num_layers=2)
-    recipe(**CUT, init_from="teacher")
-    recipe(**CUT, model="a/pretrained/model")
+        recipe(**CUT, init_from="pretrained")
+    recipe(num_layers=2, init_from="pretrained")
+    assert recipe(**CUT).copies_teacher
+    assert recipe(**CUT, init_from="teacher").copies_teacher
+    assert not recipe(**CUT, model="a/pretrained/model").copies_teacher
+    assert not Recipe.parse(values_of(folder, CUT), "recipe").copies_teacher
 
 
 def test_the_fine_tuned_teacher_itself_is_refused_as_the_students_model(folder):

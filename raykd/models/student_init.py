@@ -73,11 +73,12 @@ class StudentConfig(Config):
         min_length=1,
         description="Layers of the source for init `layers`, counted from 1, first to last.",
     )
-    init_from: InitFrom = Field(
-        "pretrained",
+    init_from: InitFrom | None = Field(
+        None,
         description="What inits copy layers of. pretrained: `model`, or the teacher's model before "
         "it is fine-tuned; the classifier is random. teacher: the fine-tuned teacher, its "
-        "classifier too, but never for the arm `alone`, whose classifier is random.",
+        "classifier too, but never for the arm `alone`, whose classifier is random. Default: "
+        "pretrained, or teacher where a fine-tuned teacher is given and no `model`.",
     )
     model: str | None = Field(
         None,
