@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raykd.corpus.read import Document
+from raykd.corpus.rows import Document
 from raykd.corpus.texts import Texts
 from raykd.corpus.units import UnitsConfig, cut, unit_id
 from raykd.errors import InputError
