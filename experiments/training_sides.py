@@ -172,7 +172,7 @@ def text_rows(bench: Bench, num_rows: int) -> TokenizedRows:
         batch = next(file.iter_batches(batch_size=max(100, num_rows), columns=["text"]))
     texts = batch["text"].to_pylist()
     documents = [Document("corpus", at, text) for at, text in enumerate(texts)]
-    units, _ = cut(Texts.of_rows(documents), "0" * 16, UnitsConfig())
+    units, *_ = cut(Texts.of_rows(documents), "0" * 16, UnitsConfig())
     drawn = np.random.default_rng(SEED).permutation(len(units))[:num_rows]
     assert len(drawn) == num_rows, f"{len(units)} units, {num_rows} are needed"
     tokenizer = load_tokenizer(bench.options.teacher)

@@ -229,7 +229,7 @@ def figures(
         "num_evaluation_sentences": len(surroundings.evaluation_sentences),
         "leak_min_words": sifted.index.min_words,
         "leak_ngram": sifted.index.ngram,
-        "num_quarantined": facts.num_quarantined,
+        **facts.model_dump(exclude={"num_units", "num_bytes"}),
         "text": compared.corpus,
         "general": Compared(
             num_units=facts.num_units, num_bytes=facts.num_bytes, text=compared.general

@@ -45,6 +45,7 @@ from raykd.search_model import load_embedder
 from raykd.working_files import discard, write_if_new
 
 QUERIES_FILE = "queries.parquet"
+LOSSES = ("num_quarantined", "num_empty", "num_dropped_documents", "num_dropped_short")
 CONTEXTUALIZED = "contextualized"
 GATHERED = ".gathered"
 SUMMARY_FILE = "corpora.json"
@@ -135,7 +136,7 @@ def surroundings(task: Task, shards: Sequence[Path], units: Manifest, sample: Pa
         general=GeneralFacts(
             num_units=num_units,
             num_bytes=int(units.counts["num_bytes"]),
-            num_quarantined=int(units.counts["num_quarantined"]),
+            **{name: int(units.counts[name]) for name in LOSSES},
         ),
     )
 
@@ -190,7 +191,16 @@ def summary(made: Sequence[MadeCorpus]) -> str:
         "task words: share of the task's most frequent words that are among the corpus's, and "
         "(general) among the general corpus's."
     )
-    return "\n".join([*table, "", note])
+    card = made[0].card
+    counts = (
+        (card.num_quarantined, "rows that cannot be read"),
+        (card.num_empty, "empty documents"),
+        (card.num_dropped_documents, "documents of which every piece is too short"),
+        (card.num_dropped_short, "pieces that are too short"),
+    )
+    losses = "; ".join(f"{number:,} {what}" for number, what in counts if number)
+    lost = [f"left out of the general corpus: {losses}"] if losses else []
+    return "\n".join([*table, "", note, *lost])
 
 
 def _leaks(card: CorpusCard) -> str:

@@ -62,13 +62,20 @@ class SearchFacts(BaseModel):
 
 
 class GeneralFacts(BaseModel):
-    """What the card repeats of the general corpus: its size, and rows that could not be read."""
+    """What the card repeats of the general corpus: its size, and what ingest left out.
+
+    Rows that cannot be read, empty documents, documents of which every piece is too short,
+    and pieces that are too short.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     num_units: int
     num_bytes: int
     num_quarantined: int
+    num_empty: int = 0
+    num_dropped_documents: int = 0
+    num_dropped_short: int = 0
 
 
 class CorpusCard(BaseModel):
@@ -105,6 +112,9 @@ class CorpusCard(BaseModel):
     leak_min_words: int
     leak_ngram: int | None
     num_quarantined: int
+    num_empty: int = 0
+    num_dropped_documents: int = 0
+    num_dropped_short: int = 0
     search: SearchFacts | None
     k: int | None
     num_hits: int | None

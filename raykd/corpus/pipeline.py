@@ -53,14 +53,9 @@ _COUNTS = (
     "num_bytes",
     "num_quarantined",
     "num_dropped_short",
+    "num_dropped_documents",
     "num_empty",
 )
-# Counts of what becomes no unit, in words.
-_LEFT_OUT = {
-    "num_empty": "empty documents, left out",
-    "num_quarantined": f"rows that cannot be read, listed in {QUARANTINE_FILE} of their shard",
-    "num_dropped_short": "pieces of text below units.min_words, left out",
-}
 _NUM_SHOWN = 5
 
 
@@ -94,6 +89,13 @@ class CorpusConfig(Config):
         "error",
     )
     max_bad_fraction: float = Field(default=MAX_BAD_FRACTION, ge=0, le=1)
+    max_dropped_fraction: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="share of the documents with text that may be dropped whole because all their "
+        "pieces have fewer than units.min_words words; ingest stops above it",
+    )
     units: UnitsConfig = UnitsConfig()
     shard_bytes: int = Field(default=SHARD_BYTES, ge=1)
 
@@ -129,8 +131,9 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
         out: the output directory.
 
     Raises:
-        InputError: a source cannot be read, more than `max_bad_fraction` of the rows are bad,
-            there is no unit, or `out` lies in a directory that is read.
+        InputError: a source cannot be read, more than `max_bad_fraction` of the rows are bad or
+            `max_dropped_fraction` of the documents too short, there is no unit, or `out` lies in a
+            directory that is read.
     """
     started_s = time.monotonic()
     out = out.absolute()
@@ -140,6 +143,7 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
     settings = config.model_dump(mode="json", exclude={"paths", "exclude"})
     inputs = {"corpus": digest_of(list(by_digest))}
     if manifest := finished(out, stage_key(_STAGE, settings, inputs)):
+        _say_losses(manifest.counts)
         return manifest
     # From here on `out` is not what an older manifest says.
     (out / FILE_NAME).unlink(missing_ok=True)
@@ -152,10 +156,8 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
     )
     counts = {name: sum(result[name] for result in results) for name in _COUNTS}
     _check(counts, config, shards, paths)
+    _say_losses(counts)
     _remove_stale(out, shards)
-    for name, words in _LEFT_OUT.items():
-        if counts[name]:
-            progress.say(f"corpus: {words}: {counts[name]:,.0f}")
     counts["num_files"] = len(by_digest)
     counts["num_duplicate_files"] = len(sources) - len(by_digest)
     counts["num_shards"] = len(shard_paths(out))
@@ -265,8 +267,8 @@ def write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) ->
     """Read, cut and write the units of one shard, and the rows that could not be read.
 
     Returns:
-        How many documents, units, bytes of units, bad rows, too short pieces and empty documents
-        there were.
+        How many documents, units, bytes of units, bad rows, too short pieces, documents without a
+        unit, and empty documents there were.
 
     Raises:
         InputError: as `texts.read_texts`.
@@ -279,11 +281,12 @@ def write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) ->
     ):
         for part in parts:
             for texts in read_texts(part.piece, columns):
-                made, num_dropped_short = cut(texts, part.digest, config.units)
+                made, num_short, num_without_unit = cut(texts, part.digest, config.units)
                 counts["num_documents"] += len(texts.offsets)
                 counts["num_units"] += made.num_rows
                 counts["num_bytes"] += units.write(made)
-                counts["num_dropped_short"] += num_dropped_short
+                counts["num_dropped_short"] += num_short
+                counts["num_dropped_documents"] += num_without_unit
                 counts["num_quarantined"] += len(texts.bad)
                 counts["num_empty"] += len(texts.empty)
                 rows = list(texts.bad)
@@ -324,6 +327,31 @@ def _check(
             f"{where}: every piece of text has fewer than units.min_words = "
             f"{config.units.min_words} words; lower it, or choose units.policy line"
         )
+    num_dropped, num_documents = int(counts["num_dropped_documents"]), int(counts["num_documents"])
+    if num_dropped > config.max_dropped_fraction * num_documents:
+        raise InputError(
+            f"{where}: {num_dropped:,} of {num_documents:,} documents are dropped, more than "
+            f"max_dropped_fraction = {config.max_dropped_fraction}: none of their pieces has "
+            f"units.min_words = {config.units.min_words} words. Lower units.min_words, choose "
+            "units.policy line, or raise max_dropped_fraction to leave these documents out"
+        )
+
+
+def _losses(counts: Mapping[str, float]) -> list[str]:
+    """Reasons why `ingest` left something out, with their counts."""
+    num_documents = int(counts["num_documents"])
+    reasons = (
+        ("num_quarantined", f"rows that cannot be read, listed in each shard's {QUARANTINE_FILE}"),
+        ("num_empty", "empty documents"),
+        ("num_dropped_documents", f"of {num_documents:,} documents, all pieces too short"),
+        ("num_dropped_short", "pieces with fewer than units.min_words words"),
+    )
+    return [f"{int(counts[name]):,} {reason}" for name, reason in reasons if counts[name]]
+
+
+def _say_losses(counts: Mapping[str, float]) -> None:
+    if lines := _losses(counts):
+        progress.say(f"corpus: left out: {'; '.join(lines)}")
 
 
 def _remove_stale(out: Path, shards: Sequence[_Shard]) -> None:

@@ -67,7 +67,7 @@ def unit_id(source_digest: str, record_offset: int, char_offset: int) -> str:
     )
 
 
-def cut(texts: Texts, source_digest: str, config: UnitsConfig) -> tuple[pa.RecordBatch, int]:
+def cut(texts: Texts, source_digest: str, config: UnitsConfig) -> tuple[pa.RecordBatch, int, int]:
     """Cut documents into units.
 
     Args:
@@ -77,7 +77,7 @@ def cut(texts: Texts, source_digest: str, config: UnitsConfig) -> tuple[pa.Recor
 
     Returns:
         A batch of `schemas.UNITS` in the order of the documents, whose ids are those of `unit_id`,
-        and how many pieces were dropped as too short.
+        how many pieces were dropped as too short, and how many documents have no unit at all.
     """
     if config.policy == "line":
         document, first, after = np.arange(len(texts.starts)), texts.starts, texts.stops
@@ -89,7 +89,8 @@ def cut(texts: Texts, source_digest: str, config: UnitsConfig) -> tuple[pa.Recor
         num_dropped = len(num_words) - len(document)
     data, offsets = spans.copy_spans(texts.data, first, after)
     ids = _ids(source_digest, texts.offsets[document], character)
-    return pa.record_batch([ids, _strings(data, offsets)], schema=UNITS), num_dropped
+    num_without = len(texts.starts) - len(np.unique(document))
+    return pa.record_batch([ids, _strings(data, offsets)], schema=UNITS), num_dropped, num_without
 
 
 def sentences(text: str) -> list[int]:

@@ -32,6 +32,14 @@ def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
             ("Hits", [card.num_hits for card in cards]),
             ("Different units to choose from", [card.num_candidates for card in cards]),
             ("General rows that could not be read", [card.num_quarantined for card in cards]),
+            *_unless_zero("Empty general documents", [card.num_empty for card in cards]),
+            *_unless_zero(
+                "General documents left out, all pieces too short",
+                [card.num_dropped_documents for card in cards],
+            ),
+            *_unless_zero(
+                "General pieces left out as too short", [card.num_dropped_short for card in cards]
+            ),
         ],
         [
             ("Removed: duplicates", [card.num_duplicates for card in cards]),

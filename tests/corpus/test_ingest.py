@@ -65,6 +65,7 @@ def test_every_document_of_every_format_becomes_a_unit(tmp_path):
         "num_bytes": sum(len(text) for text in SENTENCES),
         "num_quarantined": 0,
         "num_dropped_short": 0,
+        "num_dropped_documents": 0,
         "num_empty": 0,
         "num_files": 3,
         "num_duplicate_files": 0,
@@ -227,3 +228,22 @@ def test_settings_out_of_range_are_refused():
         config(max_bad_fraction=1.5)
     with pytest.raises(InputError, match="shard_bytes"):
         config(shard_bytes=0)
+
+
+def test_documents_that_are_dropped_are_reported_and_too_many_of_them_stop_ingest(tmp_path, capsys):
+    lines = ["too short"] * 3 + ["this document has words enough to be kept"] * 3 + [" "] * 2
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in lines))
+    config = CorpusConfig.parse({"paths": ["a.jsonl"]}, "test")
+    manifest = ingest(config, [tmp_path / "a.jsonl"], tmp_path / "out")
+    assert manifest.counts["num_dropped_documents"] == 3
+    reported = (
+        "left out: 2 empty documents; 3 of 6 documents, all pieces too short; "
+        "3 pieces with fewer than"
+    )
+    assert reported in capsys.readouterr().err
+    ingest(config, [tmp_path / "a.jsonl"], tmp_path / "out")
+    assert reported in capsys.readouterr().err
+    strict = CorpusConfig.parse({"paths": ["a.jsonl"], "max_dropped_fraction": 0.4}, "test")
+    message = r"3 of 6 documents are dropped, more than max_dropped_fraction = 0\.4.*min_words = 5"
+    with pytest.raises(InputError, match=message):
+        ingest(strict, [tmp_path / "a.jsonl"], tmp_path / "strict")

@@ -23,11 +23,15 @@ def config(**values):
 
 def units_of(text, units_config):
     """The units of a document, with their offsets."""
-    batch, _ = cut(texts_of([text]), DIGEST, units_config)
+    batch, *_ = cut(texts_of([text]), DIGEST, units_config)
     return [
         (int(name.split("-")[2]), piece)
         for name, piece in zip(*batch.to_pydict().values(), strict=True)
     ]
+
+
+def batch_texts(texts):
+    return texts_of(texts).starts
 
 
 def texts_of(texts):
@@ -130,10 +134,12 @@ def oracle_of(texts, units_config):
 
 
 def assert_equals_oracle(texts, units_config):
-    batch, num_dropped = cut(texts_of(texts), DIGEST, units_config)
+    batch, num_dropped, num_without = cut(texts_of(texts), DIGEST, units_config)
     batch.validate(full=True)
     units = list(zip(*batch.to_pydict().values(), strict=True))
     assert (units, num_dropped) == oracle_of(texts, units_config)
+    # Each document has a place of its own in the file.
+    assert num_without == len(batch_texts(texts)) - len({name.split("-")[1] for name, _ in units})
 
 
 @settings(max_examples=300, deadline=None)

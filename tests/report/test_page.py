@@ -231,6 +231,17 @@ def test_a_limit_in_bytes_and_leaked_ngrams_are_shown_where_there_are_any():
     assert "Removed: share 13 words in a row with one 7 0" in text
 
 
+def test_the_page_reports_what_of_the_general_corpus_was_left_out():
+    values = results().model_dump()
+    losses = {"num_empty": 11, "num_dropped_documents": 12, "num_dropped_short": 13}
+    for corpus in values["corpora"]:
+        corpus["card"] |= losses
+    text = Page(render(Results.model_validate(values))).text
+    assert "Empty general documents 11 11" in text
+    assert "General documents left out, all pieces too short 12 12" in text
+    assert "General pieces left out as too short 13 13" in text
+
+
 def test_figures_on_unequal_samples_are_said_not_to_be_comparable():
     values = results().model_dump()
     values["corpora"][1]["card"]["text"]["num_distinct_words"] = 15_000
