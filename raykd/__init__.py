@@ -20,4 +20,4 @@ cli.py             the command line
 Below them: config.py, schemas.py, manifest.py, tables.py, progress.py; Ray: cluster.py, board.py.
 """
 
-__version__ = "0.1.2"
+__version__ = "0.2.0"
