@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 
 from raykd import cluster, contextualize, corpora, progress, random_corpus
 from raykd.arms import Text
+from raykd.augment.rows import select_rows
 from raykd.corpora import QUERIES_FILE
 from raykd.corpus import docstrings
 from raykd.corpus import pipeline as corpus_pipeline
@@ -62,7 +63,11 @@ def search(run: Run) -> None:
 
 def make_textbooks(run: Run) -> None:
     """contextualize: contextualized corpora, and random ones (of the same size, or as set)."""
-    for text in run.recipe.corpus_texts:
+    recipe = run.recipe
+    if recipe.adaptation.rows == "task_da":
+        assert recipe.task_da is not None
+        select_rows(Path(recipe.task_da), run.task_folder, run.augmented_rows)
+    for text in recipe.corpus_texts:
         units = read_manifest(run.units_of(text.corpus))
         assert units is not None
         if text.kind == "contextualized":

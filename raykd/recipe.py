@@ -18,7 +18,7 @@ from raykd.objectives import OBJECTIVES
 from raykd.presets import merged
 from raykd.retrieval.search import RetrievalConfig
 from raykd.search_space import SearchConfig
-from raykd.training.phases import PhaseConfig, TeacherConfig
+from raykd.training.phases import AdaptationConfig, PhaseConfig, TeacherConfig
 from raykd.training.settings import TrainingConfig
 from raykd.training.trackers import TrackerName
 from raykd.training.workers import WorkersConfig
@@ -67,7 +67,7 @@ class Recipe(Config):
         description="injection steps by name, for arms; keys that are not given are those of "
         "`injection`",
     )
-    adaptation: PhaseConfig
+    adaptation: AdaptationConfig
     alone: TrainingConfig | None = None
     workers: WorkersConfig = WorkersConfig()
     report_to: tuple[TrackerName, ...] = ()
@@ -161,6 +161,15 @@ class Recipe(Config):
         if self.student.init_from is not None:
             return self.student.init_from == "teacher"
         return self.teacher.fine_tuned and self.student.model is None
+
+    @model_validator(mode="after")
+    def _augmented_rows_exist(self) -> Self:
+        if self.adaptation.rows == "task_da" and self.task_da is None:
+            raise ValueError(
+                "adaptation.rows 'task_da': there are no augmented rows; give the key task_da, the "
+                "directory that raykd augment wrote, and an arm with the step task_da"
+            )
+        return self
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
@@ -267,6 +276,11 @@ class Recipe(Config):
             if text.is_made_from_corpus:
                 texts.append(text)
         return tuple(dict.fromkeys(texts))
+
+    def adaptation_text(self, arm: str) -> str:
+        """The labelled rows that an arm's students adapt on: `train`, or `augmented`."""
+        texts = self._texts_of(arm) if self.adaptation.rows == "task_da" else ()
+        return "augmented" if any(text.kind == "task_da" for text in texts) else "train"
 
     def injection_sections(self) -> dict[str, InjectionConfig]:
         """The settings of injections that are given, by their paths."""

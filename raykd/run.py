@@ -8,6 +8,7 @@ from pathlib import Path
 
 from raykd import contextualize
 from raykd.arms import Chain, Text
+from raykd.augment.pipeline import EXAMPLES_FILE
 from raykd.checked_json import read_informative, to_checked_json
 from raykd.errors import InputError
 from raykd.evaluation.store import read_task
@@ -27,7 +28,7 @@ _STAGE_FOLDERS = {
     "task": ("task",),
     "ingest": ("units", "units@*"),
     "search": ("queries", "hits", "hits@*"),
-    "contextualize": ("sample", "sample@*", "textbooks/*"),
+    "contextualize": ("sample", "sample@*", "textbooks/*", "augmented"),
     "generator": ("generator/*",),
     "teacher": ("teacher",),
     "inject": ("teacher_outputs/*", "students/*/injected"),
@@ -115,6 +116,15 @@ class Run:
             assert self.recipe.task_da is not None
             return Path(self.recipe.task_da) / contextualize.TEXTBOOK_FILE
         return self.textbook(text) / contextualize.TEXTBOOK_FILE
+
+    def labeled_rows(self, name: str) -> Path:
+        """The rows of an adaptation, see `Recipe.adaptation_text`."""
+        return self.augmented_rows / EXAMPLES_FILE if name == "augmented" else self.split(name)
+
+    @property
+    def augmented_rows(self) -> Path:
+        """The augmented rows that students adapt on."""
+        return self.out / "augmented"
 
     def teacher_outputs(self, name: str) -> Path:
         """The teacher's outputs on the text of a step, or on the split `train`."""

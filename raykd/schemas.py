@@ -50,6 +50,9 @@ TEXTBOOK = pa.schema(
     ]
 )
 
+# A textbook of augmented pairs: `text` and `text_pair` are read together, as one input.
+TEXTBOOK_OF_PAIRS = TEXTBOOK.append(pa.field("text_pair", pa.string()))
+
 # Units left out that come before the last one kept, sorted by unit_id: `reason` is "duplicate" or
 # "near_duplicate" (`partner`: a unit that is kept, `jaccard`: that of the two), "leak" or
 # "leaked_ngram" (`partner`: the evaluation sentence that was found, or shares words in a row).

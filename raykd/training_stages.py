@@ -131,14 +131,16 @@ def adapt_job(
 ) -> PhaseJob:
     """The adaptation of one student; `alone` and `direct` start anew, `alone` has no teacher."""
     recipe, chain = run.recipe, run.recipe.chain_of(arm)
-    inputs = {"train": digest_of_file(run.split("train"))}
+    text = recipe.adaptation_text(arm)
+    inputs = {"train": digest_of_file(run.labeled_rows(text))}
     if arm != "alone":
         inputs["teacher"] = digest_of_directory(run.teacher)
     has_outputs = reads_outputs(recipe.adaptation) and arm != "alone"
-    phase = recipe.adaptation
+    phase: PhaseConfig = recipe.adaptation
     if arm == "alone":
         values = dict(recipe.alone or recipe.adaptation)
         values.pop("objective", None)
+        values.pop("rows", None)
         phase = PhaseConfig(objective=FineTuneConfig(), **values)
     start: str | NewStudent
     if chain is not None:
@@ -155,8 +157,8 @@ def adapt_job(
         out=run.adapted(arm, init, seed),
         start=start,
         teacher=None if arm == "alone" else run.teacher / MODEL_FOLDER,
-        text=run.split("train"),
-        teacher_outputs=run.teacher_outputs("train") if has_outputs else None,
+        text=run.labeled_rows(text),
+        teacher_outputs=run.teacher_outputs(text) if has_outputs else None,
         config=phase,
         labels=_labels(run),
         tokens=run.tokens,
@@ -180,7 +182,7 @@ def _train(run: Run, jobs: Sequence[PhaseJob], label: str, *, only_model: bool =
 
 
 def cache_outputs(run: Run, steps: Sequence[Step], *, train: bool = False) -> None:
-    """Compute teachers' outputs on the texts of steps that read them, and on the split `train`.
+    """Compute teachers' outputs on the texts of steps that read them, and on rows of adaptations.
 
     Args:
         run: of the steps.
@@ -189,14 +191,17 @@ def cache_outputs(run: Run, steps: Sequence[Step], *, train: bool = False) -> No
     """
     jobs = [_outputs_job(run, step) for step in steps]
     if train and reads_outputs(run.recipe.adaptation):
-        jobs.append(_outputs_job(run, None))
+        taught = [arm for arm in run.recipe.arms if arm not in ("tfidf", "alone")]
+        texts = dict.fromkeys(run.recipe.adaptation_text(arm) for arm in taught)
+        jobs += [_outputs_job(run, text) for text in texts]
     cache_teacher_outputs(jobs, use_gpu=run.recipe.workers.use_gpu)
 
 
-def _outputs_job(run: Run, step: Step | None) -> OutputsJob:
-    """Outputs on a step's text, or on the split `train`."""
-    if step is None:
-        phase, text = run.recipe.adaptation, run.split("train")
+def _outputs_job(run: Run, step: Step | str) -> OutputsJob:
+    """Outputs on a step's text, or on the rows of an adaptation."""
+    phase: PhaseConfig
+    if isinstance(step, str):
+        phase, text = run.recipe.adaptation, run.labeled_rows(step)
         teacher = _Teacher(run.teacher / MODEL_FOLDER, digest_of_directory(run.teacher), False)
     else:
         phase, text = run.recipe.injection_of(step), run.text(step.text)
@@ -205,7 +210,7 @@ def _outputs_job(run: Run, step: Step | None) -> OutputsJob:
         teacher=teacher.model,
         is_pretrained=teacher.is_pretrained,
         text=text,
-        out=run.teacher_outputs("train" if step is None else step.outputs_name),
+        out=run.teacher_outputs(step if isinstance(step, str) else step.outputs_name),
         # A student with another tokenizer may read longer texts than its teacher can.
         max_length=min(phase.max_length, num_positions(str(teacher.model)) or phase.max_length),
         pooling=phase.objective.teacher_features,

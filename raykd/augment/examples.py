@@ -1,4 +1,4 @@
-"""Examples in; out come augmented examples, and their sentences as units of a textbook."""
+"""Examples in; out come augmented examples, and the same as units of a textbook."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from raykd.evaluation.label_cells import label_name
 from raykd.evaluation.label_rules import LabelRules, UnlabeledRows
 from raykd.evaluation.labels import class_names, label_column, require_label_column
 from raykd.locations import Location
-from raykd.schemas import AUGMENTED, TEXTBOOK
+from raykd.schemas import AUGMENTED, TEXTBOOK, TEXTBOOK_OF_PAIRS
 from raykd.storage.delimited import AS_NAMED, Layout
 from raykd.tables import read_table
 
@@ -99,7 +99,7 @@ def augment_rows(
     pairs: list[tuple[str, str | None]] = []
     labels: list[float] = []
     sources: list[int] = []
-    units: list[tuple[str, str]] = []
+    unit_ids: list[str] = []
     counts = {"num_words": 0, "num_words_without_candidates": 0}
     for row in rows:
         texts = []
@@ -107,10 +107,6 @@ def augment_rows(
             texts.append(
                 variants(text, found[text], config, row_id=row["row_id"], sentence=sentence)
             )
-            units += [
-                (f"{row['row_id']:010d}-{sentence + 1}-{number:04d}", variant)
-                for number, variant in enumerate(texts[-1])
-            ]
             counts["num_words"] += len(found[text])
             counts["num_words_without_candidates"] += sum(
                 list(words) == [text[slice(*span)]] for span, words in found[text]
@@ -118,6 +114,7 @@ def augment_rows(
         second = texts[1] if len(texts) > 1 else None
         made = list(augmented_pairs(texts[0], second, compat=config.compat))
         pairs += made
+        unit_ids += _unit_ids(row["row_id"], len(texts[0]), len(made), compat=config.compat)
         labels += [row["label"]] * len(made)
         sources += [row["row_id"]] * len(made)
     columns = [
@@ -127,15 +124,33 @@ def augment_rows(
         pa.array(labels, pa.float64()),
         pa.array(sources, pa.int64()),
     ]
+    made_of_pairs = textbook_schema(examples) == TEXTBOOK_OF_PAIRS
     textbook = [
-        pa.array([unit_id for unit_id, _ in units], pa.string()),
-        pa.array([text for _, text in units], pa.string()),
-        pa.array([0] * len(units), pa.int32()),
-        pa.nulls(len(units), pa.string()),
+        pa.array(unit_ids, pa.string()),
+        columns[1],
+        pa.array([0] * len(pairs), pa.int32()),
+        pa.nulls(len(pairs), pa.string()),
+        *([columns[2]] if made_of_pairs else []),
     ]
     return AugmentedRows(
-        pa.table(columns, schema=AUGMENTED), pa.table(textbook, schema=TEXTBOOK), counts
+        pa.table(columns, schema=AUGMENTED),
+        pa.table(textbook, schema=textbook_schema(examples)),
+        counts,
     )
+
+
+def textbook_schema(examples: pa.Table) -> pa.Schema:
+    """Columns of the textbook: pairs stay pairs, as the task's models read them."""
+    second = examples["sentence2"]
+    return TEXTBOOK if second.null_count == len(second) else TEXTBOOK_OF_PAIRS
+
+
+def _unit_ids(row_id: int, num_first: int, num_rows: int, *, compat: bool) -> list[str]:
+    """Row, sentence that changes and number of its variant, which is 0 for the sentence itself."""
+    first_number = 0 if compat else 1
+    numbers = [(1, number) for number in range(num_first)]
+    numbers += [(2, first_number + number) for number in range(num_rows - num_first)]
+    return [f"{row_id:010d}-{sentence}-{number:04d}" for sentence, number in numbers]
 
 
 def _listed_label(label: str) -> str:

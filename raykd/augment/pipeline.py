@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from raykd import cluster
 from raykd.augment.candidates import CandidateFinder
-from raykd.augment.examples import augment_rows
+from raykd.augment.examples import augment_rows, textbook_schema
 from raykd.augment.task_da import TaskDaConfig
 from raykd.locations import explained
 from raykd.manifest import (
@@ -27,7 +27,7 @@ from raykd.manifest import (
 )
 from raykd.models.resolve import digest_of_model
 from raykd.outputs import output_path
-from raykd.schemas import AUGMENTED, TEXTBOOK
+from raykd.schemas import AUGMENTED
 from raykd.working_files import sweep
 
 TEXTBOOK_FILE = "textbook.parquet"
@@ -56,10 +56,10 @@ def augment(
     """Write `out/examples.parquet` and `out/textbook.parquet`, unless `out` already holds them.
 
     The examples have the columns of `schemas.AUGMENTED`: every row, followed by what was made of
-    it, with its label. The textbook holds each sentence and its variants as units, those of a pair
-    apart, in the order of their ids: row, sentence and number of the variant, which is 0 for the
-    sentence itself. Both are the same bytes for any number of workers, and hold the same rows for
-    any parts. A job that was interrupted goes on where it stood.
+    it, with its label. The textbook holds the same without labels, a pair as one unit of two texts
+    (`schemas.TEXTBOOK_OF_PAIRS`), in the order of their ids: row, sentence that is changed and
+    number of its variant, which is 0 for the sentence itself. Both are the same bytes for any
+    number of workers, and hold the same rows for any parts. An interrupted job resumes.
 
     Args:
         examples: rows of `schemas.EXAMPLES`.
@@ -99,7 +99,7 @@ def augment(
             num_gpus=1.0 if config.use_gpu else 0.0,
             shared={"examples": examples, "job": job},
         )
-        _collect([job.part(start) for start in starts], draft)
+        _collect([job.part(start) for start in starts], textbook_schema(examples), draft)
         draft.counts["num_rows"] = examples.num_rows
 
     check_replaceable(out)
@@ -130,7 +130,7 @@ def _finder(config: TaskDaConfig, digest: str) -> CandidateFinder:
     return CandidateFinder(config)
 
 
-def _collect(parts: list[Path], draft: Draft) -> None:
+def _collect(parts: list[Path], textbook: pa.Schema, draft: Draft) -> None:
     """Put the parts together, their rows numbered through."""
     counts = draft.counts
     counts.update(num_examples=0, num_units=0, num_bytes=0)
@@ -138,7 +138,7 @@ def _collect(parts: list[Path], draft: Draft) -> None:
         pq.ParquetWriter(
             draft.directory / EXAMPLES_FILE, AUGMENTED, compression="zstd"
         ) as examples,
-        pq.ParquetWriter(draft.directory / TEXTBOOK_FILE, TEXTBOOK, compression="zstd") as units,
+        pq.ParquetWriter(draft.directory / TEXTBOOK_FILE, textbook, compression="zstd") as units,
     ):
         for part in parts:
             rows = pq.read_table(part / EXAMPLES_FILE)
@@ -149,7 +149,12 @@ def _collect(parts: list[Path], draft: Draft) -> None:
             units.write_table(texts)
             counts["num_examples"] += rows.num_rows
             counts["num_units"] += texts.num_rows
-            counts["num_bytes"] += sum(len(text.encode()) for text in texts["text"].to_pylist())
+            counts["num_bytes"] += sum(
+                len(text.encode())
+                for name in ("text", "text_pair")
+                if name in texts.column_names
+                for text in texts[name].to_pylist()
+            )
             manifest = read_manifest(part)
             assert manifest is not None, part
             for name, count in manifest.counts.items():

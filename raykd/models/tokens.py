@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 _TOKENIZED_ROWS = 10_000
-_COLUMNS = ("text", "sentence1", "sentence2", "label")
+_COLUMNS = ("text", "text_pair", "sentence1", "sentence2", "label")
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,13 @@ def read_rows(
 def tokenize_table(
     tokenizer: PreTrainedTokenizerBase, table: pa.Table, *, max_length: int
 ) -> TokenizedRows:
-    """Tokenize the rows of a table of examples or of units; examples keep their labels."""
+    """Tokenize the rows of a table of examples or of units; examples keep their labels.
+
+    Two sentences of an example, and a unit's `text` and `text_pair`, are one input.
+    """
     if "text" in table.column_names:
-        return tokenize(tokenizer, table["text"].to_pylist(), max_length=max_length)
+        pairs = table["text_pair"].to_pylist() if "text_pair" in table.column_names else None
+        return tokenize(tokenizer, table["text"].to_pylist(), pairs, max_length=max_length)
     second = table["sentence2"]
     rows = tokenize(
         tokenizer,

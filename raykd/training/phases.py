@@ -54,6 +54,18 @@ class PhaseConfig(TrainingConfig):
         return self
 
 
+class AdaptationConfig(PhaseConfig):
+    """The phase in which students learn the task."""
+
+    rows: Literal["task", "task_da"] = Field(
+        "task",
+        description=(
+            "Labeled rows that students with a task_da step adapt on: task, the train split, or "
+            "task_da, also what raykd augment made of it (TinyBERT's second stage)."
+        ),
+    )
+
+
 class TeacherConfig(TrainingConfig):
     """The teacher: fine-tuned here on the task, or named as already fine-tuned."""
 
@@ -130,7 +142,9 @@ class PhaseJob:
         """What decides the result besides the inputs."""
         start = self.start
         return {
-            "phase": self.config.model_dump(mode="json", exclude={"objective": {"generator"}}),
+            "phase": self.config.model_dump(
+                mode="json", exclude={"objective": {"generator"}, "rows": True}
+            ),
             "start": start.settings() if isinstance(start, NewStudent) else "given",
             "seed": self.seed,
             "labels": list(self.labels.names),
