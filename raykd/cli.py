@@ -315,7 +315,7 @@ app.command(
     name="augment",
     help="Make more rows of a task by replacing words (TaskDA, TinyBERT's augmentation).\n\n"
     "Writes OUT/examples.parquet, labelled rows, each original before what was made of it, and "
-    "OUT/textbook.parquet, their sentences as units.",
+    "OUT/textbook.parquet, the same without labels.",
     group=_JOBS,
     sort_key=6,
 )

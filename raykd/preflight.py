@@ -1,10 +1,12 @@
 """What the files of the models already tell, before the first stage spends time on anything."""
 
+from pathlib import Path
+
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from raykd import cluster
-from raykd.arms import Text
+from raykd.augment.pipeline import EXAMPLES_FILE, TEXTBOOK_FILE
 from raykd.errors import InputError
 from raykd.generators import describe_generator, generating_phases
 from raykd.models.embedding import TextEmbedder
@@ -52,11 +54,14 @@ def check_models(run: Run) -> list[str]:
             "digest of the model you mean"
         )
     check_lengths(recipe)
-    if recipe.task_da is not None and not (text := run.text(Text("task_da"))).is_file():
-        raise InputError(
-            f"task_da: no {text.name} in {text.parent}; run raykd augment --out {text.parent}, or "
-            "name the directory that it wrote"
-        )
+    if recipe.task_da is not None:
+        augmented, has_rows = Path(recipe.task_da), recipe.adaptation.rows == "task_da"
+        for name in (TEXTBOOK_FILE, *([EXAMPLES_FILE] if has_rows else [])):
+            if not (augmented / name).is_file():
+                raise InputError(
+                    f"task_da: no {name} in {augmented}; run raykd augment --out {augmented}, or "
+                    "name the directory that it wrote"
+                )
     tokenizer = load_tokenizer(reference)
     teacher = load_outline(reference)
     _check_tokens(reference, teacher, tokenizer)

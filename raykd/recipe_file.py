@@ -88,6 +88,12 @@ def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
     is_used = is_used and _objectives(injections[0]) == _objectives(injections[1])
     if "task_da_injection" not in values and not is_used:
         whole.pop("task_da_injection", None)
+    # So is the choice of augmented rows to those who have some.
+    own = values.get("adaptation")
+    if "task_da" not in values and not (isinstance(own, dict) and "rows" in own):
+        adaptation = whole["adaptation"]
+        if isinstance(adaptation, dict):  # else the recipe gave something else, and is refused
+            whole["adaptation"] = {k: item for k, item in adaptation.items() if k != "rows"}
     return whole
 
 

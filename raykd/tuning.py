@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pyarrow.parquet as pq
 from filelock import FileLock
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
@@ -91,10 +92,11 @@ def tune(run: Run) -> None:
         raise InputError(f"recipe {recipe.name}: no section 'search', so there is nothing to tune")
     check_space(recipe)
     setting = _prepare(run)
-    num_epochs = most_epochs(recipe, setting.run.task().train.num_rows)
+    rows = setting.run.labeled_rows(recipe.adaptation_text(setting.arm))
+    num_epochs = most_epochs(recipe, pq.read_metadata(rows).num_rows)
     check_grace(recipe, num_epochs)
     inputs = {
-        "train": digest_of_file(setting.run.split("train")),
+        "train": digest_of_file(rows),
         "validation": digest_of_file(setting.run.split("dev")),
         "teacher": digest_of_directory(setting.run.teacher),
     }

@@ -16,7 +16,7 @@ from raykd.objectives import build
 from raykd.objectives.minilmv2 import MiniLmV2, MiniLmV2Config
 from raykd.presets import load_preset, preset_names
 from raykd.recipe_file import load_recipe
-from raykd.training.phases import PhaseConfig
+from raykd.training.adaptation_config import AdaptationConfig
 
 AD2_GRID = {
     "search.space.adaptation.learning_rate.choice": [1e-5, 3e-5, 5e-5, 7e-5, 9e-5, 1e-4],
@@ -256,8 +256,8 @@ def batch_and_models(num_labels: int) -> tuple[dict[str, torch.Tensor], Encoder,
     return batch, student, teacher
 
 
-def adaptation_of(preset: str, task: str) -> PhaseConfig:
-    return PhaseConfig.parse(load_preset(preset, task)["adaptation"], preset)
+def adaptation_of(preset: str, task: str) -> AdaptationConfig:
+    return AdaptationConfig.parse(load_preset(preset, task)["adaptation"], preset)
 
 
 @pytest.mark.parametrize("task", PKD_TABLE)

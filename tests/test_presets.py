@@ -199,3 +199,14 @@ def test_settings_after_another_injection_that_no_arm_has_are_refused(tmp_path):
 
     with pytest.raises(InputError, match="task_da_injection: .* a first step takes the settings"):
         loaded(tmp_path, values)
+
+
+def test_tinyberts_second_stage_reads_augmented_rows_where_there_are_some(tmp_path):
+    arms = {"arms": ["task", "task_da"], "task_da": "augmented"}
+
+    assert loaded(tmp_path, recipe_of("tinybert", "cola")).adaptation.rows == "task"
+    recipe = loaded(tmp_path, recipe_of("tinybert", "cola", **arms))
+    assert [recipe.adaptation_text(arm) for arm in recipe.arms] == ["train", "augmented"]
+    own = recipe_of("tinybert", "cola", adaptation={"rows": "task_da"})
+    with pytest.raises(InputError, match="there are no augmented rows; give the key task_da"):
+        loaded(tmp_path, own)

@@ -27,7 +27,7 @@ from raykd.manifest import (
 )
 from raykd.models.resolve import digest_of_model
 from raykd.outputs import output_path
-from raykd.schemas import AUGMENTED
+from raykd.schemas import AUGMENTED, TEXTBOOK_OF_PAIRS
 from raykd.working_files import sweep
 
 TEXTBOOK_FILE = "textbook.parquet"
@@ -85,6 +85,8 @@ def augment(
         "embeddings": _digest_of_embeddings(config),
     }
     settings = config.model_dump(mode="json", exclude={"model", "embeddings_model", "embeddings"})
+    if textbook_schema(examples) == TEXTBOOK_OF_PAIRS:
+        settings["textbook"] = "pairs"  # a directory whose units are single sentences is not this
     job = Job(out.with_name(f".{out.name}.parts"), config, settings, inputs)
 
     def write(draft: Draft) -> None:

@@ -54,18 +54,6 @@ class PhaseConfig(TrainingConfig):
         return self
 
 
-class AdaptationConfig(PhaseConfig):
-    """The phase in which students learn the task."""
-
-    rows: Literal["task", "task_da"] = Field(
-        "task",
-        description=(
-            "Labeled rows that students with a task_da step adapt on: task, the train split, or "
-            "task_da, also what raykd augment made of it (TinyBERT's second stage)."
-        ),
-    )
-
-
 class TeacherConfig(TrainingConfig):
     """The teacher: fine-tuned here on the task, or named as already fine-tuned."""
 

@@ -161,7 +161,7 @@ def test_a_job_goes_on_where_it_stood_and_leaves_nothing_beside_its_output(
     out = tmp_path / "out"
     parts: list[Path] = []
 
-    def stop(done: list[Path], draft: object) -> None:
+    def stop(done: list[Path], *_: object) -> None:
         parts.extend(done)
         raise KeyboardInterrupt
 
