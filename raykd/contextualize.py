@@ -17,21 +17,13 @@ from pydantic import Field, model_validator
 from raykd import progress, schemas
 from raykd.config import Config
 from raykd.corpus.sample import SAMPLE_FILE
-from raykd.corpus_card import (
-    FILE_NAME,
-    Compared,
-    CorpusCard,
-    GeneralFacts,
-    SearchFacts,
-    TextFigures,
-    compare,
-    sample_rows,
-)
+from raykd.corpus_card import FILE_NAME, Compared, CorpusCard, GeneralFacts, SearchFacts
 from raykd.dedup.leaks import LeakIndex
 from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.dedup.sift import DUPLICATE, NEAR_DUPLICATE, LeakPolicy, Sifted, sift
 from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, digest_of, write_once
+from raykd.text_figures import TextFigures, compare, sample_rows
 
 TEXTBOOK_FILE = "textbook.parquet"
 REMOVED_FILE = "removed.parquet"

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 
 from raykd.contextualize import LIMITS, ContextualizeConfig, Surroundings, figures, write_corpus
 from raykd.corpus.sample import Draw, by_key, draw_from_shard, fraction_for
-from raykd.corpus_card import CorpusCard, TextFigures
+from raykd.corpus_card import CorpusCard
 from raykd.dedup.leaks import LeakIndex
 from raykd.dedup.sift import Sifted, sift
 from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, digest_of, write_once
+from raykd.text_figures import TextFigures
 
 
 def random_corpus(
@@ -55,7 +56,7 @@ def random_corpus(
     all_inputs = {
         **inputs,
         **surroundings.digests(),
-        "like": digest_of(like and [like.num_distinct_words, like.num_vocabulary_words]),
+        "like": digest_of(like and like.sizes()),
     }
 
     def draw_here(fraction: float) -> list[pa.Table]:

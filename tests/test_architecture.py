@@ -31,6 +31,7 @@ FLOW = [
     "corpus",
     "retrieval",
     "dedup",
+    "text_figures",
     "corpus_card",
     "contextualize",
     "random_corpus",
@@ -71,7 +72,15 @@ FLOW = [
     "cli",
     "__main__",
 ]
-SEARCH_WING = {"corpus", "retrieval", "dedup", "corpus_card", "contextualize", "random_corpus"}
+SEARCH_WING = {
+    "corpus",
+    "retrieval",
+    "dedup",
+    "text_figures",
+    "corpus_card",
+    "contextualize",
+    "random_corpus",
+}
 DISTILLATION_WING = {"models", "objectives", "training", "evaluation", "augment"}
 RAY_FILES = {"pipeline.py", "tuning.py", "cluster.py", "board.py"}
 

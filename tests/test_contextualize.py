@@ -120,7 +120,13 @@ def test_the_card_counts_everything(tmp_path):
     texts = {"u0": "a task", "u1": "né", "u2": "NÉ", "u3": "an evaluation sentence, long enough"}
     evaluation = ["evaluation sentence long enough", "né x"]
     manifest = run(tmp_path, hits, texts, evaluation, max_units=5, leak_min_words=4)
-    alike = {"num_distinct_words": 2, "num_vocabulary_words": 2, "distinct_1": 1.0}
+    alike = {
+        "num_words": 2,
+        "num_vocabulary_words": 2,
+        "num_content_vocabulary_words": 1,
+        "distinct_1": 1.0,
+        "distinct_2": 1.0,
+    }
     assert json.loads((tmp_path / "out" / "card.json").read_text()) == {
         "kind": "contextualized",
         "num_units": 2,
@@ -157,17 +163,23 @@ def test_the_card_counts_everything(tmp_path):
         "num_hits": 5,
         "kept_fraction": 0.4,
         "max_rank": 1,
-        # The first two of the words by letter: a né | a any | a task.
-        "text": {"task_overlap": 0.5, "general_overlap": 0.5, "distinct_2": 1.0} | alike,
+        # The samples: a task | a né | a task. Without stop words: task | né | task.
+        "text": alike
+        | {"task_overlap": 1.0, "general_overlap": 0.5}
+        | {"content_task_overlap": 1.0, "content_general_overlap": 0.0},
         "general": {
             "num_units": 7,
             "num_bytes": 70,
-            "text": {"task_overlap": 0.5, "general_overlap": 1.0, "distinct_2": 1.0} | alike,
+            "text": alike
+            | {"task_overlap": 0.5, "general_overlap": 1.0}
+            | {"content_task_overlap": 0.0, "content_general_overlap": 1.0},
         },
         "task": {
             "num_units": 1,
             "num_bytes": 6,
-            "text": {"task_overlap": 1.0, "general_overlap": 0.5, "distinct_2": 1.0} | alike,
+            "text": alike
+            | {"task_overlap": 1.0, "general_overlap": 0.5}
+            | {"content_task_overlap": 1.0, "content_general_overlap": 0.0},
         },
     }
     assert manifest.counts == {

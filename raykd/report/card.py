@@ -76,8 +76,13 @@ def text_table(corpora: list[CorpusFacts]) -> tuple[list[str], list[tuple[str, l
         *(general.text for general in generals.values()),
         task.text,
     ]
-    words = _shared("on {} words", [text.num_distinct_words for text in texts])
+    words = _shared("on {} words", [text.num_words for text in texts])
     vocabulary = _shared("{} most frequent words", [text.num_vocabulary_words for text in texts])
+    content = _shared(
+        "{} most frequent words without stop words",
+        [text.num_content_vocabulary_words for text in texts],
+    )
+    general = "Shared with the general corpus of the"
     lines: list[tuple[str, list[Any]]] = [
         ("Units", [num_units for num_units, _ in sizes]),
         ("Bytes of text", [num_bytes for _, num_bytes in sizes]),
@@ -85,10 +90,9 @@ def text_table(corpora: list[CorpusFacts]) -> tuple[list[str], list[tuple[str, l
         (f"Distinct-1, {words}", [text.distinct_1 for text in texts]),
         (f"Distinct-2, {words}", [text.distinct_2 for text in texts]),
         (f"Shared with the task of the {vocabulary}", [text.task_overlap for text in texts]),
-        (
-            f"Shared with the general corpus of the {vocabulary}",
-            [text.general_overlap for text in texts],
-        ),
+        (f"Shared with the task of the {content}", [text.content_task_overlap for text in texts]),
+        (f"{general} {vocabulary}", [text.general_overlap for text in texts]),
+        (f"{general} {content}", [text.content_general_overlap for text in texts]),
     ]
     titles = [
         *(corpus.title for corpus in corpora),

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 from pydantic import ValidationError
 
-from raykd.corpus_card import Compared, CorpusCard, SearchFacts, TextFigures
+from raykd.corpus_card import Compared, CorpusCard, SearchFacts
 from raykd.report import render
 from raykd.results import (
     CorpusFacts,
@@ -19,6 +19,7 @@ from raykd.results import (
     TaskFacts,
     UnitSample,
 )
+from raykd.text_figures import TextFigures
 from raykd.training.head_report import HeadReport, MaskedExample
 
 ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -28,10 +29,13 @@ def figures(task_overlap=0.5):
     return TextFigures(
         distinct_1=0.25,
         distinct_2=0.75,
-        num_distinct_words=20_000,
+        num_words=20_000,
         task_overlap=task_overlap,
         general_overlap=0.625,
         num_vocabulary_words=5000,
+        content_task_overlap=0.875,
+        content_general_overlap=0.125,
+        num_content_vocabulary_words=4000,
     )
 
 
@@ -219,6 +223,8 @@ def test_the_texts_are_compared_with_the_general_corpus_and_the_task(page):
     shared = "Shared with the task of the 5,000 most frequent words 0.500 0.500 0.375 1.000"
     assert shared in page.text
     assert "Shared with the general corpus of the 5,000 most frequent words 0.625" in page.text
+    content = "Shared with the task of the 4,000 most frequent words without stop words 0.875"
+    assert content in page.text
 
 
 def test_a_limit_in_bytes_and_leaked_ngrams_are_shown_where_there_are_any():
@@ -244,7 +250,7 @@ def test_the_page_reports_what_of_the_general_corpus_was_left_out():
 
 def test_figures_on_unequal_samples_are_said_not_to_be_comparable():
     values = results().model_dump()
-    values["corpora"][1]["card"]["text"]["num_distinct_words"] = 15_000
+    values["corpora"][1]["card"]["text"]["num_words"] = 15_000
     text = Page(render(Results.model_validate(values))).text
     assert "Distinct-1, on 20,000 / 15,000 words (not comparable)" in text
 
