@@ -311,7 +311,7 @@ def dedup(
 
 
 app.command(
-    "raykd.augment.command:augment",
+    "raykd.augment_command:augment",
     name="augment",
     help="Make more rows of a task by replacing words (TaskDA, TinyBERT's augmentation).\n\n"
     "Writes OUT/examples.parquet, labelled rows, each original before what was made of it, and "

@@ -41,6 +41,7 @@ FLOW = [
     "training",
     "evaluation",
     "augment",
+    "augment_card",
     "search_model",
     "corpora_recipe",
     "corpora",
@@ -69,6 +70,7 @@ FLOW = [
     "tuning",
     "summaries",
     "head_command",
+    "augment_command",
     "cli",
     "__main__",
 ]

@@ -3,7 +3,7 @@
 import functools
 import glob
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,12 @@ class Job:
 
 
 def augment(
-    examples: pa.Table, out: Path, config: TaskDaConfig, *, part_rows: int = PART_ROWS
+    examples: pa.Table,
+    out: Path,
+    config: TaskDaConfig,
+    *,
+    part_rows: int = PART_ROWS,
+    describe: Callable[[Draft], None] | None = None,
 ) -> Manifest:
     """Write `out/examples.parquet` and `out/textbook.parquet`, unless `out` already holds them.
 
@@ -66,6 +71,7 @@ def augment(
         out: the directory to be written.
         config: settings.
         part_rows: rows of a task.
+        describe: writes a description of the finished files into their directory.
 
     Raises:
         InputError: a model or file cannot be read, the model does not predict words, or `out` is a
@@ -103,6 +109,8 @@ def augment(
         )
         _collect([job.part(start) for start in starts], textbook_schema(examples), draft)
         draft.counts["num_rows"] = examples.num_rows
+        if describe is not None:
+            describe(draft)
 
     check_replaceable(out)
     sweep(job.parts)

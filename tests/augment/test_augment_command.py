@@ -16,12 +16,13 @@ from raykd.augment.candidates import CandidateFinder
 from raykd.augment.examples import read_examples
 from raykd.augment.pipeline import EXAMPLES_FILE, TEXTBOOK_FILE, Job, augment, write_part
 from raykd.augment.task_da import TaskDaConfig, variants
+from raykd.augment_card import read_augment_card, write_card
 from raykd.errors import InputError
 from raykd.evaluation.tasks import TaskConfig, load_task
-from raykd.manifest import digest_of_file, read_manifest
+from raykd.manifest import Draft, digest_of_file, read_manifest
 from raykd.models.encoder import load_tokenizer
 from raykd.models.tokens import read_rows
-from raykd.schemas import AUGMENTED, TEXTBOOK_OF_PAIRS
+from raykd.schemas import AUGMENTED, EXAMPLES, TEXTBOOK, TEXTBOOK_OF_PAIRS
 
 SINGLE = [
     {"text": "The film was good", "label": "pos"},
@@ -53,6 +54,27 @@ def command(*arguments: object) -> int:
     return cli._exit_code(["augment", *map(str, arguments)])
 
 
+def rows_of(units: list[tuple[str, ...]], schema: pa.Schema) -> list[list[object]]:
+    """Columns of a textbook, of an id and one or two texts per unit."""
+    unit_ids, texts, *pairs = map(list, zip(*units, strict=True))
+    assert len(schema) == 4 + len(pairs)
+    return [unit_ids, texts, [0] * len(units), [None] * len(units), *pairs]
+
+
+def written(folder: Path, units: pa.Table) -> Draft:
+    pq.write_table(units, folder / TEXTBOOK_FILE)
+    texts = [text for name in units.column_names if "text" in name for text in units[name]]
+    counts = {
+        "num_rows": 2,
+        "num_examples": units.num_rows,
+        "num_units": units.num_rows,
+        "num_bytes": sum(len(text.as_py()) for text in texts),
+        "num_words": 4,
+        "num_words_without_candidates": 1,
+    }
+    return Draft(folder, counts)
+
+
 def files_of(out: Path) -> list[str]:
     return [digest_of_file(out / name) for name in (EXAMPLES_FILE, TEXTBOOK_FILE)]
 
@@ -80,8 +102,14 @@ def test_each_row_is_followed_by_what_was_made_of_it(tmp_path, model, capsys):
     # The third has no word to replace.
     assert [row["source_row_id"] for row in rows].count(2) == 1
     assert 12 < len(rows) <= 3 * 9 + 1
-    assert f"num_examples {len(rows)}, num_rows 4" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"num_examples {len(rows)}, num_rows 4" in printed
+    assert "on 12 words each" in printed
     counts = read_manifest(out).counts
+    card = read_augment_card(out)
+    assert (card.num_rows, card.num_units, card.task.num_units) == (4, len(rows), 4)
+    # The task's words: the film was good a bad slow plot it was not playground.
+    assert (card.text.num_words, card.task.text.distinct_1) == (12, 11 / 12)
     assert counts["num_words"] == 6
     assert counts["num_words_without_candidates"] == sum(
         len(words) == 1 for row in SINGLE for _, words in finder.candidates([row["text"]])[0]
@@ -116,6 +144,28 @@ def test_sentences_of_pairs_change_one_at_a_time_and_stay_pairs_in_the_textbook(
     compat = pq.read_table(tmp_path / "compat" / EXAMPLES_FILE)
     assert compat.num_rows == len(rows) + len(PAIRS)
     assert pq.read_metadata(tmp_path / "compat" / TEXTBOOK_FILE).num_rows == compat.num_rows
+
+
+def test_the_card_compares_augmented_text_with_the_tasks_sentences(tmp_path):
+    examples = pa.table([[0, 1], ["a cat", "the dog"], [None, None], [0.0, 1.0]], schema=EXAMPLES)
+    units = [("0-1-0", "a cat"), ("0-1-1", "a lion"), ("1-1-0", "the dog")]
+    draft = written(tmp_path, pa.table(rows_of(units, TEXTBOOK), schema=TEXTBOOK))
+    write_card(examples, draft)
+    card = read_augment_card(tmp_path)
+    assert (card.bytes_per_unit, card.task.num_units, card.task.num_bytes) == (6.0, 2, 12)
+    # Two of the three units are compared with the two sentences.
+    assert (card.text.num_words, card.text.distinct_2, card.task.text.distinct_1) == (4, 1.0, 1.0)
+    assert (card.text.general_overlap, card.task.text.content_task_overlap) == (None, 1.0)
+
+
+def test_the_card_describes_both_sentences_of_pairs(tmp_path):
+    examples = pa.table([[0], ["good film"], ["bad book"], [1.0]], schema=EXAMPLES)
+    units = [("0-1-0", "good film", "bad book")]
+    draft = written(tmp_path, pa.table(rows_of(units, TEXTBOOK_OF_PAIRS), schema=TEXTBOOK_OF_PAIRS))
+    write_card(examples, draft)
+    card = read_augment_card(tmp_path)
+    assert (card.num_units, card.task.num_units, card.task.num_bytes) == (1, 2, 17)
+    assert (card.text.num_words, card.text.distinct_2, card.text.task_overlap) == (4, 1.0, 1.0)
 
 
 @pytest.mark.ray
@@ -214,11 +264,11 @@ def test_rounds_follow_the_task(tmp_path, model, monkeypatch):
     train = write_rows(tmp_path / "train.jsonl", [{"sentence": "good film", "label": 1}] * 2)
     configs: list[TaskDaConfig] = []
 
-    def stop(examples: pa.Table, out: Path, given: TaskDaConfig) -> None:
+    def stop(examples: pa.Table, out: Path, given: TaskDaConfig, **_: object) -> None:
         configs.append(given)
         raise InputError("stopped")
 
-    monkeypatch.setattr("raykd.augment.command.augment_examples", stop)
+    monkeypatch.setattr("raykd.augment_command.augment_examples", stop)
     options = ("--train", train, "--model", model, "--out", tmp_path / "out")
     assert command(*options, "--task", "sst2") == 2
     assert command(*options, "--task", "cola") == 2

@@ -1,5 +1,6 @@
 """The command `raykd augment`."""
 
+import functools
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from raykd import progress
 from raykd.augment.examples import read_examples
 from raykd.augment.pipeline import augment as augment_examples
 from raykd.augment.task_da import DEFAULT_ROUNDS, NUM_ROUNDS, TaskDaConfig
+from raykd.augment_card import read_augment_card, summary, write_card
 from raykd.locations import location_of
 from raykd.reading_options import ColumnNames
 from raykd.storage.delimited import Layout, Quoting
@@ -95,6 +97,8 @@ def augment(
     )
     for remark in examples.remarks:
         progress.say(f"{train}: {remark}")
-    manifest = augment_examples(examples.table, out, config)
+    describe = functools.partial(write_card, examples.table)
+    manifest = augment_examples(examples.table, out, config, describe=describe)
     counts = ", ".join(f"{name} {value:.0f}" for name, value in sorted(manifest.counts.items()))
-    print(f"{out}: {counts}")  # noqa: T201  # the command's answer
+    card = summary(read_augment_card(out))
+    print(f"{out}: {counts}\n{card}")  # noqa: T201  # the command's answer
