@@ -5,6 +5,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracle_dedup import find_leak
 
+from raykd.corpus.rows import Document
+from raykd.corpus.texts import Texts
+from raykd.corpus.units import UnitsConfig, cut
 from raykd.dedup.leaks import Leak, LeakIndex
 from raykd.dedup.normal_form import normalise, words
 from raykd.dedup.wordings import wordings
@@ -57,6 +60,29 @@ def test_letters_are_words_where_a_script_has_no_blanks():
     index = LeakIndex(["我喜欢吃鱼"], min_words=5)
     assert found(index, "他说我喜欢吃鱼。") == "我喜欢吃鱼"
     assert found(index, "他说我喜欢鱼。") is None
+
+
+@pytest.mark.parametrize("policy", ["packed", "line"])
+@pytest.mark.parametrize(
+    ("dev", "document"),
+    [
+        ("今天的天气真的非常不错我们去公园散步吧", "昨天他说{}然后就出门看电影了"),
+        ("今天的天气真的非常不错我们去公园散步吧", "我在北京。他说今天的天气很好。{}。再见。"),
+        ("この映画はとても面白かった", "昨日見た。{}。また見たい。"),
+        ("ภาพยนตร์เรื่องนี้สนุกมาก", "นักแสดงแสดงได้ดี{}และเพลงไพเราะ"),
+        ("ភាពយន្តនេះល្អណាស់", "ខ្ញុំមើលវា។{}។ អរគុណ។"),
+        ("រុប the film 很好看", "Yesterday: រុប THE film 很好看, she said."),
+    ],
+)
+def test_a_unit_with_a_dev_sentence_in_a_script_without_blanks_leaks(policy, dev, document):
+    documents = [document.format(dev), document.format("……")]
+    texts = Texts.of_rows(Document("a", number, text) for number, text in enumerate(documents))
+    units, *_ = cut(texts, "0" * 32, UnitsConfig(policy=policy))
+    holding = ["THE film" in text or dev in text for text in units["text"].to_pylist()]
+    sentences, is_ngram = LeakIndex([dev], min_words=5).find_all(units["text"])
+    assert (sentences == 0).tolist() == holding
+    assert sum(holding) >= 1
+    assert not is_ngram.any()
 
 
 def test_sentences_without_words_leak_only_as_a_whole_and_empty_ones_never():
