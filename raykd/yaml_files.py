@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from raykd.errors import InputError, shortened
+from raykd.outputs import missing_hint
 
 MAX_BYTES = 256 * 1024
 # After aliases are followed: a few lines of them can stand for billions of values.
@@ -58,7 +59,7 @@ def _read(path: Path) -> str:
             raise InputError(f"{path}: larger than {MAX_BYTES // 1024} KiB, no settings file")
         return content.decode("utf-8-sig")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file{missing_hint(path)}") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a directory, a YAML file is expected") from None
     except UnicodeDecodeError as error:

@@ -168,7 +168,11 @@ CASES = [
         ("three", "3 outputs", "needs 2"),
         {"teacher.model": "three", "teacher.fine_tuned": True},
     ),
-    Case("other tokenizer", ("swapped", "different tokenizers"), {"student": {"model": "swapped"}}),
+    Case(
+        "other tokenizer",
+        ("swapped", "different tokenizers"),
+        {"student": {"model": "swapped"}, "injection.objective": {"name": "tinybert"}},
+    ),
     Case(
         "narrow student of copied layers",
         ("hidden_size 12", "'bottom'", "24"),

@@ -281,7 +281,7 @@ def test_the_recipe_of_a_run_makes_its_one_corpus(folder, capsys):
     assert not (folder / "run" / "teacher").exists()
     recipe.write_text(yaml.safe_dump(run_recipe_values() | {"task": task, "arms": ["alone"]}))
     assert raykd(["corpus", str(recipe), "--out", str(folder / "run")]) == 2
-    assert "none of its arms learns from a corpus" in capsys.readouterr().err
+    assert "none of its arms learns from a contextualized corpus" in capsys.readouterr().err
 
 
 def test_the_help_names_every_whole_job(capsys):
@@ -379,9 +379,9 @@ def test_many_anchors_make_the_same_queries_in_parts():
     anchors = [f"the film number {number} was good" for number in range(20_001)]
     sizes = []
 
-    def for_each(function, parts, **_):
+    def for_each(function, parts, *, shared, **_):
         sizes.extend(len(part) for part in parts)
-        return [function(part) for part in parts]
+        return [function(part, **shared) for part in parts]
 
     assert make_queries(anchors, "rake", for_each).equals(make_queries(anchors, "rake"))
     assert sizes == [20_000, 1]

@@ -125,7 +125,7 @@ def test_the_longest_trial_has_the_most_steps_in_the_largest_batches():
 @pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
 def test_a_range_or_choice_that_is_not_finite_is_refused(bad):
     for parameter in ({"float": [1e-5, bad]}, {"choice": [1.0, bad]}):
-        with pytest.raises(InputError, match="every number must be finite|low must be below high"):
+        with pytest.raises(InputError, match="finite"):
             with_search({"adaptation.learning_rate": parameter})
 
 

@@ -18,6 +18,7 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 from transformers.utils import logging as transformers_logging
 
@@ -274,6 +275,15 @@ def load_encoder(
     _check_weights(reference, model, random, needs_head=num_labels is None)
     name_classes(model.config, label_names)
     return Encoder(model).eval()
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a tokenizer's files, the same whatever it has tokenized before."""
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        # Each call leaves its truncation and padding behind, and they would be saved.
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(folder)
 
 
 def load_tokenizer(reference: str) -> PreTrainedTokenizerBase:

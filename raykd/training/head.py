@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, commit, finished, stage_key
-from raykd.models.encoder import Encoder, load_tokenizer
+from raykd.models.encoder import Encoder, load_tokenizer, save_tokenizer
 from raykd.models.masked_lm import MaskedLm, load_masked_lm
 from raykd.models.tokens import TokenizedRows, tokenize_table
 from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective
@@ -283,7 +283,7 @@ def _save(
     model: MaskedLm, tokenizer: PreTrainedTokenizerBase, report: HeadReport, draft: Draft
 ) -> None:
     model.to("cpu").model.save_pretrained(draft.directory)
-    tokenizer.save_pretrained(draft.directory)
+    save_tokenizer(tokenizer, draft.directory)
     text = report.model_dump_json(indent=2) + "\n"
     (draft.directory / REPORT_FILE).write_text(text, encoding="utf-8")
     draft.counts.update(

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from raykd.errors import InputError
 from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_once
-from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
+from raykd.models.encoder import Encoder, load_encoder, load_tokenizer, save_tokenizer
 from raykd.models.masked_lm import load_masked_lm, load_special_tokens
 from raykd.models.student_init import check_tokenizers
 from raykd.models.token_cache import cached_rows
@@ -314,7 +314,7 @@ def _order_of_classes(
 
 def _save(model: Encoder, tokenizer: PreTrainedTokenizerBase, draft: Draft) -> None:
     model.to("cpu").save(draft.directory / MODEL_FOLDER)
-    tokenizer.save_pretrained(draft.directory / MODEL_FOLDER)
+    save_tokenizer(tokenizer, draft.directory / MODEL_FOLDER)
     draft.counts["num_parameters"] = sum(p.numel() for p in model.parameters())
 
 

@@ -8,7 +8,7 @@ import torch
 from tiny_models import save_tiny_model
 
 from raykd import schemas
-from raykd.models.encoder import load_encoder, load_tokenizer
+from raykd.models.encoder import load_encoder, load_tokenizer, save_tokenizer
 from raykd.models.inference import logits_of
 from raykd.models.tokens import collate, read_rows, tokenize
 
@@ -83,3 +83,13 @@ def test_logits_stand_in_the_order_of_the_rows_and_equal_one_by_one(tmp_path):
         with torch.inference_mode():
             alone = encoder(**tokenizer(text, return_tensors="pt")).logits[0].numpy()
         np.testing.assert_allclose(logits, alone, atol=1e-5)
+
+
+def test_a_saved_tokenizer_does_not_depend_on_what_it_has_tokenized(tmp_path):
+    save_tiny_model(tmp_path / "model")
+    fresh, used = (load_tokenizer(str(tmp_path / "model")) for _ in range(2))
+    used(["a long text that is cut", "short"], truncation=True, padding=True, max_length=4)
+    for name, tokenizer in (("fresh", fresh), ("used", used)):
+        save_tokenizer(tokenizer, tmp_path / name)
+    for file in (tmp_path / "fresh").iterdir():
+        assert (tmp_path / "used" / file.name).read_bytes() == file.read_bytes(), file.name
