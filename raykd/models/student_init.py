@@ -49,11 +49,13 @@ class StudentConfig(Config):
     """
 
     num_layers: int | None = Field(
-        None, ge=1, description="Layers of the student; not needed with `layers`."
+        None, ge=1, le=1000, description="Layers of the student; not needed with `layers`."
     )
-    hidden_size: int | None = Field(None, ge=1, description="Width of the hidden states.")
-    num_heads: int | None = Field(None, ge=1, description="Attention heads of a layer.")
-    intermediate_size: int | None = Field(None, ge=1, description="Width of the feed-forward part.")
+    hidden_size: int | None = Field(None, ge=1, le=2**16, description="Width of the hidden states.")
+    num_heads: int | None = Field(None, ge=1, le=2**10, description="Attention heads of a layer.")
+    intermediate_size: int | None = Field(
+        None, ge=1, le=2**18, description="Width of the feed-forward part."
+    )
     dropout: float | None = Field(
         None,
         ge=0,
