@@ -64,7 +64,7 @@ def parquet_batches(piece: Slice, columns: Columns) -> Iterator[tuple[int, pa.Re
 
 
 def _decoded(batches: Iterable[pa.RecordBatch], num_rows: int) -> Iterator[pa.RecordBatch]:
-    """Batches without dictionaries, of so many rows at most."""
+    """Batches without dictionaries, of at most that many rows."""
     for batch in batches:
         for start in range(0, batch.num_rows, num_rows):
             step = batch.slice(start, num_rows)

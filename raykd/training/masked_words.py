@@ -21,7 +21,7 @@ from raykd.training.head_report import MaskedExample
 _MEASURED_ROWS = 32
 _NUM_EXAMPLES = 8
 _NUM_PREDICTIONS = 5
-# A masked word of an example has so many letters: rather a noun than "of".
+# Minimum letters of an example's masked word: rather a noun than "of".
 _EXAMPLE_LETTERS = 4
 
 

@@ -45,7 +45,7 @@ class NewStudent:
         }
 
     def make(self, num_labels: int, label_names: Sequence[str], seed: int) -> Encoder:
-        """The student, with a classifier of so many outputs, 1 for regression."""
+        """The student, with a classifier of that many outputs, 1 for regression."""
         if self.init == "random":
             source = load_outline(self.source, num_labels=num_labels, label_names=label_names)
         else:

@@ -40,7 +40,7 @@ def cpus_per_worker(workers: WorkersConfig, *, only_model: bool = False) -> floa
 
 
 def threads_on(num_cpus: float) -> int:
-    """Threads of a worker with so many CPUs."""
+    """Threads of a worker with that many CPUs."""
     return max(1, int(num_cpus))
 
 
