@@ -135,11 +135,10 @@ class _Training:
         self.steps_an_epoch = num_batches(len(rows), config.batch_size)
         self.log, self.means = StepLog(worker), Means()
         self._tokens_a_pass = _tokens_a_pass(objective, worker)
-        # What a generator writes can have any token.
+        # A generator writes any token; masked words become the mask token or any other.
+        writes_tokens = objective.generator is not None or objective.config.masks_words
         self._vocabulary = (
-            spared_vocabulary(objective.student, rows.input_ids, pad_id)
-            if objective.generator is None
-            else None
+            None if writes_tokens else spared_vocabulary(objective.student, rows.input_ids, pad_id)
         )
         _seed_step(seed, 0, worker)
         objective.to(worker.device).train()

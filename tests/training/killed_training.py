@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from objective_settings import SETTINGS
-from tiny_models import save_tiny_model
+from tiny_models import save_tiny_model, tiny_masked_lm
 from torch import distributed
 
 from raykd import schemas
@@ -48,12 +48,17 @@ def job_in(folder: Path, objective: str) -> PhaseJob:
     config = SETTINGS[objective].model_copy(
         update={"relation_heads": 2} if objective == "minilmv2" else {}
     )
+    generator = None
+    if config.generator_beside(str(model)) is not None:
+        generator = save_tiny_model(folder / "generator")
+        tiny_masked_lm().model.save_pretrained(generator)
     return PhaseJob(
         stage="adapt",
         name=objective,
         out=folder / "whole",
         start=str(model),
         teacher=model,
+        generator=None if generator is None else str(generator),
         text=folder / "train.parquet",
         teacher_outputs=folder if "logits" in config.needs_teacher else None,
         config=PhaseConfig(epochs=3, batch_size=4, learning_rate=1e-3, objective=config),

@@ -11,7 +11,7 @@ from raykd.training.phases import MODEL_FOLDER
 
 # Every objective is killed twice with one worker and twice with two: 52 times in all.
 _NUM_KILLS = 2
-_EVERY_DAY = ("vanilla_kd", "codir")
+_EVERY_DAY = ("vanilla_kd", "codir", "codir_pretraining")
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
