@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -65,6 +66,7 @@ def connect() -> None:
     folder = records_folder() if address == "local" else None
     if folder is not None:
         end_leftovers(folder)
+    excepthook = sys.excepthook
     # What the user needs to know comes back as results and errors; Ray's own lines drown it.
     with joining(address), recorded(folder):
         ray.init(
@@ -75,6 +77,10 @@ def connect() -> None:
             logging_level=logging.INFO if debug else logging.ERROR,
             log_to_driver=debug,
         )
+    if address == "local":
+        # Ray's own hook reports an error to the cluster first, and waits a minute for one of ours
+        # that the same signal has ended.
+        sys.excepthook = excepthook
     if not debug:
         _keep_in_log()
     if threading.current_thread() is threading.main_thread():

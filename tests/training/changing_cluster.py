@@ -26,8 +26,12 @@ from raykd.training.workers import WorkersConfig
 EVENT_AT = 15
 
 
-def slow_score(places: Path) -> Callable[..., dict[str, float]]:
-    """Called after each step: makes it long, and notes how many workers there are, and a node."""
+def slow_score(places: Path, *, grows: bool) -> Callable[..., dict[str, float]]:
+    """Called after each step: makes it long, and notes how many workers there are, and a node.
+
+    A group that is to grow takes longer while it has one worker, so that its training cannot end
+    before Ray has started the new node.
+    """
 
     # Ray's workers know raykd, not this module: a function in a function is sent whole.
     def score(*_: object) -> dict[str, float]:
@@ -37,7 +41,8 @@ def slow_score(places: Path) -> Callable[..., dict[str, float]]:
         size = distributed.get_world_size() if distributed.is_initialized() else 1
         with places.open("a") as file:
             file.write(f"{size} {ray.get_runtime_context().get_node_id()}\n")
-        time.sleep(0.6)
+        is_waiting = grows and size == 1 and places.read_text().count("\n") >= EVENT_AT
+        time.sleep(5 if is_waiting else 0.4)
         return {"accuracy": 0.5}
 
     return score
@@ -46,7 +51,8 @@ def slow_score(places: Path) -> Callable[..., dict[str, float]]:
 def slow_job(folder: Path, name: str) -> PhaseJob:
     job = job_in(folder, "vanilla_kd")
     config = job.config.model_copy(update={"score_every": 1})
-    return replace(job, out=folder / name, config=config, score=slow_score(folder / f"{name}.txt"))
+    score = slow_score(folder / f"{name}.txt", grows=name == "grow")
+    return replace(job, out=folder / name, config=config, score=score)
 
 
 class Watch(threading.Thread):
