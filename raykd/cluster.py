@@ -66,7 +66,6 @@ def connect() -> None:
     folder = records_folder() if address == "local" else None
     if folder is not None:
         end_leftovers(folder)
-    excepthook = sys.excepthook
     # What the user needs to know comes back as results and errors; Ray's own lines drown it.
     with joining(address), recorded(folder):
         ray.init(
@@ -78,9 +77,9 @@ def connect() -> None:
             log_to_driver=debug,
         )
     if address == "local":
-        # Ray's own hook reports an error to the cluster first, and waits a minute for one of ours
+        # Ray's own hook first reports an error to the cluster, and waits a minute for a cluster
         # that the same signal has ended.
-        sys.excepthook = excepthook
+        sys.excepthook = ray._private.worker.normal_excepthook
     if not debug:
         _keep_in_log()
     if threading.current_thread() is threading.main_thread():
