@@ -73,31 +73,104 @@ _ADVERSARIES = {
 
 
 class Ad2Config(MethodConfig):
-    """Weights of the terms, and the adversary's settings.
+    """Weights of the terms, and the adversary's settings (`perturbation.Ascent`)."""
 
-    `adversary` names the settings from which those of the next seven keys come that are not given;
-    they are explained at `perturbation.Ascent`. An `epsilon` is the `step_size` too, unless that is
-    given or the perturbation is normalized. `inner_eval` searches without dropout.
-    """
-
-    name: Literal["ad2"] = "ad2"
-    task_weight: float = Field(1.0, ge=0)
-    logit_weight: float = Field(1.0, ge=0)
-    adversarial_weight: float = Field(1.0, ge=0)
-    temperature: float = Field(1.0, gt=0)
-    adversary: Literal["freelb", "paper", "smart", "smart_later"] = "freelb"
-    steps: int | None = Field(None, ge=1)
-    epsilon: float | None = Field(None, gt=0)
-    step_size: float | None = Field(None, gt=0)
-    norm: Norm | None = None
-    initialisation: Initialisation | None = None
-    initial_size: float | None = Field(None, gt=0)
-    normalized: Normalized | None = None
-    inner_eval: bool = False
-    feature_weight: float = Field(0.0, ge=0)
-    attention_weight: float = Field(0.0, ge=0)
-    projection: ProjectionSharing = "shared"
-    deep_on_adversarial: bool = False
+    name: Literal["ad2"] = Field(
+        "ad2",
+        description="AD2: match the teacher's logits on the text and on an adversarial "
+        "perturbation of its word embeddings.",
+    )
+    task_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of the task loss on gold labels (cross-entropy; squared error for "
+        "regression); 0 for unlabeled text; 1 in the paper (Algorithm 1).",
+    )
+    logit_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of the logit loss, T^2 KL(teacher || student) (squared error for "
+        'regression) on the clean text; 1 in the paper (Algorithm 1), 0 for its ablation "-KD".',
+    )
+    adversarial_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Weight alpha of the logit loss on the perturbed text; 1 in the paper "
+        '(Algorithm 1), 0 for its ablation "-AD".',
+    )
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="Temperature T of the logit loss; without effect for regression; 1 in the "
+        "paper.",
+    )
+    adversary: Literal["freelb", "paper", "smart", "smart_later"] = Field(
+        "freelb",
+        description="Defaults of the seven keys below: freelb (Zhu et al. 2020), paper (AD2's "
+        "literal values, whose perturbation is too small to have an effect), smart or smart_later "
+        "(first and later code of Jiang et al. 2020).",
+    )
+    steps: int | None = Field(
+        None, ge=1, description="Steps of gradient ascent K. Default: 1, as in the paper."
+    )
+    epsilon: float | None = Field(
+        None,
+        gt=0,
+        description="Largest size of a perturbation, in the norm `norm`; also the step_size where "
+        "that is not given, unless normalized is perturbation. Default: the adversary's (freelb "
+        "0.5; paper 1e-5).",
+    )
+    step_size: float | None = Field(
+        None,
+        gt=0,
+        description="Size of one step, in the norm `norm`. Default: the adversary's (freelb 0.5; "
+        "paper 1e-3).",
+    )
+    norm: Norm | None = Field(
+        None,
+        description="L2 norm or largest entry (linf), over all tokens of a row together (row_*) "
+        "or per token (token_*). Default: the adversary's.",
+    )
+    initialisation: Initialisation | None = Field(
+        None,
+        description="Start of the perturbation: zeros, uniform (FreeLB) or gaussian (SMART). "
+        "Default: the adversary's.",
+    )
+    initial_size: float | None = Field(
+        None,
+        gt=0,
+        description="Size of the start: the largest norm of a uniform one, the standard deviation "
+        "per entry of a gaussian one. Default: the adversary's.",
+    )
+    normalized: Normalized | None = Field(
+        None,
+        description="gradient: every step has step_size, then the perturbation is projected into "
+        "the ball of size epsilon; perturbation: the raw gradient is added and the perturbation "
+        "is scaled to epsilon (SMART's later code). Default: the adversary's.",
+    )
+    inner_eval: bool = Field(
+        False, description="Switch dropout off while the perturbation is searched."
+    )
+    feature_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Deep KD: weight of TinyBERT's loss of hidden states; 0 leaves it out, as "
+        "Algorithm 1 does.",
+    )
+    attention_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Deep KD: weight of TinyBERT's loss of attention scores; 0 leaves it out, as "
+        "Algorithm 1 does.",
+    )
+    projection: ProjectionSharing = Field(
+        "shared",
+        description="Deep KD: linear maps from the student's to the teacher's width, shared (one "
+        "for all layers) or per_layer.",
+    )
+    deep_on_adversarial: bool = Field(
+        False, description="Apply deep KD to the perturbed text, too."
+    )
 
     @model_validator(mode="after")
     def _has_terms(self) -> Self:

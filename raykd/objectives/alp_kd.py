@@ -43,17 +43,49 @@ Scale = Literal["none", "sqrt_d"]
 
 
 class AlpKdConfig(LayerMatchingConfig):
-    """The projections, both keys, are used where teacher and student differ in width."""
+    """Settings of ALP-KD; projections are used where teacher and student differ in width."""
 
-    name: Literal["alp_kd"] = "alp_kd"
-    task_weight: TaskWeight = 0.1
-    logit_weight: Weight = 0.7
-    layer_weight: Weight = 0.2
-    temperature: Temperature = 20.0
-    scale: Scale = "none"
-    include_last: bool = False
-    projection_size: int = Field(128, ge=1)
-    teacher_projection: TeacherProjection = "frozen_orthogonal"
+    name: Literal["alp_kd"] = Field(
+        "alp_kd",
+        description="ALP-KD (Passban et al. 2021): match every student layer to an "
+        "attention-weighted mixture of teacher layers.",
+    )
+    task_weight: TaskWeight = Field(
+        0.1,
+        description="Weight of the task loss on gold labels (cross-entropy; squared error for "
+        "regression); 0 for unlabeled text; 0.1 is GLMKD's (third-party code).",
+    )
+    logit_weight: Weight = Field(
+        0.7,
+        description="Weight of the logit loss, T^2 KL(teacher || student) (squared error for "
+        "regression); 0.7 is GLMKD's.",
+    )
+    layer_weight: Weight = Field(0.2, description="Weight of the layer loss; 0.2 is GLMKD's.")
+    temperature: Temperature = Field(
+        20.0,
+        description="Temperature T of the logit loss; without effect for regression; 20 is "
+        "GLMKD's.",
+    )
+    scale: Scale = Field(
+        "none",
+        description="Scale of the attention products: none (GLMKD) or sqrt_d (divide by the "
+        "square root of the width, which spreads the attention over more layers).",
+    )
+    include_last: bool = Field(
+        False,
+        description="Let the last layers take part; false as in RAIL-KD's comparison with ALP-KD.",
+    )
+    projection_size: int = Field(
+        128,
+        ge=1,
+        description="Width in which teacher and student are compared where their own widths "
+        "differ.",
+    )
+    teacher_projection: TeacherProjection = Field(
+        "frozen_orthogonal",
+        description="Teacher's map to projection_size: frozen_orthogonal (random, not trained) or "
+        "trainable.",
+    )
 
 
 def attention_over_layers(student: Tensor, teacher: Tensor, scale: Scale) -> Tensor:

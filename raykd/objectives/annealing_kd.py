@@ -40,10 +40,19 @@ _LOG = logging.getLogger(__name__)
 
 
 class AnnealingKdConfig(MethodConfig):
-    """`max_temperature` is the number of scales, 7 in the authors' code."""
+    """Settings of the first phase of Annealing-KD."""
 
-    name: Literal["annealing_kd"] = "annealing_kd"
-    max_temperature: int = Field(7, ge=1)
+    name: Literal["annealing_kd"] = Field(
+        "annealing_kd",
+        description="Annealing-KD (Jafari et al. 2021), phase 1: match the teacher's logits, "
+        "scaled up from epoch to epoch; reads no labels.",
+    )
+    max_temperature: int = Field(
+        7,
+        ge=1,
+        description="Number of scales M: the teacher's logits are multiplied by 1/M, 2/M, ..., 1, "
+        "each for an equal share of the epochs; 7 is the authors' code's.",
+    )
 
     @property
     def needs_labels(self) -> bool:

@@ -40,29 +40,46 @@ _Weight = Annotated[float, Field(gt=0)]
 
 
 class CildaConfig(GeneratorConfig):
-    """Losses on the text, `task_weight` and `logit_weight`, and on generated text, `aug_terms`.
+    """Settings of CILDA.
 
-    `aug_terms` weighs what the student minimises there, `generator_terms` what the generator
-    maximises. TKC002's reading of the paper is `aug_terms: {task: 0.2222, logits: 0.1111}`, gold
-    labels for generated text included; the maps of the layers then keep their random start.
-    `temperature` is that of KL, multiplied by its square. The candidates are the
-    rows of all workers, unless `gather_negatives: false`: `num_candidates` is logged.
+    The reading of TKC002 (third party), which gives generated text the gold labels, is
+    `aug_terms: {task: 0.2222, logits: 0.1111}`; the maps of the layers then keep their random
+    start. The number of candidates is logged as `num_candidates`.
     """
 
-    name: Literal["cilda"] = "cilda"
-    temperature: float = Field(1.0, gt=0)
+    name: Literal["cilda"] = Field(
+        "cilda",
+        description="CILDA (Haidar et al. 2022): MATE-KD's generated text with a contrastive loss "
+        "between intermediate layers.",
+    )
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="Temperature T of the logit loss; without effect for regression; 1 in the "
+        "paper.",
+    )
     aug_terms: dict[Literal["task", "logits", "contrastive"], _Weight] = Field(
-        {"logits": 2 / 9, "contrastive": 1 / 9}, min_length=1
+        {"logits": 2 / 9, "contrastive": 1 / 9},
+        min_length=1,
+        description="Weights of the student's losses on generated text: logits (KL), contrastive "
+        "and task (gold labels). The paper's 2/9 and 1/9 are read as logits and contrastive.",
     )
     generator_terms: dict[Literal["logits", "contrastive"], _Weight] = Field(
-        {"logits": 1.0, "contrastive": 1.0}, min_length=1
+        {"logits": 1.0, "contrastive": 1.0},
+        min_length=1,
+        description="Weights of the losses on generated text that the generator maximizes; 1 each "
+        "in the paper.",
     )
-    contrastive_temperature: float = Field(2.0, gt=0)
-    projection_size: int = Field(128, ge=1)
+    contrastive_temperature: float = Field(
+        2.0, gt=0, description="Temperature tau_2 of the contrastive loss; 2 in the paper."
+    )
+    projection_size: int = Field(
+        128, ge=1, description="Width u of the compared vectors; 128 in the paper."
+    )
     gather_negatives: bool = Field(
         True,
         description="Contrast each row with the rows of all workers; false: with those of its own "
-        "worker, so that the loss depends on the number of workers.",
+        "worker only, so that the loss depends on the number of workers.",
     )
 
     @property

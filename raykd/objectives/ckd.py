@@ -41,19 +41,40 @@ Group = Annotated[tuple[Layer, ...], Field(min_length=1)]
 
 
 class CkdConfig(LayerMatchingConfig):
-    """`grouping` is a strategy or the groups themselves, student: [teacher, ...].
+    """Settings of Combine-KD; the weights are those of the authors' example."""
 
-    The weights are those of the authors' example (alpha 0.2, beta 0.7, the rest for the labels).
-    `include_last` is about strategies. `tokens: cls` compares the first token alone.
-    """
-
-    name: Literal["ckd"] = "ckd"
-    task_weight: TaskWeight = 0.1
-    logit_weight: Weight = 0.2
-    layer_weight: Weight = 0.7
-    grouping: Strategy | dict[Layer, Group] = "regular"
-    include_last: bool = False
-    tokens: Literal["all", "cls"] = "all"
+    name: Literal["ckd"] = Field(
+        "ckd",
+        description="Combine-KD, CKD (Wu et al. 2020): match every student layer to the "
+        "concatenation of a group of teacher layers.",
+    )
+    task_weight: TaskWeight = Field(
+        0.1,
+        description="Weight of the task loss on gold labels (cross-entropy; squared error for "
+        "regression); 0 for unlabeled text; 0.1 = 1 - alpha - beta in the authors' example.",
+    )
+    logit_weight: Weight = Field(
+        0.2,
+        description="Weight of the logit loss, T^2 KL(teacher || student) (squared error for "
+        "regression); the authors' example alpha, 0.2.",
+    )
+    layer_weight: Weight = Field(
+        0.7, description="Weight of the layer loss; the authors' example beta, 0.7."
+    )
+    grouping: Strategy | dict[Layer, Group] = Field(
+        "regular",
+        description="Teacher layers for each student layer: the paper's regular, overlap, "
+        "skip_middle, cross or skip_comb, or the groups themselves, {student: [teacher, ...]}, "
+        "counted from 1.",
+    )
+    include_last: bool = Field(
+        False,
+        description="Let the last layers take part in the named groupings; false as in RAIL-KD's "
+        "comparison with CKD.",
+    )
+    tokens: Literal["all", "cls"] = Field(
+        "all", description="Tokens compared: all, or cls (the first one only)."
+    )
 
     @model_validator(mode="after")
     def _cache_holds_tokens(self) -> Self:

@@ -63,32 +63,93 @@ Layers = Literal["all", "alternate"] | Annotated[tuple[Layer, ...], Field(min_le
 
 
 class CodirConfig(MethodConfig):
-    """`task_weight` 0 fits unlabelled text.
+    """Settings of CoDIR; the defaults are the paper's loss with the authors' code's numbers."""
 
-    `all` layers is the paper's choice; `alternate`, the first and every second after it, the
-    code's for the teacher. Not given, `negatives` is a bank where labels have a weight and for
-    "nce", otherwise a queue; `num_negatives`, in a queue its length, is 100 (the code's) for a
-    bank and 4096 for a queue; `momentum`, which a queue has not, is 0.5. Temperatures, task and
-    logit weight are the code's defaults; neither source gives a contrastive_weight. With
-    `cached_teacher` the teacher runs once over the text and not in every step.
-    """
-
-    name: Literal["codir"] = "codir"
-    task_weight: float = Field(0.5, ge=0)
-    logit_weight: float = Field(0.5, gt=0)
-    contrastive_weight: float = Field(0.1, gt=0)
-    temperature: float = Field(2.0, gt=0)
-    contrastive_temperature: float = Field(0.07, gt=0)
-    loss: Literal["infonce", "nce"] = "infonce"
-    pooling: Pooling = "mean"
-    student_layers: Layers = "all"
-    teacher_layers: Layers = "all"
-    projection_size: int = Field(128, ge=1)
-    negatives: Literal["bank", "queue"] | None = None
-    num_negatives: int | None = Field(None, ge=1)
-    momentum: float | None = Field(None, ge=0, lt=1)
-    label_margin: float = Field(1.0, ge=0)
-    cached_teacher: bool = False
+    name: Literal["codir"] = Field(
+        "codir",
+        description="CoDIR (Sun et al. 2020): contrast concatenated layer vectors of student and "
+        "teacher with other rows' vectors in a memory.",
+    )
+    task_weight: float = Field(
+        0.5,
+        ge=0,
+        description="Weight of the task loss on gold labels (cross-entropy; squared error for "
+        "regression); 0 for unlabeled text; 0.5 is the authors' code's 1 - beta.",
+    )
+    logit_weight: float = Field(
+        0.5,
+        gt=0,
+        description="Weight of the logit loss, T^2 KL(teacher || student) (squared error for "
+        "regression); 0.5 is the authors' code's beta.",
+    )
+    contrastive_weight: float = Field(
+        0.1,
+        gt=0,
+        description="Weight of the contrastive loss; neither paper nor code gives a value.",
+    )
+    temperature: float = Field(
+        2.0,
+        gt=0,
+        description="Temperature T of the logit loss; without effect for regression; 2 is the "
+        "authors' code's.",
+    )
+    contrastive_temperature: float = Field(
+        0.07,
+        gt=0,
+        description="Temperature tau of the contrastive loss; 0.07 is the authors' code's.",
+    )
+    loss: Literal["infonce", "nce"] = Field(
+        "infonce",
+        description="Contrastive loss: infonce (the paper's) or nce (the authors' code's).",
+    )
+    pooling: Pooling = Field(
+        "mean",
+        description="Vector of a row per layer: mean over its tokens (paper) or cls (first token; "
+        "authors' code).",
+    )
+    student_layers: Layers = Field(
+        "all",
+        description="Student layers concatenated: all (paper and code), alternate (1, 3, 5, ...), "
+        "or a list counted from 1.",
+    )
+    teacher_layers: Layers = Field(
+        "all",
+        description="Teacher layers concatenated: all (paper), alternate (1, 3, 5, ...; authors' "
+        "code), or a list counted from 1.",
+    )
+    projection_size: int = Field(
+        128, ge=1, description="Width u of the compared vectors; 128 in the authors' code."
+    )
+    negatives: Literal["bank", "queue"] | None = Field(
+        None,
+        description="Memory of negatives: bank (one vector per row of the text, negatives of "
+        "another label) or queue (vectors of the latest rows). Default: bank where labels have a "
+        "weight or with loss nce, else queue.",
+    )
+    num_negatives: int | None = Field(
+        None,
+        ge=1,
+        description="Negatives K per row; the length of a queue. Default: 100 for a bank "
+        "(authors' code), 4096 for a queue.",
+    )
+    momentum: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Share of the old vector kept when a row of the bank is updated. Default: 0.5 "
+        "(authors' code); not for queues.",
+    )
+    label_margin: float = Field(
+        1.0,
+        ge=0,
+        description="Regression only: smallest difference between the labels of a row and its "
+        "negatives in the bank.",
+    )
+    cached_teacher: bool = Field(
+        False,
+        description="Run the teacher once over the text instead of in every step, and keep its "
+        "pooled hidden states on disk (4 bytes per row, layer and dimension).",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

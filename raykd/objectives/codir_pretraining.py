@@ -58,15 +58,35 @@ _MASK_SHARE, _RANDOM_SHARE = 0.8, 0.1
 class CodirPretrainingConfig(MethodConfig):
     """Needs neither labels nor a fine-tuned teacher: any text will do."""
 
-    name: Literal["codir_pretraining"] = "codir_pretraining"
-    masked_word_weight: float = Field(
-        1.0, gt=0, description="weight of the masked-language-model loss"
+    name: Literal["codir_pretraining"] = Field(
+        "codir_pretraining",
+        description="CoDIR, pre-training (Sun et al. 2020, section 3): masked words and a "
+        "contrastive loss; reads neither logits nor labels.",
     )
-    contrastive_weight: float = Field(0.1, gt=0, description="weight of the contrastive loss")
-    contrastive_temperature: float = Field(0.07, gt=0, description="tau")
-    mask_probability: float = Field(0.15, gt=0, le=1, description="share of the words masked")
-    projection_size: int = Field(128, ge=1, description="u, width of the compared vectors")
-    num_negatives: int = Field(4096, ge=1, description="K, vectors in the queue")
+    masked_word_weight: float = Field(
+        1.0, gt=0, description="Weight of the masked-language-model loss."
+    )
+    contrastive_weight: float = Field(
+        0.1, gt=0, description="Weight of the contrastive loss; the authors published no value."
+    )
+    contrastive_temperature: float = Field(
+        0.07,
+        gt=0,
+        description="Temperature tau of the contrastive loss; 0.07 is the authors' fine-tuning "
+        "code's.",
+    )
+    mask_probability: float = Field(
+        0.15,
+        gt=0,
+        le=1,
+        description="Probability of each word to be masked; 0.15 is BERT's (Devlin et al. 2019).",
+    )
+    projection_size: int = Field(
+        128,
+        ge=1,
+        description="Width u of the compared vectors; 128 in the authors' fine-tuning code.",
+    )
+    num_negatives: int = Field(4096, ge=1, description="Vectors K in the queue of negatives.")
 
     @property
     def needs_labels(self) -> bool:

@@ -9,6 +9,7 @@ Differs from the paper: nothing known.
 from collections.abc import Mapping
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from raykd.objectives.base import LossTerms, MethodConfig, Objective, run
@@ -19,7 +20,10 @@ from raykd.objectives.divergences import task_loss
 class FineTuneConfig(MethodConfig):
     """Nothing to set: cross-entropy, or squared error for regression."""
 
-    name: Literal["fine_tune"] = "fine_tune"
+    name: Literal["fine_tune"] = Field(
+        "fine_tune",
+        description='Fine-tuning: gold labels alone, no teacher (the papers\' baseline "w/o KD").',
+    )
 
 
 class FineTune(Objective):

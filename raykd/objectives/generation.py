@@ -33,29 +33,64 @@ GENERATOR = "generator"
 
 
 class GeneratorConfig(MethodConfig):
-    """Who generates, from what, and whose turn it is; the defaults are the published code's.
+    """Settings shared by MATE-KD and CILDA; the defaults are the published code's.
 
-    `generator` is a masked language model with the teacher's vocabulary (the papers take
-    DistilRoBERTa with RoBERTa, BERT L4-H256 with BERT); by default the pretrained model that the
-    teacher was fine-tuned from. Its masked-LM head is that of its checkpoint, or trained by
-    `train_head` where the checkpoint has none; a random head is refused. `generator_steps`
-    batches train the generator, the next `student_steps` the student, and again; CILDA gives the
-    generator 20 on CoLA, MRPC and RTE. The student's gradients are clipped as the phase says:
-    the papers' `max_grad_norm` is 5 there, too. 0 as `task_weight` fits unlabelled text.
+    The student's gradients are clipped as the phase says (`max_grad_norm`, 5 in the papers).
     """
 
     generator: GeneratorModelConfig = Field(
         default_factory=GeneratorModelConfig,
-        description="the masked language model that generates: a name, or {model, train_head}",
+        description="Masked language model that generates text, with the teacher's vocabulary: a "
+        "name, or a section {model, train_head}.",
     )
-    generator_learning_rate: float = Field(5e-7, gt=0)
-    generator_max_grad_norm: float = Field(5.0, gt=0)
-    generator_steps: int = Field(10, ge=1)
-    student_steps: int = Field(100, ge=1)
-    mask_probability: float = Field(0.3, gt=0, le=1)
-    gumbel_temperature: float = Field(1.0, gt=0)
-    task_weight: float = Field(1 / 3, ge=0)
-    logit_weight: float = Field(1 / 3, gt=0)
+    generator_learning_rate: float = Field(
+        5e-7,
+        gt=0,
+        description="Peak learning rate of the generator (AdamW, linear schedule); 5e-7 in "
+        "MATE-KD's code.",
+    )
+    generator_max_grad_norm: float = Field(
+        5.0,
+        gt=0,
+        description="Norm to which the generator's gradients are clipped; 5 in MATE-KD's code.",
+    )
+    generator_steps: int = Field(
+        10,
+        ge=1,
+        description="Consecutive batches that train the generator, before the student's turn; 10 "
+        "in both papers (CILDA: 20 for CoLA, MRPC and RTE).",
+    )
+    student_steps: int = Field(
+        100,
+        ge=1,
+        description="Consecutive batches that train the student, before the generator's turn; 100 "
+        "in both papers.",
+    )
+    mask_probability: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="Probability of each token to be masked and generated anew; 0.3 in both "
+        "papers.",
+    )
+    gumbel_temperature: float = Field(
+        1.0,
+        gt=0,
+        description="Temperature of the Gumbel-softmax that samples the generated tokens; 1 in "
+        "MATE-KD's code.",
+    )
+    task_weight: float = Field(
+        1 / 3,
+        ge=0,
+        description="Weight of the task loss on gold labels (cross-entropy; squared error for "
+        "regression); 0 for unlabeled text; 1/3 in both papers.",
+    )
+    logit_weight: float = Field(
+        1 / 3,
+        gt=0,
+        description="Weight of the logit loss, T^2 KL(teacher || student) (squared error for "
+        "regression) on the original text; 1/3 in both papers.",
+    )
 
     @property
     def needs_labels(self) -> bool:

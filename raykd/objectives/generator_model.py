@@ -16,40 +16,45 @@ class TrainHeadConfig(Config):
     learn here.
     """
 
-    num_steps: int = Field(2000, ge=1, description="optimizer steps")
+    num_steps: int = Field(2000, ge=1, description="Optimizer steps.")
     text: Literal["corpus", "task"] = Field(
         "corpus",
-        description="text to train on: units drawn at random from the recipe's corpus, or the "
-        "task's training rows",
+        description="Text to train on: corpus (units drawn at random from the recipe's corpus) or "
+        "task (the task's training rows).",
     )
-    batch_size: int = Field(32, ge=1, description="rows per step")
+    batch_size: int = Field(32, ge=1, description="Rows per step.")
     learning_rate: float = Field(
-        3e-3, gt=0, description="peak learning rate; linear schedule, 10 % warm-up"
+        3e-3, gt=0, description="Peak learning rate; linear schedule, 10 % warm-up."
     )
     mask_probability: float = Field(
-        0.15, gt=0, le=1, description="chance of each word to be masked; one per row at least"
+        0.15,
+        gt=0,
+        le=1,
+        description="Probability of each word to be masked, at least one word per row.",
     )
-    max_length: int = Field(128, ge=4, description="tokens kept per row")
+    max_length: int = Field(128, ge=4, description="Tokens kept per row.")
     precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="format of the matrix products"
+        "float32", description="Number format of the matrix products."
     )
     held_out_rows: int = Field(
-        1000, ge=1, description="rows kept out of training to measure the head; 10 % at most"
+        1000,
+        ge=1,
+        description="Rows kept out of training to measure the head; at most 10 % of the text.",
     )
     max_perplexity_ratio: float = Field(
         0.9,
         gt=0,
-        description="highest held-out perplexity accepted, as a share of the unigram baseline's "
-        "perplexity on the same masked words",
+        description="Highest held-out perplexity accepted, as a share of the unigram baseline's "
+        "perplexity on the same masked words.",
     )
     min_accuracy_gain: float = Field(
         0.01,
         ge=-1,
         le=1,
-        description="least gain in held-out masked accuracy (a fraction) over always answering "
-        "the most frequent token",
+        description="Smallest gain accepted in held-out masked accuracy (a fraction) over always "
+        "predicting the most frequent token.",
     )
-    seed: int = Field(1, description="seed of the new head, the batches and the masks")
+    seed: int = Field(1, description="Seed of the new head, the batches and the masks.")
 
     def training_settings(self) -> dict[str, Any]:
         """The settings that decide the trained head; thresholds only judge it."""
@@ -64,13 +69,14 @@ class GeneratorModelConfig(Config):
 
     model: str | None = Field(
         None,
-        description="folder, package:NAME/FOLDER or hub name of a masked language model; default: "
-        "teacher.model, as it was pretrained",
+        description="Masked language model: folder, package:NAME/FOLDER or hub name. Default: "
+        "teacher.model as pretrained. MATE-KD takes DistilRoBERTa with RoBERTa and BERT L4-H256 "
+        "with BERT.",
     )
     train_head: TrainHeadConfig | None = Field(
         None,
-        description="how a masked-LM head is trained first where the model's checkpoint has none; "
-        "a head that the checkpoint has is used as it is",
+        description="Training of a masked-LM head where the model's checkpoint has none; a head "
+        "in the checkpoint is used as it is.",
     )
 
     @model_validator(mode="before")

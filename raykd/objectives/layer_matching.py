@@ -27,17 +27,29 @@ Temperature = Annotated[float, Field(gt=0)]
 
 
 class LayerMatchingConfig(MethodConfig):
-    """Weights of the three terms, and the temperature of the second.
+    """Weights of the task, logit and layer loss, and the temperature of the second."""
 
-    With `cached_teacher` the teacher runs once over the text and not in every step: its pooled
-    hidden states take 4 bytes a row, layer and width.
-    """
-
-    task_weight: TaskWeight = 1 / 3
-    logit_weight: Weight = 1 / 3
-    layer_weight: Weight = 1 / 3
-    temperature: Temperature = 1.0
-    cached_teacher: bool = False
+    task_weight: TaskWeight = Field(
+        1 / 3,
+        description="Weight of the task loss on gold labels (cross-entropy; squared error for "
+        "regression); 0 for unlabeled text; 1/3 is RAIL-KD's (section 3).",
+    )
+    logit_weight: Weight = Field(
+        1 / 3,
+        description="Weight of the logit loss, T^2 KL(teacher || student) (squared error for "
+        "regression); 1/3 is RAIL-KD's.",
+    )
+    layer_weight: Weight = Field(1 / 3, description="Weight of the layer loss; 1/3 is RAIL-KD's.")
+    temperature: Temperature = Field(
+        1.0,
+        description="Temperature T of the logit loss; without effect for regression; the RAIL-KD "
+        "paper does not give its value.",
+    )
+    cached_teacher: bool = Field(
+        False,
+        description="Run the teacher once over the text instead of in every step, and keep its "
+        "pooled hidden states on disk (4 bytes per row, layer and dimension).",
+    )
 
     @property
     def needs_labels(self) -> bool:

@@ -29,9 +29,22 @@ Divergence = Literal["kl", "soft_ce"]
 class MateKdConfig(GeneratorConfig):
     """`task_weight * task + logit_weight * D(x) + aug_logit_weight * D(x')`, D at temperature 1."""
 
-    name: Literal["mate_kd"] = "mate_kd"
-    aug_logit_weight: float = Field(1 / 3, gt=0)
-    divergence: Divergence = "kl"
+    name: Literal["mate_kd"] = Field(
+        "mate_kd",
+        description="MATE-KD (Rashid et al. 2021): match the teacher's logits also on text that a "
+        "generator writes to widen their gap.",
+    )
+    aug_logit_weight: float = Field(
+        1 / 3,
+        gt=0,
+        description="Weight of the divergence of teacher and student on generated text; 1/3 in "
+        "the paper.",
+    )
+    divergence: Divergence = Field(
+        "kl",
+        description="kl: KL(teacher || student); soft_ce: cross-entropy, as in the authors' code, "
+        "by which the generator also seeks text that the teacher is uncertain about.",
+    )
 
 
 class MateKd(GeneratorObjective):

@@ -33,19 +33,30 @@ from raykd.objectives.relations import relation_loss
 
 
 class MiniLmV2Config(MethodConfig):
-    """Relation heads must divide the widths of teacher and student.
+    """Settings of MiniLMv2; the defaults are the paper's for teachers of base size."""
 
-    48 relation heads and the last layer are the paper's choice for teachers of base size; for
-    BERT-large it takes layer 21 of 24, for RoBERTa-large 19, with 64 heads. `teacher_layer` is by
-    default that of the paper, the last one of teachers that it does not name. With `cached_teacher`
-    the teacher runs once over the text and not in every step: its vectors take 6 bytes a token and
-    width on disk (float16), twice that while they are computed.
-    """
-
-    name: Literal["minilmv2"] = "minilmv2"
-    relation_heads: int = Field(48, ge=1)
-    teacher_layer: int | None = Field(None, ge=1)
-    cached_teacher: bool = False
+    name: Literal["minilmv2"] = Field(
+        "minilmv2",
+        description="MiniLMv2 (Wang et al. 2021): match the query, key and value relations of one "
+        "layer; reads neither logits nor labels.",
+    )
+    relation_heads: int = Field(
+        48,
+        ge=1,
+        description="Relation heads A_r; must divide the widths of teacher and student. The paper "
+        "takes 48 for teachers of base size, 64 for large ones.",
+    )
+    teacher_layer: int | None = Field(
+        None,
+        ge=1,
+        description="Teacher layer to match, counted from 1. Default: 21 for BERT-large, 19 for "
+        "RoBERTa-large (as in the paper), else the last layer.",
+    )
+    cached_teacher: bool = Field(
+        False,
+        description="Run the teacher once over the text instead of in every step, and keep its "
+        "vectors on disk (6 bytes per token and dimension; twice that while they are computed).",
+    )
 
     @property
     def needs_labels(self) -> bool:

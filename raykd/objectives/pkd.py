@@ -22,6 +22,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from raykd.models.encoder import Encoder
@@ -41,23 +42,55 @@ Reduction = Literal["mean", "sum_dim"]
 
 
 class PkdConfig(LayerMatchingConfig):
-    """`alpha` / classes is `logit_weight`, 1 - `alpha` is `task_weight`, `beta` is `layer_weight`.
+    """Settings of BERT-PKD.
 
     The defaults are the numbers that the authors' code predefines for a student of six layers
-    (alpha 0.7, beta 500, temperature 10, normalized, layers by "skip"); its alpha weighs a
-    divergence averaged over classes, so that `logit_weight` 0.35 is theirs for two. Their
-    search went over alpha 0.2, 0.5, 0.7, beta 10, 100, 500, 1000, temperature 5, 10, 20,
-    normalized or not.
+    (alpha 0.7, beta 500, temperature 10, normalized, layers by "skip"). Their code averages the
+    divergence over classes, so that for two classes alpha 0.7 is a `logit_weight` of 0.35.
     """
 
-    name: Literal["pkd"] = "pkd"
-    task_weight: TaskWeight = 0.3
-    logit_weight: Weight = 0.7
-    layer_weight: Weight = 500.0
-    temperature: Temperature = 10.0
-    layer_map: LayerMap = "skip"
-    normalize: bool = True
-    reduction: Reduction = "mean"
+    name: Literal["pkd"] = Field(
+        "pkd",
+        description="BERT-PKD (Sun et al. 2019): match the first token's vectors of intermediate "
+        "layers.",
+    )
+    task_weight: TaskWeight = Field(
+        0.3,
+        description="Weight of the task loss on gold labels (cross-entropy; squared error for "
+        "regression); 0 for unlabeled text; the authors' 1 - alpha (alpha 0.7; searched in 0.2, "
+        "0.5, 0.7).",
+    )
+    logit_weight: Weight = Field(
+        0.7,
+        description="Weight of the logit loss, T^2 KL(teacher || student) (squared error for "
+        "regression); the authors' alpha divided by the number of classes, since their code "
+        "averages over classes.",
+    )
+    layer_weight: Weight = Field(
+        500.0,
+        description="Weight of the layer loss; the authors' beta (searched in 10, 100, 500, 1000).",
+    )
+    temperature: Temperature = Field(
+        10.0,
+        description="Temperature T of the logit loss; without effect for regression; the authors "
+        "searched 5, 10, 20.",
+    )
+    layer_map: LayerMap = Field(
+        "skip",
+        description="Teacher layer for each student layer 1 to m - 1: skip (every second one for "
+        "12 to 6), last (the last ones before the top), or a map {student: teacher}, counted from "
+        "1.",
+    )
+    normalize: bool = Field(
+        True,
+        description="Give the vectors length 1 before they are compared; the authors decide per "
+        "task.",
+    )
+    reduction: Reduction = Field(
+        "mean",
+        description="Squared differences: mean over layers and width (the authors' code, for "
+        "which their weights were chosen) or sum_dim (sum over both, the paper's formula).",
+    )
 
 
 def patience_loss(

@@ -47,34 +47,57 @@ from raykd.objectives.projections import Projection, TeacherProjection
 class RailKdConfig(LayerMatchingConfig):
     """Equal weights and a width of 128 are the paper's; it does not name its temperature."""
 
-    name: Literal["rail_kd"] = "rail_kd"
+    name: Literal["rail_kd"] = Field(
+        "rail_kd",
+        description="RAIL-KD (Haidar et al. 2022): match intermediate layers to teacher layers "
+        "drawn at random every epoch.",
+    )
     total_weight: float | None = Field(
         None,
         gt=0,
-        description="Sum that task_weight, logit_weight and layer_weight must have; the paper's is "
-        "1. Not checked where it is not given.",
+        description="Sum that task_weight, logit_weight and layer_weight must have (1 in the "
+        "paper); not checked where not given.",
     )
     pair_weights: tuple[Weight, ...] | None = Field(
         None,
-        description="alpha of each pair of layers, the lowest first; as many as the student has "
-        "intermediate layers. Default: 1 each, as in the paper.",
+        description="Weight alpha of each pair of layers, lowest first, one per intermediate "
+        "layer of the student. Default: 1 each, as in the paper.",
     )
     pooling: Pooling = Field(
-        "mean", description="Vector of a row's layer: mean over its tokens (paper), or first token."
+        "mean",
+        description="Vector of a row per layer: mean over its tokens (paper) or cls (first token).",
     )
     matching: Literal["squared", "contrastive"] = Field(
-        "squared", description="Distance of matched vectors: squared (paper's main), contrastive."
+        "squared",
+        description="Loss of matched vectors: squared distance (the paper's main loss) or "
+        "contrastive (section 3.2's alternative).",
     )
     contrastive_temperature: float = Field(
         2.0, gt=0, description="Temperature of the contrastive matching; 2 is CILDA's."
     )
     gather_negatives: bool = Field(
-        True, description="Contrast each row with the rows of all workers, not of its own alone."
+        True,
+        description="Contrast each row with the rows of all workers; false: with those of its own "
+        "worker only.",
     )
-    variant: Literal["layer_wise", "concatenated"] = "layer_wise"
-    projections: Literal["shared", "per_slot"] = "shared"
-    projection_size: int = Field(128, ge=1)
-    teacher_projection: TeacherProjection = "trainable"
+    variant: Literal["layer_wise", "concatenated"] = Field(
+        "layer_wise",
+        description="layer_wise: compare each pair of layers; concatenated: concatenate the "
+        "layers of each network and compare once (both in the paper).",
+    )
+    projections: Literal["shared", "per_slot"] = Field(
+        "shared",
+        description="Linear maps of the layer_wise variant: shared (one per network) or per_slot "
+        "(one per pair); the paper leaves it open.",
+    )
+    projection_size: int = Field(
+        128, ge=1, description="Width u of the compared vectors; 128 in the paper."
+    )
+    teacher_projection: TeacherProjection = Field(
+        "trainable",
+        description="Teacher's map: trainable (paper) or frozen_orthogonal (random, not trained), "
+        "which rules out mapping every text to one direction.",
+    )
 
     @property
     def layer_pooling(self) -> Pooling:

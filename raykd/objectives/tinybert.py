@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from raykd.models.encoder import Encoder
@@ -42,9 +43,20 @@ from raykd.objectives.token_maps import ProjectionSharing, TokenMaps, check_toke
 class TinyBertConfig(MethodConfig):
     """The student's layers must divide the teacher's; both have as many attention heads."""
 
-    name: Literal["tinybert"] = "tinybert"
-    projection: ProjectionSharing = "shared"
-    mask_padding: bool = True
+    name: Literal["tinybert"] = Field(
+        "tinybert",
+        description="TinyBERT (Jiao et al. 2020), intermediate stage: match hidden states and "
+        "attention scores of all layers; reads no labels.",
+    )
+    projection: ProjectionSharing = Field(
+        "shared",
+        description="Linear maps from the student's to the teacher's width: shared (one for "
+        "embeddings and all layers, as in the authors' code) or per_layer.",
+    )
+    mask_padding: bool = Field(
+        True,
+        description="Leave padding out of the means; false counts it, as the authors' code does.",
+    )
 
     @property
     def needs_labels(self) -> bool:

@@ -20,16 +20,32 @@ from raykd.objectives.divergences import kd_loss, task_loss
 
 
 class VanillaKdConfig(MethodConfig):
-    """`task_weight * task + logit_weight * kd`.
+    """Settings of Vanilla-KD; the defaults are the baseline of AD2 (Algorithm 1)."""
 
-    The defaults are the baseline of AD2 (Algorithm 1: equal weights, temperature 1), its weights
-    scaled to sum to 1; 0 as `task_weight` fits unlabelled text.
-    """
-
-    name: Literal["vanilla_kd"] = "vanilla_kd"
-    task_weight: float = Field(0.5, ge=0)
-    logit_weight: float = Field(0.5, gt=0)
-    temperature: float = Field(1.0, gt=0)
+    name: Literal["vanilla_kd"] = Field(
+        "vanilla_kd",
+        description="Vanilla-KD (Hinton et al. 2015): match the teacher's logits, with gold "
+        "labels or, on unlabeled text, without.",
+    )
+    task_weight: float = Field(
+        0.5,
+        ge=0,
+        description="Weight of the task loss on gold labels (cross-entropy; squared error for "
+        "regression); 0 for unlabeled text; equal weights as in AD2's baseline (Algorithm 1), "
+        "scaled to sum to 1.",
+    )
+    logit_weight: float = Field(
+        0.5,
+        gt=0,
+        description="Weight of the logit loss, T^2 KL(teacher || student) (squared error for "
+        "regression); equal weights as in AD2's baseline (Algorithm 1), scaled to sum to 1.",
+    )
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="Temperature T of the logit loss; without effect for regression; 1 as in "
+        "AD2's baseline (Algorithm 1).",
+    )
 
     @property
     def needs_labels(self) -> bool:
