@@ -54,7 +54,8 @@ from raykd.results import (
 from raykd.run import Run
 from raykd.starts import starts_of
 from raykd.training.journal import CURVE_FILE
-from raykd.training.phases import MODEL_FOLDER, PhaseConfig
+from raykd.training.phase_config import PhaseConfig
+from raykd.training.phases import MODEL_FOLDER
 from raykd.training.settings import TrainingConfig
 
 _PACKAGES = ("raykd", "ray", "torch", "transformers", "numpy", "pyarrow", "numba", "scikit-learn")

@@ -26,7 +26,7 @@ from raykd.run import Run
 from raykd.schemas import UNITS
 from raykd.training.head import HeadJob
 from raykd.training.head_report import HeadReport, check_report, read_report, summary
-from raykd.training.phases import PhaseConfig
+from raykd.training.phase_config import PhaseConfig
 from raykd.training.pipeline import train_phases
 from raykd.training.tracking import Tracking
 from raykd.training.workers import WorkersConfig

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from raykd.training.phases import PhaseConfig
+from raykd.training.phase_config import PhaseConfig
 
 TextKind = Literal["task", "task_da", "random", "contextualized"]
 TEXT_KINDS: tuple[TextKind, ...] = ("task", "task_da", "random", "contextualized")

@@ -24,7 +24,7 @@ from raykd.recipe import Recipe
 from raykd.run import Run
 from raykd.search_model import load_embedder
 from raykd.starts import describe_starts, outlines_of_students, source_outline
-from raykd.training.phases import PhaseConfig
+from raykd.training.phase_config import PhaseConfig
 from raykd.training.settings import TrainingConfig
 from raykd.training.tracking import check_trackers
 from raykd.training.workers import WorkersConfig

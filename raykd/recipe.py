@@ -18,8 +18,7 @@ from raykd.objectives import OBJECTIVES
 from raykd.presets import merged
 from raykd.retrieval.search import RetrievalConfig
 from raykd.search_space import SearchConfig
-from raykd.training.adaptation_config import AdaptationConfig
-from raykd.training.phases import PhaseConfig, TeacherConfig
+from raykd.training.phase_config import AdaptationConfig, PhaseConfig, TeacherConfig
 from raykd.training.settings import TrainingConfig
 from raykd.training.trackers import TrackerName
 from raykd.training.workers import WorkersConfig

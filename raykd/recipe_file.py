@@ -10,7 +10,7 @@ from raykd.locations import absolute_reference, is_url
 from raykd.objectives.generation import GeneratorConfig
 from raykd.presets import load_preset, merged
 from raykd.recipe import DOCSTRINGS_SCHEME, Recipe
-from raykd.training.phases import PhaseConfig
+from raykd.training.phase_config import PhaseConfig
 from raykd.yaml_files import load_yaml
 
 

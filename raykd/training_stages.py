@@ -16,13 +16,8 @@ from raykd.recipe import reads_outputs
 from raykd.run import Run
 from raykd.starts import new_student, start_inputs
 from raykd.training.new_student import NewStudent
-from raykd.training.phases import (
-    MODEL_FOLDER,
-    Labels,
-    PhaseConfig,
-    PhaseJob,
-    adopt_teacher,
-)
+from raykd.training.phase_config import PhaseConfig
+from raykd.training.phases import MODEL_FOLDER, Labels, PhaseJob, adopt_teacher
 from raykd.training.pipeline import cache_teacher_outputs, train_phases
 from raykd.training.teacher_cache import OutputsJob
 from raykd.training.tracking import Tracking

@@ -13,7 +13,7 @@ from raykd.objectives import OBJECTIVES
 from raykd.objectives.base import MethodConfig, Role
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.recipe import Recipe
-from raykd.training.phases import PhaseConfig
+from raykd.training.phase_config import PhaseConfig
 from raykd.training.settings import TrainingConfig
 
 

@@ -16,7 +16,7 @@ from raykd.objectives import build
 from raykd.objectives.minilmv2 import MiniLmV2, MiniLmV2Config
 from raykd.presets import load_preset, preset_names
 from raykd.recipe_file import load_recipe
-from raykd.training.adaptation_config import AdaptationConfig
+from raykd.training.phase_config import AdaptationConfig
 
 AD2_GRID = {
     "search.space.adaptation.learning_rate.choice": [1e-5, 3e-5, 5e-5, 7e-5, 9e-5, 1e-4],

@@ -10,24 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numba import njit
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from xxhash import xxh3_128_hexdigest
 
-from raykd.config import Config
 from raykd.errors import InputError
 from raykd.locations import explained
 from raykd.manifest import digest_of, finished, read_manifest
 from raykd.retrieval import embeddings, topk
+from raykd.retrieval.dense_config import DenseConfig, FlatConfig, HnswConfig, IvfConfig
 from raykd.retrieval.topk import RankedHits
-
-Metric = Literal["inner_product", "l2"]
 
 # Candidates of a chunk of queries: 12 bytes each.
 _MAX_CANDIDATES = 1 << 21
@@ -40,60 +37,6 @@ _MIN_UNITS_A_LIST = 39
 # Half the distance between 1 and the next float32.
 _UNIT_ROUNDOFF = 2.0**-24
 _LANES = 8
-
-
-class FlatConfig(Config):
-    """Every unit is looked at: exact, and the same for any shards."""
-
-    name: Literal["flat"] = "flat"
-
-
-class IvfConfig(Config):
-    """Units in lists around centroids, of which the nearest are looked at; not exact.
-
-    A shard has at most one list for 39 units, as FAISS needs so many to train it.
-    """
-
-    name: Literal["ivf"] = "ivf"
-    num_lists: int = Field(256, ge=1)
-    num_probes: int = Field(16, ge=1)
-
-    @model_validator(mode="after")
-    def _enough_lists(self) -> Self:
-        if self.num_probes > self.num_lists:
-            raise ValueError(
-                f"num_probes {self.num_probes}: there are only num_lists {self.num_lists} to look "
-                "at; lower it"
-            )
-        return self
-
-
-class HnswConfig(Config):
-    """A graph of neighbours, walked towards the query (Malkov and Yashunin 2016); not exact."""
-
-    name: Literal["hnsw"] = "hnsw"
-    num_neighbours: int = Field(32, ge=2)
-    ef_construction: int = Field(80, ge=1)
-    ef_search: int = Field(64, ge=1)
-
-
-class DenseConfig(Config):
-    """The encoder of units and queries, and how the nearest are found.
-
-    `model` is a folder, package:NAME/FOLDER, or a name on the hub. Prefixes are put before the
-    texts, as some models want it ("query: ").
-    """
-
-    model: str
-    pooling: Literal["mean", "cls"] = "mean"
-    normalise: bool = True
-    metric: Metric = "inner_product"
-    max_length: int = Field(128, ge=3)
-    batch_size: int = Field(32, ge=1)
-    query_prefix: str = ""
-    unit_prefix: str = ""
-    use_gpu: bool = False
-    index: FlatConfig | IvfConfig | HnswConfig = Field(FlatConfig(), discriminator="name")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from raykd.locations import Location
 from raykd.manifest import Draft, Manifest, check_output, digest_of, write_once
 from raykd.outputs import output_path
 from raykd.retrieval import given_ids, given_units
-from raykd.retrieval.dense import DenseConfig
+from raykd.retrieval.dense_config import DenseConfig
 from raykd.retrieval.embeddings import Embedder
 from raykd.retrieval.fusion import FusionConfig
 from raykd.retrieval.given_units import AS_FOUND, Reading

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from raykd.config import Config
 from raykd.corpus.analyze import AnalyzerConfig
-from raykd.retrieval.dense import DenseConfig
+from raykd.retrieval.dense_config import DenseConfig
 from raykd.retrieval.fusion import FusionConfig
 from raykd.retrieval.index import ShardIndex
 from raykd.retrieval.plain import search_plain

@@ -4,11 +4,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
-from pydantic import Field, model_validator
 from torch import distributed
 from transformers import PreTrainedTokenizerBase
 
@@ -19,17 +18,17 @@ from raykd.models.masked_lm import load_masked_lm, load_special_tokens
 from raykd.models.student_init import check_tokenizers
 from raykd.models.token_cache import cached_rows
 from raykd.models.tokens import TokenizedRows, read_rows
-from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
+from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.base import Objective
-from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.training.checkpoint import CheckpointFolder
 from raykd.training.examiner import Examiner
 from raykd.training.journal import Journal
 from raykd.training.loop import train
 from raykd.training.new_student import NewStudent
+from raykd.training.phase_config import PhaseConfig
 from raykd.training.players import Worker
 from raykd.training.records import Record
-from raykd.training.settings import TrainingConfig, total_epochs, total_steps
+from raykd.training.settings import total_epochs, total_steps
 from raykd.training.teacher_cache import FEATURES, LOGITS, read_outputs, relations_of
 from raykd.training.tracking import Tracking, tracked_journal
 
@@ -37,51 +36,6 @@ MODEL_FOLDER = "model"
 
 # Scores a model on examples it does not train on, with the tokenizer it trains with.
 Score = Callable[[Encoder, PreTrainedTokenizerBase], dict[str, float]]
-
-
-class PhaseConfig(TrainingConfig):
-    """A phase of the student: injection or adaptation."""
-
-    objective: ObjectiveConfig = Field(default_factory=FineTuneConfig, discriminator="name")
-
-    @model_validator(mode="after")
-    def _batches_can_be_cut(self) -> Self:
-        if self.max_tokens_per_pass is not None and self.objective.mixes_examples:
-            raise ValueError(
-                f"max_tokens_per_pass cuts a batch, and with {self.objective.name!r} a row's loss "
-                "depends on all of its batch; leave it out, and lower batch_size to save memory"
-            )
-        return self
-
-
-class TeacherConfig(TrainingConfig):
-    """The teacher: fine-tuned here on the task, or named as already fine-tuned."""
-
-    model: str
-    weights_sha256: str | None = None
-    fine_tuned: bool = False
-    labels: tuple[str, ...] | None = Field(
-        None,
-        min_length=2,
-        description=(
-            "The task's classes in the order of a fine-tuned teacher's outputs, in place of the "
-            "names in its config.json (id2label)."
-        ),
-    )
-    dev_check: Literal["stop", "warn"] = Field(
-        "stop",
-        description=(
-            "What to do where the teacher, scored on dev, is no better than the constant answer, "
-            "or another order of its classes is much better, beyond chance: stop, or warn."
-        ),
-    )
-    seed: int = 1
-
-    @model_validator(mode="after")
-    def _labels_are_of_outputs(self) -> Self:
-        if self.labels is not None and not self.fine_tuned:
-            raise ValueError("labels: they name a fine-tuned teacher's outputs; leave them out")
-        return self
 
 
 @dataclass(frozen=True)

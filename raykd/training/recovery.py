@@ -10,7 +10,8 @@ import torch
 from raykd import progress
 from raykd.errors import InputError
 from raykd.training.head import HeadJob
-from raykd.training.phases import PhaseConfig, PhaseJob
+from raykd.training.phase_config import PhaseConfig
+from raykd.training.phases import PhaseJob
 from raykd.training.settings import TrainingConfig
 
 # Allocators that raise a RuntimeError of no kind of its own: torch's on the CPU, CUDA's libraries.

@@ -20,7 +20,8 @@ from raykd.errors import InputError
 from raykd.manifest import Manifest, digest_of
 from raykd.models.embedding import TextEmbedder
 from raykd.retrieval import dense, query_sets
-from raykd.retrieval.dense import DenseConfig, ShardVectors
+from raykd.retrieval.dense import ShardVectors
+from raykd.retrieval.dense_config import DenseConfig
 from raykd.retrieval.pipeline import search
 from raykd.retrieval.queries import make_queries
 from raykd.retrieval.query_sets import QuerySet

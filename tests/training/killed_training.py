@@ -22,7 +22,8 @@ from torch import distributed
 
 from raykd import schemas
 from raykd.training.journal import STEPS_FILE
-from raykd.training.phases import Labels, PhaseConfig, PhaseJob, run_phase
+from raykd.training.phase_config import PhaseConfig
+from raykd.training.phases import Labels, PhaseJob, run_phase
 from raykd.training.players import Worker
 
 NUM_STEPS = 45

@@ -21,14 +21,8 @@ from raykd.objectives.minilmv2 import MiniLmV2Config
 from raykd.objectives.rail_kd import RailKdConfig
 from raykd.training import phases
 from raykd.training.new_student import NewStudent
-from raykd.training.phases import (
-    MODEL_FOLDER,
-    Labels,
-    PhaseConfig,
-    PhaseJob,
-    adopt_teacher,
-    run_phase,
-)
+from raykd.training.phase_config import PhaseConfig
+from raykd.training.phases import MODEL_FOLDER, Labels, PhaseJob, adopt_teacher, run_phase
 from raykd.training.players import Worker
 
 PRAISE_OR_BLAME = Labels(("praise", "blame"), regression=False)

@@ -1,0 +1,66 @@
+"""Settings of the trainings of a run: the teacher's, and a student's phases."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from raykd.objectives import ObjectiveConfig
+from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.training.settings import TrainingConfig
+
+
+class PhaseConfig(TrainingConfig):
+    """A phase of the student: injection or adaptation."""
+
+    objective: ObjectiveConfig = Field(default_factory=FineTuneConfig, discriminator="name")
+
+    @model_validator(mode="after")
+    def _batches_can_be_cut(self) -> Self:
+        if self.max_tokens_per_pass is not None and self.objective.mixes_examples:
+            raise ValueError(
+                f"max_tokens_per_pass cuts a batch, and with {self.objective.name!r} a row's loss "
+                "depends on all of its batch; leave it out, and lower batch_size to save memory"
+            )
+        return self
+
+
+class TeacherConfig(TrainingConfig):
+    """The teacher: fine-tuned here on the task, or named as already fine-tuned."""
+
+    model: str
+    weights_sha256: str | None = None
+    fine_tuned: bool = False
+    labels: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description=(
+            "The task's classes in the order of a fine-tuned teacher's outputs, in place of the "
+            "names in its config.json (id2label)."
+        ),
+    )
+    dev_check: Literal["stop", "warn"] = Field(
+        "stop",
+        description=(
+            "What to do where the teacher, scored on dev, is no better than the constant answer, "
+            "or another order of its classes is much better, beyond chance: stop, or warn."
+        ),
+    )
+    seed: int = 1
+
+    @model_validator(mode="after")
+    def _labels_are_of_outputs(self) -> Self:
+        if self.labels is not None and not self.fine_tuned:
+            raise ValueError("labels: they name a fine-tuned teacher's outputs; leave them out")
+        return self
+
+
+class AdaptationConfig(PhaseConfig):
+    """The phase in which students learn the task."""
+
+    rows: Literal["task", "task_da"] = Field(
+        "task",
+        description=(
+            "Labeled rows that students with a task_da step adapt on: task, the train split, or "
+            "task_da, also what raykd augment made of it (TinyBERT's second stage)."
+        ),
+    )
