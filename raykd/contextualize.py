@@ -38,33 +38,51 @@ Gather = Callable[[pa.Array], pa.Table]
 class ContextualizeConfig(Config):
     """Which of the retrieved units are kept, and at most one limit of their number.
 
-    `max_units` keeps the first in order of (rank, unit_id), so that every anchor brings its best
-    hits first. `target_bytes` keeps the hits up to the smallest rank k whose union, duplicates and
-    leaks removed, is that large. `top_percent` keeps the hits up to rank top_percent % of the
-    search's `top_k`, rounded up. None of them changes what is searched.
-
-    Evaluation sentences of fewer than `leak_min_words` words count as leaked only into a unit equal
-    to them; with `leak_ngram`, so does a unit that shares that many words in a row with one (see
-    `dedup.leaks` for what others take). With `leaks: keep` such units stay in the corpus; they are
-    counted in the card, and leaks.parquet names them. Equal texts are always removed, with
-    `near_duplicates` also the near duplicates of a unit before them that is kept
-    (`near_duplicates: {}` takes its defaults).
-
-    `random_seed` decides which units a random corpus holds.
+    `max_units`, `target_bytes` and `top_percent` do not change what is searched. Leaked units that
+    are kept are counted in the card, and leaks.parquet names them; `dedup.leaks` says what others
+    count as a leak.
     """
 
-    max_units: int | None = Field(default=None, ge=1)
-    target_bytes: int | None = Field(default=None, ge=1)
-    top_percent: float | None = Field(default=None, gt=0, le=100)
-    leaks: LeakPolicy = Field(
-        default="remove",
-        description="Units that hold a sentence of the task's evaluation splits: 'remove' them, or "
-        "'keep' them in the corpus. They are counted and recorded in either case.",
+    max_units: int | None = Field(
+        None,
+        ge=1,
+        description="Most units of the corpus, in order of (rank, unit id); give at most one of "
+        "max_units, target_bytes and top_percent.",
     )
-    leak_min_words: int = Field(default=5, ge=1)
-    leak_ngram: int | None = Field(default=None, ge=2)
-    near_duplicates: NearDuplicatesConfig | None = None
-    random_seed: int = Field(default=0, ge=0, lt=2**64)
+    target_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Size of the corpus in bytes of text: hits are kept up to the smallest rank "
+        "whose union, without duplicates and leaks, is that large.",
+    )
+    top_percent: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Keep hits up to this percentage of retrieval.top_k (0 to 100), rounded up.",
+    )
+    leaks: LeakPolicy = Field(
+        "remove",
+        description="Units that hold a sentence of the task's evaluation splits: remove them, or "
+        "keep them in the corpus; they are counted and recorded in either case.",
+    )
+    leak_min_words: int = Field(
+        5,
+        ge=1,
+        description="An evaluation sentence of fewer words leaks only into a unit equal to it.",
+    )
+    leak_ngram: int | None = Field(
+        None,
+        ge=2,
+        description="Also count a unit as leaked that shares this many consecutive words with an "
+        "evaluation sentence. Default: off.",
+    )
+    near_duplicates: NearDuplicatesConfig | None = Field(
+        None,
+        description="Also remove near duplicates of a unit that is kept; {} takes the defaults. "
+        "Equal texts are always removed.",
+    )
+    random_seed: int = Field(0, ge=0, lt=2**64, description="Seed of the units of a random corpus.")
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:

@@ -22,16 +22,35 @@ RESERVED_NAMES = ("units", "sample", "search", "embeddings", "corpora.json", "re
 
 
 class TaskCorpus(Config):
-    """A task, and what of it is its own: hits an anchor, and one limit of its corpus' size.
+    """A task, and limits of its own for its corpus."""
 
-    A limit takes the place of the one in the recipe's section `contextualize`.
-    """
-
-    task: TaskConfig
-    top_k: int | None = Field(None, ge=1, le=MAX_TOP_K)
-    max_units: int | None = Field(None, ge=1)
-    target_bytes: int | None = Field(None, ge=1)
-    top_percent: float | None = Field(None, gt=0, le=100)
+    task: TaskConfig = Field(
+        description="The labeled task: its files, columns, labels and metrics."
+    )
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_TOP_K,
+        description="Hits per query of this task. Default: retrieval.top_k.",
+    )
+    max_units: int | None = Field(
+        None,
+        ge=1,
+        description="Most units of this task's corpus; replaces the limit in `contextualize`.",
+    )
+    target_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Size of this task's corpus in bytes of text; replaces the limit in "
+        "`contextualize`.",
+    )
+    top_percent: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Percentage of top_k up to which this task's hits are kept; replaces the "
+        "limit in `contextualize`.",
+    )
 
     def limits(self) -> dict[str, Any]:
         """The limits that are given."""
@@ -45,16 +64,29 @@ class TaskCorpus(Config):
 
 
 class CorporaRecipe(Config):
-    """One corpus a task, all searched for in one pass. Paths are relative to the recipe's file.
+    """One corpus per task, all retrieved in one pass. Paths are relative to the recipe's file."""
 
-    `retrieval.top_k` and `contextualize` hold for the tasks that say nothing else.
-    """
-
-    name: str = Field(pattern=_NAME)
-    tasks: tuple[TaskCorpus, ...] = Field(min_length=1)
-    corpus: CorpusConfig
-    retrieval: RetrievalConfig
-    contextualize: ContextualizeConfig = ContextualizeConfig()
+    name: str = Field(
+        pattern=_NAME,
+        description="Name of the job; its directory is runs/NAME unless --out is given. Letters, "
+        "digits, '.', '_' and '-'.",
+    )
+    tasks: tuple[TaskCorpus, ...] = Field(
+        min_length=1,
+        description="Tasks, each of which gets a corpus of its own; all are searched in one pass.",
+    )
+    corpus: CorpusConfig = Field(
+        description="The general corpus from which texts are retrieved, and how it is cut into "
+        "units."
+    )
+    retrieval: RetrievalConfig = Field(
+        description="How units of the corpus are ranked for each sentence of the tasks."
+    )
+    contextualize: ContextualizeConfig = Field(
+        ContextualizeConfig(),
+        description="Which of the retrieved units are kept, for tasks without a limit of their "
+        "own.",
+    )
 
     @model_validator(mode="after")
     def _names(self) -> Self:

@@ -17,14 +17,14 @@ class InjectionConfig(PhaseConfig):
 
     teacher: Literal["fine_tuned", "pretrained"] = Field(
         "fine_tuned",
-        description="`fine_tuned`: the run's teacher, fine-tuned on the task; `pretrained`: "
+        description="fine_tuned: the run's teacher, fine-tuned on the task; pretrained: "
         "teacher.model as downloaded (task-agnostic distillation), for objectives that read "
-        "neither logits nor labels",
+        "neither logits nor labels.",
     )
     teacher_model: str | None = Field(
         None,
-        description="with `teacher: pretrained`, another model to learn from, with the teacher's "
-        "tokenizer: hub name, folder, or package:NAME/FOLDER",
+        description="With teacher: pretrained, another model to learn from, with the teacher's "
+        "tokenizer: folder, package:NAME/FOLDER or hub name.",
     )
 
     @model_validator(mode="after")
@@ -53,17 +53,16 @@ class StepConfig(InjectionConfig):
     """A named injection; keys that are not given are those of the section `injection`."""
 
     text: TextKind = Field(
-        description="what is trained on: `task`, the task's rows; `task_da`, the rows of raykd "
-        "augment; `random`, units drawn from a general corpus; `contextualized`, units retrieved "
-        "from it"
+        description="Text to train on: task (the task's rows), task_da (rows of `raykd augment`), "
+        "random (units drawn from a general corpus) or contextualized (units retrieved from it)."
     )
     corpus: str | None = Field(
-        None, description="which of `corpora` a random or contextualized text is made from"
+        None, description="Which of `corpora` a random or contextualized text is made from."
     )
     num_units: int | None = Field(
         None,
         ge=1,
-        description="units of a random text; not given: as many as the contextualized corpus has",
+        description="Units of a random text. Default: as many as the contextualized corpus has.",
     )
 
     @model_validator(mode="after")

@@ -29,49 +29,99 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Recipe(Config):
-    """One run. Paths in it are relative to the file it was read from.
+    """One run. Paths in it are relative to the file it was read from."""
 
-    `preset` names a method's settings in its paper (see `presets`), for keys that are not given;
-    `task_da` is the directory that `raykd augment` wrote, for steps of that name;
-    `task_da_injection` holds in place of `injection` for steps on it that come after another step,
-    such as the second one of the arm `contextualized_task_da`. `report_to` names trackers that are
-    told of every training; it decides no result.
-    """
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    preset: str | None = None
-    seeds: tuple[Seed, ...] = Field((1,), min_length=1, max_length=1000)
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the run; its directory is runs/NAME unless --out is given. Letters, "
+        "digits, '.', '_' and '-'.",
+    )
+    preset: str | None = Field(
+        None,
+        description="Settings of a method in its paper, for keys that are not given: the name of "
+        "a preset, such as rail_kd or contextualized.",
+    )
+    seeds: tuple[Seed, ...] = Field(
+        (1,),
+        min_length=1,
+        max_length=1000,
+        description="Seeds, each of which makes a student per arm; scores are reported as mean "
+        "and standard deviation over them.",
+    )
     arms: tuple[str, ...] = Field(
         ("alone", "random", "contextualized"),
         min_length=1,
         max_length=100,
-        description="students to make, each as its injection steps joined by '+' (see `arms`)",
+        description="Students to make, each as its injection steps joined by '+': alone (no "
+        "injection), direct (trained by the objective of adaptation only), task, random, "
+        "contextualized, task_da, contextualized_task_da, names of `injections`, or tfidf (a "
+        "linear baseline).",
     )
-    docstrings: DocstringsConfig | None = None
-    task: TaskConfig
-    corpus: CorpusConfig | None = None
+    docstrings: DocstringsConfig | None = Field(
+        None,
+        description="Corpus and task made from the documentation of installed packages, for demos "
+        "without downloads.",
+    )
+    task: TaskConfig = Field(
+        description="The labeled task: its files, columns, labels and metrics."
+    )
+    corpus: CorpusConfig | None = Field(
+        None,
+        description="The general corpus from which texts are retrieved, and how it is cut into "
+        "units.",
+    )
     corpora: dict[Annotated[str, Field(pattern=NAME_PATTERN)], CorpusConfig] = Field(
         {},
-        description="several general corpora by name, in place of `corpus`; `random@NAME` and "
-        "`contextualized@NAME` are made from one of them",
+        description="Several general corpora by name, instead of `corpus`; the steps random@NAME "
+        "and contextualized@NAME are made from one of them.",
     )
-    retrieval: RetrievalConfig | None = None
-    contextualize: ContextualizeConfig = ContextualizeConfig()
-    task_da: str | None = None
-    teacher: TeacherConfig
-    student: StudentConfig
-    injection: InjectionConfig | None = None
-    task_da_injection: InjectionConfig | None = None
+    retrieval: RetrievalConfig | None = Field(
+        None, description="How units of the corpus are ranked for each sentence of the task."
+    )
+    contextualize: ContextualizeConfig = Field(
+        ContextualizeConfig(),
+        description="Which of the retrieved units make the contextualized corpus.",
+    )
+    task_da: str | None = Field(
+        None, description="Directory that `raykd augment` wrote, for arms with a step task_da."
+    )
+    teacher: TeacherConfig = Field(
+        description="The large model: fine-tuned here on the task, or given as already fine-tuned."
+    )
+    student: StudentConfig = Field(
+        description="The small model: its shape, its first weights, or a pretrained model."
+    )
+    injection: InjectionConfig | None = Field(
+        None,
+        description="Distillation on unlabeled text, before the student is adapted to the task.",
+    )
+    task_da_injection: InjectionConfig | None = Field(
+        None,
+        description="Settings that replace `injection` for steps on augmented rows that come "
+        "after another step, as in the arm contextualized_task_da.",
+    )
     injections: dict[Annotated[str, Field(pattern=NAME_PATTERN)], StepConfig] = Field(
         {},
-        description="injection steps by name, for arms; keys that are not given are those of "
-        "`injection`",
+        description="Injection steps by name, for arms; keys that are not given are those of "
+        "`injection`.",
     )
-    adaptation: AdaptationConfig
-    alone: TrainingConfig | None = None
-    workers: WorkersConfig = WorkersConfig()
-    report_to: tuple[TrackerName, ...] = ()
-    search: SearchConfig | None = None
+    adaptation: AdaptationConfig = Field(
+        description="Training of the students on the labeled task."
+    )
+    alone: TrainingConfig | None = Field(
+        None,
+        description="Training of the student of the arm alone, on gold labels without a teacher. "
+        "Default: the settings of adaptation.",
+    )
+    workers: WorkersConfig = Field(
+        WorkersConfig(), description="Processes, CPUs and GPUs of trainings."
+    )
+    report_to: tuple[TrackerName, ...] = Field(
+        (),
+        description="Trackers that receive the measures of every training; they do not change "
+        "results.",
+    )
+    search: SearchConfig | None = Field(None, description="Hyper-parameter search of `raykd tune`.")
 
     @model_validator(mode="before")
     @classmethod

@@ -9,12 +9,18 @@ from raykd.config import Config
 
 
 class Parameter(Config):
-    """The range of one searched key: exactly one of `float`, `int` and `choice`."""
+    """Range of one searched key: exactly one of `float`, `int` and `choice`."""
 
-    float_range: tuple[float, float] | None = Field(None, alias="float")
-    int_range: tuple[int, int] | None = Field(None, alias="int")
-    choice: tuple[Any, ...] | None = Field(None, min_length=1)
-    log: bool = False
+    float_range: tuple[float, float] | None = Field(
+        None, alias="float", description="Range of a number: [low, high]."
+    )
+    int_range: tuple[int, int] | None = Field(
+        None, alias="int", description="Range of an integer: [low, high], both included."
+    )
+    choice: tuple[Any, ...] | None = Field(
+        None, min_length=1, description="List of values to choose from."
+    )
+    log: bool = Field(False, description="Sample the range on a logarithmic scale.")
 
     def values(self) -> tuple[Any, ...]:
         """The ends of the range, or the choices."""
@@ -37,15 +43,23 @@ class Parameter(Config):
 
 
 class SearchConfig(Config):
-    """What `raykd tune` searches: keys of the recipe by path, and how long."""
+    """Hyper-parameter search of `raykd tune`."""
 
-    space: dict[str, Parameter] = Field(min_length=1)
-    num_trials: int = Field(8, ge=1, le=100_000)
-    max_concurrent_trials: int = Field(2, ge=1)
-    seed: int = Field(1, ge=0, lt=2**32)
-    grace_epochs: int = Field(1, ge=1)
+    space: dict[str, Parameter] = Field(
+        min_length=1,
+        description="Ranges by the path of a key, such as adaptation.learning_rate: {float: "
+        "[1e-5, 1e-3], log: true}.",
+    )
+    num_trials: int = Field(
+        8, ge=1, le=100_000, description="Trials, each of which trains and scores one student."
+    )
+    max_concurrent_trials: int = Field(2, ge=1, description="Trials that run at the same time.")
+    seed: int = Field(1, ge=0, lt=2**32, description="Seed of the sampler of settings (Optuna).")
+    grace_epochs: int = Field(
+        1, ge=1, description="Epochs that every trial trains before it may be stopped early."
+    )
     arm: str | None = Field(
         None,
-        description="the arm whose settings are searched; not given: that of the recipe's arms "
-        "which learns from most text",
+        description="Arm whose settings are searched. Default: the recipe's arm that learns from "
+        "most text.",
     )

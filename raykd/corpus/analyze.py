@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import Stemmer
 from numpy.typing import NDArray
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from raykd.config import Config
 from raykd.corpus.characters import characters
@@ -48,15 +48,16 @@ ENGLISH_STOP_WORDS = (
 
 
 class AnalyzerConfig(Config):
-    """What becomes of the words of a text: lower-cased, then stop words out, then stemmed.
+    """Processing of the words of a text: lower-casing, stop words removed, then stemming."""
 
-    Attributes:
-        stop_words: words to leave out, or "english" for Lucene's 33.
-        stemmer: a Snowball algorithm, such as "english" or "porter".
-    """
-
-    stop_words: tuple[str, ...] | Literal["english"] | None = None
-    stemmer: str | None = None
+    stop_words: tuple[str, ...] | Literal["english"] | None = Field(
+        None,
+        description="Words that are not searched: english (Lucene's 33) or a list. Default: none, "
+        "as in TLM's code.",
+    )
+    stemmer: str | None = Field(
+        None, description="Snowball stemmer, such as english or porter. Default: none."
+    )
 
     @field_validator("stop_words")
     @classmethod

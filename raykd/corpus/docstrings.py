@@ -39,19 +39,39 @@ _SKIPPED_FOLDERS = frozenset({"__pycache__", "site-packages", "test", "tests", "
 
 
 class DocstringsConfig(Config):
-    """What is read, and how files are split; `classes` maps a label to folders of packages."""
+    """Which docstrings are read, and how their files are split."""
 
-    packages: tuple[str, ...] = Field(min_length=1)
-    classes: dict[str, tuple[str, ...]] = Field(min_length=2)
-    excluded: tuple[str, ...] = ()
-    min_words: int = Field(default=8, ge=1)
-    train_fraction: float = Field(default=0.15, gt=0, lt=1)
-    dev_fraction: float = Field(default=0.15, gt=0, lt=1)
-    test_fraction: float = Field(default=0.15, gt=0, lt=1)
-    train_rows_per_class: int = Field(default=40, ge=1)
-    dev_rows_per_class: int = Field(default=125, ge=1)
-    test_rows_per_class: int = Field(default=125, ge=1)
-    split_seed: int = 0
+    packages: tuple[str, ...] = Field(
+        min_length=1,
+        description="Installed packages whose docstrings are read; stdlib is Python's standard "
+        "library.",
+    )
+    classes: dict[str, tuple[str, ...]] = Field(
+        min_length=2,
+        description="Classes of the task: label -> folders of packages whose files belong to it.",
+    )
+    excluded: tuple[str, ...] = Field((), description="Folders of packages to leave out.")
+    min_words: int = Field(8, ge=1, description="Fewest words of a sentence of the task.")
+    train_fraction: float = Field(
+        0.15,
+        gt=0,
+        lt=1,
+        description="Share of a class's files whose sentences are the train split.",
+    )
+    dev_fraction: float = Field(
+        0.15, gt=0, lt=1, description="Share of a class's files whose sentences are the dev split."
+    )
+    test_fraction: float = Field(
+        0.15, gt=0, lt=1, description="Share of a class's files whose sentences are the test split."
+    )
+    train_rows_per_class: int = Field(
+        40, ge=1, description="Most rows per class in the train split."
+    )
+    dev_rows_per_class: int = Field(125, ge=1, description="Most rows per class in the dev split.")
+    test_rows_per_class: int = Field(
+        125, ge=1, description="Most rows per class in the test split."
+    )
+    split_seed: int = Field(0, description="Seed of the split of files.")
 
 
 class ForEach(Protocol):

@@ -64,40 +64,55 @@ class CorpusConfig(Config):
 
     paths: tuple[str, ...] = Field(
         min_length=1,
-        description="files, folders, and patterns with *, ?, [abc] and ** (any folders); local or "
-        "s3:// and gs:// URLs",
+        description="Files, folders and patterns with *, ?, [abc] and ** (any folders); local or "
+        "s3:// and gs:// URLs.",
     )
     exclude: tuple[str, ...] = Field(
         (),
-        description="patterns of files and folders to leave out: of a name, or of a path (with /) "
-        "relative to the given folder",
+        description="Patterns of files and folders to leave out: of a name, or of a path (with /) "
+        "relative to the given folder.",
     )
-    text_column: str = "text"
+    text_column: str = Field(
+        "text", description="Column or field of the text in tables and JSON lines."
+    )
     columns: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="names of the columns of CSV and TSV files without a header line",
+        description="Names of the columns of CSV and TSV files without a header line.",
     )
     quoting: Quoting = Field(
         "auto",
-        description="whether quotation marks enclose fields: standard, none, or auto (CSV: yes; "
-        "TSV: where every line is as a writer with quotes would write it)",
+        description="Whether quotation marks enclose fields: standard, none, or auto (CSV: yes; "
+        "TSV: where every line is as a writer with quotes would write it).",
     )
     empty: Empty = Field(
         "skip",
-        description="documents whose text is null, empty or white space: skip and count them, or "
-        "error",
+        description="Documents whose text is null, empty or white space: skip and count them, or "
+        "error.",
     )
-    max_bad_fraction: float = Field(default=MAX_BAD_FRACTION, ge=0, le=1)
-    max_dropped_fraction: float = Field(
-        default=0.5,
+    max_bad_fraction: float = Field(
+        MAX_BAD_FRACTION,
         ge=0,
         le=1,
-        description="share of the documents with text that may be dropped whole because all their "
-        "pieces have fewer than units.min_words words; ingest stops above it",
+        description="Largest share of records that cannot be read (0 to 1); they are counted, and "
+        "ingest stops above it.",
     )
-    units: UnitsConfig = UnitsConfig()
-    shard_bytes: int = Field(default=SHARD_BYTES, ge=1)
+    max_dropped_fraction: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Largest share of the documents with text that may be dropped whole because "
+        "all their pieces have fewer than units.min_words words (0 to 1); ingest stops above it.",
+    )
+    units: UnitsConfig = Field(
+        UnitsConfig(),
+        description="How a document is cut into units, the passages that are retrieved.",
+    )
+    shard_bytes: int = Field(
+        SHARD_BYTES,
+        ge=1,
+        description="Size of a shard in bytes of text; a shard is what one task reads.",
+    )
 
     @field_validator("paths")
     @classmethod

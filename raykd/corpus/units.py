@@ -31,18 +31,24 @@ class UnitsConfig(Config):
 
     In scripts without blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese) each
     letter counts as a word, as everywhere in raykd (see `corpus.unspaced`): 100 of them are about
-    as many bytes as 75 English words.
-
-    `packed` joins neighbouring sentences as long as they hold at most `max_words` words;
-    `sentence` keeps each apart. Both cut a longer sentence between words, and drop pieces of fewer
-    than `min_words`. `line` keeps the document as it is. The default is the size of the passages
-    that the CILDA and contextual-corpus papers retrieve: 392 to 495 bytes, about 75 words on
-    average.
+    as many bytes as 75 English words. The default is the size of the passages that the CILDA and
+    contextual-corpus papers retrieve: 392 to 495 bytes, about 75 words on average.
     """
 
-    policy: Literal["packed", "sentence", "line"] = "packed"
-    max_words: int = Field(default=100, ge=1)
-    min_words: int = Field(default=5, ge=1)
+    policy: Literal["packed", "sentence", "line"] = Field(
+        "packed",
+        description="packed: neighboring sentences joined up to max_words; sentence: one unit per "
+        "sentence; line: the document as it is.",
+    )
+    max_words: int = Field(
+        100,
+        ge=1,
+        description="Most words of a unit; longer sentences are cut. 100 words are about one "
+        "window of 128 tokens (the passages of Liu et al. 2022, Table 1, have about 70).",
+    )
+    min_words: int = Field(
+        5, ge=1, description="Fewest words of a unit; shorter pieces are dropped."
+    )
 
     @model_validator(mode="after")
     def _some_length_fits(self) -> Self:

@@ -26,19 +26,34 @@ _FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3
 class NearDuplicatesConfig(Config):
     """Which texts count as near duplicates: those whose shingles have a Jaccard of `threshold`.
 
-    A shingle is `shingle_words` words in a row, a shorter text is one shingle. Two texts of
-    Jaccard s are compared with probability 1 - (1 - s^rows_per_band)^num_bands: with the defaults
-    95 % at 0.8, 99.99 % at 0.9. `seed` chooses the hash functions.
+    A text shorter than a shingle is one shingle. With the defaults, 95 % of the pairs of Jaccard
+    0.8 are compared, 99.99 % of those of 0.9.
 
     Source: Broder 1997, "On the resemblance and containment of documents"; shingles of five words
     and bands of eight rows as in FineWeb (Penedo et al. 2024), the threshold as in Lee et al. 2022.
     """
 
-    threshold: float = Field(default=0.8, gt=0, le=1)
-    shingle_words: int = Field(default=5, ge=1)
-    num_bands: int = Field(default=16, ge=1, le=1024)
-    rows_per_band: int = Field(default=8, ge=1, le=1024)
-    seed: int = Field(default=0, ge=0, lt=2**64)
+    threshold: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Smallest Jaccard similarity of the shingles of near duplicates (0 to 1); 0.8 "
+        "as in Lee et al. 2022.",
+    )
+    shingle_words: int = Field(
+        5, ge=1, description="Consecutive words of a shingle; 5 as in FineWeb (Penedo et al. 2024)."
+    )
+    num_bands: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="MinHash: bands of a signature; texts of similarity s are compared with "
+        "probability 1 - (1 - s^rows_per_band)^num_bands.",
+    )
+    rows_per_band: int = Field(
+        8, ge=1, le=1024, description="MinHash: rows of a band; 8 as in FineWeb."
+    )
+    seed: int = Field(0, ge=0, lt=2**64, description="MinHash: seed of the hash functions.")
 
 
 @dataclass(frozen=True)

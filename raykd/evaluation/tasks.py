@@ -29,20 +29,40 @@ _PLAIN_COLUMNS = {1: ("sentence",), 2: ("sentence1", "sentence2")}
 
 
 class TaskConfig(Config):
-    """Which task, and where its rows are.
+    """A labeled task and its files.
 
-    A GLUE name (cola sst2 mrpc stsb qqp mnli qnli rte) needs nothing else where the hub can be
-    reached. A task of any other name needs `train`, `dev` and `sentence_columns`; its `labels` are
-    those of the train split, sorted, unless they are given. The hidden test sets of GLUE carry
-    placeholders for labels, so `test` is always a file of one's own.
+    The hidden test sets of GLUE have placeholders for labels, so `test` is always a file of the
+    user's.
     """
 
-    name: str = Field(min_length=1)
-    train: str | None = None
-    dev: str | None = None
-    test: str | None = None
-    sentence_columns: tuple[str, ...] | None = Field(None, min_length=1, max_length=2)
-    label_column: str = "label"
+    name: str = Field(
+        min_length=1,
+        description="Name of the task. A GLUE name (cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte) "
+        "fixes columns, labels and metrics; any other task needs train, dev and "
+        "sentence_columns.",
+    )
+    train: str | None = Field(
+        None,
+        description="File, folder or URL of the training rows (CSV, TSV, JSON lines or Parquet). "
+        "Default for GLUE: the hub.",
+    )
+    dev: str | None = Field(
+        None,
+        description="File, folder or URL of the rows on which models are scored and chosen. "
+        "Default for GLUE: the hub's validation split.",
+    )
+    test: str | None = Field(
+        None, description="File, folder or URL of rows that are scored once, at the end."
+    )
+    sentence_columns: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=2,
+        description="Column of the text, or the two columns of a pair of texts. GLUE fixes them.",
+    )
+    label_column: str = Field(
+        "label", description="Column of the label, or of the score of a regression task."
+    )
     columns: tuple[str, ...] | None = Field(
         None,
         min_length=1,
@@ -50,31 +70,36 @@ class TaskConfig(Config):
     )
     quoting: Quoting = Field(
         "auto",
-        description=(
-            "Whether quotation marks enclose fields: standard, none, or auto (CSV: yes; TSV: where "
-            "every line is as a writer with quotes would write it)."
-        ),
+        description="Whether quotation marks enclose fields: standard, none, or auto (CSV: yes; "
+        "TSV: where every line is as a writer with quotes would write it).",
     )
     labels: tuple[Annotated[str, BeforeValidator(label_name)], ...] | None = Field(
         None,
         min_length=2,
-        description=(
-            "The classes in order; any other label is refused. Default: those of the train split, "
-            "sorted, where values that look like placeholders and classes of very few rows are "
-            "refused."
-        ),
+        description="The classes in order; any other label is refused. Default: those of the "
+        "train split, sorted, where values that look like placeholders and classes of very few "
+        "rows are refused.",
     )
     unlabeled_rows: UnlabeledRows = Field(
         "error",
-        description=(
-            "What becomes of rows without a label (null, NaN, an empty cell, a placeholder such as "
-            "'-', and, where `labels` are listed or GLUE fixes them, any other label): error, or "
-            "skip to leave them out and report how many."
-        ),
+        description="Rows without a label (null, NaN, an empty cell, a placeholder such as '-', "
+        "and, where `labels` are listed or GLUE fixes them, any other label): error, or skip to "
+        "leave them out and report their number.",
     )
-    regression: bool = False
-    metrics: tuple[str, ...] | None = Field(None, min_length=1)
-    max_train_rows: int | None = Field(None, ge=1)
+    regression: bool = Field(
+        False,
+        description="Whether the label is a number to predict (squared error) and not a class.",
+    )
+    metrics: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Metrics to report, of accuracy, f1 (two classes) and matthews, or pearson "
+        "and spearman for regression; the first one chooses checkpoints and trials. Default: "
+        "GLUE's, else accuracy, or pearson and spearman.",
+    )
+    max_train_rows: int | None = Field(
+        None, ge=1, description="Use only the first N training rows."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

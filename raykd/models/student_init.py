@@ -43,18 +43,28 @@ _OTHERWISE = (
 class StudentConfig(Config):
     """A student cut from a model, or of its shape, or a pretrained one as a whole.
 
-    Its source is `model`, or without `model` the teacher's model. Sizes that are not given follow
-    the source: its width, its width of a head, its ratio of feed-forward to hidden size. Inits
-    that copy layers need the source's sizes; they copy the embeddings and the pooler as well.
+    Its source is `model`, or without `model` the teacher's model. Inits that copy layers need the
+    source's sizes; they copy the embeddings and the pooler as well.
     """
 
     num_layers: int | None = Field(
         None, ge=1, le=1000, description="Layers of the student; not needed with `layers`."
     )
-    hidden_size: int | None = Field(None, ge=1, le=2**16, description="Width of the hidden states.")
-    num_heads: int | None = Field(None, ge=1, le=2**10, description="Attention heads of a layer.")
+    hidden_size: int | None = Field(
+        None, ge=1, le=2**16, description="Width of the hidden states. Default: the source's."
+    )
+    num_heads: int | None = Field(
+        None,
+        ge=1,
+        le=2**10,
+        description="Attention heads per layer. Default: of the source's head width.",
+    )
     intermediate_size: int | None = Field(
-        None, ge=1, le=2**18, description="Width of the feed-forward part."
+        None,
+        ge=1,
+        le=2**18,
+        description="Width of the feed-forward part. Default: in the source's ratio to "
+        "hidden_size.",
     )
     dropout: float | None = Field(
         None,

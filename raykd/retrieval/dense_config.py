@@ -10,20 +10,24 @@ Metric = Literal["inner_product", "l2"]
 
 
 class FlatConfig(Config):
-    """Every unit is looked at: exact, and the same for any shards."""
+    """Exact index; the hits are the same for any shards."""
 
-    name: Literal["flat"] = "flat"
+    name: Literal["flat"] = Field("flat", description="Exact search: every unit is compared.")
 
 
 class IvfConfig(Config):
-    """Units in lists around centroids, of which the nearest are looked at; not exact.
+    """Inverted lists of units around centroids; approximate.
 
-    A shard has at most one list for 39 units, as FAISS needs so many to train it.
+    A shard has at most one list per 39 units, since FAISS needs as many to train it.
     """
 
-    name: Literal["ivf"] = "ivf"
-    num_lists: int = Field(256, ge=1)
-    num_probes: int = Field(16, ge=1)
+    name: Literal["ivf"] = Field(
+        "ivf",
+        description="Approximate search: units are in lists around centroids, and only the "
+        "nearest lists are searched.",
+    )
+    num_lists: int = Field(256, ge=1, description="Lists per shard, at most one per 39 units.")
+    num_probes: int = Field(16, ge=1, description="Lists searched per query; at most num_lists.")
 
     @model_validator(mode="after")
     def _enough_lists(self) -> Self:
@@ -36,28 +40,50 @@ class IvfConfig(Config):
 
 
 class HnswConfig(Config):
-    """A graph of neighbours, walked towards the query (Malkov and Yashunin 2016); not exact."""
+    """Graph of neighbors; approximate."""
 
-    name: Literal["hnsw"] = "hnsw"
-    num_neighbours: int = Field(32, ge=2)
-    ef_construction: int = Field(80, ge=1)
-    ef_search: int = Field(64, ge=1)
+    name: Literal["hnsw"] = Field(
+        "hnsw",
+        description="Approximate search: a graph of neighbors, walked towards the query (Malkov "
+        "and Yashunin 2016).",
+    )
+    num_neighbours: int = Field(32, ge=2, description="Neighbors per unit in the graph.")
+    ef_construction: int = Field(
+        80, ge=1, description="Candidates considered when a unit is added to the graph."
+    )
+    ef_search: int = Field(64, ge=1, description="Candidates considered when a query is searched.")
 
 
 class DenseConfig(Config):
-    """The encoder of units and queries, and how the nearest are found.
+    """Encoder of units and queries, and the index of their embeddings."""
 
-    `model` is a folder, package:NAME/FOLDER, or a name on the hub. Prefixes are put before the
-    texts, as some models want it ("query: ").
-    """
-
-    model: str
-    pooling: Literal["mean", "cls"] = "mean"
-    normalise: bool = True
-    metric: Metric = "inner_product"
-    max_length: int = Field(128, ge=3)
-    batch_size: int = Field(32, ge=1)
-    query_prefix: str = ""
-    unit_prefix: str = ""
-    use_gpu: bool = False
-    index: FlatConfig | IvfConfig | HnswConfig = Field(FlatConfig(), discriminator="name")
+    model: str = Field(
+        description="Encoder of units and queries: folder, package:NAME/FOLDER or hub name."
+    )
+    pooling: Literal["mean", "cls"] = Field(
+        "mean", description="Embedding of a text: mean over its tokens, or cls (first token)."
+    )
+    normalise: bool = Field(
+        True, description="Give embeddings length 1, so that the inner product is the cosine."
+    )
+    metric: Metric = Field(
+        "inner_product",
+        description="Similarity: inner_product (larger is nearer) or l2 (smaller distance is "
+        "nearer).",
+    )
+    max_length: int = Field(
+        128, ge=3, description="Tokens of a text that the encoder reads; the rest is cut."
+    )
+    batch_size: int = Field(32, ge=1, description="Texts per batch of the encoder.")
+    query_prefix: str = Field(
+        "", description='Text put before every query, as some models require ("query: ").'
+    )
+    unit_prefix: str = Field(
+        "", description='Text put before every unit, as some models require ("passage: ").'
+    )
+    use_gpu: bool = Field(False, description="Encode on GPUs.")
+    index: FlatConfig | IvfConfig | HnswConfig = Field(
+        FlatConfig(),
+        discriminator="name",
+        description="Index of each shard: flat (exact), ivf or hnsw (faster, approximate).",
+    )

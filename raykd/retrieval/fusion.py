@@ -20,14 +20,21 @@ _COLUMNS = ["query_id", "unit_id", "score"]
 
 
 class FusionConfig(Config):
-    """How the hits of both searches become one ranking.
+    """How the hits of both searches become one ranking."""
 
-    `candidates` is what each search finds of a query, at least top_k; None: top_k. `constant` is
-    the paper's k.
-    """
-
-    candidates: int | None = Field(None, ge=1, le=topk.MAX_TOP_K)
-    constant: float = Field(60.0, ge=0)
+    candidates: int | None = Field(
+        None,
+        ge=1,
+        le=topk.MAX_TOP_K,
+        description="Hits of each of the two searches that are fused, at least top_k. Default: "
+        "top_k.",
+    )
+    constant: float = Field(
+        60.0,
+        ge=0,
+        description="Constant k of reciprocal rank fusion, 1 / (k + rank); 60 in the paper "
+        "(Cormack et al. 2009).",
+    )
 
 
 def fuse(

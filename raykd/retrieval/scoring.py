@@ -51,21 +51,31 @@ SaturationForm = tuple[int, float, float]
 
 
 class Bm25Config(Config):
-    """Parameters of BM25; defaults as in Lucene and Elasticsearch.
+    """Parameters of BM25; defaults as in Lucene and Elasticsearch."""
 
-    Attributes:
-        variant: which BM25.
-        k1: how slowly repeats of a term stop counting.
-        b: how much the length of a unit counts.
-        delta: of `bm25l` and `bm25+`; None for the papers' 0.5 and 1.
-        norms: "lucene" rounds lengths above 40 as Lucene's one byte does.
-    """
-
-    variant: Variant = "lucene"
-    k1: float = Field(default=1.2, ge=0, le=1000, allow_inf_nan=False)
-    b: float = Field(default=0.75, ge=0, le=1)
-    delta: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
-    norms: Literal["exact", "lucene"] = "exact"
+    variant: Variant = Field("lucene", description="Form of BM25 (Kamphuis et al. 2020, Table 1).")
+    k1: float = Field(
+        1.2,
+        ge=0,
+        le=1000,
+        allow_inf_nan=False,
+        description="Saturation of repeated terms: the larger, the more repeats count. 1.2 as in "
+        "Lucene.",
+    )
+    b: float = Field(
+        0.75, ge=0, le=1, description="Length normalization: 0 none, 1 full. 0.75 as in Lucene."
+    )
+    delta: float | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        allow_inf_nan=False,
+        description="Lower bound of bm25l and bm25+. Default: 0.5 for bm25l, 1 for bm25+ (Lv and "
+        "Zhai 2011).",
+    )
+    norms: Literal["exact", "lucene"] = Field(
+        "exact", description="Unit lengths: exact, or rounded above 40 as in Lucene's one byte."
+    )
 
     @model_validator(mode="after")
     def _delta_has_a_use(self) -> Self:

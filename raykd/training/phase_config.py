@@ -12,7 +12,11 @@ from raykd.training.settings import TrainingConfig
 class PhaseConfig(TrainingConfig):
     """A phase of the student: injection or adaptation."""
 
-    objective: ObjectiveConfig = Field(default_factory=FineTuneConfig, discriminator="name")
+    objective: ObjectiveConfig = Field(
+        default_factory=FineTuneConfig,
+        discriminator="name",
+        description="Loss of the student, by the name of a method, and its settings.",
+    )
 
     @model_validator(mode="after")
     def _batches_can_be_cut(self) -> Self:
@@ -27,25 +31,28 @@ class PhaseConfig(TrainingConfig):
 class TeacherConfig(TrainingConfig):
     """The teacher: fine-tuned here on the task, or named as already fine-tuned."""
 
-    model: str
-    weights_sha256: str | None = None
-    fine_tuned: bool = False
+    model: str = Field(
+        description="Pretrained or fine-tuned model: folder, package:NAME/FOLDER or hub name."
+    )
+    weights_sha256: str | None = Field(
+        None, description="SHA-256 of the model's weights; a model with other weights is refused."
+    )
+    fine_tuned: bool = Field(
+        False,
+        description="Whether `model` is fine-tuned on the task already; it is then used as it is.",
+    )
     labels: tuple[str, ...] | None = Field(
         None,
         min_length=2,
-        description=(
-            "The task's classes in the order of a fine-tuned teacher's outputs, in place of the "
-            "names in its config.json (id2label)."
-        ),
+        description="The task's classes in the order of a fine-tuned teacher's outputs, instead "
+        "of the names in its config.json (id2label).",
     )
     dev_check: Literal["stop", "warn"] = Field(
         "stop",
-        description=(
-            "What to do where the teacher, scored on dev, is no better than the constant answer, "
-            "or another order of its classes is much better, beyond chance: stop, or warn."
-        ),
+        description="Where the teacher, scored on dev, is no better than a constant answer, or "
+        "another order of its classes is much better, beyond chance: stop, or warn.",
     )
-    seed: int = 1
+    seed: int = Field(1, description="Seed of the fine-tuning.")
 
     @model_validator(mode="after")
     def _labels_are_of_outputs(self) -> Self:
@@ -59,8 +66,6 @@ class AdaptationConfig(PhaseConfig):
 
     rows: Literal["task", "task_da"] = Field(
         "task",
-        description=(
-            "Labeled rows that students with a task_da step adapt on: task, the train split, or "
-            "task_da, also what raykd augment made of it (TinyBERT's second stage)."
-        ),
+        description="Labeled rows that students with a task_da step adapt on: task (the train "
+        "split) or task_da (also what `raykd augment` made of it; TinyBERT's second stage).",
     )

@@ -9,42 +9,78 @@ from raykd.training.batches import num_batches
 
 
 class TrainingConfig(Config):
-    """How to run the optimiser; `batch_size` counts the rows of all workers together.
+    """Optimizer, schedule, batches and checkpoints of one training.
 
-    A step is the same whatever the number of workers and the cuts of its batch, up to rounding:
-    neither the learning rate nor the number of steps depends on them.
+    A step is the same whatever the number of workers and micro-batches, up to rounding: neither the
+    learning rate nor the number of steps depends on them. Each worker splits its local batch by
+    length into micro-batches (gradient accumulation) where the padding saved outweighs the extra
+    calls.
 
-    `num_steps`, where given, replaces `epochs`: texts of different sizes then get equal training.
-    A worker cuts its rows of a batch by length into passes, whose gradients it adds, where that
-    spares more padding than it costs calls; no pass has more than `max_tokens_per_pass` tokens,
-    padding included, so that memory is bounded.
-    `bfloat16` and `float16` compute the models' matrix products in that format; weights and losses
-    stay float32.
-
-    A model that is scored as it trains is scored every `score_every` steps; by default after
-    epochs, ten times at most. `keep: best` keeps its best state by the task's first metric, not
-    the last one; with `patience`, training ends after so many scores without a better one.
-
-    With `bucket_batches` above 1, the rows of so many shuffled batches are sorted by length before
-    they are cut into batches: almost no padding at 50. Batches of one length are no random ones,
-    though: fine-tuning on CoLA lost 4 points of MCC (experiments/LOG.md), so the default is 1.
+    Batches of one length (`bucket_batches` 50) have almost no padding, but fine-tuning on CoLA lost
+    4 points of MCC with them (experiments/LOG.md), so the default is 1.
     """
 
-    epochs: int = Field(3, ge=1)
-    num_steps: int | None = Field(None, ge=1)
-    batch_size: int = Field(32, ge=1)
-    bucket_batches: int = Field(1, ge=1)
-    max_tokens_per_pass: int | None = Field(None, ge=1)
-    learning_rate: float = Field(5e-5, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup_fraction: float = Field(0.1, ge=0, lt=1)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    max_grad_norm: float = Field(1.0, gt=0)
-    max_length: int = Field(128, ge=4)
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    score_every: int | None = Field(None, ge=1)
-    keep: Literal["last", "best"] = "last"
-    patience: int | None = Field(None, ge=1)
+    epochs: int = Field(
+        3, ge=1, description="Passes over the training rows; ignored where num_steps is given."
+    )
+    num_steps: int | None = Field(
+        None,
+        ge=1,
+        description="Optimizer steps, instead of epochs, so that texts of different sizes get "
+        "equal training.",
+    )
+    batch_size: int = Field(
+        32, ge=1, description="Rows per optimizer step, over all workers together."
+    )
+    bucket_batches: int = Field(
+        1,
+        ge=1,
+        description="Sort the rows of this many shuffled batches by length before they are cut "
+        "into batches; above 1 saves padding, but batches are less random.",
+    )
+    max_tokens_per_pass: int | None = Field(
+        None,
+        ge=1,
+        description="Most tokens of one micro-batch, padding included, to bound memory; the "
+        "gradients of a batch's micro-batches are added. Default: no bound.",
+    )
+    learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW, on matrices only.")
+    warmup_fraction: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of the steps in which the learning rate rises from 0 to its peak.",
+    )
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear",
+        description="Learning rate after warm-up: linear or cosine decay to 0, or constant.",
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="L2 norm to which gradients are clipped.")
+    max_length: int = Field(
+        128, ge=4, description="Tokens of a text that models read; the rest is cut."
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="Number format of the matrix products; weights and losses stay float32.",
+    )
+    score_every: int | None = Field(
+        None,
+        ge=1,
+        description="Steps between scores on dev during training. Default: after epochs, at most "
+        "ten times.",
+    )
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="Model that a training returns: last (after the last step) or best (by the "
+        "task's first metric on dev).",
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="Stop after this many scores without a better one; needs keep: best. Default: "
+        "never.",
+    )
 
     @model_validator(mode="after")
     def _patience_has_a_best(self) -> Self:

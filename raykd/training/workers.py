@@ -8,28 +8,32 @@ from raykd.config import Config
 
 
 class WorkersConfig(Config):
-    """The processes that train one model together (DDP), and how many models train at once.
+    """Processes that train one model together (DDP), and models that train at the same time."""
 
-    `num_workers` is a number, or [at least, at most]: a training then goes on with the workers
-    that the cluster has room for, whenever nodes come or go. One that is interrupted loses at most
-    what it did in `checkpoint_every_s` seconds.
-    """
-
-    num_workers: int | tuple[int, int] = 1
+    num_workers: int | tuple[int, int] = Field(
+        1,
+        description="Processes that train one model together (DDP): a number, or [at least, at "
+        "most], between which a training adapts to the nodes that the cluster has.",
+    )
     cpus_per_worker: float = Field(
         1.0,
         gt=0,
         description="CPUs, and threads, of each worker; fewer on a machine that has not so many. "
-        "A model has them whatever else is left to train; the teacher has those of all models "
-        "that train at once.",
+        "The teacher gets those of all models that train at once.",
     )
-    use_gpu: bool = False
+    use_gpu: bool = Field(False, description="Train each worker on a GPU of its own.")
     models_at_once: int = Field(
         1,
         ge=1,
-        description="Models that train at once; a stage with fewer models leaves CPUs idle.",
+        description="Models that train at the same time; a stage with fewer models leaves CPUs "
+        "idle.",
     )
-    checkpoint_every_s: float = Field(60.0, ge=0)
+    checkpoint_every_s: float = Field(
+        60.0,
+        ge=0,
+        description="Seconds between checkpoints, which is the most that an interrupted training "
+        "loses; 0: after every step.",
+    )
 
     @property
     def fewest(self) -> int:
