@@ -178,6 +178,8 @@ def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) ->
                 mode="max",
                 num_samples=search.num_trials,
                 max_concurrent_trials=search.max_concurrent_trials,
+                # A process of its own for each trial costs seconds of imports.
+                reuse_actors=True,
                 search_alg=OptunaSearch(
                     storage=JournalStorage(JournalFileBackend(str(study))),
                     study_name=setting.run.recipe.name,
