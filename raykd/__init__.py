@@ -1,23 +1,24 @@
 """raykd makes a small text classifier out of a large one.
 
-corpus/            general text -> units
-retrieval/         anchors of a task -> hits, by exact BM25, embeddings, or both
-dedup/             which units say the same, or say what is to be examined
-contextualize.py   hits -> the contextualized corpus; random_corpus.py, what it is compared with
-models/            teacher and student behind one output
-objectives/        what the student learns from the teacher, one file a method
-search_model.py    the encoder of a search by embeddings
-training/          teacher, injection, adaptation
-evaluation/        tasks, metrics, predictions; analysis.py, how near a student is to its teacher
-augment/           a task's rows -> more of them, with words replaced (TaskDA)
-recipe.py          a whole run as one typed object; run.py, what lies where in its directory
-stages.py          the stages in order; preflight.py, what is checked before the first
-tuning.py          a recipe with a search space -> trials; best.py, the one to take
-collect.py         a run directory -> results.py, everything found out; teacher_check.py, a stop
-report/            results -> one page
-cli.py             the command line
+storage/        files, tables and manifests: what every stage reads and writes
+cluster/        Ray: tasks, interruptions, what workers tell the driver
+text/           text as bytes and as words; the analyzer
+tasks/          the data of a task: examples, labels, metrics
+corpus/         general text -> units; demo/, text for the quickstart
+retrieval/      anchors of a task -> hits, by exact BM25 (bm25/), embeddings (dense/), or both
+dedup/          which units say the same
+contextualize/  hits -> the contextualized corpus; the random corpus that it is compared with
+models/         teacher and student behind one output
+objectives/     what the student learns from the teacher, one file a method
+training/       teacher, injection, adaptation
+evaluation/     predictions, costs; how near a student is to its teacher
+augment/        a task's rows -> more of them, with words replaced (TaskDA)
+report/         results -> one page
+workflow/       recipe/, a run as one typed object; checks/ before the first stage; the stages in
+                order; a search of settings
+cli/            the command line
 
-Below them: config.py, schemas.py, manifest.py, tables.py, progress.py; Ray: cluster.py, board.py.
+Below them: config.py, errors.py, progress.py.
 """
 
 __version__ = "0.2.0"

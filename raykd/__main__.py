@@ -1,5 +1,5 @@
 """`python -m raykd`."""
 
-from raykd.cli import main
+from raykd.cli.app import main
 
 main()

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from raykd.config import Config, dump_yaml
 from raykd.errors import InputError
-from raykd.yaml_files import load_yaml
+from raykd.storage.yaml_files import load_yaml
 
 
 class Sharp(Config):

@@ -21,7 +21,7 @@ from raykd.augment.predictions import (
 from raykd.augment.task_da import Candidates, Span, TaskDaConfig, replaceable_words
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.masked_lm import MaskedLm, load_masked_lm
-from raykd.models.positions import num_positions
+from raykd.models.tokenization.positions import num_positions
 
 # Of a model whose positions have no limit; the longest that BERT reads.
 _MAX_LENGTH = 512

@@ -8,15 +8,15 @@ import pyarrow as pa
 from raykd.augment.candidates import CandidateFinder
 from raykd.augment.task_da import TaskDaConfig, augmented_pairs, variants
 from raykd.errors import InputError
-from raykd.evaluation.examples import Examples, to_examples
-from raykd.evaluation.glue import GLUE
-from raykd.evaluation.label_cells import label_name
-from raykd.evaluation.label_rules import LabelRules, UnlabeledRows
-from raykd.evaluation.labels import class_names, label_column, require_label_column
-from raykd.locations import Location
-from raykd.schemas import AUGMENTED, TEXTBOOK, TEXTBOOK_OF_PAIRS
 from raykd.storage.delimited import AS_NAMED, Layout
-from raykd.tables import read_table
+from raykd.storage.locations import Location
+from raykd.storage.schemas import AUGMENTED, TEXTBOOK, TEXTBOOK_OF_PAIRS
+from raykd.storage.tables import read_table
+from raykd.tasks.examples import Examples, to_examples
+from raykd.tasks.glue import GLUE
+from raykd.tasks.label_cells import label_name
+from raykd.tasks.label_rules import LabelRules, UnlabeledRows
+from raykd.tasks.labels import class_names, label_column, require_label_column
 
 # What the sentences are called where nobody says so.
 _PLAIN_COLUMNS = (("sentence1", "sentence2"), ("sentence",), ("text",))

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from raykd.augment.pieces import Pieces
 from raykd.errors import InputError
-from raykd.locations import explained
+from raykd.storage.locations import explained
 
 # Words of a file that are read, as in the authors' code.
 MAX_FILE_WORDS = 100_000

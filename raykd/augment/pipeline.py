@@ -11,12 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raykd import cluster
 from raykd.augment.candidates import CandidateFinder
 from raykd.augment.examples import augment_rows, textbook_schema
 from raykd.augment.task_da import TaskDaConfig
-from raykd.locations import explained
-from raykd.manifest import (
+from raykd.cluster import tasks as cluster
+from raykd.models.resolve import digest_of_model
+from raykd.storage.locations import explained
+from raykd.storage.manifest import (
     Draft,
     Manifest,
     check_replaceable,
@@ -25,10 +26,9 @@ from raykd.manifest import (
     read_manifest,
     write_once,
 )
-from raykd.models.resolve import digest_of_model
-from raykd.outputs import output_path
-from raykd.schemas import AUGMENTED, TEXTBOOK_OF_PAIRS
-from raykd.working_files import sweep
+from raykd.storage.outputs import output_path
+from raykd.storage.schemas import AUGMENTED, TEXTBOOK_OF_PAIRS
+from raykd.storage.working_files import sweep
 
 TEXTBOOK_FILE = "textbook.parquet"
 EXAMPLES_FILE = "examples.parquet"

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from raykd.augment.pipeline import EXAMPLES_FILE
 from raykd.errors import InputError
-from raykd.evaluation.store import read_task
-from raykd.manifest import Draft, Manifest, digest_of_directory, digest_of_file, write_once
+from raykd.storage.manifest import Draft, Manifest, digest_of_directory, digest_of_file, write_once
+from raykd.tasks.store import read_task
 
 
 def select_rows(augmented: Path, task_folder: Path, out: Path) -> Manifest:

@@ -27,7 +27,7 @@ from pydantic import Field, model_validator
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from raykd.config import Config
-from raykd.stop_words import STOP_WORDS
+from raykd.text.stop_words import STOP_WORDS
 
 # Rounds a sentence, as in the authors' code.
 NUM_ROUNDS: Mapping[str, int] = {

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from raykd.corpus.slices import Slice
 from raykd.errors import InputError
-from raykd.locations import READ_BYTES, explained, is_url, size_of
 from raykd.storage.formats import Compression, format_of, named_format, open_bytes
+from raykd.storage.locations import READ_BYTES, explained, is_url, size_of
 
 # Bounds the memory a document takes, and with it the width of an offset inside one.
 MAX_DOCUMENT_BYTES = 16 << 20

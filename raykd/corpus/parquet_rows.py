@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 from raykd.corpus.rows import Columns, Row, document_of
 from raykd.corpus.slices import Slice
 from raykd.errors import InputError
-from raykd.locations import READ_BYTES, Location
 from raykd.storage.formats import open_bytes
-from raykd.tables import holds_text, parquet_bytes, require_columns
+from raykd.storage.locations import READ_BYTES, Location
+from raykd.storage.tables import holds_text, parquet_bytes, require_columns
 
 _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 16_384

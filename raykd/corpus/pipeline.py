@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from raykd import cluster, progress
+from raykd import progress
+from raykd.cluster import tasks as cluster
 from raykd.config import Config
 from raykd.corpus.rows import BadRow, Columns
 from raykd.corpus.shards import (
@@ -31,8 +32,10 @@ from raykd.corpus.texts import read_texts
 from raykd.corpus.units import UnitsConfig, cut
 from raykd.corpus.write import ShardWriter
 from raykd.errors import InputError
-from raykd.locations import Location, explained, location_of, shown, size_of
-from raykd.manifest import (
+from raykd.storage.delimited import Layout, Quoting
+from raykd.storage.formats import named_format, source_digest
+from raykd.storage.locations import Location, explained, location_of, shown, size_of
+from raykd.storage.manifest import (
     FILE_NAME,
     Draft,
     Manifest,
@@ -42,9 +45,7 @@ from raykd.manifest import (
     write_manifest,
     write_once,
 )
-from raykd.schemas import QUARANTINE, UNITS
-from raykd.storage.delimited import Layout, Quoting
-from raykd.storage.formats import named_format, source_digest
+from raykd.storage.schemas import QUARANTINE, UNITS
 
 _STAGE = "ingest"
 _COUNTS = (

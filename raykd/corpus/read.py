@@ -6,10 +6,10 @@ from raykd.corpus.lines import lines_of, read_blocks
 from raykd.corpus.parquet_rows import parquet_batches, rows_of_batch
 from raykd.corpus.rows import ALL_COLUMNS, BadRow, Columns, Row, document_of, row_of_line
 from raykd.corpus.slices import Slice
-from raykd.locations import Location, explained, shown
 from raykd.storage import delimited
 from raykd.storage.formats import MAX_TABLE_BYTES, check_size, format_of, open_bytes
-from raykd.tables import column_of, require_columns, typed_ids, wanted_of_header
+from raykd.storage.locations import Location, explained, shown
+from raykd.storage.tables import column_of, require_columns, typed_ids, wanted_of_header
 
 
 def read_slice(piece: Slice, columns: Columns = ALL_COLUMNS) -> Iterator[Row]:

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from raykd.corpus.lines import place_of
 from raykd.corpus.slices import Slice, plan_slices
 from raykd.errors import InputError
-from raykd.locations import Location
-from raykd.manifest import digest_of
+from raykd.storage.locations import Location
+from raykd.storage.manifest import digest_of
 
 QUARANTINE_FILE = "quarantine.parquet"
 # Text and JSONL as they are, Parquet as decompressed.

@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from raykd.errors import InputError
-from raykd.locations import Location, explained, size_of
-from raykd.manifest import FILE_NAME as MANIFEST
-from raykd.manifest import manifest_of_source
 from raykd.storage.directories import Listing, list_files
 from raykd.storage.formats import check_named, format_of, open_bytes
+from raykd.storage.locations import Location, explained, size_of
+from raykd.storage.manifest import FILE_NAME as MANIFEST
+from raykd.storage.manifest import manifest_of_source
 
 _OWN_TEXTS = ("units-*.parquet", "textbook.parquet")
 

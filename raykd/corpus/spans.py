@@ -4,8 +4,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from raykd.corpus.unspaced import next_word, num_words_between
-from raykd.corpus.white_space import (
+from raykd.text.unspaced import next_word, num_words_between
+from raykd.text.white_space import (
     Bytes,
     Integers,
     character_at,

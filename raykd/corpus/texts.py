@@ -17,9 +17,9 @@ from raykd.corpus.parquet_rows import parquet_batches, rows_of_batch
 from raykd.corpus.read import table_rows
 from raykd.corpus.rows import BadRow, Columns, Document, EmptyRow, Row, row_of_line
 from raykd.corpus.slices import Slice
-from raykd.corpus.white_space import are_blank, has_blank, lines_with_words
-from raykd.locations import explained, shown
 from raykd.storage.formats import format_of
+from raykd.storage.locations import explained, shown
+from raykd.text.white_space import are_blank, has_blank, lines_with_words
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GROUP_ROWS = 4096
@@ -65,10 +65,10 @@ def read_texts(piece: Slice, columns: Columns) -> Iterator[Texts]:
     A process that reads holds two chunks of a mebibyte (four from an object store) or a batch of
     8 MiB of rows and one page of Parquet, and a few copies of them, whatever the size of the file,
     of its row groups and of its lines: with what it writes 100 to 260 MB above the 200 MB of a
-    process that has just started (`experiments/bench_ingest.py`). A line of `MAX_DOCUMENT_BYTES`,
-    or 256 such rows of Parquet, is the most that adds to that. A CSV or TSV file is held whole, as
-    Python objects, and may have `tables.MAX_TABLE_BYTES` at most; write larger ones as JSONL or
-    Parquet.
+    process that has just started (`experiments/benchmarks/bench_ingest.py`). A line of
+    `MAX_DOCUMENT_BYTES`, or 256 such rows of Parquet, is the most that adds to that. A CSV or TSV
+    file is held whole, as Python objects, and may have `tables.MAX_TABLE_BYTES` at most; write
+    larger ones as JSONL or Parquet.
 
     Raises:
         InputError: as `read.read_slice`.

@@ -12,9 +12,9 @@ from pydantic import Field, model_validator
 from raykd.config import Config
 from raykd.corpus import spans
 from raykd.corpus.texts import Texts
-from raykd.corpus.unspaced import classes, may_be_unspaced, num_words_between
-from raykd.corpus.white_space import Integers, count_words
-from raykd.schemas import UNITS
+from raykd.storage.schemas import UNITS
+from raykd.text.unspaced import classes, may_be_unspaced, num_words_between
+from raykd.text.white_space import Integers, count_words
 
 # sentencex takes quadratic time on long text with sentence ends outside ASCII.
 WINDOW_CHARS = 8192

@@ -8,7 +8,7 @@ import xxhash
 from numba import njit
 from numpy.typing import NDArray
 
-from raykd.dedup.normal_form import normalise_all
+from raykd.text.normalize import normalise_all
 
 # Little enough to stay in the processor's cache.
 _BATCH_ROWS = 4096

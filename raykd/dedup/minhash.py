@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from raykd.config import Config
-from raykd.corpus.unspaced import IS_MARK, IS_UNSPACED, IS_WORD, classes
-from raykd.dedup.normal_form import code_point, normalise_all
+from raykd.text.normalize import code_point, normalise_all
+from raykd.text.unspaced import IS_MARK, IS_UNSPACED, IS_WORD, classes
 
 _NOTHING, _IN_UNSPACED, _IN_WORD = 0, 1, 2
 # Odd constants of good mixing: Steele et al. 2014, "Fast splittable pseudorandom number

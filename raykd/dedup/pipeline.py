@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from raykd import cluster
+from raykd.cluster import tasks as cluster
 from raykd.config import Config
+from raykd.corpus import custom_units as given_units
+from raykd.corpus.custom_units import AS_FOUND, Reading
 from raykd.corpus.pipeline import (
     check_layout,
     one_of_equal,
@@ -22,15 +24,20 @@ from raykd.corpus.pipeline import (
     sources_with_digests,
 )
 from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, check_apart
-from raykd.dedup import tasks
+from raykd.dedup import steps as tasks
 from raykd.dedup.minhash import NearDuplicatesConfig
-from raykd.dedup.tasks import Job
-from raykd.locations import Location
-from raykd.manifest import Draft, Manifest, check_output, digest_of, manifest_of_source, write_once
-from raykd.outputs import output_path
-from raykd.retrieval import given_units
-from raykd.retrieval.given_units import AS_FOUND, Reading
+from raykd.dedup.steps import Job
 from raykd.retrieval.pipeline import beside, sweep_parts, write_given
+from raykd.storage.locations import Location
+from raykd.storage.manifest import (
+    Draft,
+    Manifest,
+    check_output,
+    digest_of,
+    manifest_of_source,
+    write_once,
+)
+from raykd.storage.outputs import output_path
 
 REMOVED_FILE = "removed.parquet"
 UNITS_FOLDER = "units"

@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 from raykd.models.encoder import Encoder
 from raykd.models.inference import token_batches
 from raykd.models.pooling import pooled_layers
-from raykd.models.tokens import TokenizedRows, collate, to_device
+from raykd.models.tokenization.tokens import TokenizedRows, collate, to_device
 from raykd.objectives.base import run
 
 # Where the bins of the divergences begin; the last has no end.

@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from raykd.evaluation.store import read_task
-from raykd.manifest import digest_of, digest_of_file
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
 from raykd.models.resolve import weights_files
-from raykd.models.tokens import collate, tokenize_table
+from raykd.models.tokenization.tokens import collate, tokenize_table
+from raykd.storage.manifest import digest_of, digest_of_file
+from raykd.tasks.store import read_task
 
 BATCH_SIZE = 32
 # The fewest rounds that have a median; more for models so small that a disturbance would show.

@@ -12,16 +12,17 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from raykd import cluster
+from raykd.cluster import tasks as cluster
 from raykd.errors import InputError
 from raykd.evaluation import cost
 from raykd.evaluation.analysis import divergence, layer_similarity, pooled_states
-from raykd.evaluation.metrics import compute, majority_predictions
 from raykd.evaluation.predict import answers, to_predictions
-from raykd.evaluation.store import read_task
-from raykd.evaluation.tasks import Split
 from raykd.evaluation.tfidf import predict_tfidf
-from raykd.manifest import (
+from raykd.models.encoder import load_encoder, load_tokenizer
+from raykd.models.inference import check_finite, logits_of
+from raykd.models.threads import one_thread
+from raykd.models.tokenization.tokens import read_rows
+from raykd.storage.manifest import (
     Draft,
     digest_of,
     digest_of_directory,
@@ -29,10 +30,9 @@ from raykd.manifest import (
     stage_key,
     write_once,
 )
-from raykd.models.encoder import load_encoder, load_tokenizer
-from raykd.models.inference import check_finite, logits_of
-from raykd.models.threads import one_thread
-from raykd.models.tokens import read_rows
+from raykd.tasks.metrics import compute, majority_predictions
+from raykd.tasks.store import read_task
+from raykd.tasks.task import Split
 
 PREDICTIONS_FILE = "predictions.parquet"
 METRICS_FILE = "metrics.json"

@@ -11,11 +11,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from raykd.evaluation.metrics import compute
 from raykd.models.encoder import Encoder
 from raykd.models.inference import logits_of
-from raykd.models.tokens import TokenizedRows, read_rows
-from raykd.schemas import PREDICTIONS
+from raykd.models.tokenization.tokens import TokenizedRows, read_rows
+from raykd.storage.schemas import PREDICTIONS
+from raykd.tasks.metrics import compute
 
 
 class Scorer:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from raykd.evaluation.metrics import FloatArray, compute, majority_predictions
-from raykd.evaluation.tasks import Task
+from raykd.tasks.metrics import FloatArray, compute, majority_predictions
+from raykd.tasks.task import Task
 
 # A useful teacher is right in this much more of the rows than the constant answer, or makes half of
 # its errors, whichever is less.

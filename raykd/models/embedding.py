@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from raykd.manifest import digest_of
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.pooling import Pooling, pooled
-from raykd.models.positions import check_max_length
 from raykd.models.resolve import digest_of_model
 from raykd.models.threads import one_thread
-from raykd.models.tokens import TokenizedRows, tokenize
+from raykd.models.tokenization.positions import check_max_length
+from raykd.models.tokenization.tokens import TokenizedRows, tokenize
+from raykd.storage.manifest import digest_of
 
 # Widths that batches are padded to.
 _WIDTH_STEP = 8

@@ -23,10 +23,10 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from raykd.errors import InputError
-from raykd.models.capture import first_outputs, input_of, outputs_of
-from raykd.models.classes import name_classes
-from raykd.models.classifier import reorder_classes
-from raykd.models.layers import (
+from raykd.models.families.capture import first_outputs, input_of, outputs_of
+from raykd.models.families.classes import name_classes
+from raykd.models.families.classifier import reorder_classes
+from raykd.models.families.layers import (
     KNOWN_FAMILIES,
     Projections,
     RelationVectors,

@@ -10,7 +10,7 @@ from torch import Tensor
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 from raykd.models.pooling import Pooling, pooled_layers
-from raykd.models.tokens import TokenizedRows, collate, to_device
+from raykd.models.tokenization.tokens import TokenizedRows, collate, to_device
 
 _BATCH_TOKENS = 8192
 

@@ -27,8 +27,7 @@ from torch.export import Dim
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer, takes_token_types
-from raykd.models.layers import KNOWN_FAMILIES
-from raykd.models.positions import num_positions
+from raykd.models.families.layers import KNOWN_FAMILIES
 from raykd.models.probe import (
     KINDS_OF_FAILURE,
     check_pad_token,
@@ -37,8 +36,9 @@ from raykd.models.probe import (
     told,
 )
 from raykd.models.resolve import resolve_model, weights_files
-from raykd.outputs import output_path
-from raykd.working_files import replacing
+from raykd.models.tokenization.positions import num_positions
+from raykd.storage.outputs import output_path
+from raykd.storage.working_files import replacing
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 # Of a batch that is traced, and of those whose answers are compared; cut to what a model reads.

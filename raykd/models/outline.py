@@ -13,8 +13,8 @@ from transformers import (
 )
 
 from raykd.errors import InputError
-from raykd.models.classes import name_classes
 from raykd.models.encoder import Encoder
+from raykd.models.families.classes import name_classes
 from raykd.models.masked_lm import MaskedLm, check_family, load_special_tokens
 from raykd.models.resolve import resolve_model, weights_files
 

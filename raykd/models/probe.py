@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, EncoderOutput
-from raykd.models.layers import KNOWN_FAMILIES
+from raykd.models.families.layers import KNOWN_FAMILIES
 
 # logits: it classifies texts of the length wanted. padding: the number of padding tokens changes
 # no logits. gradients: every parameter has a part in the logits. embeddings: word embeddings give

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from raykd.errors import InputError
-from raykd.manifest import digest_of, digest_of_file
+from raykd.storage.manifest import digest_of, digest_of_file
 
 TOKENIZER_FILES = (
     "tokenizer.json",

@@ -45,9 +45,14 @@ from raykd.objectives.base import (
     TeacherPart,
     run,
 )
-from raykd.objectives.descriptions import of_labels, of_logits
-from raykd.objectives.divergences import kd_loss, task_loss
-from raykd.objectives.perturbation import (
+from raykd.objectives.losses.descriptions import of_labels, of_logits
+from raykd.objectives.losses.hidden_and_attention import (
+    ProjectionSharing,
+    TokenMaps,
+    check_token_maps,
+)
+from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.losses.perturbation import (
     Ascent,
     Initialisation,
     Norm,
@@ -55,7 +60,6 @@ from raykd.objectives.perturbation import (
     norms,
     perturbation,
 )
-from raykd.objectives.token_maps import ProjectionSharing, TokenMaps, check_token_maps
 
 _LOG = logging.getLogger(__name__)
 # steps, epsilon, step_size, norm, initialisation, initial_size, normalized

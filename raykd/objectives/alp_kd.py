@@ -28,16 +28,16 @@ from torch import Tensor
 from raykd.models.encoder import Encoder
 from raykd.models.pooling import pooled_layers
 from raykd.objectives.base import MethodConfig, Models
-from raykd.objectives.descriptions import of_layers
-from raykd.objectives.layer_maps import layers_taking_part
-from raykd.objectives.layer_matching import (
+from raykd.objectives.losses.descriptions import of_layers
+from raykd.objectives.losses.layer_maps import layers_taking_part
+from raykd.objectives.losses.projections import Projection, TeacherProjection
+from raykd.objectives.shared.layer_matching import (
     LayerMatching,
     LayerMatchingConfig,
     TaskWeight,
     Temperature,
     Weight,
 )
-from raykd.objectives.projections import Projection, TeacherProjection
 
 Scale = Literal["none", "sqrt_d"]
 

@@ -13,7 +13,7 @@ from raykd.models.encoder import Encoder, EncoderOutput
 from raykd.models.masked_lm import MaskedLm, SpecialTokens
 from raykd.models.pooling import Pooling
 from raykd.models.probe import Trait
-from raykd.objectives.generator_model import TrainHeadConfig
+from raykd.objectives.shared.generator_model import TrainHeadConfig
 
 # "logits": batches carry teacher_logits; "model": the teacher is there, and runs in the step unless
 # batches carry teacher_features or teacher_relations.

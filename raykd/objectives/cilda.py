@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from raykd.models.encoder import Encoder, EncoderOutput
 from raykd.models.pooling import pooled_layers
 from raykd.objectives.base import LossTerms, MethodConfig, Models, run
-from raykd.objectives.contrastive import in_batch_loss
-from raykd.objectives.descriptions import of_labels, of_logits
-from raykd.objectives.divergences import kd_loss, task_loss
-from raykd.objectives.generation import (
+from raykd.objectives.losses.descriptions import of_labels, of_logits
+from raykd.objectives.losses.in_batch_contrastive import in_batch_loss
+from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.shared.generation import (
     GENERATOR,
     GeneratedText,
     GeneratorConfig,

@@ -28,8 +28,8 @@ from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 from raykd.models.probe import Trait
 from raykd.objectives.base import MethodConfig, Models, Role
-from raykd.objectives.layer_maps import Layer, check_layers, layers_taking_part
-from raykd.objectives.layer_matching import (
+from raykd.objectives.losses.layer_maps import Layer, check_layers, layers_taking_part
+from raykd.objectives.shared.layer_matching import (
     LayerMatching,
     LayerMatchingConfig,
     TaskWeight,

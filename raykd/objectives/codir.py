@@ -53,11 +53,22 @@ from raykd.objectives.base import (
     TeacherPart,
     run,
 )
-from raykd.objectives.descriptions import of_labels, of_layers, of_logits
-from raykd.objectives.divergences import kd_loss, task_loss
-from raykd.objectives.layer_maps import Layer
-from raykd.objectives.memories import Bank, OtherRows, Queue, random_numbers, random_vectors
-from raykd.objectives.memory_contrast import BankContrast, Contrast, NceContrast, QueueContrast
+from raykd.objectives.losses.descriptions import of_labels, of_layers, of_logits
+from raykd.objectives.losses.layer_maps import Layer
+from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.losses.memory_bank import (
+    Bank,
+    OtherRows,
+    Queue,
+    random_numbers,
+    random_vectors,
+)
+from raykd.objectives.losses.memory_contrastive import (
+    BankContrast,
+    Contrast,
+    NceContrast,
+    QueueContrast,
+)
 
 Layers = Literal["all", "alternate"] | Annotated[tuple[Layer, ...], Field(min_length=1)]
 

@@ -48,9 +48,9 @@ from raykd.objectives.base import (
     freeze_beyond,
     run,
 )
-from raykd.objectives.descriptions import of_layers
-from raykd.objectives.memories import Queue, random_numbers, random_vectors
-from raykd.objectives.memory_contrast import QueueContrast
+from raykd.objectives.losses.descriptions import of_layers
+from raykd.objectives.losses.memory_bank import Queue, random_numbers, random_vectors
+from raykd.objectives.losses.memory_contrastive import QueueContrast
 
 _MASK_SHARE, _RANDOM_SHARE = 0.8, 0.1
 

@@ -13,8 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.objectives.base import LossTerms, MethodConfig, Objective, run
-from raykd.objectives.descriptions import of_labels
-from raykd.objectives.divergences import task_loss
+from raykd.objectives.losses.descriptions import of_labels
+from raykd.objectives.losses.logits import task_loss
 
 
 class FineTuneConfig(MethodConfig):

@@ -19,9 +19,9 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.objectives.base import LossTerms, run
-from raykd.objectives.descriptions import of_labels, of_logits
-from raykd.objectives.divergences import kd_loss, task_loss
-from raykd.objectives.generation import GENERATOR, GeneratorConfig, GeneratorObjective
+from raykd.objectives.losses.descriptions import of_labels, of_logits
+from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.shared.generation import GENERATOR, GeneratorConfig, GeneratorObjective
 
 Divergence = Literal["kl", "soft_ce"]
 

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
-from raykd.models.layers import RelationVectors
-from raykd.models.relation_layer import PAPER_LAYER, paper_relation_layer
+from raykd.models.families.layers import RelationVectors
+from raykd.models.families.relation_layer import PAPER_LAYER, paper_relation_layer
 from raykd.objectives.base import (
     LossTerms,
     MethodConfig,
@@ -29,7 +29,7 @@ from raykd.objectives.base import (
     TeacherPart,
     freeze_beyond,
 )
-from raykd.objectives.relations import relation_loss
+from raykd.objectives.losses.relations import relation_loss
 
 
 class MiniLmV2Config(MethodConfig):

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from raykd.models.encoder import Encoder
 from raykd.models.pooling import pooled_layers
 from raykd.objectives.base import MethodConfig, Models
-from raykd.objectives.descriptions import of_pairs
-from raykd.objectives.layer_maps import LayerMap, resolve_layer_map
-from raykd.objectives.layer_matching import (
+from raykd.objectives.losses.descriptions import of_pairs
+from raykd.objectives.losses.layer_maps import LayerMap, resolve_layer_map
+from raykd.objectives.shared.layer_matching import (
     LayerMatching,
     LayerMatchingConfig,
     TaskWeight,

@@ -37,11 +37,11 @@ from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 from raykd.models.pooling import Pooling, pooled_layers
 from raykd.objectives.base import Epoch, MethodConfig, Models
-from raykd.objectives.contrastive import in_batch_loss
-from raykd.objectives.descriptions import of_layers
-from raykd.objectives.layer_maps import layers_taking_part
-from raykd.objectives.layer_matching import LayerMatching, LayerMatchingConfig, Weight
-from raykd.objectives.projections import Projection, TeacherProjection
+from raykd.objectives.losses.descriptions import of_layers
+from raykd.objectives.losses.in_batch_contrastive import in_batch_loss
+from raykd.objectives.losses.layer_maps import layers_taking_part
+from raykd.objectives.losses.projections import Projection, TeacherProjection
+from raykd.objectives.shared.layer_matching import LayerMatching, LayerMatchingConfig, Weight
 
 
 class RailKdConfig(LayerMatchingConfig):

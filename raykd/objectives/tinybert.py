@@ -37,7 +37,11 @@ from raykd.objectives.base import (
     freeze_beyond,
     run,
 )
-from raykd.objectives.token_maps import ProjectionSharing, TokenMaps, check_token_maps
+from raykd.objectives.losses.hidden_and_attention import (
+    ProjectionSharing,
+    TokenMaps,
+    check_token_maps,
+)
 
 
 class TinyBertConfig(MethodConfig):

@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.objectives.base import LossTerms, MethodConfig, Objective, TeacherPart, run
-from raykd.objectives.descriptions import of_labels, of_logits
-from raykd.objectives.divergences import kd_loss, task_loss
+from raykd.objectives.losses.descriptions import of_labels, of_logits
+from raykd.objectives.losses.logits import kd_loss, task_loss
 
 
 class VanillaKdConfig(MethodConfig):

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from raykd.corpus_card import CorpusCard, SearchFacts
+from raykd.contextualize.card import CorpusCard, SearchFacts
+from raykd.report.results import CorpusFacts
 from raykd.report.scores import NOTHING
-from raykd.results import CorpusFacts
 
 
 def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:

@@ -4,8 +4,8 @@ import html
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from raykd.report.results import Curve, CurvePoint, Phase, Results
 from raykd.report.scores import METRIC_TITLES
-from raykd.results import Curve, CurvePoint, Phase, Results
 
 Figure = dict[str, Any]
 

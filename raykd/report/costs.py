@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from raykd.report.results import ModelFacts, Results
 from raykd.report.scores import (
     INIT_TITLES,
     NOTHING,
@@ -10,7 +11,6 @@ from raykd.report.scores import (
     reference_rows,
     student_rows,
 )
-from raykd.results import ModelFacts, Results
 
 
 def cost_table(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:

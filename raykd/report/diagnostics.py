@@ -20,8 +20,8 @@ from raykd.report.charts import (
     lines_of,
     short_title,
 )
+from raykd.report.results import Analysis, Curve, Divergence, Phase, Results
 from raykd.report.scores import ARM_TITLES, INIT_TITLES, arm_title
-from raykd.results import Analysis, Curve, Divergence, Phase, Results
 
 _OF_LAYERS = re.compile(r"(.+?)_(\d+)(?:_(\d+))?")
 _STUDENT_LAYER, _TEACHER_LAYER = "student layer", "teacher layer"

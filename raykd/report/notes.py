@@ -1,7 +1,7 @@
 """What a reader must know to read the scores of a report rightly."""
 
+from raykd.report.results import PhaseFacts, Results, StepFacts
 from raykd.report.scores import INIT_TITLES, Numbers, arm_title
-from raykd.results import PhaseFacts, Results, StepFacts
 
 _SHOWN_CLASSES = 12
 

@@ -19,6 +19,7 @@ from raykd.report.diagnostics import (
     measure_figures,
 )
 from raykd.report.notes import notes_on
+from raykd.report.results import Phase, Results
 from raykd.report.scores import (
     INIT_TITLES,
     METRIC_TITLES,
@@ -32,7 +33,6 @@ from raykd.report.scores import (
     reference_rows,
     student_rows,
 )
-from raykd.results import Phase, Results
 
 
 def render(results: Results) -> str:
@@ -40,7 +40,7 @@ def render(results: Results) -> str:
     from plotly.offline import get_plotlyjs  # not at the top: it loads Plotly
 
     environment = Environment(
-        loader=PackageLoader("raykd"),
+        loader=PackageLoader("raykd.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

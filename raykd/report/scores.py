@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from raykd.results import Results, Score, ScoreStage
+from raykd.report.results import Results, Score, ScoreStage
 
 ARM_TITLES: Mapping[str, str] = {
     "majority": "Majority class",

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from raykd.config import Config
-from raykd.retrieval import topk
-from raykd.retrieval.topk import RankedHits
+from raykd.retrieval import hits as topk
+from raykd.retrieval.hits import RankedHits
 
 _READ_ROWS = 1 << 18
 _COLUMNS = ["query_id", "unit_id", "score"]

@@ -11,15 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raykd import cluster
-from raykd.corpus.analyze import TermLookup
+from raykd.cluster import tasks as cluster
 from raykd.errors import InputError
-from raykd.manifest import Draft, digest_of, write_once
-from raykd.retrieval import bm25, waves
-from raykd.retrieval.dense import DenseSearcher
-from raykd.retrieval.embeddings import Embedder, embed_shard, embed_texts
+from raykd.retrieval import waves
+from raykd.retrieval.bm25 import searcher as bm25
+from raykd.retrieval.bm25.search import RetrievalConfig
+from raykd.retrieval.bm25.statistics import analyse_queries
+from raykd.retrieval.dense.embeddings import Embedder, embed_shard, embed_texts
+from raykd.retrieval.dense.searcher import DenseSearcher
 from raykd.retrieval.fusion import HitsReader, fuse
-from raykd.retrieval.hit_files import read_block
+from raykd.retrieval.hits_file import read_block
 from raykd.retrieval.query_sets import (
     QuerySet,
     Rows,
@@ -29,8 +30,8 @@ from raykd.retrieval.query_sets import (
     write_hits,
     write_rows,
 )
-from raykd.retrieval.search import RetrievalConfig
-from raykd.retrieval.statistics import analyse_queries
+from raykd.storage.manifest import Draft, digest_of, write_once
+from raykd.text.analyzer import TermLookup
 
 # Queries that one task embeds.
 _QUERIES_A_TASK = 8192

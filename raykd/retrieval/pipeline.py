@@ -13,29 +13,30 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from raykd import cluster
-from raykd.corpus.analyze import AnalyzerConfig
+from raykd.cluster import tasks as cluster
+from raykd.corpus import custom_ids as given_ids
+from raykd.corpus import custom_units as given_units
+from raykd.corpus.custom_units import AS_FOUND, Reading
 from raykd.corpus.pipeline import check_layout, one_of_equal, sources_with_digests
 from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, Part, check_apart, plan_shards
+from raykd.corpus.unit_lookup import id_range, ids_between, units_of, write_units_of
 from raykd.errors import InputError
-from raykd.locations import Location
-from raykd.manifest import Draft, Manifest, check_output, digest_of, write_once
-from raykd.outputs import output_path
-from raykd.retrieval import given_ids, given_units
-from raykd.retrieval.dense_config import DenseConfig
-from raykd.retrieval.embeddings import Embedder
+from raykd.retrieval.bm25.scoring import Bm25Config
+from raykd.retrieval.bm25.search import Method, RetrievalConfig
+from raykd.retrieval.dense.config import DenseConfig
+from raykd.retrieval.dense.embeddings import Embedder
 from raykd.retrieval.fusion import FusionConfig
-from raykd.retrieval.given_units import AS_FOUND, Reading
 from raykd.retrieval.methods import Models, write_all_hits
 from raykd.retrieval.queries import Keywords, read_queries
 from raykd.retrieval.query_sets import QuerySet
-from raykd.retrieval.scoring import Bm25Config
-from raykd.retrieval.search import Method, RetrievalConfig
-from raykd.retrieval.unit_texts import id_range, ids_between, units_of, write_units_of
-from raykd.schemas import UNITS
 from raykd.storage.delimited import AS_NAMED, Layout
 from raykd.storage.formats import source_digest
-from raykd.working_files import sweep
+from raykd.storage.locations import Location
+from raykd.storage.manifest import Draft, Manifest, check_output, digest_of, write_once
+from raykd.storage.outputs import output_path
+from raykd.storage.schemas import UNITS
+from raykd.storage.working_files import sweep
+from raykd.text.analyzer import AnalyzerConfig
 
 # The hits of the one set that a run or a search of files has.
 HITS_FILE = "hits.parquet"

@@ -10,13 +10,13 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raykd.corpus.analyze import terms
 from raykd.errors import InputError
-from raykd.locations import Location
-from raykd.schemas import QUERIES
-from raykd.stop_words import NLTK_STOP_WORDS, StopWordsName, stop_words_of
 from raykd.storage.delimited import AS_NAMED, Layout
-from raykd.tables import read_table
+from raykd.storage.locations import Location
+from raykd.storage.schemas import QUERIES
+from raykd.storage.tables import read_table
+from raykd.text.analyzer import terms
+from raykd.text.stop_words import NLTK_STOP_WORDS, StopWordsName, stop_words_of
 
 Keywords = Literal["rake", "none"]
 StopWords = StopWordsName | tuple[str, ...]

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from raykd.retrieval.statistics import QueryTerms
-from raykd.retrieval.topk import RankedHits
-from raykd.schemas import hits_schema
+from raykd.retrieval.bm25.statistics import QueryTerms
+from raykd.retrieval.hits import RankedHits
+from raykd.storage.schemas import hits_schema
 
 # Rows that the best hits of a block of queries may have: 24 MB and the ids.
 _ROWS_A_BLOCK = 1 << 21

@@ -25,13 +25,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
-from raykd import cluster
+from raykd.cluster import tasks as cluster
 from raykd.errors import InputError
-from raykd.locations import explained
-from raykd.manifest import Draft, digest_of, digest_of_file, read_manifest, stage_key, write_once
-from raykd.retrieval import topk
-from raykd.retrieval.hit_files import DamagedHitsError, read_block, write_blocks
-from raykd.retrieval.topk import RankedHits
+from raykd.retrieval import hits as topk
+from raykd.retrieval.hits import RankedHits
+from raykd.retrieval.hits_file import DamagedHitsError, read_block, write_blocks
+from raykd.storage.locations import explained
+from raykd.storage.manifest import (
+    Draft,
+    digest_of,
+    digest_of_file,
+    read_manifest,
+    stage_key,
+    write_once,
+)
 
 Result = TypeVar("Result")
 

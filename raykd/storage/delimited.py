@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from raykd.errors import InputError
-from raykd.locations import Location
+from raykd.storage.locations import Location
 
 Quoting = Literal["auto", "none", "standard"]
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from raykd.errors import InputError
-from raykd.locations import (
+from raykd.storage.formats import check_is_file
+from raykd.storage.locations import (
     Location,
     Remote,
     explained,
@@ -20,7 +21,6 @@ from raykd.locations import (
     remote_files_below,
     size_of,
 )
-from raykd.storage.formats import check_is_file
 from raykd.storage.patterns import NameStates, Pattern, has_magic, is_hidden
 
 # What `datasets` leaves out of the folder of a data set, too.

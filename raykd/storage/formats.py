@@ -7,8 +7,8 @@ from typing import Literal
 import pyarrow as pa
 
 from raykd.errors import InputError
-from raykd.locations import Location, explained, open_file, open_stream, size_of
-from raykd.manifest import digest_of, digest_of_file, digest_of_stream
+from raykd.storage.locations import Location, explained, open_file, open_stream, size_of
+from raykd.storage.manifest import digest_of, digest_of_file, digest_of_stream
 
 Format = Literal["parquet", "jsonl", "text", "csv", "tsv"]
 Compression = Literal["gzip", "zstd"]

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from raykd.errors import InputError
-from raykd.locations import Location
 from raykd.storage.formats import Compression, check_size, open_bytes
+from raykd.storage.locations import Location
 
 ARRAY_OF_ROWS = "one JSON object a line is expected, not an array; unpack it with jq -c '.[]'"
 HALF_OF_A_PAIR = "holds half of a surrogate pair"

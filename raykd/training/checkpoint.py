@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from raykd.manifest import commit, finished, read_manifest, stage_key
 from raykd.objectives.base import Objective
-from raykd.training.journal import Position, damage_before
+from raykd.storage.manifest import commit, finished, read_manifest, stage_key
+from raykd.training.logging.metrics_log import Position, damage_before
 from raykd.training.players import Trainer
 
 _TENSORS_FILE = "tensors.safetensors"

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from torch import distributed, nn
 
 from raykd.models.dropout import CpuDropout
-from raykd.models.tokens import TokenizedRows, collate, to_device
-from raykd.models.vocabulary import spared_vocabulary
+from raykd.models.tokenization.tokens import TokenizedRows, collate, to_device
+from raykd.models.tokenization.vocabulary import spared_vocabulary
 from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective
 from raykd.training.batches import EpochBatches, cut_by_length, cut_for_workers, num_batches
 from raykd.training.checkpoint import Checkpoint, CheckpointFolder, restore, tensors_of
-from raykd.training.examiner import Examiner
-from raykd.training.journal import Position
+from raykd.training.evaluator import Examiner
+from raykd.training.logging.metrics_log import Position
+from raykd.training.logging.records import Means, Record, StepLog, StepRecord
 from raykd.training.players import Trainer, Worker, make_trainers
-from raykd.training.records import Means, Record, StepLog, StepRecord
 from raykd.training.settings import TrainingConfig, total_epochs, total_steps
 
 # Steps between two exchanges of losses among the workers; checkpoints are written after one.

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
 from raykd.models.outline import load_outline
-from raykd.models.student_init import Init, StudentConfig, make_student
+from raykd.models.student.init import Init, StudentConfig, make_student
 
 
 @dataclass(frozen=True)

@@ -12,25 +12,25 @@ from torch import distributed
 from transformers import PreTrainedTokenizerBase
 
 from raykd.errors import InputError
-from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer, save_tokenizer
 from raykd.models.masked_lm import load_masked_lm, load_special_tokens
-from raykd.models.student_init import check_tokenizers
-from raykd.models.token_cache import cached_rows
-from raykd.models.tokens import TokenizedRows, read_rows
+from raykd.models.student.init import check_tokenizers
+from raykd.models.tokenization.token_cache import cached_rows
+from raykd.models.tokenization.tokens import TokenizedRows, read_rows
 from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.base import Objective
+from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.training.checkpoint import CheckpointFolder
-from raykd.training.examiner import Examiner
-from raykd.training.journal import Journal
+from raykd.training.evaluator import Examiner
+from raykd.training.logging.metrics_log import Journal
+from raykd.training.logging.records import Record
+from raykd.training.logging.tracking import Tracking, tracked_journal
 from raykd.training.loop import train
 from raykd.training.new_student import NewStudent
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.players import Worker
-from raykd.training.records import Record
 from raykd.training.settings import total_epochs, total_steps
 from raykd.training.teacher_cache import FEATURES, LOGITS, read_outputs, relations_of
-from raykd.training.tracking import Tracking, tracked_journal
 
 MODEL_FOLDER = "model"
 

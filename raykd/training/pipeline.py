@@ -18,13 +18,20 @@ from ray import train
 from ray.train.collective import barrier, broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
-from raykd import cluster, progress
-from raykd.board import start_board
+from raykd import progress
+from raykd.cluster import tasks as cluster
+from raykd.cluster.board import start_board
 from raykd.errors import FULL_DISK
 from raykd.models.threads import one_thread
-from raykd.training.head import HeadJob, run_head
+from raykd.training.distributed.config import WorkersConfig
+from raykd.training.distributed.placement import (
+    cpus_per_worker,
+    shares,
+    threads_on,
+    workers_that_fit,
+)
+from raykd.training.masked_lm_head.head import HeadJob, run_head
 from raykd.training.phases import PhaseJob, run_phase
-from raykd.training.placement import cpus_per_worker, shares, threads_on, workers_that_fit
 from raykd.training.players import Worker
 from raykd.training.recovery import (
     in_words_of_the_job,
@@ -32,7 +39,6 @@ from raykd.training.recovery import (
     tell_where_it_goes_on,
 )
 from raykd.training.teacher_cache import OutputsJob
-from raykd.training.workers import WorkersConfig
 
 _STEPS_A_MESSAGE = 10
 _POLL_S = 0.5

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raykd.errors import InputError
 from raykd.objectives.base import STUDENT, Objective, Player
-from raykd.training.exchange import MemoryExchange, average_bucket
+from raykd.training.distributed.shm_allreduce import MemoryExchange, average_bucket
 from raykd.training.settings import TrainingConfig
 
 # More than any model's gradients take.

@@ -9,7 +9,7 @@ import torch
 
 from raykd import progress
 from raykd.errors import InputError
-from raykd.training.head import HeadJob
+from raykd.training.masked_lm_head.head import HeadJob
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import PhaseJob
 from raykd.training.settings import TrainingConfig

@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from raykd.errors import InputError
-from raykd.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.models.encoder import load_encoder, load_tokenizer
+from raykd.models.families.relation_layer import PAPER_LAYER, paper_relation_layer
 from raykd.models.inference import RelationsWanted, answers_of, check_finite
 from raykd.models.pooling import Pooling
-from raykd.models.relation_layer import PAPER_LAYER, paper_relation_layer
-from raykd.models.tokens import read_rows
+from raykd.models.tokenization.tokens import read_rows
+from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 
 _STAGE = "teacher_outputs"
 LOGITS, FEATURES = "logits", "features"

@@ -10,19 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 from known_models import save_bert
 
-from raykd import cli
 from raykd.augment import pipeline
 from raykd.augment.candidates import CandidateFinder
 from raykd.augment.examples import read_examples
 from raykd.augment.pipeline import EXAMPLES_FILE, TEXTBOOK_FILE, Job, augment, write_part
 from raykd.augment.task_da import TaskDaConfig, variants
-from raykd.augment_card import read_augment_card, write_card
+from raykd.cli import app as cli
 from raykd.errors import InputError
-from raykd.evaluation.tasks import TaskConfig, load_task
-from raykd.manifest import Draft, digest_of_file, read_manifest
 from raykd.models.encoder import load_tokenizer
-from raykd.models.tokens import read_rows
-from raykd.schemas import AUGMENTED, EXAMPLES, TEXTBOOK, TEXTBOOK_OF_PAIRS
+from raykd.models.tokenization.tokens import read_rows
+from raykd.storage.manifest import Draft, digest_of_file, read_manifest
+from raykd.storage.schemas import AUGMENTED, EXAMPLES, TEXTBOOK, TEXTBOOK_OF_PAIRS
+from raykd.tasks.task import TaskConfig, load_task
+from raykd.workflow.augment_card import read_augment_card, write_card
 
 SINGLE = [
     {"text": "The film was good", "label": "pos"},
@@ -268,7 +268,7 @@ def test_rounds_follow_the_task(tmp_path, model, monkeypatch):
         configs.append(given)
         raise InputError("stopped")
 
-    monkeypatch.setattr("raykd.augment_command.augment_examples", stop)
+    monkeypatch.setattr("raykd.cli.augment.augment_examples", stop)
     options = ("--train", train, "--model", model, "--out", tmp_path / "out")
     assert command(*options, "--task", "sst2") == 2
     assert command(*options, "--task", "cola") == 2

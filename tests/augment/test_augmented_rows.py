@@ -8,11 +8,11 @@ from tiny_models import save_tiny_model
 from raykd.augment.pipeline import EXAMPLES_FILE
 from raykd.augment.rows import select_rows
 from raykd.errors import InputError
-from raykd.evaluation.store import hold_out, write_task
-from raykd.evaluation.tasks import TaskConfig
 from raykd.models.encoder import load_tokenizer
-from raykd.models.tokens import tokenize_table
-from raykd.schemas import AUGMENTED, TEXTBOOK_OF_PAIRS
+from raykd.models.tokenization.tokens import tokenize_table
+from raykd.storage.schemas import AUGMENTED, TEXTBOOK_OF_PAIRS
+from raykd.tasks.store import hold_out, write_task
+from raykd.tasks.task import TaskConfig
 
 ROWS = [(f"first {row}", f"second {row}", float(row % 2)) for row in range(20)]
 

@@ -10,8 +10,8 @@ import yaml
 from known_models import save_bert
 from tiny_models import save_tiny_model
 
-from raykd.cli import _exit_code as raykd
-from raykd.results import Results
+from raykd.cli.app import _exit_code as raykd
+from raykd.report.results import Results
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 

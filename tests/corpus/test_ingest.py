@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
+from raykd.corpus.unit_lookup import id_range
 from raykd.errors import InputError
-from raykd.manifest import digest_of_file, read_manifest
-from raykd.retrieval.unit_texts import id_range
-from raykd.schemas import QUARANTINE, UNITS
+from raykd.storage.manifest import digest_of_file, read_manifest
+from raykd.storage.schemas import QUARANTINE, UNITS
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 

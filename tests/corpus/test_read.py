@@ -18,7 +18,7 @@ from raykd.corpus.rows import BadRow, Columns, Document, EmptyRow
 from raykd.corpus.slices import Slice, list_sources, plan_slices
 from raykd.corpus.texts import read_texts
 from raykd.errors import InputError
-from raykd.manifest import write_once
+from raykd.storage.manifest import write_once
 
 EVERYTHING = Columns()
 LINES = [{"text": "first é", "doc_id": 7}, {"text": "second", "doc_id": "b", "title": "T"}]

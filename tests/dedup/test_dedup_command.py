@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from raykd.corpus.pipeline import CorpusConfig, ingest
-from raykd.dedup import pipeline, tasks
+from raykd.dedup import pipeline
+from raykd.dedup import steps as tasks
 from raykd.dedup.clusters import near_duplicates
 from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.dedup.pipeline import DedupConfig, Sizes, dedup
 from raykd.errors import InputError
-from raykd.manifest import digest_of_file
+from raykd.storage.manifest import digest_of_file
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 

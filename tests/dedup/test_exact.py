@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from oracle_dedup import first_equal as slow_first_equal
 
 from raykd.dedup.exact import first_equal
-from raykd.dedup.normal_form import normalise, normalise_all, words
+from raykd.text.normalize import normalise, normalise_all, words
 
 # Few letters, so that equal texts are common; their cases and accents, so that they differ.
 TRICKY = st.text(alphabet="aAéÉe\u0301ßsSİi\u0131ﬁΣ\u03c3ς\u00ad\u200b \u00a0\n.", max_size=6)

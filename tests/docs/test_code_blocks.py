@@ -9,7 +9,7 @@ import pytest
 import yaml
 from markdown_blocks import PAGES, ROOT, SHOWN, blocks_of
 
-from raykd.recipe import Recipe
+from raykd.workflow.recipe.recipe import Recipe
 
 # These train models.
 SLOW_PAGES = {"own_task.md"}

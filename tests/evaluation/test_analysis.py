@@ -15,7 +15,7 @@ from raykd.evaluation.analysis import (
     pooled_states,
 )
 from raykd.models.inference import token_batches
-from raykd.models.tokens import TokenizedRows
+from raykd.models.tokenization.tokens import TokenizedRows
 
 CPU = torch.device("cpu")
 

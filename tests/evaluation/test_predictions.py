@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 
 from raykd.evaluation.predict import answers, to_predictions
-from raykd.schemas import EXAMPLES, PREDICTIONS
+from raykd.storage.schemas import EXAMPLES, PREDICTIONS
 
 
 def examples(*labels):

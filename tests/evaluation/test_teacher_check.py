@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 
 from raykd.errors import InputError
-from raykd.evaluation.class_counts import constant_answer
-from raykd.evaluation.tasks import Task
 from raykd.evaluation.teacher_check import check_answers
 from raykd.models.inference import check_finite
+from raykd.tasks.class_counts import constant_answer
+from raykd.tasks.task import Task
 
 
 def make_task(dev, *, num_classes=2, metric="accuracy", regression=False):

@@ -1,10 +1,10 @@
 import pyarrow as pa
 import pytest
 
-from raykd.evaluation.metrics import compute
-from raykd.evaluation.tasks import TaskConfig, load_task
 from raykd.evaluation.tfidf import predict_tfidf
-from raykd.schemas import EXAMPLES, PREDICTIONS
+from raykd.storage.schemas import EXAMPLES, PREDICTIONS
+from raykd.tasks.metrics import compute
+from raykd.tasks.task import TaskConfig, load_task
 
 
 def examples(first, labels, second=None):

@@ -6,8 +6,8 @@ from families import FAMILIES, make_model
 from torch import nn
 
 from raykd.errors import InputError
-from raykd.models.classifier import last_map_of
 from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.models.families.classifier import last_map_of
 
 IDS = torch.tensor([[2, 7, 9, 12, 3], [2, 8, 3, 0, 0]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])

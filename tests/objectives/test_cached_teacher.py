@@ -10,7 +10,7 @@ from tiny_models import tiny_batch, tiny_encoder
 
 from raykd.errors import InputError
 from raykd.models.inference import RelationsWanted, answers_of
-from raykd.models.tokens import TokenizedRows, collate
+from raykd.models.tokenization.tokens import TokenizedRows, collate
 from raykd.objectives import build
 from raykd.objectives.alp_kd import AlpKdConfig
 from raykd.objectives.base import Epoch

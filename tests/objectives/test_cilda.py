@@ -10,8 +10,8 @@ from tiny_models import tiny_batch, tiny_encoder, tiny_masked_lm
 from raykd.objectives import ObjectiveConfig, build
 from raykd.objectives.base import STUDENT, run
 from raykd.objectives.cilda import Cilda, CildaConfig
-from raykd.objectives.divergences import kd_loss, task_loss
-from raykd.objectives.generation import GENERATOR, GeneratorObjective, generate
+from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.shared.generation import GENERATOR, GeneratorObjective, generate
 
 # TKC002's reading of the paper.
 GOLD_ON_GENERATED = {"task": 2 / 9, "logits": 1 / 9}

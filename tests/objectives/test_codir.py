@@ -14,8 +14,8 @@ from raykd.errors import InputError
 from raykd.objectives import build
 from raykd.objectives.base import Epoch
 from raykd.objectives.codir import Codir, CodirConfig
-from raykd.objectives.divergences import kd_loss, task_loss
-from raykd.objectives.memory_contrast import infonce_loss
+from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.losses.memory_contrastive import infonce_loss
 
 SETTINGS = {
     "bank": CodirConfig(num_negatives=3),

@@ -14,7 +14,7 @@ from raykd.objectives.codir_pretraining import (
     mask_words,
     masked_word_loss,
 )
-from raykd.objectives.memory_contrast import infonce_loss
+from raykd.objectives.losses.memory_contrastive import infonce_loss
 
 
 def make(**settings) -> CodirPretraining:

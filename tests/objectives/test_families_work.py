@@ -6,7 +6,7 @@ from families import DECODERS, make_model, make_tokenizer
 from objectives_table import TABLE, table
 
 from raykd.models.probe import probe
-from raykd.models.student_init import StudentConfig, make_student
+from raykd.models.student.init import StudentConfig, make_student
 from raykd.objectives import build
 from raykd.objectives.vanilla_kd import VanillaKdConfig
 
@@ -27,7 +27,9 @@ FAMILIES = (
 
 
 def test_the_table_of_families_and_objectives_is_current():
-    assert TABLE.read_text(encoding="utf-8") == table(), "run python tests/objectives_table.py"
+    assert TABLE.read_text(encoding="utf-8") == table(), (
+        "run python tests/support/objectives_table.py"
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

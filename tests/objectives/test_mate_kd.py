@@ -8,9 +8,9 @@ from tiny_models import tiny_batch, tiny_encoder, tiny_masked_lm
 
 from raykd.objectives import build
 from raykd.objectives.base import STUDENT, run
-from raykd.objectives.divergences import task_loss
-from raykd.objectives.generation import GENERATOR, generate
+from raykd.objectives.losses.logits import task_loss
 from raykd.objectives.mate_kd import MateKd, MateKdConfig, divergence
+from raykd.objectives.shared.generation import GENERATOR, generate
 
 # The teacher's probabilities are (3/4, 1/4), the student's (1/2, 1/2).
 TEACHER, STUDENTS = torch.tensor([[log(3.0), 0.0]]), torch.tensor([[0.0, 0.0]])
@@ -119,7 +119,7 @@ def test_without_task_weight_it_learns_from_text_alone():
 @pytest.mark.parametrize("player", [STUDENT, GENERATOR])
 def test_with_the_same_choices_a_batch_costs_the_mean_of_its_halves(player, monkeypatch):
     monkeypatch.setattr("torch.nn.functional.gumbel_softmax", lambda x, _: x.softmax(-1))
-    monkeypatch.setattr("raykd.objectives.generation.drawn", lambda x: x.argmax(-1))
+    monkeypatch.setattr("raykd.objectives.shared.generation.drawn", lambda x: x.argmax(-1))
     objective, batch = make(MateKdConfig(mask_probability=1.0)), tiny_batch()
     objective.take_turn(player, objective.players())
     halves = [{key: value[part] for key, value in batch.items()} for part in _halves()]

@@ -9,10 +9,10 @@ from torch import nn
 from raykd.errors import InputError
 from raykd.objectives import ObjectiveConfig, build
 from raykd.objectives.base import LossTerms
-from raykd.objectives.divergences import kd_loss, task_loss
 from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.losses.relations import relation_loss
 from raykd.objectives.minilmv2 import MiniLmV2Config
-from raykd.objectives.relations import relation_loss
 from raykd.objectives.vanilla_kd import VanillaKdConfig
 
 

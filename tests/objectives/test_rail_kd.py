@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from raykd.errors import InputError
 from raykd.objectives import build
 from raykd.objectives.base import Epoch
-from raykd.objectives.projections import Projection
+from raykd.objectives.losses.projections import Projection
 from raykd.objectives.rail_kd import (
     RailKdConfig,
     draw_layers,

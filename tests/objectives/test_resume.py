@@ -10,12 +10,12 @@ from objective_settings import SETTINGS, SPECIAL_TOKENS
 from tiny_models import VOCABULARY_SIZE, tiny_encoder, tiny_masked_lm
 
 from raykd.models.encoder import Encoder
-from raykd.models.tokens import TokenizedRows
+from raykd.models.tokenization.tokens import TokenizedRows
 from raykd.objectives import OBJECTIVES, build
 from raykd.training.checkpoint import CheckpointFolder
+from raykd.training.logging.records import StepRecord
 from raykd.training.loop import train
 from raykd.training.players import Worker
-from raykd.training.records import StepRecord
 from raykd.training.settings import TrainingConfig
 
 # Fifteen steps an epoch: checkpoints stand after steps 10 and 15, in an epoch and at its end.

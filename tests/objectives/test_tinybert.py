@@ -7,8 +7,8 @@ from torch import nn
 
 from raykd.errors import InputError
 from raykd.objectives import build
+from raykd.objectives.losses.hidden_and_attention import attention_loss, hidden_loss
 from raykd.objectives.tinybert import TinyBertConfig
-from raykd.objectives.token_maps import attention_loss, hidden_loss
 
 
 @pytest.mark.parametrize(

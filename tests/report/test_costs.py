@@ -1,10 +1,10 @@
 import pytest
 from test_page import ATTACK, Page, results
 
-from raykd.model_card import write_card
 from raykd.report import render
 from raykd.report.costs import cost_note, cost_table, short, times
-from raykd.results import Cost, ModelFacts, Results
+from raykd.report.model_card import write_card
+from raykd.report.results import Cost, ModelFacts, Results
 
 SECTION = "What the models cost to run"
 

@@ -12,7 +12,7 @@ from raykd.report.diagnostics import (
     layer_figures,
     measure_figures,
 )
-from raykd.results import Analysis, Curve, CurvePoint, Divergence, LayerSimilarity, Results
+from raykd.report.results import Analysis, Curve, CurvePoint, Divergence, LayerSimilarity, Results
 
 SECTION = "What the students learned"
 TEACHER = "The teacher\N{RIGHT SINGLE QUOTATION MARK}s"

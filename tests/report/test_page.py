@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 import pytest
 from pydantic import ValidationError
 
-from raykd.corpus_card import Compared, CorpusCard, SearchFacts
+from raykd.contextualize.card import Compared, CorpusCard, SearchFacts
 from raykd.report import render
-from raykd.results import (
+from raykd.report.results import (
     CorpusFacts,
     Curve,
     CurvePoint,
@@ -19,8 +19,8 @@ from raykd.results import (
     TaskFacts,
     UnitSample,
 )
-from raykd.text_figures import TextFigures
-from raykd.training.head_report import HeadReport, MaskedExample
+from raykd.text.figures import TextFigures
+from raykd.training.masked_lm_head.report import HeadReport, MaskedExample
 
 ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 

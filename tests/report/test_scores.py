@@ -2,10 +2,10 @@ from typing import get_args
 
 import pytest
 
-from raykd.models.student_init import Init
+from raykd.models.student.init import Init
 from raykd.report.charts import _INIT_TITLES
+from raykd.report.results import PhaseFacts, Results, Score, TaskFacts
 from raykd.report.scores import INIT_TITLES, Numbers, Spread, reference_rows, student_rows
-from raykd.results import PhaseFacts, Results, Score, TaskFacts
 
 
 def score(arm, seed, value, stage="adapted", init="random"):

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from chaos import NUM_SHARDS, Command, Finished, kill, write_inputs
 
-from raykd.cli import _exit_code as raykd
+from raykd.cli.app import _exit_code as raykd
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -149,7 +149,7 @@ _DEDUP_IN_SMALL_PARTS = """
 import sys
 from functools import partial
 
-from raykd.cli import _exit_code as raykd
+from raykd.cli.app import _exit_code as raykd
 from raykd.dedup import pipeline
 
 pipeline.Sizes = partial(
@@ -207,7 +207,7 @@ import ray
 from chaos import Finished
 from ray.cluster_utils import Cluster
 
-from raykd.cli import _exit_code as raykd
+from raykd.cli.app import _exit_code as raykd
 
 moment, arguments = int(sys.argv[1]), sys.argv[2:]
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})

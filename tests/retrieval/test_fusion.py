@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raykd.retrieval.fusion import HitsReader, fuse
-from raykd.retrieval.topk import RankedHits, id_ranks
-from raykd.schemas import hits_schema
+from raykd.retrieval.hits import RankedHits, id_ranks
+from raykd.storage.schemas import hits_schema
 
 
 def ranked(*queries: list[str]) -> RankedHits:

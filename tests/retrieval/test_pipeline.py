@@ -14,21 +14,23 @@ import pyarrow.parquet as pq
 import pytest
 from oracle_bm25 import best_hits
 
-from raykd import cluster, progress
+from raykd import progress
+from raykd.cluster import tasks as cluster
+from raykd.corpus import custom_ids as given_ids
+from raykd.corpus.custom_units import unit_files
 from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
 from raykd.corpus.shards import plan_shards
+from raykd.corpus.unit_lookup import id_range, ids_between, units_of
 from raykd.errors import InputError
-from raykd.manifest import digest_of_file
-from raykd.retrieval import given_ids, methods, pipeline, query_sets, waves
-from raykd.retrieval.given_units import unit_files
+from raykd.retrieval import methods, pipeline, query_sets, waves
+from raykd.retrieval.bm25.scoring import Bm25Config
+from raykd.retrieval.bm25.search import RetrievalConfig
 from raykd.retrieval.pipeline import gather, search, search_files, write_given
 from raykd.retrieval.queries import make_queries
 from raykd.retrieval.query_sets import QuerySet, write_hits
-from raykd.retrieval.scoring import Bm25Config
-from raykd.retrieval.search import RetrievalConfig
-from raykd.retrieval.unit_texts import id_range, ids_between, units_of
 from raykd.retrieval.waves import plan_waves
-from raykd.schemas import UNITS, hits_schema
+from raykd.storage.manifest import digest_of_file
+from raykd.storage.schemas import UNITS, hits_schema
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 

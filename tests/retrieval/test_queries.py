@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rake_nltk import Rake
 
 from raykd.errors import InputError
+from raykd.retrieval.bm25.search import RetrievalConfig
 from raykd.retrieval.queries import (
     anchors,
     make_queries,
@@ -19,10 +20,9 @@ from raykd.retrieval.queries import (
     sentences,
     words,
 )
-from raykd.retrieval.search import RetrievalConfig
-from raykd.schemas import EXAMPLES
-from raykd.stop_words import NLTK_STOP_WORDS, STOP_WORDS, stop_words_of
-from raykd.tables import holds_text
+from raykd.storage.schemas import EXAMPLES
+from raykd.storage.tables import holds_text
+from raykd.text.stop_words import NLTK_STOP_WORDS, STOP_WORDS, stop_words_of
 
 GLUE = Path(__file__).resolve().parents[3] / "shared/data/glue"
 

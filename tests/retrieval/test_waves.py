@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raykd.retrieval import topk, waves
-from raykd.retrieval.hit_files import read_block, write_blocks
-from raykd.retrieval.topk import RankedHits
+from raykd.retrieval import hits as topk
+from raykd.retrieval import waves
+from raykd.retrieval.hits import RankedHits
+from raykd.retrieval.hits_file import read_block, write_blocks
 
 
 def test_the_memory_of_a_merge_does_not_grow_with_the_number_of_shards(

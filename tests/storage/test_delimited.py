@@ -13,7 +13,7 @@ from raykd.corpus.slices import Slice
 from raykd.corpus.texts import read_texts
 from raykd.errors import InputError
 from raykd.storage.delimited import Layout, looks_like_data, parse
-from raykd.tables import read_table
+from raykd.storage.tables import read_table
 
 
 def write(path, content):

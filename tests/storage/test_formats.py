@@ -21,7 +21,7 @@ from raykd.corpus.slices import plan_slices
 from raykd.errors import InputError
 from raykd.storage import formats
 from raykd.storage.formats import format_of, source_digest
-from raykd.tables import read_table
+from raykd.storage.tables import read_table
 
 JSONL = b'{"text": "one"}\n{"text": "two"}\n'
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from killed_training import job_in, killed
 
-from raykd.training.journal import CURVE_FILE, STEPS_FILE, Journal, damage_before
+from raykd.training.logging.metrics_log import CURVE_FILE, STEPS_FILE, Journal, damage_before
+from raykd.training.logging.records import Record
 from raykd.training.phases import MODEL_FOLDER, PhaseJob, run_phase
 from raykd.training.players import Worker
-from raykd.training.records import Record
 from raykd.training.recovery import tell_where_it_goes_on
 
 _RESULTS = (STEPS_FILE, CURVE_FILE, f"{MODEL_FOLDER}/model.safetensors")

@@ -10,11 +10,11 @@ import torch.multiprocessing
 from tiny_models import VOCABULARY_SIZE, tiny_encoder
 from torch import distributed
 
-from raykd.models.tokens import TokenizedRows
+from raykd.models.tokenization.tokens import TokenizedRows
 from raykd.objectives import build
 from raykd.objectives.fine_tune import FineTuneConfig
-from raykd.training import exchange
 from raykd.training.checkpoint import CheckpointFolder
+from raykd.training.distributed import shm_allreduce as exchange
 from raykd.training.loop import train
 from raykd.training.players import Worker, learning_rate_factor
 from raykd.training.settings import TrainingConfig

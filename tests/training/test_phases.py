@@ -11,14 +11,14 @@ import pytest
 import torch
 from tiny_models import save_tiny_model, tiny_batch, tiny_masked_lm
 
-from raykd import schemas
 from raykd.errors import InputError
 from raykd.models.encoder import load_encoder
-from raykd.models.student_init import StudentConfig
+from raykd.models.student.init import StudentConfig
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.objectives.mate_kd import MateKdConfig
 from raykd.objectives.minilmv2 import MiniLmV2Config
 from raykd.objectives.rail_kd import RailKdConfig
+from raykd.storage import schemas
 from raykd.training import phases
 from raykd.training.new_student import NewStudent
 from raykd.training.phase_config import PhaseConfig

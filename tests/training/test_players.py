@@ -20,10 +20,10 @@ from raykd.objectives.base import (
     Player,
     run,
 )
-from raykd.objectives.divergences import task_loss
+from raykd.objectives.losses.logits import task_loss
+from raykd.training.logging.records import Record
 from raykd.training.loop import train
 from raykd.training.players import Worker
-from raykd.training.records import Record
 from raykd.training.settings import TrainingConfig
 
 CONFIG = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-2, warmup_fraction=0)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from killed_training import KilledTraining, job_in, killed, kills_its_worker_once
 
-from raykd import cluster
+from raykd.cluster import tasks as cluster
 from raykd.errors import InputError
 from raykd.training.batches import EpochBatches
-from raykd.training.journal import CURVE_FILE, STEPS_FILE
+from raykd.training.distributed.config import WorkersConfig
+from raykd.training.logging.metrics_log import CURVE_FILE, STEPS_FILE
 from raykd.training.phases import MODEL_FOLDER
 from raykd.training.pipeline import train_phases
-from raykd.training.workers import WorkersConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 

@@ -15,7 +15,7 @@ from tiny_models import save_tiny_model
 from raykd.errors import InputError
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.inference import answers_of
-from raykd.models.tokens import read_rows
+from raykd.models.tokenization.tokens import read_rows
 from raykd.training.teacher_cache import OutputsJob, parts_of, read_outputs, relations_of
 
 CPU = torch.device("cpu")

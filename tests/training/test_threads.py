@@ -10,20 +10,20 @@ from test_loop import rows_of
 from tiny_models import tiny_encoder
 from torch import Tensor, nn
 
-from raykd import cluster
-from raykd.manifest import read_manifest
+from raykd.cluster import tasks as cluster
 from raykd.models.threads import one_thread
 from raykd.objectives import build
 from raykd.objectives.fine_tune import FineTuneConfig
-from raykd.training.journal import STEPS_FILE
+from raykd.storage.manifest import read_manifest
+from raykd.training.distributed.config import WorkersConfig
+from raykd.training.distributed.placement import cpus_per_worker
+from raykd.training.logging.metrics_log import STEPS_FILE
 from raykd.training.loop import train
 from raykd.training.phases import MODEL_FOLDER, PhaseJob, run_phase
 from raykd.training.pipeline import train_phases
-from raykd.training.placement import cpus_per_worker
 from raykd.training.players import Worker
 from raykd.training.recovery import tell_where_it_goes_on
 from raykd.training.settings import TrainingConfig
-from raykd.training.workers import WorkersConfig
 
 _FILES = (STEPS_FILE, f"{MODEL_FOLDER}/model.safetensors")
 

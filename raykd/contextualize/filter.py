@@ -1,0 +1,169 @@
+"""Candidates for a corpus -> those that are kept, and why the others are not."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raykd import progress
+from raykd.contextualize.contamination import LeakIndex
+from raykd.dedup.clusters import near_duplicates
+from raykd.dedup.exact import first_equal
+from raykd.dedup.minhash import NearDuplicatesConfig
+from raykd.storage import schemas
+
+# Outcome of a candidate.
+KEPT, DUPLICATE, NEAR_DUPLICATE, LEAK, LEAKED_NGRAM = range(5)
+_REASONS = pa.array(["kept", "duplicate", "near_duplicate", "leak", "leaked_ngram"])
+_BATCH_ROWS = 65_536
+
+LeakPolicy = Literal["remove", "keep"]
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """Outcome of each of N candidates, the best first.
+
+    outcomes: (N,) the constants above; partners: (N,) for a duplicate the row of `candidates` that
+    is kept instead; similarities: (N,) its Jaccard with the partner; leaked: (N,) the position of
+    the evaluation sentence that leaks, -1 without one; is_ngram: (N,) whether only part of it does.
+    """
+
+    candidates: pa.Table
+    outcomes: npt.NDArray[np.int8]
+    partners: npt.NDArray[np.int64]
+    similarities: npt.NDArray[np.float64]
+    leaked: npt.NDArray[np.int32]
+    is_ngram: npt.NDArray[np.bool_]
+    index: LeakIndex
+    policy: LeakPolicy
+
+    @property
+    def kept_rows(self) -> npt.NDArray[np.int64]:
+        """Rows that are kept, ascending."""
+        return np.flatnonzero(self.outcomes == KEPT)
+
+    def count(self, *outcomes: int) -> int:
+        """Number of candidates with one of these outcomes."""
+        return int(np.isin(self.outcomes, outcomes).sum())
+
+    def num_leaks(self, *, ngram: bool) -> int:
+        """Number of candidates into which an evaluation sentence, or an n-gram of one, leaks."""
+        return int(((self.leaked >= 0) & (self.is_ngram == ngram)).sum())
+
+    def kept(self) -> pa.Table:
+        """The candidates that are kept, in their order: a copy of their texts."""
+        return self.candidates.take(pa.array(self.kept_rows))
+
+    def removed(self) -> pa.Table:
+        """The others with their reasons, as REMOVED, sorted by unit_id."""
+        rows = np.flatnonzero(self.outcomes != KEPT)
+        outcomes = self.outcomes[rows]
+        is_leak = outcomes >= LEAK
+        partners = pa.array(self.partners[rows], mask=is_leak)
+        names = pc.if_else(
+            pa.array(is_leak),
+            self._sentences(rows, ~is_leak),
+            self.candidates["unit_id"].take(partners),
+        )
+        columns = [
+            self.candidates["unit_id"].take(pa.array(rows)),
+            _REASONS.take(pa.array(outcomes)),
+            names,
+            pa.array(self.similarities[rows], mask=is_leak),
+        ]
+        table = pa.table(columns, schema=schemas.REMOVED)
+        # A unit that was given twice occurs here twice; its reason and partner decide then.
+        return table.sort_by([(name, "ascending") for name in schemas.REMOVED.names])
+
+    def leaks(self) -> pa.Table:
+        """The candidates into which an evaluation sentence leaks, as LEAKS, sorted by unit_id."""
+        rows = np.flatnonzero(self.leaked >= 0)
+        columns = [
+            self.candidates["unit_id"].take(pa.array(rows)),
+            _REASONS.take(pa.array(np.where(self.is_ngram[rows], LEAKED_NGRAM, LEAK))),
+            self._sentences(rows, np.zeros(len(rows), bool)),
+            pa.array(self.outcomes[rows] == KEPT),
+        ]
+        table = pa.table(columns, schema=schemas.LEAKS)
+        return table.sort_by([(name, "ascending") for name in schemas.LEAKS.names])
+
+    def cut(self, num_units: int) -> Self:
+        """The outcomes of the candidates up to the `num_units`-th one kept, see `cut_at`."""
+        kept_rows = self.kept_rows
+        return (
+            self if num_units > len(kept_rows) else self.cut_at(int(kept_rows[num_units - 1]) + 1)
+        )
+
+    def cut_at(self, num_candidates: int) -> Self:
+        """The outcomes of the first `num_candidates` candidates: those of them alone."""
+        first = slice(0, num_candidates)
+        return replace(
+            self,
+            candidates=self.candidates.slice(0, num_candidates),
+            outcomes=self.outcomes[first],
+            partners=self.partners[first],
+            similarities=self.similarities[first],
+            leaked=self.leaked[first],
+            is_ngram=self.is_ngram[first],
+        )
+
+    def _sentences(
+        self, rows: npt.NDArray[np.int64], is_missing: npt.NDArray[np.bool_]
+    ) -> pa.Array:
+        positions = pa.array(self.leaked[rows], mask=is_missing)
+        return pa.array(self.index.sentences, pa.string()).take(positions)
+
+
+def sift(
+    candidates: pa.Table,
+    index: LeakIndex,
+    near: NearDuplicatesConfig | None = None,
+    policy: LeakPolicy = "remove",
+) -> Sifted:
+    """Keep the first of equal texts, and none that holds an evaluation sentence.
+
+    The outcome of a candidate depends on those before it alone. Besides the candidates, about 70
+    bytes per row are held; for near duplicates their texts once more.
+
+    Args:
+        candidates: Columns `unit_id` and `text`, the best candidate first.
+        index: The evaluation sentences.
+        near: Also remove the near duplicates of a candidate that is kept.
+        policy: Whether candidates that hold an evaluation sentence are removed, or only recorded.
+    """
+    num_rows = candidates.num_rows
+    with progress.track("deduplicate", num_rows, "units") as advance:
+        partners = first_equal(candidates["text"], advance=advance)
+    leaked = np.empty(num_rows, np.int32)
+    is_ngram = np.empty(num_rows, np.bool_)
+    with progress.track("check for leaks", num_rows, "units") as advance:
+        first = 0
+        for batch in candidates.select(["text"]).to_batches(_BATCH_ROWS):
+            rows = slice(first, first + batch.num_rows)
+            leaked[rows], is_ngram[rows] = index.find_all(batch.column("text"))
+            first = rows.stop
+            advance(batch.num_rows)
+    is_duplicate = partners != np.arange(num_rows)
+    outcomes = np.where(is_duplicate, DUPLICATE, KEPT).astype(np.int8)
+    if policy == "remove":
+        # Equal texts hold equal sentences, so that a duplicate of a leak is a leak by itself.
+        outcomes[leaked >= 0] = LEAK
+        outcomes[(leaked >= 0) & is_ngram] = LEAKED_NGRAM
+    similarities = np.ones(num_rows)
+    if near is not None:
+        left = np.flatnonzero(outcomes == KEPT)
+        removals = near_duplicates(candidates.take(pa.array(left)), near)
+        removed = left[removals.rows]
+        outcomes[removed] = NEAR_DUPLICATE
+        partners[removed] = left[removals.partners]
+        similarities[removed] = removals.similarities
+        # A duplicate of a near duplicate is one too: of the unit that is kept.
+        follows = (outcomes == DUPLICATE) & (outcomes[partners] == NEAR_DUPLICATE)
+        outcomes[follows] = NEAR_DUPLICATE
+        similarities[follows] = similarities[partners[follows]]
+        partners[follows] = partners[partners[follows]]
+    return Sifted(candidates, outcomes, partners, similarities, leaked, is_ngram, index, policy)

@@ -1,0 +1,128 @@
+"""Units drawn at random: the corpus that shows what searching for units brought."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raykd.contextualize.card import CorpusCard
+from raykd.contextualize.contamination import LeakIndex
+from raykd.contextualize.filter import Sifted, sift
+from raykd.contextualize.sample import Draw, by_key, draw_from_shard, fraction_for
+from raykd.contextualize.select import (
+    LIMITS,
+    ContextualizeConfig,
+    Surroundings,
+    figures,
+    write_corpus,
+)
+from raykd.errors import InputError
+from raykd.storage.manifest import Draft, Manifest, digest_of, write_once
+from raykd.text.figures import TextFigures
+
+
+def random_corpus(
+    unit_shards: Sequence[Path],
+    num_units: int,
+    surroundings: Surroundings,
+    config: ContextualizeConfig,
+    out: Path,
+    inputs: Mapping[str, str],
+    *,
+    draw: Draw | None = None,
+    like: TextFigures | None = None,
+) -> Manifest:
+    """Draw `num_units` units of the general corpus, each as likely as any other, as a corpus.
+
+    The units with the smallest keyed hash of their id are taken, so that shards and their order
+    make no difference; duplicates and leaks are replaced by the next ones. The files are those of
+    `contextualize`, with rank 0 and no query; removed.parquet tells of the units met on the way.
+
+    Args:
+        unit_shards: The general corpus.
+        num_units: Units wanted; where there are fewer, all are taken and the card says so.
+        surroundings: What is removed, and what the card compares with.
+        config: How leaks and duplicates are found, and `random_seed`; the size is `num_units`, no
+            limit of the settings.
+        out: The directory to be written.
+        inputs: Digest of the units; those of the other arguments are added here.
+        draw: Runs `draw_from_shard(path, fraction, config.random_seed)` for all shards; None does
+            it here, one after the other.
+        like: Figures of the corpus that this one is compared with.
+
+    Raises:
+        InputError: no unit is left.
+    """
+    assert num_units >= 1
+    settings = config.model_dump(mode="json", exclude=set(LIMITS)) | {"num_units": num_units}
+    all_inputs = {
+        **inputs,
+        **surroundings.digests(),
+        "like": digest_of(like and like.sizes()),
+    }
+
+    def draw_here(fraction: float) -> list[pa.Table]:
+        return [draw_from_shard(path, fraction, config.random_seed) for path in unit_shards]
+
+    def write(draft: Draft) -> None:
+        num_candidates = sum(pq.read_metadata(path).num_rows for path in unit_shards)
+        index = LeakIndex(
+            surroundings.evaluation_sentences, config.leak_min_words, config.leak_ngram
+        )
+        sifting = functools.partial(
+            sift, index=index, near=config.near_duplicates, policy=config.leaks
+        )
+        sifted = _draw_until(num_units, num_candidates, draw or draw_here, sifting)
+        rows = sifted.kept_rows
+        if not len(rows):
+            raise InputError(
+                f"random corpus: of the {num_candidates} units of the general corpus none is free "
+                "of sentences of the task's evaluation splits; give a general corpus with other "
+                "text"
+            )
+        card = CorpusCard(
+            kind="random",
+            **figures(sifted, num_units, surroundings, like=like),
+            num_candidates=num_candidates,
+            target_bytes=None,
+            num_missing_bytes=0,
+            top_percent=None,
+            num_beyond_limit=None,
+            search=None,
+            k=None,
+            num_hits=None,
+            kept_fraction=None,
+            max_rank=None,
+        )
+        unit_ids = sifted.candidates["unit_id"].take(pa.array(rows))
+        in_order = rows[pc.sort_indices(unit_ids).to_numpy()]
+        draft.counts = write_corpus(draft.directory, sifted, in_order, card)
+
+    return write_once(out, "random_corpus", settings, all_inputs, write)
+
+
+def _draw_until(
+    num_units: int, num_candidates: int, draw: Draw, sifting: Callable[[pa.Table], Sifted]
+) -> Sifted:
+    """Sift the units in order of their hash until enough are kept, or there are no more.
+
+    How many are drawn at once changes nothing: what is kept of the first candidates does not
+    depend on those after them.
+    """
+    # Enough for 5 % removals.
+    fraction = fraction_for(int(1.05 * num_units), num_candidates)
+    while True:
+        sifted = sifting(_as_textbook(by_key(draw(fraction))))
+        if len(sifted.kept_rows) >= num_units or fraction >= 1.0:
+            return sifted.cut(num_units)
+        fraction = min(1.0, 1.5 * fraction)
+
+
+def _as_textbook(units: pa.Table) -> pa.Table:
+    return units.append_column("rank", pa.array(np.zeros(units.num_rows, np.int32))).append_column(
+        "query_id", pa.nulls(units.num_rows, pa.string())
+    )

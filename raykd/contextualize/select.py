@@ -1,0 +1,351 @@
+"""Hits -> the contextualized corpus: gathered, deduplicated, free of evaluation sentences."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field, model_validator
+
+from raykd import progress
+from raykd.config import Config
+from raykd.contextualize.card import FILE_NAME, Compared, CorpusCard, GeneralFacts, SearchFacts
+from raykd.contextualize.contamination import LeakIndex
+from raykd.contextualize.filter import DUPLICATE, NEAR_DUPLICATE, LeakPolicy, Sifted, sift
+from raykd.contextualize.sample import SAMPLE_FILE
+from raykd.dedup.minhash import NearDuplicatesConfig
+from raykd.errors import InputError
+from raykd.storage import schemas
+from raykd.storage.manifest import Draft, Manifest, digest_of, write_once
+from raykd.text.figures import TextFigures, compare, sample_rows
+
+TEXTBOOK_FILE = "textbook.parquet"
+REMOVED_FILE = "removed.parquet"
+LEAKS_FILE = "leaks.parquet"
+LIMITS = ("max_units", "target_bytes", "top_percent")
+_WRITE_ROWS = 65_536
+
+# unit ids -> the UNITS rows that have them, in any order.
+Gather = Callable[[pa.Array], pa.Table]
+
+
+class ContextualizeConfig(Config):
+    """Which of the retrieved units are kept, and at most one limit of their number.
+
+    `max_units`, `target_bytes` and `top_percent` do not change what is searched. Leaked units that
+    are kept are counted in the card, and leaks.parquet names them; `dedup.leaks` says what others
+    count as a leak.
+    """
+
+    max_units: int | None = Field(
+        None,
+        ge=1,
+        description="Most units of the corpus, in order of (rank, unit id); give at most one of "
+        "max_units, target_bytes and top_percent.",
+    )
+    target_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Size of the corpus in bytes of text: hits are kept up to the smallest rank "
+        "whose union, without duplicates and leaks, is that large.",
+    )
+    top_percent: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Keep hits up to this percentage of retrieval.top_k (0 to 100), rounded up.",
+    )
+    leaks: LeakPolicy = Field(
+        "remove",
+        description="Units that hold a sentence of the task's evaluation splits: remove them, or "
+        "keep them in the corpus; they are counted and recorded in either case.",
+    )
+    leak_min_words: int = Field(
+        5,
+        ge=1,
+        description="An evaluation sentence of fewer words leaks only into a unit equal to it.",
+    )
+    leak_ngram: int | None = Field(
+        None,
+        ge=2,
+        description="Also count a unit as leaked that shares this many consecutive words with an "
+        "evaluation sentence. Default: off.",
+    )
+    near_duplicates: NearDuplicatesConfig | None = Field(
+        None,
+        description="Also remove near duplicates of a unit that is kept; {} takes the defaults. "
+        "Equal texts are always removed.",
+    )
+    random_seed: int = Field(0, ge=0, lt=2**64, description="Seed of the units of a random corpus.")
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        given = [name for name in LIMITS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} limit the corpus in different ways; give one")
+        return self
+
+    def last_rank(self, top_k: int) -> int:
+        """The rank up to which hits are looked at."""
+        if self.top_percent is None:
+            return top_k
+        return math.ceil(Decimal(str(self.top_percent)) * top_k / 100)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a corpus is cleaned of, and what it is compared with in its card.
+
+    Args:
+        evaluation_sentences: All sentences of the task's evaluation splits.
+        task_sentences: The task's training sentences.
+        sample: The directory that `corpus.sample.write_sample` wrote.
+        general: Facts of the general corpus.
+    """
+
+    evaluation_sentences: Sequence[str]
+    task_sentences: Sequence[str]
+    sample: Path
+    general: GeneralFacts
+
+    def digests(self) -> dict[str, str]:
+        """Digests of the sentences and facts, as inputs of a stage; the sample is the units'."""
+        return {
+            "evaluation_sentences": digest_of(list(self.evaluation_sentences)),
+            "task_sentences": digest_of(list(self.task_sentences)),
+            "general": digest_of(self.general.model_dump()),
+        }
+
+
+def contextualize(
+    hits_path: Path,
+    gather: Gather,
+    surroundings: Surroundings,
+    config: ContextualizeConfig,
+    out: Path,
+    inputs: Mapping[str, str],
+    *,
+    search: SearchFacts,
+) -> Manifest:
+    """Write textbook.parquet, removed.parquet and card.json, unless `out` already holds them.
+
+    With `leaks: keep`, leaks.parquet as well.
+
+    In memory stand the candidates' texts twice at most, and about 150 bytes a hit.
+
+    Args:
+        hits_path: The search's hits, with string ids.
+        gather: Looks up the texts of units.
+        surroundings: What is removed, and what the card compares with.
+        config: What is kept.
+        out: The directory to be written.
+        inputs: Digests of hits and units; those of the other arguments are added here.
+        search: Facts for the card, and the `top_k` that `top_percent` is of.
+
+    Raises:
+        InputError: no hits; hits of units that `gather` does not find; nothing left to keep.
+
+    Source: union by smallest rank as in TLM (Yao et al. 2022); there, equal texts under different
+    ids and evaluation sentences stay.
+    """
+    settings = config.model_dump(mode="json", exclude={"random_seed"})
+    all_inputs = {**inputs, **surroundings.digests(), "facts": digest_of(search.model_dump())}
+
+    def write(draft: Draft) -> None:
+        last_rank = config.last_rank(search.top_k)
+        hits = _read_hits(hits_path, last_rank)
+        candidates = _with_texts(_union(hits), gather, hits_path)
+        hit_ranks = hits["rank"].to_numpy()
+        del hits
+        index = LeakIndex(
+            surroundings.evaluation_sentences, config.leak_min_words, config.leak_ngram
+        )
+        whole = sift(candidates, index, config.near_duplicates, config.leaks)
+        num_whole = len(whole.kept_rows)
+        if not num_whole:
+            raise InputError(
+                f"{hits_path}: all {candidates.num_rows} units found hold a sentence of the task's "
+                "evaluation splits; give a general corpus that is not made of the task's own "
+                "data, or keep such units (contextualize.leaks: keep)"
+            )
+        sifted, k = _limited(whole, config, last_rank)
+        num_hits = int((hit_ranks <= k).sum())
+        corpus_figures = figures(sifted, config.max_units, surroundings)
+        num_kept, num_bytes = corpus_figures["num_units"], corpus_figures["num_bytes"]
+        card = CorpusCard(
+            kind="contextualized",
+            **corpus_figures,
+            num_candidates=candidates.num_rows,
+            target_bytes=config.target_bytes,
+            num_missing_bytes=max(0, (config.target_bytes or 0) - num_bytes),
+            top_percent=config.top_percent,
+            num_beyond_limit=num_whole - num_kept,
+            search=search,
+            k=k,
+            num_hits=num_hits,
+            kept_fraction=num_kept / num_hits,
+            max_rank=int(sifted.candidates["rank"][int(sifted.kept_rows[-1])].as_py()),
+        )
+        if card.num_missing_bytes:
+            progress.say(
+                f"  contextualize.target_bytes {config.target_bytes:,}: all {k} hits an anchor are "
+                f"{num_bytes:,} bytes; raise the search's top_k to come nearer"
+            )
+        if config.leaks == "keep" and (num_leaks := card.num_leaks + card.num_leaked_ngrams):
+            progress.say(
+                f"  contextualize.leaks keep: {num_leaks:,} of the units found hold text of the "
+                f"evaluation splits ({LEAKS_FILE} names them)"
+            )
+        draft.counts = write_corpus(draft.directory, sifted, sifted.kept_rows, card)
+
+    return write_once(out, "contextualize", settings, all_inputs, write)
+
+
+def figures(
+    sifted: Sifted,
+    num_wanted: int | None,
+    surroundings: Surroundings,
+    *,
+    like: TextFigures | None = None,
+) -> dict[str, Any]:
+    """The part of the card that every corpus has."""
+    rows = sifted.kept_rows
+    texts, unit_ids = sifted.candidates["text"], sifted.candidates["unit_id"]
+    num_bytes = int(_num_bytes(sifted).sum())
+    sampled = rows[sample_rows(unit_ids.take(pa.array(rows)))]
+    general = pq.read_table(surroundings.sample / SAMPLE_FILE, columns=["text"])["text"]
+    task = surroundings.task_sentences
+    compared = compare(
+        texts.take(pa.array(sampled)).to_pylist(), general.to_pylist(), task, like=like
+    )
+    facts = surroundings.general
+    return {
+        "num_units": len(rows),
+        "num_bytes": num_bytes,
+        "bytes_per_unit": num_bytes / len(rows),
+        "num_wanted": num_wanted,
+        "num_missing": max(0, (num_wanted or 0) - len(rows)),
+        "num_duplicates": sifted.count(DUPLICATE),
+        "num_near_duplicates": sifted.count(NEAR_DUPLICATE),
+        "leaks": sifted.policy,
+        "num_leaks": sifted.num_leaks(ngram=False),
+        "num_leaked_ngrams": sifted.num_leaks(ngram=True),
+        "num_evaluation_sentences": len(surroundings.evaluation_sentences),
+        "leak_min_words": sifted.index.min_words,
+        "leak_ngram": sifted.index.ngram,
+        **facts.model_dump(exclude={"num_units", "num_bytes"}),
+        "text": compared.corpus,
+        "general": Compared(
+            num_units=facts.num_units, num_bytes=facts.num_bytes, text=compared.general
+        ),
+        "task": Compared(
+            num_units=len(task),
+            num_bytes=sum(len(sentence.encode()) for sentence in task),
+            text=compared.task,
+        ),
+    }
+
+
+def write_corpus(
+    directory: Path, sifted: Sifted, rows: npt.NDArray[np.int64], card: CorpusCard
+) -> dict[str, float]:
+    """Write the files; returns the manifest's counts.
+
+    Args:
+        directory: Where to.
+        sifted: Candidates with the columns of TEXTBOOK.
+        rows: Those that are kept, in the order of TEXTBOOK.
+        card: What they are like.
+    """
+    columns = sifted.candidates.select(schemas.TEXTBOOK.names)
+    with pq.ParquetWriter(
+        directory / TEXTBOOK_FILE, schemas.TEXTBOOK, compression="zstd"
+    ) as writer:
+        for first in range(0, len(rows), _WRITE_ROWS):
+            part = columns.take(pa.array(rows[first : first + _WRITE_ROWS]))
+            writer.write_table(part.cast(schemas.TEXTBOOK))
+    pq.write_table(sifted.removed(), directory / REMOVED_FILE, compression="zstd")
+    if sifted.policy == "keep":
+        pq.write_table(sifted.leaks(), directory / LEAKS_FILE, compression="zstd")
+    (directory / FILE_NAME).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    names = ("num_units", "num_bytes", "num_duplicates", "num_leaks", "num_missing")
+    return {name: getattr(card, name) for name in names}
+
+
+def _limited(whole: Sifted, config: ContextualizeConfig, last_rank: int) -> tuple[Sifted, int]:
+    """The part of the candidates that the limit leaves, and the rank up to which hits are used."""
+    if config.max_units is not None:
+        return whole.cut(config.max_units), last_rank
+    if config.target_bytes is not None:
+        reached = np.flatnonzero(np.cumsum(_num_bytes(whole)) >= config.target_bytes)
+        if len(reached):
+            ranks = whole.candidates["rank"].to_numpy()
+            k = int(ranks[whole.kept_rows[reached[0]]])
+            return whole.cut_at(int(np.searchsorted(ranks, k, side="right"))), k
+    return whole, last_rank
+
+
+def _num_bytes(sifted: Sifted) -> npt.NDArray[np.int64]:
+    """Bytes of each text that is kept."""
+    lengths = pc.binary_length(sifted.candidates["text"]).to_numpy()
+    return np.asarray(lengths[sifted.kept_rows], np.int64)
+
+
+def _read_hits(path: Path, last_rank: int) -> pa.Table:
+    columns = ["query_id", "unit_id", "rank"]
+    hits = pq.read_table(path, columns=columns, filters=pc.field("rank") <= last_rank)
+    if not hits.num_rows:
+        raise InputError(
+            f"{path}: the search found nothing, so there is no corpus to contextualize; "
+            "give a general corpus that shares words with the task's sentences"
+        )
+    assert hits.schema.field("unit_id").type == pa.string(), "ids of units are strings here"
+    return hits
+
+
+def _union(hits: pa.Table) -> pa.Table:
+    """Each unit once, with its smallest rank and the query of that hit, by (rank, unit_id).
+
+    Where several queries found a unit at the same rank, the smallest query_id is kept, so that
+    the order of the hits makes no difference.
+    """
+    units, queries = _ordinals(hits["unit_id"]), _ordinals(hits["query_id"])
+    ranks = hits["rank"].to_numpy()
+    order = np.lexsort((queries, units, ranks))
+    # The last value written to a place stays: that of the unit's first hit in order.
+    first = np.full(int(units.max()) + 1, len(order), np.int64)
+    first[units[order[::-1]]] = np.arange(len(order) - 1, -1, -1)
+    return hits.take(pa.array(order[np.sort(first)]))
+
+
+def _ordinals(names: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """For each name, how many different ones are smaller."""
+    encoded = names.dictionary_encode().unify_dictionaries()
+    dictionary = encoded.chunk(0).dictionary
+    ordinals = np.empty(len(dictionary), np.int64)
+    ordinals[pc.sort_indices(dictionary).to_numpy()] = np.arange(len(dictionary))
+    codes = [chunk.indices.to_numpy() for chunk in encoded.chunks]
+    return np.asarray(ordinals[np.concatenate(codes)])
+
+
+def _with_texts(union: pa.Table, gather: Gather, hits_path: Path) -> pa.Table:
+    units = gather(union["unit_id"].combine_chunks())
+    rows = pc.index_in(union["unit_id"], value_set=units["unit_id"])
+    if rows.null_count:
+        lost = union.filter(pc.is_null(rows))["unit_id"][0].as_py()
+        raise InputError(
+            f"{hits_path}: {rows.null_count} units found are not in the corpus (the first: {lost}),"
+            " which has changed since; run the search again"
+        )
+    # take() on 32-bit offsets fails above 2 GiB of text.
+    texts = units["text"].cast(pa.large_string()).combine_chunks()
+    # Two of the three copies at a time: as gathered, in one piece, in order.
+    del units
+    return union.append_column("text", texts.take(rows))

@@ -1,0 +1,1 @@
+"""Text that is on every machine, for the quickstart."""

@@ -1,0 +1,1 @@
+"""New students: their shape and their first weights."""

@@ -1,0 +1,1 @@
+"""Texts -> token arrays of a length that a model can read."""

@@ -1,0 +1,83 @@
+"""A long text's tokens on disk: made once for all that train on it, mapped into memory."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from transformers import PreTrainedTokenizerBase
+
+from raykd.models.tokenization.tokens import TokenizedRows, read_rows
+from raykd.storage.manifest import Draft, digest_of, digest_of_file, stage_key, write_once
+
+_STAGE = "tokens"
+# A shorter text is tokenized sooner than it would be looked for.
+_FEWEST_ROWS = 20_000
+_ROWS_AT_ONCE = 100_000
+
+
+def cached_rows(
+    path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    folder: Path,
+    fewest_rows: int = _FEWEST_ROWS,
+) -> TokenizedRows:
+    """`read_rows` of a whole table; of one with many rows, its tokens stay on disk.
+
+    Args:
+        path: of the table.
+        tokenizer: one that cannot be written as JSON (not a fast one) is asked each time.
+        max_length: tokens that are kept of a row.
+        folder: where caches are; each text, tokenizer and length has its own in it.
+        fewest_rows: of a table whose tokens are kept.
+    """
+    num_rows = pq.read_metadata(path).num_rows
+    if num_rows < fewest_rows or not tokenizer.is_fast:
+        return read_rows(path, tokenizer, max_length=max_length)
+    settings = {"max_length": max_length}
+    inputs = {"text": digest_of_file(path), "tokenizer": _digest_of(tokenizer)}
+
+    def write(draft: Draft) -> None:
+        _write(draft.directory, path, tokenizer, max_length, num_rows)
+
+    cache = folder / stage_key(_STAGE, settings, inputs)[:16]
+    write_once(cache, _STAGE, settings, inputs, write)
+    types, labels = cache / "token_type_ids.bin", cache / "labels.npy"
+    return TokenizedRows(
+        input_ids=np.memmap(cache / "input_ids.bin", np.int32, "r"),
+        token_type_ids=np.memmap(types, np.int8, "r") if types.exists() else None,
+        offsets=np.load(cache / "offsets.npy", allow_pickle=False),
+        labels=np.load(labels, allow_pickle=False) if labels.exists() else None,
+    )
+
+
+def _write(
+    cache: Path, path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, num_rows: int
+) -> None:
+    lengths, labels = [], []
+    for start in range(0, num_rows, _ROWS_AT_ONCE):
+        stop = min(start + _ROWS_AT_ONCE, num_rows)
+        rows = read_rows(path, tokenizer, max_length=max_length, start=start, stop=stop)
+        lengths.append(rows.lengths)
+        for name, array in (
+            ("input_ids", rows.input_ids),
+            ("token_type_ids", rows.token_type_ids),
+        ):
+            if array is not None:
+                with (cache / f"{name}.bin").open("ab") as file:
+                    array.tofile(file)
+        if rows.labels is not None:
+            labels.append(rows.labels)
+    np.save(cache / "offsets.npy", np.concatenate([[0], np.cumsum(np.concatenate(lengths))]))
+    if labels:
+        np.save(cache / "labels.npy", np.concatenate(labels))
+
+
+def _digest_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Digest of what decides tokens: the length that was last asked for is no part of it."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    backend.pop("truncation", None)
+    backend.pop("padding", None)
+    return digest_of([backend, tokenizer.model_input_names])

@@ -1,0 +1,1 @@
+"""The loss functions that objectives are made of."""

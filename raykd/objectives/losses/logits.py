@@ -1,0 +1,64 @@
+"""Pure losses, computed in float32 even under autocast.
+
+Shapes: B rows, C classes (1: regression).
+
+Published code scales the divergence of the logits otherwise, by factors that a weight can bring
+back: PKD averages over classes too, 1 / C; TinyBERT's second stage as well, with a cross-entropy in
+place of the divergence (the teacher's entropy more); TextBrewer leaves out T^2; CoDIR sums over
+rows, and its trainer divides by B.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from raykd.objectives.losses.float32 import wide
+
+
+def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy with gold classes, or squared error for regression; mean over rows.
+
+    Args:
+        logits: (B, C).
+        labels: (B,) int64 classes, or (B,) or (B, 1) scores where C is 1.
+    """
+    if logits.size(-1) == 1:
+        return _squared_error(logits, labels)
+    with _float32(logits):
+        return F.cross_entropy(wide(logits), labels.flatten())
+
+
+def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """`T^2 * KL(softmax(teacher / T) || softmax(student / T))`, summed over C, mean over rows.
+
+    With one class (regression) the squared error of the scores, without temperature.
+    Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", section 2.
+
+    Args:
+        student_logits: (B, C).
+        teacher_logits: (B, C); (B,) will do where C is 1.
+        temperature: T > 0.
+    """
+    if student_logits.size(-1) == 1:
+        return _squared_error(student_logits, teacher_logits)
+    assert student_logits.shape == teacher_logits.shape, (
+        student_logits.shape,
+        teacher_logits.shape,
+    )
+    with _float32(student_logits):
+        student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
+        teacher = F.log_softmax(wide(teacher_logits) / temperature, dim=-1)
+        return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+def _squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error of equally many scores, whether (B,) or (B, 1)."""
+    assert predictions.numel() == targets.numel(), (predictions.shape, targets.shape)
+    with _float32(predictions):
+        predicted = wide(predictions).flatten()
+        return F.mse_loss(predicted, targets.to(predicted.dtype).flatten())
+
+
+def _float32(tensor: Tensor) -> torch.autocast:
+    """Switch autocast off for the tensor's device."""
+    return torch.autocast(tensor.device.type, enabled=False)

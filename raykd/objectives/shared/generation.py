@@ -1,0 +1,273 @@
+"""What MATE-KD and CILDA share: a generator rewrites text, and two players take turns over batches.
+
+The generator, a masked language model, fills tokens that were masked at random; it is trained to
+write what the student understands less well than the teacher, then the student to follow there.
+Tokens are drawn with the chances that it gives them. The student's turns read them as any text;
+the generator's draw by Gumbel-softmax, and gradients go to its probabilities, straight through the
+choice, as if the embedding of a masked token were their mean over the vocabulary.
+
+Source: Rashid et al. 2021, "MATE-KD: Masked Adversarial TExt, a Companion to Knowledge
+Distillation", section 3; Jang et al. 2017, "Categorical Reparameterization with Gumbel-Softmax".
+Differs from the authors' code: masked tokens alone pass through the vocabulary, instead of all; the
+generator gets no gradient in the student's turns, and student and heads none in the generator's;
+each player's schedule has the length of its own turns.
+
+Shapes: B rows, L tokens, n masked tokens, V vocabulary, e width of the word embeddings.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from raykd.errors import InputError
+from raykd.models.encoder import Encoder
+from raykd.models.masked_lm import MaskedLm
+from raykd.objectives.base import STUDENT, MethodConfig, Models, Objective, Player, TeacherPart
+from raykd.objectives.shared.generator_model import GeneratorModelConfig, TrainHeadConfig
+
+GENERATOR = "generator"
+
+
+class GeneratorConfig(MethodConfig):
+    """Settings shared by MATE-KD and CILDA; the defaults are the published code's.
+
+    The student's gradients are clipped as the phase says (`max_grad_norm`, 5 in the papers).
+    """
+
+    generator: GeneratorModelConfig = Field(
+        default_factory=GeneratorModelConfig,
+        description="Masked language model that generates text, with the teacher's vocabulary: a "
+        "name, or a section {model, train_head}.",
+    )
+    generator_learning_rate: float = Field(
+        5e-7,
+        gt=0,
+        description="Peak learning rate of the generator (AdamW, linear schedule); 5e-7 in "
+        "MATE-KD's code.",
+    )
+    generator_max_grad_norm: float = Field(
+        5.0,
+        gt=0,
+        description="Norm to which the generator's gradients are clipped; 5 in MATE-KD's code.",
+    )
+    generator_steps: int = Field(
+        10,
+        ge=1,
+        description="Consecutive batches that train the generator, before the student's turn; 10 "
+        "in both papers (CILDA: 20 for CoLA, MRPC and RTE).",
+    )
+    student_steps: int = Field(
+        100,
+        ge=1,
+        description="Consecutive batches that train the student, before the generator's turn; 100 "
+        "in both papers.",
+    )
+    mask_probability: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="Probability of each token to be masked and generated anew; 0.3 in both "
+        "papers.",
+    )
+    gumbel_temperature: float = Field(
+        1.0,
+        gt=0,
+        description="Temperature of the Gumbel-softmax that samples the generated tokens; 1 in "
+        "MATE-KD's code.",
+    )
+    task_weight: float = Field(
+        1 / 3,
+        ge=0,
+        description="Weight of the task loss on gold labels (cross-entropy; squared error for "
+        "regression); 0 for unlabeled text; 1/3 in both papers.",
+    )
+    logit_weight: float = Field(
+        1 / 3,
+        gt=0,
+        description="Weight of the logit loss, T^2 KL(teacher || student) (squared error for "
+        "regression) on the original text; 1/3 in both papers.",
+    )
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the gold labels have a weight."""
+        return self.task_weight > 0
+
+    @property
+    def needs_teacher(self) -> frozenset[TeacherPart]:
+        """Its logits on the text as it is; itself, to read what is generated."""
+        return frozenset({"logits", "model"})
+
+    def generator_beside(self, teacher: str) -> str:
+        """The one that is named, or the pretrained model of the teacher."""
+        return self.generator.model or teacher
+
+    @property
+    def head_training(self) -> TrainHeadConfig | None:
+        """See `MethodConfig`."""
+        return self.generator.train_head
+
+
+class GeneratedText(NamedTuple):
+    """A batch in which masked tokens were chosen anew.
+
+    Attributes:
+        input_ids: (B, L).
+        is_masked: (B, L), where they were chosen.
+        probabilities: (n, V), which the choices maximise; row after row of the masked tokens.
+            None where no gradient shall go to the generator.
+    """
+
+    input_ids: Tensor
+    is_masked: Tensor
+    probabilities: Tensor | None
+
+    def word_embeddings(self, encoder: Encoder) -> Tensor:
+        """The text as an encoder reads it, (B, L, e), differentiable in the probabilities."""
+        embeddings = encoder.embed(self.input_ids)
+        if self.probabilities is None:
+            return embeddings
+        with torch.autocast(embeddings.device.type, enabled=False):
+            chosen = chosen_rows(self.probabilities, encoder.embedding_weight)
+            return embeddings.masked_scatter(self.is_masked[..., None], chosen)
+
+
+def generate(
+    generator: MaskedLm, batch: Mapping[str, Tensor], mask_probability: float, temperature: float
+) -> GeneratedText:
+    """Mask words at random and let the generator choose others.
+
+    The same random state masks and chooses the same, however wide the batch is padded.
+
+    Args:
+        generator: what fills the masked tokens.
+        batch: its text.
+        mask_probability: of each word, independently of the others.
+        temperature: of the Gumbel-softmax.
+    """
+    ids, attention_mask = batch["input_ids"], batch["attention_mask"]
+    are_words = generator.are_words(ids, attention_mask)
+    draws = torch.rand(int(are_words.sum()), device=ids.device)
+    is_masked = torch.zeros_like(are_words).masked_scatter(are_words, draws < mask_probability)
+    masked_ids = ids.masked_fill(is_masked, generator.mask_id)
+    logits = generator(masked_ids, attention_mask, batch.get("token_type_ids"), is_masked)
+    if not logits.requires_grad:
+        return GeneratedText(ids.masked_scatter(is_masked, drawn(logits)), is_masked, None)
+    probabilities = F.gumbel_softmax(logits, temperature)
+    chosen_ids = ids.masked_scatter(is_masked, probabilities.argmax(-1))
+    return GeneratedText(chosen_ids, is_masked, probabilities)
+
+
+def drawn(logits: Tensor) -> Tensor:
+    """A token of each row, drawn with the chances of its softmax, (n,).
+
+    That is how Gumbel-max draws, at any temperature, for one random number a row in place of V.
+
+    Args:
+        logits: (n, V).
+    """
+    # In float32 the sum over a vocabulary would lose what rare tokens add to it.
+    chances = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
+    levels = torch.rand(len(logits), 1, dtype=torch.float64, device=logits.device)
+    places = torch.searchsorted(chances, levels * chances[:, -1:], right=True)
+    return places.flatten().clamp(max=logits.size(-1) - 1)
+
+
+def chosen_rows(probabilities: Tensor, weight: Tensor) -> Tensor:
+    """The row of the likeliest, (n, e); its gradient is that of `probabilities @ weight`.
+
+    That is the straight-through estimator of one-hot rows times `weight`, but exact rows and no
+    (n, V) tensor beside the probabilities. Only they are differentiated.
+
+    Args:
+        probabilities: (n, V).
+        weight: (V, e).
+    """
+    rows: Tensor = _ChosenRows.apply(probabilities, weight)  # type: ignore[no-untyped-call]  # untyped in torch
+    return rows
+
+
+class _ChosenRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, probabilities: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return weight[probabilities.argmax(-1)]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return gradient @ weight.T, None
+
+
+class GeneratorObjective(Objective):
+    """A student that learns on its text and on what a generator makes of it."""
+
+    trains_classifier = True
+    student_traits = Objective.student_traits | {"embeddings"}
+    teacher_traits = Objective.teacher_traits | {"embeddings"}
+    config: GeneratorConfig
+
+    @classmethod
+    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+        """Student and teacher must read the same tokens."""
+        _check_vocabulary(config, "student", len(student.embedding_weight), teacher)
+
+    def __init__(self, config: GeneratorConfig, models: Models) -> None:
+        student, teacher, generator = models[:3]
+        assert teacher is not None
+        assert generator is not None
+        self.check(config, student, teacher)
+        check_generator(config, generator, teacher)
+        super().__init__(config, models)
+
+    def student_parameters(self) -> tuple[nn.Parameter, ...]:
+        """What the student's turns train."""
+        return tuple(self.student.parameters())
+
+    def players(self) -> dict[str, Player]:
+        """The student with the heads that it trains, and the generator."""
+        assert self.generator is not None
+        generator = Player(
+            tuple(self.generator.parameters()),
+            self.config.generator_learning_rate,
+            self.config.generator_max_grad_norm,
+        )
+        return {STUDENT: Player(self.student_parameters()), GENERATOR: generator}
+
+    def player_of(self, step: int) -> str:
+        """First the generator's steps of a cycle, then the student's."""
+        config = self.config
+        at = (step - 1) % (config.generator_steps + config.student_steps)
+        return GENERATOR if at < config.generator_steps else STUDENT
+
+    def _generate(self, batch: Mapping[str, Tensor]) -> GeneratedText:
+        """The generated text, through which gradients flow in the generator's turns alone."""
+        assert self.generator is not None
+        config = self.config
+        with torch.set_grad_enabled(self._player == GENERATOR):
+            return generate(
+                self.generator, batch, config.mask_probability, config.gumbel_temperature
+            )
+
+
+def check_generator(config: MethodConfig, generator: MaskedLm, teacher: Encoder) -> None:
+    """Refuse a generator whose tokens are not the teacher's; weights are not looked at.
+
+    Raises:
+        InputError: names the setting and what would fit.
+    """
+    _check_vocabulary(config, GENERATOR, generator.vocabulary_size, teacher)
+
+
+def _check_vocabulary(config: MethodConfig, role: str, size: int, teacher: Encoder) -> None:
+    if size != (wanted := len(teacher.embedding_weight)):
+        setting = "student.model" if role == STUDENT else "objective.generator.model"
+        raise InputError(
+            f"{config.name}: the {role} has word embeddings of {size} tokens, the teacher of "
+            f"{wanted}, and all must read the same generated text; choose a {role} with the "
+            f"teacher's vocabulary, or leave out {setting} to make one from the teacher"
+        )

@@ -1,0 +1,150 @@
+"""What the methods share that match intermediate layers beside logits and gold labels.
+
+    task_weight * task + logit_weight * kd + layer_weight * layers
+
+They differ in the last term alone. All of it comes from one forward pass of each model.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raykd.models.encoder import Encoder
+from raykd.models.pooling import Pooling
+from raykd.models.probe import Trait
+from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, Role, TeacherPart, run
+from raykd.objectives.losses.descriptions import of_labels, of_logits
+from raykd.objectives.losses.logits import kd_loss, task_loss
+
+Weight = Annotated[float, Field(gt=0)]
+# 0 fits unlabelled text.
+TaskWeight = Annotated[float, Field(ge=0)]
+Temperature = Annotated[float, Field(gt=0)]
+
+
+class LayerMatchingConfig(MethodConfig):
+    """Weights of the task, logit and layer loss, and the temperature of the second."""
+
+    task_weight: TaskWeight = Field(
+        1 / 3,
+        description="Weight of the task loss on gold labels (cross-entropy; squared error for "
+        "regression); 0 for unlabeled text; 1/3 is RAIL-KD's (section 3).",
+    )
+    logit_weight: Weight = Field(
+        1 / 3,
+        description="Weight of the logit loss, T^2 KL(teacher || student) (squared error for "
+        "regression); 1/3 is RAIL-KD's.",
+    )
+    layer_weight: Weight = Field(1 / 3, description="Weight of the layer loss; 1/3 is RAIL-KD's.")
+    temperature: Temperature = Field(
+        1.0,
+        description="Temperature T of the logit loss; without effect for regression; the RAIL-KD "
+        "paper does not give its value.",
+    )
+    cached_teacher: bool = Field(
+        False,
+        description="Run the teacher once over the text instead of in every step, and keep its "
+        "pooled hidden states on disk (4 bytes per row, layer and dimension).",
+    )
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the gold labels have a weight."""
+        return self.task_weight > 0
+
+    @property
+    def needs_teacher(self) -> frozenset[TeacherPart]:
+        """Its hidden states, and its logits with them."""
+        return frozenset({"model", "logits"} if self.cached_teacher else {"model"})
+
+    @property
+    def teacher_features(self) -> Pooling | None:
+        """As the layer loss pools them."""
+        return self.layer_pooling if self.cached_teacher else None
+
+    @property
+    def layer_pooling(self) -> Pooling:
+        """How the layer loss pools hidden states."""
+        return "cls"
+
+
+class LayerMatching(Objective):
+    """Train the student on hidden states and logits of the teacher, and on gold labels.
+
+    Attributes:
+        student_layers: blocks, counted from 1, whose hidden states `layer_loss` is given.
+        teacher_layers: the same of the teacher.
+    """
+
+    trains_classifier = True
+    config: LayerMatchingConfig
+    student_layers: Sequence[int]
+    teacher_layers: Sequence[int]
+
+    @classmethod
+    def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
+        """See `Objective`; first tokens are compared where `layer_pooling` is "cls"."""
+        assert isinstance(config, LayerMatchingConfig)
+        needed = super().traits(config, role)
+        return needed | {"first_token"} if config.layer_pooling == "cls" else needed
+
+    @classmethod
+    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+        """The layers of both models must be known one by one."""
+        for encoder in (student, teacher):
+            encoder.blocks()
+
+    def __init__(self, config: LayerMatchingConfig, models: Models) -> None:
+        assert models.teacher is not None
+        self.check(config, models.student, models.teacher)
+        super().__init__(config, models)
+
+    def describe(self) -> dict[str, str]:
+        """See `Objective`."""
+        terms = {
+            "layers": self.describe_layers(),
+            "logits": of_logits(self.config.temperature, cached=self.config.cached_teacher),
+        }
+        return terms | ({"task": of_labels()} if self.needs_labels else {})
+
+    @abstractmethod
+    def describe_layers(self) -> str:
+        """What `layer_loss` compares."""
+
+    def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
+        """The weighted losses of a batch."""
+        teacher = self.teacher_output(batch, self.teacher_layers)
+        student = run(self.student, batch, layers=self.student_layers)
+        # Projections too: what is left of a difference of two unit vectors is small.
+        with torch.autocast(student.logits.device.type, enabled=False):
+            layers, measures = self.layer_loss(student.hidden_states, teacher.hidden_states, batch)
+        config = self.config
+        terms = {
+            "layers": (config.layer_weight, layers),
+            "logits": (
+                config.logit_weight,
+                kd_loss(student.logits, teacher.logits, config.temperature),
+            ),
+        }
+        if self.needs_labels:
+            terms["task"] = (config.task_weight, task_loss(student.logits, batch["labels"]))
+        return LossTerms.weighted(**terms).measuring(**measures)
+
+    @abstractmethod
+    def layer_loss(
+        self,
+        student: Mapping[int, Tensor],
+        teacher: Mapping[int, Tensor],
+        batch: Mapping[str, Tensor],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss over layers and what is measured beside it; runs without autocast.
+
+        Args:
+            student: hidden states (B, L, d_S) of `student_layers`.
+            teacher: hidden states (B, L, d_T) of `teacher_layers`, or pooled ones (B, 1, d_T).
+            batch: of `forward`.
+        """

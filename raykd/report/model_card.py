@@ -1,0 +1,121 @@
+"""The page that goes with a student: what it is, what made it, how good it is."""
+
+from collections.abc import Mapping
+from string import Template
+
+from raykd.report.results import ModelFacts, Results, Score
+
+_CARD = Template("""---
+library_name: transformers
+pipeline_tag: text-classification
+tags: [raykd, distillation]
+---
+
+# $run: $arm student, $init, seed $seed
+
+A text classifier with $num_parameters parameters for the task `$task`$labels, distilled with
+[raykd] $version from the teacher `$teacher`.
+
+| $split split, $num_rows rows | $metrics |
+|---|$rule|
+$rows
+$cost
+${start}Injection: $injection. Adaptation: $adaptation.
+The recipe, all scores and the learning curves stand in `results.json` and `report.html` beside
+this folder.
+
+```python
+from transformers import pipeline
+pipeline("text-classification", model="$folder")("...")
+```
+
+## What it was made from
+
+| | digest |
+|---|---|
+$digests
+""")
+
+
+def write_card(results: Results, student: Score, teacher: str, folder: str) -> str:
+    """The model card of one scored student, in the hub's Markdown."""
+    task = results.task
+    split = task.report_split
+    of_teacher = next((m for m in results.models if m.arm == "teacher"), None)
+    model = next(
+        model
+        for model in results.models
+        if (model.arm, model.init, model.seed) == (student.arm, student.init, student.seed)
+    )
+    rows = [_row("this student", student.metrics)]
+    rows += [_row(s.arm, s.metrics) for s in results.scores if s.stage in ("teacher", "baseline")]
+    return _CARD.substitute(
+        run=results.run,
+        arm=student.arm,
+        init=student.init,
+        seed=student.seed,
+        num_parameters=f"{model.num_parameters:,}",
+        task=task.name,
+        labels=f" ({', '.join(task.labels)})" if task.labels else "",
+        version=results.versions["raykd"],
+        teacher=teacher,
+        split=split,
+        num_rows=task.num_rows[split],
+        metrics=" | ".join(task.metrics),
+        rule="|".join(["---"] * len(task.metrics)),
+        rows="\n".join(rows),
+        cost=_costs(model, of_teacher),
+        start=f"Start: {results.starts[student.init]}.\n" if student.init in results.starts else "",
+        injection=_injections(results, student.arm),
+        adaptation=results.adaptation.objective if results.adaptation else "none",
+        folder=folder,
+        digests="\n".join(f"| {name} | `{value}` |" for name, value in results.digests.items()),
+    )
+
+
+def _injections(results: Results, arm: str) -> str:
+    """The objectives of an arm's injections, and the texts and pretrained teachers of these."""
+    steps = [
+        f"{step.objective} on {step.text}"
+        + (f" from the pretrained {step.teacher}" if step.teacher else "")
+        for step in results.injections_of(arm)
+    ]
+    if steps or results.arms:
+        return ", then ".join(steps) or "none"
+    return results.injection.objective if results.injection else "none"
+
+
+def _costs(student: ModelFacts, teacher: ModelFacts | None) -> str:
+    """A table of student and teacher; nothing where they were not measured."""
+    if teacher is None or student.cost is None or teacher.cost is None:
+        return ""
+    cost, of_teacher = student.cost, teacher.cost
+    found = [
+        ("parameters", student.num_parameters, teacher.num_parameters),
+        ("bytes of weights", cost.weights_bytes, of_teacher.weights_bytes),
+        ("floating-point operations a token", cost.flops_per_token, of_teacher.flops_per_token),
+        ("milliseconds for one row", cost.latency_ms, of_teacher.latency_ms),
+        ("rows a second, one by one", cost.rows_per_s_batch_1, of_teacher.rows_per_s_batch_1),
+        ("rows a second, batches of 32", cost.rows_per_s_batch_32, of_teacher.rows_per_s_batch_32),
+    ]
+    lines = [f"| {name} | {_number(mine)} | {_number(its)} |" for name, mine, its in found]
+    return "\n".join(
+        [
+            "",
+            "| cost to run | this student | teacher |",
+            "|---|---|---|",
+            *lines,
+            "",
+            f"(On {cost.device}, threads: {cost.num_threads}, with 32 rows of the task, from token "
+            "ids to logits.)",
+            "",
+        ]
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _row(name: str, metrics: Mapping[str, float]) -> str:
+    return f"| {name} | {' | '.join(f'{100 * value:.1f}' for value in metrics.values())} |"

@@ -1,0 +1,229 @@
+"""What a run found out, as `results.json` holds it and `report.html` shows it.
+
+Metrics are fractions as `evaluation.metrics` computes them, never rounded here.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat
+
+from raykd.contextualize.card import CorpusCard
+from raykd.training.masked_lm_head.report import HeadReport
+
+# `injected`: a student before adaptation; `adapted`: after it, or fine-tuned alone.
+ScoreStage = Literal["baseline", "teacher", "injected", "adapted"]
+Phase = Literal["teacher", "injection", "adaptation"]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskFacts(_Facts):
+    """The task; the first metric is the main one, `labels` is empty for regression."""
+
+    name: str
+    labels: list[str]
+    regression: bool
+    metrics: list[str]
+    num_rows: dict[str, int]  # by split
+    report_split: str
+    sources: dict[str, str]  # by split
+    class_counts: dict[str, list[int]] = {}  # rows of each class, by split
+    remarks: list[str] = []  # on rows and labels, see `evaluation.class_counts`
+
+
+class UnitSample(_Facts):
+    """A unit of a corpus, and the anchor it was found for, where there was one."""
+
+    text: str
+    anchor: str | None = None
+    rank: int | None = None
+
+
+class CorpusFacts(_Facts):
+    """A corpus that students learnt from, and a few of its units; `name` is that of its folder."""
+
+    name: str | None = None
+    card: CorpusCard
+    samples: list[UnitSample] = []
+
+    @property
+    def title(self) -> str:
+        """What the page calls it."""
+        return self.name or self.card.kind
+
+    @property
+    def general(self) -> str:
+        """Name of the general corpus that it is made from, empty where that has none."""
+        return self.title.partition("@")[2]
+
+
+class PhaseFacts(_Facts):
+    """The objective of a phase; without a trained classifier nothing can be scored after it.
+
+    `keeps_best`: models were kept at the step that scored best on the curve's split.
+    """
+
+    objective: str
+    trains_classifier: bool
+    keeps_best: bool = False
+
+
+class StepFacts(_Facts):
+    """An injection; `teacher` is a pretrained model, None for the run's fine-tuned teacher."""
+
+    name: str
+    text: str
+    teacher: str | None
+    objective: str
+    trains_classifier: bool
+
+
+class ArmFacts(_Facts):
+    """The injections of an arm, in order."""
+
+    arm: str
+    steps: list[StepFacts]
+
+
+class Cost(_Facts):
+    """What a model of this shape costs to run on one device, see `evaluation.cost`."""
+
+    weights_bytes: int
+    flops_per_token: FiniteFloat
+    num_tokens: int  # of the row that the operations were counted on
+    latency_ms: FiniteFloat
+    rows_per_s_batch_1: FiniteFloat
+    rows_per_s_batch_32: FiniteFloat
+    device: str
+    num_threads: int
+
+
+class ModelFacts(_Facts):
+    """A model in a folder, relative to the run directory; models of one shape share a cost."""
+
+    arm: str
+    init: str | None
+    seed: int | None
+    folder: str
+    num_parameters: int
+    cost: Cost | None = None
+
+
+class Score(_Facts):
+    """One model (arm, init, seed) on the report split; `init` is None for what is no student.
+
+    `constant_answer` is what it answers for every row, None where its answers differ.
+    """
+
+    arm: str
+    init: str | None
+    seed: int | None
+    stage: ScoreStage
+    metrics: dict[str, FiniteFloat]
+    constant_answer: str | None = None
+
+
+class Summary(_Facts):
+    """A metric of one arm over seeds; one seed has no sample standard deviation."""
+
+    arm: str
+    init: str | None
+    stage: ScoreStage
+    metric: str
+    num_seeds: int
+    mean: FiniteFloat
+    median: FiniteFloat
+    deviation: FiniteFloat | None
+
+
+class CurvePoint(_Facts):
+    """The means of an epoch's losses and measures, and the scores after it, where taken."""
+
+    step: int
+    epoch: float
+    losses: dict[str, FiniteFloat]
+    measures: dict[str, FiniteFloat] = {}
+    metrics: dict[str, FiniteFloat] = {}
+
+
+class Curve(_Facts):
+    """How one model learnt in one phase."""
+
+    arm: str
+    init: str | None
+    seed: int | None
+    phase: Phase
+    points: list[CurvePoint]
+
+
+class Divergence(_Facts):
+    """How far a student's answers are from the teacher's, see `evaluation.analysis`."""
+
+    measure: Literal["kl", "squared_difference"]
+    mean: FiniteFloat
+    median: FiniteFloat
+    percentile_90: FiniteFloat
+    lower_edges: list[float]
+    counts: list[int]  # rows from an edge up to the next one; the last has no end
+
+
+class LayerSimilarity(_Facts):
+    """How alike layers are: a row for each of the student's, a column for each of the teacher's."""
+
+    measure: Literal["cosine", "linear_cka"]
+    num_rows: int
+    values: list[list[FiniteFloat]]
+
+
+class Analysis(_Facts):
+    """One adapted student beside the teacher, on the report split."""
+
+    arm: str
+    init: str
+    seed: int
+    divergence: Divergence
+    layers: LayerSimilarity | None
+
+
+class GeneratorFacts(_Facts):
+    """The generator of a phase's objective; `head` is None where its checkpoint has one."""
+
+    phase: str
+    model: str
+    head: HeadReport | None
+
+
+class Results(_Facts):
+    """Everything about a run that its report needs.
+
+    Arms are `majority`, `tfidf`, `teacher` and those of a recipe; others are shown by their own
+    names. `recipe` is the resolved recipe as YAML, `times_s` the wall time of each stage in their
+    order, `curve_split` the split the curves' scores were taken on, `starts` what students start
+    from, by init.
+    """
+
+    run: str
+    recipe: str
+    versions: dict[str, str]
+    digests: dict[str, str]
+    task: TaskFacts
+    corpora: list[CorpusFacts]
+    injection: PhaseFacts | None
+    arms: list[ArmFacts] = []
+    adaptation: PhaseFacts | None
+    scores: list[Score]
+    summaries: list[Summary] = []
+    analyses: list[Analysis] = []
+    curves: list[Curve]
+    curve_split: str
+    times_s: dict[str, float]
+    models: list[ModelFacts]
+    teacher_remark: str | None = None  # what is wrong with its answers on dev
+    starts: dict[str, str] = {}
+    generators: list[GeneratorFacts] = []
+
+    def injections_of(self, arm: str) -> list[StepFacts]:
+        """The injections of an arm; none where the results do not tell them."""
+        return next((facts.steps for facts in self.arms if facts.arm == arm), [])

@@ -1,0 +1,167 @@
+"""BM25 over shards: the statistics pass, and the search of one shard."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from xxhash import xxh3_128_hexdigest
+
+from raykd.cluster import tasks as cluster
+from raykd.errors import InputError
+from raykd.retrieval.bm25 import index, scoring, search
+from raykd.retrieval.bm25.forward_index import KnownTerms
+from raykd.retrieval.bm25.scoring import Bm25Config
+from raykd.retrieval.bm25.statistics import QueryTerms, Statistics
+from raykd.retrieval.hits import RankedHits
+from raykd.retrieval.waves import Shards, digest_of_shard
+from raykd.storage.locations import explained
+from raykd.storage.manifest import Draft, digest_of, write_once
+from raykd.text.analyzer import TermLookup
+
+_READ_ROWS = 32_768
+_DF_FILE = "df.arrow"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of a search must know.
+
+    Attributes:
+        parts: the directory of what shards and waves bring.
+        lookup: finds the terms of the queries.
+        num_terms: V, their number.
+        queries: D distinct queries.
+        digest: of terms, queries and analyzer.
+        config: parameters of BM25.
+    """
+
+    parts: Path
+    lookup: TermLookup
+    num_terms: int
+    queries: QueryTerms
+    digest: str
+    config: Bm25Config
+
+
+@dataclass(frozen=True)
+class Bm25Searcher:
+    """Finds the best hits of a shard by BM25.
+
+    A task needs memory for its index (`index.build`), and for the queries and their terms (12 bytes
+    a term and 20 a query, mapped from the object store).
+
+    Attributes:
+        job: the queries.
+        total: statistics of all units.
+        idf: (V,) of all terms.
+    """
+
+    job: Job
+    total: Statistics
+    idf: NDArray[np.float64]
+
+    @property
+    def digest(self) -> str:
+        """Digest of queries, settings and statistics."""
+        total = self.total
+        facts = [total.num_units, total.total_length, xxh3_128_hexdigest(total.df.tobytes())]
+        return digest_of(
+            {
+                "job": self.job.digest,
+                "settings": self.job.config.model_dump(mode="json"),
+                "corpus": facts,
+            }
+        )
+
+    def search_shard(
+        self,
+        path: Path,
+        digest: str,
+        unit_id_type: pa.DataType,
+        top_k: NDArray[np.int32],
+        thresholds: NDArray[np.float64],
+        blocks: Sequence[tuple[int, int]],
+    ) -> Iterator[RankedHits]:
+        """The shard's own best hits, see `waves.Searcher`."""
+        with explained(path):
+            unit_ids = pq.read_table(path, columns=["unit_id"])["unit_id"].combine_chunks()
+        # Written by the statistics pass, and once more if it was damaged since.
+        folder = _counted(path, digest, self.job).folder
+        shard_index = index.build(
+            KnownTerms.read(folder),
+            unit_ids.cast(unit_id_type),
+            self.total,
+            self.idf,
+            self.job.config,
+        )
+        for block in blocks:
+            hits = search.search(shard_index, self.job.queries, top_k, thresholds, block)
+            yield RankedHits.of_shard(
+                hits.num_hits, hits.units, hits.scores, shard_index.unit_ids, shard_index.id_rank
+            )
+
+
+def count(job: Job, paths: Sequence[Path]) -> tuple[Shards, Bm25Searcher]:
+    """The statistics pass: one task a shard.
+
+    Raises:
+        InputError: a shard is missing or damaged, or there is no unit at all.
+    """
+    total = Statistics.empty(job.num_terms)
+    digests = [""] * len(paths)
+    found = cluster.as_completed(_count_shard, paths, label="statistics", shared={"job": job})
+    types = set()
+    for number, (digest, unit_id_type, counted) in found:
+        total += counted
+        digests[number] = digest
+        if counted.num_units:
+            types.add(unit_id_type)
+    if total.num_units == 0:
+        raise InputError("the corpus holds no unit; give files with text")
+    [unit_id_type] = types
+    idf = scoring.idf(total.df, total.num_units, job.config)
+    return Shards(tuple(paths), tuple(digests), unit_id_type), Bm25Searcher(job, total, idf)
+
+
+def _count_shard(path: Path, *, job: Job) -> tuple[str, pa.DataType, Statistics]:
+    digest = digest_of_shard(path)
+    folder, counts = _counted(path, digest, job)
+    with pa.OSFile(str(folder / _DF_FILE)) as file, pa.ipc.open_file(file) as reader:
+        df = reader.read_all()["df"].to_numpy().astype(np.int64)
+    return (
+        digest,
+        pq.read_schema(path).field("unit_id").type,
+        Statistics(int(counts["num_units"]), int(counts["total_length"]), df),
+    )
+
+
+class _Counted(NamedTuple):
+    folder: Path
+    counts: Mapping[str, float]
+
+
+def _counted(path: Path, digest: str, job: Job) -> _Counted:
+    """What the statistics pass brings of a shard."""
+
+    def write(draft: Draft) -> None:
+        with explained(path), pq.ParquetFile(path) as file:
+            batches = file.iter_batches(_READ_ROWS, columns=["text"])
+            known, counted = KnownTerms.of(
+                (batch.column("text") for batch in batches), job.lookup, job.num_terms
+            )
+        known.write(draft.directory)
+        # Most terms of the queries stand in few units of a shard: compressed, it is small.
+        table = pa.table({"df": counted.df.astype(np.int32)})
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.ipc.new_file(draft.directory / _DF_FILE, table.schema, options=options) as writer:
+            writer.write_table(table)
+        draft.counts.update(num_units=counted.num_units, total_length=counted.total_length)
+
+    folder = job.parts / f"statistics-{digest}"
+    inputs = {"units": digest, "job": job.digest}
+    return _Counted(folder, write_once(folder, "statistics", {}, inputs, write).counts)

@@ -1,0 +1,298 @@
+"""Where files to read stand: on a disk, or in an object store (`s3://`, `gs://`).
+
+Credentials and the endpoint come from where Amazon's and Google's own tools take them: the
+environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION,
+AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS), their files, or the node's role; every node needs
+them. A URL may end in options, as in `s3://bucket/folder?region=eu-west-1`; it holds no secret, as
+it is written into recipes.
+"""
+
+import functools
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pyarrow as pa
+from isal import igzip
+from isal.igzip_lib import IsalError
+from pyarrow import fs
+
+from raykd.config import absolute
+from raykd.errors import InputError
+from raykd.storage.outputs import missing_hint
+
+# One request to an object store reads this much.
+READ_BYTES = 4 << 20
+
+_SCHEMES = ("s3", "gs")
+_OPTIONS = ("anonymous", "endpoint_override", "region", "scheme")
+_CONNECT_TIMEOUT_S = 10
+_REQUEST_TIMEOUT_S = 30
+_MAX_ATTEMPTS = 4
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_REMEDY = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) on every node, or add "
+    "?anonymous=true for a public bucket",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS on every node, or add ?anonymous=true for a public "
+    "bucket",
+}
+_REFUSED = re.compile(
+    "ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT|TOKEN"
+    "|HTTP status 40[013]|Permission denied|PERMISSION_DENIED|UNAUTHENTICATED|credentials",
+    re.IGNORECASE,
+)
+_UNREACHABLE = re.compile(
+    "NETWORK_CONNECTION|curlCode|curl error|resolve host|connect|timed? ?out|UNAVAILABLE|OAuth",
+    re.IGNORECASE,
+)
+_READ_ERRORS: tuple[type[Exception], ...] = (
+    pa.ArrowException,
+    OSError,
+    EOFError,
+    IsalError,  # type: ignore[assignment]  # to its stub the class is an instance
+)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """An object, or a prefix of objects, in an object store."""
+
+    scheme: str
+    key: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.key}"
+
+
+Location = Path | Remote
+
+
+def shown(location: Location) -> str:
+    r"""A location as text that is UTF-8: bytes of a name that are not, as `\xe9`."""
+    name = str(location).encode("utf-8", "surrogateescape")
+    return name.decode("utf-8", "backslashreplace")
+
+
+def is_url(reference: str) -> bool:
+    """Whether a reference is a URL, not a path."""
+    return _URL.fullmatch(reference) is not None
+
+
+def absolute_reference(folder: Path, reference: str) -> str:
+    """A reference written in a file in `folder`, made absolute: a URL is absolute already."""
+    return reference if is_url(reference) else absolute(folder, reference)
+
+
+def location_of(reference: str) -> Location:
+    """The place that a path or URL names; nothing is opened.
+
+    Raises:
+        InputError: an unknown scheme or option, no bucket, or a URL that holds a secret.
+    """
+    if (found := _URL.fullmatch(reference)) is None:
+        return Path(reference)
+    scheme, rest = found[1].lower(), found[2]
+    key, _, query = rest.partition("?")
+    if scheme not in _SCHEMES:
+        raise InputError(
+            f"{scheme}://: unknown; known are {', '.join(f'{s}://' for s in _SCHEMES)} and paths"
+        )
+    if "@" in key.partition("/")[0] or "@" in query:
+        raise InputError(
+            f"{scheme}:// with a name and password in it: URLs are written into recipes; take "
+            f"them out, and {_REMEDY[scheme]}"
+        )
+    options = parse_qsl(query, keep_blank_values=True)
+    for name, _value in options:
+        if name not in _OPTIONS:
+            raise InputError(
+                f"{scheme}://{key}: unknown option {name!r}; known are {', '.join(_OPTIONS)}"
+            )
+    if not key.strip("/"):
+        raise InputError(f"{reference}: names no bucket; write {scheme}://BUCKET/KEY")
+    return Remote(scheme, key.rstrip("/"), tuple(options))
+
+
+def open_file(location: Location) -> pa.NativeFile:
+    """Open a file to read at any place; use it inside `explained`."""
+    if isinstance(location, Path):
+        # As bytes, since not every name is UTF-8.
+        return pa.OSFile(os.fsencode(location))
+    return _system_of(location).open_input_file(location.key)
+
+
+def open_stream(location: Location, compression: str | None) -> pa.NativeFile:
+    """Open a file's decompressed bytes to read from the start; use it inside `explained`."""
+    if compression == "gzip":
+        # Twice as fast as Arrow's.
+        stream = igzip.open(open_stream(location, None))  # type: ignore[no-untyped-call]  # no stub
+        return pa.PythonFile(stream, "r")
+    if isinstance(location, Path):
+        file = open_file(location)
+        return file if compression is None else pa.CompressedInputStream(file, compression)
+    return _system_of(location).open_input_stream(
+        location.key, compression=compression, buffer_size=READ_BYTES
+    )
+
+
+def size_of(location: Location) -> int:
+    """Bytes of a file; use it inside `explained`."""
+    if isinstance(location, Path):
+        return location.stat().st_size
+    info = _system_of(location).get_file_info(location.key)
+    if info.type == fs.FileType.NotFound:
+        raise FileNotFoundError(location.key)
+    if info.type == fs.FileType.Directory:
+        raise IsADirectoryError(location.key)
+    return int(info.size)
+
+
+def is_directory(location: Location) -> bool:
+    """Whether it is a folder or a prefix of objects; use it inside `explained`."""
+    if isinstance(location, Path):
+        return location.is_dir()
+    return bool(_system_of(location).get_file_info(location.key).type == fs.FileType.Directory)
+
+
+def remote_files_below(remote: Remote) -> list[tuple[Remote, tuple[str, ...]]]:
+    """All objects below a prefix, sorted, with the parts of their names below it."""
+    found = _system_of(remote).get_file_info(fs.FileSelector(remote.key, recursive=True))
+    keys = sorted(info.path for info in found if info.type == fs.FileType.File)
+    return [
+        (
+            Remote(remote.scheme, key, remote.options),
+            tuple(key.removeprefix(remote.key).strip("/").split("/")),
+        )
+        for key in keys
+    ]
+
+
+@contextmanager
+def explained(location: Location) -> Iterator[None]:
+    """Say what cannot be read as an InputError: missing, no file, forbidden, damaged, no answer.
+
+    Want of memory stays the MemoryError that it is.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except FileNotFoundError:
+        remedy = (
+            f"correct the path (in a recipe it is relative to the recipe){missing_hint(location)}"
+            if isinstance(location, Path)
+            else "correct the bucket or the key"
+        )
+        raise InputError(f"{location}: no such file; {remedy}") from None
+    except IsADirectoryError:
+        raise InputError(f"{location}: is a directory, a file is expected") from None
+    except PermissionError:
+        raise InputError(f"{location}: not readable; check its permissions") from None
+    except _READ_ERRORS as error:
+        # Faults of the disk carry an errno; the decoders' verdicts on the bytes do not.
+        if isinstance(location, Path) and getattr(error, "errno", None) is not None:
+            raise
+        reason = " ".join(str(error).split())
+        if isinstance(location, Remote) and (problem := _problem_of(location, reason)):
+            raise InputError(f"{location}: {problem}") from None
+        if "requires too much memory" in reason:
+            raise InputError(
+                f"{location}: its zstd frame needs a window of {_window_of(location)}, above the "
+                "128 MiB that are read; recompress it: zstd -d --long=31 --stdout FILE | zstd -o "
+                "NEW.zst"
+            ) from None
+        # Some codecs and types are told of by an OSError.
+        if isinstance(error, pa.ArrowNotImplementedError) or "not supported" in reason:
+            raise InputError(
+                f"{location}: not supported ({reason[:200]}); write the file again with plain "
+                "columns, compressed by zstd"
+            ) from None
+        raise InputError(
+            f"{location}: damaged or truncated ({reason[:200]}); get or write the file again"
+        ) from None
+
+
+def _window_of(location: Location) -> str:
+    """The window that the header of a zstd frame states (RFC 8878, section 3.1.1.1.2)."""
+    with open_file(location) as file:
+        header = file.read(6)
+    if len(header) < 6 or header[4] & 0x20:
+        return "more than 128 MiB"
+    exponent, mantissa = header[5] >> 3, header[5] & 7
+    base = 1 << (10 + exponent)
+    return f"{(base + base // 8 * mantissa) >> 20:,} MiB"
+
+
+def _problem_of(remote: Remote, reason: str) -> str | None:
+    """What an object store's answer means and the remedy; the answer itself may name a key."""
+    bucket = remote.key.partition("/")[0]
+    if "NO_SUCH_BUCKET" in reason or (f"ucket '{bucket}'" in reason and "not found" in reason):
+        return f"there is no bucket {bucket!r}; correct the URL"
+    if _UNREACHABLE.search(reason):
+        variable = "AWS_ENDPOINT_URL and AWS_REGION" if remote.scheme == "s3" else "the options"
+        return f"{_endpoint_of(remote)} does not answer; check the network, and {variable}"
+    if _REFUSED.search(reason):
+        return f"access is refused; {_REMEDY[remote.scheme]}"
+    return None
+
+
+def _endpoint_of(remote: Remote) -> str:
+    """Host and port that serve the store; empty settings count as none."""
+    given = dict(remote.options).get("endpoint_override")
+    if remote.scheme == "s3":
+        variables = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+        given = given or next((os.environ[name] for name in variables if os.environ.get(name)), "")
+    if not given:
+        return "the object store"
+    parts = urlsplit(given if "://" in given else f"//{given}")
+    return parts.netloc.rpartition("@")[2]
+
+
+def _system_of(remote: Remote) -> fs.FileSystem:
+    options = dict(remote.options)
+    given = options.get("endpoint_override") or (
+        os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        if remote.scheme == "s3"
+        else None
+    )
+    endpoint = _endpoint_of(remote) if given else None
+    given_scheme = given.partition("://")[0] if given and "://" in given else "https"
+    arguments = {
+        "anonymous": options.get("anonymous", "").lower() == "true",
+        "endpoint_override": endpoint,
+        "scheme": options.get("scheme", given_scheme),
+    }
+    if remote.scheme == "gs":
+        return _google(**arguments)
+    region = options.get("region") or os.environ.get("AWS_REGION")
+    region = region or os.environ.get("AWS_DEFAULT_REGION")
+    if region is None:
+        region = "us-east-1" if endpoint else _region_of(remote.key.partition("/")[0])
+    return _amazon(region=region, **arguments)
+
+
+@functools.cache
+def _region_of(bucket: str) -> str:
+    return str(fs.resolve_s3_region(bucket))
+
+
+@functools.cache
+def _amazon(**arguments: str | bool | None) -> fs.FileSystem:
+    return fs.S3FileSystem(
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        request_timeout=_REQUEST_TIMEOUT_S,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_MAX_ATTEMPTS),
+        **arguments,
+    )
+
+
+@functools.cache
+def _google(**arguments: str | bool | None) -> fs.FileSystem:
+    limit = timedelta(seconds=_REQUEST_TIMEOUT_S)
+    return fs.GcsFileSystem(retry_time_limit=limit, **arguments)

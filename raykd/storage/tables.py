@@ -1,0 +1,219 @@
+"""Small tables (queries, task data), of which only the columns that are used are judged."""
+
+import re
+from collections.abc import Callable, Collection, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raykd import progress
+from raykd.errors import InputError
+from raykd.storage import delimited, formats
+from raykd.storage.delimited import AS_NAMED, Layout
+from raykd.storage.formats import Compression, check_size, format_of, open_bytes
+from raykd.storage.json_lines import Choose, read_json_lines
+from raykd.storage.locations import Location, explained
+
+
+def read_table(
+    path: Location,
+    columns: Sequence[str] | None = None,
+    *,
+    choose: Choose | None = None,
+    text_columns: Collection[str] = (),
+    id_columns: Collection[str] = (),
+    layout: Layout = AS_NAMED,
+) -> pa.Table:
+    """Read a whole Parquet, JSONL, CSV or TSV file, the last three also as .gz or .zst.
+
+    Text files are strict UTF-8. A column of CSV or TSV is int64 or float64 if every value is
+    written as a number, otherwise string. Strings are never null there, and keep their white space.
+
+    Args:
+        path: the file; its format is that of `formats.format_of`.
+        columns: the columns wanted, in this order, or those that `choose` may choose; None for all.
+            Values of other columns are not looked at.
+        choose: given the names of all columns, those of `columns` to be read, in order.
+        text_columns: columns of text: in CSV and TSV even if every value is a number; in JSONL
+            another value is an error; in Parquet bytes are decoded.
+        id_columns: those of CSV and TSV that are int64 or string, never float64.
+        layout: how CSV and TSV files are written.
+
+    Raises:
+        InputError: names the file, and the line or column at fault.
+    """
+    format_, compression = format_of(path)
+    if format_ == "text":
+        raise InputError(
+            f"{path}: a table is expected: .parquet, .jsonl, .csv or .tsv; rename the file if it "
+            "is one (.tsv where tabs separate the columns)"
+        )
+
+    def wanted(names: Sequence[str]) -> list[str]:
+        if choose is not None:
+            # Of a file without a row nothing is known to choose from.
+            return require_columns(path, names, choose(names)) if names else []
+        return require_columns(path, names, columns if columns is not None else names)
+
+    with explained(path):
+        if format_ == "parquet":
+            return _read_parquet(path, wanted, text_columns)
+        if format_ == "jsonl":
+            return read_json_lines(path, compression, columns, wanted, text_columns)
+        parsed = delimited.parse(path, _read_data(path, compression), format_, layout)
+        if note := parsed.note(path):
+            progress.say(note)
+        names = wanted_of_header(path, parsed.names, wanted, layout)
+        fault = next((row for row in parsed.rows if row.fault), None)
+        if fault is not None:
+            raise InputError(
+                f"{path}, line {fault.line}: {fault.fault}; correct or remove the line"
+            )
+        numbers = dict.fromkeys(id_columns, _NUMBERS[:1]) | dict.fromkeys(text_columns, ())
+        return pa.table(
+            {name: typed(column_of(parsed, name), numbers.get(name, _NUMBERS)) for name in names}
+        )
+
+
+def require_columns(path: Location, names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """The columns asked for.
+
+    Args:
+        path: where the table comes from, for the message.
+        names: of all its columns.
+        columns: names that must be there.
+
+    Raises:
+        InputError: a column is missing, and which there are; or it appears twice.
+    """
+    if not names:
+        raise InputError(f"{path}: is empty; it needs the columns {', '.join(columns)}")
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise InputError(
+            f"{path}: no column {missing[0]!r}; the columns are {', '.join(names)}; rename "
+            f"one to {missing[0]!r}, or name it where an option or a key of the recipe takes it"
+        )
+    counted = list(names)
+    repeated = [name for name in columns if counted.count(name) > 1]
+    if repeated:
+        raise InputError(f"{path}: the column {repeated[0]!r} appears twice; rename one of them")
+    return list(columns)
+
+
+def wanted_of_header(
+    path: Location, names: Sequence[str], wanted: Choose, layout: Layout
+) -> Sequence[str]:
+    """The columns to be read of a CSV or TSV file.
+
+    Raises:
+        InputError: as `wanted`; the first line is a row rather than the names of columns.
+    """
+    try:
+        return wanted(names)
+    except InputError:
+        if layout.columns is None and delimited.looks_like_data(names):
+            shown = ", ".join(names)
+            raise InputError(
+                f"{path}: the first line must name the columns, and it looks like data "
+                f"({shown:.80}), so the file has no header line; name its columns with the key "
+                "columns: [...] of the recipe's section, or the option --columns (of queries "
+                "--query-columns)"
+            ) from None
+        raise
+
+
+def column_of(table: delimited.Delimited, name: str) -> list[str]:
+    """The values of one column, of rows without a fault."""
+    index = list(table.names).index(name)
+    return [row.fields[index] for row in table.rows if not row.fault]
+
+
+def _read_parquet(path: Location, choose: Choose, text_columns: Collection[str]) -> pa.Table:
+    with open_bytes(path, None) as source, pq.ParquetFile(source) as file:
+        wanted = list(choose(file.schema_arrow.names))
+        metadata = file.metadata
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        check_size(path, parquet_bytes(groups, wanted))
+        table = file.read(columns=wanted).select(wanted)
+    table.validate(full=True)
+    for index, field in enumerate(table.schema):
+        column = table.column(index)
+        is_text = holds_text(field.type)
+        # What else a column of text may hold is judged by those who need it.
+        if field.name in text_columns and not is_text and holds_text(field.type, binary=True):
+            column, is_text = _as_strings(path, field.name, column), True
+        if is_text and column.type != pa.string():
+            column = column.cast(pa.string())
+        table = table.set_column(index, field.name, column)
+    return table
+
+
+def parquet_bytes(groups: Sequence[pq.RowGroupMetaData], names: Collection[str]) -> int:
+    """Decompressed bytes of some columns of row groups of Parquet, as they are encoded."""
+    chunks = (group.column(number) for group in groups for number in range(group.num_columns))
+    return sum(
+        chunk.total_uncompressed_size
+        for chunk in chunks
+        if chunk.path_in_schema in names or chunk.path_in_schema.partition(".")[0] in names
+    )
+
+
+def holds_text(type_: pa.DataType, *, binary: bool = False) -> bool:
+    """Whether a type is one of strings, or with `binary` one of bytes, or a dictionary of them."""
+    if pa.types.is_dictionary(type_):
+        return holds_text(type_.value_type, binary=binary)
+    name = str(type_).removeprefix("large_").removesuffix("_view")
+    return name in (("string", "binary") if binary else ("string",))
+
+
+def _as_strings(path: Location, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        for row, value in enumerate(column.to_pylist()):
+            try:
+                str(value or b"", "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{path}, row {row} (counted from 0): {name!r} is not UTF-8 at byte "
+                    f"{error.start}; convert it to UTF-8"
+                ) from None
+        raise
+
+
+def _read_data(path: Location, compression: Compression | None) -> bytes:
+    with open_bytes(path, compression) as file:
+        data: bytes = file.read(formats.MAX_TABLE_BYTES + 1)
+    check_size(path, len(data))
+    try:
+        str(data, "utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}: not UTF-8 at byte {error.start}; convert the file to UTF-8"
+        ) from None
+    return data
+
+
+# `007`, `1_000` and a number of twenty digits are names: an integer must read back as written.
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_DECIMAL = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]{0,14})(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_Numbers = tuple[tuple[re.Pattern[str], Callable[[str], float], pa.DataType], ...]
+_NUMBERS: _Numbers = ((_INTEGER, int, pa.int64()), (_DECIMAL, float, pa.float64()))
+
+
+def typed(values: Sequence[str], numbers: _Numbers = _NUMBERS) -> pa.Array:
+    """Values of CSV or TSV as int64 or float64 if every one is written as a number, else string."""
+    for pattern, convert, type_ in numbers:
+        if values and all(map(pattern.fullmatch, values)):
+            return pa.array([convert(value) for value in values], type_)
+    return pa.array(values, pa.string())
+
+
+def typed_ids(values: Sequence[str]) -> list[str] | list[int]:
+    """Ids of CSV or TSV: whole numbers if all are written as such, else strings."""
+    found: list[str] | list[int] = typed(values, _NUMBERS[:1]).to_pylist()
+    return found

@@ -1,0 +1,106 @@
+"""A task as a stage writes it: one table of examples a split, and what the labels mean."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xxhash
+
+from raykd.errors import InputError
+from raykd.storage.formats import source_digest
+from raykd.storage.locations import Location
+from raykd.storage.manifest import Draft, Manifest, digest_of_directory, write_once
+from raykd.tasks.task import Task, TaskConfig, load_task
+
+_FACTS_FILE = "task.json"
+_FROM_HUB = "hub"
+_SENTENCES = ("sentence1", "sentence2")
+
+
+def write_task(config: TaskConfig, resolve: Callable[[str], Location], out: Path) -> Manifest:
+    """Load a task and write its splits, unless the very same files have been written.
+
+    Raises:
+        InputError: as `load_task`.
+    """
+    inputs = {split: _FROM_HUB for split in ("train", "dev")}
+    for split in ("train", "dev", "test"):
+        reference = getattr(config, split)
+        if reference is not None:
+            inputs[split] = source_digest(resolve(reference))
+
+    settings = config.model_dump(mode="json", exclude={"train", "dev", "test"})
+    return write_once(
+        out, "task", settings, inputs, lambda draft: _write(load_task(config, resolve), draft)
+    )
+
+
+def hold_out(task_folder: Path, fraction: float, out: Path) -> Manifest:
+    """Write a task whose dev split is drawn from another one's train split, which loses it.
+
+    A row is held out by the hash of its sentences, so that equal rows fall on the same side.
+
+    Raises:
+        InputError: no row, or every row, falls on the side of dev.
+    """
+    whole = read_task(task_folder)
+
+    def write(draft: Draft) -> None:
+        keys = zip(*(whole.train[name].to_pylist() for name in _SENTENCES), strict=True)
+        held_out = [
+            xxhash.xxh3_64_intdigest(json.dumps(key).encode()) < fraction * 2.0**64 for key in keys
+        ]
+        num_rows, num_held_out = len(held_out), sum(held_out)
+        if not 0 < num_held_out < num_rows:
+            raise InputError(
+                f"task {whole.name!r}: holding out {fraction:.0%} of its {num_rows} training rows "
+                f"takes {num_held_out} of them; give more training rows, or a test split, so that "
+                "nothing has to be held out"
+            )
+        mask = pa.array(held_out, pa.bool_())
+        task = replace(
+            whole,
+            train=whole.train.filter(pc.invert(mask)),
+            dev=whole.train.filter(mask),
+            test=None,
+        )
+        _write(task, draft)
+
+    inputs = {"task": digest_of_directory(task_folder)}
+    return write_once(out, "hold_out", {"fraction": fraction}, inputs, write)
+
+
+def _write(task: Task, draft: Draft) -> None:
+    for split, table in task.splits.items():
+        pq.write_table(table, draft.directory / f"{split}.parquet")
+        draft.counts[f"num_{split}_rows"] = table.num_rows
+    facts = {
+        "name": task.name,
+        "labels": list(task.labels),
+        "regression": task.regression,
+        "metrics": list(task.metrics),
+        "sources": dict(task.sources),
+        "remarks": list(task.remarks),
+    }
+    (draft.directory / _FACTS_FILE).write_text(json.dumps(facts, indent=2))
+
+
+def read_task(out: Path) -> Task:
+    """The task that `write_task` wrote."""
+    facts = json.loads((out / _FACTS_FILE).read_text())
+    test = out / "test.parquet"
+    return Task(
+        name=facts["name"],
+        labels=tuple(facts["labels"]),
+        regression=facts["regression"],
+        metrics=tuple(facts["metrics"]),
+        train=pq.read_table(out / "train.parquet"),
+        dev=pq.read_table(out / "dev.parquet"),
+        test=pq.read_table(test) if test.is_file() else None,
+        sources=facts["sources"],
+        remarks=tuple(facts["remarks"]),
+    )

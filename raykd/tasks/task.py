@@ -1,0 +1,302 @@
+"""A task: its train and evaluation splits as tables of examples, its labels, its metrics.
+
+GLUE tasks know their columns, labels and metrics (`glue.py`); any other task names its own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+import pyarrow as pa
+from pydantic import BeforeValidator, Field, model_validator
+
+from raykd.config import Config
+from raykd.errors import InputError
+from raykd.storage.delimited import Layout, Quoting
+from raykd.storage.locations import Location, location_of, shown
+from raykd.storage.tables import read_table
+from raykd.tasks.examples import to_examples
+from raykd.tasks.glue import GLUE, HUB_DATASET, load_from_hub
+from raykd.tasks.label_cells import label_name, repeated_label
+from raykd.tasks.label_rules import LabelRules, UnlabeledRows
+from raykd.tasks.labels import class_names, label_column, require_label_column
+from raykd.tasks.metrics import METRICS, REGRESSION_METRICS
+
+Split = Literal["train", "dev", "test"]
+
+# What local copies of GLUE call the sentences, whatever the hub calls them.
+_PLAIN_COLUMNS = {1: ("sentence",), 2: ("sentence1", "sentence2")}
+
+
+class TaskConfig(Config):
+    """A labeled task and its files.
+
+    The hidden test sets of GLUE have placeholders for labels, so `test` is always a file of the
+    user's.
+    """
+
+    name: str = Field(
+        min_length=1,
+        description="Name of the task. A GLUE name (cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte) "
+        "fixes columns, labels and metrics; any other task needs train, dev and "
+        "sentence_columns.",
+    )
+    train: str | None = Field(
+        None,
+        description="File, folder or URL of the training rows (CSV, TSV, JSON lines or Parquet). "
+        "Default for GLUE: the hub.",
+    )
+    dev: str | None = Field(
+        None,
+        description="File, folder or URL of the rows on which models are scored and chosen. "
+        "Default for GLUE: the hub's validation split.",
+    )
+    test: str | None = Field(
+        None, description="File, folder or URL of rows that are scored once, at the end."
+    )
+    sentence_columns: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=2,
+        description="Column of the text, or the two columns of a pair of texts. GLUE fixes them.",
+    )
+    label_column: str = Field(
+        "label", description="Column of the label, or of the score of a regression task."
+    )
+    columns: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Names of the columns of CSV and TSV files without a header line.",
+    )
+    quoting: Quoting = Field(
+        "auto",
+        description="Whether quotation marks enclose fields: standard, none, or auto (CSV: yes; "
+        "TSV: where every line is as a writer with quotes would write it).",
+    )
+    labels: tuple[Annotated[str, BeforeValidator(label_name)], ...] | None = Field(
+        None,
+        min_length=2,
+        description="The classes in order; any other label is refused. Default: those of the "
+        "train split, sorted, where values that look like placeholders and classes of very few "
+        "rows are refused.",
+    )
+    unlabeled_rows: UnlabeledRows = Field(
+        "error",
+        description="Rows without a label (null, NaN, an empty cell, a placeholder such as '-', "
+        "and, where `labels` are listed or GLUE fixes them, any other label): error, or skip to "
+        "leave them out and report their number.",
+    )
+    regression: bool = Field(
+        False,
+        description="Whether the label is a number to predict (squared error) and not a class.",
+    )
+    metrics: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Metrics to report, of accuracy, f1 (two classes) and matthews, or pearson "
+        "and spearman for regression; the first one chooses checkpoints and trials. Default: "
+        "GLUE's, else accuracy, or pearson and spearman.",
+    )
+    max_train_rows: int | None = Field(
+        None, ge=1, description="Use only the first N training rows."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name in GLUE:
+            if self.labels is not None or self.regression:
+                raise ValueError(
+                    f"GLUE fixes the labels of {self.name!r}; leave out 'labels' and 'regression', "
+                    "or give the task another name"
+                )
+        else:
+            self._check_own_task()
+        if self.labels and (repeated := repeated_label(self.labels)) is not None:
+            raise ValueError(f"'labels' holds a label twice: {repeated!r}")
+        self._check_metrics()
+        return self
+
+    def _check_own_task(self) -> None:
+        if self.dev is None:
+            raise ValueError(
+                f"task {self.name!r} has no evaluation split; give one with the key 'dev' "
+                f"(only the GLUE tasks {', '.join(GLUE)} are found at the hub)"
+            )
+        missing = [key for key in ("train", "sentence_columns") if getattr(self, key) is None]
+        if missing:
+            raise ValueError(
+                f"task {self.name!r} is none of GLUE's ({', '.join(GLUE)}), so it needs the key "
+                f"{missing[0]!r}"
+            )
+        if self.regression and self.labels is not None:
+            raise ValueError("a regression task has scores, not 'labels'; leave out one of the two")
+
+    def _check_metrics(self) -> None:
+        regression = self.regression or (self.name in GLUE and not GLUE[self.name].labels)
+        known = [name for name in METRICS if (name in REGRESSION_METRICS) == regression]
+        for metric in self.metrics or ():
+            if metric not in known:
+                kind = "regression" if regression else "classification"
+                raise ValueError(f"unknown metric {metric!r} for {kind}; known: {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A loaded task; every table has the columns of `schemas.EXAMPLES`.
+
+    `labels` are the names of the classes in order, empty for regression. The first of `metrics` is
+    the main one. `sources` says where each split came from, `remarks` which rows of it were left
+    out and which labels were rewritten.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    regression: bool
+    metrics: tuple[str, ...]
+    train: pa.Table
+    dev: pa.Table
+    test: pa.Table | None
+    sources: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def num_labels(self) -> int:
+        """Width of the classifier: number of classes, or 1 for regression."""
+        return 1 if self.regression else len(self.labels)
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that decides."""
+        return self.metrics[0]
+
+    @property
+    def splits(self) -> dict[Split, pa.Table]:
+        """Every split there is, by name."""
+        splits: dict[Split, pa.Table] = {"train": self.train, "dev": self.dev}
+        return splits if self.test is None else {**splits, "test": self.test}
+
+    @property
+    def report_split(self) -> Split:
+        """The split whose scores are reported: test where its labels are known, else dev."""
+        return "dev" if self.test is None else "test"
+
+    @property
+    def reported(self) -> pa.Table:
+        """The rows of the report split."""
+        return self.splits[self.report_split]
+
+    def evaluation_splits(self) -> list[pa.Table]:
+        """Every split that nothing may be trained on."""
+        return [table for split, table in self.splits.items() if split != "train"]
+
+
+def load_task(config: TaskConfig, resolve: Callable[[str], Location] = location_of) -> Task:
+    """Read every split of a task.
+
+    Args:
+        config: the task.
+        resolve: turns a path or URL as written in the recipe into a file's location.
+
+    Raises:
+        InputError: a file, column, row or label is not as it should be, or GLUE's hub cannot be
+            reached; names which, and the remedy.
+    """
+    glue = GLUE.get(config.name)
+    regression = not glue.labels if glue else config.regression
+    score_range = glue.score_range if glue else None
+    listed = (glue.labels if glue else config.labels) or None
+    rules = LabelRules(config.label_column, listed, config.unlabeled_rows)
+    raw: dict[Split, tuple[str, pa.Table]] = {
+        "train": _read(config, "train", resolve, rules),
+        "dev": _read(config, "dev", resolve, rules),
+    }
+    if config.test is not None:
+        raw["test"] = _read(config, "test", resolve, rules)
+    labels: tuple[str, ...] = ()
+    if not regression:
+        source, table = raw["train"]
+        labels = listed or class_names(source, label_column(source, table, rules), rules)
+    if config.max_train_rows is not None:
+        source, table = raw["train"]
+        raw["train"] = (source, table.slice(0, config.max_train_rows))
+    splits = {
+        split: to_examples(
+            source,
+            table,
+            _sentence_columns(source, table.column_names, config),
+            rules,
+            labels=labels,
+            score_range=score_range,
+        )
+        for split, (source, table) in raw.items()
+    }
+    metrics = config.metrics or (
+        glue.metrics if glue else ("pearson", "spearman") if regression else ("accuracy",)
+    )
+    if "f1" in metrics and len(labels) != 2:
+        raise InputError(
+            f"task {config.name!r}: metric 'f1' is that of the second of two classes, and there "
+            f"are {len(labels)}: {', '.join(labels)}; use 'accuracy'"
+        )
+    return Task(
+        name=config.name,
+        labels=labels,
+        regression=regression,
+        metrics=metrics,
+        train=splits["train"].table,
+        dev=splits["dev"].table,
+        test=splits["test"].table if "test" in splits else None,
+        sources={split: source for split, (source, _) in raw.items()},
+        remarks=tuple(
+            f"{split}: {remark}"
+            for split, examples in splits.items()
+            for remark in examples.remarks
+        ),
+    )
+
+
+def _read(
+    config: TaskConfig, split: Split, resolve: Callable[[str], Location], rules: LabelRules
+) -> tuple[str, pa.Table]:
+    """Where a split comes from, and the columns of sentences and labels as they are there."""
+    value = getattr(config, split)
+    if value is not None:
+        path = resolve(value)
+        names = [name for columns in _sentence_candidates(config) for name in columns]
+        source = shown(path)
+
+        def choose(found: Sequence[str]) -> list[str]:
+            columns = _sentence_columns(source, found, config)
+            require_label_column(source, found, rules)
+            return [*columns, rules.column]
+
+        layout = Layout(config.columns, config.quoting)
+        candidates = [*names, rules.column]
+        table = read_table(path, candidates, choose=choose, text_columns=names, layout=layout)
+    else:
+        assert split != "test"
+        table = load_from_hub(config.name, split)
+        source = f"{HUB_DATASET} {config.name} {split}"
+    if table.num_rows == 0:
+        raise InputError(f"{source}: holds no rows; the {split} split of a task needs some")
+    return source, table
+
+
+def _sentence_columns(source: str, names: Sequence[str], config: TaskConfig) -> tuple[str, ...]:
+    candidates = _sentence_candidates(config)
+    for columns in candidates:
+        if set(columns) <= set(names):
+            return columns
+    wanted = " or ".join(", ".join(columns) for columns in dict.fromkeys(candidates))
+    raise InputError(
+        f"{source}: the sentences are expected in {wanted}; the columns are "
+        f"{', '.join(names)}; name yours with the key 'task.sentence_columns'"
+    )
+
+
+def _sentence_candidates(config: TaskConfig) -> list[tuple[str, ...]]:
+    """What the columns of sentences may be called, the first choice first."""
+    if config.sentence_columns is not None:
+        return [config.sentence_columns]
+    glue = GLUE[config.name].sentence_columns
+    return [glue, _PLAIN_COLUMNS[len(glue)]]

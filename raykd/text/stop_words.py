@@ -1,0 +1,25 @@
+"""English function words, which say little of what a text is about: one place for all modules.
+
+STOP_WORDS is raykd's own list, NLTK_STOP_WORDS the list of NLTK, which rake-nltk takes.
+"""
+
+from importlib.resources import files
+from typing import Literal
+
+StopWordsName = Literal["nltk", "raykd"]
+
+
+def _words_of(name: str) -> frozenset[str]:
+    lines = files("raykd.text").joinpath(name).read_text("utf-8").splitlines()
+    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
+
+
+STOP_WORDS = _words_of("stop_words.txt")
+NLTK_STOP_WORDS = _words_of("nltk_stop_words.txt")
+
+
+def stop_words_of(chosen: StopWordsName | tuple[str, ...]) -> frozenset[str]:
+    """The words of a list with a name, or the words given."""
+    if chosen == "nltk":
+        return NLTK_STOP_WORDS
+    return STOP_WORDS if chosen == "raykd" else frozenset(word.lower() for word in chosen)

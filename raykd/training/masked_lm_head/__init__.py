@@ -1,0 +1,1 @@
+"""The training of a masked-LM head on a frozen encoder."""

@@ -1,0 +1,1 @@
+"""A recipe, stage by stage: from its checks to its report."""

@@ -1,0 +1,1 @@
+"""What is checked and described before models are trained."""

@@ -1,0 +1,74 @@
+"""What a phase will train and on what, told before it starts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from raykd.models.encoder import Encoder
+from raykd.objectives.base import STUDENT, Objective
+from raykd.workflow.presets import preset_row
+
+_MODELS = ("student.", "teacher.", "generator.")
+
+
+def describe_models(student: Encoder, teacher: Encoder, starts: Mapping[str, str]) -> list[str]:
+    """A line for each of the two models, and what the student starts from, a line per init."""
+    width = max(map(len, starts))
+    return [
+        f"teacher       {_shape(teacher.model)}",
+        f"student       {_shape(student.model)}",
+        *(f"  {init:{width}}  {start}" for init, start in starts.items()),
+    ]
+
+
+def describe_preset(name: str | None) -> list[str]:
+    """A line on the row of a paper's table that a preset is; none without a preset."""
+    return [] if name is None else [f"preset        {name}: {preset_row(name)}"]
+
+
+def describe_phase(name: str, objective: Objective) -> list[str]:
+    """Lines on a phase: each loss term and what it is made of, and what is trained.
+
+    Args:
+        name: of the phase.
+        objective: may stand on the device `meta`.
+    """
+    rows = [*objective.describe().items(), *_trained(objective)]
+    width = max(len(key) for key, _ in rows)
+    return [
+        f"{name:13} {objective.config.name}",
+        *(f"  {key:{width}}  {what}" for key, what in rows),
+    ]
+
+
+def _trained(objective: Objective) -> Iterator[tuple[str, str]]:
+    """For each player what its steps train; and the maps that nobody trains."""
+    names = {id(parameter): name for name, parameter in objective.named_parameters()}
+    for player, settings in objective.players().items():
+        own = [p for p in settings.parameters if names[id(p)].startswith(f"{player}.")]
+        heads = [p for p in settings.parameters if not names[id(p)].startswith(_MODELS)]
+        parts = [f"{_millions(own)} parameters of the {player}"]
+        parts += [f"{names[id(p)]} {' x '.join(map(str, p.shape))}" for p in heads]
+        label = "trained" if player == STUDENT else f"{player}'s"
+        yield label, ", ".join(parts)
+    trained = {id(p) for player in objective.players().values() for p in player.parameters}
+    fixed = [
+        f"{name} {' x '.join(map(str, p.shape))}"
+        for name, p in objective.named_parameters()
+        if id(p) not in trained and not name.startswith(_MODELS)
+    ]
+    if fixed:
+        yield "fixed", ", ".join(fixed)
+
+
+def _shape(model: PreTrainedModel) -> str:
+    config = model.config
+    return (
+        f"{config.model_type}, {config.num_hidden_layers} layers of width {config.hidden_size}, "
+        f"{config.num_attention_heads} heads: {_millions(list(model.parameters()))} parameters"
+    )
+
+
+def _millions(parameters: Sequence[nn.Parameter]) -> str:
+    return f"{sum(p.numel() for p in parameters) / 1e6:.1f} million"

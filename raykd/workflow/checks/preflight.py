@@ -1,0 +1,235 @@
+"""What the files of the models already tell, before the first stage spends time on anything."""
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from raykd.augment.pipeline import EXAMPLES_FILE, TEXTBOOK_FILE
+from raykd.cluster import tasks as cluster
+from raykd.errors import InputError
+from raykd.models.embedding import TextEmbedder
+from raykd.models.encoder import Encoder, load_tokenizer
+from raykd.models.masked_lm import MaskedLm, load_special_tokens
+from raykd.models.outline import load_masked_outline, load_outline
+from raykd.models.probe import check_pad_token
+from raykd.models.resolve import digest_of_weights
+from raykd.models.student.init import check_tokenizers, same_tokens
+from raykd.models.tokenization.positions import check_max_length
+from raykd.objectives import OBJECTIVES, build
+from raykd.objectives.shared.generation import check_generator
+from raykd.training.distributed.config import WorkersConfig
+from raykd.training.logging.tracking import check_trackers
+from raykd.training.phase_config import PhaseConfig
+from raykd.training.settings import TrainingConfig
+from raykd.workflow.checks.describe import describe_models, describe_phase, describe_preset
+from raykd.workflow.checks.trait_checks import check_model_traits
+from raykd.workflow.embedder import load_embedder
+from raykd.workflow.generators import describe_generator, generating_phases
+from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.run import Run
+from raykd.workflow.starts import describe_starts, outlines_of_students, source_outline
+
+
+def check_models(run: Run) -> list[str]:
+    """Make teacher, students and objectives without weights, and compare what must agree.
+
+    Returns:
+        Lines that tell what will be trained on what.
+
+    Raises:
+        InputError: a model is missing or another than named; the sizes, tokenizers or objectives
+            do not fit each other, or `max_length` the models; there are too few GPUs; a tracker
+            of `report_to` is not installed or has no key.
+    """
+    recipe = run.recipe
+    _check_gpus(recipe.workers)
+    check_trackers(recipe.report_to)
+    reference = recipe.teacher.model
+    digest = recipe.teacher.weights_sha256
+    if digest is not None and digest != (found := digest_of_weights(reference)):
+        raise InputError(
+            f"teacher.model {reference}: its weights have sha256 {found}, the recipe's "
+            f"weights_sha256 is {digest}; install the version the recipe names, or write the "
+            "digest of the model you mean"
+        )
+    check_lengths(recipe)
+    if recipe.task_da is not None:
+        augmented, has_rows = Path(recipe.task_da), recipe.adaptation.rows == "task_da"
+        for name in (TEXTBOOK_FILE, *([EXAMPLES_FILE] if has_rows else [])):
+            if not (augmented / name).is_file():
+                raise InputError(
+                    f"task_da: no {name} in {augmented}; run raykd augment --out {augmented}, or "
+                    "name the directory that it wrote"
+                )
+    tokenizer = load_tokenizer(reference)
+    teacher = load_outline(reference)
+    _check_tokens(reference, teacher, tokenizer)
+    config = recipe.student
+    if config.model is not None:
+        student_tokenizer = load_tokenizer(config.model)
+        if not all(OBJECTIVES[n].allows_other_tokenizer for n in _objectives(recipe)):
+            check_tokenizers(tokenizer, student_tokenizer)
+        _check_tokens(config.model, load_outline(config.model), student_tokenizer)
+    phases = _phases(recipe)
+    teachers = {name: _other_teacher(name, recipe, tokenizer) or teacher for name in phases}
+    planned = [
+        (name, phase.objective, _outline_of_generator(phase, reference, teacher, tokenizer))
+        for name, phase in phases.items()
+    ]
+    notes = {
+        name: describe_generator(phase.objective, reference)
+        for name, phase in generating_phases(recipe).items()
+    }
+    plan: list[str] = []
+    source = source_outline(recipe)
+    students = outlines_of_students(recipe, source)
+    names = {name: _pretrained_teacher(name, recipe) or reference for name in phases}
+    check_model_traits(recipe, phases, names, next(iter(students.values())))
+    for student in students.values():
+        with torch.device("meta"):
+            of_phases: list[str] = []
+            for name, objective, generator in planned:
+                OBJECTIVES[objective.name].check(objective, student, teachers[name])
+                tokens = load_special_tokens(reference) if objective.masks_words else None
+                made = build(objective, student, teachers[name], generator, tokens)
+                of_phases += [*describe_phase(name, made), *notes.get(name, [])]
+        # Students differ in their first weights alone: one is described for all.
+        starts = describe_starts(recipe, source, students)
+        plan = plan or [*describe_models(student, teacher, starts), *of_phases]
+    return [*describe_preset(recipe.preset), *plan]
+
+
+def _phases(recipe: Recipe) -> dict[str, PhaseConfig]:
+    """The phases of students by the paths of their sections."""
+    return {**recipe.injection_sections(), "adaptation": recipe.adaptation}
+
+
+def _pretrained_teacher(name: str, recipe: Recipe) -> str | None:
+    """The model that a section names as its teacher in place of the fine-tuned one."""
+    phase = recipe.injection_sections().get(name)
+    return None if phase is None else recipe.teacher_model_of(phase)
+
+
+def _other_teacher(name: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Encoder | None:
+    """The outline of a pretrained teacher that is not the model of the run's teacher."""
+    reference = _pretrained_teacher(name, recipe)
+    if reference is None or reference == recipe.teacher.model:
+        return None
+    setting = f"{name}.teacher_model"
+    check_tokenizers(
+        tokenizer, load_tokenizer(reference), role="pretrained teacher", setting=setting
+    )
+    outline = load_outline(reference)
+    _check_tokens(reference, outline, tokenizer)
+    return outline
+
+
+def _objectives(recipe: Recipe) -> set[str]:
+    return {phase.objective.name for phase in _phases(recipe).values()}
+
+
+def search_embedder(run: Run) -> TextEmbedder | None:
+    """The encoder of a dense search, on a GPU if `workers` or the search itself wants one.
+
+    Raises:
+        InputError: there is no such model, or no GPU.
+    """
+    config = run.recipe.retrieval
+    if config is None:
+        return None
+    return load_embedder("retrieval.dense", config, use_gpu=run.recipe.workers.use_gpu)
+
+
+def _shares_tokens(recipe: Recipe) -> bool:
+    """Whether teacher and student read the same tokens of a text."""
+    model = recipe.student.model
+    return model is None or same_tokens(load_tokenizer(recipe.teacher.model), load_tokenizer(model))
+
+
+def check_lengths(recipe: Recipe) -> None:
+    """Refuse a phase whose texts are longer than its models can read."""
+    teacher = recipe.teacher.model
+    student = recipe.student.model or teacher
+    # A student with another tokenizer may read longer texts than its teacher, which is asked about
+    # the part that it can read.
+    shares_tokens = _shares_tokens(recipe)
+    models = {"teacher": set() if recipe.teacher.fine_tuned else {teacher}, "alone": {student}}
+    phases: dict[str, TrainingConfig | None] = {"teacher": recipe.teacher, "alone": recipe.alone}
+    for name, phase in _phases(recipe).items():
+        phases[name] = phase
+        models[name] = {student}
+        if phase.objective.needs_teacher and shares_tokens:
+            models[name].add(_pretrained_teacher(name, recipe) or teacher)
+        if generator := phase.objective.generator_beside(teacher):
+            models[name].add(generator)
+            if head := phase.objective.head_training:
+                key = f"{name}.objective.generator.train_head.max_length"
+                check_max_length(key, head.max_length, generator)
+    for name, references in models.items():
+        if (training := phases[name]) is not None:
+            for reference in references:
+                check_max_length(f"{name}.max_length", training.max_length, reference)
+
+
+def check_classes(run: Run) -> None:
+    """Compare a fine-tuned teacher's classes with the loaded task's.
+
+    Raises:
+        InputError: it does not have as many outputs as the task needs.
+    """
+    config, task = run.recipe.teacher, run.task()
+    if not config.fine_tuned:
+        return
+    teacher = load_outline(config.model)
+    if teacher.num_labels != task.num_labels:
+        raise InputError(
+            f"teacher.model {config.model}: its classifier has {teacher.num_labels} outputs, the "
+            f"task needs {task.num_labels}; name a teacher fine-tuned on this task, or set "
+            "teacher.fine_tuned: false"
+        )
+
+
+def _check_gpus(workers: WorkersConfig) -> None:
+    """On one machine; a cluster of more may grow, and Train waits for what is missing."""
+    if not workers.use_gpu or cluster.num_nodes() > 1:
+        return
+    num_wanted, num_gpus = workers.fewest * workers.models_at_once, cluster.total_gpus()
+    if num_gpus < num_wanted:
+        raise InputError(
+            f"workers.use_gpu: num_workers x models_at_once = {num_wanted} GPUs are needed, Ray "
+            f"has {num_gpus:g} here; set use_gpu: false, or lower the other two"
+        )
+
+
+def _outline_of_generator(
+    phase: PhaseConfig,
+    reference: str,
+    teacher: Encoder,
+    tokenizer: PreTrainedTokenizerBase,
+) -> MaskedLm | None:
+    """The generator of a phase that has one, refused if its tokens are not the teacher's."""
+    generator = phase.objective.generator_beside(reference)
+    if generator is None:
+        return None
+    check_tokenizers(
+        tokenizer, load_tokenizer(generator), role="generator", setting="objective.generator.model"
+    )
+    outline = load_masked_outline(generator)
+    check_generator(phase.objective, outline, teacher)
+    return outline
+
+
+def _check_tokens(
+    reference: str,
+    model: Encoder,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Refuse what would be an index out of range in the middle of training."""
+    vocabulary = model.model.config.vocab_size
+    if len(tokenizer) > vocabulary:
+        raise InputError(
+            f"model {reference}: its tokenizer has {len(tokenizer)} tokens, the model only "
+            f"{vocabulary}; put the tokenizer beside the model that it was made for"
+        )
+    check_pad_token(reference, tokenizer)

@@ -1,0 +1,355 @@
+"""The directory of a run -> its results as one object."""
+
+import json
+import math
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from raykd.config import dump_yaml
+from raykd.contextualize.card import read_card
+from raykd.contextualize.select import TEXTBOOK_FILE
+from raykd.evaluation.pipeline import (
+    PREDICTIONS_FILE,
+    Comparison,
+    Examinee,
+    analyse,
+    constant_scores,
+    evaluate,
+    evaluate_tfidf,
+    measure_costs,
+)
+from raykd.evaluation.teacher_check import Finding, check_answers
+from raykd.objectives import OBJECTIVES
+from raykd.report.results import (
+    Analysis,
+    ArmFacts,
+    CorpusFacts,
+    Cost,
+    Curve,
+    CurvePoint,
+    GeneratorFacts,
+    ModelFacts,
+    Phase,
+    PhaseFacts,
+    Results,
+    Score,
+    ScoreStage,
+    StepFacts,
+    Summary,
+    TaskFacts,
+    UnitSample,
+)
+from raykd.storage.manifest import digest_of_directory, read_manifest
+from raykd.tasks.class_counts import class_counts, constant_answer, limits
+from raykd.training.logging.metrics_log import CURVE_FILE
+from raykd.training.phase_config import PhaseConfig
+from raykd.training.phases import MODEL_FOLDER
+from raykd.training.settings import TrainingConfig
+from raykd.workflow.corpora import QUERIES_FILE
+from raykd.workflow.generators import generator_facts
+from raykd.workflow.recipe.arms import Text
+from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.run import Run
+from raykd.workflow.starts import starts_of
+
+_PACKAGES = ("raykd", "ray", "torch", "transformers", "numpy", "pyarrow", "numba", "scikit-learn")
+_SAMPLE_UNITS = 5
+
+
+def score_models(run: Run) -> list[Score]:
+    """Every model's metrics on the report split; predictions are written where they are missing."""
+    task, recipe = run.task_folder, run.recipe
+    scores = [_score("majority", "baseline", constant_scores(task))]
+    if "tfidf" in recipe.arms:
+        found = evaluate_tfidf(task, run.out / "predictions" / "tfidf")
+        scores.append(_score("tfidf", "baseline", found))
+    wanted: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
+        ("teacher", None, None, "teacher", run.teacher)
+    ]
+    for student in run.students():
+        chain = recipe.chain_of(student[0])
+        if chain and _trains_classifier(recipe.injection_of(chain.last)):
+            wanted.append((*student, "injected", run.injected(chain, *student[1:])))
+    wanted += [(*student, "adapted", run.adapted(*student)) for student in run.students()]
+    examinees = [_examinee(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
+    evaluated = evaluate(examinees, task)
+    for (arm, init, seed, stage, _), examinee, metrics in zip(
+        wanted, examinees, evaluated, strict=True
+    ):
+        answers = pq.read_table(examinee.out / PREDICTIONS_FILE, columns=["prediction"])
+        constant = constant_answer(run.task(), answers["prediction"])
+        scores.append(
+            Score(
+                arm=arm,
+                init=init,
+                seed=seed,
+                stage=stage,
+                metrics=metrics,
+                constant_answer=constant,
+            )
+        )
+    return scores
+
+
+def teacher_on_dev(run: Run) -> Path:
+    """The teacher's predictions on dev, made once: also those that its reported score is of."""
+    examinee = _examinee(run, "teacher", "teacher", run.teacher)
+    if run.task().report_split != "dev":
+        out = examinee.out.with_name(f"{examinee.out.name}-dev")
+        examinee = replace(examinee, out=out, on_dev=True)
+    evaluate([examinee], run.task_folder)
+    return examinee.out / PREDICTIONS_FILE
+
+
+def teacher_finding(run: Run) -> Finding | None:
+    """What is wrong with the teacher's answers on dev."""
+    predictions = pq.read_table(teacher_on_dev(run), columns=["prediction"])
+    return check_answers(run.task(), predictions["prediction"].to_numpy())
+
+
+def analyse_students(run: Run) -> list[Analysis]:
+    """How near every adapted student is to the teacher; all of them have been scored."""
+    students = list(run.students())
+    teacher = _examinee(run, "teacher", "teacher", run.teacher)
+    comparisons = [
+        Comparison(
+            student=_examinee(run, student[0], "adapted", run.adapted(*student)),
+            teacher=teacher,
+            out=run.analysis(*student),
+        )
+        for student in students
+    ]
+    return [
+        Analysis.model_validate({"arm": arm, "init": init, "seed": seed, **found})
+        for (arm, init, seed), found in zip(
+            students, analyse(comparisons, run.task_folder), strict=True
+        )
+    ]
+
+
+def measure_models(run: Run) -> list[ModelFacts]:
+    """The teacher and every adapted student, and what they cost to run."""
+    wanted: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
+        ("teacher", None, None, "teacher", run.teacher)
+    ]
+    wanted += [(*s, "adapted", run.adapted(*s)) for s in run.students()]
+    examinees = [_examinee(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
+    found = measure_costs(examinees, run.task_folder, run.costs)
+    return [
+        _model_facts(run, arm, init, seed, folder, Cost.model_validate(cost))
+        for (arm, init, seed, _, folder), cost in zip(wanted, found, strict=True)
+    ]
+
+
+def summarise(scores: Sequence[Score]) -> list[Summary]:
+    """Every metric of every arm over its seeds, in the order of the scores."""
+    found: dict[tuple[str, str | None, ScoreStage, str], list[float]] = {}
+    for score in scores:
+        for metric, value in score.metrics.items():
+            key = score.arm, score.init, score.stage, metric
+            found.setdefault(key, []).append(value)
+    return [
+        Summary(
+            arm=arm,
+            init=init,
+            stage=stage,
+            metric=metric,
+            num_seeds=len(values),
+            mean=statistics.fmean(values),
+            median=statistics.median(values),
+            deviation=statistics.stdev(values) if len(values) > 1 else None,
+        )
+        for (arm, init, stage, metric), values in found.items()
+    ]
+
+
+def collect(run: Run) -> Results:
+    """Everything about a finished run that its report needs."""
+    recipe, task = run.recipe, run.task()
+    folders: list[tuple[str, str | None, int | None, Phase, Path]] = [
+        ("teacher", None, None, "teacher", run.teacher)
+    ]
+    folders += [
+        (chain.name, init, seed, "injection", run.injected(chain, init, seed))
+        for chain, init, seed in run.injections()
+    ]
+    folders += [(*s, "adaptation", run.adapted(*s)) for s in run.students()]
+    finding = teacher_finding(run)
+    scores = score_models(run)  # it writes the predictions that the analyses read
+    return Results(
+        run=recipe.name,
+        recipe=dump_yaml(recipe),
+        versions={"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
+        digests={
+            name: digest_of_directory(run.out / name)
+            for name in ("docstrings", "task", *_corpus_folders(recipe), "teacher")
+            if read_manifest(run.out / name)
+        }
+        | {
+            f"textbook {text.name}": digest_of_directory(run.textbook(text))
+            for text in recipe.corpus_texts
+        },
+        task=TaskFacts(
+            name=task.name,
+            labels=list(task.labels),
+            regression=task.regression,
+            metrics=list(task.metrics),
+            num_rows={split: table.num_rows for split, table in task.splits.items()},
+            class_counts=class_counts(task),
+            remarks=[*task.remarks, *limits(task)],
+            report_split=task.report_split,
+            sources=dict(task.sources),
+        ),
+        corpora=[_corpus_facts(run, text) for text in recipe.corpus_texts],
+        injection=_phase_facts(recipe.injection) if recipe.injection else None,
+        arms=[_arm_facts(recipe, arm) for arm in recipe.injected_arms],
+        adaptation=_phase_facts(recipe.adaptation),
+        scores=scores,
+        summaries=summarise(scores),
+        analyses=analyse_students(run),
+        curves=[
+            Curve(arm=arm, init=init, seed=seed, phase=phase, points=_points(folder))
+            for arm, init, seed, phase, folder in folders
+            if (folder / CURVE_FILE).is_file()
+        ],
+        curve_split="dev",
+        times_s=run.times_s(),
+        models=measure_models(run),
+        teacher_remark=finding.reason if finding else None,
+        starts=starts_of(recipe),
+        generators=[
+            GeneratorFacts(phase=phase, model=model, head=head)
+            for phase, model, head in generator_facts(run)
+        ],
+    )
+
+
+def _score(arm: str, stage: ScoreStage, metrics: dict[str, float]) -> Score:
+    return Score(arm=arm, init=None, seed=None, stage=stage, metrics=metrics)
+
+
+def _examinee(run: Run, arm: str, stage: ScoreStage, folder: Path) -> Examinee:
+    return Examinee(
+        model=folder / MODEL_FOLDER,
+        out=run.out / "predictions" / str(folder.relative_to(run.out)).replace("/", "-"),
+        max_length=_max_length(run.recipe, arm, stage),
+        inputs={
+            "model": digest_of_directory(folder),
+            "task": digest_of_directory(run.task_folder),
+        },
+    )
+
+
+def _max_length(recipe: Recipe, arm: str, stage: ScoreStage) -> int:
+    """Tokens kept of a row: as many as in the training that made the model."""
+    phase: TrainingConfig | None = recipe.adaptation
+    if stage == "teacher":
+        phase = recipe.teacher
+    elif stage == "injected":
+        chain = recipe.chain_of(arm)
+        phase = None if chain is None else recipe.injection_of(chain.last)
+    elif arm == "alone":
+        phase = recipe.alone or recipe.adaptation
+    assert phase is not None
+    return phase.max_length
+
+
+def _phase_facts(phase: PhaseConfig) -> PhaseFacts:
+    name = phase.objective.name
+    return PhaseFacts(
+        objective=name,
+        trains_classifier=OBJECTIVES[name].trains_classifier,
+        keeps_best=phase.keep == "best",
+    )
+
+
+def _trains_classifier(phase: PhaseConfig) -> bool:
+    return OBJECTIVES[phase.objective.name].trains_classifier
+
+
+def _arm_facts(recipe: Recipe, arm: str) -> ArmFacts:
+    chain = recipe.chain_of(arm)
+    assert chain is not None
+    steps = []
+    for step in chain.steps:
+        phase = recipe.injection_of(step)
+        steps.append(
+            StepFacts(
+                name=step.name,
+                text=step.text.name,
+                teacher=recipe.teacher_model_of(phase),
+                objective=phase.objective.name,
+                trains_classifier=_trains_classifier(phase),
+            )
+        )
+    return ArmFacts(arm=arm, steps=steps)
+
+
+def _corpus_folders(recipe: Recipe) -> list[str]:
+    """Where the units of the general corpora are, and what was found in them."""
+    names = [None, *recipe.corpora]
+    return [
+        folder if name is None else f"{folder}@{name}"
+        for folder in ("units", "hits")
+        for name in names
+    ]
+
+
+def _corpus_facts(run: Run, text: Text) -> CorpusFacts:
+    folder = run.textbook(text)
+    units = pq.read_table(folder / TEXTBOOK_FILE).slice(0, _SAMPLE_UNITS).to_pylist()
+    anchors = {}
+    if text.kind == "contextualized":
+        queries = pq.read_table(run.queries / QUERIES_FILE, columns=["query_id", "text"])
+        wanted = {unit["query_id"] for unit in units}
+        anchors = {
+            row["query_id"]: row["text"] for row in queries.to_pylist() if row["query_id"] in wanted
+        }
+    return CorpusFacts(
+        name=text.name,
+        card=read_card(folder),
+        samples=[
+            UnitSample(text=unit["text"], anchor=anchors.get(unit["query_id"]), rank=unit["rank"])
+            for unit in units
+        ],
+    )
+
+
+def _points(folder: Path) -> list[CurvePoint]:
+    records = [json.loads(line) for line in (folder / CURVE_FILE).read_text().splitlines()]
+    return [
+        CurvePoint(
+            step=record["step"],
+            epoch=record["epoch"],
+            losses=record["losses"],
+            # A measure explains a training; one that is no number must not cost the report.
+            measures={
+                name: value
+                for name, value in record.get("measures", {}).items()
+                if math.isfinite(value)
+            },
+            metrics=record["scores"],
+        )
+        for record in records
+    ]
+
+
+def _model_facts(
+    run: Run, arm: str, init: str | None, seed: int | None, folder: Path, cost: Cost
+) -> ModelFacts:
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    return ModelFacts(
+        arm=arm,
+        init=init,
+        seed=seed,
+        folder=str((folder / MODEL_FOLDER).relative_to(run.out)),
+        num_parameters=int(manifest.counts["num_parameters"]),
+        cost=cost,
+    )

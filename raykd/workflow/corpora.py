@@ -1,0 +1,350 @@
+"""The contextualized corpora of several tasks: one ingest, one search, one corpus a task."""
+
+import functools
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raykd import progress
+from raykd.cluster import tasks as cluster
+from raykd.config import dump_yaml
+from raykd.contextualize.card import CorpusCard, GeneralFacts, SearchFacts, read_card
+from raykd.contextualize.sample import SAMPLE_SEED, Draw, draw_from_shard, write_sample
+from raykd.contextualize.select import Gather, Surroundings, contextualize
+from raykd.corpus import pipeline as corpus_pipeline
+from raykd.retrieval import pipeline as retrieval_pipeline
+from raykd.retrieval.bm25.search import RetrievalConfig
+from raykd.retrieval.queries import anchors, make_queries
+from raykd.retrieval.query_sets import QuerySet
+from raykd.storage.locations import location_of
+from raykd.storage.manifest import (
+    Draft,
+    Manifest,
+    check_replaceable,
+    digest_of_directory,
+    digest_of_file,
+    finished,
+    make_output_directory,
+    read_manifest,
+    stage_key,
+    write_once,
+)
+from raykd.storage.working_files import discard, write_if_new
+from raykd.tasks.class_counts import describe
+from raykd.tasks.store import read_task, write_task
+from raykd.tasks.task import Task
+from raykd.workflow.embedder import load_embedder
+from raykd.workflow.recipe.corpora_recipe import CorporaRecipe, TaskCorpus
+
+QUERIES_FILE = "queries.parquet"
+LOSSES = ("num_quarantined", "num_empty", "num_dropped_documents", "num_dropped_short")
+CONTEXTUALIZED = "contextualized"
+GATHERED = ".gathered"
+SUMMARY_FILE = "corpora.json"
+
+
+@dataclass(frozen=True)
+class MadeCorpus:
+    """A task's contextualized corpus, where it lies and what it is like."""
+
+    task: str
+    folder: Path
+    card: CorpusCard
+
+
+def make_corpora(recipe: CorporaRecipe, out: Path) -> list[MadeCorpus]:
+    """Write `out/TASK/contextualized` for every task; what is done is not done again.
+
+    The corpus is cut into units once, and searched once for the anchors of all tasks whose hits
+    are not there yet.
+
+    Raises:
+        InputError: `out` cannot be a directory, or holds something of the user's where a stage
+            writes; as the stages.
+    """
+    make_output_directory(out)
+    for entry in recipe.tasks:
+        for name in ("task", "queries", "hits", CONTEXTUALIZED):
+            check_replaceable(out / entry.task.name / name)
+    for name in ("sample", "search"):
+        check_replaceable(out / name)
+    load_embedder("retrieval.dense", recipe.retrieval)
+    write_if_new(out / "recipe.yaml", dump_yaml(recipe))
+    with _stage("task"):
+        for entry in recipe.tasks:
+            write_task(entry.task, location_of, out / entry.task.name / "task")
+            for line in describe(read_task(out / entry.task.name / "task")):
+                progress.say(line)
+    with _stage("ingest"):
+        paths = [location_of(path) for path in recipe.corpus.paths]
+        units = corpus_pipeline.ingest(recipe.corpus, paths, out / "units")
+    shards = corpus_pipeline.shard_paths(out / "units")
+    with _stage("search"):
+        _search(recipe, shards, units, out)
+    with _stage("contextualize"):
+        gather = _gather_together(recipe, shards, units, out)
+        made = [_contextualize(recipe, entry, gather, shards, units, out) for entry in recipe.tasks]
+        discard(out / GATHERED)
+    facts = [
+        {
+            "task": corpus.task,
+            "folder": str(corpus.folder.relative_to(out)),
+            "card": corpus.card.model_dump(mode="json"),
+        }
+        for corpus in made
+    ]
+    write_if_new(out / SUMMARY_FILE, json.dumps(facts, indent=2) + "\n")
+    return made
+
+
+def write_queries(task_folder: Path, config: RetrievalConfig, out: Path) -> Manifest:
+    """Write `out/queries.parquet`, the queries of a task's anchors."""
+
+    def write(draft: Draft) -> None:
+        queries = make_queries(
+            anchors(read_task(task_folder).train),
+            config.query_keywords,
+            cluster.for_each,
+            stop_words=config.keyword_stop_words,
+        )
+        pq.write_table(queries, draft.directory / QUERIES_FILE)
+
+    inputs = {"train": digest_of_file(task_folder / "train.parquet")}
+    settings: dict[str, object] = {"keywords": config.query_keywords}
+    if config.query_keywords == "rake":
+        settings["stop_words"] = config.keyword_stop_words
+    return write_once(out, "queries", settings, inputs, write)
+
+
+def surroundings(task: Task, shards: Sequence[Path], units: Manifest, sample: Path) -> Surroundings:
+    """What the corpora of a task are cleaned of and compared with; writes `sample`, if need be."""
+    num_units = int(units.counts["num_units"])
+    draw = drawing(shards, SAMPLE_SEED, "sample of the general corpus")
+    write_sample(num_units, draw, sample, {"units": units.digest})
+    return Surroundings(
+        evaluation_sentences=anchors(pa.concat_tables(task.evaluation_splits())),
+        task_sentences=anchors(task.train),
+        sample=sample,
+        general=GeneralFacts(
+            num_units=num_units,
+            num_bytes=int(units.counts["num_bytes"]),
+            **{name: int(units.counts[name]) for name in LOSSES},
+        ),
+    )
+
+
+def drawing(shards: Sequence[Path], seed: int, label: str) -> Draw:
+    """Draws units at random, one Ray task a shard."""
+
+    def draw(fraction: float) -> list[pa.Table]:
+        function = functools.partial(draw_from_shard, fraction=fraction, seed=seed)
+        return cluster.for_each(function, shards, label=f"drawing the {label}")
+
+    return draw
+
+
+def search_facts(config: RetrievalConfig, top_k: int, hits: Manifest) -> SearchFacts:
+    """What a card repeats of a search for one task."""
+    names = ("num_empty_queries", "num_fallback_queries")
+    return SearchFacts(
+        method=config.method,
+        model=config.dense.model if config.dense else None,
+        top_k=top_k,
+        num_anchors=int(hits.counts["num_queries"]),
+        **{name: int(hits.counts[name]) for name in names},
+    )
+
+
+def summary(made: Sequence[MadeCorpus]) -> str:
+    """The corpora as a table of text, one line a task."""
+    columns: list[tuple[str, Callable[[CorpusCard], str]]] = [
+        ("anchors", lambda card: f"{card.search.num_anchors:,}" if card.search else ""),
+        ("k", lambda card: f"{card.k:,}"),
+        ("hits", lambda card: f"{card.num_hits:,}"),
+        ("units", lambda card: f"{card.num_units:,}"),
+        ("MB", lambda card: f"{card.num_bytes / 1e6:,.1f}"),
+        ("bytes a unit", lambda card: f"{card.bytes_per_unit:,.0f}"),
+        ("duplicates", lambda card: f"{card.num_duplicates + card.num_near_duplicates:,}"),
+        ("leaks", _leaks),
+        ("task words", lambda card: f"{card.text.task_overlap:.1%}"),
+        ("(general)", lambda card: f"{card.general.text.task_overlap:.1%}"),
+    ]
+    lines = [["task", *(title for title, _ in columns)]]
+    lines += [[corpus.task, *(figure(corpus.card) for _, figure in columns)] for corpus in made]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = [
+        "  ".join(
+            [cells[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        )
+        for cells in lines
+    ]
+    note = (
+        "task words: share of the task's most frequent words that are among the corpus's, and "
+        "(general) among the general corpus's."
+    )
+    card = made[0].card
+    counts = (
+        (card.num_quarantined, "rows that cannot be read"),
+        (card.num_empty, "empty documents"),
+        (card.num_dropped_documents, "documents of which every piece is too short"),
+        (card.num_dropped_short, "pieces that are too short"),
+    )
+    losses = "; ".join(f"{number:,} {what}" for number, what in counts if number)
+    lost = [f"left out of the general corpus: {losses}"] if losses else []
+    return "\n".join([*table, "", note, *lost])
+
+
+def _leaks(card: CorpusCard) -> str:
+    number = f"{card.num_leaks + card.num_leaked_ngrams:,}"
+    return f"{number} kept" if card.leaks == "keep" else number
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The search for one task: what it is for, and what decides its hits."""
+
+    name: str
+    top_k: int
+    folder: Path
+    config: dict[str, Any]
+    inputs: dict[str, str]
+
+    @property
+    def hits(self) -> Path:
+        return self.folder / "hits"
+
+    @property
+    def key(self) -> str:
+        return stage_key("hits", self.config, self.inputs)
+
+    def query_set(self) -> QuerySet:
+        table = pq.read_table(self.folder / "queries" / QUERIES_FILE)
+        return QuerySet(self.name, table, self.top_k)
+
+
+def _search(recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out: Path) -> None:
+    """Write `out/TASK/hits` for all tasks that lack it, searched for together."""
+    embedder = load_embedder("retrieval.dense", recipe.retrieval)
+    model = {"model": embedder.digest} if embedder else {}
+    searches = []
+    for entry in recipe.tasks:
+        name, top_k = entry.task.name, recipe.top_k(entry)
+        folder = out / name
+        queries = write_queries(folder / "task", recipe.retrieval, folder / "queries")
+        config = recipe.retrieval.model_dump(mode="json") | {"top_k": top_k}
+        inputs = {"units": units.digest, "queries": queries.digest} | model
+        searches.append(_Search(name, top_k, folder, config, inputs))
+    together = out / "search"
+    # A killed process may have found hits of some tasks, and taken those of others.
+    _take_hits(searches, together)
+    missing = [search for search in searches if finished(search.hits, search.key) is None]
+    if missing:
+        retrieval_pipeline.search(
+            shards,
+            [search.query_set() for search in missing],
+            recipe.retrieval,
+            together,
+            {_input_of(search.name): search.key for search in missing},
+            embedder,
+            out / "embeddings",
+        )
+        _take_hits(missing, together)
+    discard(together)
+    retrieval_pipeline.discard_parts(together)
+
+
+def _input_of(name: str) -> str:
+    """As what the joint search's manifest holds the key of a task's hits."""
+    return f"hits.{name}"
+
+
+def _take_hits(searches: Sequence[_Search], together: Path) -> None:
+    """Copy the hits that a finished joint search holds, each set to its task's folder.
+
+    The joint search stays whole, so that it can be taken from until all sets are.
+    """
+    found = read_manifest(together)
+    if not found or not finished(together, stage_key(found.stage, found.config, found.inputs)):
+        return
+    for search in searches:
+        if found.inputs.get(_input_of(search.name)) == search.key:
+            write = functools.partial(_copy_hits, search.name, together, found.counts)
+            write_once(search.hits, "hits", search.config, search.inputs, write)
+
+
+def _copy_hits(name: str, together: Path, counts: Mapping[str, float], draft: Draft) -> None:
+    shutil.copyfile(together / f"{name}.parquet", draft.directory / retrieval_pipeline.HITS_FILE)
+    prefix = f"{name}."
+    own = {key.removeprefix(prefix): counts[key] for key in counts if key.startswith(prefix)}
+    # A search for one set has no counts by name.
+    draft.counts.update(own or counts)
+
+
+def _gather_together(
+    recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out: Path
+) -> Gather:
+    """Gathers from `out/.gathered`, where one read of the shards puts the texts of all tasks.
+
+    They are put there when first asked for, and outlive a killed process.
+    """
+    folder = out / GATHERED
+
+    def write(draft: Draft) -> None:
+        chunks = []
+        for entry in recipe.tasks:
+            hits = out / entry.task.name / "hits" / retrieval_pipeline.HITS_FILE
+            is_used = pc.field("rank") <= recipe.last_rank(entry)
+            unit_ids = pq.read_table(hits, columns=["unit_id"], filters=is_used)["unit_id"]
+            # Those of all tasks may be more than 32-bit offsets reach.
+            chunks.append(unit_ids.unique().cast(pa.large_string()))
+        retrieval_pipeline.gather_into(draft.directory, shards, pa.chunked_array(chunks))
+
+    @functools.cache
+    def gathered() -> list[Path]:
+        settings = {entry.task.name: recipe.last_rank(entry) for entry in recipe.tasks}
+        inputs = {name: digest_of_directory(out / name / "hits") for name in settings}
+        write_once(folder, "gather", settings, inputs | {"units": units.digest}, write)
+        return sorted(folder.glob(retrieval_pipeline.GATHERED_FILES))
+
+    return lambda unit_ids: retrieval_pipeline.gather(gathered(), unit_ids)
+
+
+def _contextualize(
+    recipe: CorporaRecipe,
+    entry: TaskCorpus,
+    gather: Gather,
+    shards: Sequence[Path],
+    units: Manifest,
+    out: Path,
+) -> MadeCorpus:
+    folder = out / entry.task.name
+    hits = read_manifest(folder / "hits")
+    assert hits is not None
+    contextualize(
+        folder / "hits" / retrieval_pipeline.HITS_FILE,
+        gather,
+        surroundings(read_task(folder / "task"), shards, units, out / "sample"),
+        recipe.contextualize_for(entry),
+        folder / CONTEXTUALIZED,
+        {"hits": hits.digest, "units": units.digest},
+        search=search_facts(recipe.retrieval, recipe.top_k(entry), hits),
+    )
+    made = folder / CONTEXTUALIZED
+    return MadeCorpus(entry.task.name, made, read_card(made))
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    progress.say(f"{name:14} {time.monotonic() - started:6.1f} s")

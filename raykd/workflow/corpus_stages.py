@@ -1,0 +1,135 @@
+"""Stages from the general corpus and the task to the texts that students learn from."""
+
+import functools
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from raykd import progress
+from raykd.augment.rows import select_rows
+from raykd.cluster import tasks as cluster
+from raykd.contextualize import random_baseline as random_corpus
+from raykd.contextualize import select as contextualize
+from raykd.contextualize.card import read_card
+from raykd.corpus import pipeline as corpus_pipeline
+from raykd.demo import docstrings
+from raykd.retrieval import pipeline as retrieval_pipeline
+from raykd.retrieval.query_sets import QuerySet
+from raykd.storage.manifest import Manifest, digest_of_directory, read_manifest
+from raykd.tasks.class_counts import describe
+from raykd.tasks.store import write_task
+from raykd.workflow import corpora
+from raykd.workflow.checks.preflight import search_embedder
+from raykd.workflow.corpora import QUERIES_FILE
+from raykd.workflow.recipe.arms import Text
+from raykd.workflow.run import Run
+
+
+def make_docstrings(run: Run) -> None:
+    """docstrings: the demo's corpus and task, from the documentation of installed packages."""
+    if run.recipe.docstrings is not None:
+        docstrings.build(run.recipe.docstrings, run.out / "docstrings", cluster.for_each)
+
+
+def load_task(run: Run) -> None:
+    """task: training and evaluation examples, checked."""
+    write_task(run.recipe.task, run.resolve, run.task_folder)
+    for line in describe(run.task()):
+        progress.say(line)
+
+
+def ingest(run: Run) -> None:
+    """ingest: the general corpora, cut into units and shards."""
+    for corpus in _corpora(run):
+        config = run.recipe.all_corpora[corpus]
+        paths = [run.resolve(path) for path in config.paths]
+        corpus_pipeline.ingest(config, paths, run.units_of(corpus))
+
+
+def search(run: Run) -> None:
+    """search: the units nearest to each sentence of the task, by BM25, embeddings, or both."""
+    config = run.recipe.retrieval
+    if config is None:
+        return
+    for corpus in _searched_corpora(run):
+        queries = corpora.write_queries(run.task_folder, config, run.queries)
+        units = run.units_of(corpus)
+        retrieval_pipeline.search(
+            corpus_pipeline.shard_paths(units),
+            [QuerySet("hits", pq.read_table(run.queries / QUERIES_FILE), config.top_k)],
+            config,
+            run.hits_in(corpus),
+            {"units": digest_of_directory(units), "queries": queries.digest},
+            search_embedder(run),
+            run.embeddings_of(corpus),
+        )
+
+
+def make_textbooks(run: Run) -> None:
+    """contextualize: contextualized corpora, and random ones (of the same size, or as set)."""
+    recipe = run.recipe
+    if recipe.adaptation.rows == "task_da":
+        assert recipe.task_da is not None
+        select_rows(Path(recipe.task_da), run.task_folder, run.augmented_rows)
+    for text in recipe.corpus_texts:
+        units = read_manifest(run.units_of(text.corpus))
+        assert units is not None
+        if text.kind == "contextualized":
+            _contextualize(run, text, units)
+        else:
+            _draw_at_random(run, text, units)
+
+
+def _contextualize(run: Run, text: Text, units: Manifest) -> None:
+    retrieval, hits_folder = run.recipe.retrieval, run.hits_in(text.corpus)
+    hits = read_manifest(hits_folder)
+    assert retrieval is not None
+    assert hits is not None
+    contextualize.contextualize(
+        hits_folder / retrieval_pipeline.HITS_FILE,
+        functools.partial(retrieval_pipeline.gather, _shards(run, text)),
+        _surroundings(run, text, units),
+        run.recipe.contextualize,
+        run.textbook(text),
+        {"hits": hits.digest, "units": units.digest},
+        search=corpora.search_facts(retrieval, retrieval.top_k, hits),
+    )
+
+
+def _draw_at_random(run: Run, text: Text, units: Manifest) -> None:
+    config, num_units, like = run.recipe.contextualize, text.num_units, None
+    if num_units is None:
+        card = read_card(run.textbook(Text("contextualized", text.corpus)))
+        num_units, like = card.num_units, card.text
+    shards = _shards(run, text)
+    random_corpus.random_corpus(
+        shards,
+        num_units,
+        _surroundings(run, text, units),
+        config,
+        run.textbook(text),
+        {"units": units.digest},
+        draw=corpora.drawing(shards, config.random_seed, "random corpus"),
+        like=like,
+    )
+
+
+def _surroundings(run: Run, text: Text, units: Manifest) -> contextualize.Surroundings:
+    sample = run.sample_of(text.corpus)
+    return corpora.surroundings(run.task(), _shards(run, text), units, sample)
+
+
+def _shards(run: Run, text: Text) -> list[Path]:
+    return corpus_pipeline.shard_paths(run.units_of(text.corpus))
+
+
+def _corpora(run: Run) -> list[str | None]:
+    """The general corpora that are read: that of the section `corpus`, named ones for an arm."""
+    used = {text.corpus for text in run.recipe.corpus_texts}
+    return [corpus for corpus in run.recipe.all_corpora if corpus is None or corpus in used]
+
+
+def _searched_corpora(run: Run) -> list[str | None]:
+    texts = run.recipe.corpus_texts
+    used = {text.corpus for text in texts if text.kind == "contextualized"}
+    return [corpus for corpus in _corpora(run) if corpus is None or corpus in used]

@@ -1,0 +1,180 @@
+"""Arms: the students of a run, told apart by the injections they get before adaptation.
+
+An arm is written as its injection steps in order, joined by "+": `general+contextualized+task_da`.
+A step is a text, a teacher and settings: one of the predefined ones, named as its text
+(`random@news` is made from the corpus `news` of the recipe's `corpora`), or one of the recipe's
+section `injections`. Arms that begin with the same steps share the student of these.
+
+`direct` has no step and is distilled on the task's labelled rows at once; `alone` has none either
+and learns from no teacher; `tfidf` is no student at all (TF-IDF and logistic regression).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from raykd.training.injection_config import CORPUS_TEXTS, TEXT_KINDS, StepConfig, TextKind
+
+# A name becomes a part of folders' names.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
+ARMS_WITHOUT_STEPS = ("tfidf", "alone", "direct")
+# An older name: it keeps the folders of its students.
+_CONTEXTUALIZED_TASK_DA = "contextualized_task_da"
+_ALIASES = {_CONTEXTUALIZED_TASK_DA: "contextualized+task_da"}
+PREDEFINED_ARMS = (*ARMS_WITHOUT_STEPS, *TEXT_KINDS, _CONTEXTUALIZED_TASK_DA)
+# Names that mean something else: the task's labelled rows among texts, or arms.
+_RESERVED = (*PREDEFINED_ARMS, "train", "teacher", "majority")
+# Settings of steps on augmented rows after another step.
+_AFTER_INJECTION = "task_da_injection"
+_MAX_STEPS = 5
+_MAX_ARM_LENGTH = 100
+
+
+class Text(NamedTuple):
+    """A text that students are injected on.
+
+    Attributes:
+        kind: what it is made from and how.
+        corpus: which of the recipe's `corpora`; None for its section `corpus`, or for none.
+        num_units: units of a random text; None for as many as the contextualized one has.
+    """
+
+    kind: TextKind
+    corpus: str | None = None
+    num_units: int | None = None
+
+    @property
+    def name(self) -> str:
+        """`random`, `random-1000`, `contextualized@news`; the name of its folder."""
+        name = self.kind if self.num_units is None else f"{self.kind}-{self.num_units}"
+        return name if self.corpus is None else f"{name}@{self.corpus}"
+
+    @property
+    def is_made_from_corpus(self) -> bool:
+        """Whether it consists of units of a general corpus."""
+        return self.kind in CORPUS_TEXTS
+
+
+class Step(NamedTuple):
+    """One injection: a text, and the path of its settings in the recipe."""
+
+    name: str
+    text: Text
+    section: str
+
+    @property
+    def outputs_name(self) -> str:
+        """Folder of the teacher's outputs on the text, one for each section of settings."""
+        return f"+{self.name}" if self.section == _AFTER_INJECTION else self.name
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Injections one after the other, at least one; they make one student."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def name(self) -> str:
+        """The arm that has these steps."""
+        name = "+".join(step.name for step in self.steps)
+        return next((alias for alias, arm in _ALIASES.items() if arm == name), name)
+
+    @property
+    def last(self) -> Step:
+        """The step that ends it."""
+        return self.steps[-1]
+
+    @property
+    def before(self) -> Self | None:
+        """All steps but the last, None where there is one."""
+        return type(self)(self.steps[:-1]) if len(self.steps) > 1 else None
+
+    def prefixes(self) -> tuple[Self, ...]:
+        """The chains of its first step, of the first two, up to itself."""
+        return tuple(type(self)(self.steps[: n + 1]) for n in range(len(self.steps)))
+
+
+def check_step_names(names: Mapping[str, object]) -> None:
+    """Refuse names of steps that arms could not tell from predefined ones.
+
+    Raises:
+        ValueError: names the step.
+    """
+    for name in names:
+        if name in _RESERVED:
+            raise ValueError(
+                f"injections.{name}: the name has a meaning of its own in raykd; choose another"
+            )
+
+
+def parse_arm(
+    arm: str, steps: Mapping[str, StepConfig], corpora: tuple[str, ...], *, has_task_da: bool
+) -> Chain | None:
+    """The injections of an arm, None where it has none.
+
+    Args:
+        arm: as the recipe names it.
+        steps: the recipe's section `injections`.
+        corpora: names of the recipe's `corpora`; none where it has the section `corpus`.
+        has_task_da: whether steps on augmented rows that come after another step have the section
+            `task_da_injection`; a first step has the section `injection`.
+
+    Raises:
+        ValueError: names the arm, the step that is not known, and what is.
+    """
+    if arm in ARMS_WITHOUT_STEPS:
+        return None
+    names = _ALIASES.get(arm, arm).split("+")
+    if len(names) > _MAX_STEPS or len(arm) > _MAX_ARM_LENGTH:
+        raise ValueError(
+            f"arms: {arm!r:.120} has {len(names)} steps and {len(arm)} characters; at most "
+            f"{_MAX_STEPS} and {_MAX_ARM_LENGTH} are allowed"
+        )
+    return Chain(
+        tuple(
+            _step(arm, name, steps, corpora, has_task_da=has_task_da and at > 0)
+            for at, name in enumerate(names)
+        )
+    )
+
+
+def _step(
+    arm: str,
+    name: str,
+    steps: Mapping[str, StepConfig],
+    corpora: tuple[str, ...],
+    *,
+    has_task_da: bool,
+) -> Step:
+    if name in steps:
+        config = steps[name]
+        text = Text(config.text, config.corpus, config.num_units)
+        _check_corpus(f"injections.{name}: text {text.kind!r}", text, corpora, "set corpus: NAME")
+        return Step(name, text, f"injections.{name}")
+    kind, at, corpus = name.partition("@")
+    for known in TEXT_KINDS:
+        if kind == known:
+            text = Text(known, corpus if at else None)
+            _check_corpus(f"arms: {arm!r}: step {name!r}", text, corpora, f"write {kind}@NAME")
+            is_task_da = known == "task_da" and has_task_da
+            return Step(name, text, _AFTER_INJECTION if is_task_da else "injection")
+    known_steps = ", ".join([*TEXT_KINDS, *steps])
+    raise ValueError(
+        f"arms: {arm!r:.120}: there is no step {name!r:.60}; an arm is one of "
+        f"{', '.join(PREDEFINED_ARMS)}, or steps joined by '+': {known_steps}"
+    )
+
+
+def _check_corpus(whose: str, text: Text, corpora: tuple[str, ...], remedy: str) -> None:
+    if text.corpus is None:
+        if text.is_made_from_corpus and corpora:
+            raise ValueError(
+                f"{whose} is made from one of the corpora {', '.join(corpora)}; {remedy}"
+            )
+        return
+    if not text.is_made_from_corpus:
+        raise ValueError(f"{whose} is not made from a corpus; remove @{text.corpus}")
+    if text.corpus not in corpora:
+        known = ", ".join(corpora) or "none; name corpora in the section corpora"
+        raise ValueError(f"{whose}: there is no corpus {text.corpus!r:.60} (known: {known})")

@@ -1,0 +1,381 @@
+"""A whole run as one typed object; `recipe_file` reads it from YAML."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from raykd.config import Config
+from raykd.contextualize.select import ContextualizeConfig
+from raykd.corpus.pipeline import CorpusConfig
+from raykd.demo.docstrings import DocstringsConfig
+from raykd.errors import InputError
+from raykd.models.student.init import StudentConfig
+from raykd.objectives import OBJECTIVES
+from raykd.retrieval.bm25.search import RetrievalConfig
+from raykd.tasks.task import TaskConfig
+from raykd.training.distributed.config import WorkersConfig
+from raykd.training.injection_config import InjectionConfig, StepConfig, check_injection
+from raykd.training.logging.trackers import TrackerName
+from raykd.training.phase_config import AdaptationConfig, PhaseConfig, TeacherConfig
+from raykd.training.settings import TrainingConfig
+from raykd.workflow.presets import merged
+from raykd.workflow.recipe.arms import NAME_PATTERN, Chain, Step, Text, check_step_names, parse_arm
+from raykd.workflow.recipe.search_space import SearchConfig
+
+DOCSTRINGS_SCHEME = "docstrings:"
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Recipe(Config):
+    """One run. Paths in it are relative to the file it was read from."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the run; its directory is runs/NAME unless --out is given. Letters, "
+        "digits, '.', '_' and '-'.",
+    )
+    preset: str | None = Field(
+        None,
+        description="Settings of a method in its paper, for keys that are not given: the name of "
+        "a preset, such as rail_kd or contextualized.",
+    )
+    seeds: tuple[Seed, ...] = Field(
+        (1,),
+        min_length=1,
+        max_length=1000,
+        description="Seeds, each of which makes a student per arm; scores are reported as mean "
+        "and standard deviation over them.",
+    )
+    arms: tuple[str, ...] = Field(
+        ("alone", "random", "contextualized"),
+        min_length=1,
+        max_length=100,
+        description="Students to make, each as its injection steps joined by '+': alone (no "
+        "injection), direct (trained by the objective of adaptation only), task, random, "
+        "contextualized, task_da, contextualized_task_da, names of `injections`, or tfidf (a "
+        "linear baseline).",
+    )
+    docstrings: DocstringsConfig | None = Field(
+        None,
+        description="Corpus and task made from the documentation of installed packages, for demos "
+        "without downloads.",
+    )
+    task: TaskConfig = Field(
+        description="The labeled task: its files, columns, labels and metrics."
+    )
+    corpus: CorpusConfig | None = Field(
+        None,
+        description="The general corpus from which texts are retrieved, and how it is cut into "
+        "units.",
+    )
+    corpora: dict[Annotated[str, Field(pattern=NAME_PATTERN)], CorpusConfig] = Field(
+        {},
+        description="Several general corpora by name, instead of `corpus`; the steps random@NAME "
+        "and contextualized@NAME are made from one of them.",
+    )
+    retrieval: RetrievalConfig | None = Field(
+        None, description="How units of the corpus are ranked for each sentence of the task."
+    )
+    contextualize: ContextualizeConfig = Field(
+        ContextualizeConfig(),
+        description="Which of the retrieved units make the contextualized corpus.",
+    )
+    task_da: str | None = Field(
+        None, description="Directory that `raykd augment` wrote, for arms with a step task_da."
+    )
+    teacher: TeacherConfig = Field(
+        description="The large model: fine-tuned here on the task, or given as already fine-tuned."
+    )
+    student: StudentConfig = Field(
+        description="The small model: its shape, its first weights, or a pretrained model."
+    )
+    injection: InjectionConfig | None = Field(
+        None,
+        description="Distillation on unlabeled text, before the student is adapted to the task.",
+    )
+    task_da_injection: InjectionConfig | None = Field(
+        None,
+        description="Settings that replace `injection` for steps on augmented rows that come "
+        "after another step, as in the arm contextualized_task_da.",
+    )
+    injections: dict[Annotated[str, Field(pattern=NAME_PATTERN)], StepConfig] = Field(
+        {},
+        description="Injection steps by name, for arms; keys that are not given are those of "
+        "`injection`.",
+    )
+    adaptation: AdaptationConfig = Field(
+        description="Training of the students on the labeled task."
+    )
+    alone: TrainingConfig | None = Field(
+        None,
+        description="Training of the student of the arm alone, on gold labels without a teacher. "
+        "Default: the settings of adaptation.",
+    )
+    workers: WorkersConfig = Field(
+        WorkersConfig(), description="Processes, CPUs and GPUs of trainings."
+    )
+    report_to: tuple[TrackerName, ...] = Field(
+        (),
+        description="Trackers that receive the measures of every training; they do not change "
+        "results.",
+    )
+    search: SearchConfig | None = Field(None, description="Hyper-parameter search of `raykd tune`.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_follow_injection(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        common, steps = values.get("injection"), values.get("injections")
+        if not isinstance(common, Mapping) or not isinstance(steps, Mapping):
+            return values
+        whole = {
+            name: merged(common, own) if isinstance(own, Mapping) else own
+            for name, own in steps.items()
+        }
+        return {**values, "injections": whole}
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for key in ("seeds", "arms", "report_to"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key} {list(values)}: a value appears twice")
+        if self.arms == ("tfidf",):
+            raise ValueError("arms ['tfidf']: name an arm that is a student as well")
+        if self.corpus is not None and self.corpora:
+            raise ValueError("corpus and corpora: give one of them; one corpus can have a name too")
+        if self.search is not None and self.search.arm is not None:
+            known = [arm for arm in self.arms if arm != "tfidf"]
+            if self.search.arm not in known:
+                raise ValueError(
+                    f"search.arm {self.search.arm!r}: the recipe makes no such student; choose "
+                    f"{' or '.join(known)}"
+                )
+        check_step_names(self.injections)
+        self._check_arms()
+        references = [self.task.train, self.task.dev, self.task.test]
+        references += [path for corpus in self.all_corpora.values() for path in corpus.paths]
+        uses = [path for path in references if path and path.startswith(DOCSTRINGS_SCHEME)]
+        if uses and self.docstrings is None:
+            raise ValueError(f"{uses[0]!r} needs the section docstrings")
+        for key, phase in {**self.injection_sections(), "adaptation": self.adaptation}.items():
+            head = phase.objective.head_training
+            if head and head.text == "corpus" and self.corpus is None:
+                raise ValueError(
+                    f"{key}.objective.generator.train_head.text 'corpus' needs the section corpus; "
+                    "add it, or set text: task"
+                )
+        return self
+
+    def _check_arms(self) -> None:
+        seen: dict[Chain, str] = {}
+        for arm in self.arms:
+            chain = self.chain_of(arm)
+            if chain is None:
+                continue
+            if chain in seen:
+                raise ValueError(f"arms: {seen[chain]!r} and {arm!r} are the same; remove one")
+            seen[chain] = arm
+        needing = [
+            arm for arm in self.arms if any(t.is_made_from_corpus for t in self._texts_of(arm))
+        ]
+        if needing and not self.all_corpora:
+            raise ValueError(f"arms {needing} need the sections corpus and retrieval")
+        searching = [
+            arm
+            for arm in needing
+            if any(t.is_made_from_corpus and t.num_units is None for t in self._texts_of(arm))
+        ]
+        if searching and self.retrieval is None:
+            raise ValueError(f"arms {searching} need the sections corpus and retrieval")
+
+    @model_validator(mode="after")
+    def _student_has_a_source(self) -> Self:
+        student = self.student
+        lacks_source = student.model is None and student.init_from == "pretrained"
+        if self.teacher.fine_tuned and student.copying_inits and lacks_source:
+            raise ValueError(
+                f"student.init_from 'pretrained': inits {list(student.inits)} copy layers of the "
+                "teacher's model before it is fine-tuned, and with teacher.fine_tuned: true there "
+                "is none; name the pretrained model as student.model, or remove init_from to copy "
+                "layers of the fine-tuned teacher"
+            )
+        return self
+
+    @property
+    def copies_teacher(self) -> bool:
+        """Whether copying inits take layers of the fine-tuned teacher."""
+        if self.student.init_from is not None:
+            return self.student.init_from == "teacher"
+        return self.teacher.fine_tuned and self.student.model is None
+
+    @model_validator(mode="after")
+    def _augmented_rows_exist(self) -> Self:
+        if self.adaptation.rows == "task_da" and self.task_da is None:
+            raise ValueError(
+                "adaptation.rows 'task_da': there are no augmented rows; give the key task_da, the "
+                "directory that raykd augment wrote, and an arm with the step task_da"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _phases_fit(self) -> Self:
+        on_task_da = [step.name for step in self.steps if step.text.kind == "task_da"]
+        if on_task_da and self.task_da is None:
+            raise ValueError(
+                f"arms with the step {on_task_da[0]} need the key task_da, the directory that "
+                "raykd augment wrote"
+            )
+        if self.task_da is not None and not on_task_da:
+            raise ValueError(
+                "task_da: no arm has a step on augmented rows; add the arm task_da or "
+                "contextualized_task_da, or remove the key"
+            )
+        missing = [step.name for step in self.steps if self._phase_at(step.section) is None]
+        if missing:
+            raise ValueError(f"the steps {', '.join(missing)} of arms need section injection")
+        for section in dict.fromkeys(step.section for step in self.steps):
+            check_injection(section, self.injection_sections()[section])
+        if self.task_da_injection is not None:
+            if self.task_da is None or self.injection is None:
+                raise ValueError(
+                    "task_da_injection: nothing is injected on augmented rows; give the keys "
+                    "task_da and injection, and an arm with the step task_da"
+                )
+            check_injection("task_da_injection", self.task_da_injection)
+            names = (self.task_da_injection.objective.name, self.injection.objective.name)
+            if names[0] != names[1]:
+                raise ValueError(
+                    f"task_da_injection.objective {names[0]!r}: {names[1]!r}, as in injection, is "
+                    "expected, since the report compares their students; its settings are free"
+                )
+            if all(step.section != "task_da_injection" for step in self.steps):
+                raise ValueError(
+                    "task_da_injection: it is for steps on augmented rows after another step, and "
+                    f"arms {list(self.arms)} have none, for a first step takes the settings of "
+                    "injection; remove it, or add the arm contextualized_task_da"
+                )
+        if not OBJECTIVES[self.adaptation.objective.name].trains_classifier:
+            raise ValueError(
+                f"adaptation.objective {self.adaptation.objective.name!r} trains no classifier; "
+                "make it the objective of the section injection, and adapt with another"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pretrained_teachers_exist(self) -> Self:
+        for section, phase in self.injection_sections().items():
+            has_one = phase.teacher_model is not None or not self.teacher.fine_tuned
+            if phase.teacher == "pretrained" and not has_one:
+                raise ValueError(
+                    f"{section}.teacher 'pretrained': teacher.model {self.teacher.model!r} is "
+                    "fine-tuned already (teacher.fine_tuned: true); name the model that it was "
+                    f"made from as {section}.teacher_model"
+                )
+        return self
+
+    def chain_of(self, arm: str) -> Chain | None:
+        """The injections of an arm, None where it has none."""
+        return parse_arm(
+            arm,
+            self.injections,
+            tuple(self.corpora),
+            has_task_da=self.task_da_injection is not None,
+        )
+
+    def _texts_of(self, arm: str) -> tuple[Text, ...]:
+        chain = self.chain_of(arm)
+        return () if chain is None else tuple(step.text for step in chain.steps)
+
+    @property
+    def injected_arms(self) -> tuple[str, ...]:
+        """The arms that have an injection."""
+        return tuple(arm for arm in self.arms if self.chain_of(arm) is not None)
+
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """Injected students, also those that others begin from, the shortest chains first."""
+        found = [chain for arm in self.arms if (chain := self.chain_of(arm)) is not None]
+        prefixes = dict.fromkeys(prefix for chain in found for prefix in chain.prefixes())
+        return tuple(sorted(prefixes, key=lambda chain: len(chain.steps)))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of all arms, each once."""
+        return tuple(dict.fromkeys(chain.last for chain in self.chains))
+
+    @property
+    def all_corpora(self) -> dict[str | None, CorpusConfig]:
+        """The general corpora by name; the one of the section `corpus` has None."""
+        corpora: dict[str | None, CorpusConfig] = {}
+        if self.corpus is not None:
+            corpora[None] = self.corpus
+        corpora.update(self.corpora.items())
+        return corpora
+
+    @property
+    def corpus_texts(self) -> tuple[Text, ...]:
+        """The texts made from general corpora, each after the one that decides its size."""
+        texts: list[Text] = []
+        for text in (step.text for step in self.steps):
+            if text.kind == "random" and text.num_units is None:
+                texts.append(Text("contextualized", text.corpus))
+            if text.is_made_from_corpus:
+                texts.append(text)
+        return tuple(dict.fromkeys(texts))
+
+    def adaptation_text(self, arm: str) -> str:
+        """The labelled rows that an arm's students adapt on: `train`, or `augmented`."""
+        texts = self._texts_of(arm) if self.adaptation.rows == "task_da" else ()
+        return "augmented" if any(text.kind == "task_da" for text in texts) else "train"
+
+    def injection_sections(self) -> dict[str, InjectionConfig]:
+        """The settings of injections that are given, by their paths."""
+        sections: dict[str, InjectionConfig | None] = {
+            "injection": self.injection,
+            "task_da_injection": self.task_da_injection,
+            **{f"injections.{name}": step for name, step in self.injections.items()},
+        }
+        return {name: phase for name, phase in sections.items() if phase is not None}
+
+    def _phase_at(self, section: str) -> InjectionConfig | None:
+        return self.injection_sections().get(section)
+
+    def injection_of(self, step: Step) -> InjectionConfig:
+        """The settings of a step."""
+        return self.injection_sections()[step.section]
+
+    def teacher_model_of(self, phase: InjectionConfig) -> str | None:
+        """The pretrained model that an injection learns from, None for the fine-tuned teacher."""
+        if phase.teacher == "fine_tuned":
+            return None
+        return phase.teacher_model or self.teacher.model
+
+    def steps_on_outputs(self) -> tuple[Step, ...]:
+        """The steps that read the teacher's outputs, computed once for the text."""
+        return tuple(step for step in self.steps if reads_outputs(self.injection_of(step)))
+
+    def with_values(self, values: Mapping[str, Any], source: str) -> Self:
+        """A copy with some keys, given by their paths, set to other values.
+
+        Raises:
+            InputError: there is no such key, or it does not take the value.
+        """
+        tree = self.model_dump(mode="json", by_alias=True)
+        for path, value in values.items():
+            *sections, key = path.split(".")
+            branch: Any = tree
+            for section in sections:
+                branch = branch.get(section) if isinstance(branch, dict) else None
+            if not isinstance(branch, dict) or key not in branch:
+                raise InputError(f"{source}: the recipe has no key {path!r}")
+            branch[key] = value
+        return self.parse(tree, source)
+
+
+def reads_outputs(phase: PhaseConfig) -> bool:
+    """Whether a phase reads the teacher's outputs, computed once for the text."""
+    return "logits" in phase.objective.needs_teacher

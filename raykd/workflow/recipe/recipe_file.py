@@ -1,0 +1,114 @@
+"""Recipe file -> recipe: preset filled in, paths made absolute."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raykd.config import is_path
+from raykd.errors import InputError
+from raykd.objectives.shared.generation import GeneratorConfig
+from raykd.storage.locations import absolute_reference, is_url
+from raykd.storage.yaml_files import load_yaml
+from raykd.training.phase_config import PhaseConfig
+from raykd.workflow.presets import load_preset, merged
+from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME, Recipe
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe; its paths become absolute, so that it can be kept anywhere.
+
+    Raises:
+        InputError: names the file, the path of each wrong key, and what is accepted there.
+    """
+    values_given = load_yaml(path)
+    if "tasks" in values_given:
+        raise InputError(f"{path}: names several tasks; raykd corpus makes their corpora")
+    recipe = Recipe.parse(_with_preset(values_given, str(path)), str(path))
+    folder = path.absolute().parent
+    values: dict[str, Any] = {
+        f"task.{split}": _absolute(folder, reference)
+        for split in ("train", "dev", "test")
+        if (reference := getattr(recipe.task, split))
+    }
+    if recipe.task_da:
+        if is_url(recipe.task_da):
+            raise InputError(
+                f"{path}: task_da {recipe.task_da}: a local directory is expected; copy what raykd "
+                "augment wrote there"
+            )
+        values["task_da"] = _absolute(folder, recipe.task_da)
+    for name, corpus in recipe.all_corpora.items():
+        key = "corpus.paths" if name is None else f"corpora.{name}.paths"
+        values[key] = [_absolute(folder, reference) for reference in corpus.paths]
+    dense = recipe.retrieval.dense if recipe.retrieval else None
+    models = {
+        "teacher.model": recipe.teacher.model,
+        "student.model": recipe.student.model,
+        "retrieval.dense.model": dense and dense.model,
+        "adaptation.objective.generator.model": _generator(recipe.adaptation),
+    }
+    for section, phase in recipe.injection_sections().items():
+        models[f"{section}.objective.generator.model"] = _generator(phase)
+        models[f"{section}.teacher_model"] = phase.teacher_model
+    for key, model in models.items():
+        # Any other reference is a name: of an installed package, or on the hub.
+        if model and is_path(folder, model):
+            values[key] = _absolute(folder, model)
+    return recipe.with_values(values, str(path))
+
+
+def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
+    name, task = values.get("preset"), values.get("task")
+    if not isinstance(name, str) or not isinstance(task, dict):
+        return values
+    try:
+        preset = load_preset(name, str(task.get("name")))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    whole = merged(preset, values)
+    # A search is of one objective's keys, and of those alone that its author names.
+    if "search" in values or _objectives(whole) != _objectives(merged(values, preset)):
+        whole["search"] = values.get("search")
+    # The preset's first weights are for students without a model or layers of their own.
+    student = values.get("student")
+    if (
+        isinstance(student, dict)
+        and "inits" not in student
+        and student.keys() & {"model", "layers"}
+    ):
+        whole["student"] = {k: item for k, item in whole["student"].items() if k != "inits"}
+    # Settings for augmented rows after another injection are of use to arms that have such a step,
+    # with the preset's objective.
+    injections = [{"injection": tree.get("injection")} for tree in (whole, preset)]
+    arms = whole.get("arms")
+    is_used = isinstance(arms, list) and any(
+        isinstance(arm, str) and (arm == "contextualized_task_da" or "+task_da" in arm)
+        for arm in arms
+    )
+    is_used = is_used and _objectives(injections[0]) == _objectives(injections[1])
+    if "task_da_injection" not in values and not is_used:
+        whole.pop("task_da_injection", None)
+    # So is the choice of augmented rows to those who have some.
+    own = values.get("adaptation")
+    if "task_da" not in values and not (isinstance(own, dict) and "rows" in own):
+        adaptation = whole["adaptation"]
+        if isinstance(adaptation, dict):  # else the recipe gave something else, and is refused
+            whole["adaptation"] = {k: item for k, item in adaptation.items() if k != "rows"}
+    return whole
+
+
+def _objectives(values: Mapping[str, Any]) -> list[Any]:
+    sections = (values.get(phase) for phase in ("injection", "adaptation"))
+    objectives = (s.get("objective") for s in sections if isinstance(s, Mapping))
+    return [objective.get("name") for objective in objectives if isinstance(objective, Mapping)]
+
+
+def _absolute(folder: Path, reference: str) -> str:
+    if reference.startswith(DOCSTRINGS_SCHEME):
+        return reference
+    return absolute_reference(folder, reference)
+
+
+def _generator(phase: PhaseConfig) -> str | None:
+    objective = phase.objective
+    return objective.generator.model if isinstance(objective, GeneratorConfig) else None

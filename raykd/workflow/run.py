@@ -1,0 +1,221 @@
+"""The directory of a run: what lies where."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from raykd.augment.pipeline import EXAMPLES_FILE
+from raykd.contextualize import select as contextualize
+from raykd.errors import InputError
+from raykd.models.student.init import Init
+from raykd.storage.checked_json import read_informative, to_checked_json
+from raykd.storage.locations import Location, location_of
+from raykd.storage.manifest import FILE_NAME as MANIFEST_FILE
+from raykd.storage.outputs import in_job_copy, missing_hint, output_path
+from raykd.storage.working_files import write_atomically
+from raykd.tasks.store import read_task
+from raykd.tasks.task import Task
+from raykd.workflow.recipe.arms import Chain, Text
+from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME, Recipe
+from raykd.workflow.recipe.recipe_file import load_recipe
+
+_TIMES_FILE = "times.json"
+# The folders of each stage's output below the run directory.
+_STAGE_FOLDERS = {
+    "docstrings": ("docstrings",),
+    "task": ("task",),
+    "ingest": ("units", "units@*"),
+    "search": ("queries", "hits", "hits@*"),
+    "contextualize": ("sample", "sample@*", "textbooks/*", "augmented"),
+    "generator": ("generator/*",),
+    "teacher": ("teacher",),
+    "inject": ("teacher_outputs/*", "students/*/injected"),
+    "adapt": ("teacher_outputs/*", "students/*/adapted"),
+    "evaluate": ("predictions/*", "analysis/*", "costs"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe, where its results go, and the shards of its corpus.
+
+    A search has a run of its own, on fewer examples, that shares the corpora. What is made from one
+    of several corpora has the name of the corpus after an "@": `hits@news`.
+
+    Attributes:
+        units: folder of the shards of the corpus without a name; those of named ones are beside it.
+    """
+
+    recipe: Recipe
+    out: Path
+    units: Path
+
+    def resolve(self, reference: str) -> Location:
+        """The file or URL that a recipe's path means."""
+        if reference.startswith(DOCSTRINGS_SCHEME):
+            name = reference.removeprefix(DOCSTRINGS_SCHEME)
+            return self.out / "docstrings" / f"{name}.parquet"
+        return location_of(reference)
+
+    def units_of(self, corpus: str | None) -> Path:
+        """Shards of a general corpus, see `Recipe.all_corpora`."""
+        return _of(self.units, corpus)
+
+    def sample_of(self, corpus: str | None) -> Path:
+        """Units that represent a general corpus in figures, next to its shards."""
+        return _of(self.units.with_name("sample"), corpus)
+
+    @property
+    def task_folder(self) -> Path:
+        """The task's examples."""
+        return self.out / "task"
+
+    @property
+    def queries(self) -> Path:
+        """Queries of the task's anchors."""
+        return self.out / "queries"
+
+    def hits_in(self, corpus: str | None) -> Path:
+        """Hits of the task's sentences in a general corpus."""
+        return _of(self.out / "hits", corpus)
+
+    def embeddings_of(self, corpus: str | None) -> Path:
+        """Embeddings of a general corpus, where a search reads them; shared as the corpus is."""
+        return _of(self.units.with_name("embeddings"), corpus)
+
+    @property
+    def teacher(self) -> Path:
+        """The fine-tuned teacher."""
+        return self.out / "teacher"
+
+    def generator(self, name: str) -> Path:
+        """The masked language model whose head is trained for the generator of a phase."""
+        return self.out / "generator" / name
+
+    def replaced_folders(self) -> list[Path]:
+        """Folders that the user could have filled, and that a stage replaces as a whole."""
+        made = (self.out / name for name in ("docstrings", "student"))
+        hits = (self.hits_in(corpus) for corpus in (None, *self.recipe.corpora))
+        return [*made, self.task_folder, self.queries, *hits, self.teacher]
+
+    def split(self, name: str) -> Path:
+        """Examples of a split: train, dev or test."""
+        return self.task_folder / f"{name}.parquet"
+
+    def textbook(self, text: Text) -> Path:
+        """Folder of a text that is made from a general corpus."""
+        return self.out / "textbooks" / text.name
+
+    def text(self, text: Text) -> Path:
+        """The rows of a text of an injection."""
+        if text.kind == "task":
+            return self.split("train")
+        if text.kind == "task_da":
+            assert self.recipe.task_da is not None
+            return Path(self.recipe.task_da) / contextualize.TEXTBOOK_FILE
+        return self.textbook(text) / contextualize.TEXTBOOK_FILE
+
+    def labeled_rows(self, name: str) -> Path:
+        """The rows of an adaptation, see `Recipe.adaptation_text`."""
+        return self.augmented_rows / EXAMPLES_FILE if name == "augmented" else self.split(name)
+
+    @property
+    def augmented_rows(self) -> Path:
+        """The augmented rows that students adapt on."""
+        return self.out / "augmented"
+
+    def teacher_outputs(self, name: str) -> Path:
+        """The teacher's outputs on the text of a step, or on the split `train`."""
+        return self.out / "teacher_outputs" / name
+
+    @property
+    def tokens(self) -> Path:
+        """Tokens of long texts."""
+        return self.out / "tokens"
+
+    def adapted(self, arm: str, init: Init, seed: int) -> Path:
+        """An adapted student."""
+        return self._student(arm, init, seed) / "adapted"
+
+    def injected(self, chain: Chain, init: Init, seed: int) -> Path:
+        """The student that injections made, which arms with the same first steps share."""
+        return self._student(chain.name, init, seed) / "injected"
+
+    def _student(self, name: str, init: Init, seed: int) -> Path:
+        return self.out / "students" / f"{name}-{init}-seed{seed}"
+
+    def analysis(self, arm: str, init: Init, seed: int) -> Path:
+        """How near an adapted student is to the teacher."""
+        return self.out / "analysis" / f"{arm}-{init}-seed{seed}"
+
+    @property
+    def costs(self) -> Path:
+        """What teacher and students cost to run."""
+        return self.out / "costs"
+
+    def task(self) -> Task:
+        """The task's splits, as the stage `task` wrote them."""
+        return read_task(self.task_folder)
+
+    def students(self) -> Iterator[tuple[str, Init, int]]:
+        """Arm, init and seed of every student."""
+        for init in self.recipe.student.inits:
+            for arm in self.recipe.arms:
+                if arm != "tfidf":
+                    for seed in self.recipe.seeds:
+                        yield arm, init, seed
+
+    def injections(self) -> Iterator[tuple[Chain, Init, int]]:
+        """Steps, init and seed of every injected student, also of those that others begin from."""
+        for init in self.recipe.student.inits:
+            for chain in self.recipe.chains:
+                for seed in self.recipe.seeds:
+                    yield chain, init, seed
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Keep the wall time of a stage that did some work."""
+        before, started = self._manifest_times(stage), time.monotonic()
+        yield
+        if self._manifest_times(stage) != before:
+            times_s = self.times_s() | {stage: round(time.monotonic() - started, 1)}
+            write_atomically(self.out / _TIMES_FILE, to_checked_json(times_s))
+
+    def times_s(self) -> dict[str, float]:
+        """Wall time of the last work of each stage, in seconds, in the stages' order."""
+        found = read_informative(self.out / _TIMES_FILE)
+        return {stage: found[stage] for stage in _STAGE_FOLDERS if stage in found}
+
+    def _manifest_times(self, stage: str) -> set[tuple[Path, int]]:
+        patterns = _STAGE_FOLDERS.get(stage, ())
+        paths = [path for p in patterns for path in self.out.glob(f"{p}/{MANIFEST_FILE}")]
+        return {(path, path.stat().st_mtime_ns) for path in paths}
+
+
+def check_uploaded(recipe: Recipe) -> None:
+    """Check in a Ray job that the recipe's files were sent with the project.
+
+    Raises:
+        InputError: names a file that Ray's copy of the project lacks.
+    """
+    references = [recipe.task.train, recipe.task.dev, recipe.task.test, recipe.task_da]
+    for reference in filter(None, references):
+        path = Path(reference)
+        is_file = not reference.startswith(DOCSTRINGS_SCHEME)
+        if is_file and in_job_copy(path) and not path.exists():
+            raise InputError(f"{path}: no such file{missing_hint(path)}")
+
+
+def _of(folder: Path, corpus: str | None) -> Path:
+    """The folder, or that of a named corpus next to it."""
+    return folder if corpus is None else folder.with_name(f"{folder.name}@{corpus}")
+
+
+def open_run(recipe_file: Path, out: Path | None) -> Run:
+    """The run of a recipe; its results go to `runs/NAME` unless told otherwise."""
+    recipe = load_recipe(recipe_file)
+    check_uploaded(recipe)
+    out = output_path(out or Path("runs") / recipe.name)
+    return Run(recipe, out, out / "units")

@@ -1,0 +1,116 @@
+"""The stages of a run in order.
+
+Only the files of stages (`corpus_stages`, `training_stages` and this one) know the whole recipe and
+the layout of the run directory; a stage's code gets paths and its own settings.
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+
+from raykd import progress
+from raykd.config import dump_yaml
+from raykd.report import render
+from raykd.report.model_card import write_card
+from raykd.storage.manifest import (
+    Draft,
+    check_replaceable,
+    digest_of,
+    digest_of_directory,
+    make_output_directory,
+    write_once,
+)
+from raykd.storage.working_files import write_if_new
+from raykd.training.phases import MODEL_FOLDER
+from raykd.workflow.checks.preflight import check_classes, check_models, search_embedder
+from raykd.workflow.checks.teacher_check import check_teacher
+from raykd.workflow.collect import analyse_students, collect, measure_models, score_models
+from raykd.workflow.corpus_stages import ingest, load_task, make_docstrings, make_textbooks, search
+from raykd.workflow.generators import train_generators
+from raykd.workflow.run import Run
+from raykd.workflow.training_stages import adapt, inject, train_teacher
+
+
+def evaluate(run: Run) -> None:
+    """evaluate: teacher, students, baselines on the reported split; what students learned, cost."""
+    main = run.task().main_metric
+    for score in score_models(run):
+        who = " ".join(
+            str(part) for part in (score.arm, score.init, score.seed) if part is not None
+        )
+        answer = score.constant_answer
+        same = "" if answer is None else f"  (answers {answer} for every row)"
+        progress.say(f"  {score.metrics[main]:.3f} {main}  {who}, {score.stage}{same}")
+    analyse_students(run)
+    told = set()
+    for model in measure_models(run):
+        if model.cost and model.cost not in told:
+            told.add(model.cost)
+            size = f"{model.num_parameters / 1e6:.2f} M parameters"
+            progress.say(f"  {model.cost.latency_ms:.2f} ms a row, {size}  {model.arm}")
+
+
+def report(run: Run) -> None:
+    """report: results.json, report.html, and the student of the first seed with its card."""
+    results = collect(run)
+    write_if_new(run.out / "results.json", results.model_dump_json(indent=2) + "\n")
+    write_if_new(run.out / "report.html", render(results))
+    adapted = [score for score in results.scores if score.stage == "adapted"]
+    first_seed = [score for score in adapted if score.seed == run.recipe.seeds[0]]
+    contextualized = (s for s in first_seed if s.arm.partition("@")[0] == "contextualized")
+    student = next(contextualized, first_seed[-1])
+    model = run.adapted(student.arm, student.init, student.seed) / MODEL_FOLDER  # type: ignore[arg-type]  # a student's score has both
+    card = write_card(results, student, run.recipe.teacher.model, "student")
+    inputs = {"model": digest_of_directory(model.parent), "card": digest_of(card)}
+
+    def write(draft: Draft) -> None:
+        shutil.copytree(model, draft.directory, dirs_exist_ok=True)
+        (draft.directory / "README.md").write_text(card, encoding="utf-8")
+
+    write_once(run.out / "student", "student", {}, inputs, write)
+    progress.say(f"  {run.out / 'report.html'}")
+
+
+STAGES: dict[str, Callable[[Run], None]] = {
+    "docstrings": make_docstrings,
+    "task": load_task,
+    "ingest": ingest,
+    "search": search,
+    "contextualize": make_textbooks,
+    "generator": train_generators,
+    "teacher": train_teacher,
+    "inject": inject,
+    "adapt": adapt,
+    "evaluate": evaluate,
+    "report": report,
+}
+
+
+def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
+    """Run the stages from `first` to `last`; what is already done is not done again.
+
+    Raises:
+        InputError: the run directory cannot be one, or holds something of the user's where a stage
+            writes; as the stages.
+    """
+    make_output_directory(run.out)
+    for folder in run.replaced_folders():
+        check_replaceable(folder)
+    names = list(STAGES)
+    names = names[names.index(first) : names.index(last) + 1]
+    needs_models = not {"generator", "teacher"}.isdisjoint(names)
+    if "search" in names:
+        search_embedder(run)
+    if needs_models:
+        for line in check_models(run):
+            progress.say(line)
+    write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
+    for name in names:
+        started = time.monotonic()
+        with run.timed(name):
+            STAGES[name](run)
+            if name == "task" and needs_models:
+                check_classes(run)
+            if name == "teacher":
+                check_teacher(run)
+        progress.say(f"{name:14} {time.monotonic() - started:6.1f} s")

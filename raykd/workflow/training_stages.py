@@ -1,0 +1,227 @@
+"""Stages that train: the teacher, then students by injection and adaptation; and their jobs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from raykd.evaluation.predict import Scorer
+from raykd.models.resolve import digest_of_model
+from raykd.models.student.init import Init
+from raykd.models.tokenization.positions import num_positions
+from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.storage.manifest import digest_of, digest_of_directory, digest_of_file
+from raykd.training.logging.tracking import Tracking
+from raykd.training.new_student import NewStudent
+from raykd.training.phase_config import PhaseConfig
+from raykd.training.phases import MODEL_FOLDER, Labels, PhaseJob, adopt_teacher
+from raykd.training.pipeline import cache_teacher_outputs, train_phases
+from raykd.training.teacher_cache import OutputsJob
+from raykd.workflow.generators import generator_inputs, generator_of
+from raykd.workflow.recipe.arms import Chain, Step
+from raykd.workflow.recipe.recipe import reads_outputs
+from raykd.workflow.run import Run
+from raykd.workflow.starts import new_student, start_inputs
+
+
+def train_teacher(run: Run) -> None:
+    """teacher: fine-tuned on the task, or taken as named."""
+    config, labels = run.recipe.teacher, _labels(run)
+    reference = config.model
+    if config.fine_tuned:
+        inputs = {"model": digest_of_model(reference)}
+        adopt_teacher(reference, run.teacher, labels, inputs, config.labels)
+        return
+    own = {"model", "weights_sha256", "fine_tuned", "labels", "dev_check", "seed"}
+    values = config.model_dump(exclude=own)
+    job = PhaseJob(
+        stage="teacher",
+        name="teacher",
+        out=run.teacher,
+        start=reference,
+        teacher=None,
+        text=run.split("train"),
+        teacher_outputs=None,
+        config=PhaseConfig(objective=FineTuneConfig(), **values),
+        labels=labels,
+        tokens=run.tokens,
+        seed=config.seed,
+        inputs={
+            "model": digest_of_model(reference),
+            "train": digest_of_file(run.split("train")),
+        },
+    )
+    _train(run, [_with_curve(run, job)], "teacher", only_model=True)
+
+
+def inject(run: Run) -> None:
+    """inject: students learn from a teacher on unlabelled text, step after step."""
+    cache_outputs(run, run.recipe.steps_on_outputs())
+    students = list(run.injections())
+    for num_steps in sorted({len(chain.steps) for chain, _, _ in students}):
+        wanted = [student for student in students if len(student[0].steps) == num_steps]
+        _train(run, [inject_job(run, *student) for student in wanted], "inject")
+
+
+def inject_job(
+    run: Run, chain: Chain, init: Init, seed: int, *, injected: Path | None = None
+) -> PhaseJob:
+    """The last injection of one student; `injected` is that of the one before, if not the run's."""
+    recipe, step = run.recipe, chain.last
+    config, teacher = recipe.injection_of(step), _teacher_of(run, step)
+    phase = config.phase()
+    inputs = {
+        ("pretrained_teacher" if teacher.is_pretrained else "teacher"): teacher.digest,
+        "text": digest_of_file(run.text(step.text)),
+        **generator_inputs(run, phase),
+    }
+    start: str | NewStudent
+    if chain.before is not None:
+        injected = injected or run.injected(chain.before, init, seed)
+        start = str(injected / MODEL_FOLDER)
+        inputs["injected"] = digest_of_directory(injected)
+    else:
+        start = new_student(run, chain.name, init)
+        inputs |= start_inputs(run, start)
+    has_outputs = step in recipe.steps_on_outputs()
+    return PhaseJob(
+        stage="inject",
+        name=f"inject {chain.name} {init} seed {seed}",
+        out=run.injected(chain, init, seed),
+        start=start,
+        teacher=teacher.model,
+        is_pretrained=teacher.is_pretrained,
+        text=run.text(step.text),
+        teacher_outputs=run.teacher_outputs(step.outputs_name) if has_outputs else None,
+        config=phase,
+        labels=_labels(run),
+        tokens=run.tokens,
+        seed=seed,
+        inputs=inputs,
+        generator=generator_of(run, phase),
+    )
+
+
+@dataclass(frozen=True)
+class _Teacher:
+    model: str | Path
+    digest: str
+    is_pretrained: bool
+
+
+def _teacher_of(run: Run, step: Step) -> _Teacher:
+    reference = run.recipe.teacher_model_of(run.recipe.injection_of(step))
+    if reference is None:
+        return _Teacher(run.teacher / MODEL_FOLDER, digest_of_directory(run.teacher), False)
+    return _Teacher(reference, digest_of_model(reference), True)
+
+
+def adapt(run: Run) -> None:
+    """adapt: students learn the task, after injection or alone."""
+    cache_outputs(run, (), train=True)
+    _train(run, [adapt_job(run, *student) for student in run.students()], "adapt")
+
+
+def adapt_job(
+    run: Run, arm: str, init: Init, seed: int, *, injected: Path | None = None
+) -> PhaseJob:
+    """The adaptation of one student; `alone` and `direct` start anew, `alone` has no teacher."""
+    recipe, chain = run.recipe, run.recipe.chain_of(arm)
+    text = recipe.adaptation_text(arm)
+    inputs = {"train": digest_of_file(run.labeled_rows(text))}
+    if arm != "alone":
+        inputs["teacher"] = digest_of_directory(run.teacher)
+    has_outputs = reads_outputs(recipe.adaptation) and arm != "alone"
+    phase: PhaseConfig = recipe.adaptation
+    if arm == "alone":
+        values = dict(recipe.alone or recipe.adaptation)
+        values.pop("objective", None)
+        values.pop("rows", None)
+        phase = PhaseConfig(objective=FineTuneConfig(), **values)
+    start: str | NewStudent
+    if chain is not None:
+        injected = injected or run.injected(chain, init, seed)
+        start = str(injected / MODEL_FOLDER)
+        inputs["injected"] = digest_of_directory(injected)
+    else:
+        start = new_student(run, arm, init)
+        inputs |= start_inputs(run, start)
+    inputs |= generator_inputs(run, phase)
+    job = PhaseJob(
+        stage="adapt",
+        name=f"adapt {arm} {init} seed {seed}",
+        out=run.adapted(arm, init, seed),
+        start=start,
+        teacher=None if arm == "alone" else run.teacher / MODEL_FOLDER,
+        text=run.labeled_rows(text),
+        teacher_outputs=run.teacher_outputs(text) if has_outputs else None,
+        config=phase,
+        labels=_labels(run),
+        tokens=run.tokens,
+        seed=seed,
+        inputs=inputs,
+        generator=generator_of(run, phase),
+    )
+    return _with_curve(run, job)
+
+
+def _train(run: Run, jobs: Sequence[PhaseJob], label: str, *, only_model: bool = False) -> None:
+    tracking = Tracking(run.recipe.report_to, run.recipe.name, run.out)
+    jobs = [replace(job, tracking=tracking) for job in jobs]
+    train_phases(
+        jobs,
+        run.recipe.workers,
+        label=label,
+        storage=run.out / "ray_train",
+        only_model=only_model,
+    )
+
+
+def cache_outputs(run: Run, steps: Sequence[Step], *, train: bool = False) -> None:
+    """Compute teachers' outputs on the texts of steps that read them, and on rows of adaptations.
+
+    Args:
+        run: of the steps.
+        steps: some of `Recipe.steps_on_outputs`.
+        train: whether to compute those that the adaptation reads, if it reads any.
+    """
+    jobs = [_outputs_job(run, step) for step in steps]
+    if train and reads_outputs(run.recipe.adaptation):
+        taught = [arm for arm in run.recipe.arms if arm not in ("tfidf", "alone")]
+        texts = dict.fromkeys(run.recipe.adaptation_text(arm) for arm in taught)
+        jobs += [_outputs_job(run, text) for text in texts]
+    cache_teacher_outputs(jobs, use_gpu=run.recipe.workers.use_gpu)
+
+
+def _outputs_job(run: Run, step: Step | str) -> OutputsJob:
+    """Outputs on a step's text, or on the rows of an adaptation."""
+    phase: PhaseConfig
+    if isinstance(step, str):
+        phase, text = run.recipe.adaptation, run.labeled_rows(step)
+        teacher = _Teacher(run.teacher / MODEL_FOLDER, digest_of_directory(run.teacher), False)
+    else:
+        phase, text = run.recipe.injection_of(step), run.text(step.text)
+        teacher = _teacher_of(run, step)
+    return OutputsJob(
+        teacher=teacher.model,
+        is_pretrained=teacher.is_pretrained,
+        text=text,
+        out=run.teacher_outputs(step if isinstance(step, str) else step.outputs_name),
+        # A student with another tokenizer may read longer texts than its teacher can.
+        max_length=min(phase.max_length, num_positions(str(teacher.model)) or phase.max_length),
+        pooling=phase.objective.teacher_features,
+        relation_layer=phase.objective.teacher_relations,
+        inputs={"teacher": teacher.digest, "text": digest_of_file(text)},
+    )
+
+
+def _with_curve(run: Run, job: PhaseJob) -> PhaseJob:
+    """The job, scored on dev as it goes; what the curve depends on is among its inputs."""
+    split, metrics, length = run.split("dev"), run.task().metrics, job.config.max_length
+    curve = digest_of([digest_of_file(split), metrics, length])
+    scorer = Scorer(split, metrics, max_length=length)
+    return replace(job, score=scorer, inputs={**job.inputs, "curve": curve})
+
+
+def _labels(run: Run) -> Labels:
+    task = run.task()
+    return Labels(tuple(task.labels), task.regression)

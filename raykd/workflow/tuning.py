@@ -1,0 +1,349 @@
+"""Search a recipe's settings with Ray Tune and Optuna: one student a trial.
+
+A trial calls the very function a run calls for its phases (`training.phases.run_phase`), in its
+own process. It is scored on rows that are not reported: the dev split where a test split is
+reported, else rows held out of the train split.
+"""
+
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pyarrow.parquet as pq
+from filelock import FileLock
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from ray import tune as ray_tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from raykd import progress
+from raykd.cluster import tasks as cluster
+from raykd.config import dump_yaml
+from raykd.errors import InputError
+from raykd.models.student.init import Init
+from raykd.storage.manifest import (
+    Draft,
+    digest_of_directory,
+    digest_of_file,
+    write_once,
+)
+from raykd.tasks.store import hold_out
+from raykd.training.logging.records import Record
+from raykd.training.logging.tracking import Tracking
+from raykd.training.phases import PhaseJob, run_phase
+from raykd.training.pipeline import train_phases
+from raykd.training.players import Worker
+from raykd.training.recovery import in_words_of_the_job
+from raykd.workflow.best import RECIPE_FILE, TRIALS_FILE, Trial, problems_of, rank, read_trials
+from raykd.workflow.checks.preflight import check_models
+from raykd.workflow.checks.search_checks import (
+    check_grace,
+    check_space,
+    most_epochs,
+    searched_arm,
+    section_of,
+)
+from raykd.workflow.recipe.arms import Chain
+from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.recipe.search_space import Parameter
+from raykd.workflow.run import Run
+from raykd.workflow.stages import run_stages
+from raykd.workflow.training_stages import adapt_job, cache_outputs, inject_job
+
+STUDY_FILE = "study.journal"
+_HELD_OUT_FRACTION = 0.2
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What every trial of a search shares; `run` holds the rows that trials train on."""
+
+    run: Run
+    folder: Path
+    arm: str
+    metric: str
+
+    @property
+    def seed(self) -> int:
+        return self.run.recipe.seeds[0]
+
+    @property
+    def init(self) -> Init:
+        return self.run.recipe.student.inits[0]
+
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """What is injected one after the other."""
+        chain = self.run.recipe.chain_of(self.arm)
+        return () if chain is None else chain.prefixes()
+
+
+def tune(run: Run) -> None:
+    """Search; writes RUN/tune/result/trials.json, and RUN/tune/study.journal to be watched live.
+
+    Raises:
+        InputError: no section `search`, a key in it that a trial cannot change, or no trial ended.
+    """
+    recipe = run.recipe
+    if recipe.search is None:
+        raise InputError(f"recipe {recipe.name}: no section 'search', so there is nothing to tune")
+    check_space(recipe)
+    setting = _prepare(run)
+    rows = setting.run.labeled_rows(recipe.adaptation_text(setting.arm))
+    num_epochs = most_epochs(recipe, pq.read_metadata(rows).num_rows)
+    check_grace(recipe, num_epochs)
+    inputs = {
+        "train": digest_of_file(rows),
+        "validation": digest_of_file(setting.run.split("dev")),
+        "teacher": digest_of_directory(setting.run.teacher),
+    }
+    for chain in setting.chains:
+        text = chain.last.text
+        inputs[f"text {text.name}"] = digest_of_file(setting.run.text(text))
+    settings = {
+        "search": recipe.search.model_dump(mode="json", by_alias=True),
+        **{
+            key: section.model_dump(mode="json") if (section := getattr(recipe, key)) else None
+            for key in ("student", "adaptation")
+        },
+        **{
+            name: phase.model_dump(mode="json")
+            for name, phase in recipe.injection_sections().items()
+        },
+        "arm": setting.arm,
+        "seed": setting.seed,
+    }
+    out = setting.folder / "result"
+    write_once(out, "tune", settings, inputs, partial(_search, setting, recipe, num_epochs))
+    trials = read_trials(out / TRIALS_FILE)
+    if problems := problems_of(trials):
+        num_failed = len(trials) - len(rank(trials))
+        progress.say(
+            f"tune: {num_failed} of {len(trials)} trials ended without a score: "
+            f"{'; '.join(problems)}"
+        )
+    progress.say(f"tune: {out / TRIALS_FILE}; raykd best {run.out} shows the winner")
+
+
+def _prepare(run: Run) -> _Setting:
+    """Choose the arm that is searched and the rows it is scored on; make what all trials share.
+
+    Where no test split is reported, the rows to score on are taken out of the train split before
+    its sentences choose the corpus and before the teacher sees them.
+    """
+    recipe = run.recipe
+    check_models(run)
+    run_stages(run, "ingest")
+    folder = run.out / "tune"
+    searched = run
+    if run.task().test is None:
+        searched = replace(run, out=folder / "run")
+        hold_out(run.task_folder, _HELD_OUT_FRACTION, searched.task_folder)
+    run_stages(searched, "teacher", first="search")
+    setting = _Setting(searched, folder, searched_arm(recipe), run.task().main_metric)
+    own_steps = {chain.last for chain in setting.chains}
+    cached = [step for step in recipe.steps_on_outputs() if step in own_steps]
+    cache_outputs(searched, cached, train=True)
+    assert recipe.search is not None
+    changed = {section_of(path) for path in recipe.search.space}
+    for chain in setting.chains:
+        if changed & {"student", chain.last.section}:
+            break  # trials that change these keys need injections of their own from here on
+        job = inject_job(searched, chain, setting.init, setting.seed)
+        job = _tracked(job, "all trials", setting)
+        train_phases(
+            [job], recipe.workers, label="inject", storage=folder / "ray_train", only_model=True
+        )
+    return setting
+
+
+def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) -> None:
+    _quiet_tune()
+    cluster.connect()
+    search = recipe.search
+    assert search is not None
+    study = setting.folder / STUDY_FILE
+    # A study that was interrupted is begun anew: what its trials injected is still there.
+    study.unlink(missing_ok=True)
+    shutil.rmtree(setting.folder / "trials", ignore_errors=True)
+    with progress.track("tune", search.num_trials, "trials") as advance:
+        tuner = ray_tune.Tuner(
+            ray_tune.with_resources(partial(_trial, setting=setting), {"CPU": 1}),
+            param_space={path: _domain(p) for path, p in search.space.items()},
+            tune_config=ray_tune.TuneConfig(
+                metric=setting.metric,
+                mode="max",
+                num_samples=search.num_trials,
+                max_concurrent_trials=search.max_concurrent_trials,
+                # A process of its own for each trial costs seconds of imports.
+                reuse_actors=True,
+                search_alg=OptunaSearch(
+                    storage=JournalStorage(JournalFileBackend(str(study))),
+                    study_name=setting.run.recipe.name,
+                    sampler=TPESampler(seed=search.seed),
+                ),
+                scheduler=ASHAScheduler(
+                    time_attr="epoch",
+                    max_t=num_epochs,
+                    grace_period=search.grace_epochs,
+                ),
+            ),
+            run_config=ray_tune.RunConfig(
+                name="ray",
+                storage_path=str(setting.folder),
+                verbose=0,
+                callbacks=[_Advance(advance)],
+            ),
+        )
+        grid = tuner.fit()
+    trials = [_ended(number, grid[number], setting) for number in range(len(grid))]
+    if not rank(trials):
+        raise InputError(f"search: no trial ended with a score: {'; '.join(problems_of(trials))}")
+    found = {
+        "metric": setting.metric,
+        "arm": setting.arm,
+        "seed": setting.seed,
+        "validation": "dev" if setting.run.task().test is not None else "rows held out of train",
+        "trials": [asdict(trial) for trial in trials],
+    }
+    (draft.directory / TRIALS_FILE).write_text(json.dumps(found, indent=2, allow_nan=False))
+    (draft.directory / RECIPE_FILE).write_text(dump_yaml(recipe))
+    for name in ("trials", "injected", "ray"):
+        shutil.rmtree(setting.folder / name, ignore_errors=True)
+    draft.counts["num_trials"] = len(trials)
+    draft.counts["num_failed"] = len(trials) - len(rank(trials))
+
+
+def _quiet_tune() -> None:
+    """Leave Ctrl-C and the console to raykd.
+
+    Tune would take Ctrl-C for the end of the search and return the trials there are, and would
+    print tables, hints and tracebacks; a failed trial's reason is in the result.
+    """
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    if os.environ.get("RAYKD_DEBUG") != "1":
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
+    """One student, injected and adapted in this process; reports each epoch of its adaptation."""
+    run = replace(setting.run, recipe=setting.run.recipe.with_values(values, "trial"))
+    injected: Path | None = None
+    trial_id = ray_tune.get_context().get_trial_id()
+    name = f"trial {trial_id}"
+    for chain in setting.chains:
+        job = inject_job(run, chain, setting.init, setting.seed, injected=injected)
+        if job.finished() is None:  # else this trial's injection is the one made for all
+            job = replace(job, out=setting.folder / "injected" / job.key()[:16])
+            job.out.parent.mkdir(exist_ok=True)
+            # A trial that runs beside this one may want the same.
+            with FileLock(job.out.with_suffix(".lock")), in_words_of_the_job(job):
+                if job.finished() is None:
+                    run_phase(_tracked(job, name, setting), Worker(), on_lost=_say_lost)
+        injected = job.out
+    job = adapt_job(run, setting.arm, setting.init, setting.seed, injected=injected)
+    trial_folder = setting.folder / "trials" / trial_id
+
+    job = replace(job, out=trial_folder, num_scores=job.num_epochs())
+    last: dict[str, float] = {}
+
+    def report(record: Record, is_last: bool) -> None:
+        nonlocal last
+        if not record.scores:
+            return
+        scores = record.scores
+        if job.config.keep == "best":
+            scores = better(last, scores, setting.metric)
+        last = {"epoch": record.epoch, "whole": int(is_last), **scores}
+        if not is_last:
+            ray_tune.report(last)
+
+    with in_words_of_the_job(job):
+        run_phase(_tracked(job, name, setting), Worker(), on_record=report, on_lost=_say_lost)
+    # Told last of all: the search may end this process when it hears of the last epoch.
+    ray_tune.report(last)
+
+
+def better(
+    before: Mapping[str, float], scores: Mapping[str, float], metric: str
+) -> dict[str, float]:
+    """Those of the two sets of scores that are higher by the metric; `before` may be empty."""
+    if before.get(metric, -math.inf) > scores[metric]:
+        return {name: before[name] for name in scores}
+    return dict(scores)
+
+
+def _tracked(job: PhaseJob, name: str, setting: _Setting) -> PhaseJob:
+    """The job as a run of the search in the trackers of `report_to`."""
+    recipe = setting.run.recipe
+    tracking = Tracking(recipe.report_to, f"{recipe.name} tune", setting.folder, waits=True)
+    return replace(job, name=f"{name} {job.name}", tracking=tracking)
+
+
+def _say_lost(tracker: str, problem: str) -> None:
+    """Into the trial's log: it has no other way to the user."""
+    progress.say(f"report_to: {tracker}: {problem}; the trial goes on without it")
+
+
+def _ended(number: int, result: ray_tune.Result, setting: _Setting) -> Trial:
+    metrics = result.metrics or {}
+    epochs = math.ceil(metrics.get("epoch", 0))
+    score = float(metrics.get(setting.metric, math.nan))
+    return Trial(
+        number=number,
+        values=dict(result.config or {}),
+        epochs=epochs,
+        score=score if math.isfinite(score) else None,
+        whole=bool(metrics.get("whole", 0)),
+        error=_reason(result.error),
+    )
+
+
+def _reason(error: Exception | None) -> str | None:
+    """The last line of a trial's traceback, without the name of the exception's class."""
+    if error is None:
+        return None
+    last = str(error).strip().splitlines()[-1]
+    return last.removeprefix("raykd.errors.InputError: ")
+
+
+def _domain(parameter: Parameter) -> Any:
+    """Ray Tune's domain of a range; ours includes both ends."""
+    if parameter.choice is not None:
+        return ray_tune.choice(list(parameter.choice))
+    if parameter.int_range is not None:
+        low, high = parameter.int_range
+        draw = ray_tune.lograndint if parameter.log else ray_tune.randint
+        return draw(low, high + 1)
+    assert parameter.float_range is not None
+    draw = ray_tune.loguniform if parameter.log else ray_tune.uniform
+    return draw(*parameter.float_range)
+
+
+class _Advance(ray_tune.Callback):
+    """Moves the progress bar when a trial ends, whole or stopped."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance = advance
+
+    def __reduce__(self) -> tuple[type[ray_tune.Callback], tuple[()]]:
+        """Tune keeps a pickled copy of its callbacks in a file; a terminal's bar has none."""
+        return ray_tune.Callback, ()
+
+    def on_trial_complete(self, *_: Any, **__: Any) -> None:
+        self._advance(1)
+
+    def on_trial_error(self, *_: Any, **__: Any) -> None:
+        self._advance(1)

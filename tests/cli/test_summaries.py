@@ -1,0 +1,46 @@
+"""The last words of `raykd search` and `raykd dedup`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from raykd.cli.app import _exit_code as raykd
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    lines = [json.dumps({"text": f"number {n} of many"}) for n in range(1200)]
+    lines[7] = "{"
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("\n".join([*lines, json.dumps({"text": "Number 9 of  many"})]))
+    return path
+
+
+def test_a_search_says_what_was_found_where_and_what_could_not_be_read(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"query_id": 1, "text": "many"}\n{"query_id": 2, "text": "?"}\n')
+    out = tmp_path / "found"
+    paths = ["--corpus", str(corpus), "--queries", str(queries), "--out", str(out)]
+    assert raykd(["search", *paths, "--top-k", "3"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{out}/hits.parquet: 3 hits of 2 queries in 1,200 units",
+        "queries without a word to search for: 1",
+        f"{out}/quarantine.parquet: rows that could not be read: 1",
+    ]
+
+
+def test_dedup_says_what_is_kept_and_what_is_not(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "clean"
+    assert raykd(["dedup", str(corpus), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{out}/units: 1,199 of 1,200 units",
+        f"{out}/removed.parquet: the other 1: duplicates 1, near duplicates 0",
+        f"{out}/quarantine.parquet: rows that could not be read: 1",
+    ]

@@ -1,0 +1,209 @@
+"""What a killed driver leaves is ended by the next start, and nothing else is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raykd.cluster import processes as cluster_processes
+from raykd.cluster import tasks as cluster
+from raykd.cluster.processes import end_leftovers, recorded, records_folder
+from raykd.errors import InputError
+
+_DRIVER = """
+import sys, subprocess
+from pathlib import Path
+from raykd.cluster.processes import recorded
+older = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)
+with recorded(Path(sys.argv[1])):
+    started = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)
+print(older.pid, started.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def is_running(process: int) -> bool:
+    return cluster_processes._start_of(process) is not None
+
+
+def wait_until_ended(processes: list[int], seconds: float) -> None:
+    latest = time.monotonic() + seconds
+    while any(map(is_running, processes)):
+        assert time.monotonic() < latest, processes
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def driver(tmp_path) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
+    """A driver, a process that it had before it recorded, and one that it recorded."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _DRIVER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    older, started = map(int, process.stdout.readline().split())
+    yield process, older, started
+    process.kill()
+    process.communicate()
+    for pid in (older, started):
+        if is_running(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_what_a_killed_driver_recorded_is_ended_and_nothing_else(driver, tmp_path):
+    process, older, started = driver
+    assert end_leftovers(tmp_path) == 0  # the driver runs
+    assert is_running(started)
+
+    process.kill()
+    process.wait()
+
+    assert end_leftovers(tmp_path) == 1
+    wait_until_ended([started], 10)
+    assert is_running(older)
+    assert list(tmp_path.glob("*.json")) == []
+
+
+def test_a_process_that_got_the_id_later_is_never_ended(driver, tmp_path):
+    process, _, started = driver
+    process.kill()
+    process.wait()
+    (path,) = tmp_path.glob("*.json")
+    values = json.loads(path.read_text())
+    values["processes"] = [[pid, start - 1] for pid, start in values["processes"]]
+    del values["checksum"]
+    path.write_text(cluster_processes.to_checked_json(values))
+
+    assert end_leftovers(tmp_path) == 0
+    assert is_running(started)
+
+
+@pytest.mark.parametrize("damage", ["boot", "bytes"])
+def test_a_record_of_another_boot_or_a_damaged_one_ends_nothing(driver, tmp_path, damage):
+    process, _, started = driver
+    process.kill()
+    process.wait()
+    (path,) = tmp_path.glob("*.json")
+    values = json.loads(path.read_text())
+    if damage == "boot":
+        del values["checksum"]
+        path.write_text(cluster_processes.to_checked_json(values | {"boot": "another"}))
+    else:
+        values["processes"][0][0] += 1
+        path.write_text(json.dumps(values))
+
+    assert end_leftovers(tmp_path) == 0
+    assert is_running(started)
+    assert not path.exists()
+
+
+def test_records_are_private_and_a_folder_others_can_read_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = records_folder()
+    assert folder is not None
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    assert records_folder() is None
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    assert records_folder() is None
+
+
+def test_nothing_is_recorded_without_a_folder(tmp_path):
+    with recorded(None):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+_RAY_DRIVER = """
+import sys
+from raykd.cluster import tasks as cluster
+cluster.connect()
+import ray
+print(ray._private.worker._global_node.get_logs_dir_path(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def ray_folder() -> Iterator[Path]:
+    """For Ray's sockets, whose paths may have 107 characters: fewer than those of `tmp_path`."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+def _start_ray_driver(
+    folder: Path, ray_folder: Path, output: Path
+) -> tuple[subprocess.Popen[str], Path]:
+    with output.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _RAY_DRIVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={
+                **os.environ,
+                "TMPDIR": str(folder),
+                "RAY_TMPDIR": str(ray_folder),
+                "RAY_ADDRESS": "local",
+            },
+            start_new_session=True,
+        )
+    assert process.stdout is not None
+    logs = process.stdout.readline().strip()
+    assert logs, output.read_text()
+    return process, Path(logs)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_agents_of_a_killed_driver_are_gone_when_the_next_one_starts(tmp_path, ray_folder):
+    process, _ = _start_ray_driver(tmp_path, ray_folder, tmp_path / "errors")
+    (path,) = tmp_path.glob("raykd-*/*.json")
+    processes = [pid for pid, _ in json.loads(path.read_text())["processes"]]
+    process.kill()
+    process.communicate()
+    time.sleep(1)
+    assert any(map(is_running, processes)), "Ray ends them itself: this file is not needed"
+
+    again, _ = _start_ray_driver(tmp_path, ray_folder, tmp_path / "errors")
+    try:
+        assert not any(map(is_running, processes))
+    finally:
+        again.kill()
+        again.communicate()
+        end_leftovers(path.parent)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_terminated_driver_ends_without_a_crash_report_of_rays(tmp_path, ray_folder):
+    process, logs = _start_ray_driver(tmp_path, ray_folder, tmp_path / "errors")
+    os.killpg(process.pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    errors = (tmp_path / "errors").read_text()
+    assert "autoscaler failed" not in output
+    assert "*** SIGTERM" not in errors
+    assert "KeyboardInterrupt" in errors
+    assert logs.is_dir()
+
+
+@pytest.mark.ray
+def test_more_cpus_than_any_machine_has_are_refused_or_reported(ray_cluster, monkeypatch, capsys):
+    with pytest.raises(InputError, match="train: 3 CPUs are asked for, and no machine has more th"):
+        cluster.check_room("train", 3)
+    monkeypatch.setattr(cluster, "_is_own_ray", lambda: False)
+    cluster.check_room("train", 3)
+    assert "waiting for one (if none comes: lower workers.cpus" in capsys.readouterr().err
+    cluster.check_room("train", 2)
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,158 @@
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle_dedup import find_leak, first_equal, jaccard
+
+from raykd import progress
+from raykd.contextualize.contamination import LeakIndex
+from raykd.contextualize.filter import KEPT, LEAK, LEAKED_NGRAM, sift
+from raykd.dedup.minhash import NearDuplicatesConfig
+
+
+def candidates(texts):
+    ids = [f"u{number}" for number in range(len(texts))]
+    return pa.table({"unit_id": ids, "text": pa.array(texts, pa.large_string())})
+
+
+def rows_of(table):
+    return [tuple(row.values()) for row in table.to_pylist()]
+
+
+def test_a_duplicate_names_the_unit_kept_and_a_leak_the_sentence():
+    texts = ["A b", "x y z", "a  B", "now X, y z!", "Now x, y z!", "c"]
+    sifted = sift(candidates(texts), LeakIndex(["x y z"], min_words=3))
+    assert sifted.kept()["unit_id"].to_pylist() == ["u0", "u5"]
+    assert rows_of(sifted.removed()) == [
+        ("u1", "leak", "x y z", None),
+        ("u2", "duplicate", "u0", 1.0),
+        ("u3", "leak", "x y z", None),
+        ("u4", "leak", "x y z", None),
+    ]
+    assert rows_of(sifted.leaks()) == [
+        ("u1", "leak", "x y z", False),
+        ("u3", "leak", "x y z", False),
+        ("u4", "leak", "x y z", False),
+    ]
+
+
+def test_leaks_can_be_kept_and_are_recorded_nevertheless():
+    texts = ["A b", "x y z", "a  B", "now X, y z!", "Now x, y z!", "y z", "c"]
+    index = LeakIndex(["x y z"], min_words=3, ngram=2)
+    sifted = sift(candidates(texts), index, policy="keep")
+    assert sifted.kept()["unit_id"].to_pylist() == ["u0", "u1", "u3", "u5", "u6"]
+    assert rows_of(sifted.removed()) == [
+        ("u2", "duplicate", "u0", 1.0),
+        ("u4", "duplicate", "u3", 1.0),
+    ]
+    assert rows_of(sifted.leaks()) == [
+        ("u1", "leak", "x y z", True),
+        ("u3", "leak", "x y z", True),
+        ("u4", "leak", "x y z", False),
+        ("u5", "leaked_ngram", "x y z", True),
+    ]
+    assert (sifted.num_leaks(ngram=False), sifted.num_leaks(ngram=True)) == (3, 1)
+    removing = sift(candidates(texts), index)
+    assert (removing.num_leaks(ngram=False), removing.num_leaks(ngram=True)) == (3, 1)
+
+
+def test_a_duplicate_of_a_near_duplicate_names_the_unit_that_is_kept():
+    texts = ["a b c d e", "a b c d f", "A b c d f", "a b c g h", "a b c d F", "a b c g h"]
+    near = NearDuplicatesConfig(threshold=0.6, shingle_words=1, num_bands=64, rows_per_band=1)
+    sifted = sift(candidates(texts), LeakIndex([], min_words=3), near)
+    assert sifted.kept()["unit_id"].to_pylist() == ["u0", "u3"]
+    assert rows_of(sifted.removed()) == [
+        ("u1", "near_duplicate", "u0", 4 / 6),
+        ("u2", "near_duplicate", "u0", 4 / 6),
+        ("u4", "near_duplicate", "u0", 4 / 6),
+        ("u5", "duplicate", "u3", 1.0),
+    ]
+
+
+def test_a_text_that_shares_words_in_a_row_with_a_sentence_is_removed_for_that():
+    texts = ["now x y z", "x y q", "X, y, z", "q x y z q"]
+    sifted = sift(candidates(texts), LeakIndex(["x y z q", "y z"], min_words=9, ngram=3))
+    assert sifted.kept()["unit_id"].to_pylist() == ["u1"]
+    assert {(row["reason"], row["partner"]) for row in sifted.removed().to_pylist()} == {
+        ("leaked_ngram", "x y z q")
+    }
+    assert (sifted.count(LEAK), sifted.count(LEAKED_NGRAM), sifted.count(KEPT)) == (0, 3, 1)
+
+
+WORDS = st.lists(st.sampled_from("aAbcd"), max_size=5).map(" ".join)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(WORDS, max_size=20), st.lists(WORDS, max_size=2), st.sampled_from(["keep", "remove"])
+)
+def test_every_unit_removed_as_a_duplicate_is_as_near_as_stated_to_one_kept(
+    texts, sentences, policy
+):
+    near = NearDuplicatesConfig(threshold=0.5, shingle_words=2, num_bands=16, rows_per_band=1)
+    sifted = sift(candidates(texts), LeakIndex(sentences, min_words=2), near, policy)
+    kept = set(sifted.kept_rows.tolist())
+    removed = rows_of(sifted.removed())
+    assert len(kept) + len(removed) == len(texts)
+    text_of = {f"u{row}": text for row, text in enumerate(texts)}
+    for unit_id, reason, partner, similarity in removed:
+        if reason.startswith("leak"):
+            assert policy == "remove"
+            continue
+        assert int(partner[1:]) in kept
+        assert similarity == (
+            jaccard(text_of[unit_id], text_of[partner], 2) if reason == "near_duplicate" else 1.0
+        )
+        assert similarity >= near.threshold
+    for num_candidates in range(len(texts)):
+        first = sift(
+            candidates(texts[:num_candidates]), LeakIndex(sentences, min_words=2), near, policy
+        )
+        assert sifted.cut_at(num_candidates).removed().equals(first.removed())
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.text(alphabet="abAB ,", max_size=6), max_size=20),
+    st.lists(st.text(alphabet="ab ", max_size=4), max_size=3),
+    st.integers(0, 20),
+)
+def test_sifting_is_the_obvious_one_and_cutting_it_is_sifting_fewer(texts, sentences, num_units):
+    index = LeakIndex(sentences, min_words=2)
+    sifted = sift(candidates(texts), index)
+    firsts = first_equal(texts)
+    leaks = {
+        row: leak
+        for row, text in enumerate(texts)
+        if (leak := find_leak(text, sentences, 2)) is not None
+    }
+    rows = [row for row in range(len(texts)) if firsts[row] == row and row not in leaks]
+    assert sifted.kept_rows.tolist() == rows
+    assert sifted.removed().to_pylist() == sorted(
+        (
+            {
+                "unit_id": f"u{row}",
+                "reason": "leak" if row in leaks else "duplicate",
+                "partner": sentences[leaks[row][0]] if row in leaks else f"u{firsts[row]}",
+                "jaccard": None if row in leaks else 1.0,
+            }
+            for row in range(len(texts))
+            if row not in rows
+        ),
+        key=lambda removed: removed["unit_id"],
+    )
+    if 0 < num_units <= len(rows):
+        cut = sifted.cut(num_units)
+        fewer = sift(candidates(texts[: rows[num_units - 1] + 1]), index)
+        assert cut.kept().equals(fewer.kept())
+        assert cut.removed().equals(fewer.removed())
+    else:
+        assert num_units == 0 or sifted.cut(num_units) is sifted
+
+
+def test_both_passes_show_how_far_they_are(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_LINE_INTERVAL_S", 0.0)
+    sift(candidates(["a", "b", "A"]), LeakIndex([], min_words=1))
+    assert capsys.readouterr().err.splitlines() == [
+        "deduplicate: 3 of 3 units",
+        "check for leaks: 3 of 3 units",
+    ]

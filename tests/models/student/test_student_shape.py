@@ -1,0 +1,77 @@
+"""Students made by sizes, in every family: as wanted, or refused with what works."""
+
+import pytest
+import torch
+from families import FAMILIES, MAX_POSITIONS, make_model, save_model
+
+from raykd.errors import InputError
+from raykd.models.student.init import StudentConfig, make_student
+from raykd.models.tokenization.positions import num_positions
+
+IDS = torch.tensor([[2, 7, 9, 3]])
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "funnel"])
+def test_a_random_student_has_the_sizes_wanted(family):
+    teacher = make_model(family, num_layers=4)
+    config = StudentConfig(num_layers=3, hidden_size=16, num_heads=4)
+
+    student = make_student(teacher, config, "random", seed=7)
+
+    assert (student.num_layers, student.hidden_size, student.num_heads) == (3, 16, 4)
+    assert student(IDS, torch.ones_like(IDS)).logits.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("bert", "intermediate_size"),
+        ("distilbert", "hidden_dim"),
+        ("gpt2", "n_inner"),
+        ("xlnet", "d_inner"),
+        ("bart", "encoder_ffn_dim"),
+        ("bart", "decoder_ffn_dim"),
+    ],
+)
+def test_the_feed_forward_width_is_set_by_each_familys_name(family, name):
+    config = StudentConfig(num_layers=1, intermediate_size=20)
+
+    student = make_student(make_model(family), config, "random", seed=7)
+
+    assert getattr(student.model.config, name) == 20
+
+
+def test_a_decoder_gets_as_many_layers_as_the_encoder():
+    student = make_student(make_model("bart"), StudentConfig(num_layers=1), "random", seed=7)
+
+    assert len(student.model.model.encoder.layers) == 1
+    assert len(student.model.model.decoder.layers) == 1
+
+
+def test_a_family_whose_depth_cannot_be_set_is_refused_with_what_works():
+    with pytest.raises(InputError, match=r"'funnel'.*num_hidden_layers.*student\.model, .*BERT"):
+        make_student(make_model("funnel"), StudentConfig(num_layers=1), "random", seed=7)
+
+
+def test_a_width_that_a_family_does_not_have_is_refused():
+    config = StudentConfig(num_layers=1, intermediate_size=20)
+
+    with pytest.raises(InputError, match="intermediate_size 20: a 'xlm' has no such size"):
+        make_student(make_model("xlm"), config, "random", seed=7)
+
+
+@pytest.mark.parametrize(
+    ("family", "limit"),
+    [
+        ("bert", MAX_POSITIONS),
+        ("mpnet", MAX_POSITIONS - 2),  # counts from 2
+        ("longformer", MAX_POSITIONS - 1),
+        ("gpt2", MAX_POSITIONS),
+        ("bart", MAX_POSITIONS),
+        ("deberta-v2", None),
+    ],
+)
+def test_a_model_reads_as_many_tokens_as_it_has_positions_for(tmp_path, family, limit):
+    save_model(tmp_path, family)
+
+    assert num_positions(str(tmp_path)) == limit

@@ -1,0 +1,29 @@
+"""The longest text is one the model reads, and the next longer one is not."""
+
+import pytest
+import torch
+from tiny_models import FAMILIES, tiny_encoder
+
+from raykd.models.tokenization.positions import num_positions
+
+
+def reads(encoder, length: int) -> bool:
+    ids = torch.full((1, length), 7)
+    try:
+        encoder.eval()(ids, torch.ones_like(ids))
+    except (IndexError, RuntimeError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_reads_as_many_tokens_as_it_has_positions_for(tmp_path, family):
+    encoder = tiny_encoder(family)
+    encoder.save(tmp_path)
+
+    limit = num_positions(str(tmp_path))
+
+    expected = {"roberta": 39, "modernbert": None}.get(family, 40)
+    assert limit == expected
+    assert reads(encoder, limit or 40)
+    assert reads(encoder, (limit or 40) + 1) == (limit is None)

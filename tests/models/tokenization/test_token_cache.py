@@ -1,0 +1,79 @@
+"""Tokens on disk are those of the text, made once, and never another text's."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tiny_models import save_tiny_model
+from transformers import PreTrainedTokenizerBase
+
+from raykd.models.encoder import load_tokenizer
+from raykd.models.tokenization import token_cache
+from raykd.models.tokenization.token_cache import cached_rows
+from raykd.models.tokenization.tokens import read_rows
+from raykd.storage import schemas
+
+
+@pytest.fixture
+def tokenizer(tmp_path) -> PreTrainedTokenizerBase:
+    return load_tokenizer(str(save_tiny_model(tmp_path / "model")))
+
+
+def write_examples(path: Path, num_rows: int, *, pairs: bool = True) -> Path:
+    rows = [
+        {
+            "row_id": at,
+            "sentence1": "the film was " + "very " * (at % 5) + "good",
+            "sentence2": "a dull plot" if pairs else None,
+            "label": float(at % 2),
+        }
+        for at in range(num_rows)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schemas.EXAMPLES), path)
+    return path
+
+
+def made(folder: Path) -> dict[str, int]:
+    return {str(p): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_the_tokens_on_disk_are_those_that_are_read(tmp_path, tokenizer, monkeypatch, pairs):
+    monkeypatch.setattr(token_cache, "_ROWS_AT_ONCE", 7)
+    path = write_examples(tmp_path / "train.parquet", 30, pairs=pairs)
+    wanted = read_rows(path, tokenizer, max_length=8)
+
+    for _ in range(2):
+        found = cached_rows(
+            path, tokenizer, max_length=8, folder=tmp_path / "tokens", fewest_rows=30
+        )
+        assert isinstance(found.input_ids, np.memmap)
+        for name in ("input_ids", "token_type_ids", "offsets", "labels"):
+            assert np.array_equal(getattr(found, name), getattr(wanted, name)), name
+
+
+def test_they_are_made_once_a_text_tokenizer_and_length(tmp_path, tokenizer):
+    folder = tmp_path / "tokens"
+    path = write_examples(tmp_path / "train.parquet", 30)
+    cached_rows(path, tokenizer, max_length=8, folder=folder, fewest_rows=30)
+    first = made(folder)
+
+    # Another length, asked for in between, changes the tokenizer's own settings.
+    cached_rows(path, tokenizer, max_length=6, folder=folder, fewest_rows=30)
+    cached_rows(path, tokenizer, max_length=8, folder=folder, fewest_rows=30)
+    assert first.items() <= made(folder).items()
+    assert len(list(folder.iterdir())) == 2
+
+    write_examples(path, 31)
+    rows = cached_rows(path, tokenizer, max_length=8, folder=folder, fewest_rows=30)
+    assert len(rows) == 31
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_a_short_text_is_not_kept(tmp_path, tokenizer):
+    path = write_examples(tmp_path / "train.parquet", 30)
+    rows = cached_rows(path, tokenizer, max_length=8, folder=tmp_path / "tokens")
+    assert len(rows) == 30
+    assert not (tmp_path / "tokens").exists()

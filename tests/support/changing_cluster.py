@@ -1,0 +1,155 @@
+"""A script: one job on a cluster of its own that loses, gains or drains nodes meanwhile.
+
+`python changing_cluster.py FOLDER EVENT LEAST MOST EVERY_S` prints one JSON object.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from killed_training import job_in
+from ray.cluster_utils import Cluster
+
+from raykd.cluster.board import start_board
+from raykd.training import pipeline
+from raykd.training.distributed.config import WorkersConfig
+from raykd.training.logging.metrics_log import STEPS_FILE
+from raykd.training.phases import PhaseJob
+from raykd.training.pipeline import train_phases
+
+EVENT_AT = 15
+
+
+def slow_score(places: Path, *, grows: bool) -> Callable[..., dict[str, float]]:
+    """Called after each step: makes it long, and notes how many workers there are, and a node.
+
+    A group that is to grow takes longer while it has one worker, so that its training cannot end
+    before Ray has started the new node.
+    """
+
+    # Ray's workers know raykd, not this module: a function in a function is sent whole.
+    def score(*_: object) -> dict[str, float]:
+        import ray
+        from torch import distributed
+
+        size = distributed.get_world_size() if distributed.is_initialized() else 1
+        with places.open("a") as file:
+            file.write(f"{size} {ray.get_runtime_context().get_node_id()}\n")
+        is_waiting = grows and size == 1 and places.read_text().count("\n") >= EVENT_AT
+        time.sleep(5 if is_waiting else 0.4)
+        return {"accuracy": 0.5}
+
+    return score
+
+
+def slow_job(folder: Path, name: str) -> PhaseJob:
+    job = job_in(folder, "vanilla_kd")
+    config = job.config.model_copy(update={"score_every": 1})
+    score = slow_score(folder / f"{name}.txt", grows=name == "grow")
+    return replace(job, out=folder / name, config=config, score=score)
+
+
+class Watch(threading.Thread):
+    """Notes what the job's folder tells as it goes."""
+
+    def __init__(self, job: PhaseJob) -> None:
+        super().__init__(daemon=True)
+        self.job = job
+        self.began = time.monotonic()
+        self.told: list[tuple[float, int]] = []
+        self.checkpoints: dict[str, float] = {}
+
+    def run(self) -> None:
+        while True:
+            now = time.monotonic() - self.began
+            path = self.job.unfinished / STEPS_FILE
+            number = path.read_bytes().count(b"\n") if path.exists() else 0
+            if not self.told or self.told[-1][1] != number:
+                self.told.append((now, number))
+            for checkpoint in self.job.unfinished.glob("step-*"):
+                self.checkpoints.setdefault(checkpoint.name, now)
+            time.sleep(0.02)
+
+    def wait_for_step(self, step: int) -> None:
+        while not self.told or self.told[-1][1] < step:
+            time.sleep(0.02)
+
+
+def drain(cluster: Cluster, node_ids: list[str]) -> None:
+    """What `ray drain-node` does."""
+    client = ray._raylet.GcsClient(address=cluster.address)
+    deadline = time.time_ns() // 1_000_000 + 600_000
+    preemption = 2
+    for node_id in node_ids:
+        assert client.drain_node(node_id, preemption, "a test", deadline)[0]
+
+
+def nodes_of_boards(number: int) -> list[str]:
+    """Where so many boards start; Ray spreads actors without CPUs at random."""
+
+    def node(_: object) -> str:
+        found: str = ray.get_runtime_context().get_node_id()
+        return found
+
+    boards = [start_board() for _ in range(number)]
+    return ray.get([board.__ray_call__.remote(node) for board in boards])
+
+
+def last_line(path: Path) -> str:
+    return path.read_text().splitlines()[-1]
+
+
+def main() -> None:
+    folder, event = Path(sys.argv[1]), sys.argv[2]
+    least, most, every_s = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(1 if event == "grow" else 2)]
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
+    pipeline._RESIZE_EVERY_S = 5.0
+    answer: dict[str, Any] = {"nodes_of_boards": nodes_of_boards(10)}
+    answer["node_of_driver"] = ray.get_runtime_context().get_node_id()
+    job = slow_job(folder, event)
+    watch = Watch(job)
+    watch.start()
+    failed: list[BaseException] = []
+
+    def train() -> None:
+        workers = WorkersConfig(num_workers=(least, most), checkpoint_every_s=every_s)
+        try:
+            train_phases([job], workers, label="train", storage=folder / "ray_train")
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    watch.wait_for_step(EVENT_AT)
+    answer |= {"event_s": time.monotonic() - watch.began}
+    answer["checkpoints_before"] = sorted(watch.checkpoints)
+    if event == "lose":
+        cluster.remove_node(nodes[1], allow_graceful=False)
+    elif event == "grow":
+        cluster.add_node(num_cpus=1)
+    elif event == "drain":
+        with_cpus = [node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU")]
+        first = last_line(folder / "drain.txt").split()[1]
+        # Of a group, the node of the worker that does not write the checkpoints.
+        drain(cluster, [node for node in with_cpus if (node == first) == (most == 1)])
+    thread.join()
+    answer["failed"] = repr(failed)
+    answer["checkpoints"] = watch.checkpoints
+    lines = (folder / f"{event}.txt").read_text().splitlines()
+    answer["sizes"] = [int(line.split()[0]) for line in lines]
+    print(json.dumps(answer))  # noqa: T201  # what the test reads
+    ray.shutdown()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""BM25 over all pairs of query and unit, in plain Python: slow and obvious."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raykd.text.analyzer import terms
+
+Hit = tuple[int, Any, float]
+
+
+def best_hits(
+    units: Sequence[tuple[Any, str]],
+    queries: Sequence[str],
+    top_k: int,
+    *,
+    k1: float = 1.2,
+    b: float = 0.75,
+    stored_length: Callable[[int], int] = lambda length: length,
+    variant: str = "lucene",
+    delta: float = 0.0,
+) -> list[Hit]:
+    """(query, unit_id, score) of the best units, in the order of ranks."""
+    analysed = [(unit_id, terms(text)) for unit_id, text in units]
+    average = sum(len(found) for _, found in analysed) / len(analysed) or 1.0
+    hits: list[Hit] = []
+    for number, query in enumerate(queries):
+        wanted = terms(query)
+        scored = []
+        for unit_id, found in analysed:
+            relative = 1 - b + b * (stored_length(len(found)) / average)
+            score = 0.0
+            for term in sorted(set(wanted)):
+                tf = found.count(term)
+                df = sum(term in other for _, other in analysed)
+                if tf:
+                    idf = idf_of(variant, df, len(units))
+                    counted = saturation_of(variant, tf, relative, k1, delta)
+                    score += wanted.count(term) * (idf * counted)
+            if score > 0:
+                scored.append((number, unit_id, score))
+        hits += sorted(scored, key=lambda hit: (-hit[2], hit[1]))[:top_k]
+    return hits
+
+
+def idf_of(variant: str, df: int, num_units: int) -> float:
+    """As in table 1 of Kamphuis et al. 2020; never negative."""
+    return {
+        "lucene": math.log1p((num_units - df + 0.5) / (df + 0.5)),
+        "robertson": max(math.log((num_units - df + 0.5) / (df + 0.5)), 0.0),
+        "atire": math.log(num_units / df),
+        "bm25l": math.log((num_units + 1) / (df + 0.5)),
+        "bm25+": math.log((num_units + 1) / df),
+    }[variant]
+
+
+def saturation_of(variant: str, tf: int, relative: float, k1: float, delta: float) -> float:
+    """As in table 1 of Kamphuis et al. 2020; `relative` is 1 - b + b * length / average."""
+    if variant in ("lucene", "robertson"):
+        return tf / (tf + k1 * relative)
+    if variant == "bm25l":
+        shifted = tf / relative + delta
+        return (k1 + 1) * shifted / (k1 + shifted)
+    return (k1 + 1) * tf / (tf + k1 * relative) + (delta if variant == "bm25+" else 0.0)

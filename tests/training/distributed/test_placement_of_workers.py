@@ -1,0 +1,54 @@
+"""How many workers a model has: a number or a range, and the room that there is for them."""
+
+import pytest
+
+from raykd.cluster import tasks as cluster
+from raykd.errors import InputError
+from raykd.training.distributed.config import WorkersConfig
+from raykd.training.distributed.placement import cpus_per_worker, workers_that_fit
+
+
+def config(num_workers, **values) -> WorkersConfig:
+    return WorkersConfig.parse({"num_workers": num_workers, **values}, "recipe.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "ends"), [(1, (1, 1)), (3, (3, 3)), ([1, 4], (1, 4)), ([2, 2], (2, 2))]
+)
+def test_a_number_and_a_range_have_a_least_and_a_most(given, ends):
+    workers = config(given)
+    assert (workers.fewest, workers.most) == ends
+    assert WorkersConfig.parse(workers.model_dump(mode="json"), "again") == workers
+
+
+@pytest.mark.parametrize("given", [0, [0, 2], [3, 2], [1], [1, 2, 3], "2", 1.5, True, None, {}])
+def test_anything_else_is_refused_in_one_sentence(given):
+    with pytest.raises(InputError, match=r"'num_workers': a number from 1 on, or \[at least, at"):
+        config(given)
+
+
+@pytest.mark.parametrize(
+    ("num_cpus", "given", "num_groups", "cpus", "fits"),
+    [
+        (1, [1, 4], 1, 1.0, (1, 4)),
+        (1, [2, 4], 1, 0.5, (2, 4)),
+        (4, [1, 4], 2, 1.0, (1, 2)),
+        (2, [1, 4], 2, 1.0, 1),
+        (2, 2, 2, 0.5, 2),
+        (0, [1, 4], 2, 1.0, (1, 4)),
+    ],
+)
+def test_on_one_machine_all_groups_find_room(num_cpus, given, num_groups, cpus, fits, monkeypatch):
+    monkeypatch.setattr(cluster, "num_nodes", lambda: 1)
+    monkeypatch.setattr(cluster, "total_cpus", lambda: num_cpus)
+    workers = config(given, models_at_once=num_groups)
+    assert cpus_per_worker(workers) == cpus
+    assert workers_that_fit(workers, num_groups, cpus) == fits
+
+
+def test_a_cluster_may_grow(monkeypatch):
+    monkeypatch.setattr(cluster, "num_nodes", lambda: 3)
+    monkeypatch.setattr(cluster, "most_cpus_of_a_node", lambda: 2)
+    workers = config([1, 4], models_at_once=2)
+    assert cpus_per_worker(workers) == 1.0
+    assert workers_that_fit(workers, 2, 1.0) == (1, 4)

@@ -1,0 +1,254 @@
+"""Arms: students named by their injections, the texts, teachers and folders of these."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import save_tiny_model
+
+from raykd.errors import InputError
+from raykd.workflow.checks.preflight import check_models
+from raykd.workflow.checks.search_checks import check_space, searched_arm
+from raykd.workflow.recipe.arms import PREDEFINED_ARMS
+from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.recipe.recipe_file import load_recipe
+from raykd.workflow.run import Run
+
+MINILM = {"name": "minilmv2", "relation_heads": 12}
+
+
+def values_with(**changes) -> dict:
+    return {
+        "name": "mine",
+        "arms": ["alone", "general", "general+contextualized@news", "random@web"],
+        "task": {"name": "mine", "train": "a", "dev": "b", "sentence_columns": ["text"]},
+        "corpora": {"web": {"paths": ["web"]}, "news": {"paths": ["news"]}},
+        "retrieval": {"top_k": 1},
+        "teacher": {"model": "teacher"},
+        "student": {"num_layers": 1},
+        "injection": {"objective": MINILM, "learning_rate": 6e-4},
+        "injections": {
+            "general": {
+                "text": "random",
+                "corpus": "web",
+                "num_units": 100,
+                "teacher": "pretrained",
+            },
+        },
+        "adaptation": {},
+    } | changes
+
+
+def recipe_with(**changes) -> Recipe:
+    return Recipe.parse(values_with(**changes), "recipe.yaml")
+
+
+def test_an_arm_is_its_steps_in_order_and_shares_those_it_begins_with():
+    recipe = recipe_with()
+    assert [chain.name for chain in recipe.chains] == [
+        "general",
+        "random@web",
+        "general+contextualized@news",
+    ]
+    assert recipe.chain_of("alone") is None
+    steps = recipe.chain_of("general+contextualized@news").steps
+    assert [(step.text.name, step.section) for step in steps] == [
+        ("random-100@web", "injections.general"),
+        ("contextualized@news", "injection"),
+    ]
+
+
+def test_texts_are_made_after_those_that_decide_their_size():
+    names = [text.name for text in recipe_with().corpus_texts]
+    # random@web has no size of its own: that of web's contextualized corpus.
+    assert names == [
+        "random-100@web",
+        "contextualized@web",
+        "random@web",
+        "contextualized@news",
+    ]
+
+
+def test_what_is_made_of_a_named_corpus_has_its_name():
+    recipe, out = recipe_with(), Path("out")
+    run = Run(recipe, out, out / "units")
+    assert run.units_of("news") == out / "units@news"
+    assert run.hits_in("news") == out / "hits@news"
+    assert run.sample_of("news") == out / "sample@news"
+    assert run.embeddings_of("news") == out / "embeddings@news"
+    assert run.units_of(None) == out / "units"
+    assert run.hits_in("web") in run.replaced_folders()
+
+
+@pytest.mark.parametrize(
+    ("arm", "folder"),
+    [
+        ("contextualized", "contextualized"),
+        ("contextualized_task_da", "contextualized_task_da"),
+        ("task", "task"),
+    ],
+)
+def test_old_arms_keep_their_folders(arm, folder):
+    changes = {"corpora": {}, "corpus": {"paths": ["web"]}, "injections": {}, "arms": [arm]}
+    recipe = recipe_with(**changes, **({"task_da": "rows"} if "task_da" in arm else {}))
+    run = Run(recipe, Path("out"), Path("out/units"))
+    chain = recipe.chain_of(arm)
+    assert run.injected(chain, "random", 1) == Path(f"out/students/{folder}-random-seed1/injected")
+
+
+def test_keys_that_a_step_leaves_out_are_those_of_injection():
+    changes = {
+        "injections": {
+            "general": {"text": "random", "corpus": "web", "epochs": 7, "teacher": "pretrained"},
+            "codir": {
+                "text": "random",
+                "corpus": "web",
+                "objective": {"name": "codir_pretraining"},
+            },
+        }
+    }
+    recipe = recipe_with(**changes)
+    general, codir = recipe.injections["general"], recipe.injections["codir"]
+    assert (general.learning_rate, general.epochs) == (6e-4, 7)
+    assert general.objective.relation_heads == 12
+    assert codir.learning_rate == 6e-4
+    assert codir.objective.name == "codir_pretraining"
+    # What is written out reads as the same.
+    again = Recipe.parse(recipe.model_dump(mode="json", by_alias=True), "again")
+    assert again == recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"arms": ["contextualised@web"]}, "there is no step 'contextualised@web'"),
+        ({"arms": ["general+"]}, "there is no step ''"),
+        ({"arms": ["alone+random@web"]}, "there is no step 'alone'"),
+        ({"arms": ["contextualized"]}, "one of the corpora web, news; write contextualized@NAME"),
+        ({"arms": ["random@sports"]}, "there is no corpus 'sports' (known: web, news)"),
+        ({"arms": ["task@web"]}, "step 'task@web' is not made from a corpus; remove @web"),
+        ({"arms": ["+".join(["general"] * 6)]}, "has 6 steps"),
+        (
+            {"arms": ["contextualized_task_da", "contextualized+task_da"], "corpora": {}}
+            | {"corpus": {"paths": ["web"]}, "task_da": "rows", "injections": {}},
+            "'contextualized_task_da' and 'contextualized+task_da' are the same",
+        ),
+        ({"corpus": {"paths": ["web"]}}, "corpus and corpora: give one of them"),
+        ({"injections": {"task": {"text": "task"}}}, "injections.task: the name has a meaning"),
+        ({"injections": {"mine": {"text": "task", "corpus": "web"}}}, "not made from a corpus"),
+        (
+            {"injections": {"mine": {"text": "contextualized", "num_units": 5, "corpus": "web"}}},
+            "num_units 5: belongs to text: random",
+        ),
+        (
+            {"arms": ["mine"], "injections": {"mine": {"text": "random"}}},
+            "injections.mine: text 'random' is made from one of the corpora web, news; set corpus",
+        ),
+        ({"search": {"arm": "direct", "space": {"a.b": {"int": [1, 2]}}}}, "makes no such student"),
+    ],
+)
+def test_arms_that_cannot_be_made_are_refused(changes, expected):
+    with pytest.raises(InputError) as caught:
+        recipe_with(**changes)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("objective", "is_sound"),
+    [
+        ({"name": "minilmv2", "relation_heads": 12}, True),
+        ({"name": "tinybert"}, True),
+        ({"name": "codir_pretraining"}, True),
+        ({"name": "vanilla_kd", "task_weight": 0}, False),
+        ({"name": "codir", "task_weight": 0}, False),
+        ({"name": "pkd", "task_weight": 0}, False),
+        ({"name": "rail_kd", "task_weight": 0}, False),
+        ({"name": "alp_kd", "task_weight": 0}, False),
+        ({"name": "ckd", "task_weight": 0}, False),
+        ({"name": "annealing_kd"}, False),
+    ],
+)
+def test_objectives_that_read_logits_refuse_a_pretrained_teacher(objective, is_sound):
+    injection = {"objective": objective, "teacher": "pretrained"}
+    changes = {"injection": injection, "injections": {}, "arms": ["random@web"]}
+    if is_sound:
+        assert recipe_with(**changes).teacher_model_of(recipe_with(**changes).injection)
+        return
+    with pytest.raises(InputError, match="reads the teacher's logits, and the classifier of a"):
+        recipe_with(**changes)
+
+
+def test_a_fine_tuned_teacher_cannot_be_the_pretrained_one():
+    teacher = {"model": "teacher", "fine_tuned": True}
+    with pytest.raises(InputError, match=r"injections.general.teacher_model"):
+        recipe_with(teacher=teacher)
+    general = values_with()["injections"]["general"] | {"teacher_model": "base"}
+    recipe = recipe_with(teacher=teacher, injections={"general": general})
+    assert recipe.teacher_model_of(recipe.injections["general"]) == "base"
+    with pytest.raises(InputError, match="set teacher: pretrained, or remove teacher_model"):
+        recipe_with(injections={"general": general | {"teacher": "fine_tuned"}})
+
+
+def test_paths_of_named_corpora_and_teachers_become_absolute(tmp_path):
+    (tmp_path / "base").mkdir()
+    values = values_with()
+    values["injections"]["general"]["teacher_model"] = "base"
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values))
+    recipe = load_recipe(path)
+    assert recipe.corpora["news"].paths == (str(tmp_path / "news"),)
+    assert recipe.injections["general"].teacher_model == str(tmp_path / "base")
+
+
+def test_a_search_changes_the_steps_of_the_arm_that_it_is_about():
+    space = {"injections.general.learning_rate": {"choice": [1e-4, 1e-3]}}
+    recipe = recipe_with(search={"space": space})
+    assert searched_arm(recipe) == "general+contextualized@news"
+    check_space(recipe)
+    changed = recipe.with_values({"injections.general.learning_rate": 0.5}, "trial")
+    assert changed.injections["general"].learning_rate == 0.5
+    other = recipe_with(search={"space": space, "arm": "random@web"})
+    with pytest.raises(InputError, match=r"changes nothing in the searched arm 'random@web'"):
+        check_space(other)
+    fixed = recipe_with(search={"space": {"injections.general.num_units": {"int": [1, 2]}}})
+    with pytest.raises(InputError, match="trials cannot change 'injections.general.num_units'"):
+        check_space(fixed)
+
+
+def test_preflight_checks_a_pretrained_teacher_of_its_own(tmp_path):
+    for name in ("teacher", "base"):
+        save_tiny_model(tmp_path / name)
+    general = {"text": "task", "teacher": "pretrained", "teacher_model": str(tmp_path / "base")}
+    recipe = recipe_with(
+        arms=["general"],
+        corpora={},
+        injections={"general": general},
+        teacher={"model": str(tmp_path / "teacher"), "fine_tuned": True, "max_length": 20},
+        injection={"objective": MINILM, "max_length": 20},
+        adaptation={"max_length": 20},
+    )
+    run = Run(recipe, tmp_path / "out", tmp_path / "out" / "units")
+    assert any("injections.general" in line for line in check_models(run))
+    tokens = (tmp_path / "base" / "tokenizer.json").read_text()
+    (tmp_path / "base" / "tokenizer.json").write_text(tokens.replace('"film"', '"movie"'))
+    with pytest.raises(InputError, match=r"different tokenizers.*injections.general.teacher_model"):
+        check_models(run)
+
+
+_STEPS = ("general", "task", "random@web", "contextualized@news", "alone", "x", "", "a@b", "@", "+")
+
+
+@given(st.lists(st.sampled_from(_STEPS), max_size=7), st.text(max_size=20))
+def test_any_arm_is_a_student_or_refused_with_its_name(steps, noise):
+    for arm in ("+".join(steps), noise):
+        message = ""
+        try:
+            recipe = recipe_with(arms=["direct", arm])
+        except InputError as error:
+            message = str(error)
+        else:
+            chain = recipe.chain_of(arm)
+            assert arm in PREDEFINED_ARMS or chain.name == arm
+        assert not message or "arms" in message

@@ -1,0 +1,192 @@
+"""Recipes: every shipped one loads, survives a round trip, and mistakes are told by their path."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from raykd.config import dump_yaml
+from raykd.errors import InputError
+from raykd.storage.yaml_files import load_yaml
+from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.recipe.recipe_file import load_recipe
+
+RECIPES = Path(__file__).resolve().parents[3] / "experiments" / "recipes"
+OTHER = {RECIPES / "corpora.yaml"}
+SHIPPED = sorted(set(RECIPES.rglob("*.yaml")) - OTHER)
+
+
+def minimal() -> dict:
+    return {
+        "name": "minimal",
+        "arms": ["alone"],
+        "task": {"name": "rte"},
+        "teacher": {"model": "some/model"},
+        "student": {"num_layers": 3},
+        "adaptation": {},
+    }
+
+
+def problem_of(values: dict) -> str:
+    with pytest.raises(InputError) as caught:
+        Recipe.parse(values, "recipe.yaml")
+    return str(caught.value)
+
+
+def test_there_are_shipped_recipes():
+    assert {path.stem for path in SHIPPED} >= {"quickstart", "mrpc", "stsb", "cola", "sst2"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_recipe_loads_and_survives_a_round_trip(path, tmp_path):
+    recipe = load_recipe(path)
+    copy = tmp_path / "resolved.yaml"
+    copy.write_text(dump_yaml(recipe), encoding="utf-8")
+    assert load_recipe(copy) == recipe
+
+
+def test_a_search_space_survives_a_round_trip(tmp_path):
+    space = {
+        "adaptation.learning_rate": {"float": [1e-5, 1e-3], "log": True},
+        "adaptation.epochs": {"int": [2, 6]},
+        "student.num_layers": {"choice": [2, 3]},
+    }
+    recipe = Recipe.parse(minimal() | {"search": {"space": space}}, "recipe.yaml")
+    copy = tmp_path / "resolved.yaml"
+    copy.write_text(dump_yaml(recipe), encoding="utf-8")
+    assert load_recipe(copy) == recipe
+    assert load_yaml(copy)["search"]["space"]["adaptation.epochs"]["int"] == [2, 6]
+
+
+def test_a_key_of_another_objective_is_refused_with_its_path():
+    objective = {"name": "vanilla_kd", "relation_heads": 12}
+    message = problem_of(minimal() | {"adaptation": {"objective": objective}})
+    assert "unknown key 'adaptation.objective.relation_heads'" in message
+
+
+def test_an_unknown_objective_is_told_with_the_nearest():
+    message = problem_of(minimal() | {"adaptation": {"objective": {"name": "vanila_kd"}}})
+    assert "'adaptation.objective.name': there is no 'vanila_kd'" in message
+    assert "did you mean 'vanilla_kd'?" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"arms": ["random"]}, "arms ['random'] need the sections corpus and retrieval"),
+        ({"arms": ["task"]}, "need section injection"),
+        (
+            {"arms": ["task"], "injection": {"objective": {"name": "fine_tune"}}},
+            "injection.objective 'fine_tune' needs labels",
+        ),
+        (
+            {"adaptation": {"objective": {"name": "tinybert"}}},
+            "adaptation.objective 'tinybert' trains no classifier",
+        ),
+        ({"arms": ["task_da"]}, "arms with the step task_da need the key task_da"),
+        ({"arms": ["contextualized_task_da"]}, "need the sections corpus and retrieval"),
+        ({"task_da": "augmented"}, "task_da: no arm has a step on augmented rows; add the arm"),
+        (
+            {"task_da_injection": {"objective": {"name": "minilmv2"}}},
+            "task_da_injection: nothing is injected on augmented rows",
+        ),
+        (
+            {
+                "arms": ["task_da"],
+                "task_da": "augmented",
+                "injection": {"objective": {"name": "minilmv2"}},
+                "task_da_injection": {"objective": {"name": "tinybert"}},
+            },
+            "task_da_injection.objective 'tinybert': 'minilmv2', as in injection, is expected",
+        ),
+        ({"seeds": [1, 1]}, "seeds [1, 1]: a value appears twice"),
+        ({"report_to": ["wandb", "wandb"]}, "report_to ['wandb', 'wandb']: a value appears twice"),
+        ({"report_to": ["comet"]}, "'tensorboard', 'wandb' or 'mlflow', not 'comet'"),
+        ({"report_to": "wandb"}, "key 'report_to': a list [...] is expected, not 'wandb'"),
+        ({"task": {"name": "rte", "dev": "docstrings:dev"}}, "needs the section docstrings"),
+        ({"corpus": {"paths": ["docstrings:corpus"]}}, "needs the section docstrings"),
+        ({"name": "../escape"}, "'name'"),
+        ({"search": {"space": {"adaptation.epochs": {}}}}, "give exactly one of float"),
+        ({"search": {"space": {"adaptation.epochs": {"int": [4, 2]}}}}, "low must be below high"),
+    ],
+)
+def test_sections_that_do_not_fit_are_refused(changes, expected):
+    assert expected in problem_of(minimal() | changes)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "expected"),
+    [
+        ("injection", "keep", "best", "injection.keep: students are not scored in this phase"),
+        ("injection", "score_every", 5, "injection.score_every: students are not scored"),
+        ("adaptation", "patience", 2, "set keep: best beside it"),
+        ("adaptation", "max_tokens_per_pass", 64, "with 'codir' a row's loss depends on all of"),
+    ],
+)
+def test_settings_of_a_training_that_cannot_work_are_refused(section, key, value, expected):
+    phases = {
+        "arms": ["task"],
+        "injection": {"objective": {"name": "minilmv2"}},
+        "adaptation": {"objective": {"name": "codir"}},
+    }
+    phases[section] = phases[section] | {key: value}
+    assert expected in problem_of(minimal() | phases)
+
+
+def test_values_are_set_by_path_and_checked():
+    recipe = Recipe.parse(minimal(), "recipe.yaml")
+    changed = recipe.with_values({"adaptation.learning_rate": 0.01}, "trial")
+    assert changed.adaptation.learning_rate == 0.01
+    assert recipe.adaptation.learning_rate == 5e-5
+    with pytest.raises(InputError, match=r"no key 'adaptation.learning'"):
+        recipe.with_values({"adaptation.learning": 1}, "trial")
+    with pytest.raises(InputError, match="learning_rate"):
+        recipe.with_values({"adaptation.learning_rate": -1}, "trial")
+
+
+@pytest.mark.parametrize("section", ["teacher", "student"])
+def test_a_model_beside_the_recipe_is_found_from_anywhere_and_a_name_stays_a_name(
+    tmp_path, section
+):
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "recipe.yaml"
+    for model, expected in (("models", str(tmp_path / "models")), ("some/name", "some/name")):
+        path.write_text(yaml.safe_dump(minimal() | {section: {"model": model}}))
+        assert getattr(load_recipe(path), section).model == expected
+
+
+def test_a_generator_beside_the_recipe_is_found_from_anywhere_too(tmp_path):
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "recipe.yaml"
+    phases = {
+        phase: {"objective": {"name": "cilda", "generator": model, "task_weight": 0}}
+        for phase, model in (("injection", "models"), ("adaptation", "some/name"))
+    }
+    path.write_text(yaml.safe_dump(minimal() | phases))
+
+    recipe = load_recipe(path)
+
+    assert recipe.injection.objective.generator.model == str(tmp_path / "models")
+    assert recipe.adaptation.objective.generator.model == "some/name"
+
+
+def test_a_recipe_of_several_tasks_is_told_its_command(tmp_path):
+    path = tmp_path / "corpora.yaml"
+    path.write_text("tasks: []")
+    with pytest.raises(InputError, match=r"names several tasks; raykd corpus makes"):
+        load_recipe(path)
+
+
+def test_a_recipe_holds_plain_values_only(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(minimal()) + "alone: !!python/name:os.system\n")
+    with pytest.raises(InputError, match="not valid YAML"):
+        load_recipe(path)
+
+
+def test_the_readmes_recipe_is_one():
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+    recipe = Recipe.parse(yaml.safe_load(block), "README.md")
+    assert recipe.search is not None

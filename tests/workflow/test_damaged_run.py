@@ -1,0 +1,109 @@
+"""Changed and missing bytes in the directory of a finished run: repaired by the same command."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from test_flow import recipe_values, sentences
+from tiny_models import save_tiny_model
+
+from raykd.cli.app import _exit_code as raykd
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+# Written again from all others by each run; times.json informs, and is dropped.
+_OF_EACH_RUN = {"recipe.yaml", "results.json", "report.html", "times.json"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, ray_cluster) -> tuple[Path, Path]:
+    """A recipe, and the directory of its finished run."""
+    folder = tmp_path_factory.mktemp("damaged")
+    save_tiny_model(folder / "teacher")
+    for split, num_rows, seed in (("train", 32, 1), ("dev", 20, 2), ("test", 20, 4)):
+        lines = [
+            json.dumps({"sentence": text, "label": label})
+            for text, label in sentences(num_rows, seed)
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
+    corpus = [json.dumps({"text": text}) for text, _ in sentences(120, 3)]
+    (folder / "corpus.jsonl").write_text("\n".join(corpus))
+    values = recipe_values() | {"arms": ["contextualized"], "seeds": [1]}
+    values["teacher"] |= {"epochs": 2}
+    del values["search"]
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(values))
+    assert raykd(["run", str(recipe), "--out", str(folder / "out")]) == 0
+    return recipe, folder / "out"
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_every_file_of_a_run_is_checked_by_a_manifest_or_written_by_each_run(made):
+    _, out = made
+    checked = set(_OF_EACH_RUN)
+    for path in out.rglob("manifest.json"):
+        folder = path.parent.relative_to(out)
+        checked.add(str(folder / path.name))
+        checked |= {str(folder / name) for name in json.loads(path.read_text())["outputs"]}
+    assert set(files_of(out)) == checked
+
+
+def _damaged(content: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(content))
+    if chance.random() < 0.3:
+        return content[:at]
+    return content[:at] + bytes([content[at] ^ 1 << chance.randrange(8)]) + content[at + 1 :]
+
+
+def without_times(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files that hold no duration: costs are measured again, and are in the report."""
+    durations = ("manifest.json", "costs.json", "results.json", "report.html", "times.json")
+    return {
+        name: content
+        for name, content in files.items()
+        if not name.endswith((*durations, "student/README.md"))
+    }
+
+
+def run_damaged(
+    made: tuple[Path, Path], names: list[str], tmp_path: Path, seed: int
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """The files before the damage, and after the same command ran again."""
+    recipe, out = made
+    chance = random.Random(seed)
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    for name in names:
+        path = copy / name
+        path.write_bytes(_damaged(path.read_bytes(), chance))
+    assert raykd(["run", str(recipe), "--out", str(copy)]) == 0
+    return without_times(files_of(out)), without_times(files_of(copy))
+
+
+def test_damage_to_all_that_only_raykd_reads_is_repaired_by_the_same_command(
+    made, tmp_path, capsys
+):
+    chance = random.Random(1)
+    names = sorted(_OF_EACH_RUN)
+    names += chance.sample([n for n in files_of(made[1]) if n not in _OF_EACH_RUN], 12)
+    before, after = run_damaged(made, names, tmp_path, seed=1)
+    assert after == before
+    assert "times.json: damaged, or of an older version; removed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_damage_to_any_one_file_is_repaired_by_the_same_command(made, tmp_path):
+    for number, name in enumerate(files_of(made[1])):
+        before, after = run_damaged(made, [name], tmp_path / str(number), seed=number)
+        assert after == before, name
+        shutil.rmtree(tmp_path / str(number))

@@ -1,0 +1,415 @@
+"""The whole flow on tiny models and a real Ray: from a corpus to a report, and what goes wrong."""
+
+import json
+import random
+import re
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from safetensors.numpy import load_file
+from tiny_models import save_tiny_model
+from transformers import pipeline
+
+from raykd.cli.app import _exit_code as raykd
+from raykd.report.results import Results
+from raykd.storage.schemas import TEXTBOOK
+from raykd.workflow.recipe.recipe_file import load_recipe
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+GOOD, BAD = ("good", "fine", "great", "bright"), ("bad", "poor", "awful", "dull")
+THINGS = ("film", "book", "plot", "actor", "scene", "story", "ending", "music", "voice", "sound")
+
+
+def sentences(num_rows: int, seed: int) -> list[tuple[str, str]]:
+    """Sentences of five to nine words, and whether they praise."""
+    chance = random.Random(seed)
+    rows = []
+    for _ in range(num_rows):
+        label = chance.choice(["praise", "blame"])
+        word = chance.choice(GOOD if label == "praise" else BAD)
+        more = " and ".join(chance.sample(THINGS, chance.randint(1, 3)))
+        rows.append((f"the {chance.choice(THINGS)} was very {word} with {more}", label))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A teacher to fine-tune, a task, a general corpus, and a recipe that joins them."""
+    folder = tmp_path_factory.mktemp("flow")
+    save_tiny_model(folder / "teacher")
+    for split, num_rows, seed in (("train", 48, 1), ("dev", 30, 2), ("test", 30, 4)):
+        lines = [
+            json.dumps({"sentence": text, "label": label})
+            for text, label in sentences(num_rows, seed)
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
+    corpus = [json.dumps({"text": text}) for text, _ in sentences(400, 3)]
+    (folder / "corpus.jsonl").write_text("\n".join(corpus))
+    write_recipe(folder / "recipe.yaml")
+    return folder
+
+
+def recipe_values() -> dict:
+    phase = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "max_length": 24}
+    return {
+        "name": "tiny",
+        "seeds": [1, 2],
+        "arms": ["tfidf", "alone", "direct", "task", "random", "contextualized"],
+        "task": {
+            "name": "reviews",
+            "train": "train.jsonl",
+            "dev": "dev.jsonl",
+            "test": "test.jsonl",
+            "sentence_columns": ["sentence"],
+        },
+        "corpus": {"paths": ["corpus.jsonl"], "units": {"policy": "line"}},
+        "retrieval": {"top_k": 4},
+        "contextualize": {"max_units": 60},
+        "teacher": {"model": "teacher", **phase, "epochs": 30, "learning_rate": 5e-3},
+        "student": {"num_layers": 1},
+        "injection": {"objective": {"name": "vanilla_kd", "task_weight": 0}, **phase},
+        "adaptation": {"objective": {"name": "vanilla_kd"}, **phase},
+        "workers": {"models_at_once": 2},
+        "search": {
+            "num_trials": 3,
+            "space": {
+                "adaptation.learning_rate": {"float": [1e-4, 1e-2], "log": True},
+                "adaptation.objective.temperature": {"choice": [1.0, 2.0]},
+            },
+        },
+    }
+
+
+def write_recipe(path: Path, **changes) -> Path:
+    path.write_text(yaml.safe_dump(recipe_values() | changes))
+    return path
+
+
+def files_of(out: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path.relative_to(out)): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in out.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(folder, ray_cluster) -> Path:
+    out = folder / "out"
+    assert raykd(["run", str(folder / "recipe.yaml"), "--out", str(out)]) == 0
+    return out
+
+
+def test_a_run_scores_every_arm_before_and_after_adaptation(finished):
+    results = Results.model_validate_json((finished / "results.json").read_text())
+    found = {(score.arm, score.stage, score.seed) for score in results.scores}
+    injected = ("task", "random", "contextualized")
+    expected = {("majority", "baseline", None), ("tfidf", "baseline", None)}
+    expected |= {("teacher", "teacher", None)}
+    expected |= {(arm, "injected", seed) for arm in injected for seed in (1, 2)}
+    expected |= {
+        (arm, "adapted", seed) for arm in ("alone", "direct", *injected) for seed in (1, 2)
+    }
+    assert found == expected
+    teacher = next(score for score in results.scores if score.arm == "teacher")
+    assert teacher.metrics["accuracy"] > 0.9
+    assert all(curve.points[-1].metrics for curve in results.curves if curve.phase != "injection")
+
+
+def test_corpora_have_equal_size_and_do_not_hold_an_evaluation_sentence(finished):
+    texts = {
+        arm: pq.read_table(finished / "textbooks" / arm / "textbook.parquet")["text"].to_pylist()
+        for arm in ("random", "contextualized")
+    }
+    assert len(texts["random"]) == len(texts["contextualized"]) == 60
+    for split in ("dev", "test"):
+        table = pq.read_table(finished / "task" / f"{split}.parquet")
+        unseen = set(table["sentence1"].to_pylist())
+        assert not unseen & {text for arm in texts.values() for text in arm}
+
+
+def test_the_student_is_a_folder_that_transformers_loads(finished):
+    student = finished / "student"
+    assert (student / "model.safetensors").is_file()
+    card = (student / "README.md").read_text()
+    assert "tiny: contextualized student" in card
+    classify = pipeline("text-classification", model=str(student), device="cpu")
+    assert classify("the film was very good")[0]["label"] in ("praise", "blame")
+
+
+def test_every_adapted_student_is_compared_with_the_teacher(finished):
+    results = Results.model_validate_json((finished / "results.json").read_text())
+    arms = ("alone", "direct", "task", "random", "contextualized")
+    found = {(a.arm, a.init, a.seed): a for a in results.analyses}
+    assert set(found) == {(arm, "random", seed) for arm in arms for seed in (1, 2)}
+    assert {
+        (finished / "analysis" / f"{arm}-{init}-seed{seed}" / "analysis.json").is_file()
+        for arm, init, seed in found
+    } == {True}
+    for one in found.values():
+        assert one.divergence.mean > 0
+        assert sum(one.divergence.counts) == one.layers.num_rows == 30
+        assert (len(one.layers.values), len(one.layers.values[0])) == (1, 2)
+        assert one.layers.measure == "cosine"
+
+
+def test_teacher_and_students_have_a_cost_and_those_of_one_shape_the_same(finished):
+    results = Results.model_validate_json((finished / "results.json").read_text())
+    teacher, *students = results.models
+    assert {model.arm for model in students} == set(recipe_values()["arms"]) - {"tfidf"}
+    assert len(students) == 10
+    assert len({model.cost for model in students}) == 1
+    student = students[0]
+    weights = finished / student.folder / "model.safetensors"
+    assert student.cost.weights_bytes == weights.stat().st_size < teacher.cost.weights_bytes
+    assert 0 < student.cost.flops_per_token < teacher.cost.flops_per_token
+    assert student.cost.device == teacher.cost.device != ""
+    assert "| parameters |" in (finished / "student" / "README.md").read_text()
+
+
+def test_students_trained_anew_are_not_measured_anew_but_those_of_another_shape_are(
+    finished, folder
+):
+    from raykd.workflow.collect import measure_models
+    from raykd.workflow.run import open_run
+
+    out = folder / "trained_anew"
+    shutil.copytree(finished, out)
+    run = open_run(folder / "recipe.yaml", out)
+    before = files_of(out)
+    weights = run.adapted("alone", "random", 1) / "model" / "model.safetensors"
+    shutil.copy(run.adapted("task", "random", 1) / "model" / weights.name, weights)
+    models = measure_models(run)
+    assert files_of(run.costs) == {
+        name.removeprefix("costs/"): facts for name, facts in before.items() if "costs/" in name
+    }
+    (weights.parent / "config.json").write_text(
+        (weights.parent / "config.json").read_text().replace("}", "\n}")
+    )
+    again = measure_models(run)
+    assert len({model.cost for model in again}) == 3
+    assert again[0].cost.latency_ms != models[0].cost.latency_ms
+
+
+def test_the_report_is_one_page(finished):
+    page = (finished / "report.html").read_text()
+    assert page.count("</html>") == 1
+    assert "contextualized" in page
+    assert "What the students learned" in page
+
+
+def test_a_second_run_changes_nothing(finished, folder):
+    before = files_of(finished)
+    assert raykd(["run", str(folder / "recipe.yaml"), "--out", str(finished)]) == 0
+    assert files_of(finished) == before
+
+
+def test_a_changed_adaptation_keeps_corpus_teacher_and_injection(finished, folder):
+    recipe = recipe_values()
+    recipe["adaptation"]["epochs"] = 1
+    path = write_recipe(folder / "changed.yaml", **recipe)
+    out = folder / "changed"
+    shutil.copytree(finished, out)
+    before = files_of(out)
+    assert raykd(["adapt", str(path), "--out", str(out)]) == 0
+    after = files_of(out)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert {Path(name).parts[0] for name in changed} == {"students", "recipe.yaml", "times.json"}
+    assert all("adapted" in name for name in changed if name.startswith("students"))
+
+
+def test_distill_needs_no_corpus_and_tune_searches_the_student_it_makes(folder, capsys):
+    values = recipe_values() | {"arms": ["direct"], "seeds": [1], "report_to": ["tensorboard"]}
+    for section in ("corpus", "retrieval", "injection"):
+        del values[section]
+    values["adaptation"] |= {
+        "objective": {"name": "codir", "cached_teacher": True},
+        "keep": "best",
+        "score_every": 2,
+    }
+    path = folder / "direct.yaml"
+    path.write_text(yaml.safe_dump(values))
+    out = folder / "direct"
+
+    assert raykd(["distill", str(path), "--out", str(out)]) == 0
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+
+    assert {student.name for student in (out / "students").iterdir()} == {"direct-random-seed1"}
+    assert (out / "predictions" / "students-direct-random-seed1-adapted").exists()
+    told = {folder.name for folder in (out / "tensorboard").iterdir()}
+    assert told == {"teacher", "adapt direct random seed 1"}
+    trials = [folder.name for folder in (out / "tune" / "tensorboard").iterdir()]
+    assert len(trials) == 3
+    assert all(re.fullmatch(r"trial \w+ adapt direct random seed 1", name) for name in trials)
+    found = json.loads((out / "tune" / "result" / "trials.json").read_text())
+    assert found["arm"] == "direct"
+    assert not (out / "units").exists()
+
+
+@pytest.fixture(scope="module")
+def augmented(folder) -> Path:
+    """What `raykd augment` would have written."""
+    out: Path = folder / "augmented"
+    out.mkdir()
+    rows = [
+        {"unit_id": f"{at}", "text": text, "rank": 0, "query_id": None}
+        for at, (text, _) in enumerate(sentences(20, seed=9))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=TEXTBOOK), out / "textbook.parquet")
+    return out
+
+
+def counts(folder: Path) -> dict[str, int]:
+    found: dict[str, int] = json.loads((folder / "manifest.json").read_text())["counts"]
+    return found
+
+
+@pytest.mark.slow
+def test_a_student_can_learn_from_the_tasks_rows_augmented(folder, augmented, capsys):
+    values = recipe_values() | {"arms": ["task_da"], "seeds": [1], "task_da": "nothing"}
+    del values["corpus"], values["retrieval"]
+    path = folder / "task_da.yaml"
+    path.write_text(yaml.safe_dump(values))
+    out = folder / "task_da"
+
+    assert raykd(["distill", str(path), "--out", str(out)]) == 2
+    assert "task_da: no textbook.parquet in" in capsys.readouterr().err
+    path.write_text(yaml.safe_dump(values | {"task_da": str(augmented)}))
+
+    assert raykd(["distill", str(path), "--out", str(out)]) == 0
+    assert counts(out / "students" / "task_da-random-seed1" / "injected")["num_rows"] == 20
+
+
+def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus(folder, augmented):
+    values = recipe_values() | {
+        "arms": ["contextualized_task_da"],
+        "seeds": [1],
+        "task_da": str(augmented),
+    }
+    objective = {"name": "minilmv2", "relation_heads": 4, "cached_teacher": True}
+    values["injection"] = values["injection"] | {"objective": objective}
+    # So little that the weights show what the second injection began from.
+    values["task_da_injection"] = values["injection"] | {"learning_rate": 1e-9}
+    path = folder / "both.yaml"
+    path.write_text(yaml.safe_dump(values))
+    out = folder / "both"
+
+    assert raykd(["run", str(path), "--out", str(out)]) == 0
+    injected = [
+        out / "students" / f"{arm}-random-seed1" / "injected"
+        for arm in ("contextualized", "contextualized_task_da")
+    ]
+    first, second = map(counts, injected)
+    assert first["num_rows"] == counts(out / "textbooks" / "contextualized")["num_units"]
+    assert second["num_rows"] == 20
+    for text in ("contextualized", "+task_da"):
+        assert (out / "teacher_outputs" / text / "relations-paper.npy").exists()
+    weights = [load_file(model / "model" / "model.safetensors") for model in injected]
+    for name, weight in weights[0].items():
+        assert weights[1][name] == pytest.approx(weight, abs=1e-6), name
+    results = json.loads((out / "results.json").read_text())
+    assert {(c["arm"], c["phase"]) for c in results["curves"]} >= {
+        ("contextualized", "injection"),
+        ("contextualized_task_da", "injection"),
+        ("contextualized_task_da", "adaptation"),
+    }
+    assert (
+        "Distilled on the contextualized corpus, then on augmented rows"
+        in (out / "report.html").read_text()
+    )
+
+
+def test_a_search_of_what_follows_the_first_injection_shares_that(folder, augmented):
+    values = recipe_values() | {
+        "arms": ["contextualized_task_da"],
+        "seeds": [1],
+        "task_da": str(augmented),
+        "search": {
+            "space": {"task_da_injection.learning_rate": {"choice": [1.0e-4, 1.0e-3]}},
+            "num_trials": 2,
+        },
+    }
+    values["task_da_injection"] = values["injection"]
+    path = folder / "search_both.yaml"
+    path.write_text(yaml.safe_dump(values))
+    out = folder / "search_both"
+
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+    found = json.loads((out / "tune" / "result" / "trials.json").read_text())
+    assert found["arm"] == "contextualized_task_da"
+    assert all(trial["whole"] for trial in found["trials"])
+    injected = [folder.parent.name for folder in out.glob("students/*/injected")]
+    assert injected == ["contextualized-random-seed1"]
+
+
+def test_tune_finds_a_winner_whose_recipe_can_be_run(finished, folder, capsys):
+    recipe, out = str(folder / "recipe.yaml"), str(finished)
+    assert raykd(["tune", recipe, "--out", out]) == 0
+    before = files_of(finished / "tune")
+    assert raykd(["tune", recipe, "--out", out]) == 0
+    assert files_of(finished / "tune") == before
+    assert raykd(["best", out]) == 0
+    printed = capsys.readouterr().out
+    assert "accuracy on dev" in printed
+    best = yaml.safe_load((finished / "best.yaml").read_text())
+    assert Path(best["task"]["train"]) == folder / "train.jsonl"
+    assert load_recipe(finished / "best.yaml").search is not None
+    trials = json.loads((finished / "tune" / "result" / "trials.json").read_text())["trials"]
+    assert len(trials) == 3
+    winner = max((t for t in trials if t["whole"]), key=lambda t: t["score"])
+    assert best["adaptation"]["learning_rate"] == winner["values"]["adaptation.learning_rate"]
+    assert (finished / "tune" / "study.journal").stat().st_size > 0
+
+
+def test_a_run_can_search_by_terms_and_embeddings(folder, capsys):
+    recipe, out = recipe_values(), folder / "hybrid"
+    recipe["retrieval"] = {
+        "method": "hybrid",
+        "top_k": 4,
+        "dense": {"model": "teacher", "max_length": 24},
+        "fusion": {"candidates": 10},
+    }
+    path = write_recipe(folder / "hybrid.yaml", **recipe)
+    assert raykd(["contextualize", str(path), "--out", str(out)]) == 0
+    card = json.loads((out / "textbooks" / "contextualized" / "card.json").read_text())
+    assert card["search"]["method"] == "hybrid"
+    assert card["search"]["model"] == str(folder / "teacher")
+    assert card["num_units"] == 60
+    hits = pq.read_table(out / "hits" / "hits.parquet")
+    assert max(hits["score"].to_pylist()) <= 2 / 61
+    embedded = [path.stat().st_mtime_ns for path in out.glob("embeddings/*/vectors.bin")]
+    recipe["retrieval"]["fusion"]["constant"] = 10
+    write_recipe(path, **recipe)
+    assert raykd(["search", str(path), "--out", str(out)]) == 0
+    assert [p.stat().st_mtime_ns for p in out.glob("embeddings/*/vectors.bin")] == embedded != []
+    recipe["retrieval"]["dense"]["model"] = "nowhere/at all"
+    write_recipe(path, **recipe)
+    capsys.readouterr()
+    assert raykd(["run", str(path), "--out", str(out)]) == 2
+    assert "model nowhere/at all: no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_without_a_test_split_the_search_is_scored_on_rows_kept_from_teacher_and_corpus(
+    folder, ray_cluster, capsys
+):
+    recipe = recipe_values()
+    del recipe["task"]["test"]
+    path, out = write_recipe(folder / "held_out.yaml", **recipe), folder / "held_out"
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+    assert raykd(["best", str(out)]) == 0
+    assert "accuracy on rows held out of train" in capsys.readouterr().out
+    run = out / "tune" / "run"
+    held_out = set(pq.read_table(run / "task" / "dev.parquet")["sentence1"].to_pylist())
+    textbook = run / "textbooks" / "contextualized" / "textbook.parquet"
+    assert held_out
+    assert not held_out & set(pq.read_table(textbook)["text"].to_pylist())
+    assert not held_out & set(
+        pq.read_table(run / "queries" / "queries.parquet")["text"].to_pylist()
+    )
+    assert not (out / "teacher").exists()

@@ -1,0 +1,116 @@
+"""`raykd tune` in a pseudo-terminal: progress bar, Ctrl-C, the same command again."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_flow import sentences
+from tiny_models import save_tiny_model
+
+from raykd.config import dump_yaml
+from raykd.workflow.recipe.recipe import Recipe
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+CTRL_C = b"\x03"
+LIMIT_S = 240
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    """A search of six short trials, one at a time."""
+    save_tiny_model(tmp_path / "teacher")
+    for split, num_rows, seed in (("train", 48, 1), ("dev", 30, 2), ("test", 30, 4)):
+        rows = [{"sentence": text, "label": label} for text, label in sentences(num_rows, seed)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    values = {
+        "name": "tiny",
+        "arms": ["direct"],
+        "task": {
+            "name": "reviews",
+            **{split: str(tmp_path / f"{split}.jsonl") for split in ("train", "dev", "test")},
+            "sentence_columns": ["sentence"],
+        },
+        "teacher": {
+            "model": str(tmp_path / "teacher"),
+            "epochs": 30,
+            "learning_rate": 5e-3,
+            "max_length": 24,
+        },
+        "student": {"num_layers": 1},
+        "adaptation": {"epochs": 2, "max_length": 24},
+        "search": {
+            "num_trials": 6,
+            "max_concurrent_trials": 1,
+            "space": {"adaptation.learning_rate": {"float": [1e-4, 1e-2], "log": True}},
+        },
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_yaml(Recipe.parse(values, "test")))
+    return path
+
+
+def in_a_terminal(command: list[str], *, interrupt_at: bytes | None = None) -> tuple[int, str]:
+    """Exit code and output of a command whose three streams are a terminal.
+
+    Args:
+        command: what is run.
+        interrupt_at: Ctrl-C is typed when the output first matches this pattern.
+    """
+    controller, terminal = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "RAY_ADDRESS": "local"}
+    process = subprocess.Popen(
+        command,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_take_terminal,
+    )
+    os.close(terminal)
+    output, deadline_s = b"", time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline_s:
+        if select.select([controller], [], [], 1.0)[0]:
+            try:
+                output += os.read(controller, 65536)
+            except OSError:  # the other end is closed
+                break
+        if interrupt_at and re.search(interrupt_at, output):
+            os.write(controller, CTRL_C)
+            interrupt_at = None
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    os.close(controller)
+    return process.wait(), output.decode(errors="replace")
+
+
+def _take_terminal() -> None:
+    """Make standard input the controlling terminal, so that Ctrl-C becomes a signal."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_ctrl_c_commits_no_trial_and_the_same_command_then_makes_them_all(recipe, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "raykd", "tune", str(recipe), "--out", str(out)]
+    code, output = in_a_terminal(command, interrupt_at=rb"tune\b.*[12]/6")
+    assert code == 130, output
+    assert "interrupted" in output
+    assert "Traceback" not in output
+    assert not (out / "tune" / "result").exists()
+
+    code, output = in_a_terminal(command)
+    assert code == 0, output
+    trials = json.loads((out / "tune" / "result" / "trials.json").read_text())["trials"]
+    assert [trial["number"] for trial in trials] == [0, 1, 2, 3, 4, 5]
+    assert all(trial["score"] is not None for trial in trials)

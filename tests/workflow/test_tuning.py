@@ -1,0 +1,151 @@
+"""Which student a search is about."""
+
+import json
+import math
+from dataclasses import asdict
+
+import pytest
+
+from raykd.config import dump_yaml
+from raykd.errors import InputError
+from raykd.workflow.best import RECIPE_FILE, TRIALS_FILE, Trial, rank, show_best
+from raykd.workflow.checks.search_checks import check_space, most_epochs
+from raykd.workflow.recipe.arms import PREDEFINED_ARMS
+from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.recipe.recipe_file import load_recipe
+from raykd.workflow.tuning import better, searched_arm
+
+
+def recipe_with(*arms: str) -> Recipe:
+    values = {
+        "name": "mine",
+        "arms": arms,
+        "task": {"name": "mine", "train": "a", "dev": "b", "sentence_columns": ["text"]},
+        "corpus": {"paths": ["corpus"]},
+        "retrieval": {"top_k": 1},
+        "teacher": {"model": "teacher"},
+        "student": {"num_layers": 1},
+        "injection": {"objective": {"name": "tinybert"}},
+        "adaptation": {},
+    }
+    return Recipe.parse(
+        values | ({"task_da": "augmented"} if "task_da" in "".join(arms) else {}), "test"
+    )
+
+
+@pytest.mark.parametrize("arm", sorted(set(PREDEFINED_ARMS) - {"tfidf"}))
+def test_the_only_student_of_a_recipe_is_searched_whichever_it_is(arm):
+    assert searched_arm(recipe_with("tfidf", arm)) == arm
+
+
+def test_of_several_students_that_is_searched_which_learns_from_most_text():
+    assert searched_arm(recipe_with("alone", "direct", "task", "task_da")) == "task_da"
+    assert searched_arm(recipe_with("alone", "random", "contextualized")) == "contextualized"
+    both = recipe_with("contextualized", "contextualized_task_da")
+    assert searched_arm(both) == "contextualized_task_da"
+
+
+def test_a_trial_that_keeps_its_best_state_is_judged_by_that_states_scores():
+    first = {"epoch": 1.0, "whole": 0, "f1": 0.8, "accuracy": 0.5}
+    assert better({}, {"f1": 0.1, "accuracy": 0.2}, "f1") == {"f1": 0.1, "accuracy": 0.2}
+    assert better(first, {"f1": 0.7, "accuracy": 0.9}, "f1") == {"f1": 0.8, "accuracy": 0.5}
+    assert better(first, {"f1": 0.9, "accuracy": 0.4}, "f1") == {"f1": 0.9, "accuracy": 0.4}
+
+
+def searching(path: str, *, cached: bool) -> Recipe:
+    values = recipe_with("contextualized").model_dump(mode="json")
+    values["injection"] = {"objective": {"name": "minilmv2", "cached_teacher": cached}}
+    values["search"] = {"space": {path: {"choice": [1, 2]}}}
+    return Recipe.parse(values, "test")
+
+
+def test_trials_do_not_search_the_layer_that_they_share_from_a_cache():
+    path = "injection.objective.teacher_layer"
+    check_space(searching(path, cached=False))
+    with pytest.raises(InputError, match=f"cannot change '{path}'.*cached_teacher: false"):
+        check_space(searching(path, cached=True))
+
+
+def with_search(space: dict, objective: str = "vanilla_kd", **search) -> Recipe:
+    values = recipe_with("contextualized").model_dump(mode="json")
+    values["adaptation"] = {"objective": {"name": objective}, "epochs": 2}
+    return Recipe.parse(values | {"search": {"space": space, **search}}, "test")
+
+
+@pytest.mark.parametrize(
+    "path", ["epsilon", "seeds", "adaptation", "task.name", "corpus.paths", ""]
+)
+def test_a_key_that_trials_share_or_that_is_no_key_is_refused(path):
+    with pytest.raises(InputError, match="trials cannot change"):
+        check_space(with_search({path: {"choice": [1, 2]}}))
+
+
+def test_a_key_of_a_section_that_the_recipe_lacks_is_refused():
+    with pytest.raises(InputError, match="no section 'task_da_injection'"):
+        check_space(with_search({"task_da_injection.epochs": {"int": [1, 2]}}))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_a_wrong_choice_is_refused_wherever_it_is_in_the_list(place):
+    choices: list = [1.0, 2.0, 3.0]
+    choices.insert(place, "warm")
+    space = {"adaptation.objective.temperature": {"choice": choices}}
+    with pytest.raises(InputError, match="temperature = 'warm'"):
+        check_space(with_search(space))
+
+
+def test_ranges_whose_low_ends_exclude_each_other_are_accepted():
+    weight = {"float": [0.0, 1.0]}
+    keys = ("task_weight", "logit_weight")
+    recipe = with_search({f"adaptation.objective.{key}": weight for key in keys}, "ad2")
+    with pytest.raises(InputError):
+        recipe.with_values({f"adaptation.objective.{key}": 0.0 for key in keys}, "test")
+    check_space(recipe)
+
+
+def test_a_grace_that_no_trial_outlives_is_refused():
+    space = {"adaptation.learning_rate": {"float": [1e-5, 1e-3]}}
+    check_space(with_search(space, grace_epochs=2))
+    with pytest.raises(InputError, match="grace_epochs 3: the longest trial has 2 epochs"):
+        check_space(with_search(space, grace_epochs=3))
+    longer = space | {"adaptation.epochs": {"int": [1, 3]}}
+    check_space(with_search(longer, grace_epochs=3))
+
+
+def test_the_longest_trial_has_the_most_steps_in_the_largest_batches():
+    space = {
+        "adaptation.num_steps": {"int": [5, 20]},
+        "adaptation.batch_size": {"choice": [16, 8]},
+    }
+    # 5 batches of 16 rows an epoch; in batches of 8 the same steps are fewer epochs.
+    assert most_epochs(with_search(space), num_rows=80) == 4
+    assert most_epochs(with_search(space), num_rows=32) == 10
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+def test_a_range_or_choice_that_is_not_finite_is_refused(bad):
+    for parameter in ({"float": [1e-5, bad]}, {"choice": [1.0, bad]}):
+        with pytest.raises(InputError, match="finite"):
+            with_search({"adaptation.learning_rate": parameter})
+
+
+def test_failed_trials_are_listed_with_their_reason_and_never_win(tmp_path, capsys):
+    trials = [
+        Trial(0, {"adaptation.learning_rate": 1e30}, 0, None, False, "loss nan"),
+        Trial(1, {"adaptation.learning_rate": 1e-3}, 2, 0.5, True),
+        Trial(2, {"adaptation.learning_rate": 1e-2}, 2, None, True),
+        Trial(3, {"adaptation.learning_rate": 1e-4}, 2, 0.0, True),
+    ]
+    assert [trial.number for trial in rank(trials)] == [1, 3]
+    folder = tmp_path / "tune" / "result"
+    folder.mkdir(parents=True)
+    found = {"metric": "accuracy", "validation": "dev", "seed": 1}
+    found["trials"] = [asdict(trial) for trial in trials]
+    (folder / TRIALS_FILE).write_text(json.dumps(found, allow_nan=False))
+    (folder / RECIPE_FILE).write_text(dump_yaml(recipe_with("alone")))
+    show_best(tmp_path)
+    shown = capsys.readouterr().out
+    assert "2 of 4 trials ended without a score" in shown
+    assert "trial 0: adaptation.learning_rate=1e+30: loss nan" in shown
+    assert "trial 2: adaptation.learning_rate=0.01: its score is not a finite number" in shown
+    assert load_recipe(tmp_path / "best.yaml").adaptation.learning_rate == 1e-3
