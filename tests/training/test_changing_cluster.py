@@ -18,7 +18,7 @@ from raykd.training.logging.metrics_log import STEPS_FILE
 from raykd.training.phases import MODEL_FOLDER, run_phase
 from raykd.training.players import Worker
 
-SCRIPT = Path(__file__).with_name("changing_cluster.py")
+SCRIPT = Path(__file__).resolve().parents[1] / "support" / "changing_cluster.py"
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
