@@ -1,1 +1,1 @@
-"""All that knows Ray: the cluster, tasks on it, and what workers tell the driver."""
+"""Ray: cluster connection, tasks, preemption, and progress of training workers."""

@@ -1,9 +1,9 @@
-"""Processes of a Ray that raykd started: recorded, so that the next start ends what is left.
+"""Record of the processes of a Ray that raykd started, so that the next start can end leftovers.
 
-A driver that is killed cannot end its Ray. Most of Ray's processes end with it, but its agents live
-on for up to a minute. Each driver records the ids and start times of its Ray's processes in a file
-that only its user can read; a process is ended only if both still agree, so never one that got the
-id later. Linux only: elsewhere nothing is recorded.
+A killed driver cannot shut down its Ray. Most of Ray's processes end with the driver, but its
+agents run for up to another minute. Each driver records the ids and start times of its Ray's
+processes in a file that only its user can read. A process is ended only if both still match, so
+that a reused id is never mistaken for it. Linux only: nothing is recorded on other systems.
 """
 
 import os
@@ -25,19 +25,19 @@ _PARENT, _START = 1, 19
 
 @contextmanager
 def recorded(folder: Path | None) -> Iterator[None]:
-    """Record this process, and those below it that start in the block.
+    """Record this process and its descendants that start inside the block.
 
     Args:
-        folder: of the records, see `records_folder`; None to record nothing.
+        folder: folder of the records, see `records_folder`; None to record nothing.
     """
     own = os.getpid()
-    before = set(_processes_below(own))
+    before = set(_descendants(own))
     yield
-    if folder is None or (started := _start_of(own)) is None:
+    if folder is None or (started := _start_ticks(own)) is None:
         return
-    new = {process: _start_of(process) for process in _processes_below(own)}
+    new = {process: _start_ticks(process) for process in _descendants(own)}
     values = {
-        "boot": _boot(),
+        "boot": _boot_id(),
         "driver": [own, started],
         "processes": [
             [process, start]
@@ -49,11 +49,11 @@ def recorded(folder: Path | None) -> Iterator[None]:
 
 
 def end_leftovers(folder: Path) -> int:
-    """End the recorded processes whose driver is gone; returns their number."""
+    """End the recorded processes whose driver has ended, and return their number."""
     num_ended = 0
     for path in folder.glob("*.json"):
         values = from_checked_json(path.read_bytes())
-        if values is not None and values["boot"] == _boot():
+        if values is not None and values["boot"] == _boot_id():
             if _is_running(*values["driver"]):
                 continue
             for process, start in values["processes"]:
@@ -66,7 +66,7 @@ def end_leftovers(folder: Path) -> int:
 
 
 def records_folder() -> Path | None:
-    """The folder of this user's records on this machine; None where another user owns it."""
+    """Return this user's folder of records on this machine; None if another user owns it."""
     folder = Path(tempfile.gettempdir()) / f"raykd-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -77,38 +77,38 @@ def records_folder() -> Path | None:
     return folder if is_private and stat.S_ISDIR(facts.st_mode) else None
 
 
-def _processes_below(ancestor: int) -> list[int]:
+def _descendants(ancestor: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for entry in _PROC.glob("[0-9]*"):
-        if fields := _fields_of(int(entry.name)):
+        if fields := _stat_fields(int(entry.name)):
             children.setdefault(int(fields[_PARENT]), []).append(int(entry.name))
-    found: list[int] = []
+    descendants: list[int] = []
     waiting = [ancestor]
     while waiting:
         below = children.get(waiting.pop(), [])
-        found += below
+        descendants += below
         waiting += below
-    return found
+    return descendants
 
 
 def _is_running(process: int, start: int) -> bool:
-    return _start_of(process) == start
+    return _start_ticks(process) == start
 
 
-def _start_of(process: int) -> int | None:
-    fields = _fields_of(process)
-    # A zombie has ended; its parent has not asked for it yet.
+def _start_ticks(process: int) -> int | None:
+    fields = _stat_fields(process)
+    # "Z": a zombie has ended, but its parent has not collected it yet.
     return int(fields[_START]) if fields and fields[0] != "Z" else None
 
 
-def _fields_of(process: int) -> list[str]:
+def _stat_fields(process: int) -> list[str]:
     try:
         return (_PROC / str(process) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:

@@ -20,7 +20,8 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from raykd import progress
 from raykd.cluster import tasks as cluster
-from raykd.cluster.board import start_board
+from raykd.cluster.preemption import PreemptionWatcher
+from raykd.cluster.progress_actor import start_progress_actor
 from raykd.errors import FULL_DISK
 from raykd.models.threads import one_thread
 from raykd.training.distributed.config import WorkersConfig
@@ -93,15 +94,15 @@ def train_phases(
         tell_where_it_goes_on(job, threads_on(num_cpus))
     # The longest first: no core is left with a long one at the end.
     pending.sort(key=lambda job: job.num_steps(), reverse=True)
-    board = start_board()
+    progress_actor = start_progress_actor()
     num_steps = sum(job.num_steps() for job in pending)
-    with progress.track(label, num_steps, "steps") as advance, _Watch(board, advance):
+    with progress.track(label, num_steps, "steps") as advance, _Watch(progress_actor, advance):
         if workers.most == 1:
-            _train_alone(pending, workers, num_cpus, board, label)
+            _train_alone(pending, workers, num_cpus, progress_actor, label)
         else:
             in_groups = [job for job in pending if isinstance(job, PhaseJob)]
             assert len(in_groups) == len(pending), "a head is trained by one worker"
-            _train_in_groups(in_groups, workers, num_cpus, board, label, storage)
+            _train_in_groups(in_groups, workers, num_cpus, progress_actor, label, storage)
     undone = [job.name for job in pending if job.finished() is None]
     assert not undone, undone
 
@@ -110,7 +111,7 @@ def _train_alone(
     jobs: Sequence[TrainingJob],
     workers: WorkersConfig,
     num_cpus: float,
-    board: Any,
+    progress_actor: Any,
     label: str,
 ) -> None:
     try:
@@ -122,7 +123,7 @@ def _train_alone(
             num_gpus=1.0 if workers.use_gpu else 0.0,
             num_at_once=workers.models_at_once,
             shared={
-                "board": board,
+                "progress_actor": progress_actor,
                 "num_threads": threads_on(num_cpus),
                 "every_s": workers.checkpoint_every_s,
             },
@@ -132,15 +133,15 @@ def _train_alone(
         raise killed_for_want_of_memory(jobs[error.number]) from error
 
 
-def _phase_task(job: TrainingJob, *, board: Any, num_threads: int, every_s: float) -> None:
-    with in_words_of_the_job(job), cluster.Notices() as has_notice:
+def _phase_task(job: TrainingJob, *, progress_actor: Any, num_threads: int, every_s: float) -> None:
+    with in_words_of_the_job(job), PreemptionWatcher() as has_notice:
         run = partial(run_head, job) if isinstance(job, HeadJob) else partial(run_phase, job)
         run(
             Worker(device=_device(), num_threads=num_threads),
             checkpoint_every_s=every_s,
             has_notice=has_notice,
-            on_step=_Steps(board, job),
-            on_lost=partial(_tell_lost, board, job),
+            on_step=_Steps(progress_actor, job),
+            on_lost=partial(_tell_lost, progress_actor, job),
         )
 
 
@@ -148,16 +149,16 @@ def _train_in_groups(
     jobs: Sequence[PhaseJob],
     workers: WorkersConfig,
     num_cpus: float,
-    board: Any,
+    progress_actor: Any,
     label: str,
     storage: Path,
 ) -> None:
     """Each group of workers trains its share of the jobs one after the other."""
-    cluster.check_room(label, num_cpus)
+    cluster.check_cpu_request(label, num_cpus)
     groups = shares(jobs, workers.models_at_once)
     names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in groups]
     trainers = [
-        _trainer(share, workers, num_cpus, len(groups), board, name, storage)
+        _trainer(share, workers, num_cpus, len(groups), progress_actor, name, storage)
         for share, name in zip(groups, names, strict=True)
     ]
     try:
@@ -166,7 +167,7 @@ def _train_in_groups(
             for error, share in zip(_fit_all(trainers), groups, strict=True)
             if error is not None
         ]
-        problem: BaseException | None = ray.get(board.problem.remote())
+        problem: BaseException | None = ray.get(progress_actor.error.remote())
         if problem or failures:
             raise problem or _in_words_of_a_job(*failures[0])
     finally:
@@ -179,7 +180,7 @@ def _trainer(
     workers: WorkersConfig,
     num_cpus: float,
     num_groups: int,
-    board: Any,
+    progress_actor: Any,
     name: str,
     storage: Path,
 ) -> TorchTrainer:
@@ -196,7 +197,7 @@ def _trainer(
         _train_on_worker,
         train_loop_config={
             "jobs": jobs,
-            "board": board,
+            "progress_actor": progress_actor,
             "num_threads": threads_on(num_cpus),
             "every_s": workers.checkpoint_every_s,
         },
@@ -266,16 +267,16 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         context.get_world_rank(), context.get_world_size(), get_device(), config["num_threads"]
     )
     jobs: list[PhaseJob] = config["jobs"]
-    board = config["board"]
+    progress_actor = config["progress_actor"]
     first = worker.rank == 0
     # After a failure the group starts again: all workers must agree on what is left to do.
     undone = [at for at, job in enumerate(jobs) if job.finished() is None] if first else []
     for at in broadcast_from_rank_zero(undone):
         # One group's problem ends the others too, each after the job it is at. Every worker
         # waits here for the first one's word.
-        if broadcast_from_rank_zero(first and ray.get(board.problem.remote()) is not None):
+        if broadcast_from_rank_zero(first and ray.get(progress_actor.error.remote()) is not None):
             return
-        notices = cluster.Notices(_nodes_of_group()) if first else nullcontext(lambda: False)
+        notices = PreemptionWatcher(_nodes_of_group()) if first else nullcontext(lambda: False)
         try:
             with in_words_of_the_job(jobs[at]), notices as has_notice:
                 run_phase(
@@ -283,24 +284,24 @@ def _train_on_worker(config: dict[str, Any]) -> None:
                     worker,
                     checkpoint_every_s=config["every_s"],
                     has_notice=has_notice,
-                    on_step=_Steps(board, jobs[at]) if first else lambda step: None,
-                    on_lost=partial(_tell_lost, board, jobs[at]),
+                    on_step=_Steps(progress_actor, jobs[at]) if first else lambda step: None,
+                    on_lost=partial(_tell_lost, progress_actor, jobs[at]),
                 )
         except Exception as error:
             if _may_pass(error):
                 raise
             # Left for the driver, since Train would raise it only after vain retries.
             error.add_note(traceback.format_exc())
-            ray.get(board.report_problem.remote(error))
+            ray.get(progress_actor.report_error.remote(error))
             # The others may wait for this one for ever: a failure ends them. The group that Train
             # starts next sees the problem.
             raise
         barrier()
 
 
-def _tell_lost(board: Any, job: TrainingJob, tracker: str, problem: str) -> None:
+def _tell_lost(progress_actor: Any, job: TrainingJob, tracker: str, problem: str) -> None:
     line = f"  report_to: {tracker}: {job.name}: {problem}; the training goes on without it"
-    ray.get(board.tell.remote(tracker, line))
+    ray.get(progress_actor.report_line.remote(tracker, line))
 
 
 def _nodes_of_group() -> list[str] | None:
@@ -318,21 +319,21 @@ def _may_pass(error: Exception) -> bool:
 
 
 class _Steps:
-    """Tells the board how many steps of a job are done, ten at a time."""
+    """Tells the progress actor how many steps of a job are done, ten at a time."""
 
-    def __init__(self, board: Any, job: TrainingJob) -> None:
-        self._board, self._name = board, str(job.out)
+    def __init__(self, progress_actor: Any, job: TrainingJob) -> None:
+        self._progress_actor, self._name = progress_actor, str(job.out)
 
     def __call__(self, step: int) -> None:
         if step % _STEPS_A_MESSAGE == 0:
-            self._board.tell_steps.remote(self._name, step)
+            self._progress_actor.report_steps.remote(self._name, step)
 
 
 class _Watch:
     """Moves the driver's progress bar while `fit` blocks its thread."""
 
-    def __init__(self, board: Any, advance: Any) -> None:
-        self._board = board
+    def __init__(self, progress_actor: Any, advance: Any) -> None:
+        self._progress_actor = progress_actor
         self._advance = advance
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -350,8 +351,8 @@ class _Watch:
         while not is_over:
             is_over = self._stop.wait(_POLL_S)
             with suppress(ray.exceptions.RayError):
-                done = ray.get(self._board.num_steps.remote())
+                done = ray.get(self._progress_actor.num_steps.remote())
                 self._advance(done - shown)
                 shown = done
-                for line in ray.get(self._board.take_lines.remote()):
+                for line in ray.get(self._progress_actor.take_lines.remote()):
                     progress.say(line)

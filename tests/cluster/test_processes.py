@@ -1,4 +1,4 @@
-"""What a killed driver leaves is ended by the next start, and nothing else is."""
+"""Leftover processes of a killed driver are ended by the next start, and no others."""
 
 import json
 import os
@@ -30,7 +30,7 @@ sys.stdin.read()
 
 
 def is_running(process: int) -> bool:
-    return cluster_processes._start_of(process) is not None
+    return cluster_processes._start_ticks(process) is not None
 
 
 def wait_until_ended(processes: list[int], seconds: float) -> None:
@@ -42,7 +42,7 @@ def wait_until_ended(processes: list[int], seconds: float) -> None:
 
 @pytest.fixture
 def driver(tmp_path) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
-    """A driver, a process that it had before it recorded, and one that it recorded."""
+    """A driver, a process that it started before recording, and one that it recorded."""
     process = subprocess.Popen(
         [sys.executable, "-c", _DRIVER, str(tmp_path)],
         stdin=subprocess.PIPE,
@@ -59,7 +59,7 @@ def driver(tmp_path) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
             os.kill(pid, signal.SIGKILL)
 
 
-def test_what_a_killed_driver_recorded_is_ended_and_nothing_else(driver, tmp_path):
+def test_recorded_processes_of_a_killed_driver_are_ended_and_no_others(driver, tmp_path):
     process, older, started = driver
     assert end_leftovers(tmp_path) == 0  # the driver runs
     assert is_running(started)
@@ -73,7 +73,7 @@ def test_what_a_killed_driver_recorded_is_ended_and_nothing_else(driver, tmp_pat
     assert list(tmp_path.glob("*.json")) == []
 
 
-def test_a_process_that_got_the_id_later_is_never_ended(driver, tmp_path):
+def test_a_process_that_reuses_a_recorded_id_is_never_ended(driver, tmp_path):
     process, _, started = driver
     process.kill()
     process.wait()
@@ -88,7 +88,7 @@ def test_a_process_that_got_the_id_later_is_never_ended(driver, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["boot", "bytes"])
-def test_a_record_of_another_boot_or_a_damaged_one_ends_nothing(driver, tmp_path, damage):
+def test_a_record_that_is_damaged_or_of_another_boot_ends_nothing(driver, tmp_path, damage):
     process, _, started = driver
     process.kill()
     process.wait()
@@ -136,7 +136,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def ray_folder() -> Iterator[Path]:
-    """For Ray's sockets, whose paths may have 107 characters: fewer than those of `tmp_path`."""
+    """A short path for Ray's sockets: theirs are limited to 107 characters, `tmp_path` is long."""
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as path:
         yield Path(path)
 
@@ -167,7 +167,7 @@ def _start_ray_driver(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_agents_of_a_killed_driver_are_gone_when_the_next_one_starts(tmp_path, ray_folder):
+def test_agents_of_a_killed_driver_have_ended_once_the_next_one_starts(tmp_path, ray_folder):
     process, _ = _start_ray_driver(tmp_path, ray_folder, tmp_path / "errors")
     (path,) = tmp_path.glob("raykd-*/*.json")
     processes = [pid for pid, _ in json.loads(path.read_text())["processes"]]
@@ -187,7 +187,7 @@ def test_agents_of_a_killed_driver_are_gone_when_the_next_one_starts(tmp_path, r
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_terminated_driver_ends_without_a_crash_report_of_rays(tmp_path, ray_folder):
+def test_a_terminated_driver_ends_without_a_crash_report_from_ray(tmp_path, ray_folder):
     process, logs = _start_ray_driver(tmp_path, ray_folder, tmp_path / "errors")
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
@@ -199,11 +199,11 @@ def test_a_terminated_driver_ends_without_a_crash_report_of_rays(tmp_path, ray_f
 
 
 @pytest.mark.ray
-def test_more_cpus_than_any_machine_has_are_refused_or_reported(ray_cluster, monkeypatch, capsys):
-    with pytest.raises(InputError, match="train: 3 CPUs are asked for, and no machine has more th"):
-        cluster.check_room("train", 3)
+def test_too_large_cpu_requests_are_refused_or_reported(ray_cluster, monkeypatch, capsys):
+    with pytest.raises(InputError, match="train: needs 3 CPUs, but the largest machine has 2"):
+        cluster.check_cpu_request("train", 3)
     monkeypatch.setattr(cluster, "_is_own_ray", lambda: False)
-    cluster.check_room("train", 3)
-    assert "waiting for one (if none comes: lower workers.cpus" in capsys.readouterr().err
-    cluster.check_room("train", 2)
+    cluster.check_cpu_request("train", 3)
+    assert "waiting for a larger one (or lower workers.cpus" in capsys.readouterr().err
+    cluster.check_cpu_request("train", 2)
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""One task an item, on a real Ray."""
+"""One task per item, on a real Ray."""
 
 import errno
 import os
@@ -40,21 +40,21 @@ def mean_of(number: int, *, table: np.ndarray) -> float:
     return float(table[number])
 
 
-def test_results_stand_in_the_order_of_the_items():
-    found = cluster.for_each(times, list(range(40)), label="times", shared={"factor": 3})
-    assert found == [3 * number for number in range(40)]
+def test_results_are_in_the_order_of_the_items():
+    results = cluster.for_each(times, list(range(40)), label="times", shared={"factor": 3})
+    assert results == [3 * number for number in range(40)]
 
 
 def test_no_items_give_no_results():
     assert cluster.for_each(refuse_seven, [], label="nothing") == []
 
 
-def test_what_is_shared_reaches_every_task():
+def test_shared_values_reach_every_task():
     table = np.arange(1000.0)
     assert cluster.for_each(mean_of, [5, 999], label="m", shared={"table": table}) == [5.0, 999.0]
 
 
-def test_the_users_mistake_arrives_as_it_was_raised():
+def test_a_users_mistake_arrives_as_it_was_raised():
     for _ in range(3):
         with pytest.raises(InputError) as caught:
             cluster.for_each(refuse_seven, list(range(30)), label="check")
@@ -68,15 +68,15 @@ def test_a_full_disk_keeps_its_error_number_and_file():
     assert caught.value.filename == "units.parquet"
 
 
-def test_a_task_whose_process_is_lost_each_time_is_one_clear_error(monkeypatch):
+def test_a_task_whose_process_dies_each_time_gives_one_clear_error(monkeypatch):
     monkeypatch.setattr(cluster, "_MAX_RETRIES", 0)
-    with pytest.raises(InputError, match=r"search: .* 1 times, most likely for want of memory"):
+    with pytest.raises(InputError, match=r"search: .* died 1 times .* out of memory; use"):
         cluster.for_each(end_at_once, [1], label="search")
 
 
-def test_results_come_as_tasks_end_each_with_the_number_of_its_item():
-    found = cluster.as_completed(times, [5, 6, 7], label="times", shared={"factor": 2})
-    assert sorted(found) == [(0, 10), (1, 12), (2, 14)]
+def test_results_arrive_as_tasks_end_each_with_the_index_of_its_item():
+    results = cluster.as_completed(times, [5, 6, 7], label="times", shared={"factor": 2})
+    assert sorted(results) == [(0, 10), (1, 12), (2, 14)]
 
 
 def test_a_value_shared_once_serves_many_calls():
@@ -85,7 +85,7 @@ def test_a_value_shared_once_serves_many_calls():
         assert cluster.for_each(times, [2], label="times", shared={"factor": factor}) == [8]
 
 
-def test_a_cluster_that_left_its_address_behind_is_not_waited_for(tmp_path, monkeypatch):
+def test_the_address_file_of_an_ended_cluster_is_ignored(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     assert cluster.find_address() == "local"
@@ -97,24 +97,24 @@ def test_a_cluster_that_left_its_address_behind_is_not_waited_for(tmp_path, monk
     assert cluster.find_address() == "local"
 
 
-def test_an_address_at_which_nothing_answers_is_told_at_once(monkeypatch):
+def test_an_unreachable_address_is_an_error_at_once(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
         assert cluster.find_address() == address
-    with pytest.raises(InputError, match=f"RAY_ADDRESS={address}: nothing answers there"):
+    with pytest.raises(InputError, match=f"RAY_ADDRESS={address}: cannot connect; correct the"):
         cluster.find_address()
 
 
 @pytest.mark.parametrize("address", ["auto", "local", "ray://head.example.org:10001"])
-def test_an_address_that_is_no_port_is_left_to_ray(monkeypatch, address):
+def test_an_address_without_a_port_is_passed_to_ray(monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
     assert cluster.find_address() == address
 
 
-def test_a_cluster_that_refuses_is_named_with_both_ways_out():
+def test_a_failed_connection_names_the_cluster_and_both_remedies():
     with (
         pytest.raises(InputError, match="RAY_AUTH_MODE=token, set that here too; RAY_ADDRESS=loc"),
-        cluster.joining("10.0.0.1:6379"),
+        cluster.translate_connection_errors("10.0.0.1:6379"),
     ):
         raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")

@@ -1,6 +1,6 @@
-"""A script: one job on a cluster of its own that loses, gains or drains nodes meanwhile.
+"""Script that trains one job on its own cluster while nodes are lost, added or drained.
 
-`python changing_cluster.py FOLDER EVENT LEAST MOST EVERY_S` prints one JSON object.
+`python changing_cluster.py FOLDER EVENT MIN_WORKERS MAX_WORKERS EVERY_S` prints one JSON object.
 """
 
 import json
@@ -16,7 +16,7 @@ import ray
 from killed_training import job_in
 from ray.cluster_utils import Cluster
 
-from raykd.cluster.board import start_board
+from raykd.cluster.progress_actor import start_progress_actor
 from raykd.training import pipeline
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.logging.metrics_log import STEPS_FILE
@@ -27,13 +27,13 @@ EVENT_AT = 15
 
 
 def slow_score(places: Path, *, grows: bool) -> Callable[..., dict[str, float]]:
-    """Called after each step: makes it long, and notes how many workers there are, and a node.
+    """Return a function that slows each step down and logs the number of workers and the node.
 
-    A group that is to grow takes longer while it has one worker, so that its training cannot end
+    A group that is to grow is slower while it has one worker, so that its training cannot end
     before Ray has started the new node.
     """
 
-    # Ray's workers know raykd, not this module: a function in a function is sent whole.
+    # Ray's workers can import raykd, but not this module; a nested function is pickled by value.
     def score(*_: object) -> dict[str, float]:
         import ray
         from torch import distributed
@@ -56,33 +56,33 @@ def slow_job(folder: Path, name: str) -> PhaseJob:
 
 
 class Watch(threading.Thread):
-    """Notes what the job's folder tells as it goes."""
+    """Thread that records the steps and checkpoints of a running job with their times."""
 
     def __init__(self, job: PhaseJob) -> None:
         super().__init__(daemon=True)
         self.job = job
-        self.began = time.monotonic()
-        self.told: list[tuple[float, int]] = []
+        self.started_s = time.monotonic()
+        self.num_steps: list[tuple[float, int]] = []
         self.checkpoints: dict[str, float] = {}
 
     def run(self) -> None:
         while True:
-            now = time.monotonic() - self.began
+            now = time.monotonic() - self.started_s
             path = self.job.unfinished / STEPS_FILE
             number = path.read_bytes().count(b"\n") if path.exists() else 0
-            if not self.told or self.told[-1][1] != number:
-                self.told.append((now, number))
+            if not self.num_steps or self.num_steps[-1][1] != number:
+                self.num_steps.append((now, number))
             for checkpoint in self.job.unfinished.glob("step-*"):
                 self.checkpoints.setdefault(checkpoint.name, now)
             time.sleep(0.02)
 
     def wait_for_step(self, step: int) -> None:
-        while not self.told or self.told[-1][1] < step:
+        while not self.num_steps or self.num_steps[-1][1] < step:
             time.sleep(0.02)
 
 
 def drain(cluster: Cluster, node_ids: list[str]) -> None:
-    """What `ray drain-node` does."""
+    """Drain nodes as `ray drain-node` does."""
     client = ray._raylet.GcsClient(address=cluster.address)
     deadline = time.time_ns() // 1_000_000 + 600_000
     preemption = 2
@@ -90,15 +90,15 @@ def drain(cluster: Cluster, node_ids: list[str]) -> None:
         assert client.drain_node(node_id, preemption, "a test", deadline)[0]
 
 
-def nodes_of_boards(number: int) -> list[str]:
-    """Where so many boards start; Ray spreads actors without CPUs at random."""
+def nodes_of_progress_actors(number: int) -> list[str]:
+    """Return the nodes of `number` progress actors; Ray places actors without CPUs at random."""
 
     def node(_: object) -> str:
-        found: str = ray.get_runtime_context().get_node_id()
-        return found
+        node_id: str = ray.get_runtime_context().get_node_id()
+        return node_id
 
-    boards = [start_board() for _ in range(number)]
-    return ray.get([board.__ray_call__.remote(node) for board in boards])
+    actors = [start_progress_actor() for _ in range(number)]
+    return ray.get([actor.__ray_call__.remote(node) for actor in actors])
 
 
 def last_line(path: Path) -> str:
@@ -107,13 +107,13 @@ def last_line(path: Path) -> str:
 
 def main() -> None:
     folder, event = Path(sys.argv[1]), sys.argv[2]
-    least, most, every_s = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+    min_workers, max_workers, every_s = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(1 if event == "grow" else 2)]
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
     pipeline._RESIZE_EVERY_S = 5.0
-    answer: dict[str, Any] = {"nodes_of_boards": nodes_of_boards(10)}
+    answer: dict[str, Any] = {"nodes_of_progress_actors": nodes_of_progress_actors(10)}
     answer["node_of_driver"] = ray.get_runtime_context().get_node_id()
     job = slow_job(folder, event)
     watch = Watch(job)
@@ -121,7 +121,7 @@ def main() -> None:
     failed: list[BaseException] = []
 
     def train() -> None:
-        workers = WorkersConfig(num_workers=(least, most), checkpoint_every_s=every_s)
+        workers = WorkersConfig(num_workers=(min_workers, max_workers), checkpoint_every_s=every_s)
         try:
             train_phases([job], workers, label="train", storage=folder / "ray_train")
         except BaseException as error:
@@ -130,7 +130,7 @@ def main() -> None:
     thread = threading.Thread(target=train)
     thread.start()
     watch.wait_for_step(EVENT_AT)
-    answer |= {"event_s": time.monotonic() - watch.began}
+    answer |= {"event_s": time.monotonic() - watch.started_s}
     answer["checkpoints_before"] = sorted(watch.checkpoints)
     if event == "lose":
         cluster.remove_node(nodes[1], allow_graceful=False)
@@ -139,14 +139,14 @@ def main() -> None:
     elif event == "drain":
         with_cpus = [node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU")]
         first = last_line(folder / "drain.txt").split()[1]
-        # Of a group, the node of the worker that does not write the checkpoints.
-        drain(cluster, [node for node in with_cpus if (node == first) == (most == 1)])
+        # In a group, drain the node of the worker that does not write the checkpoints.
+        drain(cluster, [node for node in with_cpus if (node == first) == (max_workers == 1)])
     thread.join()
     answer["failed"] = repr(failed)
     answer["checkpoints"] = watch.checkpoints
     lines = (folder / f"{event}.txt").read_text().splitlines()
     answer["sizes"] = [int(line.split()[0]) for line in lines]
-    print(json.dumps(answer))  # noqa: T201  # what the test reads
+    print(json.dumps(answer))  # noqa: T201  # read by the test
     ray.shutdown()
     cluster.shutdown()
 

@@ -38,7 +38,7 @@ def train_while(event: str, folder: Path, *, num_workers: tuple[int, int], every
     assert ended.returncode == 0, ended.stderr[-3000:]
     answer = json.loads(ended.stdout.splitlines()[-1])
     assert answer["failed"] == "[]"
-    assert set(answer["nodes_of_boards"]) == {answer["node_of_driver"]}
+    assert set(answer["nodes_of_progress_actors"]) == {answer["node_of_driver"]}
     return answer
 
 

@@ -175,6 +175,6 @@ def test_cpus_of_a_worker_depend_on_recipe_and_machines_alone(
 ):
     monkeypatch.setattr(cluster, "num_nodes", lambda: len(cpus_of_nodes))
     monkeypatch.setattr(cluster, "total_cpus", lambda: sum(cpus_of_nodes))
-    monkeypatch.setattr(cluster, "most_cpus_of_a_node", lambda: max(cpus_of_nodes))
+    monkeypatch.setattr(cluster, "max_cpus_per_node", lambda: max(cpus_of_nodes))
     workers = WorkersConfig(models_at_once=4)
     assert cpus_per_worker(workers, only_model=only_model) == expected

@@ -36,7 +36,7 @@ def cpus_per_worker(workers: WorkersConfig, *, only_model: bool = False) -> floa
         share = num_cpus / (workers.fewest * num_at_once)
         return min(wanted, math.floor(share * 100) / 100)
     # A node can start a worker of the recipe's size, or none can. More is taken where it is.
-    return max(workers.cpus_per_worker, min(wanted, cluster.most_cpus_of_a_node()))
+    return max(workers.cpus_per_worker, min(wanted, cluster.max_cpus_per_node()))
 
 
 def threads_on(num_cpus: float) -> int:

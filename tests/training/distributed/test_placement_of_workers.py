@@ -48,7 +48,7 @@ def test_on_one_machine_all_groups_find_room(num_cpus, given, num_groups, cpus, 
 
 def test_a_cluster_may_grow(monkeypatch):
     monkeypatch.setattr(cluster, "num_nodes", lambda: 3)
-    monkeypatch.setattr(cluster, "most_cpus_of_a_node", lambda: 2)
+    monkeypatch.setattr(cluster, "max_cpus_per_node", lambda: 2)
     workers = config([1, 4], models_at_once=2)
     assert cpus_per_worker(workers) == 1.0
     assert workers_that_fit(workers, 2, 1.0) == (1, 4)
