@@ -35,7 +35,7 @@ from raykd.models.probe import (
     probe,
     told,
 )
-from raykd.models.resolve import resolve_model, weights_files
+from raykd.models.resolve import checked_model, weights_files
 from raykd.models.tokenization.positions import num_positions
 from raykd.storage.outputs import output_path
 from raykd.storage.working_files import replacing
@@ -69,13 +69,13 @@ def export_onnx(
     """Write a model's ONNX file; returns its largest difference to PyTorch, and its inputs' names.
 
     Raises:
-        InputError: the extra `onnx` is not installed, the model cannot be loaded or is too large,
-            `out` is a directory, or logits differ by more than `max_difference`; nothing is
-            written then.
+        InputError: the extra `onnx` is not installed, the model is damaged, cannot be loaded or is
+            too large, `out` is a directory, or logits differ by more than `max_difference`;
+            nothing is written then.
     """
     _check_installed()
     out = output_path(out)
-    size = sum(path.stat().st_size for path in weights_files(resolve_model(reference), reference))
+    size = sum(path.stat().st_size for path in weights_files(checked_model(reference), reference))
     if size > _MAX_BYTES:
         raise InputError(
             f"model {reference}: {size:,} bytes of weights, and an ONNX file holds less than "

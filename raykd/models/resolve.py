@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from raykd.errors import InputError
-from raykd.storage.manifest import digest_of, digest_of_file
+from raykd.storage.manifest import check_source, digest_of, digest_of_file
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -64,6 +64,17 @@ def resolve_model(reference: str) -> Path:
     return folder
 
 
+def checked_model(reference: str) -> Path:
+    """The folder that holds a model's files, which are as raykd wrote them, if it did.
+
+    Raises:
+        InputError: there is no such model; it, or the manifest of its folder, is damaged.
+    """
+    folder = resolve_model(reference)
+    check_source(folder)
+    return folder
+
+
 def weights_files(folder: Path, reference: str) -> list[Path]:
     """The safetensors files of a model, sorted by name.
 
@@ -103,9 +114,9 @@ def digest_of_model(reference: str) -> str:
     """Digest of everything of a model that is read: configuration, tokenizer and weights.
 
     Raises:
-        InputError: the model cannot be found, or has no safetensors.
+        InputError: the model cannot be found, has no safetensors, or is damaged.
     """
-    folder = resolve_model(reference)
+    folder = checked_model(reference)
     paths = [folder / name for name in (*_SETTINGS_FILES, *TOKENIZER_FILES)]
     paths = [path for path in paths if path.is_file()] + weights_files(folder, reference)
     return digest_of({path.name: digest_of_file(path) for path in paths})

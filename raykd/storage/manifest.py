@@ -132,6 +132,25 @@ def manifest_of_source(directory: Path) -> Manifest | None:
     return manifest
 
 
+def check_source(folder: Path) -> None:
+    """Compare a folder that the user names with the manifest in it, or in the folder above it.
+
+    Raises:
+        InputError: raykd wrote a manifest there, and it, or a file in `folder`, is damaged.
+    """
+    for directory in (folder, folder.parent):
+        manifest = manifest_of_source(directory)
+        for name, record in manifest.outputs.items() if manifest else ():
+            path = directory / name
+            if path.is_relative_to(folder) and not _is_whole(path, record):
+                state = "not as raykd wrote it" if path.is_file() else "missing"
+                raise InputError(
+                    f"{path}: {state} (see {directory / FILE_NAME}); run the command that wrote "
+                    f"{directory} again, or, if you changed the file, copy {folder} to another "
+                    "place and use the copy"
+                )
+
+
 def digest_of_directory(directory: Path) -> str:
     """Digest of the finished output in a directory."""
     manifest = read_manifest(directory)
@@ -144,13 +163,15 @@ def finished(directory: Path, key: str) -> Manifest | None:
     manifest = read_manifest(directory)
     if manifest is None or manifest.key != key:
         return None
-    for name, record in manifest.outputs.items():
-        path = directory / name
-        if not path.is_file() or path.stat().st_size != record.num_bytes:
-            return None
-        if digest_of_file(path) != record.digest:
-            return None
-    return manifest
+    files = manifest.outputs.items()
+    is_whole = all(_is_whole(directory / name, record) for name, record in files)
+    return manifest if is_whole else None
+
+
+def _is_whole(path: Path, record: FileRecord) -> bool:
+    if not path.is_file() or path.stat().st_size != record.num_bytes:
+        return False
+    return digest_of_file(path) == record.digest
 
 
 def check_replaceable(directory: Path) -> None:

