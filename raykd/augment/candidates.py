@@ -21,6 +21,7 @@ from raykd.augment.predictions import (
 from raykd.augment.task_da import Candidates, Span, TaskDaConfig, replaceable_words
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.masked_lm import MaskedLm, load_masked_lm
+from raykd.models.masked_lm_probe import PREDICTING, check_masked_lm
 from raykd.models.tokenization.positions import num_positions
 
 # Of a model whose positions have no limit; the longest that BERT reads.
@@ -46,11 +47,27 @@ class CandidateFinder:
         self._config = config
         model = load_masked_lm(config.model, remedy=_REMEDY)
         self._tokenizer = load_tokenizer(config.model)
+        limit = num_positions(config.model)
+        self._max_length = longest_pair(min(limit or _MAX_LENGTH, _MAX_LENGTH))
         self._pieces = Pieces(self._tokenizer, config.model)
         self._neighbours = Neighbours(self._embeddings(model))
         self._model = model.to("cuda" if config.use_gpu else "cpu")
-        limit = num_positions(config.model)
-        self._max_length = longest_pair(min(limit or _MAX_LENGTH, _MAX_LENGTH))
+
+    def check(self) -> None:
+        """Run the model on a few short texts.
+
+        Raises:
+            InputError: it cannot predict words from what surrounds them.
+        """
+        check_masked_lm(
+            "raykd augment",
+            self._config.model,
+            self._model,
+            self._tokenizer,
+            self._max_length,
+            PREDICTING,
+            remedy=_REMEDY,
+        )
 
     def candidates(
         self, texts: Sequence[str], *, batch_tokens: int | None = None

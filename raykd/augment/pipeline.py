@@ -97,7 +97,7 @@ def augment(
 
     def write(draft: Draft) -> None:
         # Models that will not do are found out here, before there are tasks.
-        CandidateFinder(config.model_copy(update={"use_gpu": False}))
+        CandidateFinder(config.model_copy(update={"use_gpu": False})).check()
         starts = range(0, examples.num_rows, part_rows)
         cluster.for_each(
             functools.partial(write_part, part_rows=part_rows),

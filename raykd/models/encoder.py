@@ -238,7 +238,7 @@ class Encoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write configuration and safetensors, as `AutoModelForSequenceClassification` reads."""
-        with _quiet():
+        with quiet_transformers():
             self.model.save_pretrained(folder)
 
 
@@ -348,7 +348,7 @@ def loading_quietly(reference: str, kind: str, seed: int) -> Iterator[None]:
     generator_state = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)
     try:
-        with _quiet():
+        with quiet_transformers():
             yield
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
@@ -359,8 +359,8 @@ def loading_quietly(reference: str, kind: str, seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the bars, and the table of missing weights (`_check_weights` judges them)."""
+def quiet_transformers() -> Iterator[None]:
+    """Silence its bars and warnings in the block (`_check_weights` judges missing weights)."""
     verbosity = transformers_logging.get_verbosity()
     had_bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)

@@ -6,17 +6,19 @@ the last token of a text by its padding, which word embeddings do not show, and 
 reads the last position reads padding. A probe runs the model and says so before any training.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Literal, NamedTuple
+from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from raykd.errors import InputError
-from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.models.encoder import Encoder, EncoderOutput, quiet_transformers
 from raykd.models.families.layers import KNOWN_FAMILIES
+from raykd.models.masked_lm import MaskedLm
 
 # logits: it classifies texts of the length wanted. padding: the number of padding tokens changes
 # no logits. gradients: every parameter has a part in the logits. embeddings: word embeddings give
@@ -24,6 +26,8 @@ from raykd.models.families.layers import KNOWN_FAMILIES
 # token's vectors depend on the tokens that follow it. relations: query, key and value vectors of
 # its last layer can be read.
 Trait = Literal["logits", "padding", "gradients", "embeddings", "first_token", "relations"]
+
+ModelT = TypeVar("ModelT", Encoder, MaskedLm)
 
 # Two texts; the second is shorter.
 _LENGTHS = (9, 6)
@@ -86,9 +90,8 @@ def probe(
         tokenizer: its own, with a pad token.
         max_length: tokens of the longest text that it shall read.
     """
-    return _Probe(encoder.eval(), framing_of(tokenizer, len(encoder.embedding_weight))).run(
-        max_length
-    )
+    framing = framing_of(tokenizer, len(encoder.embedding_weight))
+    return _EncoderProbe(encoder.eval(), framing).run(max_length)
 
 
 def widen(encoder: Encoder) -> None:
@@ -108,7 +111,13 @@ def widen(encoder: Encoder) -> None:
 
 
 def check_traits(
-    user: str, role: str, reference: str, needed: AbstractSet[Trait], missing: Mapping[Trait, str]
+    user: str,
+    role: str,
+    reference: str,
+    needed: AbstractSet[Trait],
+    missing: Mapping[Trait, str],
+    *,
+    remedy: str | None = None,
 ) -> None:
     """Refuse a model that lacks a trait.
 
@@ -118,6 +127,7 @@ def check_traits(
         reference: of the model.
         needed: the traits needed.
         missing: as `probe` gives them.
+        remedy: what the user can do; None: another family, or an objective that reads logits.
 
     Raises:
         InputError: names the model, the reason and what works.
@@ -125,24 +135,39 @@ def check_traits(
     lacking = [trait for trait in missing if trait in needed]
     if not lacking:
         return
-    remedy = f"use a {KNOWN_FAMILIES}"
-    if not missing.keys() & {"logits", "padding", "gradients"}:
-        remedy = (
-            f"choose vanilla_kd, annealing_kd or fine_tune, which read logits alone, or {remedy}"
-        )
+    if remedy is None:
+        remedy = f"use a {KNOWN_FAMILIES}"
+        if not missing.keys() & {"logits", "padding", "gradients"}:
+            remedy = (
+                "choose vanilla_kd, annealing_kd or fine_tune, which read logits alone, or "
+                f"{remedy}"
+            )
     raise InputError(f"{user}: {role} {reference} does not fit: {missing[lacking[0]]}; {remedy}")
 
 
-class _Probe:
-    """A model and the texts that it is run on."""
+class Probe(ABC, Generic[ModelT]):
+    """A model and the texts that it is run on.
 
-    def __init__(self, encoder: Encoder, framing: Framing) -> None:
-        self._encoder, self._framing = encoder, framing
+    Args:
+        model: in evaluation mode, on the CPU.
+        framing: of its tokenizer.
+    """
+
+    # The traits that are looked for.
+    traits: ClassVar[tuple[Trait, ...]]
+
+    def __init__(self, model: ModelT, framing: Framing) -> None:
+        self._model: ModelT = model
+        self._framing = framing
         self._random = torch.Generator().manual_seed(0)
         self._rows = [self._row(length) for length in _LENGTHS]
 
     def run(self, max_length: int) -> dict[Trait, str]:
-        basic: tuple[Trait, ...] = ("logits", "padding", "gradients", "embeddings")
+        """The traits that the model does not have, each with the reason."""
+        with quiet_transformers():
+            return self._run(max_length)
+
+    def _run(self, max_length: int) -> dict[Trait, str]:
         try:
             layers = self._known_layers()
             plain = self._output(self._rows, layers=layers)
@@ -153,7 +178,7 @@ class _Probe:
             reason = (
                 f"it cannot read a short batch, or a text of {max_length} tokens ({told(error)})"
             )
-            return dict.fromkeys((*basic, "first_token", "relations"), reason)
+            return dict.fromkeys(self.traits, reason)
         if not plain.logits.isfinite().all():
             return {"logits": "its logits are NaN or infinite"}
         spread = max(
@@ -163,39 +188,30 @@ class _Probe:
         self._tolerance = max(
             _SHARE_OF_TEXTS * spread, _SHARE_OF_LOGITS * (1 + float(plain.logits.abs().max()))
         )
-        found: dict[Trait, str | None] = {
+        found: dict[str, str | None] = {
             "padding": self._padding(plain),
-            "embeddings": self._embeddings(plain),
             "gradients": self._gradients(),
             "first_token": self._first_token(plain, changed),
-            "relations": self._relations(),
-        }
-        return {trait: reason for trait, reason in found.items() if reason is not None}
+        } | self._further(plain)
+        return {trait: why for trait in self.traits if (why := found.get(trait)) is not None}
 
-    def _known_layers(self) -> list[int]:
-        try:
-            self._encoder.blocks()
-        except InputError:
-            return []
-        return list(range(1, self._encoder.num_layers + 1))
+    @abstractmethod
+    def _read(self, ids: Tensor, mask: Tensor, layers: Sequence[int]) -> EncoderOutput:
+        """Logits of texts, and vectors of layers."""
+
+    def _known_layers(self) -> Sequence[int]:
+        """The layers whose vectors `_read` can give."""
+        return ()
+
+    def _further(self, plain: EncoderOutput) -> dict[str, str | None]:
+        """Why the model lacks traits that only its kind can have."""
+        return {}
 
     def _padding(self, plain: EncoderOutput) -> str | None:
         width = max(_LENGTHS) + _MORE_PADDING
         return self._difference(
             plain, lambda: self._output(self._rows, width=width), "depend on how wide it is padded"
         )
-
-    def _embeddings(self, plain: EncoderOutput) -> str | None:
-        def from_embeddings() -> EncoderOutput:
-            ids, mask = self._batch(self._rows)
-            # What the embedding of padding is shall not matter.
-            filled = torch.where(mask == 1, ids, self._framing.words[-1])
-            with torch.no_grad():
-                embedded = self._encoder.embed(filled)
-                output: EncoderOutput = self._encoder(ids, mask, word_embeddings=embedded)
-            return output
-
-        return self._difference(plain, from_embeddings, "from word embeddings are not its tokens'")
 
     def _difference(
         self, plain: EncoderOutput, run: Callable[[], EncoderOutput], what: str
@@ -209,12 +225,12 @@ class _Probe:
         return f"its logits {what} (they differ by {difference:.2g})"
 
     def _gradients(self) -> str | None:
-        named = dict(self._encoder.model.named_parameters())
+        named = dict(self._model.model.named_parameters())
         wanted = [parameter.requires_grad for parameter in named.values()]
         try:
-            self._encoder.requires_grad_(True)
+            self._model.model.requires_grad_(True)
             ids, mask = self._batch(self._rows)
-            loss = self._encoder(ids, mask).logits.square().sum()
+            loss = self._read(ids, mask, ()).logits.square().sum()
             gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         except KINDS_OF_FAILURE as error:
             return f"its logits cannot be differentiated ({told(error)})"
@@ -237,29 +253,12 @@ class _Probe:
                 )
         return None
 
-    def _relations(self) -> str | None:
-        encoder = self._encoder
-        ids, mask = self._batch(self._rows)
-        try:
-            with torch.no_grad():
-                vectors = encoder.relations(ids, mask, layer=encoder.num_layers)
-        except InputError:
-            return None  # the objective's own check has the reason
-        except KINDS_OF_FAILURE as error:
-            return f"its query, key and value vectors cannot be read ({told(error)})"
-        wanted = (*ids.shape, encoder.hidden_size)
-        if all(part.shape == wanted for part in vectors):
-            return None
-        shape = " x ".join(map(str, vectors.query.shape))
-        return f"its query vectors are {shape} and not one per token"
-
     def _output(
         self, rows: Sequence[Tensor], *, width: int = 0, layers: Sequence[int] = ()
     ) -> EncoderOutput:
         ids, mask = self._batch(rows, width)
         with torch.no_grad():
-            output: EncoderOutput = self._encoder(ids, mask, layers=layers)
-        return output
+            return self._read(ids, mask, layers)
 
     def _batch(self, rows: Sequence[Tensor], width: int = 0) -> tuple[Tensor, Tensor]:
         """Token ids and mask (B, L), padded on the right as everywhere."""
@@ -283,6 +282,54 @@ class _Probe:
         first = len(self._framing.before) or 1
         other = self._row(len(row))
         return torch.cat([row[:first], other[first:]])
+
+
+class _EncoderProbe(Probe[Encoder]):
+    """Probe of an encoder, whose layers, word embeddings and relations may be read as well."""
+
+    traits = ("logits", "padding", "embeddings", "gradients", "first_token", "relations")
+
+    def _read(self, ids: Tensor, mask: Tensor, layers: Sequence[int]) -> EncoderOutput:
+        output: EncoderOutput = self._model(ids, mask, layers=layers)
+        return output
+
+    def _further(self, plain: EncoderOutput) -> dict[str, str | None]:
+        return {"embeddings": self._embeddings(plain), "relations": self._relations()}
+
+    def _known_layers(self) -> Sequence[int]:
+        try:
+            self._model.blocks()
+        except InputError:
+            return []
+        return list(range(1, self._model.num_layers + 1))
+
+    def _embeddings(self, plain: EncoderOutput) -> str | None:
+        def from_embeddings() -> EncoderOutput:
+            ids, mask = self._batch(self._rows)
+            # What the embedding of padding is shall not matter.
+            filled = torch.where(mask == 1, ids, self._framing.words[-1])
+            with torch.no_grad():
+                embedded = self._model.embed(filled)
+                output: EncoderOutput = self._model(ids, mask, word_embeddings=embedded)
+            return output
+
+        return self._difference(plain, from_embeddings, "from word embeddings are not its tokens'")
+
+    def _relations(self) -> str | None:
+        encoder = self._model
+        ids, mask = self._batch(self._rows)
+        try:
+            with torch.no_grad():
+                vectors = encoder.relations(ids, mask, layer=encoder.num_layers)
+        except InputError:
+            return None  # the objective's own check has the reason
+        except KINDS_OF_FAILURE as error:
+            return f"its query, key and value vectors cannot be read ({told(error)})"
+        wanted = (*ids.shape, encoder.hidden_size)
+        if all(part.shape == wanted for part in vectors):
+            return None
+        shape = " x ".join(map(str, vectors.query.shape))
+        return f"its query vectors are {shape} and not one per token"
 
 
 def told(error: Exception) -> str:

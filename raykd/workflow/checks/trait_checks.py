@@ -1,11 +1,14 @@
-"""Preflight: short runs of teachers and student, compared with what the objectives need of them."""
+"""Preflight: short runs of teachers, student and generators, compared with what objectives need."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
+from raykd.models.masked_lm import load_masked_lm
+from raykd.models.masked_lm_probe import TRAINED, check_masked_lm
 from raykd.models.outline import load_outline
 from raykd.models.probe import Trait, check_traits, probe, widen
 from raykd.models.tokenization.positions import num_positions
@@ -51,6 +54,7 @@ def check_model_traits(
             _check("teacher", FineTuneConfig(), "student", teacher, missing)
         for name, phase in own.items():
             _check(name, phase.objective, "teacher", teacher, missing)
+    _check_generators(phases, recipe.teacher.model)
 
 
 def _check(
@@ -59,6 +63,27 @@ def _check(
     needed = OBJECTIVES[objective.name].traits(objective, role)
     user = f"{phase}.objective {objective.name}"
     check_traits(user, f"{role} model", reference, needed, missing)
+
+
+def _check_generators(phases: Mapping[str, PhaseConfig], teacher: str) -> None:
+    """Probe each generator once, at the longest text that a phase lets it read."""
+    users: dict[str, list[tuple[str, PhaseConfig]]] = defaultdict(list)
+    for name, phase in phases.items():
+        if generator := phase.objective.generator_beside(teacher):
+            users[generator].append((name, phase))
+    for generator, of_phases in users.items():
+        lengths = [phase.max_length for _, phase in of_phases]
+        heads = [head for _, phase in of_phases if (head := phase.objective.head_training)]
+        longest = max([*lengths, *(head.max_length for head in heads)])
+        name, phase = of_phases[0]
+        check_masked_lm(
+            f"{name}.objective {phase.objective.name}",
+            generator,
+            load_masked_lm(generator, new_head=True),
+            load_tokenizer(generator),
+            _limit(generator, longest),
+            TRAINED,
+        )
 
 
 def _longest(phases: Iterable[TrainingConfig]) -> int:
