@@ -20,7 +20,7 @@ import rensa
 from raykd.dedup.clusters import near_duplicates
 from raykd.dedup.exact import first_equal
 from raykd.dedup.minhash import NearDuplicatesConfig, Shingles, band_keys, jaccard, shingles
-from raykd.text.normalize import normalise, words
+from raykd.text.normalize import normalize, words
 
 CONFIG = NearDuplicatesConfig()
 NUM_ROWS = CONFIG.num_bands * CONFIG.rows_per_band
@@ -67,7 +67,7 @@ def rensa_matrix(found: Shingles) -> np.ndarray:
 
 
 def python_shingles(text: str) -> list[str]:
-    parts = words(normalise(text))
+    parts = words(normalize(text))
     size = min(CONFIG.shingle_words, len(parts))
     return [" ".join(parts[at : at + size]) for at in range(len(parts) - size + 1)] if parts else []
 

@@ -31,11 +31,11 @@ from retrieval_peers import Bm25s, Tantivy, per_unit, rank_bm25_seconds, tantivy
 
 from raykd.retrieval import hits as topk
 from raykd.retrieval.bm25 import index, scoring
-from raykd.retrieval.bm25.forward_index import KnownTerms
+from raykd.retrieval.bm25.forward_index import ForwardIndex
 from raykd.retrieval.bm25.index import ShardIndex
 from raykd.retrieval.bm25.scoring import Bm25Config
 from raykd.retrieval.bm25.search import BlockHits, search
-from raykd.retrieval.bm25.statistics import QueryTerms, analyse_queries
+from raykd.retrieval.bm25.statistics import QueryTerms, analyze_queries
 from raykd.retrieval.queries import make_queries
 from raykd.text.analyzer import TermLookup
 
@@ -57,7 +57,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.lookup = TermLookup(self.terms)
         start = time.process_time()
-        _, self.total = KnownTerms.of(self._batches(self.texts), self.lookup, len(self.terms))
+        _, self.total = ForwardIndex.of(self._batches(self.texts), self.lookup, len(self.terms))
         self.statistics_s = time.process_time() - start
         self.idf = scoring.idf(self.total.df, self.total.num_units, BM25)
         self.shard = self.index_of(0, self.shard_units)
@@ -70,7 +70,7 @@ class Bench:
         """The units [first, last) as a shard."""
         names = unit_ids(0, first, last)
         batches = self._batches(self.texts.slice(first, last - first))
-        known, _ = KnownTerms.of(batches, self.lookup, len(self.terms))
+        known, _ = ForwardIndex.of(batches, self.lookup, len(self.terms))
         return index.build(known, names, self.total, self.idf, BM25)
 
     def _seed_index(self) -> ShardIndex:
@@ -321,7 +321,7 @@ def prepare(arguments: argparse.Namespace) -> Bench:
         random.Random(5).shuffle(anchors[name])
     made = {name: make_queries(each, "rake")["query"].to_pylist() for name, each in anchors.items()}
     # The vocabulary is that of all anchors; only some of the queries are timed.
-    vocabulary, _ = analyse_queries([query for each in made.values() for query in each])
+    vocabulary, _ = analyze_queries([query for each in made.values() for query in each])
     lookup = {term: number for number, term in enumerate(vocabulary.terms)}
     queries = {name: renumbered(each[: arguments.queries], lookup) for name, each in made.items()}
     return Bench(
@@ -335,7 +335,7 @@ def prepare(arguments: argparse.Namespace) -> Bench:
 
 
 def renumbered(texts: list[str], lookup: dict[str, int]) -> QueryTerms:
-    vocabulary, queries = analyse_queries(texts)
+    vocabulary, queries = analyze_queries(texts)
     numbers = np.array([lookup[term] for term in vocabulary.terms], np.int32)
     return QueryTerms(queries.offsets, numbers[queries.term_ids], queries.counts)
 

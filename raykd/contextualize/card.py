@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from raykd.contextualize.filter import LeakPolicy
+from raykd.contextualize.filter import ContaminationPolicy
 from raykd.text.figures import TextFigures
 
 FILE_NAME = "card.json"
@@ -76,7 +76,7 @@ class CorpusCard(BaseModel):
     num_beyond_limit: int | None
     num_duplicates: int
     num_near_duplicates: int
-    leaks: LeakPolicy
+    leaks: ContaminationPolicy
     num_leaks: int
     num_leaked_ngrams: int
     num_evaluation_sentences: int

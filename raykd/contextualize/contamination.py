@@ -7,21 +7,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raykd.contextualize.contamination_kernel import LeakFilter
-from raykd.text.normalize import normalise, words
+from raykd.contextualize.contamination_kernel import ContaminationKernel
+from raykd.text.normalize import normalize, words
 
 # Texts looked through at once: bounds what the compiled filter holds beside them.
 _BATCH_ROWS = 8192
 
 
-class Leak(NamedTuple):
+class Contamination(NamedTuple):
     """The evaluation sentence (a position) that leaks into a text; `is_ngram`: only part of it."""
 
     sentence: int
     is_ngram: bool
 
 
-class LeakIndex:
+class ContaminationIndex:
     """Finds the evaluation sentences that a text equals, contains, or shares words in a row with.
 
     A sentence is contained where its words follow each other in the text; case, spacing and
@@ -50,7 +50,7 @@ class LeakIndex:
         self._starting: dict[str, dict[int, dict[str, int]]] = {}
         self._ngrams: dict[str, int] = {}
         for position, sentence in enumerate(sentences):
-            text = normalise(sentence)
+            text = normalize(sentence)
             parts = words(text)
             key = " ".join(parts) or text
             if not key or key in self._whole:
@@ -61,25 +61,25 @@ class LeakIndex:
                 lengths.setdefault(len(parts), {})[key] = position
             for window in _windows(parts, ngram) if ngram else ():
                 self._ngrams.setdefault(" ".join(window), position)
-        self._filter = LeakFilter(list(self._whole), min_words, ngram)
+        self._filter = ContaminationKernel(list(self._whole), min_words, ngram)
 
-    def find(self, text: str) -> Leak | None:
+    def find(self, text: str) -> Contamination | None:
         """The first sentence in the given order that leaks into the text, if any.
 
         Where the text holds whole sentences, those that it shares only an n-gram with do not count.
         """
-        normalised = normalise(text)
-        parts = words(normalised)
-        key = " ".join(parts) or normalised
+        normalized = normalize(text)
+        parts = words(normalized)
+        key = " ".join(parts) or normalized
         found = [self._whole[key]] if key in self._whole else []
         found += self._contained(parts)
         if found:
-            return Leak(min(found), is_ngram=False)
+            return Contamination(min(found), is_ngram=False)
         if self.ngram and self._ngrams:
             grams = (" ".join(window) for window in _windows(parts, self.ngram))
             shared = [self._ngrams[gram] for gram in grams if gram in self._ngrams]
             if shared:
-                return Leak(min(shared), is_ngram=True)
+                return Contamination(min(shared), is_ngram=True)
         return None
 
     def find_all(self, texts: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:

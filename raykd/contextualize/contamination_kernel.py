@@ -53,7 +53,7 @@ class _Sentences(NamedTuple):
     ngram: int  # 0: none
 
 
-class LeakFilter:
+class ContaminationKernel:
     """Passes over texts at the speed of memory; what it finds is to be looked at again.
 
     It leaves out no text that equals a sentence, contains one of at least `min_words` words, or

@@ -9,22 +9,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raykd import progress
-from raykd.contextualize.contamination import LeakIndex
+from raykd.contextualize.contamination import ContaminationIndex
 from raykd.dedup.clusters import near_duplicates
 from raykd.dedup.exact import first_equal
 from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.storage import schemas
 
 # Outcome of a candidate.
-KEPT, DUPLICATE, NEAR_DUPLICATE, LEAK, LEAKED_NGRAM = range(5)
+KEPT, DUPLICATE, NEAR_DUPLICATE, CONTAMINATED, CONTAMINATED_NGRAM = range(5)
 _REASONS = pa.array(["kept", "duplicate", "near_duplicate", "leak", "leaked_ngram"])
 _BATCH_ROWS = 65_536
 
-LeakPolicy = Literal["remove", "keep"]
+ContaminationPolicy = Literal["remove", "keep"]
 
 
 @dataclass(frozen=True)
-class Sifted:
+class FilteredCandidates:
     """Outcome of each of N candidates, the best first.
 
     outcomes: (N,) the constants above; partners: (N,) for a duplicate the row of `candidates` that
@@ -38,8 +38,8 @@ class Sifted:
     similarities: npt.NDArray[np.float64]
     leaked: npt.NDArray[np.int32]
     is_ngram: npt.NDArray[np.bool_]
-    index: LeakIndex
-    policy: LeakPolicy
+    index: ContaminationIndex
+    policy: ContaminationPolicy
 
     @property
     def kept_rows(self) -> npt.NDArray[np.int64]:
@@ -62,7 +62,7 @@ class Sifted:
         """The others with their reasons, as REMOVED, sorted by unit_id."""
         rows = np.flatnonzero(self.outcomes != KEPT)
         outcomes = self.outcomes[rows]
-        is_leak = outcomes >= LEAK
+        is_leak = outcomes >= CONTAMINATED
         partners = pa.array(self.partners[rows], mask=is_leak)
         names = pc.if_else(
             pa.array(is_leak),
@@ -80,16 +80,18 @@ class Sifted:
         return table.sort_by([(name, "ascending") for name in schemas.REMOVED.names])
 
     def leaks(self) -> pa.Table:
-        """The candidates into which an evaluation sentence leaks, as LEAKS, sorted by unit_id."""
+        """Report the contaminated candidates as `schemas.CONTAMINATION`, sorted by unit_id."""
         rows = np.flatnonzero(self.leaked >= 0)
         columns = [
             self.candidates["unit_id"].take(pa.array(rows)),
-            _REASONS.take(pa.array(np.where(self.is_ngram[rows], LEAKED_NGRAM, LEAK))),
+            _REASONS.take(
+                pa.array(np.where(self.is_ngram[rows], CONTAMINATED_NGRAM, CONTAMINATED))
+            ),
             self._sentences(rows, np.zeros(len(rows), bool)),
             pa.array(self.outcomes[rows] == KEPT),
         ]
-        table = pa.table(columns, schema=schemas.LEAKS)
-        return table.sort_by([(name, "ascending") for name in schemas.LEAKS.names])
+        table = pa.table(columns, schema=schemas.CONTAMINATION)
+        return table.sort_by([(name, "ascending") for name in schemas.CONTAMINATION.names])
 
     def cut(self, num_units: int) -> Self:
         """The outcomes of the candidates up to the `num_units`-th one kept, see `cut_at`."""
@@ -118,12 +120,12 @@ class Sifted:
         return pa.array(self.index.sentences, pa.string()).take(positions)
 
 
-def sift(
+def filter_candidates(
     candidates: pa.Table,
-    index: LeakIndex,
+    index: ContaminationIndex,
     near: NearDuplicatesConfig | None = None,
-    policy: LeakPolicy = "remove",
-) -> Sifted:
+    policy: ContaminationPolicy = "remove",
+) -> FilteredCandidates:
     """Keep the first of equal texts, and none that holds an evaluation sentence.
 
     The outcome of a candidate depends on those before it alone. Besides the candidates, about 70
@@ -151,8 +153,8 @@ def sift(
     outcomes = np.where(is_duplicate, DUPLICATE, KEPT).astype(np.int8)
     if policy == "remove":
         # Equal texts hold equal sentences, so that a duplicate of a leak is a leak by itself.
-        outcomes[leaked >= 0] = LEAK
-        outcomes[(leaked >= 0) & is_ngram] = LEAKED_NGRAM
+        outcomes[leaked >= 0] = CONTAMINATED
+        outcomes[(leaked >= 0) & is_ngram] = CONTAMINATED_NGRAM
     similarities = np.ones(num_rows)
     if near is not None:
         left = np.flatnonzero(outcomes == KEPT)
@@ -166,4 +168,6 @@ def sift(
         outcomes[follows] = NEAR_DUPLICATE
         similarities[follows] = similarities[partners[follows]]
         partners[follows] = partners[partners[follows]]
-    return Sifted(candidates, outcomes, partners, similarities, leaked, is_ngram, index, policy)
+    return FilteredCandidates(
+        candidates, outcomes, partners, similarities, leaked, is_ngram, index, policy
+    )

@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raykd.contextualize.card import CorpusCard
-from raykd.contextualize.contamination import LeakIndex
-from raykd.contextualize.filter import Sifted, sift
+from raykd.contextualize.contamination import ContaminationIndex
+from raykd.contextualize.filter import FilteredCandidates, filter_candidates
 from raykd.contextualize.sample import Draw, by_key, draw_from_shard, fraction_for
 from raykd.contextualize.select import (
     LIMITS,
     ContextualizeConfig,
-    Surroundings,
+    ReferenceTexts,
     figures,
     write_corpus,
 )
@@ -28,7 +28,7 @@ from raykd.text.figures import TextFigures
 def random_corpus(
     unit_shards: Sequence[Path],
     num_units: int,
-    surroundings: Surroundings,
+    reference_texts: ReferenceTexts,
     config: ContextualizeConfig,
     out: Path,
     inputs: Mapping[str, str],
@@ -45,7 +45,7 @@ def random_corpus(
     Args:
         unit_shards: The general corpus.
         num_units: Units wanted; where there are fewer, all are taken and the card says so.
-        surroundings: What is removed, and what the card compares with.
+        reference_texts: What is removed, and what the card compares with.
         config: How leaks and duplicates are found, and `random_seed`; the size is `num_units`, no
             limit of the settings.
         out: The directory to be written.
@@ -61,7 +61,7 @@ def random_corpus(
     settings = config.model_dump(mode="json", exclude=set(LIMITS)) | {"num_units": num_units}
     all_inputs = {
         **inputs,
-        **surroundings.digests(),
+        **reference_texts.digests(),
         "like": digest_of(like and like.sizes()),
     }
 
@@ -70,14 +70,14 @@ def random_corpus(
 
     def write(draft: Draft) -> None:
         num_candidates = sum(pq.read_metadata(path).num_rows for path in unit_shards)
-        index = LeakIndex(
-            surroundings.evaluation_sentences, config.leak_min_words, config.leak_ngram
+        index = ContaminationIndex(
+            reference_texts.evaluation_sentences, config.leak_min_words, config.leak_ngram
         )
-        sifting = functools.partial(
-            sift, index=index, near=config.near_duplicates, policy=config.leaks
+        filter_drawn = functools.partial(
+            filter_candidates, index=index, near=config.near_duplicates, policy=config.leaks
         )
-        sifted = _draw_until(num_units, num_candidates, draw or draw_here, sifting)
-        rows = sifted.kept_rows
+        filtered = _draw_until(num_units, num_candidates, draw or draw_here, filter_drawn)
+        rows = filtered.kept_rows
         if not len(rows):
             raise InputError(
                 f"random corpus: of the {num_candidates} units of the general corpus none is free "
@@ -86,7 +86,7 @@ def random_corpus(
             )
         card = CorpusCard(
             kind="random",
-            **figures(sifted, num_units, surroundings, like=like),
+            **figures(filtered, num_units, reference_texts, like=like),
             num_candidates=num_candidates,
             target_bytes=None,
             num_missing_bytes=0,
@@ -98,17 +98,20 @@ def random_corpus(
             kept_fraction=None,
             max_rank=None,
         )
-        unit_ids = sifted.candidates["unit_id"].take(pa.array(rows))
+        unit_ids = filtered.candidates["unit_id"].take(pa.array(rows))
         in_order = rows[pc.sort_indices(unit_ids).to_numpy()]
-        draft.counts = write_corpus(draft.directory, sifted, in_order, card)
+        draft.counts = write_corpus(draft.directory, filtered, in_order, card)
 
     return write_once(out, "random_corpus", settings, all_inputs, write)
 
 
 def _draw_until(
-    num_units: int, num_candidates: int, draw: Draw, sifting: Callable[[pa.Table], Sifted]
-) -> Sifted:
-    """Sift the units in order of their hash until enough are kept, or there are no more.
+    num_units: int,
+    num_candidates: int,
+    draw: Draw,
+    filter_drawn: Callable[[pa.Table], FilteredCandidates],
+) -> FilteredCandidates:
+    """Filter the units in order of their hash until enough are kept, or there are no more.
 
     How many are drawn at once changes nothing: what is kept of the first candidates does not
     depend on those after them.
@@ -116,9 +119,9 @@ def _draw_until(
     # Enough for 5 % removals.
     fraction = fraction_for(int(1.05 * num_units), num_candidates)
     while True:
-        sifted = sifting(_as_textbook(by_key(draw(fraction))))
-        if len(sifted.kept_rows) >= num_units or fraction >= 1.0:
-            return sifted.cut(num_units)
+        filtered = filter_drawn(_as_textbook(by_key(draw(fraction))))
+        if len(filtered.kept_rows) >= num_units or fraction >= 1.0:
+            return filtered.cut(num_units)
         fraction = min(1.0, 1.5 * fraction)
 
 

@@ -17,8 +17,14 @@ from pydantic import Field, model_validator
 from raykd import progress
 from raykd.config import Config
 from raykd.contextualize.card import FILE_NAME, Compared, CorpusCard, GeneralFacts, SearchFacts
-from raykd.contextualize.contamination import LeakIndex
-from raykd.contextualize.filter import DUPLICATE, NEAR_DUPLICATE, LeakPolicy, Sifted, sift
+from raykd.contextualize.contamination import ContaminationIndex
+from raykd.contextualize.filter import (
+    DUPLICATE,
+    NEAR_DUPLICATE,
+    ContaminationPolicy,
+    FilteredCandidates,
+    filter_candidates,
+)
 from raykd.contextualize.sample import SAMPLE_FILE
 from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.errors import InputError
@@ -28,7 +34,7 @@ from raykd.text.figures import TextFigures, compare, sample_rows
 
 TEXTBOOK_FILE = "textbook.parquet"
 REMOVED_FILE = "removed.parquet"
-LEAKS_FILE = "leaks.parquet"
+CONTAMINATION_FILE = "leaks.parquet"
 LIMITS = ("max_units", "target_bytes", "top_percent")
 _WRITE_ROWS = 65_536
 
@@ -62,7 +68,7 @@ class ContextualizeConfig(Config):
         le=100,
         description="Keep hits up to this percentage of retrieval.top_k (0 to 100), rounded up.",
     )
-    leaks: LeakPolicy = Field(
+    leaks: ContaminationPolicy = Field(
         "remove",
         description="Units that hold a sentence of the task's evaluation splits: remove them, or "
         "keep them in the corpus; they are counted and recorded in either case.",
@@ -100,7 +106,7 @@ class ContextualizeConfig(Config):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ReferenceTexts:
     """What a corpus is cleaned of, and what it is compared with in its card.
 
     Args:
@@ -127,7 +133,7 @@ class Surroundings:
 def contextualize(
     hits_path: Path,
     gather: Gather,
-    surroundings: Surroundings,
+    reference_texts: ReferenceTexts,
     config: ContextualizeConfig,
     out: Path,
     inputs: Mapping[str, str],
@@ -143,7 +149,7 @@ def contextualize(
     Args:
         hits_path: The search's hits, with string ids.
         gather: Looks up the texts of units.
-        surroundings: What is removed, and what the card compares with.
+        reference_texts: What is removed, and what the card compares with.
         config: What is kept.
         out: The directory to be written.
         inputs: Digests of hits and units; those of the other arguments are added here.
@@ -156,7 +162,7 @@ def contextualize(
     ids and evaluation sentences stay.
     """
     settings = config.model_dump(mode="json", exclude={"random_seed"})
-    all_inputs = {**inputs, **surroundings.digests(), "facts": digest_of(search.model_dump())}
+    all_inputs = {**inputs, **reference_texts.digests(), "facts": digest_of(search.model_dump())}
 
     def write(draft: Draft) -> None:
         last_rank = config.last_rank(search.top_k)
@@ -164,10 +170,10 @@ def contextualize(
         candidates = _with_texts(_union(hits), gather, hits_path)
         hit_ranks = hits["rank"].to_numpy()
         del hits
-        index = LeakIndex(
-            surroundings.evaluation_sentences, config.leak_min_words, config.leak_ngram
+        index = ContaminationIndex(
+            reference_texts.evaluation_sentences, config.leak_min_words, config.leak_ngram
         )
-        whole = sift(candidates, index, config.near_duplicates, config.leaks)
+        whole = filter_candidates(candidates, index, config.near_duplicates, config.leaks)
         num_whole = len(whole.kept_rows)
         if not num_whole:
             raise InputError(
@@ -175,9 +181,9 @@ def contextualize(
                 "evaluation splits; give a general corpus that is not made of the task's own "
                 "data, or keep such units (contextualize.leaks: keep)"
             )
-        sifted, k = _limited(whole, config, last_rank)
+        filtered, k = _limited(whole, config, last_rank)
         num_hits = int((hit_ranks <= k).sum())
-        corpus_figures = figures(sifted, config.max_units, surroundings)
+        corpus_figures = figures(filtered, config.max_units, reference_texts)
         num_kept, num_bytes = corpus_figures["num_units"], corpus_figures["num_bytes"]
         card = CorpusCard(
             kind="contextualized",
@@ -191,7 +197,7 @@ def contextualize(
             k=k,
             num_hits=num_hits,
             kept_fraction=num_kept / num_hits,
-            max_rank=int(sifted.candidates["rank"][int(sifted.kept_rows[-1])].as_py()),
+            max_rank=int(filtered.candidates["rank"][int(filtered.kept_rows[-1])].as_py()),
         )
         if card.num_missing_bytes:
             progress.say(
@@ -201,45 +207,45 @@ def contextualize(
         if config.leaks == "keep" and (num_leaks := card.num_leaks + card.num_leaked_ngrams):
             progress.say(
                 f"  contextualize.leaks keep: {num_leaks:,} of the units found hold text of the "
-                f"evaluation splits ({LEAKS_FILE} names them)"
+                f"evaluation splits ({CONTAMINATION_FILE} names them)"
             )
-        draft.counts = write_corpus(draft.directory, sifted, sifted.kept_rows, card)
+        draft.counts = write_corpus(draft.directory, filtered, filtered.kept_rows, card)
 
     return write_once(out, "contextualize", settings, all_inputs, write)
 
 
 def figures(
-    sifted: Sifted,
+    filtered: FilteredCandidates,
     num_wanted: int | None,
-    surroundings: Surroundings,
+    reference_texts: ReferenceTexts,
     *,
     like: TextFigures | None = None,
 ) -> dict[str, Any]:
     """The part of the card that every corpus has."""
-    rows = sifted.kept_rows
-    texts, unit_ids = sifted.candidates["text"], sifted.candidates["unit_id"]
-    num_bytes = int(_num_bytes(sifted).sum())
+    rows = filtered.kept_rows
+    texts, unit_ids = filtered.candidates["text"], filtered.candidates["unit_id"]
+    num_bytes = int(_num_bytes(filtered).sum())
     sampled = rows[sample_rows(unit_ids.take(pa.array(rows)))]
-    general = pq.read_table(surroundings.sample / SAMPLE_FILE, columns=["text"])["text"]
-    task = surroundings.task_sentences
+    general = pq.read_table(reference_texts.sample / SAMPLE_FILE, columns=["text"])["text"]
+    task = reference_texts.task_sentences
     compared = compare(
         texts.take(pa.array(sampled)).to_pylist(), general.to_pylist(), task, like=like
     )
-    facts = surroundings.general
+    facts = reference_texts.general
     return {
         "num_units": len(rows),
         "num_bytes": num_bytes,
         "bytes_per_unit": num_bytes / len(rows),
         "num_wanted": num_wanted,
         "num_missing": max(0, (num_wanted or 0) - len(rows)),
-        "num_duplicates": sifted.count(DUPLICATE),
-        "num_near_duplicates": sifted.count(NEAR_DUPLICATE),
-        "leaks": sifted.policy,
-        "num_leaks": sifted.num_leaks(ngram=False),
-        "num_leaked_ngrams": sifted.num_leaks(ngram=True),
-        "num_evaluation_sentences": len(surroundings.evaluation_sentences),
-        "leak_min_words": sifted.index.min_words,
-        "leak_ngram": sifted.index.ngram,
+        "num_duplicates": filtered.count(DUPLICATE),
+        "num_near_duplicates": filtered.count(NEAR_DUPLICATE),
+        "leaks": filtered.policy,
+        "num_leaks": filtered.num_leaks(ngram=False),
+        "num_leaked_ngrams": filtered.num_leaks(ngram=True),
+        "num_evaluation_sentences": len(reference_texts.evaluation_sentences),
+        "leak_min_words": filtered.index.min_words,
+        "leak_ngram": filtered.index.ngram,
         **facts.model_dump(exclude={"num_units", "num_bytes"}),
         "text": compared.corpus,
         "general": Compared(
@@ -254,32 +260,34 @@ def figures(
 
 
 def write_corpus(
-    directory: Path, sifted: Sifted, rows: npt.NDArray[np.int64], card: CorpusCard
+    directory: Path, filtered: FilteredCandidates, rows: npt.NDArray[np.int64], card: CorpusCard
 ) -> dict[str, float]:
     """Write the files; returns the manifest's counts.
 
     Args:
         directory: Where to.
-        sifted: Candidates with the columns of TEXTBOOK.
+        filtered: Candidates with the columns of TEXTBOOK.
         rows: Those that are kept, in the order of TEXTBOOK.
         card: What they are like.
     """
-    columns = sifted.candidates.select(schemas.TEXTBOOK.names)
+    columns = filtered.candidates.select(schemas.TEXTBOOK.names)
     with pq.ParquetWriter(
         directory / TEXTBOOK_FILE, schemas.TEXTBOOK, compression="zstd"
     ) as writer:
         for first in range(0, len(rows), _WRITE_ROWS):
             part = columns.take(pa.array(rows[first : first + _WRITE_ROWS]))
             writer.write_table(part.cast(schemas.TEXTBOOK))
-    pq.write_table(sifted.removed(), directory / REMOVED_FILE, compression="zstd")
-    if sifted.policy == "keep":
-        pq.write_table(sifted.leaks(), directory / LEAKS_FILE, compression="zstd")
+    pq.write_table(filtered.removed(), directory / REMOVED_FILE, compression="zstd")
+    if filtered.policy == "keep":
+        pq.write_table(filtered.leaks(), directory / CONTAMINATION_FILE, compression="zstd")
     (directory / FILE_NAME).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     names = ("num_units", "num_bytes", "num_duplicates", "num_leaks", "num_missing")
     return {name: getattr(card, name) for name in names}
 
 
-def _limited(whole: Sifted, config: ContextualizeConfig, last_rank: int) -> tuple[Sifted, int]:
+def _limited(
+    whole: FilteredCandidates, config: ContextualizeConfig, last_rank: int
+) -> tuple[FilteredCandidates, int]:
     """The part of the candidates that the limit leaves, and the rank up to which hits are used."""
     if config.max_units is not None:
         return whole.cut(config.max_units), last_rank
@@ -292,10 +300,10 @@ def _limited(whole: Sifted, config: ContextualizeConfig, last_rank: int) -> tupl
     return whole, last_rank
 
 
-def _num_bytes(sifted: Sifted) -> npt.NDArray[np.int64]:
+def _num_bytes(filtered: FilteredCandidates) -> npt.NDArray[np.int64]:
     """Bytes of each text that is kept."""
-    lengths = pc.binary_length(sifted.candidates["text"]).to_numpy()
-    return np.asarray(lengths[sifted.kept_rows], np.int64)
+    lengths = pc.binary_length(filtered.candidates["text"]).to_numpy()
+    return np.asarray(lengths[filtered.kept_rows], np.int64)
 
 
 def _read_hits(path: Path, last_rank: int) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Which texts are the same text when normalised."""
+"""Which texts are the same text when normalized."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import xxhash
 from numba import njit
 from numpy.typing import NDArray
 
-from raykd.text.normalize import normalise_all
+from raykd.text.normalize import normalize_all
 
 # Little enough to stay in the processor's cache.
 _BATCH_ROWS = 4096
@@ -23,7 +23,7 @@ def first_equal(
     *,
     advance: Callable[[int], None] = lambda _: None,
 ) -> NDArray[np.int64]:
-    """For each text (N,), the position of the first one that is equal to it when normalised.
+    """For each text (N,), the position of the first one that is equal to it when normalized.
 
     A text is its own first when it is to be kept. Only the digests (16 bytes each) are held;
     texts with equal digests are compared themselves.
@@ -46,7 +46,7 @@ def first_of_equal(digests: NDArray[np.uint64], take_texts: TakeTexts) -> NDArra
     """As `first_equal`, from digests: looks up only those texts that share one.
 
     Args:
-        digests: (N, 2), of the normalised texts.
+        digests: (N, 2), of the normalized texts.
         take_texts: gives the texts at positions.
     """
     firsts: NDArray[np.int64] = _first_of_digest(digests)
@@ -54,7 +54,7 @@ def first_of_equal(digests: NDArray[np.uint64], take_texts: TakeTexts) -> NDArra
     # Texts of one digest are all but always one text; only where they are not, each is looked at.
     seen: dict[tuple[int, bytes], int] = {}
     for row in rows[~_equal_pairs(take_texts, rows, firsts[rows])].tolist():
-        text = bytes(normalise_all(take_texts(np.array([row]))).data)
+        text = bytes(normalize_all(take_texts(np.array([row]))).data)
         firsts[row] = seen.setdefault((int(firsts[row]), text), row)
     return firsts
 
@@ -62,19 +62,19 @@ def first_of_equal(digests: NDArray[np.uint64], take_texts: TakeTexts) -> NDArra
 def digests_of(
     texts: pa.Array, digest: Callable[[memoryview], bytes] = xxhash.xxh3_128_digest
 ) -> NDArray[np.uint64]:
-    """Digests (N, 2) of the normalised texts; little memory only for a few thousand at once."""
-    digests = b"".join(map(digest, normalise_all(texts).texts()))
+    """Digests (N, 2) of the normalized texts; little memory only for a few thousand at once."""
+    digests = b"".join(map(digest, normalize_all(texts).texts()))
     return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
 
 def _equal_pairs(
     take_texts: TakeTexts, left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Whether the normalised texts at positions left[i] and right[i] are equal, (N,)."""
+    """Whether the normalized texts at positions left[i] and right[i] are equal, (N,)."""
     is_equal = np.empty(len(left), bool)
     for start in range(0, len(left), _BATCH_ROWS):
         end = min(start + _BATCH_ROWS, len(left))
-        sides = (normalise_all(take_texts(rows[start:end])).texts() for rows in (left, right))
+        sides = (normalize_all(take_texts(rows[start:end])).texts() for rows in (left, right))
         is_equal[start:end] = [one == other for one, other in zip(*sides, strict=True)]
     return is_equal
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from raykd.config import Config
-from raykd.text.normalize import code_point, normalise_all
+from raykd.text.normalize import code_point, normalize_all
 from raykd.text.unspaced import IS_MARK, IS_UNSPACED, IS_WORD, classes
 
 _NOTHING, _IN_UNSPACED, _IN_WORD = 0, 1, 2
@@ -81,11 +81,11 @@ def shingles(texts: pa.Array, shingle_words: int) -> Shingles:
     Words are those of `normal_form.words`. Hashes of two shingles are equal by chance in one of
     2**64 cases.
     """
-    normalised = normalise_all(texts)
+    normalized = normalize_all(texts)
     # At most one word in two bytes, and one more.
-    room = len(normalised.data) // 2 + len(normalised) + 1
+    room = len(normalized.data) // 2 + len(normalized) + 1
     hashes = np.empty(room, np.uint64)
-    starts = _shingles(normalised.data, normalised.starts, classes(), shingle_words, hashes)
+    starts = _shingles(normalized.data, normalized.starts, classes(), shingle_words, hashes)
     return Shingles(hashes[: starts[-1]], starts)
 
 

@@ -16,7 +16,7 @@ from raykd.errors import InputError
 from raykd.retrieval import waves
 from raykd.retrieval.bm25 import searcher as bm25
 from raykd.retrieval.bm25.search import RetrievalConfig
-from raykd.retrieval.bm25.statistics import analyse_queries
+from raykd.retrieval.bm25.statistics import analyze_queries
 from raykd.retrieval.dense.embeddings import Embedder, embed_shard, embed_texts
 from raykd.retrieval.dense.searcher import DenseSearcher
 from raykd.retrieval.fusion import HitsReader, fuse
@@ -104,7 +104,7 @@ def _prepare_bm25(
     paths: Sequence[Path], query_sets: Sequence[QuerySet], config: RetrievalConfig, parts: Path
 ) -> _Prepared:
     texts = [text for one in query_sets for text in one.table["query"].to_pylist()]
-    vocabulary, terms = analyse_queries(texts, config.analyzer)
+    vocabulary, terms = analyze_queries(texts, config.analyzer)
     searched = distinct_queries(terms, query_sets)
     job = bm25.Job(
         parts,

@@ -68,7 +68,7 @@ REMOVED = pa.schema(
 # Units that hold an evaluation sentence where such units are not removed, sorted by unit_id:
 # `reason` is "leak" or "leaked_ngram", `sentence` the evaluation sentence; `is_kept` is false for
 # a unit removed as a duplicate.
-LEAKS = pa.schema(
+CONTAMINATION = pa.schema(
     [
         ("unit_id", pa.string()),
         ("reason", pa.string()),

@@ -11,7 +11,7 @@ import xxhash
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from raykd.text.normalize import normalise, words
+from raykd.text.normalize import normalize, words
 from raykd.text.stop_words import NLTK_STOP_WORDS
 
 # Figures are computed on a sample, so that their cost does not grow with the corpus.
@@ -173,7 +173,7 @@ def _read(texts: Sequence[str], number_of: dict[str, int]) -> _Words:
     parts = []
     lengths = []
     for text in texts:
-        found = [number_of.setdefault(word, len(number_of)) for word in words(normalise(text))]
+        found = [number_of.setdefault(word, len(number_of)) for word in words(normalize(text))]
         if found:
             parts.append(np.array(found, np.int32))
             lengths.append(len(found))
@@ -209,7 +209,7 @@ def _most_frequent(ranked: Sequence[Sequence[str]], limit: int | None) -> list[s
 @cache
 def _stop_words() -> frozenset[str]:
     """Stop words in the form of `words`, which cuts "don't" at the apostrophe."""
-    return frozenset(part for word in NLTK_STOP_WORDS for part in words(normalise(word)))
+    return frozenset(part for word in NLTK_STOP_WORDS for part in words(normalize(word)))
 
 
 def _overlap(vocabulary: set[str], other: set[str]) -> float:

@@ -1,10 +1,10 @@
 """The form in which texts are compared: one text at a time, or a whole column, compiled."""
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from unicodedata import combining, decomposition, normalize
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
 _WORD = regex.compile(rf"{UNSPACED}\p{{M}}*|{LETTER}+", flags=regex.VERSION1)
 _ASCII_TO_BLANKS = {code: " " for code in range(128) if not chr(code).isalnum()}
 
-# Code points below this are normalised by the kernel where they can be taken one by one: the
+# Code points below this are normalized by the kernel where they can be taken one by one: the
 # alphabets of the world and the Chinese letters, which stay as they are.
 _NUM_MAPPED = 0xA000
 _FIRST_CHINESE = 0x3400
@@ -30,7 +30,7 @@ _BLANK = 32
 _BLOCK = 128
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """The form in which texts are compared: Unicode's NFKC_Casefold, white space collapsed.
 
     Case, composed or decomposed accents, ligatures, full-width letters, soft hyphens and other
@@ -43,19 +43,19 @@ def normalise(text: str) -> str:
     return " ".join(_folded(text).split())
 
 
-def words(normalised: str) -> list[str]:
+def words(normalized: str) -> list[str]:
     """Runs of letters, marks and digits, so that `said , "no"` has the words of `said, "no"`.
 
     Where a script has no blanks (Chinese, Japanese, Thai, ...) each letter is a word.
     """
-    if normalised.isascii():
-        return normalised.translate(_ASCII_TO_BLANKS).split()
-    return [str(word) for word in _WORD.findall(normalised)]
+    if normalized.isascii():
+        return normalized.translate(_ASCII_TO_BLANKS).split()
+    return [str(word) for word in _WORD.findall(normalized)]
 
 
 @dataclass(frozen=True)
-class Normalised:
-    """Normalised texts as UTF-8, one after the other; text u is data[starts[u]:starts[u + 1]].
+class Normalized:
+    """Normalized texts as UTF-8, one after the other; text u is data[starts[u]:starts[u + 1]].
 
     data: (num_bytes,); starts: (U + 1,).
     """
@@ -72,11 +72,11 @@ class Normalised:
         return (view[start:end] for start, end in pairwise(self.starts.tolist()))
 
 
-def normalise_all(texts: pa.Array) -> Normalised:
-    """What `normalise` makes of each text, several times as fast as calling it.
+def normalize_all(texts: pa.Array) -> Normalized:
+    """What `normalize` makes of each text, several times as fast as calling it.
 
     Texts with letters that cannot be taken one by one (combining marks, Hangul, and all that lies
-    beyond U+9FFF) go through `normalise` itself.
+    beyond U+9FFF) go through `normalize` itself.
 
     Args:
         texts: (U,) strings of any Arrow string type, sliced or not; null counts as empty.
@@ -86,7 +86,7 @@ def normalise_all(texts: pa.Array) -> Normalised:
     num_bytes, is_general = _measure(data, offsets, mapped_starts, is_alone)
     general = np.flatnonzero(is_general)
     slow = [
-        normalise(bytes(data[offsets[row] : offsets[row + 1]]).decode()).encode()
+        normalize(bytes(data[offsets[row] : offsets[row + 1]]).decode()).encode()
         for row in general.tolist()
     ]
     num_bytes[general] = [len(text) for text in slow]
@@ -94,12 +94,12 @@ def normalise_all(texts: pa.Array) -> Normalised:
     slow_data = np.frombuffer(b"".join(slow), np.uint8)
     out = np.empty(int(room[-1]), np.uint8)
     starts = _write(data, offsets, is_general, slow_data, num_bytes, mapped, mapped_starts, out)
-    return Normalised(out[: starts[-1]], starts)
+    return Normalized(out[: starts[-1]], starts)
 
 
 def _folded(text: str) -> str:
-    folded = normalize("NFKD", normalize("NFD", text).casefold()).casefold()
-    return normalize("NFKC", _IGNORABLE.sub("", folded))
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFD", text).casefold()).casefold()
+    return unicodedata.normalize("NFKC", _IGNORABLE.sub("", folded))
 
 
 def _buffers(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -120,7 +120,7 @@ def _buffers(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 def _mapping() -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
     """What code points below `_NUM_MAPPED` become, and which can be taken one by one.
 
-    A letter can when it, and all that the steps of `normalise` make of it, starts with one that
+    A letter can when it, and all that the steps of `normalize` make of it, starts with one that
     no mark order and no composition ties to the letter before it.
 
     Returns:
@@ -129,21 +129,21 @@ def _mapping() -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]
     Source: Unicode Standard Annex 15, "Normalization Forms", section 9, on boundaries.
     """
     # No pair stands above U+1FFFF but those of CJK compatibility, which are single letters.
-    pairs = (decomposition(chr(code)).split() for code in range(0x20000))
+    pairs = (unicodedata.decomposition(chr(code)).split() for code in range(0x20000))
     seconds = {int(pair[1], 16) for pair in pairs if len(pair) == 2 and pair[0][0] != "<"}
     seconds |= set(_HANGUL_SECONDS)
 
     def starts_anew(text: str) -> bool:
-        return not text or (combining(text[0]) == 0 and ord(text[0]) not in seconds)
+        return not text or (unicodedata.combining(text[0]) == 0 and ord(text[0]) not in seconds)
 
     mapped = bytearray()
     starts = np.zeros(_NUM_MAPPED + 1, np.int32)
     is_alone = np.zeros(_NUM_MAPPED, bool)
     for code in range(_FIRST_CHINESE):
         letter = chr(code)
-        decomposed = normalize("NFD", letter)
+        decomposed = unicodedata.normalize("NFD", letter)
         folded = decomposed.casefold()
-        compatible = normalize("NFKD", folded)
+        compatible = unicodedata.normalize("NFKD", folded)
         result = _folded(letter)
         forms = (letter, decomposed, folded, compatible, compatible.casefold(), result)
         is_alone[code] = all(map(starts_anew, forms))
@@ -177,7 +177,7 @@ def _measure(
     mapped_starts: NDArray[np.int32],
     is_alone: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Upper bound of the bytes of each normalised text, and which the kernel cannot take."""
+    """Upper bound of the bytes of each normalized text, and which the kernel cannot take."""
     num_texts = len(offsets) - 1
     num_bytes = np.empty(num_texts, np.int64)
     is_general = np.zeros(num_texts, np.bool_)
@@ -210,7 +210,7 @@ def _write(
     mapped_starts: NDArray[np.int32],
     out: NDArray[np.uint8],
 ) -> NDArray[np.int64]:
-    """Write every normalised text to `out`; returns where each starts."""
+    """Write every normalized text to `out`; returns where each starts."""
     starts = np.zeros(len(offsets), np.int64)
     position = 0
     slow_at = 0

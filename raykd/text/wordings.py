@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from raykd.text.normalize import normalise, words
+from raykd.text.normalize import normalize, words
 
 _Bytes = npt.NDArray[np.uint8]
 _Positions = npt.NDArray[np.int64]
@@ -18,10 +18,10 @@ _LAST_BLANK = 0x20
 
 
 class Wordings(NamedTuple):
-    """Texts in which the runs between blanks that are not all ASCII hold only normalised words.
+    """Texts in which the runs between blanks that are not all ASCII hold only normalized words.
 
     Text t stands at `offsets[t]:offsets[t + 1]` of `data`. Its words are the runs of ASCII letters
-    and digits, lower-cased, and of bytes from 0x80 on: the `words` of the normalised text in UTF-8.
+    and digits, lower-cased, and of bytes from 0x80 on: the `words` of the normalized text in UTF-8.
     """
 
     data: _Bytes
@@ -32,7 +32,7 @@ def wordings(texts: pa.Array) -> Wordings:
     """Make the words of texts readable for compiled code.
 
     Only runs with characters beyond ASCII pass through Python, each different one once as a rule:
-    no rule of normalisation or of word boundaries reaches across a blank.
+    no rule of normalization or of word boundaries reaches across a blank.
 
     Args:
         texts: (N,) string or large_string, sliced or not; nulls count as empty.
@@ -67,7 +67,7 @@ def _buffers(texts: pa.Array) -> tuple[_Bytes, _Positions]:
 
 @lru_cache(maxsize=1 << 16)
 def _words_of_run(run: bytes) -> bytes:
-    return " ".join(words(normalise(run.decode()))).encode()
+    return " ".join(words(normalize(run.decode()))).encode()
 
 
 @njit(cache=True, nogil=True)

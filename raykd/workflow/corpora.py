@@ -19,7 +19,7 @@ from raykd.cluster import tasks as cluster
 from raykd.config import dump_yaml
 from raykd.contextualize.card import CorpusCard, GeneralFacts, SearchFacts, read_card
 from raykd.contextualize.sample import SAMPLE_SEED, Draw, draw_from_shard, write_sample
-from raykd.contextualize.select import Gather, Surroundings, contextualize
+from raykd.contextualize.select import Gather, ReferenceTexts, contextualize
 from raykd.corpus import pipeline as corpus_pipeline
 from raykd.retrieval import pipeline as retrieval_pipeline
 from raykd.retrieval.bm25.search import RetrievalConfig
@@ -125,12 +125,14 @@ def write_queries(task_folder: Path, config: RetrievalConfig, out: Path) -> Mani
     return write_once(out, "queries", settings, inputs, write)
 
 
-def surroundings(task: Task, shards: Sequence[Path], units: Manifest, sample: Path) -> Surroundings:
+def reference_texts(
+    task: Task, shards: Sequence[Path], units: Manifest, sample: Path
+) -> ReferenceTexts:
     """What the corpora of a task are cleaned of and compared with; writes `sample`, if need be."""
     num_units = int(units.counts["num_units"])
     draw = drawing(shards, SAMPLE_SEED, "sample of the general corpus")
     write_sample(num_units, draw, sample, {"units": units.digest})
-    return Surroundings(
+    return ReferenceTexts(
         evaluation_sentences=anchors(pa.concat_tables(task.evaluation_splits())),
         task_sentences=anchors(task.train),
         sample=sample,
@@ -333,7 +335,7 @@ def _contextualize(
     contextualize(
         folder / "hits" / retrieval_pipeline.HITS_FILE,
         gather,
-        surroundings(read_task(folder / "task"), shards, units, out / "sample"),
+        reference_texts(read_task(folder / "task"), shards, units, out / "sample"),
         recipe.contextualize_for(entry),
         folder / CONTEXTUALIZED,
         {"hits": hits.digest, "units": units.digest},

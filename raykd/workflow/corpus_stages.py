@@ -88,7 +88,7 @@ def _contextualize(run: Run, text: Text, units: Manifest) -> None:
     contextualize.contextualize(
         hits_folder / retrieval_pipeline.HITS_FILE,
         functools.partial(retrieval_pipeline.gather, _shards(run, text)),
-        _surroundings(run, text, units),
+        _reference_texts(run, text, units),
         run.recipe.contextualize,
         run.textbook(text),
         {"hits": hits.digest, "units": units.digest},
@@ -105,7 +105,7 @@ def _draw_at_random(run: Run, text: Text, units: Manifest) -> None:
     random_corpus.random_corpus(
         shards,
         num_units,
-        _surroundings(run, text, units),
+        _reference_texts(run, text, units),
         config,
         run.textbook(text),
         {"units": units.digest},
@@ -114,9 +114,9 @@ def _draw_at_random(run: Run, text: Text, units: Manifest) -> None:
     )
 
 
-def _surroundings(run: Run, text: Text, units: Manifest) -> contextualize.Surroundings:
+def _reference_texts(run: Run, text: Text, units: Manifest) -> contextualize.ReferenceTexts:
     sample = run.sample_of(text.corpus)
-    return corpora.surroundings(run.task(), _shards(run, text), units, sample)
+    return corpora.reference_texts(run.task(), _shards(run, text), units, sample)
 
 
 def _shards(run: Run, text: Text) -> list[Path]:

@@ -5,11 +5,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracle_dedup import find_leak
 
-from raykd.contextualize.contamination import Leak, LeakIndex
+from raykd.contextualize.contamination import Contamination, ContaminationIndex
 from raykd.corpus.rows import Document
 from raykd.corpus.texts import Texts
 from raykd.corpus.units import UnitsConfig, cut
-from raykd.text.normalize import normalise, words
+from raykd.text.normalize import normalize, words
 from raykd.text.wordings import wordings
 
 # Two letters and few blanks: sentences share their first words and stand in texts often.
@@ -26,7 +26,7 @@ def found(index, text):
 
 
 def test_a_text_that_contains_a_long_enough_sentence_leaks():
-    index = LeakIndex(["The cat sat on the mat ."], min_words=5)
+    index = ContaminationIndex(["The cat sat on the mat ."], min_words=5)
     assert (
         found(index, "Once, THE CAT\nsat on the mat; then it left.") == "The cat sat on the mat ."
     )
@@ -35,29 +35,29 @@ def test_a_text_that_contains_a_long_enough_sentence_leaks():
 
 
 def test_words_are_not_found_inside_other_words():
-    index = LeakIndex(["art", "the art of war"], min_words=1)
+    index = ContaminationIndex(["art", "the art of war"], min_words=1)
     assert found(index, "a party") is None
     assert found(index, "some art here") == "art"
-    index = LeakIndex(["the art of war"], min_words=4)
+    index = ContaminationIndex(["the art of war"], min_words=4)
     assert found(index, "lathe art of war") is None
     assert found(index, "the art of wars") is None
     assert found(index, "the-art-of-war") == "the art of war"
 
 
 def test_a_short_sentence_leaks_only_into_an_equal_text():
-    index = LeakIndex(["it works well"], min_words=4)
+    index = ContaminationIndex(["it works well"], min_words=4)
     assert found(index, "It works, well!") == "it works well"
     assert found(index, "it works well here") is None
 
 
 def test_case_accents_and_invisible_characters_make_no_difference():
-    index = LeakIndex(["Le caf\u00e9 est tr\u00e8s fort"], min_words=5)
+    index = ContaminationIndex(["Le caf\u00e9 est tr\u00e8s fort"], min_words=5)
     text = "bref, LE CAFE\u0301 EST TRE\u0300S fo\u00adrt !"
     assert found(index, text) == "Le caf\u00e9 est tr\u00e8s fort"
 
 
 def test_letters_are_words_where_a_script_has_no_blanks():
-    index = LeakIndex(["我喜欢吃鱼"], min_words=5)
+    index = ContaminationIndex(["我喜欢吃鱼"], min_words=5)
     assert found(index, "他说我喜欢吃鱼。") == "我喜欢吃鱼"
     assert found(index, "他说我喜欢鱼。") is None
 
@@ -79,14 +79,14 @@ def test_a_unit_with_a_dev_sentence_in_a_script_without_blanks_leaks(policy, dev
     texts = Texts.of_rows(Document("a", number, text) for number, text in enumerate(documents))
     units, *_ = cut(texts, "0" * 32, UnitsConfig(policy=policy))
     holding = ["THE film" in text or dev in text for text in units["text"].to_pylist()]
-    sentences, is_ngram = LeakIndex([dev], min_words=5).find_all(units["text"])
+    sentences, is_ngram = ContaminationIndex([dev], min_words=5).find_all(units["text"])
     assert (sentences == 0).tolist() == holding
     assert sum(holding) >= 1
     assert not is_ngram.any()
 
 
 def test_sentences_without_words_leak_only_as_a_whole_and_empty_ones_never():
-    index = LeakIndex(["", " \n", "...", "?"], min_words=1)
+    index = ContaminationIndex(["", " \n", "...", "?"], min_words=1)
     assert found(index, "...") == "..."
     assert found(index, "a ...") is None
     assert found(index, "") is None
@@ -94,11 +94,11 @@ def test_sentences_without_words_leak_only_as_a_whole_and_empty_ones_never():
 
 
 def test_no_sentences_find_nothing():
-    assert found(LeakIndex([], min_words=5), "a b c d e f") is None
+    assert found(ContaminationIndex([], min_words=5), "a b c d e f") is None
 
 
 def test_the_first_sentence_in_the_given_order_is_named():
-    index = LeakIndex(["c d", "a b c", "b c", "a b c d"], min_words=2)
+    index = ContaminationIndex(["c d", "a b c", "b c", "a b c d"], min_words=2)
     assert found(index, "a b c d") == "c d"
     assert found(index, "x a b c") == "a b c"
 
@@ -111,7 +111,7 @@ def test_the_first_sentence_in_the_given_order_is_named():
     st.none() | st.integers(1, 4),
 )
 def test_the_index_finds_what_the_obvious_search_finds(texts, sentences, min_words, ngram):
-    index = LeakIndex(sentences, min_words, ngram)
+    index = ContaminationIndex(sentences, min_words, ngram)
     expected = [find_leak(text or "", sentences, min_words, ngram) for text in texts]
     assert [index.find(text or "") for text in texts] == expected
     for type_ in (pa.string(), pa.large_string()):
@@ -130,14 +130,14 @@ def test_wordings_hold_the_words_of_any_text(texts):
     for text, start, stop in zip(texts, offsets[:-1], offsets[1:], strict=True):
         held = data[start:stop].tobytes().lower().decode()  # ASCII letters alone
         parts = "".join(c if not c.isascii() or c.isalnum() else " " for c in held)
-        assert parts.split() == words(normalise(text))
+        assert parts.split() == words(normalize(text))
 
 
 def test_a_text_that_shares_an_ngram_leaks_and_is_told_from_a_whole_sentence():
     sentences = ["one two three four five", "zero two three four nine", "two three four"]
-    index = LeakIndex(sentences, min_words=5, ngram=3)
-    assert index.find("say: Two, three FOUR times") == Leak(0, is_ngram=True)
-    assert index.find("two three four") == Leak(2, is_ngram=False)
+    index = ContaminationIndex(sentences, min_words=5, ngram=3)
+    assert index.find("say: Two, three FOUR times") == Contamination(0, is_ngram=True)
+    assert index.find("two three four") == Contamination(2, is_ngram=False)
     assert index.find("two three five four") is None
     texts = pa.array(["two three", "x two three four", "one two three four five x"])
     sentences_found, is_ngram = index.find_all(texts)
@@ -147,7 +147,7 @@ def test_a_text_that_shares_an_ngram_leaks_and_is_told_from_a_whole_sentence():
 
 
 def test_sentences_shorter_than_the_ngram_share_none():
-    index = LeakIndex(["a b c"], min_words=9, ngram=4)
+    index = ContaminationIndex(["a b c"], min_words=9, ngram=4)
     assert index.find("x a b c d") is None
 
 
@@ -155,7 +155,7 @@ def test_sentences_shorter_than_the_ngram_share_none():
 def test_many_sentences_with_the_same_beginning_cost_no_more():
     # One by one, these would be 4e9 comparisons of words.
     sentences = [f"the function returns the value {number}" for number in range(20_000)]
-    index = LeakIndex(sentences, min_words=5)
+    index = ContaminationIndex(sentences, min_words=5)
     text = "the function returns the value x " * 200
     assert all(found(index, text) is None for _ in range(100))
     assert found(index, text + "the function returns the value 19999") == sentences[-1]

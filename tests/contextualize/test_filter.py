@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from oracle_dedup import find_leak, first_equal, jaccard
 
 from raykd import progress
-from raykd.contextualize.contamination import LeakIndex
-from raykd.contextualize.filter import KEPT, LEAK, LEAKED_NGRAM, sift
+from raykd.contextualize.contamination import ContaminationIndex
+from raykd.contextualize.filter import CONTAMINATED, CONTAMINATED_NGRAM, KEPT, filter_candidates
 from raykd.dedup.minhash import NearDuplicatesConfig
 
 
@@ -20,15 +20,15 @@ def rows_of(table):
 
 def test_a_duplicate_names_the_unit_kept_and_a_leak_the_sentence():
     texts = ["A b", "x y z", "a  B", "now X, y z!", "Now x, y z!", "c"]
-    sifted = sift(candidates(texts), LeakIndex(["x y z"], min_words=3))
-    assert sifted.kept()["unit_id"].to_pylist() == ["u0", "u5"]
-    assert rows_of(sifted.removed()) == [
+    filtered = filter_candidates(candidates(texts), ContaminationIndex(["x y z"], min_words=3))
+    assert filtered.kept()["unit_id"].to_pylist() == ["u0", "u5"]
+    assert rows_of(filtered.removed()) == [
         ("u1", "leak", "x y z", None),
         ("u2", "duplicate", "u0", 1.0),
         ("u3", "leak", "x y z", None),
         ("u4", "leak", "x y z", None),
     ]
-    assert rows_of(sifted.leaks()) == [
+    assert rows_of(filtered.leaks()) == [
         ("u1", "leak", "x y z", False),
         ("u3", "leak", "x y z", False),
         ("u4", "leak", "x y z", False),
@@ -37,30 +37,30 @@ def test_a_duplicate_names_the_unit_kept_and_a_leak_the_sentence():
 
 def test_leaks_can_be_kept_and_are_recorded_nevertheless():
     texts = ["A b", "x y z", "a  B", "now X, y z!", "Now x, y z!", "y z", "c"]
-    index = LeakIndex(["x y z"], min_words=3, ngram=2)
-    sifted = sift(candidates(texts), index, policy="keep")
-    assert sifted.kept()["unit_id"].to_pylist() == ["u0", "u1", "u3", "u5", "u6"]
-    assert rows_of(sifted.removed()) == [
+    index = ContaminationIndex(["x y z"], min_words=3, ngram=2)
+    filtered = filter_candidates(candidates(texts), index, policy="keep")
+    assert filtered.kept()["unit_id"].to_pylist() == ["u0", "u1", "u3", "u5", "u6"]
+    assert rows_of(filtered.removed()) == [
         ("u2", "duplicate", "u0", 1.0),
         ("u4", "duplicate", "u3", 1.0),
     ]
-    assert rows_of(sifted.leaks()) == [
+    assert rows_of(filtered.leaks()) == [
         ("u1", "leak", "x y z", True),
         ("u3", "leak", "x y z", True),
         ("u4", "leak", "x y z", False),
         ("u5", "leaked_ngram", "x y z", True),
     ]
-    assert (sifted.num_leaks(ngram=False), sifted.num_leaks(ngram=True)) == (3, 1)
-    removing = sift(candidates(texts), index)
+    assert (filtered.num_leaks(ngram=False), filtered.num_leaks(ngram=True)) == (3, 1)
+    removing = filter_candidates(candidates(texts), index)
     assert (removing.num_leaks(ngram=False), removing.num_leaks(ngram=True)) == (3, 1)
 
 
 def test_a_duplicate_of_a_near_duplicate_names_the_unit_that_is_kept():
     texts = ["a b c d e", "a b c d f", "A b c d f", "a b c g h", "a b c d F", "a b c g h"]
     near = NearDuplicatesConfig(threshold=0.6, shingle_words=1, num_bands=64, rows_per_band=1)
-    sifted = sift(candidates(texts), LeakIndex([], min_words=3), near)
-    assert sifted.kept()["unit_id"].to_pylist() == ["u0", "u3"]
-    assert rows_of(sifted.removed()) == [
+    filtered = filter_candidates(candidates(texts), ContaminationIndex([], min_words=3), near)
+    assert filtered.kept()["unit_id"].to_pylist() == ["u0", "u3"]
+    assert rows_of(filtered.removed()) == [
         ("u1", "near_duplicate", "u0", 4 / 6),
         ("u2", "near_duplicate", "u0", 4 / 6),
         ("u4", "near_duplicate", "u0", 4 / 6),
@@ -70,12 +70,18 @@ def test_a_duplicate_of_a_near_duplicate_names_the_unit_that_is_kept():
 
 def test_a_text_that_shares_words_in_a_row_with_a_sentence_is_removed_for_that():
     texts = ["now x y z", "x y q", "X, y, z", "q x y z q"]
-    sifted = sift(candidates(texts), LeakIndex(["x y z q", "y z"], min_words=9, ngram=3))
-    assert sifted.kept()["unit_id"].to_pylist() == ["u1"]
-    assert {(row["reason"], row["partner"]) for row in sifted.removed().to_pylist()} == {
+    filtered = filter_candidates(
+        candidates(texts), ContaminationIndex(["x y z q", "y z"], min_words=9, ngram=3)
+    )
+    assert filtered.kept()["unit_id"].to_pylist() == ["u1"]
+    assert {(row["reason"], row["partner"]) for row in filtered.removed().to_pylist()} == {
         ("leaked_ngram", "x y z q")
     }
-    assert (sifted.count(LEAK), sifted.count(LEAKED_NGRAM), sifted.count(KEPT)) == (0, 3, 1)
+    assert (
+        filtered.count(CONTAMINATED),
+        filtered.count(CONTAMINATED_NGRAM),
+        filtered.count(KEPT),
+    ) == (0, 3, 1)
 
 
 WORDS = st.lists(st.sampled_from("aAbcd"), max_size=5).map(" ".join)
@@ -89,9 +95,11 @@ def test_every_unit_removed_as_a_duplicate_is_as_near_as_stated_to_one_kept(
     texts, sentences, policy
 ):
     near = NearDuplicatesConfig(threshold=0.5, shingle_words=2, num_bands=16, rows_per_band=1)
-    sifted = sift(candidates(texts), LeakIndex(sentences, min_words=2), near, policy)
-    kept = set(sifted.kept_rows.tolist())
-    removed = rows_of(sifted.removed())
+    filtered = filter_candidates(
+        candidates(texts), ContaminationIndex(sentences, min_words=2), near, policy
+    )
+    kept = set(filtered.kept_rows.tolist())
+    removed = rows_of(filtered.removed())
     assert len(kept) + len(removed) == len(texts)
     text_of = {f"u{row}": text for row, text in enumerate(texts)}
     for unit_id, reason, partner, similarity in removed:
@@ -104,10 +112,13 @@ def test_every_unit_removed_as_a_duplicate_is_as_near_as_stated_to_one_kept(
         )
         assert similarity >= near.threshold
     for num_candidates in range(len(texts)):
-        first = sift(
-            candidates(texts[:num_candidates]), LeakIndex(sentences, min_words=2), near, policy
+        first = filter_candidates(
+            candidates(texts[:num_candidates]),
+            ContaminationIndex(sentences, min_words=2),
+            near,
+            policy,
         )
-        assert sifted.cut_at(num_candidates).removed().equals(first.removed())
+        assert filtered.cut_at(num_candidates).removed().equals(first.removed())
 
 
 @settings(deadline=None)
@@ -117,8 +128,8 @@ def test_every_unit_removed_as_a_duplicate_is_as_near_as_stated_to_one_kept(
     st.integers(0, 20),
 )
 def test_sifting_is_the_obvious_one_and_cutting_it_is_sifting_fewer(texts, sentences, num_units):
-    index = LeakIndex(sentences, min_words=2)
-    sifted = sift(candidates(texts), index)
+    index = ContaminationIndex(sentences, min_words=2)
+    filtered = filter_candidates(candidates(texts), index)
     firsts = first_equal(texts)
     leaks = {
         row: leak
@@ -126,8 +137,8 @@ def test_sifting_is_the_obvious_one_and_cutting_it_is_sifting_fewer(texts, sente
         if (leak := find_leak(text, sentences, 2)) is not None
     }
     rows = [row for row in range(len(texts)) if firsts[row] == row and row not in leaks]
-    assert sifted.kept_rows.tolist() == rows
-    assert sifted.removed().to_pylist() == sorted(
+    assert filtered.kept_rows.tolist() == rows
+    assert filtered.removed().to_pylist() == sorted(
         (
             {
                 "unit_id": f"u{row}",
@@ -141,17 +152,17 @@ def test_sifting_is_the_obvious_one_and_cutting_it_is_sifting_fewer(texts, sente
         key=lambda removed: removed["unit_id"],
     )
     if 0 < num_units <= len(rows):
-        cut = sifted.cut(num_units)
-        fewer = sift(candidates(texts[: rows[num_units - 1] + 1]), index)
+        cut = filtered.cut(num_units)
+        fewer = filter_candidates(candidates(texts[: rows[num_units - 1] + 1]), index)
         assert cut.kept().equals(fewer.kept())
         assert cut.removed().equals(fewer.removed())
     else:
-        assert num_units == 0 or sifted.cut(num_units) is sifted
+        assert num_units == 0 or filtered.cut(num_units) is filtered
 
 
 def test_both_passes_show_how_far_they_are(monkeypatch, capsys):
     monkeypatch.setattr(progress, "_LINE_INTERVAL_S", 0.0)
-    sift(candidates(["a", "b", "A"]), LeakIndex([], min_words=1))
+    filter_candidates(candidates(["a", "b", "A"]), ContaminationIndex([], min_words=1))
     assert capsys.readouterr().err.splitlines() == [
         "deduplicate: 3 of 3 units",
         "check for leaks: 3 of 3 units",

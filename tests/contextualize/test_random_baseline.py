@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from raykd.contextualize.card import CorpusCard, GeneralFacts
 from raykd.contextualize.random_baseline import random_corpus
 from raykd.contextualize.sample import draw_from_shard
-from raykd.contextualize.select import ContextualizeConfig, Surroundings
+from raykd.contextualize.select import ContextualizeConfig, ReferenceTexts
 from raykd.errors import InputError
 from raykd.storage import schemas
 
@@ -33,7 +33,7 @@ def run(folder, paths, num_units, evaluation=(), draw=None, **config):
     return random_corpus(
         paths,
         num_units,
-        Surroundings(
+        ReferenceTexts(
             evaluation_sentences=evaluation,
             task_sentences=["a task"],
             sample=folder / "sample",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raykd.contextualize.card import CorpusCard, GeneralFacts, SearchFacts
-from raykd.contextualize.select import ContextualizeConfig, Surroundings, contextualize
+from raykd.contextualize.select import ContextualizeConfig, ReferenceTexts, contextualize
 from raykd.errors import InputError
 from raykd.storage import schemas
 
@@ -40,7 +40,7 @@ def run(folder, hits, texts, evaluation=(), inputs=None, **config):
     return contextualize(
         write_hits(folder / "hits.parquet", hits),
         gather_from(texts),
-        Surroundings(
+        ReferenceTexts(
             evaluation_sentences=evaluation,
             task_sentences=["a task"],
             sample=folder / "sample",
@@ -267,7 +267,7 @@ def test_units_that_hold_an_evaluation_sentence_can_be_kept_counted_and_named(tm
     assert removed(tmp_path) == [("u2", "duplicate", "u0", 1.0)]
     assert (card(tmp_path).leaks, card(tmp_path).num_leaks) == ("keep", 3)
     leaks = pq.read_table(tmp_path / "out" / "leaks.parquet")
-    assert leaks.schema == schemas.LEAKS
+    assert leaks.schema == schemas.CONTAMINATION
     assert [tuple(row.values()) for row in leaks.to_pylist()] == [
         ("u0", "leak", "my secret", True),
         ("u1", "leak", "my secret", True),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from oracle_dedup import first_equal as slow_first_equal
 
 from raykd.dedup.exact import first_equal
-from raykd.text.normalize import normalise, normalise_all, words
+from raykd.text.normalize import normalize, normalize_all, words
 
 # Few letters, so that equal texts are common; their cases and accents, so that they differ.
 TRICKY = st.text(alphabet="aAéÉe\u0301ßsSİi\u0131ﬁΣ\u03c3ς\u00ad\u200b \u00a0\n.", max_size=6)
@@ -30,7 +30,7 @@ TRICKY = st.text(alphabet="aAéÉe\u0301ßsSİi\u0131ﬁΣ\u03c3ς\u00ad\u200b \
     ],
 )
 def test_texts_that_look_alike_are_equal(left, right):
-    assert normalise(left) == normalise(right)
+    assert normalize(left) == normalize(right)
 
 
 @pytest.mark.parametrize(
@@ -38,30 +38,30 @@ def test_texts_that_look_alike_are_equal(left, right):
     [("ab", "a b"), ("a.", "a"), ("cafe", "café"), ("a-b", "a b"), ("", ".")],
 )
 def test_texts_that_differ_in_letters_blanks_or_punctuation_are_not_equal(left, right):
-    assert normalise(left) != normalise(right)
+    assert normalize(left) != normalize(right)
 
 
 def test_every_character_normalises_alike_in_all_forms_and_cases():
     for code in [*range(0xD800), *range(0xE000, 0x30000), *range(0xE0000, 0xE1000)]:
         character = chr(code)
-        normalised = normalise(character)
-        assert normalise(normalised) == normalised, hex(code)
-        assert normalise(unicodedata.normalize("NFD", character)) == normalised, hex(code)
-        assert normalise(character.casefold()) == normalised, hex(code)
+        normalized = normalize(character)
+        assert normalize(normalized) == normalized, hex(code)
+        assert normalize(unicodedata.normalize("NFD", character)) == normalized, hex(code)
+        assert normalize(character.casefold()) == normalized, hex(code)
 
 
 @settings(deadline=None)
 @given(st.text() | TRICKY)
 def test_normalising_twice_changes_nothing(text):
-    assert normalise(normalise(text)) == normalise(text)
+    assert normalize(normalize(text)) == normalize(text)
 
 
 @settings(deadline=None)
 @given(st.text(alphabet=st.characters(max_codepoint=127)))
 def test_ascii_takes_no_other_way_than_the_rest(text):
     # A letter that is not ASCII, cut off again, forces the general way.
-    assert normalise(text + " é")[: -len(" é")].rstrip() == normalise(text)
-    assert words(normalise(text + " é"))[:-1] == words(normalise(text))
+    assert normalize(text + " é")[: -len(" é")].rstrip() == normalize(text)
+    assert words(normalize(text + " é"))[:-1] == words(normalize(text))
 
 
 @pytest.mark.parametrize(
@@ -77,17 +77,17 @@ def test_ascii_takes_no_other_way_than_the_rest(text):
     ],
 )
 def test_words_are_runs_of_letters_marks_and_digits(text, expected):
-    assert words(normalise(text)) == expected
+    assert words(normalize(text)) == expected
 
 
 def normalised_texts(texts: pa.Array) -> list[str]:
-    return [bytes(text).decode() for text in normalise_all(texts).texts()]
+    return [bytes(text).decode() for text in normalize_all(texts).texts()]
 
 
 @settings(deadline=None)
 @given(st.lists(st.text() | TRICKY | st.text(alphabet="aB \t\x1f\x7f\x00é")))
 def test_a_column_is_normalised_as_each_of_its_texts(texts):
-    assert normalised_texts(pa.array(texts, pa.string())) == [normalise(text) for text in texts]
+    assert normalised_texts(pa.array(texts, pa.string())) == [normalize(text) for text in texts]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_every_character_is_normalised_in_a_column_as_by_itself(before, after):
     if before or after:
         codes = [code for code in codes if code < 0x3400 or code % 64 == 0]
     texts = [before + chr(code) + after for code in codes]
-    assert normalised_texts(pa.array(texts)) == [normalise(text) for text in texts]
+    assert normalised_texts(pa.array(texts)) == [normalize(text) for text in texts]
 
 
 def test_the_kernel_takes_long_texts_with_few_other_letters():
@@ -107,7 +107,7 @@ def test_the_kernel_takes_long_texts_with_few_other_letters():
         "The  Cat " * 40 + "café" + " sat\tON" * 50 + "\u2013" + "x" * 300,
         "A" * 200 + "\u00a0 b",
     ]
-    assert normalised_texts(pa.array(texts)) == [normalise(text) for text in texts]
+    assert normalised_texts(pa.array(texts)) == [normalize(text) for text in texts]
 
 
 @pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.string_view()])

@@ -62,7 +62,7 @@ def test_every_character_makes_the_words_it_makes_by_itself():
     codes = [*range(0x3400), *range(0x3400, 0xD800, 16), *range(0xE000, 0x30000, 16)]
     texts = [f"a{chr(code)}b\u0301c{chr(code)}{chr(code)}\u0301" for code in codes]
     found = shingles(pa.array(texts), 1).num_each().tolist()
-    assert found == [len(oracle_dedup.words(oracle_dedup.normalise(text))) for text in texts]
+    assert found == [len(oracle_dedup.words(oracle_dedup.normalize(text))) for text in texts]
 
 
 def test_a_text_shorter_than_a_shingle_is_one_shingle_and_one_without_words_is_none():

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from raykd.text.normalize import normalise, words
+from raykd.text.normalize import normalize, words
 
 
 def first_equal(texts: Sequence[str]) -> list[int]:
-    normalised = [normalise(text) for text in texts]
-    return [normalised.index(text) for text in normalised]
+    normalized = [normalize(text) for text in texts]
+    return [normalized.index(text) for text in normalized]
 
 
 def find_leak(
@@ -24,14 +24,14 @@ def find_leak(
 
 
 def _ngrams(text: str, size: int) -> set[tuple[str, ...]]:
-    parts = words(normalise(text))
+    parts = words(normalize(text))
     return {tuple(parts[start : start + size]) for start in range(len(parts) - size + 1)}
 
 
 def _holds(text: str, sentence: str, min_words: int) -> bool:
-    inside, looked_for = words(normalise(text)), words(normalise(sentence))
+    inside, looked_for = words(normalize(text)), words(normalize(sentence))
     if not looked_for:
-        return normalise(sentence) == normalise(text) != ""
+        return normalize(sentence) == normalize(text) != ""
     if looked_for == inside:
         return True
     return len(looked_for) >= min_words and any(
@@ -40,7 +40,7 @@ def _holds(text: str, sentence: str, min_words: int) -> bool:
 
 
 def shingle_set(text: str, shingle_words: int) -> set[tuple[str, ...]]:
-    parts = words(normalise(text))
+    parts = words(normalize(text))
     size = min(shingle_words, len(parts))
     return {tuple(parts[at : at + size]) for at in range(len(parts) - size + 1)} if parts else set()
 

@@ -29,7 +29,7 @@ _MAX_FETCHED = 1024
 
 
 @njit(cache=True, nogil=True)
-def leave_out(
+def split_nonessential(
     terms: NDArray[np.int32],
     counts: NDArray[np.uint16],
     start: int,

@@ -40,7 +40,7 @@ def score_blocks(  # noqa: C901  # a call for each unit costs more than its scor
         queries: positions in the block of queries.
         ends: of each query, where its blocks end.
         shape: the first unit of block 0, the end of the last block, blocks, and units a block.
-        plan: `Plan.arrays`.
+        plan: `QueryPlan.arrays`.
         units: `ShardIndex.unit_arrays`.
         form: of the saturation.
         places: (V,) room, all zero before and after.

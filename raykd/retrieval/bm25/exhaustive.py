@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from raykd.retrieval.bm25.candidates import NO_FLOOR, Candidates, add_candidates
 from raykd.retrieval.bm25.index import ShardIndex
 from raykd.retrieval.bm25.postings import Codes
-from raykd.retrieval.bm25.query_plan import Plan
+from raykd.retrieval.bm25.query_plan import QueryPlan
 from raykd.text.simd import prefetch
 
 # Postings of the next term that are fetched while those of a term are added.
 _MAX_FETCHED = 256
 
 
-def search_plain(
+def search_exhaustive(
     index: ShardIndex,
     superblock: int,
-    plan: Plan,
+    plan: QueryPlan,
     numbers: NDArray[np.int64],
     candidates: Candidates,
 ) -> None:

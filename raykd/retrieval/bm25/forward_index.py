@@ -18,7 +18,7 @@ _FILE = "terms.npz"
 
 
 @dataclass(frozen=True)
-class KnownTerms:
+class ForwardIndex:
     """The terms of one shard that some query holds.
 
     Attributes:
@@ -35,7 +35,7 @@ class KnownTerms:
     @classmethod
     def of(
         cls, batches: Iterable[pa.Array], lookup: TermLookup, num_terms: int
-    ) -> tuple["KnownTerms", Statistics]:
+    ) -> tuple["ForwardIndex", Statistics]:
         """Analyse the units of a shard, and count them.
 
         Args:
@@ -73,7 +73,7 @@ class KnownTerms:
         )
 
     @classmethod
-    def read(cls, folder: Path) -> "KnownTerms":
+    def read(cls, folder: Path) -> "ForwardIndex":
         """Read what `write` wrote."""
         with np.load(folder / _FILE) as file:
             names = ("common", "common_offsets", "others", "offsets")

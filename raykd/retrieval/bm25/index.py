@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from raykd.retrieval.bm25 import scoring
 from raykd.retrieval.bm25.block_max import BlockMaxima, block_maxima
-from raykd.retrieval.bm25.forward_index import KnownTerms
+from raykd.retrieval.bm25.forward_index import ForwardIndex
 from raykd.retrieval.bm25.postings import Postings, postings_of
 from raykd.retrieval.bm25.scoring import Bm25Config, SaturationForm
 from raykd.retrieval.bm25.statistics import Statistics
@@ -131,7 +131,7 @@ class ShardIndex:
 
 
 def build(
-    known: KnownTerms,
+    known: ForwardIndex,
     unit_ids: pa.Array,
     statistics: Statistics,
     idf: NDArray[np.float64],

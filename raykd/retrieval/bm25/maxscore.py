@@ -12,12 +12,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from raykd.retrieval.bm25.block_bounds import add_bounds, leave_out, refine, take_reaching
+from raykd.retrieval.bm25.block_bounds import add_bounds, refine, split_nonessential, take_reaching
 from raykd.retrieval.bm25.block_max import HIGHEST
 from raykd.retrieval.bm25.block_scoring import score_blocks
 from raykd.retrieval.bm25.candidates import NO_FLOOR, Candidates
 from raykd.retrieval.bm25.index import ShardIndex
-from raykd.retrieval.bm25.query_plan import Plan
+from raykd.retrieval.bm25.query_plan import QueryPlan
 from raykd.text.simd import BOUNDS
 
 # Sums of upper bounds take 16 bits, positions in a query 8.
@@ -31,10 +31,10 @@ _MAX_WAITING = 1 << 14
 _LINE_BYTES = 64
 
 
-def search_pruned(
+def search_maxscore(
     index: ShardIndex,
     superblock: int,
-    plan: Plan,
+    plan: QueryPlan,
     numbers: NDArray[np.int64],
     limits: NDArray[np.float64],
     candidates: Candidates,
@@ -101,7 +101,7 @@ def _search(
         start, stop = offsets[query], offsets[query + 1]
         floor = max(floors[query], NO_FLOOR)
         threshold = max(int(np.ceil(min(floor * _MARGIN / step, 1e15))), 1)
-        kept, rest = leave_out(terms, counts, start, stop, entries, threshold)
+        kept, rest = split_nonessential(terms, counts, start, stop, entries, threshold)
         if kept < 0:
             continue
         add_bounds(terms, counts, kept, stop, entries, blocks, maxima, dense, bounds)

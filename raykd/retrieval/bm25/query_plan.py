@@ -16,7 +16,7 @@ _FEW_TERMS = 32
 
 
 @dataclass(frozen=True)
-class Plan:
+class QueryPlan:
     """The terms of the B queries of a block: those of query b stand at offsets[b]:offsets[b + 1].
 
     Attributes:
@@ -42,7 +42,7 @@ class Plan:
     expected_postings: NDArray[np.float64]
 
     @classmethod
-    def of(cls, queries: QueryTerms, block: tuple[int, int], index: ShardIndex) -> "Plan":
+    def of(cls, queries: QueryTerms, block: tuple[int, int], index: ShardIndex) -> "QueryPlan":
         """The plan of the queries [first, last).
 
         Args:

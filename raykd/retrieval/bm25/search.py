@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 
 from raykd.config import Config
 from raykd.retrieval.bm25.candidates import Candidates
-from raykd.retrieval.bm25.exhaustive import search_plain
+from raykd.retrieval.bm25.exhaustive import search_exhaustive
 from raykd.retrieval.bm25.index import ShardIndex
-from raykd.retrieval.bm25.maxscore import MAX_DISTINCT_TERMS, MAX_QUERY_LENGTH, search_pruned
-from raykd.retrieval.bm25.query_plan import Plan
+from raykd.retrieval.bm25.maxscore import MAX_DISTINCT_TERMS, MAX_QUERY_LENGTH, search_maxscore
+from raykd.retrieval.bm25.query_plan import QueryPlan
 from raykd.retrieval.bm25.scoring import Bm25Config
 from raykd.retrieval.bm25.statistics import QueryTerms
 from raykd.retrieval.dense.config import DenseConfig
@@ -26,8 +26,8 @@ from raykd.text.analyzer import AnalyzerConfig
 _POSTINGS_A_BLOCK = 220
 _POSTINGS_A_UNIT = 60
 # One query in so many is tried before the others, and such a share of those are most.
-_TRIED_FIRST = 16
-_MOST = 0.8
+_PROBE_STRIDE = 16
+_PROBE_FAIL_SHARE = 0.8
 
 Method = Literal["bm25", "dense", "hybrid"]
 
@@ -143,21 +143,21 @@ def search(
         block: the queries [first, last) that are searched.
     """
     first, last = block
-    plan = Plan.of(queries, block, index)
+    plan = QueryPlan.of(queries, block, index)
     candidates = Candidates.empty(top_k[first:last], thresholds[first:last], index.num_units)
     fits = (plan.lengths <= MAX_QUERY_LENGTH) & (np.diff(plan.offsets) <= MAX_DISTINCT_TERMS)
-    is_late = candidates.floors <= 0
+    use_exhaustive = candidates.floors <= 0
     for superblock in range(index.num_superblocks):
-        _search_superblock(index, superblock, plan, fits, is_late, candidates)
+        _search_superblock(index, superblock, plan, fits, use_exhaustive, candidates)
     return BlockHits(*candidates.best(index.id_rank))
 
 
 def _search_superblock(
     index: ShardIndex,
     superblock: int,
-    plan: Plan,
+    plan: QueryPlan,
     fits: NDArray[np.bool_],
-    is_late: NDArray[np.bool_],
+    use_exhaustive: NDArray[np.bool_],
     candidates: Candidates,
 ) -> None:
     """Search one superblock in the way that costs a query the least.
@@ -168,12 +168,12 @@ def _search_superblock(
         index: the shard.
         superblock: which.
         plan: the B queries.
-        fits: (B,) whether `search_pruned` can take the query.
-        is_late: (B,) whether it has no threshold, or one that leaves too much; written.
+        fits: (B,) whether `search_maxscore` can take the query.
+        use_exhaustive: (B,) whether it has no threshold, or one that leaves too much; written.
         candidates: of the queries.
     """
     held = plan.expected_postings > 0
-    pruned, plain = held & fits & ~is_late, held & ~(fits & ~is_late)
+    pruned, plain = held & fits & ~use_exhaustive, held & ~(fits & ~use_exhaustive)
     making = _POSTINGS_A_UNIT * index.superblock_units
     limits = plan.expected_postings / _POSTINGS_A_BLOCK
     # Where the postings are there already, a few queries are not worth block maxima of their own.
@@ -187,36 +187,38 @@ def _search_superblock(
         # A few queries without a threshold are not worth postings of their own.
         lost += (plan.expected_postings[plain] * _POSTINGS_A_BLOCK).sum()
         if index.has_postings(superblock) or lost > making or not fits[plain].all():
-            is_late |= late
+            use_exhaustive |= late
             plain = plain | late
         else:
             others = np.flatnonzero(plain | late)
             if len(others):
                 no_limits = np.full(len(limits), np.inf)
-                search_pruned(index, superblock, plan, others, no_limits, candidates)
+                search_maxscore(index, superblock, plan, others, no_limits, candidates)
             return
     if plain.any():
-        search_plain(index, superblock, plan, np.flatnonzero(plain), candidates)
+        search_exhaustive(index, superblock, plan, np.flatnonzero(plain), candidates)
 
 
 def _remaining(
     index: ShardIndex,
     superblock: int,
-    plan: Plan,
+    plan: QueryPlan,
     numbers: NDArray[np.int64],
     limits: NDArray[np.float64],
     candidates: Candidates,
 ) -> NDArray[np.float64]:
-    """(B,) the blocks that `search_pruned` leaves of some queries, of which it takes a few first.
+    """(B,) the blocks that `search_maxscore` leaves of some queries, of which it takes a few first.
 
     Where it left too many of most of them, it is spared the others, which are taken to be like
     them: thresholds of one wave mostly leave too much of all queries or of few.
     """
-    tried, others = numbers[::_TRIED_FIRST], np.delete(numbers, np.s_[::_TRIED_FIRST])
-    remained = search_pruned(index, superblock, plan, tried, limits, candidates).astype(np.float64)
+    tried, others = numbers[::_PROBE_STRIDE], np.delete(numbers, np.s_[::_PROBE_STRIDE])
+    remained = search_maxscore(index, superblock, plan, tried, limits, candidates).astype(
+        np.float64
+    )
     times_limit = remained[tried] / limits[tried]
-    if superblock == 0 and np.mean(times_limit > 1) > _MOST:
+    if superblock == 0 and np.mean(times_limit > 1) > _PROBE_FAIL_SHARE:
         remained[others] = np.median(times_limit) * limits[others]
     else:
-        remained += search_pruned(index, superblock, plan, others, limits, candidates)
+        remained += search_maxscore(index, superblock, plan, others, limits, candidates)
     return remained

@@ -14,7 +14,7 @@ from xxhash import xxh3_128_hexdigest
 from raykd.cluster import tasks as cluster
 from raykd.errors import InputError
 from raykd.retrieval.bm25 import index, scoring, search
-from raykd.retrieval.bm25.forward_index import KnownTerms
+from raykd.retrieval.bm25.forward_index import ForwardIndex
 from raykd.retrieval.bm25.scoring import Bm25Config
 from raykd.retrieval.bm25.statistics import QueryTerms, Statistics
 from raykd.retrieval.hits import RankedHits
@@ -93,7 +93,7 @@ class Bm25Searcher:
         # Written by the statistics pass, and once more if it was damaged since.
         folder = _counted(path, digest, self.job).folder
         shard_index = index.build(
-            KnownTerms.read(folder),
+            ForwardIndex.read(folder),
             unit_ids.cast(unit_id_type),
             self.total,
             self.idf,
@@ -151,7 +151,7 @@ def _counted(path: Path, digest: str, job: Job) -> _Counted:
     def write(draft: Draft) -> None:
         with explained(path), pq.ParquetFile(path) as file:
             batches = file.iter_batches(_READ_ROWS, columns=["text"])
-            known, counted = KnownTerms.of(
+            known, counted = ForwardIndex.of(
                 (batch.column("text") for batch in batches), job.lookup, job.num_terms
             )
         known.write(draft.directory)

@@ -74,7 +74,7 @@ class Statistics:
         return self.total_length / self.num_units if self.num_units else 0.0
 
 
-def analyse_queries(
+def analyze_queries(
     queries: Sequence[str], config: AnalyzerConfig | None = None
 ) -> tuple[Vocabulary, QueryTerms]:
     """The vocabulary of the queries, and each query's terms as ids of it.

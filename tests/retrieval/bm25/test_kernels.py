@@ -15,11 +15,11 @@ from raykd.retrieval.bm25 import index, postings, scoring, search
 from raykd.retrieval.bm25.block_bounds import refine, take_reaching
 from raykd.retrieval.bm25.block_max import LISTED
 from raykd.retrieval.bm25.candidates import keep_best, sort_best_first
-from raykd.retrieval.bm25.forward_index import KnownTerms
+from raykd.retrieval.bm25.forward_index import ForwardIndex
 from raykd.retrieval.bm25.index import ShardIndex
-from raykd.retrieval.bm25.maxscore import search_pruned
+from raykd.retrieval.bm25.maxscore import search_maxscore
 from raykd.retrieval.bm25.scoring import Bm25Config
-from raykd.retrieval.bm25.statistics import QueryTerms, analyse_queries
+from raykd.retrieval.bm25.statistics import QueryTerms, analyze_queries
 from raykd.text.analyzer import TermLookup
 
 Hit = tuple[int, int, float]
@@ -29,10 +29,10 @@ ALWAYS_PRUNED, NEVER_PRUNED_TWICE = (1e-9, 1e9), (1e9, -1e9)
 def index_of(
     texts: Sequence[str], queries: Sequence[str], config: Bm25Config, **sizes: int
 ) -> tuple[ShardIndex, QueryTerms]:
-    vocabulary, query_terms = analyse_queries(queries)
+    vocabulary, query_terms = analyze_queries(queries)
     lookup = TermLookup(vocabulary.terms)
     arrow = pa.array(texts, pa.string())
-    known, total = KnownTerms.of([arrow], lookup, len(vocabulary.terms))
+    known, total = ForwardIndex.of([arrow], lookup, len(vocabulary.terms))
     unit_ids = pa.array(range(len(texts)), pa.int64())
     idf = scoring.idf(total.df, total.num_units, config)
     shard = index.build(known, unit_ids, total, idf, config, **sizes)
@@ -162,9 +162,9 @@ def test_where_too_much_is_left_of_a_few_queries_the_others_are_not_tried_and_lo
 
     def count_and_search(*given: Any) -> Any:
         tried.append(len(given[3]))
-        return search_pruned(*given)
+        return search_maxscore(*given)
 
-    monkeypatch.setattr(search, "search_pruned", count_and_search)
+    monkeypatch.setattr(search, "search_maxscore", count_and_search)
     for effort, numbers_tried in ((NEVER_PRUNED_TWICE, [10]), (ALWAYS_PRUNED, [10, 140] * 6)):
         monkeypatch.setattr(search, "_POSTINGS_A_BLOCK", effort[0])
         monkeypatch.setattr(search, "_POSTINGS_A_UNIT", effort[1])

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from raykd.retrieval.bm25.block_max import LISTED, block_maxima
-from raykd.retrieval.bm25.forward_index import KnownTerms
+from raykd.retrieval.bm25.forward_index import ForwardIndex
 from raykd.retrieval.bm25.postings import Postings, postings_of
 from raykd.retrieval.bm25.scoring import Bm25Config, saturation_form
 from raykd.text.analyzer import TermLookup
@@ -15,7 +15,7 @@ from raykd.text.analyzer import TermLookup
 
 def found_postings(texts, terms):
     """(term, unit, saturation) of every posting, and the same by hand, all lengths being 1."""
-    known, statistics = KnownTerms.of([pa.array(texts)], TermLookup(terms), len(terms))
+    known, statistics = ForwardIndex.of([pa.array(texts)], TermLookup(terms), len(terms))
     form = saturation_form(Bm25Config())
     zeros = np.zeros(len(texts), np.int32)
     made = postings_of(known.streams, zeros, np.ones(1), len(terms), form, (0, len(texts)))

@@ -17,11 +17,11 @@ from rank_bm25 import BM25Okapi
 
 from raykd.retrieval import hits as topk
 from raykd.retrieval.bm25 import index, scoring
-from raykd.retrieval.bm25.forward_index import KnownTerms
+from raykd.retrieval.bm25.forward_index import ForwardIndex
 from raykd.retrieval.bm25.index import ShardIndex
 from raykd.retrieval.bm25.scoring import Bm25Config, lucene_length
 from raykd.retrieval.bm25.search import search
-from raykd.retrieval.bm25.statistics import QueryTerms, Statistics, analyse_queries
+from raykd.retrieval.bm25.statistics import QueryTerms, Statistics, analyze_queries
 from raykd.retrieval.hits import RankedHits
 from raykd.text.analyzer import TermLookup
 
@@ -52,7 +52,7 @@ def hits_of(
 ) -> list[tuple[int, Any, float]]:
     """What a job does, without Ray and files."""
     bm25 = config or Bm25Config()
-    vocabulary, query_terms = analyse_queries(queries)
+    vocabulary, query_terms = analyze_queries(queries)
     lookup = TermLookup(vocabulary.terms)
     total = Statistics.empty(len(vocabulary.terms))
     known = []
@@ -60,7 +60,7 @@ def hits_of(
         texts = pa.array([text for _, text in shard], pa.string())
         # In two batches, as a shard of many units has them.
         batches = [texts[: len(texts) // 2], texts[len(texts) // 2 :]]
-        terms, counted = KnownTerms.of(batches, lookup, len(vocabulary.terms))
+        terms, counted = ForwardIndex.of(batches, lookup, len(vocabulary.terms))
         known.append(terms)
         total += counted
     is_int = any(isinstance(unit_id, int) for shard in shards for unit_id, _ in shard)
