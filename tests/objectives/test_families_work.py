@@ -1,5 +1,7 @@
 """Families and objectives: the generated table is current, and what it allows trains rightly."""
 
+import re
+
 import pytest
 import torch
 from families import DECODERS, make_model, make_tokenizer
@@ -7,7 +9,7 @@ from objectives_table import TABLE, table
 
 from raykd.models.probe import probe
 from raykd.models.student.init import StudentConfig, make_student
-from raykd.objectives import build
+from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.vanilla_kd import VanillaKdConfig
 
 FAMILIES = (
@@ -30,6 +32,16 @@ def test_the_table_of_families_and_objectives_is_current():
     assert TABLE.read_text(encoding="utf-8") == table(), (
         "run python tests/support/objectives_table.py"
     )
+
+
+def test_the_table_of_methods_has_a_row_per_objective_with_its_file():
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\| `(raykd/\S+)` \|", TABLE.read_text("utf-8"), re.MULTILINE
+    )
+    assert [name for name, _ in rows] != []
+    assert {name for name, _ in rows} == set(OBJECTIVES)
+    for name, file in rows:
+        assert OBJECTIVES[name].__module__ == file.removesuffix(".py").replace("/", ".")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
