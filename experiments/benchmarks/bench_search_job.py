@@ -87,7 +87,7 @@ def own(
     import ray
 
     from raykd.retrieval import pipeline
-    from raykd.retrieval.bm25.search import RetrievalConfig
+    from raykd.retrieval.config import RetrievalConfig
     from raykd.retrieval.query_sets import QuerySet
 
     shards = shards_of(folder, num_shards)

@@ -174,7 +174,7 @@ def search(
                 "--method dense or hybrid"
             )
     else:
-        from raykd.retrieval.bm25.search import RetrievalConfig
+        from raykd.retrieval.config import RetrievalConfig
         from raykd.workflow.embedder import load_embedder
 
         if model is None:

@@ -15,8 +15,8 @@ from raykd.cluster import tasks as cluster
 from raykd.errors import InputError
 from raykd.retrieval import waves
 from raykd.retrieval.bm25 import searcher as bm25
-from raykd.retrieval.bm25.search import RetrievalConfig
 from raykd.retrieval.bm25.statistics import analyze_queries
+from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.dense.embeddings import Embedder, embed_shard, embed_texts
 from raykd.retrieval.dense.searcher import DenseSearcher
 from raykd.retrieval.fusion import HitsReader, fuse

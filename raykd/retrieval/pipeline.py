@@ -22,7 +22,7 @@ from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, Part, check_apart,
 from raykd.corpus.unit_lookup import id_range, ids_between, units_of, write_units_of
 from raykd.errors import InputError
 from raykd.retrieval.bm25.scoring import Bm25Config
-from raykd.retrieval.bm25.search import Method, RetrievalConfig
+from raykd.retrieval.config import Method, RetrievalConfig
 from raykd.retrieval.dense.config import DenseConfig
 from raykd.retrieval.dense.embeddings import Embedder
 from raykd.retrieval.fusion import FusionConfig

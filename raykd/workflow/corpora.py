@@ -22,7 +22,7 @@ from raykd.contextualize.sample import SAMPLE_SEED, Draw, draw_from_shard, write
 from raykd.contextualize.select import Gather, ReferenceTexts, contextualize
 from raykd.corpus import pipeline as corpus_pipeline
 from raykd.retrieval import pipeline as retrieval_pipeline
-from raykd.retrieval.bm25.search import RetrievalConfig
+from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.queries import anchors, make_queries
 from raykd.retrieval.query_sets import QuerySet
 from raykd.storage.locations import location_of

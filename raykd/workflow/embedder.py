@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from raykd.cluster import tasks as cluster
 from raykd.config import absolute, is_path
 from raykd.errors import InputError
-from raykd.retrieval.bm25.search import RetrievalConfig
+from raykd.retrieval.config import RetrievalConfig
 
 if TYPE_CHECKING:
     from raykd.models.embedding import TextEmbedder

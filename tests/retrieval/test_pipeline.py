@@ -24,7 +24,7 @@ from raykd.corpus.unit_lookup import id_range, ids_between, units_of
 from raykd.errors import InputError
 from raykd.retrieval import methods, pipeline, query_sets, waves
 from raykd.retrieval.bm25.scoring import Bm25Config
-from raykd.retrieval.bm25.search import RetrievalConfig
+from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.pipeline import gather, search, search_files, write_given
 from raykd.retrieval.queries import make_queries
 from raykd.retrieval.query_sets import QuerySet, write_hits

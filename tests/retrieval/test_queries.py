@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rake_nltk import Rake
 
 from raykd.errors import InputError
-from raykd.retrieval.bm25.search import RetrievalConfig
+from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.queries import (
     anchors,
     make_queries,

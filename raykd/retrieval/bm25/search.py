@@ -1,25 +1,16 @@
 """All queries against one shard: the best hits of each, term after term."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
-from raykd.config import Config
 from raykd.retrieval.bm25.candidates import Candidates
 from raykd.retrieval.bm25.exhaustive import search_exhaustive
 from raykd.retrieval.bm25.index import ShardIndex
 from raykd.retrieval.bm25.maxscore import MAX_DISTINCT_TERMS, MAX_QUERY_LENGTH, search_maxscore
 from raykd.retrieval.bm25.query_plan import QueryPlan
-from raykd.retrieval.bm25.scoring import Bm25Config
 from raykd.retrieval.bm25.statistics import QueryTerms
-from raykd.retrieval.dense.config import DenseConfig
-from raykd.retrieval.fusion import FusionConfig
-from raykd.retrieval.hits import MAX_TOP_K
-from raykd.retrieval.queries import Keywords, StopWords
-from raykd.text.analyzer import AnalyzerConfig
 
 # To score the units of a block takes as long as to go through so many postings, and to make the
 # postings of a superblock as long as to go through so many for each of its units.
@@ -28,86 +19,6 @@ _POSTINGS_A_UNIT = 60
 # One query in so many is tried before the others, and such a share of those are most.
 _PROBE_STRIDE = 16
 _PROBE_FAIL_SHARE = 0.8
-
-Method = Literal["bm25", "dense", "hybrid"]
-
-
-class RetrievalConfig(Config):
-    """How units are ranked for each query.
-
-    `dense` and `fusion` are sections of the methods that read embeddings; `keywords`,
-    `keyword_stop_words`, `bm25` and `analyzer` of those that read terms.
-    """
-
-    method: Method = Field(
-        "bm25",
-        description="bm25: exact BM25 on terms; dense: embeddings; hybrid: both, fused by their "
-        "ranks.",
-    )
-    top_k: int = Field(
-        ge=1,
-        le=MAX_TOP_K,
-        description="Hits per query. Liu et al. 2022 take 10 (MNLI) to 1000 (RTE) from a corpus "
-        "of 160 GB.",
-    )
-    keywords: Keywords = Field(
-        "rake",
-        description="Queries of terms: rake (the sentence's RAKE keywords, as in TLM's code) or "
-        "none (the whole sentence).",
-    )
-    keyword_stop_words: StopWords = Field(
-        "nltk",
-        description="Words at which RAKE ends a keyword phrase: nltk (NLTK's English list, as "
-        "rake-nltk 1.0.6 takes it), raykd (a longer list of English function words), or a list of "
-        "words.",
-    )
-    bm25: Bm25Config = Field(
-        Bm25Config(),
-        description="Parameters of BM25; the defaults are those of Lucene and Elasticsearch.",
-    )
-    analyzer: AnalyzerConfig = Field(
-        AnalyzerConfig(),
-        description="Processing of words after lower-casing: stop words and stemming.",
-    )
-    dense: DenseConfig | None = Field(
-        None,
-        description="Encoder and index of a search by embeddings; required by dense and hybrid.",
-    )
-    fusion: FusionConfig = Field(
-        FusionConfig(), description="How hybrid joins the two rankings (reciprocal rank fusion)."
-    )
-
-    @property
-    def query_keywords(self) -> Keywords:
-        """How queries of terms are made; a dense search reads the anchors themselves."""
-        return "none" if self.method == "dense" else self.keywords
-
-    @model_validator(mode="after")
-    def _keys_of_the_method(self) -> Self:
-        for key, methods in _METHODS_OF_KEYS.items():
-            default = type(self).model_fields[key].default
-            if self.method not in methods and getattr(self, key) != default:
-                raise ValueError(
-                    f"method {self.method!r} does not read the key {key!r}; remove it, or set "
-                    f"method: {' or '.join(methods)}"
-                )
-        if self.method in _METHODS_OF_KEYS["dense"] and self.dense is None:
-            raise ValueError(
-                f"method {self.method!r} needs the section dense, with the model that embeds: "
-                "dense: {model: ...}"
-            )
-        return self
-
-
-# The keys that not all methods read.
-_METHODS_OF_KEYS = {
-    "keywords": ("bm25", "hybrid"),
-    "keyword_stop_words": ("bm25", "hybrid"),
-    "bm25": ("bm25", "hybrid"),
-    "analyzer": ("bm25", "hybrid"),
-    "dense": ("dense", "hybrid"),
-    "fusion": ("hybrid",),
-}
 
 
 @dataclass(frozen=True)

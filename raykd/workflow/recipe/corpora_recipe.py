@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from raykd.config import Config
 from raykd.contextualize.select import LIMITS, ContextualizeConfig
 from raykd.corpus.pipeline import CorpusConfig
-from raykd.retrieval.bm25.search import RetrievalConfig
+from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.hits import MAX_TOP_K
 from raykd.storage.locations import absolute_reference
 from raykd.storage.yaml_files import load_yaml

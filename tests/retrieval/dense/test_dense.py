@@ -19,7 +19,7 @@ from raykd.cli.app import _exit_code as raykd
 from raykd.errors import InputError
 from raykd.models.embedding import TextEmbedder
 from raykd.retrieval import query_sets
-from raykd.retrieval.bm25.search import RetrievalConfig
+from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.dense import searcher as dense
 from raykd.retrieval.dense.config import DenseConfig
 from raykd.retrieval.dense.searcher import ShardVectors
