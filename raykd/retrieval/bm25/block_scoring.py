@@ -7,8 +7,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from raykd.retrieval.bm25.candidates import NO_FLOOR, add_candidates
+from raykd.retrieval.bm25.forward_index import WIDE
 from raykd.retrieval.bm25.scoring import saturation
-from raykd.retrieval.bm25.streams import WIDE
 from raykd.text.simd import prefetch
 
 # So many blocks before it is scored, what says where a block's terms stand is fetched, and so many

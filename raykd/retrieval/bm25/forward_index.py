@@ -1,6 +1,6 @@
 """What the units of a shard hold of the queries' terms: read out of their text once, and kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,54 @@ from numba import njit
 from numpy.typing import NDArray
 
 from raykd.retrieval.bm25.statistics import Statistics
-from raykd.retrieval.bm25.streams import NUM_COMMON, WIDE, Part, TermStreams
 from raykd.text.analyzer import TermLookup
 
+# Terms whose numbers take one byte: the most frequent ones, about half of all that is said.
+NUM_COMMON = 256
+# Stands before the two halves of a term number that needs more than 16 bits.
+WIDE = 0xFFFF
+
+Part = tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint16], NDArray[np.int32]]
+Offsets = NDArray[np.uint32] | NDArray[np.int64]
+
 _FILE = "terms.npz"
+
+
+@dataclass(frozen=True)
+class TermStreams:
+    """Term numbers, repeats included: those below `NUM_COMMON` in one stream, the rest in another.
+
+    Attributes:
+        common: of unit u at common_offsets[u]:common_offsets[u + 1].
+        common_offsets: (U + 1,)
+        others: of unit u at offsets[u]:offsets[u + 1]; above 16 bits `WIDE` and two halves.
+        offsets: (U + 1,)
+    """
+
+    common: NDArray[np.uint8]
+    common_offsets: Offsets
+    others: NDArray[np.uint16]
+    offsets: Offsets
+
+    @classmethod
+    def joined(cls, parts: Sequence[Part]) -> "TermStreams":
+        """The streams of some units, then those of the next.
+
+        Args:
+            parts: the common stream, how much of it belongs to each unit; the same of the rest.
+        """
+        return cls(
+            np.concatenate([np.empty(0, np.uint8), *(part[0] for part in parts)]),
+            _offsets([part[1] for part in parts]),
+            np.concatenate([np.empty(0, np.uint16), *(part[2] for part in parts)]),
+            _offsets([part[3] for part in parts]),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Memory."""
+        parts = (self.common, self.common_offsets, self.others, self.offsets)
+        return sum(part.nbytes for part in parts)
 
 
 @dataclass(frozen=True)
@@ -136,3 +180,8 @@ def _narrow(
         common_sizes[unit] = common_end - common_start
         other_sizes[unit] = end - start
     return common[:common_end].copy(), common_sizes, others[:end].copy(), other_sizes
+
+
+def _offsets(sizes: Sequence[NDArray[np.int32]]) -> Offsets:
+    offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]), dtype=np.int64)
+    return offsets.astype(np.uint32) if offsets[-1] < 1 << 32 else offsets

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from raykd.retrieval.bm25 import scoring
 from raykd.retrieval.bm25.block_max import BlockMaxima, block_maxima
-from raykd.retrieval.bm25.forward_index import ForwardIndex
+from raykd.retrieval.bm25.forward_index import ForwardIndex, TermStreams
 from raykd.retrieval.bm25.postings import Postings, postings_of
 from raykd.retrieval.bm25.scoring import Bm25Config, SaturationForm
 from raykd.retrieval.bm25.statistics import Statistics
-from raykd.retrieval.bm25.streams import TermStreams
 from raykd.retrieval.hits import id_ranks
 
 SUPERBLOCK_UNITS = 1 << 16

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from raykd.retrieval.bm25.streams import WIDE, Offsets, TermStreams
+from raykd.retrieval.bm25.forward_index import WIDE, Offsets, TermStreams
 from raykd.text.simd import prefetch
 
 # How far ahead of a posting that is written its place is fetched.

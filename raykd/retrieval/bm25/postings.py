@@ -7,9 +7,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from raykd.retrieval.bm25.forward_index import TermStreams
 from raykd.retrieval.bm25.packed_postings import packed_postings
 from raykd.retrieval.bm25.scoring import SaturationForm, saturation
-from raykd.retrieval.bm25.streams import TermStreams
 
 # Codes of pairs (tf, length) that are looked up by row and column; the codes above name pairs
 # that are too rare for a row.

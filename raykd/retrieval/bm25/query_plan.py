@@ -7,9 +7,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from raykd.retrieval.bm25.forward_index import NUM_COMMON
 from raykd.retrieval.bm25.index import ShardIndex
 from raykd.retrieval.bm25.statistics import QueryTerms
-from raykd.retrieval.bm25.streams import NUM_COMMON
 
 # So few are sorted by insertion: to call a sort for each query takes longer.
 _FEW_TERMS = 32
