@@ -27,7 +27,7 @@ from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, check_apart
 from raykd.dedup import steps as tasks
 from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.dedup.steps import Job
-from raykd.retrieval.pipeline import beside, sweep_parts, write_given
+from raykd.retrieval.pipeline import write_given
 from raykd.storage.locations import Location
 from raykd.storage.manifest import (
     Draft,
@@ -38,6 +38,7 @@ from raykd.storage.manifest import (
     write_once,
 )
 from raykd.storage.outputs import output_path
+from raykd.storage.working_files import beside, sweep_parts
 
 REMOVED_FILE = "removed.parquet"
 UNITS_FOLDER = "units"

@@ -1,8 +1,6 @@
 """Retrieval on Ray: queries of one or more tasks against shards of units."""
 
 import functools
-import glob
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +33,7 @@ from raykd.storage.locations import Location
 from raykd.storage.manifest import Draft, Manifest, check_output, digest_of, write_once
 from raykd.storage.outputs import output_path
 from raykd.storage.schemas import UNITS
-from raykd.storage.working_files import sweep
+from raykd.storage.working_files import beside, discard_parts, sweep_parts
 from raykd.text.analyzer import AnalyzerConfig
 
 # The hits of the one set that a run or a search of files has.
@@ -43,8 +41,6 @@ HITS_FILE = "hits.parquet"
 
 # What `gather_into` writes.
 GATHERED_FILES = "units-*.parquet"
-# What is kept beside an unfinished output.
-_PARTS = ("parts", "units", "embeddings")
 # A task sorts their hashes, 128 MiB.
 _IDS_PER_PARTITION = 1 << 24
 
@@ -232,26 +228,6 @@ def _models(embedder: Embedder | None, folder: Path) -> Models | None:
 
 def _model_inputs(embedder: Embedder | None) -> dict[str, str]:
     return {"model": embedder.digest} if embedder else {}
-
-
-def beside(out: Path, name: str) -> Path:
-    """Where the parts of an unfinished output are kept: a hidden directory with `name`."""
-    out = out.absolute()
-    return out.with_name(f".{out.name}.{name}")
-
-
-def discard_parts(out: Path) -> None:
-    """Remove what is kept beside an unfinished output; nothing of it is needed any more."""
-    for name in _PARTS:
-        shutil.rmtree(beside(out, name), ignore_errors=True)
-
-
-def sweep_parts(out: Path) -> None:
-    """Remove what killed processes left of this output, which may be as large as it."""
-    for name in _PARTS:
-        sweep(beside(out, name))
-    out = out.absolute()
-    sweep(out.parent, f".{glob.escape(out.name)}.partial-*")
 
 
 def write_given(

@@ -1,6 +1,7 @@
 """Files and folders in the making: written under a hidden name, and renamed when they are whole."""
 
 import errno
+import glob
 import os
 import platform
 import re
@@ -11,6 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from raykd.errors import InputError
+
+# What is kept beside an unfinished output.
+_PARTS = ("parts", "units", "embeddings")
 
 _RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
@@ -122,3 +126,23 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def beside(out: Path, name: str) -> Path:
+    """Where the parts of an unfinished output are kept: a hidden directory with `name`."""
+    out = out.absolute()
+    return out.with_name(f".{out.name}.{name}")
+
+
+def discard_parts(out: Path) -> None:
+    """Remove what is kept beside an unfinished output; nothing of it is needed any more."""
+    for name in _PARTS:
+        shutil.rmtree(beside(out, name), ignore_errors=True)
+
+
+def sweep_parts(out: Path) -> None:
+    """Remove what killed processes left of this output, which may be as large as it."""
+    for name in _PARTS:
+        sweep(beside(out, name))
+    out = out.absolute()
+    sweep(out.parent, f".{glob.escape(out.name)}.partial-*")

@@ -38,7 +38,7 @@ from raykd.storage.manifest import (
     stage_key,
     write_once,
 )
-from raykd.storage.working_files import discard, write_if_new
+from raykd.storage.working_files import discard, discard_parts, write_if_new
 from raykd.tasks.class_counts import describe
 from raykd.tasks.store import read_task, write_task
 from raykd.tasks.task import Task
@@ -262,7 +262,7 @@ def _search(recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out:
         )
         _take_hits(missing, together)
     discard(together)
-    retrieval_pipeline.discard_parts(together)
+    discard_parts(together)
 
 
 def _input_of(name: str) -> str:
