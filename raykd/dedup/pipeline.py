@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from raykd.cluster import tasks as cluster
 from raykd.config import Config
 from raykd.corpus import custom_units as given_units
+from raykd.corpus.custom_corpus import write_given
 from raykd.corpus.custom_units import AS_FOUND, Reading
 from raykd.corpus.pipeline import (
     check_layout,
@@ -27,7 +28,6 @@ from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, check_apart
 from raykd.dedup import steps as tasks
 from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.dedup.steps import Job
-from raykd.retrieval.pipeline import write_given
 from raykd.storage.locations import Location
 from raykd.storage.manifest import (
     Draft,

@@ -5,18 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from raykd.cluster import tasks as cluster
-from raykd.corpus import custom_ids as given_ids
-from raykd.corpus import custom_units as given_units
+from raykd.corpus import custom_units
+from raykd.corpus.custom_corpus import write_given
 from raykd.corpus.custom_units import AS_FOUND, Reading
 from raykd.corpus.pipeline import check_layout, one_of_equal, sources_with_digests
-from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, Part, check_apart, plan_shards
+from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, check_apart
 from raykd.corpus.unit_lookup import id_range, ids_between, units_of, write_units_of
 from raykd.errors import InputError
 from raykd.retrieval.bm25.scoring import Bm25Config
@@ -41,8 +39,6 @@ HITS_FILE = "hits.parquet"
 
 # What `gather_into` writes.
 GATHERED_FILES = "units-*.parquet"
-# A task sorts their hashes, 128 MiB.
-_IDS_PER_PARTITION = 1 << 24
 
 
 def search(
@@ -156,7 +152,7 @@ def search_files(
     check_output(out)
     query_table = read_queries(queries, keywords, query_layout)
     sources = sources_with_digests(corpus, out, exclude=reading.exclude)
-    given_units.check_copies(sources, reading)
+    custom_units.check_copies(sources, reading)
     by_digest = one_of_equal(sources)
     check_layout(reading.layout, by_digest)
     inputs = {"corpus": digest_of(list(by_digest)), "queries": source_digest(queries)}
@@ -168,11 +164,11 @@ def search_files(
     def write(draft: Draft) -> None:
         units = beside(out, "units")
         written = write_given(by_digest, units, shard_bytes or SHARD_BYTES, reading)
-        pq.write_table(given_units.quarantine(written), draft.directory / QUARANTINE_FILE)
+        pq.write_table(custom_units.quarantine(written), draft.directory / QUARANTINE_FILE)
         query_set = QuerySet("hits", query_table, top_k)
-        shards = given_units.unit_files(written)
+        shards = custom_units.unit_files(written)
         write_all_hits(shards, [query_set], config, models, beside(out, "parts"), draft)
-        draft.counts.update(given_units.dropped(written))
+        draft.counts.update(custom_units.dropped(written))
         draft.counts["num_duplicate_files"] = len(sources) - len(by_digest)
 
     sweep_parts(out)
@@ -228,57 +224,3 @@ def _models(embedder: Embedder | None, folder: Path) -> Models | None:
 
 def _model_inputs(embedder: Embedder | None) -> dict[str, str]:
     return {"model": embedder.digest} if embedder else {}
-
-
-def write_given(
-    by_digest: Mapping[str, Location],
-    out: Path,
-    shard_bytes: int,
-    reading: Reading = AS_FOUND,
-) -> list[Path]:
-    """Write rows of any corpus as shards of units, taken as they are.
-
-    Args:
-        by_digest: digest -> file, none of them equal.
-        out: where the shards are written; those that are finished there are kept.
-        shard_bytes: of a shard, about.
-        reading: how the files are read.
-
-    Returns:
-        The shards' directories; `given_units.unit_files` tells what they hold.
-
-    Raises:
-        InputError: as `given_units.write_shard`, `check` and `check_ids`.
-    """
-    shards = plan_shards(by_digest, shard_bytes)
-    written = [out / f"shard-{number:05d}" for number in range(len(shards))]
-    cluster.for_each(
-        _write_given_shard,
-        list(zip(shards, written, strict=True)),
-        label="read",
-        shared={"shard_bytes": shard_bytes, "reading": reading},
-    )
-    num_units = given_units.check(shards, written, reading)
-    repeated = _repeated_hashes(given_units.unit_files(written), num_units, out)
-    given_ids.check_ids(repeated, shards, written)
-    return written
-
-
-def _repeated_hashes(files: Sequence[Path], num_units: int, folder: Path) -> NDArray[np.uint64]:
-    """Hashes of ids that appear twice; `folder` holds 8 bytes a unit meanwhile."""
-    num_partitions = -(-num_units // _IDS_PER_PARTITION)
-    partitions = [folder / f"ids-{number:05d}.bin" for number in range(num_partitions)]
-    found = cluster.as_completed(given_ids.id_hashes, files, label="check ids", unit="files")
-    given_ids.write_hashes((hashes for _, hashes in found), partitions)
-    repeated = cluster.for_each(
-        given_ids.repeated_hashes, partitions, label="compare ids", unit="partitions"
-    )
-    for path in partitions:
-        path.unlink()
-    return np.concatenate(repeated)
-
-
-def _write_given_shard(
-    shard: tuple[tuple[Part, ...], Path], *, shard_bytes: int, reading: Reading
-) -> None:
-    given_units.write_shard(*shard, shard_bytes, reading)

@@ -16,16 +16,17 @@ from oracle_bm25 import best_hits
 
 from raykd import progress
 from raykd.cluster import tasks as cluster
-from raykd.corpus import custom_ids as given_ids
+from raykd.corpus import custom_corpus, custom_ids
+from raykd.corpus.custom_corpus import write_given
 from raykd.corpus.custom_units import unit_files
 from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
 from raykd.corpus.shards import plan_shards
 from raykd.corpus.unit_lookup import id_range, ids_between, units_of
 from raykd.errors import InputError
-from raykd.retrieval import methods, pipeline, query_sets, waves
+from raykd.retrieval import methods, query_sets, waves
 from raykd.retrieval.bm25.scoring import Bm25Config
 from raykd.retrieval.config import RetrievalConfig
-from raykd.retrieval.pipeline import gather, search, search_files, write_given
+from raykd.retrieval.pipeline import gather, search, search_files
 from raykd.retrieval.queries import make_queries
 from raykd.retrieval.query_sets import QuerySet, write_hits
 from raykd.retrieval.waves import plan_waves
@@ -594,7 +595,7 @@ def test_ids_of_two_types_in_two_tables_are_told_with_both_files_and_the_remedy(
 def test_one_repeated_id_is_found_among_ids_that_are_compared_in_partitions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to_id: Callable[[int], str | int]
 ) -> None:
-    monkeypatch.setattr(pipeline, "_IDS_PER_PARTITION", 30)
+    monkeypatch.setattr(custom_corpus, "_IDS_PER_PARTITION", 30)
     rows = [{"unit_id": to_id(number), "text": "emu"} for number in range(200)]
     path = write_jsonl(tmp_path / "corpus.jsonl", rows)
     written = write_given({"once": path}, tmp_path / "given", 1000)
@@ -609,8 +610,8 @@ def test_ids_that_only_share_a_hash_are_not_taken_for_one(tmp_path: Path) -> Non
     rows = [{"unit_id": f"u{number}", "text": "emu"} for number in range(2500)]
     sources = {"digest": write_jsonl(tmp_path / "corpus.jsonl", rows)}
     written = write_given(sources, tmp_path / "given", 1 << 20)
-    [hashes] = [given_ids.id_hashes(path) for path in unit_files(written)]
-    given_ids.check_ids(hashes, plan_shards(sources, 1 << 20), written)
+    [hashes] = [custom_ids.id_hashes(path) for path in unit_files(written)]
+    custom_ids.check_ids(hashes, plan_shards(sources, 1 << 20), written)
 
 
 def test_a_missing_column_or_file_is_named(tmp_path: Path, queries: Path) -> None:

@@ -1,0 +1,70 @@
+"""Rows of any corpus as shards of units, written by one task a shard, with ids that are unique."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raykd.cluster import tasks as cluster
+from raykd.corpus import custom_ids, custom_units
+from raykd.corpus.custom_units import AS_FOUND, Reading
+from raykd.corpus.shards import Part, plan_shards
+from raykd.storage.locations import Location
+
+# A task sorts their hashes, 128 MiB.
+_IDS_PER_PARTITION = 1 << 24
+
+
+def write_given(
+    by_digest: Mapping[str, Location],
+    out: Path,
+    shard_bytes: int,
+    reading: Reading = AS_FOUND,
+) -> list[Path]:
+    """Write rows of any corpus as shards of units, taken as they are.
+
+    Args:
+        by_digest: digest -> file, none of them equal.
+        out: where the shards are written; those that are finished there are kept.
+        shard_bytes: of a shard, about.
+        reading: how the files are read.
+
+    Returns:
+        The shards' directories; `custom_units.unit_files` tells what they hold.
+
+    Raises:
+        InputError: as `custom_units.write_shard`, `check` and `check_ids`.
+    """
+    shards = plan_shards(by_digest, shard_bytes)
+    written = [out / f"shard-{number:05d}" for number in range(len(shards))]
+    cluster.for_each(
+        _write_given_shard,
+        list(zip(shards, written, strict=True)),
+        label="read",
+        shared={"shard_bytes": shard_bytes, "reading": reading},
+    )
+    num_units = custom_units.check(shards, written, reading)
+    repeated = _repeated_hashes(custom_units.unit_files(written), num_units, out)
+    custom_ids.check_ids(repeated, shards, written)
+    return written
+
+
+def _repeated_hashes(files: Sequence[Path], num_units: int, folder: Path) -> NDArray[np.uint64]:
+    """Hashes of ids that appear twice; `folder` holds 8 bytes a unit meanwhile."""
+    num_partitions = -(-num_units // _IDS_PER_PARTITION)
+    partitions = [folder / f"ids-{number:05d}.bin" for number in range(num_partitions)]
+    found = cluster.as_completed(custom_ids.id_hashes, files, label="check ids", unit="files")
+    custom_ids.write_hashes((hashes for _, hashes in found), partitions)
+    repeated = cluster.for_each(
+        custom_ids.repeated_hashes, partitions, label="compare ids", unit="partitions"
+    )
+    for path in partitions:
+        path.unlink()
+    return np.concatenate(repeated)
+
+
+def _write_given_shard(
+    shard: tuple[tuple[Part, ...], Path], *, shard_bytes: int, reading: Reading
+) -> None:
+    custom_units.write_shard(*shard, shard_bytes, reading)
