@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from raykd.corpus.lines import place_of
 from raykd.corpus.slices import Slice, plan_slices
 from raykd.errors import InputError
-from raykd.storage.locations import Location
-from raykd.storage.manifest import digest_of
+from raykd.storage.locations import Location, explained
+from raykd.storage.manifest import digest_of, digest_of_file
 
 QUARANTINE_FILE = "quarantine.parquet"
 # Text and JSONL as they are, Parquet as decompressed.
@@ -119,3 +119,13 @@ def check_empty(
         f"{num_empty:,} of {num_rows:,} documents are empty. The first: {shown}. Remove them, or "
         f"leave them out with {remedy}"
     )
+
+
+def digest_of_shard(path: Path) -> str:
+    """Digest of a file of units.
+
+    Raises:
+        InputError: it is missing or not readable.
+    """
+    with explained(path):
+        return digest_of_file(path)

@@ -26,15 +26,14 @@ from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
 from raykd.cluster import tasks as cluster
+from raykd.corpus.shards import digest_of_shard
 from raykd.errors import InputError
 from raykd.retrieval import hits as topk
 from raykd.retrieval.hits import RankedHits
 from raykd.retrieval.hits_file import DamagedHitsError, read_block, write_blocks
-from raykd.storage.locations import explained
 from raykd.storage.manifest import (
     Draft,
     digest_of,
-    digest_of_file,
     read_manifest,
     stage_key,
     write_once,
@@ -271,16 +270,6 @@ def _search_waves(wanted: _Search, shared: Mapping[str, Any]) -> list[Path]:
             shared={"wanted": shared["wanted"], "wave": wave},
         )
     return [wanted.merged_folder(waves[-1].num_after, block) for block in blocks]
-
-
-def digest_of_shard(path: Path) -> str:
-    """Digest of a file of units.
-
-    Raises:
-        InputError: it is missing or not readable.
-    """
-    with explained(path):
-        return digest_of_file(path)
 
 
 def _search_shard(

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
 from raykd.cluster import tasks as cluster
+from raykd.corpus.shards import digest_of_shard
 from raykd.errors import InputError
 from raykd.retrieval.bm25 import index, scoring, search
 from raykd.retrieval.bm25.forward_index import ForwardIndex
 from raykd.retrieval.bm25.scoring import Bm25Config
 from raykd.retrieval.bm25.statistics import QueryTerms, Statistics
 from raykd.retrieval.hits import RankedHits
-from raykd.retrieval.waves import Shards, digest_of_shard
+from raykd.retrieval.waves import Shards
 from raykd.storage.locations import explained
 from raykd.storage.manifest import Draft, digest_of, write_once
 from raykd.text.analyzer import TermLookup

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from raykd.corpus.shards import digest_of_shard
 from raykd.errors import InputError
-from raykd.retrieval.waves import digest_of_shard
 from raykd.storage.locations import explained
 from raykd.storage.manifest import Draft, digest_of, read_manifest, write_once
 
