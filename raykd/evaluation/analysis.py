@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from raykd.models.encoder import Encoder
+from raykd.models.forward import run
 from raykd.models.inference import token_batches
 from raykd.models.pooling import pooled_layers
 from raykd.models.tokenization.tokens import TokenizedRows, collate, to_device
-from raykd.objectives.base import run
 
 # Where the bins of the divergences begin; the last has no end.
 _LOWER_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

@@ -35,16 +35,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.models.forward import run
 from raykd.models.probe import Trait
-from raykd.objectives.base import (
-    LossTerms,
-    MethodConfig,
-    Models,
-    Objective,
-    Role,
-    TeacherPart,
-    run,
-)
+from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, Role, TeacherPart
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.hidden_and_attention import (
     ProjectionSharing,

@@ -26,15 +26,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raykd.objectives.base import (
-    Epoch,
-    LossTerms,
-    MethodConfig,
-    Models,
-    Objective,
-    TeacherPart,
-    run,
-)
+from raykd.models.forward import run
+from raykd.objectives.base import Epoch, LossTerms, MethodConfig, Models, Objective, TeacherPart
 
 _LOG = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from raykd.config import Config
 from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.models.forward import run
 from raykd.models.masked_lm import MaskedLm, SpecialTokens
 from raykd.models.pooling import Pooling
 from raykd.models.probe import Trait
@@ -257,14 +258,6 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """The loss of a batch."""
-
-
-def run(encoder: Encoder, batch: Mapping[str, Tensor], **options: object) -> EncoderOutput:
-    """The encoder's output for a batch; `options` as `Encoder.forward`."""
-    output: EncoderOutput = encoder(
-        batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"), **options
-    )
-    return output
 
 
 def freeze_beyond(student: Encoder, **layers: Collection[int]) -> None:

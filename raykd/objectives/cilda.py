@@ -24,8 +24,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.models.forward import run
 from raykd.models.pooling import pooled_layers
-from raykd.objectives.base import LossTerms, MethodConfig, Models, run
+from raykd.objectives.base import LossTerms, MethodConfig, Models
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.in_batch_contrastive import in_batch_loss
 from raykd.objectives.losses.logits import kd_loss, task_loss

@@ -41,6 +41,7 @@ from torch import Tensor, nn
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.models.forward import run
 from raykd.models.pooling import Pooling, pooled_layers
 from raykd.models.probe import Trait
 from raykd.objectives.base import (
@@ -51,7 +52,6 @@ from raykd.objectives.base import (
     Objective,
     Role,
     TeacherPart,
-    run,
 )
 from raykd.objectives.losses.descriptions import of_labels, of_layers, of_logits
 from raykd.objectives.losses.layer_maps import Layer

@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, EncoderOutput
+from raykd.models.forward import run
 from raykd.models.masked_lm import SpecialTokens
 from raykd.models.pooling import pooled_layers
 from raykd.objectives.base import (
@@ -46,7 +47,6 @@ from raykd.objectives.base import (
     Objective,
     TeacherPart,
     freeze_beyond,
-    run,
 )
 from raykd.objectives.losses.descriptions import of_layers
 from raykd.objectives.losses.memory_bank import Queue, random_numbers, random_vectors

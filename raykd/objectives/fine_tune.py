@@ -12,7 +12,8 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from raykd.objectives.base import LossTerms, MethodConfig, Objective, run
+from raykd.models.forward import run
+from raykd.objectives.base import LossTerms, MethodConfig, Objective
 from raykd.objectives.losses.descriptions import of_labels
 from raykd.objectives.losses.logits import task_loss
 

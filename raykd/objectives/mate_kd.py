@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from raykd.objectives.base import LossTerms, run
+from raykd.models.forward import run
+from raykd.objectives.base import LossTerms
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.logits import kd_loss, task_loss
 from raykd.objectives.shared.generation import GENERATOR, GeneratorConfig, GeneratorObjective

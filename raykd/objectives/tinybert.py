@@ -28,6 +28,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.models.encoder import Encoder
+from raykd.models.forward import run
 from raykd.objectives.base import (
     LossTerms,
     MethodConfig,
@@ -35,7 +36,6 @@ from raykd.objectives.base import (
     Objective,
     TeacherPart,
     freeze_beyond,
-    run,
 )
 from raykd.objectives.losses.hidden_and_attention import (
     ProjectionSharing,

@@ -14,7 +14,8 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from raykd.objectives.base import LossTerms, MethodConfig, Objective, TeacherPart, run
+from raykd.models.forward import run
+from raykd.objectives.base import LossTerms, MethodConfig, Objective, TeacherPart
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.logits import kd_loss, task_loss
 

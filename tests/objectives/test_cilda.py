@@ -7,8 +7,9 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from tiny_models import tiny_batch, tiny_encoder, tiny_masked_lm
 
+from raykd.models.forward import run
 from raykd.objectives import ObjectiveConfig, build
-from raykd.objectives.base import STUDENT, run
+from raykd.objectives.base import STUDENT
 from raykd.objectives.cilda import Cilda, CildaConfig
 from raykd.objectives.losses.logits import kd_loss, task_loss
 from raykd.objectives.shared.generation import GENERATOR, GeneratorObjective, generate

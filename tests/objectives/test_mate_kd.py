@@ -6,8 +6,9 @@ import pytest
 import torch
 from tiny_models import tiny_batch, tiny_encoder, tiny_masked_lm
 
+from raykd.models.forward import run
 from raykd.objectives import build
-from raykd.objectives.base import STUDENT, run
+from raykd.objectives.base import STUDENT
 from raykd.objectives.losses.logits import task_loss
 from raykd.objectives.mate_kd import MateKd, MateKdConfig, divergence
 from raykd.objectives.shared.generation import GENERATOR, generate

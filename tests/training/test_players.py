@@ -10,16 +10,8 @@ from tiny_models import tiny_batch, tiny_encoder
 from torch import Tensor, distributed, nn
 
 from raykd.errors import InputError
-from raykd.objectives.base import (
-    STUDENT,
-    Epoch,
-    LossTerms,
-    MethodConfig,
-    Models,
-    Objective,
-    Player,
-    run,
-)
+from raykd.models.forward import run
+from raykd.objectives.base import STUDENT, Epoch, LossTerms, MethodConfig, Models, Objective, Player
 from raykd.objectives.losses.logits import task_loss
 from raykd.training.logging.records import Record
 from raykd.training.loop import train

@@ -14,9 +14,10 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.models.encoder import Encoder
+from raykd.models.forward import run
 from raykd.models.pooling import Pooling
 from raykd.models.probe import Trait
-from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, Role, TeacherPart, run
+from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, Role, TeacherPart
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.logits import kd_loss, task_loss
 
