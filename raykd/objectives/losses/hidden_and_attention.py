@@ -13,7 +13,7 @@ from raykd.errors import InputError
 from raykd.models.encoder import Encoder, EncoderOutput
 from raykd.models.families.layers import RelationVectors
 from raykd.objectives.losses.descriptions import of_pairs
-from raykd.objectives.losses.float32 import wide
+from raykd.objectives.losses.logits import wide
 
 ProjectionSharing = Literal["shared", "per_layer"]
 

@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raykd.objectives.losses.float32 import wide
-
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy with gold classes, or squared error for regression; mean over rows.
@@ -49,6 +47,11 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
         student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
         teacher = F.log_softmax(wide(teacher_logits) / temperature, dim=-1)
         return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """At least float32, whatever autocast made of it."""
+    return tensor if tensor.element_size() >= 4 else tensor.float()
 
 
 def _squared_error(predictions: Tensor, targets: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from raykd.objectives.losses.float32 import wide
+from raykd.objectives.losses.logits import wide
 
 # What the scores of the matrices that are compared at once may take, unless one takes more. On a
 # CPU, four times this stays in its cache: with 3 MB a number takes twice the time (LOG.md).
