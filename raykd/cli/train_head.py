@@ -24,7 +24,7 @@ from raykd.storage.manifest import Draft, check_output, digest_of, digest_of_fil
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.masked_lm_head.head import HeadJob
 from raykd.training.masked_lm_head.report import check_report, read_report, summary
-from raykd.workflow import corpora
+from raykd.workflow import steps
 from raykd.workflow.generators import TEXT_FILE, train_heads, write_text
 
 _DEFAULTS = TrainHeadConfig()
@@ -86,7 +86,7 @@ def train_head(
 
     def write(draft: Draft) -> None:
         units = ingest(CorpusConfig(paths=tuple(text)), paths, work / "units")
-        draw = corpora.drawing(shard_paths(work / "units"), config.seed, "text")
+        draw = steps.drawing(shard_paths(work / "units"), config.seed, "text")
         write_text(work / "units", draw, config, work / "text", {"units": units.digest})
         text_file = work / "text" / TEXT_FILE
         job = HeadJob(

@@ -51,12 +51,12 @@ from raykd.training.logging.metrics_log import CURVE_FILE
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import MODEL_FOLDER
 from raykd.training.settings import TrainingConfig
-from raykd.workflow.corpora import QUERIES_FILE
 from raykd.workflow.generators import generator_facts
 from raykd.workflow.recipe.arms import Text
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
 from raykd.workflow.starts import starts_of
+from raykd.workflow.steps import QUERIES_FILE
 
 _PACKAGES = ("raykd", "ray", "torch", "transformers", "numpy", "pyarrow", "numba", "scikit-learn")
 _SAMPLE_UNITS = 5

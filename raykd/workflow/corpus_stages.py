@@ -18,11 +18,11 @@ from raykd.retrieval.query_sets import QuerySet
 from raykd.storage.manifest import Manifest, digest_of_directory, read_manifest
 from raykd.tasks.class_counts import describe
 from raykd.tasks.store import write_task
-from raykd.workflow import corpora
+from raykd.workflow import steps
 from raykd.workflow.checks.preflight import search_embedder
-from raykd.workflow.corpora import QUERIES_FILE
 from raykd.workflow.recipe.arms import Text
 from raykd.workflow.run import Run
+from raykd.workflow.steps import QUERIES_FILE
 
 
 def make_docstrings(run: Run) -> None:
@@ -52,7 +52,7 @@ def search(run: Run) -> None:
     if config is None:
         return
     for corpus in _searched_corpora(run):
-        queries = corpora.write_queries(run.task_folder, config, run.queries)
+        queries = steps.write_queries(run.task_folder, config, run.queries)
         units = run.units_of(corpus)
         retrieval_pipeline.search(
             corpus_pipeline.shard_paths(units),
@@ -92,7 +92,7 @@ def _contextualize(run: Run, text: Text, units: Manifest) -> None:
         run.recipe.contextualize,
         run.textbook(text),
         {"hits": hits.digest, "units": units.digest},
-        search=corpora.search_facts(retrieval, retrieval.top_k, hits),
+        search=steps.search_facts(retrieval, retrieval.top_k, hits),
     )
 
 
@@ -109,14 +109,14 @@ def _draw_at_random(run: Run, text: Text, units: Manifest) -> None:
         config,
         run.textbook(text),
         {"units": units.digest},
-        draw=corpora.drawing(shards, config.random_seed, "random corpus"),
+        draw=steps.drawing(shards, config.random_seed, "random corpus"),
         like=like,
     )
 
 
 def _reference_texts(run: Run, text: Text, units: Manifest) -> contextualize.ReferenceTexts:
     sample = run.sample_of(text.corpus)
-    return corpora.reference_texts(run.task(), _shards(run, text), units, sample)
+    return steps.reference_texts(run.task(), _shards(run, text), units, sample)
 
 
 def _shards(run: Run, text: Text) -> list[Path]:

@@ -28,7 +28,7 @@ from raykd.training.masked_lm_head.head import HeadJob
 from raykd.training.masked_lm_head.report import HeadReport, check_report, read_report, summary
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.pipeline import train_phases
-from raykd.workflow import corpora
+from raykd.workflow import steps
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
 
@@ -185,7 +185,7 @@ def _job(run: Run, name: str, head: TrainHeadConfig, phase: PhaseConfig) -> Head
     model = _model(run.recipe, phase)
     if head.text == "corpus":
         folder = run.generator(f"{name}-text")
-        draw = corpora.drawing(shard_paths(run.units), head.seed, "text of the generator")
+        draw = steps.drawing(shard_paths(run.units), head.seed, "text of the generator")
         write_text(run.units, draw, head, folder, {"units": digest_of_directory(run.units)})
         text, text_name = folder / TEXT_FILE, "units of the corpus, drawn at random"
     else:

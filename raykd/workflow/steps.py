@@ -1,0 +1,81 @@
+"""Steps that a run and the corpora of several tasks have in common."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raykd.cluster import tasks as cluster
+from raykd.contextualize.card import GeneralFacts, SearchFacts
+from raykd.contextualize.sample import SAMPLE_SEED, Draw, draw_from_shard, write_sample
+from raykd.contextualize.select import ReferenceTexts
+from raykd.retrieval.config import RetrievalConfig
+from raykd.retrieval.queries import anchors, make_queries
+from raykd.storage.manifest import Draft, Manifest, digest_of_file, write_once
+from raykd.tasks.store import read_task
+from raykd.tasks.task import Task
+
+QUERIES_FILE = "queries.parquet"
+LOSSES = ("num_quarantined", "num_empty", "num_dropped_documents", "num_dropped_short")
+
+
+def write_queries(task_folder: Path, config: RetrievalConfig, out: Path) -> Manifest:
+    """Write `out/queries.parquet`, the queries of a task's anchors."""
+
+    def write(draft: Draft) -> None:
+        queries = make_queries(
+            anchors(read_task(task_folder).train),
+            config.query_keywords,
+            cluster.for_each,
+            stop_words=config.keyword_stop_words,
+        )
+        pq.write_table(queries, draft.directory / QUERIES_FILE)
+
+    inputs = {"train": digest_of_file(task_folder / "train.parquet")}
+    settings: dict[str, object] = {"keywords": config.query_keywords}
+    if config.query_keywords == "rake":
+        settings["stop_words"] = config.keyword_stop_words
+    return write_once(out, "queries", settings, inputs, write)
+
+
+def reference_texts(
+    task: Task, shards: Sequence[Path], units: Manifest, sample: Path
+) -> ReferenceTexts:
+    """What the corpora of a task are cleaned of and compared with; writes `sample`, if need be."""
+    num_units = int(units.counts["num_units"])
+    draw = drawing(shards, SAMPLE_SEED, "sample of the general corpus")
+    write_sample(num_units, draw, sample, {"units": units.digest})
+    return ReferenceTexts(
+        evaluation_sentences=anchors(pa.concat_tables(task.evaluation_splits())),
+        task_sentences=anchors(task.train),
+        sample=sample,
+        general=GeneralFacts(
+            num_units=num_units,
+            num_bytes=int(units.counts["num_bytes"]),
+            **{name: int(units.counts[name]) for name in LOSSES},
+        ),
+    )
+
+
+def drawing(shards: Sequence[Path], seed: int, label: str) -> Draw:
+    """Draws units at random, one Ray task a shard."""
+
+    def draw(fraction: float) -> list[pa.Table]:
+        function = functools.partial(draw_from_shard, fraction=fraction, seed=seed)
+        return cluster.for_each(function, shards, label=f"drawing the {label}")
+
+    return draw
+
+
+def search_facts(config: RetrievalConfig, top_k: int, hits: Manifest) -> SearchFacts:
+    """What a card repeats of a search for one task."""
+    names = ("num_empty_queries", "num_fallback_queries")
+    return SearchFacts(
+        method=config.method,
+        model=config.dense.model if config.dense else None,
+        top_k=top_k,
+        num_anchors=int(hits.counts["num_queries"]),
+        **{name: int(hits.counts[name]) for name in names},
+    )
