@@ -29,13 +29,13 @@ from floors import held_against
 from numpy.typing import NDArray
 from retrieval_peers import Bm25s, Tantivy, per_unit, rank_bm25_seconds, tantivy_build_seconds
 
-from raykd.retrieval import hits as topk
 from raykd.retrieval.bm25 import index, scoring
 from raykd.retrieval.bm25.forward_index import ForwardIndex
 from raykd.retrieval.bm25.index import ShardIndex
 from raykd.retrieval.bm25.scoring import Bm25Config
 from raykd.retrieval.bm25.search import BlockHits, search
 from raykd.retrieval.bm25.statistics import QueryTerms, analyze_queries
+from raykd.retrieval.hits import RankedHits, merge
 from raykd.retrieval.queries import make_queries
 from raykd.text.analyzer import TermLookup
 
@@ -201,13 +201,13 @@ def merge_of(bench: Bench, hits: BlockHits, k: int) -> Callable[[], Any]:
     """Merges such a shard's hits with those of seven others, of sources of their own."""
     num_units = bench.shard.num_units
     shards = [
-        topk.RankedHits.of_shard(
+        RankedHits.of_shard(
             hits.num_hits, hits.units, hits.scores, unit_ids(source, 0, num_units), ranks
         )
         for source, ranks in enumerate([bench.shard.id_rank] * 8)
     ]
     top_k = np.full(len(hits.num_hits), k, np.int32)
-    return lambda: topk.merge(shards, top_k)
+    return lambda: merge(shards, top_k)
 
 
 def check_prefix(hits: BlockHits, every: BlockHits, floors: NDArray[np.float64]) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from raykd.cluster import tasks as cluster
 from raykd.config import Config
-from raykd.corpus import custom_units as given_units
+from raykd.corpus import custom_units
 from raykd.corpus.custom_corpus import write_given
 from raykd.corpus.custom_units import AS_FOUND, Reading
 from raykd.corpus.pipeline import (
@@ -25,7 +25,7 @@ from raykd.corpus.pipeline import (
     sources_with_digests,
 )
 from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, check_apart
-from raykd.dedup import steps as tasks
+from raykd.dedup import steps
 from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.dedup.steps import Job
 from raykd.storage.locations import Location
@@ -73,7 +73,7 @@ def dedup(
 ) -> Manifest:
     """Write the units that are kept, `out/units/units-00000.parquet` and on, and what was not.
 
-    `out/removed.parquet` has the columns of `tasks.removed_schema`, `out/quarantine.parquet` holds
+    `out/removed.parquet` has the columns of `steps.removed_schema`, `out/quarantine.parquet` holds
     rows that could not be read. Of units that say the same, the one with the smallest id is kept.
     The units stand in the order of their ids. The output is the same bytes for any order of files
     and rows that have ids, any number of workers, and any sizes. A job that was interrupted goes on
@@ -98,7 +98,7 @@ def dedup(
     check_output(out)
     files = [file for given in corpus for file in _files_of(given)]
     sources = sources_with_digests(files, out, exclude=reading.exclude)
-    given_units.check_copies(sources, reading)
+    custom_units.check_copies(sources, reading)
     by_digest = one_of_equal(sources)
     check_layout(reading.layout, by_digest)
     inputs = {"corpus": digest_of(list(by_digest))}
@@ -108,16 +108,16 @@ def dedup(
     def write(draft: Draft) -> None:
         written = write_given(by_digest, beside(out, "units"), sizes.shard_bytes, reading)
         (draft.directory / UNITS_FOLDER).mkdir()
-        pq.write_table(given_units.quarantine(written), draft.directory / QUARANTINE_FILE)
+        pq.write_table(custom_units.quarantine(written), draft.directory / QUARANTINE_FILE)
         job = Job(
             parts=beside(out, "parts"),
-            given=tuple(given_units.unit_files(written)),
+            given=tuple(custom_units.unit_files(written)),
             near=config.near_duplicates,
             settings={**settings, **vars(sizes)},
             inputs=inputs,
         )
         _write_units(job, config, sizes, draft)
-        draft.counts.update(given_units.dropped(written))
+        draft.counts.update(custom_units.dropped(written))
         draft.counts["num_duplicate_files"] = len(sources) - len(by_digest)
 
     sweep_parts(out)
@@ -138,14 +138,14 @@ def _files_of(location: Location) -> list[Location]:
 def _write_units(job: Job, config: DedupConfig, sizes: Sizes, draft: Draft) -> None:
     job = _find_duplicates(job, sizes)
     shards = range(job.num_shards)
-    kept = cluster.for_each(tasks.sample_kept, shards, label="order", shared={"job": job})
+    kept = cluster.for_each(steps.sample_kept, shards, label="order", shared={"job": job})
     num_bytes = sum(sample.num_bytes for sample in kept)
     num_ranges = -(-num_bytes // config.output_shard_bytes)
     job = replace(job, bounds=_bounds(pa.concat_arrays([part.ids for part in kept]), num_ranges))
-    cluster.for_each(tasks.route_shard, shards, label="send", shared={"job": job})
+    cluster.for_each(steps.route_shard, shards, label="send", shared={"job": job})
     ranges = range(len(job.bounds) + 1)
     counts = cluster.for_each(
-        tasks.write_range, ranges, label="write", unit="files", shared={"job": job}
+        steps.write_range, ranges, label="write", unit="files", shared={"job": job}
     )
     _collect(job, len(ranges), draft)
     num_exact = sum(count.num_exact for count in counts)
@@ -171,14 +171,14 @@ def _find_duplicates(job: Job, sizes: Sizes) -> Job:
     job = replace(
         job, starts=starts, num_partitions=-(-num_units // sizes.units_per_partition) or 1
     )
-    _for_each(tasks.hash_shard, shards, "hash", "shards", job)
-    _for_each(tasks.find_equal, range(job.num_partitions), "find equal", "partitions", job)
+    _for_each(steps.hash_shard, shards, "hash", "shards", job)
+    _for_each(steps.find_equal, range(job.num_partitions), "find equal", "partitions", job)
     if job.near is None:
         return job
     num_keys = num_units * job.near.num_bands
     job = replace(job, num_key_partitions=-(-num_keys // sizes.keys_per_partition) or 1)
-    _for_each(tasks.key_shard, shards, "shingle", "shards", job)
-    _for_each(tasks.find_near, range(job.num_key_partitions), "compare", "partitions", job)
+    _for_each(steps.key_shard, shards, "shingle", "shards", job)
+    _for_each(steps.find_near, range(job.num_key_partitions), "compare", "partitions", job)
     return _choose_near(job)
 
 
@@ -189,9 +189,9 @@ def _choose_near(job: Job) -> Job:
     must be once that one is removed itself. This is rare, and found in few rounds.
     """
     while True:
-        _for_each(tasks.choose_near, [job.num_checks], "choose", "steps", job)
+        _for_each(steps.choose_near, [job.num_checks], "choose", "steps", job)
         num_found = cluster.for_each(
-            tasks.check_near,
+            steps.check_near,
             range(job.num_key_partitions),
             label="check",
             unit="partitions",
@@ -215,13 +215,13 @@ def _bounds(sample: pa.Array, num_ranges: int) -> pa.Array:
 
 def _collect(job: Job, num_ranges: int, draft: Draft) -> None:
     """Put what the tasks wrote together; units by a second name of the file, not by a copy."""
-    schema = tasks.removed_schema(job.id_type)
+    schema = steps.removed_schema(job.id_type)
     with pq.ParquetWriter(draft.directory / REMOVED_FILE, schema, compression="zstd") as writer:
         for number in range(num_ranges):
             directory = job.directory("range", number)
-            writer.write_table(pq.read_table(directory / tasks.REMOVED_FILE))
+            writer.write_table(pq.read_table(directory / steps.REMOVED_FILE))
             target = draft.directory / UNITS_FOLDER / f"units-{number:05d}.parquet"
-            source = directory / tasks.KEPT_FILE
+            source = directory / steps.KEPT_FILE
             try:
                 os.link(source, target)
             except OSError:

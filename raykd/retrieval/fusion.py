@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from raykd.config import Config
-from raykd.retrieval import hits as topk
-from raykd.retrieval.hits import RankedHits
+from raykd.retrieval.hits import MAX_TOP_K, RankedHits, id_ranks, rank
 
 _READ_ROWS = 1 << 18
 _COLUMNS = ["query_id", "unit_id", "score"]
@@ -25,7 +24,7 @@ class FusionConfig(Config):
     candidates: int | None = Field(
         None,
         ge=1,
-        le=topk.MAX_TOP_K,
+        le=MAX_TOP_K,
         description="Hits of each of the two searches that are fused, at least top_k. Default: "
         "top_k.",
     )
@@ -67,8 +66,8 @@ def fuse(
     # Summed in the order of the sides.
     scores = np.bincount(inverse, weights=np.concatenate(terms), minlength=len(distinct))
     fused_queries, fused_units = np.divmod(distinct, max(1, len(unit_ids)))
-    id_rank = topk.id_ranks(unit_ids)
-    num_hits, best_units, best_scores = topk.rank(
+    id_rank = id_ranks(unit_ids)
+    num_hits, best_units, best_scores = rank(
         fused_queries,
         fused_units.astype(np.int32),
         scores.astype(np.float64),
@@ -119,4 +118,4 @@ class HitsReader:
         num_hits = np.bincount(queries, minlength=len(query_ids)).astype(np.int32)
         units, scores = encoded.indices.to_numpy(), hits["score"].to_numpy()
         unit_ids = encoded.dictionary
-        return RankedHits.of_shard(num_hits, units, scores, unit_ids, topk.id_ranks(unit_ids))
+        return RankedHits.of_shard(num_hits, units, scores, unit_ids, id_ranks(unit_ids))

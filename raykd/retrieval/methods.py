@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from raykd.cluster import tasks as cluster
 from raykd.errors import InputError
 from raykd.retrieval import waves
-from raykd.retrieval.bm25 import searcher as bm25
+from raykd.retrieval.bm25.searcher import Job, count
 from raykd.retrieval.bm25.statistics import analyze_queries
 from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.dense.embeddings import Embedder, embed_shard, embed_texts
@@ -106,7 +106,7 @@ def _prepare_bm25(
     texts = [text for one in query_sets for text in one.table["query"].to_pylist()]
     vocabulary, terms = analyze_queries(texts, config.analyzer)
     searched = distinct_queries(terms, query_sets)
-    job = bm25.Job(
+    job = Job(
         parts,
         TermLookup(vocabulary.terms, config.analyzer),
         len(vocabulary.terms),
@@ -114,7 +114,7 @@ def _prepare_bm25(
         digest_of([texts, config.analyzer.model_dump(mode="json")]),
         config.bm25,
     )
-    shards, searcher = bm25.count(job, paths)
+    shards, searcher = count(job, paths)
     return _Prepared(
         searcher,
         shards,

@@ -28,8 +28,7 @@ from xxhash import xxh3_128_hexdigest
 from raykd.cluster import tasks as cluster
 from raykd.corpus.shards import digest_of_shard
 from raykd.errors import InputError
-from raykd.retrieval import hits as topk
-from raykd.retrieval.hits import RankedHits
+from raykd.retrieval.hits import RankedHits, merge, thresholds
 from raykd.retrieval.hits_file import DamagedHitsError, read_block, write_blocks
 from raykd.storage.manifest import (
     Draft,
@@ -87,7 +86,7 @@ class Searcher(Protocol):
             digest: of the file.
             unit_id_type: of its ids.
             top_k: (D,) hits wanted of each query.
-            thresholds: (D,) see `topk.thresholds`: units that score less may be left out.
+            thresholds: (D,) see `hits.thresholds`: units that score less may be left out.
             blocks: ranges [first, last) of queries.
         """
 
@@ -312,7 +311,7 @@ def _merge_block(block: int, *, wanted: _Search, wave: _Wave) -> None:
 def _bounds_of_block(block: int, *, wanted: _Search, num_shards: int) -> NDArray[np.float64]:
     """Thresholds of a block's queries, from its hits in the first `num_shards` shards."""
     hits = read_block(wanted.merged_folder(num_shards, block), 0)
-    return topk.thresholds(hits, wanted.top_k[slice(*wanted.blocks[block])])
+    return thresholds(hits, wanted.top_k[slice(*wanted.blocks[block])])
 
 
 def _merged(sources: Sequence[tuple[Path, int]], top_k: NDArray[np.int32]) -> RankedHits:
@@ -321,5 +320,5 @@ def _merged(sources: Sequence[tuple[Path, int]], top_k: NDArray[np.int32]) -> Ra
         parts.append(read_block(*source))
         num_rows = sum(len(part.units) + len(part.num_hits) for part in parts)
         if len(parts) > 2 and num_rows > _ROWS_MERGED:
-            parts = [topk.merge(parts, top_k)]
-    return topk.merge(parts, top_k)
+            parts = [merge(parts, top_k)]
+    return merge(parts, top_k)

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 from raykd import progress
 from raykd.augment.rows import select_rows
 from raykd.cluster import tasks as cluster
-from raykd.contextualize import random_baseline as random_corpus
-from raykd.contextualize import select as contextualize
 from raykd.contextualize.card import read_card
+from raykd.contextualize.random_baseline import random_corpus
+from raykd.contextualize.select import ReferenceTexts, contextualize
 from raykd.corpus import pipeline as corpus_pipeline
 from raykd.demo import docstrings
 from raykd.retrieval import pipeline as retrieval_pipeline
@@ -85,7 +85,7 @@ def _contextualize(run: Run, text: Text, units: Manifest) -> None:
     hits = read_manifest(hits_folder)
     assert retrieval is not None
     assert hits is not None
-    contextualize.contextualize(
+    contextualize(
         hits_folder / retrieval_pipeline.HITS_FILE,
         functools.partial(retrieval_pipeline.gather, _shards(run, text)),
         _reference_texts(run, text, units),
@@ -102,7 +102,7 @@ def _draw_at_random(run: Run, text: Text, units: Manifest) -> None:
         card = read_card(run.textbook(Text("contextualized", text.corpus)))
         num_units, like = card.num_units, card.text
     shards = _shards(run, text)
-    random_corpus.random_corpus(
+    random_corpus(
         shards,
         num_units,
         _reference_texts(run, text, units),
@@ -114,7 +114,7 @@ def _draw_at_random(run: Run, text: Text, units: Manifest) -> None:
     )
 
 
-def _reference_texts(run: Run, text: Text, units: Manifest) -> contextualize.ReferenceTexts:
+def _reference_texts(run: Run, text: Text, units: Manifest) -> ReferenceTexts:
     sample = run.sample_of(text.corpus)
     return steps.reference_texts(run.task(), _shards(run, text), units, sample)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raykd.augment.pipeline import EXAMPLES_FILE
-from raykd.contextualize import select as contextualize
+from raykd.contextualize.select import TEXTBOOK_FILE
 from raykd.errors import InputError
 from raykd.models.student.init import Init
 from raykd.storage.checked_json import read_informative, to_checked_json
@@ -114,8 +114,8 @@ class Run:
             return self.split("train")
         if text.kind == "task_da":
             assert self.recipe.task_da is not None
-            return Path(self.recipe.task_da) / contextualize.TEXTBOOK_FILE
-        return self.textbook(text) / contextualize.TEXTBOOK_FILE
+            return Path(self.recipe.task_da) / TEXTBOOK_FILE
+        return self.textbook(text) / TEXTBOOK_FILE
 
     def labeled_rows(self, name: str) -> Path:
         """The rows of an adaptation, see `Recipe.adaptation_text`."""

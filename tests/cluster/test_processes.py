@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from raykd.cluster import processes as cluster_processes
+from raykd.cluster import processes
 from raykd.cluster import tasks as cluster
 from raykd.cluster.processes import end_leftovers, recorded, records_folder
 from raykd.errors import InputError
@@ -30,7 +30,7 @@ sys.stdin.read()
 
 
 def is_running(process: int) -> bool:
-    return cluster_processes._start_ticks(process) is not None
+    return processes._start_ticks(process) is not None
 
 
 def wait_until_ended(processes: list[int], seconds: float) -> None:
@@ -81,7 +81,7 @@ def test_a_process_that_reuses_a_recorded_id_is_never_ended(driver, tmp_path):
     values = json.loads(path.read_text())
     values["processes"] = [[pid, start - 1] for pid, start in values["processes"]]
     del values["checksum"]
-    path.write_text(cluster_processes.to_checked_json(values))
+    path.write_text(processes.to_checked_json(values))
 
     assert end_leftovers(tmp_path) == 0
     assert is_running(started)
@@ -96,7 +96,7 @@ def test_a_record_that_is_damaged_or_of_another_boot_ends_nothing(driver, tmp_pa
     values = json.loads(path.read_text())
     if damage == "boot":
         del values["checksum"]
-        path.write_text(cluster_processes.to_checked_json(values | {"boot": "another"}))
+        path.write_text(processes.to_checked_json(values | {"boot": "another"}))
     else:
         values["processes"][0][0] += 1
         path.write_text(json.dumps(values))

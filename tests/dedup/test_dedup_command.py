@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raykd.corpus.pipeline import CorpusConfig, ingest
-from raykd.dedup import pipeline
-from raykd.dedup import steps as tasks
+from raykd.dedup import pipeline, steps
 from raykd.dedup.clusters import near_duplicates
 from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.dedup.pipeline import DedupConfig, Sizes, dedup
@@ -209,7 +208,7 @@ def test_what_ingest_wrote_is_read_as_it_is(tmp_path):
 def test_units_with_equal_digests_are_compared_themselves(tmp_path):
     units = pa.table({"unit_id": ["u0", "u1", "u2", "u3", "u4"], "text": ["a", "b", "c", "B", "A"]})
     pq.write_table(units, tmp_path / "given.parquet")
-    job = tasks.Job(
+    job = steps.Job(
         parts=tmp_path / "parts",
         given=(tmp_path / "given.parquet",),
         near=None,
@@ -218,9 +217,9 @@ def test_units_with_equal_digests_are_compared_themselves(tmp_path):
         starts=np.array([0, 5]),
         digest_mask=0,
     )
-    tasks.hash_shard(0, job=job)
-    tasks.find_equal(0, job=job)
-    rows, kept_rows = tasks.equal_rows(0, job)
+    steps.hash_shard(0, job=job)
+    steps.find_equal(0, job=job)
+    rows, kept_rows = steps.equal_rows(0, job)
     assert dict(zip(rows.tolist(), kept_rows.tolist(), strict=True)) == {3: 1, 4: 0}
 
 

@@ -7,9 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raykd.retrieval import hits as topk
 from raykd.retrieval import waves
-from raykd.retrieval.hits import RankedHits
+from raykd.retrieval.hits import RankedHits, merge
 from raykd.retrieval.hits_file import read_block, write_blocks
 
 
@@ -27,7 +26,7 @@ def test_the_memory_of_a_merge_does_not_grow_with_the_number_of_shards(
         return RankedHits(num_hits, np.zeros(1, np.int32), np.array([1.0 + number % 5]), ids)
 
     write_blocks(tmp_path, map(part, range(num_parts)))
-    at_once = topk.merge([read_block(tmp_path, number) for number in range(num_parts)], top_k)
+    at_once = merge([read_block(tmp_path, number) for number in range(num_parts)], top_k)
     # Five parts of 2000 queries; all 300 take 5 MB for the counts alone.
     monkeypatch.setattr(waves, "_ROWS_MERGED", 10_000)
     tracemalloc.start()

@@ -14,7 +14,7 @@ from raykd.models.tokenization.tokens import TokenizedRows
 from raykd.objectives import build
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.training.checkpoint import CheckpointFolder
-from raykd.training.distributed import shm_allreduce as exchange
+from raykd.training.distributed import shm_allreduce
 from raykd.training.loop import train
 from raykd.training.players import Worker, learning_rate_factor
 from raykd.training.settings import TrainingConfig
@@ -199,7 +199,7 @@ def _train_as_worker(
     rank: int, port: int, folder: str, max_tokens: int | None, shares_memory: bool
 ) -> None:
     if not shares_memory:
-        exchange._FOLDER = Path("/dev/null")
+        shm_allreduce._FOLDER = Path("/dev/null")
     distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
     )
@@ -207,13 +207,13 @@ def _train_as_worker(
         epochs=3, batch_size=8, learning_rate=1e-3, max_tokens_per_pass=max_tokens
     )
     calls = []
-    average = exchange.MemoryExchange.average
+    average = shm_allreduce.MemoryExchange.average
 
     def counted(self, numbers):
         calls.append(numbers)
         average(self, numbers)
 
-    exchange.MemoryExchange.average = counted
+    shm_allreduce.MemoryExchange.average = counted
     # 17 rows: the last batch of an epoch has one row for two workers.
     student, losses = train_tiny(rows_of(17), config, Worker(rank, 2))
     # Once a step, with all gradients.

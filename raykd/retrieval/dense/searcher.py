@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
 from raykd.errors import InputError
-from raykd.retrieval import hits as topk
 from raykd.retrieval.dense import embeddings
 from raykd.retrieval.dense.config import DenseConfig, FlatConfig, HnswConfig, IvfConfig
-from raykd.retrieval.hits import RankedHits
+from raykd.retrieval.hits import RankedHits, id_ranks, rank
 from raykd.storage.locations import explained
 from raykd.storage.manifest import digest_of, finished, read_manifest
 
@@ -91,7 +90,7 @@ class DenseSearcher:
             )
         embedded = embeddings.read_embedded(folder)
         shard = ShardVectors(embedded.vectors, self.config)
-        id_rank = topk.id_ranks(unit_ids)
+        id_rank = id_ranks(unit_ids)
         for first, last in blocks:
             num_hits = np.zeros(last - first, np.int32)
             rows = np.flatnonzero(~self.is_empty[first:last])
@@ -141,7 +140,7 @@ class ShardVectors:
             id_rank: (N,) positions of the vectors' units in the ascending order of ids.
 
         Returns:
-            (Q,), (H,) and (H,), ordered as `topk.rank` orders them. A score is the inner product,
+            (Q,), (H,) and (H,), ordered as `hits.rank` orders them. A score is the inner product,
             or minus the squared distance.
         """
         num_hits = np.zeros(len(queries), np.int32)
@@ -154,7 +153,7 @@ class ShardVectors:
             scores = self._scores(queries[chunk], rows, units)
             bounds = thresholds[chunk][rows]
             is_hit = (bounds == 0.0) | (scores >= bounds)
-            num_hits[chunk], units, scores = topk.rank(
+            num_hits[chunk], units, scores = rank(
                 rows[is_hit], units[is_hit], scores[is_hit], id_rank, top_k[chunk]
             )
             found_units.append(units)

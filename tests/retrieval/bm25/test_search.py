@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from oracle_bm25 import best_hits
 from rank_bm25 import BM25Okapi
 
-from raykd.retrieval import hits as topk
 from raykd.retrieval.bm25 import index, scoring
 from raykd.retrieval.bm25.forward_index import ForwardIndex
 from raykd.retrieval.bm25.index import ShardIndex
 from raykd.retrieval.bm25.scoring import Bm25Config, lucene_length
 from raykd.retrieval.bm25.search import search
 from raykd.retrieval.bm25.statistics import QueryTerms, Statistics, analyze_queries
-from raykd.retrieval.hits import RankedHits
+from raykd.retrieval.hits import RankedHits, merge
 from raykd.text.analyzer import TermLookup
 
 Unit = tuple[Any, str]
@@ -71,7 +70,7 @@ def hits_of(
         ids = pa.array([unit_id for unit_id, _ in shard], id_type)
         shard_index = index.build(terms, ids, total, idf, bm25)
         parts.append(ranked_hits_of(shard_index, query_terms, top_k, (0, len(queries))))
-    merged = topk.merge(parts, np.full(len(queries), top_k, np.int32))
+    merged = merge(parts, np.full(len(queries), top_k, np.int32))
     numbers = np.repeat(np.arange(len(queries)), merged.num_hits).tolist()
     ids = merged.unit_ids.take(pa.array(merged.units)).to_pylist()
     return list(zip(numbers, ids, merged.scores.tolist(), strict=True))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import distributed
 
-from raykd.training.distributed import shm_allreduce as exchange
+from raykd.training.distributed import shm_allreduce
 from raykd.training.distributed.shm_allreduce import MemoryExchange
 
 
@@ -16,7 +16,7 @@ def _meet(rank: int, size: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = distributed.FileStore(f"{folder}/store", size)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
-    exchange._FOLDER = Path(folder) / "memory"
+    shm_allreduce._FOLDER = Path(folder) / "memory"
 
 
 def numbers_of(rank: int, call: int) -> torch.Tensor:
@@ -26,7 +26,7 @@ def numbers_of(rank: int, call: int) -> torch.Tensor:
 
 def _average(rank: int, size: int, folder: str) -> None:
     _meet(rank, size, folder)
-    exchange._PART_NUMBERS = 64
+    shm_allreduce._PART_NUMBERS = 64
     shared = MemoryExchange.open(rank, size)
     assert shared is not None
     pauses = random.Random(rank)
@@ -57,11 +57,11 @@ def test_workers_get_the_same_bits_the_mean_in_their_order(tmp_path: Path, size:
 def _open_apart(rank: int, folder: str, apart: str) -> None:
     _meet(rank, 2, folder)
     if apart == "no room":
-        exchange._PART_NUMBERS = 1 << 46
+        shm_allreduce._PART_NUMBERS = 1 << 46
     elif apart == "no such folder":
-        exchange._FOLDER = Path(folder) / "missing"
+        shm_allreduce._FOLDER = Path(folder) / "missing"
     elif rank == 1:  # as on another machine, where the file is not
-        exchange._map = lambda name, num_bytes: None
+        shm_allreduce._map = lambda name, num_bytes: None
     found = MemoryExchange.open(rank, 2)
     Path(f"{folder}/{rank}").write_text(repr(found))
     distributed.destroy_process_group()
