@@ -136,6 +136,11 @@ def test_the_top_level_has_at_most_six_modules():
     assert len(list(PACKAGE.glob("*.py"))) <= 6
 
 
+def test_no_folder_has_more_than_sixteen_files():
+    sizes = {path.parent: len(list(path.parent.glob("*.py"))) for path in FILES}
+    assert not {str(folder): size for folder, size in sizes.items() if size > 16}
+
+
 def test_no_file_is_longer_than_four_hundred_lines():
     long = {str(path): n for path in FILES if (n := len(path.read_text().splitlines())) > 400}
     assert not long
