@@ -24,8 +24,8 @@ from raykd.objectives import build
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.training.checkpoint import CheckpointFolder
 from raykd.training.loop import train
-from raykd.training.players import Worker
 from raykd.training.settings import TrainingConfig
+from raykd.training.trainers import Worker
 
 _VOCABULARY = 30_522
 

@@ -167,7 +167,7 @@ def steps_of(
 ) -> dict[str, Callable[[], object]]:
     """The steps of an objective: the student's, and those of any other player."""
     config: ObjectiveConfig = TypeAdapter(ObjectiveConfig).validate_python({"name": name})
-    beside = config.generator_beside("teacher") and copy.deepcopy(generator)
+    beside = config.generator_reference("teacher") and copy.deepcopy(generator)
     made = build(config, copy.deepcopy(student), copy.deepcopy(teacher), beside or None)
     objective = made.to(device).train()
     labels = batch["labels"] if objective.needs_labels else None

@@ -19,7 +19,7 @@ from raykd.corpus.texts import Texts
 from raykd.corpus.units import UnitsConfig, cut
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.forward import run
-from raykd.models.inference import RelationsWanted, answers_of
+from raykd.models.inference import RelationRequest, answers_of
 from raykd.models.student.init import StudentConfig, make_student
 from raykd.models.tokenization.tokens import TokenizedRows, tokenize
 from raykd.objectives import build
@@ -28,8 +28,8 @@ from raykd.objectives.minilmv2 import MiniLmV2Config
 from raykd.objectives.vanilla_kd import VanillaKd, VanillaKdConfig
 from raykd.training.batches import EpochBatches
 from raykd.training.loop import train
-from raykd.training.players import Worker
 from raykd.training.settings import TrainingConfig, total_steps
+from raykd.training.trainers import Worker
 
 SEED = 1
 NUM_CLASSES = 2
@@ -229,7 +229,7 @@ def with_relations(given: Given) -> Given:
     """The same, with the teacher's vectors of its last layer computed beforehand."""
     teacher = load_encoder(str(given.teacher)).to(given.device)
     shape = (len(given.rows.input_ids), 3, teacher.hidden_size)
-    wanted = RelationsWanted(teacher.num_layers, np.zeros(shape, np.float16))
+    wanted = RelationRequest(teacher.num_layers, np.zeros(shape, np.float16))
     pad_id = given.tokenizer.pad_token_id
     answers_of(teacher, given.rows, pad_id=pad_id, device=given.device, relations=wanted)
     return replace(given, rows=replace(given.rows, teacher_relations=wanted.vectors))

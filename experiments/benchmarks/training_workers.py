@@ -34,9 +34,9 @@ from training_sides import (
 
 from raykd.models.encoder import load_encoder
 from raykd.objectives.base import Objective
-from raykd.training import players
-from raykd.training.distributed.shm_allreduce import MemoryExchange
-from raykd.training.players import Worker
+from raykd.training import trainers
+from raykd.training.distributed.shm_allreduce import ShmAllreduce
+from raykd.training.trainers import Worker
 
 # Of the way of three steps; gradients that are not averaged lead half of it away.
 _STRAY = 0.05
@@ -150,7 +150,7 @@ def worker_sides(rank: int, kept: list[Objective]) -> dict[str, Side]:
             return both(given, lap)
 
     def by_gloo(given: Given, lap: Callable[[], None]) -> list[float]:
-        with patch.object(players.MemoryExchange, "open", lambda rank, size: None):
+        with patch.object(trainers.ShmAllreduce, "open", lambda rank, size: None):
             return both(given, lap)
 
     return {"one": one, "two": both, "two, gradients sent by gloo": by_gloo, HALF: half}
@@ -159,7 +159,7 @@ def worker_sides(rank: int, kept: list[Objective]) -> dict[str, Side]:
 @contextlib.contextmanager
 def alone(rank: int) -> Iterator[None]:
     """Workers take their shares, but exchange nothing."""
-    without = patch.object(players, "distributed_model", lambda objective, exchange: objective)
+    without = patch.object(trainers, "distributed_model", lambda objective, exchange: objective)
     with without, patch.object(distributed, "all_reduce", lambda *given: None):
         yield
 
@@ -172,7 +172,7 @@ def exchange_seconds(given: Given) -> dict[str, float]:
         parameter.grad = torch.full_like(parameter, 1e-3)
     flat = torch.ones(sum(p.numel() for p in parameters))
     optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
-    exchange = MemoryExchange.open(distributed.get_rank(), 2)
+    exchange = ShmAllreduce.open(distributed.get_rank(), 2)
     assert exchange is not None, "the workers need memory that both can map"
     jobs: dict[str, Callable[[], object]] = {
         "exchange": lambda: exchange.average(flat),

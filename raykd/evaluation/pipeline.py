@@ -45,7 +45,7 @@ _States = NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
-class Examinee:
+class EvaluationJob:
     """A model to be scored: its folder, and the directory of its predictions.
 
     `on_dev`: on the dev split, also where test is the one that is reported.
@@ -66,8 +66,8 @@ class Examinee:
 class Comparison:
     """A student and its teacher, both evaluated, and the directory of what sets them apart."""
 
-    student: Examinee
-    teacher: Examinee
+    student: EvaluationJob
+    teacher: EvaluationJob
     out: Path
 
     @property
@@ -92,18 +92,21 @@ class Comparison:
         }
 
 
-def evaluate(examinees: Sequence[Examinee], task_folder: Path) -> list[dict[str, float]]:
+def evaluate(jobs: Sequence[EvaluationJob], task_folder: Path) -> list[dict[str, float]]:
     """Metrics of each model on the task's report split; predictions are written beside them."""
     undone = [
-        examinee
-        for examinee in examinees
-        if finished(examinee.out, stage_key("evaluate", examinee.settings(), examinee.inputs))
+        job
+        for job in jobs
+        if finished(
+            job.out,
+            stage_key("evaluate", job.settings(), job.inputs),
+        )
         is None
     ]
     if undone:
-        examine = partial(_examine, task_folder=task_folder)
-        cluster.for_each(examine, undone, label="evaluate", unit="models")
-    return [json.loads((examinee.out / METRICS_FILE).read_text()) for examinee in examinees]
+        evaluate_one = partial(_evaluate, task_folder=task_folder)
+        cluster.for_each(evaluate_one, undone, label="evaluate", unit="models")
+    return [json.loads((job.out / METRICS_FILE).read_text()) for job in jobs]
 
 
 def analyse(comparisons: Sequence[Comparison], task_folder: Path) -> list[dict[str, Any]]:
@@ -137,15 +140,15 @@ def analyse(comparisons: Sequence[Comparison], task_folder: Path) -> list[dict[s
 
 
 def measure_costs(
-    examinees: Sequence[Examinee], task_folder: Path, out: Path
+    jobs: Sequence[EvaluationJob], task_folder: Path, out: Path
 ) -> list[dict[str, Any]]:
     """What each model costs to run, see `evaluation.cost`.
 
     One task measures one model of each shape, one after the other, while no other task of the job
     runs. A new shape has all of them measured again: figures to be compared are of one device.
     """
-    shapes = [cost.shape_of(examinee.model, examinee.max_length) for examinee in examinees]
-    firsts = dict(zip(reversed(shapes), reversed(examinees), strict=True))
+    shapes = [cost.shape_of(job.model, job.max_length) for job in jobs]
+    firsts = dict(zip(reversed(shapes), reversed(jobs), strict=True))
     inputs = {"shapes": digest_of(sorted(firsts)), "task": digest_of_directory(task_folder)}
     if finished(out, stage_key("cost", cost.SETTINGS, inputs)) is None:
         measure = partial(_measure, task_folder=task_folder, out=out, inputs=inputs)
@@ -181,29 +184,29 @@ def constant_scores(task_folder: Path) -> dict[str, float]:
     return compute(task.metrics, labels, constant)
 
 
-def _examine(examinee: Examinee, task_folder: Path) -> None:
+def _evaluate(job: EvaluationJob, task_folder: Path) -> None:
     def write(draft: Draft) -> None:
         task = read_task(task_folder)
-        split: Split = "dev" if examinee.on_dev else task.report_split
+        split: Split = "dev" if job.on_dev else task.report_split
         examples = task.splits[split]
-        tokenizer = load_tokenizer(str(examinee.model))
+        tokenizer = load_tokenizer(str(job.model))
         rows = read_rows(
             task_folder / f"{split}.parquet",
             tokenizer,
-            max_length=examinee.max_length,
+            max_length=job.max_length,
         )
-        encoder = load_encoder(str(examinee.model))
+        encoder = load_encoder(str(job.model))
         with one_thread():
             logits = logits_of(
                 encoder, rows, pad_id=tokenizer.pad_token_id, device=torch.device("cpu")
             )
-        check_finite(logits, str(examinee.model), f"{split} split")
+        check_finite(logits, str(job.model), f"{split} split")
         table = to_predictions(examples, logits)
         pq.write_table(table, draft.directory / PREDICTIONS_FILE)
         scores = compute(task.metrics, examples["label"].to_numpy(), answers(logits))
         (draft.directory / METRICS_FILE).write_text(json.dumps(scores))
 
-    write_once(examinee.out, "evaluate", examinee.settings(), examinee.inputs, write)
+    write_once(job.out, "evaluate", job.settings(), job.inputs, write)
 
 
 def _compare(
@@ -225,22 +228,22 @@ def _compare(
 
 
 def _measure(
-    firsts: Mapping[str, Examinee], task_folder: Path, out: Path, inputs: Mapping[str, str]
+    firsts: Mapping[str, EvaluationJob], task_folder: Path, out: Path, inputs: Mapping[str, str]
 ) -> None:
     def write(draft: Draft) -> None:
         with one_thread():
             found = {
-                shape: asdict(cost.cost_of(examinee.model, examinee.max_length, task_folder))
-                for shape, examinee in firsts.items()
+                shape: asdict(cost.cost_of(job.model, job.max_length, task_folder))
+                for shape, job in firsts.items()
             }
         (draft.directory / COSTS_FILE).write_text(json.dumps(found, indent=2))
 
     write_once(out, "cost", cost.SETTINGS, inputs, write)
 
 
-def _logits(examinee: Examinee) -> NDArray[np.float64]:
+def _logits(job: EvaluationJob) -> NDArray[np.float64]:
     """What it answered, row by row of the report split."""
-    table = pq.read_table(examinee.out / PREDICTIONS_FILE, columns=["logits"])
+    table = pq.read_table(job.out / PREDICTIONS_FILE, columns=["logits"])
     return np.asarray(table["logits"].to_pylist())
 
 

@@ -22,7 +22,7 @@ class Answers(NamedTuple):
     features: NDArray[np.float32] | None  # (N, n, d): pooled hidden states of layers 1 to n
 
 
-class RelationsWanted(NamedTuple):
+class RelationRequest(NamedTuple):
     """Which vectors of self-attention are wanted, and where to.
 
     Attributes:
@@ -48,7 +48,7 @@ def answers_of(
     pad_id: int,
     device: torch.device,
     pooling: Pooling | None = None,
-    relations: RelationsWanted | None = None,
+    relations: RelationRequest | None = None,
 ) -> Answers:
     """Logits, and with `pooling` features, of rows in their order; the encoder is on `device`.
 

@@ -66,7 +66,7 @@ class MethodConfig(Config):
         """
         return None
 
-    def generator_beside(self, teacher: str) -> str | None:
+    def generator_reference(self, teacher: str) -> str | None:
         """The masked language model that is trained beside the student, None if there is none.
 
         Args:

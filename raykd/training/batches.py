@@ -9,18 +9,18 @@ def num_batches(num_rows: int, batch_size: int) -> int:
     return -(-num_rows // batch_size)
 
 
-def cut_by_length(
-    lengths: NDArray[np.int64], pass_tokens: float, max_tokens: int | None = None
+def split_into_micro_batches(
+    lengths: NDArray[np.int64], overhead_tokens: float, max_tokens: int | None = None
 ) -> list[NDArray[np.int64]]:
     """Cut rows into passes, each padded to its longest row, at the least cost.
 
-    A pass costs its tokens, padding included, and `pass_tokens` more. None has more than
+    A pass costs its tokens, padding included, and `overhead_tokens` more. None has more than
     `max_tokens`, but a row that is longer has a pass of its own; otherwise no row is alone, since
     what is measured of pairs of rows is measured in a pass.
 
     Args:
         lengths: (B,) tokens of each row.
-        pass_tokens: what a pass costs beside its tokens, in tokens.
+        overhead_tokens: what a pass costs beside its tokens, in tokens.
         max_tokens: None for any number.
 
     Returns:
@@ -35,7 +35,7 @@ def cut_by_length(
         longest = ascending[end - 1]
         tokens = np.arange(end, 0, -1) * longest
         first = 0 if max_tokens is None else min(int(np.sum(tokens > max_tokens)), end - 1)
-        of_last = costs[first:end] + tokens[first:] + pass_tokens
+        of_last = costs[first:end] + tokens[first:] + overhead_tokens
         of_last[max(0, end - first - fewest + 1) :] = np.inf
         best = int(of_last.argmin())
         costs[end], begins[end] = of_last[best], first + best
@@ -46,11 +46,11 @@ def cut_by_length(
     return passes[::-1]
 
 
-def cut_for_workers(lengths: NDArray[np.int64], num_workers: int) -> list[NDArray[np.int64]]:
+def split_for_workers(lengths: NDArray[np.int64], num_workers: int) -> list[NDArray[np.int64]]:
     """Cut rows by length into shares of about equally many tokens.
 
-    Rows of like length are together, so that `cut_by_length` pads little and needs few passes. A
-    share has two rows or more where there are as many, one where there are not.
+    Each share holds rows of similar length, so that its micro-batches are few and have little
+    padding. A share has at least two rows if there are enough rows, otherwise one.
 
     Args:
         lengths: (B,) tokens of each row.

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from raykd.objectives.base import Objective
 from raykd.storage.manifest import commit, finished, read_manifest, stage_key
-from raykd.training.logging.metrics_log import Position, damage_before
-from raykd.training.players import Trainer
+from raykd.training.logging.metrics_writer import Position, damage_before
+from raykd.training.trainers import Trainer
 
 _TENSORS_FILE = "tensors.safetensors"
 _STATE_FILE = "state.json"
@@ -40,14 +40,14 @@ class Checkpoint:
     state: dict[str, Any]
 
     @property
-    def journal(self) -> Position:
-        """Position of the training's journal; none where it has no journal."""
+    def metrics_writer(self) -> Position:
+        """Position of the training's metrics_writer; none where it has no metrics_writer."""
         position: Position = self.state.get(_JOURNAL, {})
         return position
 
-    def after(self, journal: Position) -> "Checkpoint":
-        """The same with the position of the journal that the step's lines end at."""
-        return replace(self, state=self.state | {_JOURNAL: dict(journal)})
+    def after(self, metrics_writer: Position) -> "Checkpoint":
+        """The same with the position of the metrics_writer that the step's lines end at."""
+        return replace(self, state=self.state | {_JOURNAL: dict(metrics_writer)})
 
 
 class CheckpointFolder:

@@ -1,4 +1,4 @@
-"""When a model is scored as it trains, which state of it is kept, and when that is enough."""
+"""In-training evaluation, best-checkpoint selection and early stopping."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,19 +9,46 @@ from torch import Tensor, nn
 from raykd.training.batches import num_batches
 from raykd.training.settings import TrainingConfig, total_epochs, total_steps
 
-# Prefix of the kept state's tensors in a checkpoint.
+# Prefix of the best state's tensors in a checkpoint.
 _BEST = "best."
 
 
-class Examiner:
-    """Scores a student on examples it does not train on.
+class EarlyStopping:
+    """Best score so far, and the number of scores since then that were no better.
 
     Args:
-        student: the model in training.
-        config: of the training.
-        num_rows: rows it trains on.
-        score: returns the metrics, the one that decides first; None where nothing is scored.
-        num_scores: most scores where `config.score_every` is not given.
+        patience: scores without improvement after which to stop; None for never.
+    """
+
+    def __init__(self, patience: int | None) -> None:
+        self._patience = patience
+        self.best_score: float | None = None
+        self.num_worse = 0
+
+    def update(self, score: float) -> bool:
+        """Record a score; returns whether it is the best so far."""
+        is_best = self.best_score is None or score > self.best_score
+        if is_best:
+            self.best_score, self.num_worse = score, 0
+        else:
+            self.num_worse += 1
+        return is_best
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether `patience` scores in a row were no better than the best."""
+        return self._patience is not None and self.num_worse >= self._patience
+
+
+class Evaluator:
+    """In-training evaluation of a student on held-out examples; keeps its best state.
+
+    Args:
+        student: model in training.
+        config: training settings.
+        num_rows: number of training rows.
+        score: function that returns the metrics, the deciding one first; None for no evaluation.
+        num_scores: maximum number of evaluations if `config.score_every` is not set.
     """
 
     def __init__(
@@ -36,72 +63,67 @@ class Examiner:
         self._config = config
         self._score = score
         self._num_steps = total_steps(config, num_rows)
-        self._steps_an_epoch = num_batches(num_rows, config.batch_size)
-        self._epochs_a_score = -(-total_epochs(config, num_rows) // num_scores)
-        self._best_score: float | None = None
+        self._steps_per_epoch = num_batches(num_rows, config.batch_size)
+        self._epochs_per_score = -(-total_epochs(config, num_rows) // num_scores)
+        self._early_stopping = EarlyStopping(config.patience)
         self._best_step = 0
-        self._num_worse = 0
         self._best: dict[str, Tensor] = {}
 
     def is_due(self, step: int) -> bool:
-        """Whether there is a record, and maybe a score, after a step."""
+        """Whether a record, and possibly an evaluation, follows a step."""
         every = self._config.score_every
         return (
             step == self._num_steps
-            or step % self._steps_an_epoch == 0
+            or step % self._steps_per_epoch == 0
             or (every is not None and step % every == 0)
         )
 
-    def examine(self, step: int) -> dict[str, float]:
-        """The scores after a step with a record; none where it is not yet time."""
-        every = self._config.score_every or self._epochs_a_score * self._steps_an_epoch
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Scores after a step that has a record; empty if no evaluation is due."""
+        every = self._config.score_every or self._epochs_per_score * self._steps_per_epoch
         if self._score is None or (step % every and step != self._num_steps):
             return {}
         scores = self._score()
-        decisive = next(iter(scores.values()))
-        if self._config.keep == "best":
-            if self._best_score is None or decisive > self._best_score:
-                self._best_score, self._best_step, self._num_worse = decisive, step, 0
-                self._best = {
-                    name: tensor.detach().to("cpu", copy=True)
-                    for name, tensor in self._student.state_dict().items()
-                }
-            else:
-                self._num_worse += 1
+        if self._config.keep == "best" and self._early_stopping.update(next(iter(scores.values()))):
+            self._best_step = step
+            self._best = {
+                name: tensor.detach().to("cpu", copy=True)
+                for name, tensor in self._student.state_dict().items()
+            }
         return scores
 
     @property
-    def has_seen_enough(self) -> bool:
-        """Whether so many scores as `patience` says were no better than the best."""
-        patience = self._config.patience
-        return patience is not None and self._num_worse >= patience
+    def should_stop(self) -> bool:
+        """Whether training has to stop early."""
+        return self._early_stopping.should_stop
 
     @property
     def best_step(self) -> int | None:
-        """The step whose state is kept; None where the last one is."""
+        """Step of the best state; None if the last state is the result."""
         return self._best_step or None
 
-    def take_best(self) -> None:
-        """Give the student its best state, where that is kept."""
+    def restore_best(self) -> None:
+        """Load the best state into the student, if there is one."""
         if self._best:
             self._student.load_state_dict(self._best)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The kept state, by names that no others share."""
+        """Best state, with a prefix that no other tensor of a checkpoint has."""
         return {_BEST + name: tensor for name, tensor in self._best.items()}
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes, as plain values."""
+        """Plain values for `restore`."""
         return {
-            "best_score": self._best_score,
+            "best_score": self._early_stopping.best_score,
             "best_step": self._best_step,
-            "num_worse": self._num_worse,
+            "num_worse": self._early_stopping.num_worse,
         }
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Go on from an earlier state."""
-        self._best_score = state["best_score"]
-        self._best_step, self._num_worse = state["best_step"], state["num_worse"]
+        """Resume from a saved state."""
+        self._early_stopping.best_score = state["best_score"]
+        self._early_stopping.num_worse = state["num_worse"]
+        self._best_step = state["best_step"]
         self._best = {
             name.removeprefix(_BEST): torch.clone(tensor)
             for name, tensor in tensors.items()

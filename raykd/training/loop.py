@@ -11,23 +11,28 @@ from torch import distributed, nn
 
 from raykd.models.dropout import CpuDropout
 from raykd.models.tokenization.tokens import TokenizedRows, collate, to_device
-from raykd.models.tokenization.vocabulary import spared_vocabulary
+from raykd.models.tokenization.vocabulary import restrict_to_used_vocabulary
 from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective
-from raykd.training.batches import EpochBatches, cut_by_length, cut_for_workers, num_batches
+from raykd.training.batches import (
+    EpochBatches,
+    num_batches,
+    split_for_workers,
+    split_into_micro_batches,
+)
 from raykd.training.checkpoint import Checkpoint, CheckpointFolder, restore, tensors_of
-from raykd.training.evaluator import Examiner
-from raykd.training.logging.metrics_log import Position
+from raykd.training.evaluator import Evaluator
+from raykd.training.logging.metrics_writer import Position
 from raykd.training.logging.records import Means, Record, StepLog, StepRecord
-from raykd.training.players import Trainer, Worker, make_trainers
 from raykd.training.settings import TrainingConfig, total_epochs, total_steps
+from raykd.training.trainers import Trainer, Worker, make_trainers
 
 # Steps between two exchanges of losses among the workers; checkpoints are written after one.
-_STEPS_A_FLUSH = 10
+_STEPS_PER_FLUSH = 10
 # What another pass costs on a CPU, measured (experiments/LOG.md): adding up its gradients takes as
 # long as so many tokens, its calls as long as one token of so many parameters.
-_PASS_TOKENS, _PASS_PARAMETERS = 35, 2e7
+_OVERHEAD_TOKENS, _OVERHEAD_PARAMETERS = 35, 2e7
 # On a GPU a batch is cut for its memory alone: nobody has measured what else it would spare.
-_TOKENS_NEVER_SPARED = 1e9
+_NEVER_SPLIT_TOKENS = 1e9
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -40,10 +45,10 @@ def train(
     regression: bool,
     seed: int,
     worker: Worker,
-    examiner: Examiner | None = None,
+    evaluator: Evaluator | None = None,
     checkpoints: CheckpointFolder | None = None,
     has_notice: Callable[[], bool] = lambda: False,
-    on_start: Callable[[int, Position], None] = lambda step, journal: None,
+    on_start: Callable[[int, Position], None] = lambda step, metrics_writer: None,
     on_step: Callable[[int], None] = lambda step: None,
     on_steps: Callable[[Sequence[StepRecord]], None] = lambda records: None,
     on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
@@ -62,7 +67,7 @@ def train(
         regression: whether labels are scores.
         seed: of everything random.
         worker: this process.
-        examiner: scores the student; on the first worker alone.
+        evaluator: scores the student; on the first worker alone.
         checkpoints: read at the start, on every worker; written by the first.
         has_notice: asked on the first worker, now and then: whether it was told, since it was last
             asked, that a worker will be taken away. A checkpoint is then written at once.
@@ -71,7 +76,7 @@ def train(
         on_step: called after each step with its number.
         on_steps: called with all steps' losses, some at a time.
         on_record: called with each record, and whether it is the last.
-        on_checkpoint: called before a checkpoint; returns the position of a journal, which
+        on_checkpoint: called before a checkpoint; returns the position of a metrics_writer, which
             becomes part of it.
 
     Raises:
@@ -79,15 +84,15 @@ def train(
         InputError: there are too few steps for the student to have a turn.
     """
     training = _Training(objective, rows, config, pad_id, regression, seed, worker)
-    examiner = examiner or Examiner(objective.student, config, len(rows))
-    start, position = _resume(training, examiner, checkpoints)
+    evaluator = evaluator or Evaluator(objective.student, config, len(rows))
+    start, position = _resume(training, evaluator, checkpoints)
     on_start(start, position)
     log, num_steps = training.log, total_steps(config, len(rows))
     for step in range(start + 1, num_steps + 1):
         training.run_step(step)
         on_step(step)
-        is_due = examiner.is_due(step)
-        if not is_due and len(log) < _STEPS_A_FLUSH:
+        is_due = evaluator.is_due(step)
+        if not is_due and len(log) < _STEPS_PER_FLUSH:
             continue
         records = log.flush()
         _check_finite(records, training, checkpoints)
@@ -96,9 +101,9 @@ def train(
             training.means.add(of_step)
         is_last = step == num_steps
         if is_due:
-            scores = training.examine(examiner, step)
-            is_last = is_last or training.agreed(examiner.has_seen_enough)
-            epoch = step / training.steps_an_epoch
+            scores = training.evaluate(evaluator, step)
+            is_last = is_last or training.agreed(evaluator.should_stop)
+            epoch = step / training.steps_per_epoch
             rate = records[-1].learning_rate
             record = Record(epoch, step, rate, **training.means.take(), scores=scores)
             on_record(record, is_last)
@@ -108,9 +113,9 @@ def train(
             continue
         if has_notice() or checkpoints.is_due:
             position = on_checkpoint()
-            checkpoints.write(training.checkpoint(step, examiner).after(position))
+            checkpoints.write(training.checkpoint(step, evaluator).after(position))
     training.end()
-    examiner.take_best()
+    evaluator.restore_best()
     if checkpoints is not None:
         checkpoints.wait()
     return step
@@ -132,13 +137,15 @@ class _Training:
         self.objective, self.rows, self.config, self.worker = objective, rows, config, worker
         self._pad_id, self._regression, self._seed = pad_id, regression, seed
         self._lengths = rows.lengths
-        self.steps_an_epoch = num_batches(len(rows), config.batch_size)
+        self.steps_per_epoch = num_batches(len(rows), config.batch_size)
         self.log, self.means = StepLog(worker), Means()
-        self._tokens_a_pass = _tokens_a_pass(objective, worker)
+        self._overhead_tokens = _overhead_tokens(objective, worker)
         # A generator writes any token; masked words become the mask token or any other.
         writes_tokens = objective.generator is not None or objective.config.masks_words
         self._vocabulary = (
-            None if writes_tokens else spared_vocabulary(objective.student, rows.input_ids, pad_id)
+            None
+            if writes_tokens
+            else restrict_to_used_vocabulary(objective.student, rows.input_ids, pad_id)
         )
         _seed_step(seed, 0, worker)
         objective.to(worker.device).train()
@@ -164,9 +171,9 @@ class _Training:
         learning_rate = trainer.learning_rate
         *others, last = self._passes(share)
         terms: list[tuple[LossTerms, float]] = []
-        with trainer.without_exchange():
-            terms += [self._run_pass(trainer, part, len(share), weight) for part in others]
-        terms.append(self._run_pass(trainer, last, len(share), weight))
+        with trainer.no_sync():
+            terms += [self._run_micro_batch(trainer, part, len(share), weight) for part in others]
+        terms.append(self._run_micro_batch(trainer, last, len(share), weight))
         norm = trainer.end_turn()
         self.log.add(step, self._epoch, player, learning_rate, terms, norm, weight)
 
@@ -180,11 +187,11 @@ class _Training:
             # rows in one pass, where many short ones beside a long one would need much memory.
             by_length = np.argsort(self._lengths[indices], kind="stable")
             return indices[by_length[rank::size]]
-        return indices[cut_for_workers(self._lengths[indices], size)[rank]]
+        return indices[split_for_workers(self._lengths[indices], size)[rank]]
 
     def batch(self, step: int) -> NDArray[np.int64]:
         """Rows of a step's batch; the first of an epoch opens it for the objective."""
-        epoch, position = divmod(step - 1, self.steps_an_epoch)
+        epoch, position = divmod(step - 1, self.steps_per_epoch)
         if self._epoch != epoch + 1:
             self._epoch = epoch + 1
             total = total_epochs(self.config, len(self.rows))
@@ -199,12 +206,12 @@ class _Training:
         assert self._batches is not None
         return self._batches[position]
 
-    def examine(self, examiner: Examiner, step: int) -> dict[str, float]:
-        """The examiner's scores of the whole student."""
+    def evaluate(self, evaluator: Evaluator, step: int) -> dict[str, float]:
+        """The evaluator's scores of the whole student."""
         if self._vocabulary is None or self.worker.rank > 0:
-            return examiner.examine(step)
+            return evaluator.evaluate(step)
         with self._vocabulary.whole(self._trainers[STUDENT].decay):
-            return examiner.examine(step)
+            return evaluator.evaluate(step)
 
     def end(self) -> None:
         """Make the student whole."""
@@ -217,20 +224,20 @@ class _Training:
             return wish
         return bool(_from_first(int(wish), self.worker))
 
-    def checkpoint(self, step: int, examiner: Examiner) -> Checkpoint:
+    def checkpoint(self, step: int, evaluator: Evaluator) -> Checkpoint:
         """The state after a step; all that was logged is told."""
         state = {
             "turns": {name: trainer.turn for name, trainer in self._trainers.items()},
             "decays": {name: trainer.decay for name, trainer in self._trainers.items()},
             "scalers": {name: t.scaler.state_dict() for name, t in self._trainers.items()},
             "means": self.means.state(),
-            "examiner": examiner.state(),
+            "examiner": evaluator.state(),
             "num_threads": torch.get_num_threads(),
         }
         tensors = tensors_of(self.objective, self._trainers)
-        return Checkpoint(step, tensors | examiner.tensors(), state)
+        return Checkpoint(step, tensors | evaluator.tensors(), state)
 
-    def restore(self, checkpoint: Checkpoint, examiner: Examiner) -> None:
+    def restore(self, checkpoint: Checkpoint, evaluator: Evaluator) -> None:
         """Resume from a state, with the threads it was computed with: they change its rounding."""
         torch.set_num_threads(checkpoint.state["num_threads"])
         restore(self.objective, self._trainers, checkpoint.tensors)
@@ -239,16 +246,16 @@ class _Training:
             trainer.decay = checkpoint.state["decays"][name]
             trainer.scaler.load_state_dict(checkpoint.state["scalers"][name])
         self.means.restore(checkpoint.state["means"])
-        examiner.restore(checkpoint.state["examiner"], checkpoint.tensors)
+        evaluator.restore(checkpoint.state["examiner"], checkpoint.tensors)
 
     def _passes(self, share: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         if self.objective.mixes_examples:
             return [share]
         most = self.config.max_tokens_per_pass
-        cut = cut_by_length(self._lengths[share], self._tokens_a_pass, most)
+        cut = split_into_micro_batches(self._lengths[share], self._overhead_tokens, most)
         return [share[part] for part in cut]
 
-    def _run_pass(
+    def _run_micro_batch(
         self, trainer: Trainer, part: NDArray[np.int64], share_rows: int, weight: float
     ) -> tuple[LossTerms, float]:
         batch = collate(self.rows, part, pad_id=self._pad_id, regression=self._regression)
@@ -263,9 +270,9 @@ class _Training:
 
 
 def _resume(
-    training: _Training, examiner: Examiner, checkpoints: CheckpointFolder | None
+    training: _Training, evaluator: Evaluator, checkpoints: CheckpointFolder | None
 ) -> tuple[int, Position]:
-    """Step and journal of the newest checkpoint; 0 and no journal where there is none."""
+    """Step and metrics position of the newest checkpoint; 0 and empty if there is none."""
     if checkpoints is None:
         return 0, {}
     step = 0
@@ -277,8 +284,8 @@ def _resume(
         # The epoch is opened as it was: what it draws, it draws from its number.
         training.batch(step)
         checkpoint = checkpoints.read(step)
-        training.restore(checkpoint, examiner)
-        return step, checkpoint.journal
+        training.restore(checkpoint, evaluator)
+        return step, checkpoint.metrics_writer
     return 0, {}
 
 
@@ -312,15 +319,15 @@ def _check_finite(
         )
 
 
-def _tokens_a_pass(objective: Objective, worker: Worker) -> float:
+def _overhead_tokens(objective: Objective, worker: Worker) -> float:
     """What another pass costs, in tokens of the student."""
     if worker.device.type != "cpu":
-        return _TOKENS_NEVER_SPARED
+        return _NEVER_SPLIT_TOKENS
     student = objective.student
     tables = [module for module in student.modules() if isinstance(module, nn.Embedding)]
     num_parameters = sum(p.numel() for p in student.parameters())
     num_parameters -= sum(p.numel() for table in tables for p in table.parameters())
-    return _PASS_TOKENS + _PASS_PARAMETERS / max(1, num_parameters)
+    return _OVERHEAD_TOKENS + _OVERHEAD_PARAMETERS / max(1, num_parameters)
 
 
 def _seed_step(seed: int, step: int, worker: Worker) -> None:

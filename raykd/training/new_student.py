@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
-from raykd.models.outline import load_outline
+from raykd.models.meta_model import load_meta_model
 from raykd.models.student.init import Init, StudentConfig, make_student
 
 
@@ -47,7 +47,7 @@ class NewStudent:
     def make(self, num_labels: int, label_names: Sequence[str], seed: int) -> Encoder:
         """The student, with a classifier of that many outputs, 1 for regression."""
         if self.init == "random":
-            source = load_outline(self.source, num_labels=num_labels, label_names=label_names)
+            source = load_meta_model(self.source, num_labels=num_labels, label_names=label_names)
         else:
             source = load_encoder(
                 self.source, num_labels=num_labels, label_names=label_names, seed=seed

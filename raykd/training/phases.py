@@ -21,16 +21,16 @@ from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.base import Objective
 from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.training.checkpoint import CheckpointFolder
-from raykd.training.evaluator import Examiner
-from raykd.training.logging.metrics_log import Journal
+from raykd.training.evaluator import Evaluator
+from raykd.training.logging.metrics_writer import MetricsWriter
 from raykd.training.logging.records import Record
-from raykd.training.logging.tracking import Tracking, tracked_journal
+from raykd.training.logging.tracking import Tracking, tracked_metrics_writer
 from raykd.training.loop import train
 from raykd.training.new_student import NewStudent
 from raykd.training.phase_config import PhaseConfig
-from raykd.training.players import Worker
 from raykd.training.settings import total_epochs, total_steps
 from raykd.training.teacher_cache import FEATURES, LOGITS, read_outputs, relations_of
+from raykd.training.trainers import Worker
 
 MODEL_FOLDER = "model"
 
@@ -154,10 +154,10 @@ def run_phase(
     rows = _with_what_the_objective_reads(job, rows, needs_labels=config.objective.needs_labels)
     checkpoints = job.checkpoints(checkpoint_every_s)
 
-    def run(examiner: Examiner | None, journal: Journal | None) -> int:
+    def run(evaluator: Evaluator | None, writer: MetricsWriter | None) -> int:
         def write(record: Record, is_last: bool) -> None:
-            if journal is not None:
-                journal.write(record)
+            if writer is not None:
+                writer.write(record)
                 on_record(record, is_last)
 
         return train(
@@ -168,28 +168,32 @@ def run_phase(
             regression=job.labels.regression,
             seed=job.seed,
             worker=worker,
-            examiner=examiner,
+            evaluator=evaluator,
             checkpoints=checkpoints,
             has_notice=has_notice,
-            on_start=(lambda step, position: None) if journal is None else journal.cut,
+            on_start=(lambda step, position: None)
+            if metrics_writer is None
+            else metrics_writer.cut,
             on_step=on_step,
-            on_steps=(lambda records: None) if journal is None else journal.write_steps,
+            on_steps=(lambda records: None)
+            if metrics_writer is None
+            else metrics_writer.write_steps,
             on_record=write,
-            on_checkpoint=dict if journal is None else journal.position,
+            on_checkpoint=dict if writer is None else writer.position,
         )
 
     if worker.rank > 0:
         run(None, None)
         return
     score = job.score
-    examiner = Examiner(
+    evaluator = Evaluator(
         student,
         config,
         len(rows),
         None if score is None else lambda: score(student, tokenizer),
         job.num_scores,
     )
-    with tracked_journal(
+    with tracked_metrics_writer(
         job.unfinished,
         job.tracking,
         name=job.name,
@@ -197,17 +201,17 @@ def run_phase(
         key=job.key(),
         settings=job.settings(),
         on_lost=on_lost,
-    ) as journal:
-        num_steps = run(examiner, journal)
+    ) as metrics_writer:
+        num_steps = run(evaluator, metrics_writer)
     with commit(job.out, job.stage, job.settings(), job.inputs) as draft:
-        journal.move(draft.directory)
+        metrics_writer.move(draft.directory)
         draft.counts.update(
             num_rows=len(rows),
             num_tokens=int(rows.offsets[-1]),
             num_steps=num_steps,
             num_threads=torch.get_num_threads(),
         )
-        if (best_step := examiner.best_step) is not None:
+        if (best_step := evaluator.best_step) is not None:
             draft.counts["best_step"] = best_step
         _save(student, tokenizer, draft)
     checkpoints.remove()

@@ -33,15 +33,15 @@ from raykd.training.distributed.placement import (
 )
 from raykd.training.masked_lm_head.head import HeadJob, run_head
 from raykd.training.phases import PhaseJob, run_phase
-from raykd.training.players import Worker
 from raykd.training.recovery import (
-    in_words_of_the_job,
-    killed_for_want_of_memory,
-    tell_where_it_goes_on,
+    killed_out_of_memory,
+    report_resume_point,
+    translate_training_errors,
 )
 from raykd.training.teacher_cache import OutputsJob
+from raykd.training.trainers import Worker
 
-_STEPS_A_MESSAGE = 10
+_STEPS_PER_MESSAGE = 10
 _POLL_S = 0.5
 _MAX_WORKER_FAILURES = 3
 # Train retries a worker group that cannot be placed without end unless told otherwise.
@@ -91,13 +91,13 @@ def train_phases(
     cluster.connect()
     num_cpus = cpus_per_worker(workers, only_model=only_model)
     for job in pending:
-        tell_where_it_goes_on(job, threads_on(num_cpus))
+        report_resume_point(job, threads_on(num_cpus))
     # The longest first: no core is left with a long one at the end.
     pending.sort(key=lambda job: job.num_steps(), reverse=True)
     progress_actor = start_progress_actor()
     num_steps = sum(job.num_steps() for job in pending)
     with progress.track(label, num_steps, "steps") as advance, _Watch(progress_actor, advance):
-        if workers.most == 1:
+        if workers.max_workers == 1:
             _train_alone(pending, workers, num_cpus, progress_actor, label)
         else:
             in_groups = [job for job in pending if isinstance(job, PhaseJob)]
@@ -130,18 +130,18 @@ def _train_alone(
             shows_progress=False,
         )
     except cluster.LostProcessError as error:
-        raise killed_for_want_of_memory(jobs[error.number]) from error
+        raise killed_out_of_memory(jobs[error.number]) from error
 
 
 def _phase_task(job: TrainingJob, *, progress_actor: Any, num_threads: int, every_s: float) -> None:
-    with in_words_of_the_job(job), PreemptionWatcher() as has_notice:
+    with translate_training_errors(job), PreemptionWatcher() as has_notice:
         run = partial(run_head, job) if isinstance(job, HeadJob) else partial(run_phase, job)
         run(
             Worker(device=_device(), num_threads=num_threads),
             checkpoint_every_s=every_s,
             has_notice=has_notice,
             on_step=_Steps(progress_actor, job),
-            on_lost=partial(_tell_lost, progress_actor, job),
+            on_lost=partial(_report_lost, progress_actor, job),
         )
 
 
@@ -169,7 +169,7 @@ def _train_in_groups(
         ]
         problem: BaseException | None = ray.get(progress_actor.error.remote())
         if problem or failures:
-            raise problem or _in_words_of_a_job(*failures[0])
+            raise problem or _translate_group_failure(*failures[0])
     finally:
         for name in names:
             shutil.rmtree(storage / name, ignore_errors=True)
@@ -190,7 +190,7 @@ def _trainer(
         "resources_per_worker": {"CPU": num_cpus},
         "elastic_resize_monitor_interval_s": max(_RESIZE_EVERY_S, workers.checkpoint_every_s),
     }
-    is_elastic = workers.fewest < workers.most
+    is_elastic = workers.min_workers < workers.max_workers
     if is_elastic:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _ELASTIC_START_TIMEOUT_S)
     return TorchTrainer(
@@ -229,14 +229,14 @@ def _fit_all(trainers: Sequence[TorchTrainer]) -> list[BaseException | None]:
     return [fit.exception() for fit in fits]
 
 
-def _in_words_of_a_job(error: BaseException, jobs: Sequence[PhaseJob]) -> BaseException:
+def _translate_group_failure(error: BaseException, jobs: Sequence[PhaseJob]) -> BaseException:
     """What the user is told of a group that Train gave up, workers or processes beside them."""
     failures = [*getattr(error, "worker_failures", {}).values()]
     for failure in [*failures, getattr(error, "controller_failure", None)]:
         cause = getattr(failure, "health_check_failure", failure)
         if isinstance(cause, ray.exceptions.OutOfMemoryError):
             undone = next(job for job in jobs if job.finished() is None)
-            return killed_for_want_of_memory(undone)
+            return killed_out_of_memory(undone)
     return error
 
 
@@ -278,14 +278,14 @@ def _train_on_worker(config: dict[str, Any]) -> None:
             return
         notices = PreemptionWatcher(_nodes_of_group()) if first else nullcontext(lambda: False)
         try:
-            with in_words_of_the_job(jobs[at]), notices as has_notice:
+            with translate_training_errors(jobs[at]), notices as has_notice:
                 run_phase(
                     jobs[at],
                     worker,
                     checkpoint_every_s=config["every_s"],
                     has_notice=has_notice,
                     on_step=_Steps(progress_actor, jobs[at]) if first else lambda step: None,
-                    on_lost=partial(_tell_lost, progress_actor, jobs[at]),
+                    on_lost=partial(_report_lost, progress_actor, jobs[at]),
                 )
         except Exception as error:
             if _may_pass(error):
@@ -299,7 +299,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         barrier()
 
 
-def _tell_lost(progress_actor: Any, job: TrainingJob, tracker: str, problem: str) -> None:
+def _report_lost(progress_actor: Any, job: TrainingJob, tracker: str, problem: str) -> None:
     line = f"  report_to: {tracker}: {job.name}: {problem}; the training goes on without it"
     ray.get(progress_actor.report_line.remote(tracker, line))
 
@@ -325,7 +325,7 @@ class _Steps:
         self._progress_actor, self._name = progress_actor, str(job.out)
 
     def __call__(self, step: int) -> None:
-        if step % _STEPS_A_MESSAGE == 0:
+        if step % _STEPS_PER_MESSAGE == 0:
             self._progress_actor.report_steps.remote(self._name, step)
 
 

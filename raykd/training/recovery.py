@@ -15,10 +15,10 @@ from raykd.training.phases import PhaseJob
 from raykd.training.settings import TrainingConfig
 
 # Allocators that raise a RuntimeError of no kind of its own: torch's on the CPU, CUDA's libraries.
-_SAID_FOR_WANT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
+_OUT_OF_MEMORY_PHRASES = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
 
 
-def tell_where_it_goes_on(job: PhaseJob | HeadJob, num_threads: int) -> None:
+def report_resume_point(job: PhaseJob | HeadJob, num_threads: int) -> None:
     """Report which checkpoint a job resumes from, if there is one, and why not from a newer one.
 
     Args:
@@ -42,7 +42,7 @@ def tell_where_it_goes_on(job: PhaseJob | HeadJob, num_threads: int) -> None:
 
 
 @contextmanager
-def in_words_of_the_job(job: PhaseJob | HeadJob) -> Iterator[None]:
+def translate_training_errors(job: PhaseJob | HeadJob) -> Iterator[None]:
     """Make what the user can mend an `InputError` that names the job.
 
     Raises:
@@ -68,10 +68,10 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     said = str(error)
-    return isinstance(error, RuntimeError) and any(x in said for x in _SAID_FOR_WANT_OF_MEMORY)
+    return isinstance(error, RuntimeError) and any(x in said for x in _OUT_OF_MEMORY_PHRASES)
 
 
-def killed_for_want_of_memory(job: PhaseJob | HeadJob) -> InputError:
+def killed_out_of_memory(job: PhaseJob | HeadJob) -> InputError:
     """For a job whose process was killed, each time that it was tried."""
     return InputError(
         f"{job.name}: its process was killed, most likely for want of memory; "

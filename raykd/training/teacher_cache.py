@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from raykd.errors import InputError
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.families.relation_layer import PAPER_LAYER, paper_relation_layer
-from raykd.models.inference import RelationsWanted, answers_of, check_finite
+from raykd.models.inference import RelationRequest, answers_of, check_finite
 from raykd.models.pooling import Pooling
 from raykd.models.tokenization.tokens import read_rows
 from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key, write_once
@@ -98,7 +98,7 @@ class OutputsJob:
                 )
                 if layer == PAPER_LAYER:
                     layer = paper_relation_layer(teacher)
-                relations = RelationsWanted(layer, vectors)
+                relations = RelationRequest(layer, vectors)
             answers = answers_of(
                 teacher,
                 rows,

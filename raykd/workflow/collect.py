@@ -17,7 +17,7 @@ from raykd.contextualize.select import TEXTBOOK_FILE
 from raykd.evaluation.pipeline import (
     PREDICTIONS_FILE,
     Comparison,
-    Examinee,
+    EvaluationJob,
     analyse,
     constant_scores,
     evaluate,
@@ -47,7 +47,7 @@ from raykd.report.results import (
 )
 from raykd.storage.manifest import digest_of_directory, read_manifest
 from raykd.tasks.class_counts import class_counts, constant_answer, limits
-from raykd.training.logging.metrics_log import CURVE_FILE
+from raykd.training.logging.metrics_writer import CURVE_FILE
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import MODEL_FOLDER
 from raykd.training.settings import TrainingConfig
@@ -77,12 +77,10 @@ def score_models(run: Run) -> list[Score]:
         if chain and _trains_classifier(recipe.injection_of(chain.last)):
             wanted.append((*student, "injected", run.injected(chain, *student[1:])))
     wanted += [(*student, "adapted", run.adapted(*student)) for student in run.students()]
-    examinees = [_examinee(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
-    evaluated = evaluate(examinees, task)
-    for (arm, init, seed, stage, _), examinee, metrics in zip(
-        wanted, examinees, evaluated, strict=True
-    ):
-        answers = pq.read_table(examinee.out / PREDICTIONS_FILE, columns=["prediction"])
+    jobs = [_evaluation_job(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
+    evaluated = evaluate(jobs, task)
+    for (arm, init, seed, stage, _), job, metrics in zip(wanted, jobs, evaluated, strict=True):
+        answers = pq.read_table(job.out / PREDICTIONS_FILE, columns=["prediction"])
         constant = constant_answer(run.task(), answers["prediction"])
         scores.append(
             Score(
@@ -99,12 +97,12 @@ def score_models(run: Run) -> list[Score]:
 
 def teacher_on_dev(run: Run) -> Path:
     """The teacher's predictions on dev, made once: also those that its reported score is of."""
-    examinee = _examinee(run, "teacher", "teacher", run.teacher)
+    job = _evaluation_job(run, "teacher", "teacher", run.teacher)
     if run.task().report_split != "dev":
-        out = examinee.out.with_name(f"{examinee.out.name}-dev")
-        examinee = replace(examinee, out=out, on_dev=True)
-    evaluate([examinee], run.task_folder)
-    return examinee.out / PREDICTIONS_FILE
+        out = job.out.with_name(f"{job.out.name}-dev")
+        job = replace(job, out=out, on_dev=True)
+    evaluate([job], run.task_folder)
+    return job.out / PREDICTIONS_FILE
 
 
 def teacher_finding(run: Run) -> Finding | None:
@@ -116,10 +114,10 @@ def teacher_finding(run: Run) -> Finding | None:
 def analyse_students(run: Run) -> list[Analysis]:
     """How near every adapted student is to the teacher; all of them have been scored."""
     students = list(run.students())
-    teacher = _examinee(run, "teacher", "teacher", run.teacher)
+    teacher = _evaluation_job(run, "teacher", "teacher", run.teacher)
     comparisons = [
         Comparison(
-            student=_examinee(run, student[0], "adapted", run.adapted(*student)),
+            student=_evaluation_job(run, student[0], "adapted", run.adapted(*student)),
             teacher=teacher,
             out=run.analysis(*student),
         )
@@ -139,8 +137,8 @@ def measure_models(run: Run) -> list[ModelFacts]:
         ("teacher", None, None, "teacher", run.teacher)
     ]
     wanted += [(*s, "adapted", run.adapted(*s)) for s in run.students()]
-    examinees = [_examinee(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
-    found = measure_costs(examinees, run.task_folder, run.costs)
+    jobs = [_evaluation_job(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
+    found = measure_costs(jobs, run.task_folder, run.costs)
     return [
         _model_facts(run, arm, init, seed, folder, Cost.model_validate(cost))
         for (arm, init, seed, _, folder), cost in zip(wanted, found, strict=True)
@@ -234,8 +232,8 @@ def _score(arm: str, stage: ScoreStage, metrics: dict[str, float]) -> Score:
     return Score(arm=arm, init=None, seed=None, stage=stage, metrics=metrics)
 
 
-def _examinee(run: Run, arm: str, stage: ScoreStage, folder: Path) -> Examinee:
-    return Examinee(
+def _evaluation_job(run: Run, arm: str, stage: ScoreStage, folder: Path) -> EvaluationJob:
+    return EvaluationJob(
         model=folder / MODEL_FOLDER,
         out=run.out / "predictions" / str(folder.relative_to(run.out)).replace("/", "-"),
         max_length=_max_length(run.recipe, arm, stage),

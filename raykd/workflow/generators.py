@@ -46,12 +46,12 @@ def generating_phases(recipe: Recipe) -> dict[str, PhaseConfig]:
     if any(arm not in ("alone", "tfidf") for arm in recipe.arms):
         phases["adaptation"] = recipe.adaptation
     teacher = recipe.teacher.model
-    return {name: p for name, p in phases.items() if p.objective.generator_beside(teacher)}
+    return {name: p for name, p in phases.items() if p.objective.generator_reference(teacher)}
 
 
 def generator_of(run: Run, phase: PhaseConfig) -> str | None:
     """Reference of the masked language model that generates in a phase; None where none does."""
-    model = phase.objective.generator_beside(run.recipe.teacher.model)
+    model = phase.objective.generator_reference(run.recipe.teacher.model)
     if model is None or head_to_train(phase.objective, model) is None:
         return model
     return str(run.generator(_owner(run.recipe, phase)))
@@ -94,7 +94,7 @@ def describe_generator(objective: MethodConfig, teacher: str) -> list[str]:
     Raises:
         InputError: as `head_to_train`.
     """
-    model = objective.generator_beside(teacher)
+    model = objective.generator_reference(teacher)
     if model is None:
         return []
     head = head_to_train(objective, model)
@@ -203,7 +203,7 @@ def _job(run: Run, name: str, head: TrainHeadConfig, phase: PhaseConfig) -> Head
 
 
 def _model(recipe: Recipe, phase: PhaseConfig) -> str:
-    model = phase.objective.generator_beside(recipe.teacher.model)
+    model = phase.objective.generator_reference(recipe.teacher.model)
     assert model is not None
     return model
 

@@ -6,7 +6,7 @@ import torch
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
-from raykd.models.outline import load_outline
+from raykd.models.meta_model import load_meta_model
 from raykd.models.resolve import digest_of_model, resolve_model
 from raykd.models.student.init import Init, layers_of, make_student
 from raykd.models.student.layer_copy import shares_layers, weights_left_out
@@ -36,15 +36,15 @@ def start_inputs(run: Run, student: NewStudent) -> dict[str, str]:
     return {"student": digest_of_model(student.source)}
 
 
-def source_outline(recipe: Recipe) -> Encoder:
+def source_meta_model(recipe: Recipe) -> Encoder:
     """The source of the students without weights; a fine-tuned teacher has its model's shape.
 
     Raises:
-        InputError: the student is the fine-tuned teacher itself; or see `load_outline`.
+        InputError: the student is the fine-tuned teacher itself; or see `load_meta_model`.
     """
     model, teacher = recipe.student.model, recipe.teacher
     if model is None:
-        return load_outline(teacher.model)
+        return load_meta_model(teacher.model)
     copies = any(init != "random" for init in recipe.student.inits)
     is_teacher = resolve_model(model).resolve() == resolve_model(teacher.model).resolve()
     if copies and teacher.fine_tuned and is_teacher:
@@ -53,10 +53,10 @@ def source_outline(recipe: Recipe) -> Encoder:
             "the task before any training; name the pretrained model, or copy layers of the "
             "teacher by student.init_from: teacher without student.model"
         )
-    return load_outline(model)
+    return load_meta_model(model)
 
 
-def outlines_of_students(recipe: Recipe, source: Encoder) -> dict[Init, Encoder]:
+def student_meta_models(recipe: Recipe, source: Encoder) -> dict[Init, Encoder]:
     """The student of each init, without weights.
 
     Raises:
@@ -71,8 +71,8 @@ def outlines_of_students(recipe: Recipe, source: Encoder) -> dict[Init, Encoder]
 
 def starts_of(recipe: Recipe) -> dict[str, str]:
     """For each init, what a student starts from; only shapes of models are read."""
-    source = source_outline(recipe)
-    return describe_starts(recipe, source, outlines_of_students(recipe, source))
+    source = source_meta_model(recipe)
+    return describe_starts(recipe, source, student_meta_models(recipe, source))
 
 
 def describe_starts(

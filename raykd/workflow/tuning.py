@@ -42,8 +42,8 @@ from raykd.training.logging.records import Record
 from raykd.training.logging.tracking import Tracking
 from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.pipeline import train_phases
-from raykd.training.players import Worker
-from raykd.training.recovery import in_words_of_the_job
+from raykd.training.recovery import translate_training_errors
+from raykd.training.trainers import Worker
 from raykd.workflow.best import RECIPE_FILE, TRIALS_FILE, Trial, problems_of, rank, read_trials
 from raykd.workflow.checks.preflight import check_models
 from raykd.workflow.checks.search_checks import (
@@ -249,7 +249,7 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
             job = replace(job, out=setting.folder / "injected" / job.key()[:16])
             job.out.parent.mkdir(exist_ok=True)
             # A trial that runs beside this one may want the same.
-            with FileLock(job.out.with_suffix(".lock")), in_words_of_the_job(job):
+            with FileLock(job.out.with_suffix(".lock")), translate_training_errors(job):
                 if job.finished() is None:
                     run_phase(_tracked(job, name, setting), Worker(), on_lost=_say_lost)
         injected = job.out
@@ -270,7 +270,7 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
         if not is_last:
             ray_tune.report(last)
 
-    with in_words_of_the_job(job):
+    with translate_training_errors(job):
         run_phase(_tracked(job, name, setting), Worker(), on_record=report, on_lost=_say_lost)
     # Told last of all: the search may end this process when it hears of the last epoch.
     ray_tune.report(last)

@@ -4,28 +4,28 @@ from pathlib import Path
 from tiny_models import save_tiny_model
 from transformers import AlbertConfig, AutoModelForSequenceClassification
 
-from raykd.evaluation.pipeline import Comparison, Examinee, _states
+from raykd.evaluation.pipeline import Comparison, EvaluationJob, _states
 
 
-def examinee(model, max_length):
+def evaluation_job(model, max_length):
     inputs = {"model": model, "task": "task"}
-    return Examinee(Path(model), Path("out"), max_length=max_length, inputs=inputs)
+    return EvaluationJob(Path(model), Path("out"), max_length=max_length, inputs=inputs)
 
 
 def test_two_models_are_compared_on_what_both_have_read():
-    found = Comparison(examinee("student", 128), examinee("teacher", 64), Path("out"))
+    found = Comparison(evaluation_job("student", 128), evaluation_job("teacher", 64), Path("out"))
     assert found.max_length == 64
 
 
 def test_another_student_teacher_task_or_length_asks_for_another_analysis():
-    student, teacher = examinee("student", 128), examinee("teacher", 64)
+    student, teacher = evaluation_job("student", 128), evaluation_job("teacher", 64)
     first = Comparison(student, teacher, Path("out"))
     others = [
-        replace(first, student=examinee("other", 128)),
-        replace(first, teacher=examinee("other", 64)),
+        replace(first, student=evaluation_job("other", 128)),
+        replace(first, teacher=evaluation_job("other", 64)),
         replace(first, student=replace(student, inputs={"model": "student", "task": "other"})),
-        replace(first, student=examinee("student", 127)),
-        replace(first, teacher=examinee("teacher", 65)),
+        replace(first, student=evaluation_job("student", 127)),
+        replace(first, teacher=evaluation_job("teacher", 65)),
     ]
     assert all((c.settings(), c.inputs()) != (first.settings(), first.inputs()) for c in others)
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from tiny_models import tiny_batch, tiny_encoder
 
 from raykd.errors import InputError
-from raykd.models.inference import RelationsWanted, answers_of
+from raykd.models.inference import RelationRequest, answers_of
 from raykd.models.tokenization.tokens import TokenizedRows, collate
 from raykd.objectives import build
 from raykd.objectives.alp_kd import AlpKdConfig
@@ -90,7 +90,7 @@ def test_relations_from_the_cache_are_those_of_the_running_teacher_to_half_preci
         if cached:
             assert chosen.teacher_relations == (layer or -1)
             vectors = np.zeros((len(rows.input_ids), 3, 24), np.float16)
-            wanted = RelationsWanted(layer or 5, vectors)
+            wanted = RelationRequest(layer or 5, vectors)
             answers_of(teacher, rows, pad_id=0, device=torch.device("cpu"), relations=wanted)
             rows = replace(rows, teacher_relations=vectors)
             inputs = collate(rows, np.arange(len(rows)), pad_id=0, regression=False)
@@ -113,7 +113,7 @@ def test_vectors_beyond_half_precision_are_refused():
     rows = TokenizedRows(ids, None, np.array([0, 3]))
     teacher = tiny_encoder(num_layers=2, hidden_size=24)
     teacher.projections(2).modules[0].bias.data.fill_(1e5)
-    wanted = RelationsWanted(2, np.zeros((3, 3, 24), np.float16))
+    wanted = RelationRequest(2, np.zeros((3, 3, 24), np.float16))
     with pytest.raises(InputError, match="too large for float16.*set cached_teacher: false"):
         answers_of(teacher, rows, pad_id=0, device=torch.device("cpu"), relations=wanted)
 

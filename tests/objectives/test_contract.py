@@ -35,7 +35,7 @@ def make(name: str, *, family: str = "bert", num_labels: int = 3) -> Objective:
     student = tiny_encoder(family, num_layers=2, hidden_size=12, num_labels=num_labels, seed=1)
     teacher = tiny_encoder(family, num_layers=4, hidden_size=24, num_labels=num_labels, seed=2)
     config = SETTINGS[name]
-    generator = tiny_masked_lm(family) if config.generator_beside("teacher") else None
+    generator = tiny_masked_lm(family) if config.generator_reference("teacher") else None
     torch.manual_seed(4)
     objective = build(config, student, teacher, generator, SPECIAL_TOKENS).train()
     labels = tiny_batch(regression=num_labels == 1)["labels"]

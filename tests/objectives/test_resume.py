@@ -15,8 +15,8 @@ from raykd.objectives import OBJECTIVES, build
 from raykd.training.checkpoint import CheckpointFolder
 from raykd.training.logging.records import StepRecord
 from raykd.training.loop import train
-from raykd.training.players import Worker
 from raykd.training.settings import TrainingConfig
+from raykd.training.trainers import Worker
 
 # Fifteen steps an epoch: checkpoints stand after steps 10 and 15, in an epoch and at its end.
 CONFIG = TrainingConfig(num_steps=22, batch_size=4, learning_rate=1e-3)
@@ -53,7 +53,7 @@ def train_until(
     student = with_dropout(tiny_encoder(num_layers=2, hidden_size=12, seed=1))
     teacher = tiny_encoder(num_layers=4, hidden_size=24, seed=2)
     torch.manual_seed(4)
-    generator = tiny_masked_lm() if config.generator_beside("teacher") else None
+    generator = tiny_masked_lm() if config.generator_reference("teacher") else None
     objective = build(config, student, teacher, generator, SPECIAL_TOKENS)
     checkpoints = CheckpointFolder(folder, name, {}, {}, every_s=0)
     starts: list[int] = []

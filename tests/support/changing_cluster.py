@@ -19,7 +19,7 @@ from ray.cluster_utils import Cluster
 from raykd.cluster.progress_actor import start_progress_actor
 from raykd.training import pipeline
 from raykd.training.distributed.config import WorkersConfig
-from raykd.training.logging.metrics_log import STEPS_FILE
+from raykd.training.logging.metrics_writer import STEPS_FILE
 from raykd.training.phases import PhaseJob
 from raykd.training.pipeline import train_phases
 

@@ -21,10 +21,10 @@ from tiny_models import save_tiny_model, tiny_masked_lm
 from torch import distributed
 
 from raykd.storage import schemas
-from raykd.training.logging.metrics_log import STEPS_FILE
+from raykd.training.logging.metrics_writer import STEPS_FILE
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import Labels, PhaseJob, run_phase
-from raykd.training.players import Worker
+from raykd.training.trainers import Worker
 
 NUM_STEPS = 45
 _WORDS = ("the", "film", "was", "good", "bad", "great", "awful", "dull", "and", "story")
@@ -50,7 +50,7 @@ def job_in(folder: Path, objective: str) -> PhaseJob:
         update={"relation_heads": 2} if objective == "minilmv2" else {}
     )
     generator = None
-    if config.generator_beside(str(model)) is not None:
+    if config.generator_reference(str(model)) is not None:
         generator = save_tiny_model(folder / "generator")
         tiny_masked_lm().model.save_pretrained(generator)
     return PhaseJob(

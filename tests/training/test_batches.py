@@ -3,7 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raykd.training.batches import EpochBatches, cut_by_length, cut_for_workers, num_batches
+from raykd.training.batches import (
+    EpochBatches,
+    num_batches,
+    split_for_workers,
+    split_into_micro_batches,
+)
 
 
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(1, 4), (7, 3), (64, 8), (1000, 32)])
@@ -45,15 +50,15 @@ def test_rows_of_similar_length_share_a_batch_of_buckets():
     assert sum(32 * lengths[batch].max() for batch in at_random) > 1.8 * lengths.sum()
 
 
-def cost(lengths: list[int], passes: list[np.ndarray], pass_tokens: float) -> float:
+def cost(lengths: list[int], passes: list[np.ndarray], overhead_tokens: float) -> float:
     values = np.array(lengths)
-    return sum(len(rows) * values[rows].max() + pass_tokens for rows in passes)
+    return sum(len(rows) * values[rows].max() + overhead_tokens for rows in passes)
 
 
-@pytest.mark.parametrize("pass_tokens", [0, 3, 40])
+@pytest.mark.parametrize("overhead_tokens", [0, 3, 40])
 @pytest.mark.parametrize("lengths", [[5], [4, 4, 4], [9, 1, 5, 2, 8, 2], [30, 1, 2, 29, 15, 16, 3]])
-def test_rows_are_cut_into_the_passes_that_cost_least_of_all_ways_to_cut_them(lengths, pass_tokens):
-    passes = cut_by_length(np.array(lengths), pass_tokens)
+def test_micro_batches_have_the_least_cost_of_all_splits(lengths, overhead_tokens):
+    passes = split_into_micro_batches(np.array(lengths), overhead_tokens)
 
     assert sorted(np.concatenate(passes).tolist()) == list(range(len(lengths)))
     order = np.argsort(lengths)
@@ -62,23 +67,23 @@ def test_rows_are_cut_into_the_passes_that_cost_least_of_all_ways_to_cut_them(le
         for cuts in range(2 ** (len(lengths) - 1))
     ]
     fewest = min(2, len(lengths))
-    least = min(cost(lengths, way, pass_tokens) for way in ways if min(map(len, way)) >= fewest)
+    least = min(cost(lengths, way, overhead_tokens) for way in ways if min(map(len, way)) >= fewest)
     assert min(map(len, passes)) >= fewest
-    assert cost(lengths, passes, pass_tokens) == least
+    assert cost(lengths, passes, overhead_tokens) == least
 
 
 def test_no_pass_is_larger_than_told_but_a_row_that_is_alone():
-    passes = cut_by_length(np.array([9, 1, 5, 2, 8, 2]), 1e9, max_tokens=8)
+    passes = split_into_micro_batches(np.array([9, 1, 5, 2, 8, 2]), 1e9, max_tokens=8)
     assert [rows.tolist() for rows in passes] == [[1, 3, 5], [2], [4], [0]]
 
 
 def test_rows_of_any_length_make_one_pass_where_passes_are_dear():
-    assert len(cut_by_length(np.arange(1, 100), 1e9)) == 1
+    assert len(split_into_micro_batches(np.arange(1, 100), 1e9)) == 1
 
 
 @given(st.lists(st.integers(1, 512), min_size=1, max_size=40), st.integers(1, 8))
 def test_workers_shares_hold_each_row_once_and_like_lengths_together(lengths, num_workers):
-    shares = cut_for_workers(np.array(lengths), num_workers)
+    shares = split_for_workers(np.array(lengths), num_workers)
     assert len(shares) == num_workers
     assert sorted(np.concatenate(shares).tolist()) == list(range(len(lengths)))
     fewest = min(2, len(lengths) // num_workers)
@@ -89,9 +94,9 @@ def test_workers_shares_hold_each_row_once_and_like_lengths_together(lengths, nu
 
 def test_workers_shares_have_about_equally_many_tokens():
     lengths = np.array([10, 90, 30, 20, 40, 10, 60, 20, 20, 20])
-    shares = cut_for_workers(lengths, 2)
+    shares = split_for_workers(lengths, 2)
     assert [sorted(lengths[share].tolist()) for share in shares] == [
         [10, 10, 20, 20, 20, 20, 30, 40],
         [60, 90],
     ]
-    assert [len(share) for share in cut_for_workers(np.array([5, 5]), 4)] == [1, 1, 0, 0]
+    assert [len(share) for share in split_for_workers(np.array([5, 5]), 4)] == [1, 1, 0, 0]

@@ -14,9 +14,9 @@ from changing_cluster import EVENT_AT
 from killed_training import NUM_STEPS, job_in
 from safetensors.numpy import load_file
 
-from raykd.training.logging.metrics_log import STEPS_FILE
+from raykd.training.logging.metrics_writer import STEPS_FILE
 from raykd.training.phases import MODEL_FOLDER, run_phase
-from raykd.training.players import Worker
+from raykd.training.trainers import Worker
 
 SCRIPT = Path(__file__).resolve().parents[1] / "support" / "changing_cluster.py"
 

@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 from killed_training import job_in, killed
 
-from raykd.training.logging.metrics_log import CURVE_FILE, STEPS_FILE, Journal, damage_before
+from raykd.training.logging.metrics_writer import (
+    CURVE_FILE,
+    STEPS_FILE,
+    MetricsWriter,
+    damage_before,
+)
 from raykd.training.logging.records import Record
 from raykd.training.phases import MODEL_FOLDER, PhaseJob, run_phase
-from raykd.training.players import Worker
-from raykd.training.recovery import tell_where_it_goes_on
+from raykd.training.recovery import report_resume_point
+from raykd.training.trainers import Worker
 
 _RESULTS = (STEPS_FILE, CURVE_FILE, f"{MODEL_FOLDER}/model.safetensors")
 
@@ -60,7 +65,7 @@ def test_no_damage_changes_what_a_resumed_training_gives(trained, capsys, seed):
             content = _damaged((left / name).read_bytes(), chance)
             (stopped.unfinished / name).write_bytes(content)
 
-        tell_where_it_goes_on(stopped, num_threads=1)
+        report_resume_point(stopped, num_threads=1)
         run_phase(stopped, Worker(), checkpoint_every_s=0)
 
         if wanted == names:
@@ -99,14 +104,14 @@ def test_each_damaged_byte_of_a_journal_is_found_before_a_checkpoint_and_reporte
 
 
 def test_lines_after_the_position_that_a_training_resumes_from_are_dropped_unread(tmp_path):
-    journal = Journal(tmp_path)
-    journal.write(Record(1.0, 10, 0.1, {"total": 2.0}))
-    position = journal.position()
+    metrics_writer = MetricsWriter(tmp_path)
+    metrics_writer.write(Record(1.0, 10, 0.1, {"total": 2.0}))
+    position = metrics_writer.position()
     before = (tmp_path / CURVE_FILE).read_bytes()
     with (tmp_path / CURVE_FILE).open("ab") as file:
         file.write(b"\xff{no JSON\n")
 
-    resumed = Journal(tmp_path)
+    resumed = MetricsWriter(tmp_path)
     resumed.cut(10, position)
 
     assert (tmp_path / CURVE_FILE).read_bytes() == before

@@ -6,7 +6,7 @@ import pytest
 from killed_training import NUM_STEPS, KilledTraining, job_in, killed
 
 from raykd.objectives import OBJECTIVES
-from raykd.training.logging.metrics_log import CURVE_FILE, STEPS_FILE
+from raykd.training.logging.metrics_writer import CURVE_FILE, STEPS_FILE
 from raykd.training.phases import MODEL_FOLDER
 
 # Every objective is killed twice with one worker and twice with two: 52 times in all.

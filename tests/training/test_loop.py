@@ -16,8 +16,8 @@ from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.training.checkpoint import CheckpointFolder
 from raykd.training.distributed import shm_allreduce
 from raykd.training.loop import train
-from raykd.training.players import Worker, learning_rate_factor
 from raykd.training.settings import TrainingConfig
+from raykd.training.trainers import Worker, learning_rate_factor
 
 
 def rows_of(num_rows: int, *, seed: int = 0) -> TokenizedRows:
@@ -92,7 +92,7 @@ def test_embeddings_of_tokens_that_are_not_in_the_text_do_no_more_than_decay(mon
     few = replace(rows, input_ids=np.where(rows.input_ids < 24, rows.input_ids, 10))
 
     spared, losses_of_spared = train_tiny(few, config)
-    monkeypatch.setattr("raykd.training.loop.spared_vocabulary", lambda *_: None)
+    monkeypatch.setattr("raykd.training.loop.restrict_to_used_vocabulary", lambda *_: None)
     whole, losses = train_tiny(few, config)
 
     assert losses_of_spared == pytest.approx(losses, rel=1e-5)
@@ -207,13 +207,13 @@ def _train_as_worker(
         epochs=3, batch_size=8, learning_rate=1e-3, max_tokens_per_pass=max_tokens
     )
     calls = []
-    average = shm_allreduce.MemoryExchange.average
+    average = shm_allreduce.ShmAllreduce.average
 
     def counted(self, numbers):
         calls.append(numbers)
         average(self, numbers)
 
-    shm_allreduce.MemoryExchange.average = counted
+    shm_allreduce.ShmAllreduce.average = counted
     # 17 rows: the last batch of an epoch has one row for two workers.
     student, losses = train_tiny(rows_of(17), config, Worker(rank, 2))
     # Once a step, with all gradients.

@@ -23,7 +23,7 @@ from raykd.training import phases
 from raykd.training.new_student import NewStudent
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import MODEL_FOLDER, Labels, PhaseJob, adopt_teacher, run_phase
-from raykd.training.players import Worker
+from raykd.training.trainers import Worker
 
 PRAISE_OR_BLAME = Labels(("praise", "blame"), regression=False)
 

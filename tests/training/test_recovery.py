@@ -14,7 +14,7 @@ from raykd.cluster import tasks as cluster
 from raykd.errors import InputError
 from raykd.training.batches import EpochBatches
 from raykd.training.distributed.config import WorkersConfig
-from raykd.training.logging.metrics_log import CURVE_FILE, STEPS_FILE
+from raykd.training.logging.metrics_writer import CURVE_FILE, STEPS_FILE
 from raykd.training.phases import MODEL_FOLDER
 from raykd.training.pipeline import train_phases
 

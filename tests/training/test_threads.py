@@ -17,13 +17,13 @@ from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.storage.manifest import read_manifest
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.distributed.placement import cpus_per_worker
-from raykd.training.logging.metrics_log import STEPS_FILE
+from raykd.training.logging.metrics_writer import STEPS_FILE
 from raykd.training.loop import train
 from raykd.training.phases import MODEL_FOLDER, PhaseJob, run_phase
 from raykd.training.pipeline import train_phases
-from raykd.training.players import Worker
-from raykd.training.recovery import tell_where_it_goes_on
+from raykd.training.recovery import report_resume_point
 from raykd.training.settings import TrainingConfig
+from raykd.training.trainers import Worker
 
 _FILES = (STEPS_FILE, f"{MODEL_FOLDER}/model.safetensors")
 
@@ -64,7 +64,7 @@ def test_a_resumed_training_keeps_the_threads_it_began_with_and_reports_it(tmp_p
     with pytest.raises(StoppedError):
         run_phase(job, Worker(num_threads=2), checkpoint_every_s=0, on_step=stop_at_30)
 
-    tell_where_it_goes_on(job, num_threads=1)
+    report_resume_point(job, num_threads=1)
     run_phase(job, Worker(num_threads=1), checkpoint_every_s=0)
 
     assert (

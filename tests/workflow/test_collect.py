@@ -1,7 +1,7 @@
 import pytest
 
 from raykd.report.results import Score
-from raykd.training.logging.metrics_log import CURVE_FILE
+from raykd.training.logging.metrics_writer import CURVE_FILE
 from raykd.training.logging.records import Record
 from raykd.workflow.collect import _points, summarise
 

@@ -75,7 +75,7 @@ class _PartialEmbedding(nn.Module):
         return F.embedding(self.places[token_ids], self.weight, self._padding)
 
 
-def spared_vocabulary(
+def restrict_to_used_vocabulary(
     encoder: Encoder, token_ids: NDArray[np.integer], pad_id: int
 ) -> PartialVocabulary | None:
     """Leave a model the embeddings of a text's tokens, or all of them where that spares little.

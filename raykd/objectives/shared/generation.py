@@ -102,7 +102,7 @@ class GeneratorConfig(MethodConfig):
         """Its logits on the text as it is; itself, to read what is generated."""
         return frozenset({"logits", "model"})
 
-    def generator_beside(self, teacher: str) -> str:
+    def generator_reference(self, teacher: str) -> str:
         """The one that is named, or the pretrained model of the teacher."""
         return self.generator.model or teacher
 

@@ -36,12 +36,12 @@ class WorkersConfig(Config):
     )
 
     @property
-    def fewest(self) -> int:
+    def min_workers(self) -> int:
         """Workers that a model needs."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
 
     @property
-    def most(self) -> int:
+    def max_workers(self) -> int:
         """Workers that a model can have."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 

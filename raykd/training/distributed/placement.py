@@ -33,7 +33,7 @@ def cpus_per_worker(workers: WorkersConfig, *, only_model: bool = False) -> floa
     num_at_once = 1 if only_model else workers.models_at_once
     wanted = workers.cpus_per_worker * (workers.models_at_once if only_model else 1)
     if num_cpus := _cpus_of_one_machine(workers):
-        share = num_cpus / (workers.fewest * num_at_once)
+        share = num_cpus / (workers.min_workers * num_at_once)
         return min(wanted, math.floor(share * 100) / 100)
     # A node can start a worker of the recipe's size, or none can. More is taken where it is.
     return max(workers.cpus_per_worker, min(wanted, cluster.max_cpus_per_node()))
@@ -60,8 +60,8 @@ def workers_that_fit(
     if num_groups == 1 or not num_cpus_here:
         return workers.num_workers
     most = math.floor(num_cpus_here / (num_cpus * num_groups))
-    most = min(workers.most, max(workers.fewest, most))
-    return most if most == workers.fewest else (workers.fewest, most)
+    most = min(workers.max_workers, max(workers.min_workers, most))
+    return most if most == workers.min_workers else (workers.min_workers, most)
 
 
 def _cpus_of_one_machine(workers: WorkersConfig) -> float:

@@ -18,10 +18,10 @@ _FOLDER = Path("/dev/shm")
 # Numbers that are exchanged at once. Two such parts a worker are held, 8 MB: containers have 64 MB
 # of that memory as a rule.
 _PART_NUMBERS = 1 << 20
-_BYTES_A_NUMBER = 4
+_BYTES_PER_NUMBER = 4
 
 
-class MemoryExchange:
+class ShmAllreduce:
     """Averages numbers of all workers, on every worker alike.
 
     Worker r averages the r-th share of each part. The sum runs through the workers in their order,
@@ -42,7 +42,7 @@ class MemoryExchange:
         Returns:
             None, on every worker, where they are on several machines or have no room there.
         """
-        num_bytes = 2 * size * _PART_NUMBERS * _BYTES_A_NUMBER
+        num_bytes = 2 * size * _PART_NUMBERS * _BYTES_PER_NUMBER
         reserved = _reserve(num_bytes) if rank == 0 else None
         try:
             named = [reserved]
@@ -77,7 +77,7 @@ class MemoryExchange:
 
 
 def average_bucket(
-    exchange: MemoryExchange,
+    exchange: ShmAllreduce,
     bucket: distributed.GradBucket,  # type: ignore[name-defined]  # not where torch lacks it
 ) -> torch.futures.Future[Tensor]:
     """Average a bucket of gradients in place: what DDP calls in place of its all-reduce."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, distributed
 
 from raykd.objectives.base import STUDENT, LossTerms
-from raykd.training.players import Worker
+from raykd.training.trainers import Worker
 
 
 @dataclass(frozen=True)

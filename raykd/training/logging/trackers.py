@@ -81,7 +81,7 @@ class TensorBoard:
 
     def log(self, points: Sequence[Point]) -> None:
         """Append events."""
-        for point in _not_told(points, self._told):
+        for point in _unlogged(points, self._told):
             for name, value in point.values.items():
                 self._writer.add_scalar(name, value, point.step)
         self._writer.flush()
@@ -129,7 +129,7 @@ class WeightsAndBiases:
 
     def log(self, points: Sequence[Point]) -> None:
         """Hand points to W&B's own process."""
-        for point in _not_told(points, self._told):
+        for point in _unlogged(points, self._told):
             steps = {"train/global_step": point.step, f"{point.series}/last_step": point.step}
             self._run.log({**steps, **point.values})
 
@@ -180,7 +180,7 @@ class MLflow:
         now_ms = time.time_ns() // 1_000_000
         metrics = [
             Metric(name, value, now_ms, point.step)
-            for point in _not_told(points, self._told)
+            for point in _unlogged(points, self._told)
             for name, value in point.values.items()
         ]
         for at in range(0, len(metrics), _MLFLOW_METRICS):
@@ -235,7 +235,7 @@ def make_store(path: Path) -> None:
             path.hardlink_to(made)
 
 
-def _not_told(points: Sequence[Point], told: Mapping[str, int]) -> list[Point]:
+def _unlogged(points: Sequence[Point], told: Mapping[str, int]) -> list[Point]:
     return [point for point in points if point.step > told.get(point.series, 0)]
 
 

@@ -1,4 +1,4 @@
-"""A training's journal that tells experiment trackers too, and never waits for one of them."""
+"""Metrics writer that also reports to experiment trackers, without waiting for them."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from raykd.errors import InputError
 from raykd.objectives.base import STUDENT
 from raykd.storage.checked_json import read_informative, to_checked_json
 from raykd.storage.working_files import write_atomically
-from raykd.training.logging.metrics_log import CURVE_FILE, STEPS_FILE, Journal, Position
+from raykd.training.logging.metrics_writer import CURVE_FILE, STEPS_FILE, MetricsWriter, Position
 from raykd.training.logging.records import Record, StepRecord
 from raykd.training.logging.trackers import TRACKERS, Point, TrackedModel, Tracker, TrackerName
 
@@ -67,7 +67,7 @@ def check_trackers(names: Sequence[TrackerName]) -> None:
 
 
 @contextmanager
-def tracked_journal(
+def tracked_metrics_writer(
     folder: Path,
     tracking: Tracking,
     *,
@@ -76,8 +76,8 @@ def tracked_journal(
     key: str,
     settings: Mapping[str, Any],
     on_lost: Callable[[str, str], None],
-) -> Iterator[Journal]:
-    """The journal in a folder, whose lines go to the trackers as well.
+) -> Iterator[MetricsWriter]:
+    """The metrics_writer in a folder, whose lines go to the trackers as well.
 
     Args:
         folder: of the unfinished training.
@@ -90,7 +90,7 @@ def tracked_journal(
             not told any more.
     """
     if not tracking.report_to:
-        yield Journal(folder)
+        yield MetricsWriter(folder)
         return
     model = TrackedModel(
         name=name,
@@ -106,7 +106,7 @@ def tracked_journal(
     ]
     failed = False
     try:
-        yield _TrackedJournal(folder, model, senders, waits=tracking.waits)
+        yield _TrackedMetricsWriter(folder, model, senders, waits=tracking.waits)
     except Exception:
         failed = True
         raise
@@ -117,7 +117,7 @@ def tracked_journal(
             sender.wait()
 
 
-class _TrackedJournal(Journal):
+class _TrackedMetricsWriter(MetricsWriter):
     def __init__(
         self, folder: Path, model: TrackedModel, senders: Sequence["_Sender"], *, waits: bool
     ) -> None:
@@ -155,7 +155,7 @@ class _Sender:
     def start_run(self, model: TrackedModel, step: int, folder: Path) -> None:
         self._acts.put(partial(self._tracker.open, model, step))
         # A tracker may have been behind when the training was interrupted.
-        self._acts.put(partial(self._tell_past, step, folder))
+        self._acts.put(partial(self._send_past, step, folder))
         self._thread.start()
 
     def send(self, points: Sequence[Point]) -> None:
@@ -192,7 +192,7 @@ class _Sender:
                 self._lose(f"{type(error).__name__}: {first_line}")
                 return
 
-    def _tell_past(self, step: int, folder: Path) -> None:
+    def _send_past(self, step: int, folder: Path) -> None:
         for points in _past(folder, step):
             self._tracker.log(points)
 
@@ -217,7 +217,7 @@ def _run_id(folder: Path, key: str) -> str:
 
 
 def _past(folder: Path, step: int) -> Iterator[list[Point]]:
-    """What the journal holds up to a step, some at a time; it grows meanwhile."""
+    """What the metrics_writer holds up to a step, some at a time; it grows meanwhile."""
     for name, point in ((STEPS_FILE, _step_of_line), (CURVE_FILE, _record_of_line)):
         if step == 0 or not (folder / name).exists():
             continue

@@ -29,9 +29,9 @@ from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective
 from raykd.objectives.shared.generator_model import TrainHeadConfig
 from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key
 from raykd.training.checkpoint import CheckpointFolder
-from raykd.training.evaluator import Examiner
+from raykd.training.evaluator import Evaluator
 from raykd.training.logging.records import Record
-from raykd.training.logging.tracking import Tracking, tracked_journal
+from raykd.training.logging.tracking import Tracking, tracked_metrics_writer
 from raykd.training.loop import train
 from raykd.training.masked_lm_head.masked_words import (
     Measured,
@@ -44,8 +44,8 @@ from raykd.training.masked_lm_head.masked_words import (
     word_frequencies,
 )
 from raykd.training.masked_lm_head.report import REPORT_FILE, HeadReport
-from raykd.training.players import Worker
 from raykd.training.settings import TrainingConfig
+from raykd.training.trainers import Worker
 
 _STAGE = "generator"
 _FEWEST_TEXTS = 10
@@ -208,7 +208,7 @@ def run_head(
     frequencies = word_frequencies(model, rows)
     _start_from(frequencies, model)
     checkpoints = job.checkpoints(checkpoint_every_s)
-    with tracked_journal(
+    with tracked_metrics_writer(
         job.unfinished,
         job.tracking,
         name=job.name,
@@ -216,10 +216,10 @@ def run_head(
         key=job.key(),
         settings=job.settings(),
         on_lost=on_lost,
-    ) as journal:
+    ) as metrics_writer:
 
         def write(record: Record, is_last: bool) -> None:
-            journal.write(record)
+            metrics_writer.write(record)
 
         num_steps = train(
             objective,
@@ -229,14 +229,14 @@ def run_head(
             regression=False,
             seed=job.seed,
             worker=worker,
-            examiner=Examiner(model, job.config, len(rows)),
+            evaluator=Evaluator(model, job.config, len(rows)),
             checkpoints=checkpoints,
             has_notice=has_notice,
-            on_start=journal.cut,
+            on_start=metrics_writer.cut,
             on_step=on_step,
-            on_steps=journal.write_steps,
+            on_steps=metrics_writer.write_steps,
             on_record=write,
-            on_checkpoint=journal.position,
+            on_checkpoint=metrics_writer.position,
         )
     trained = _measured(job, model, held_out, pad_id)
     head = job.head
@@ -266,7 +266,7 @@ def run_head(
         examples=examples(model, held_out, tokenizer, seed=head.seed),
     )
     with commit(job.out, job.stage, job.settings(), job.inputs) as draft:
-        journal.move(draft.directory)
+        metrics_writer.move(draft.directory)
         _save(model, tokenizer, report, draft)
     checkpoints.remove()
 

@@ -11,7 +11,7 @@ from raykd.errors import InputError
 from raykd.models.embedding import TextEmbedder
 from raykd.models.encoder import Encoder, load_tokenizer
 from raykd.models.masked_lm import MaskedLm, load_special_tokens
-from raykd.models.outline import load_masked_outline, load_outline
+from raykd.models.meta_model import load_meta_masked_lm, load_meta_model
 from raykd.models.probe import check_pad_token
 from raykd.models.resolve import checked_model, digest_of_weights
 from raykd.models.student.init import check_tokenizers, same_tokens
@@ -28,7 +28,7 @@ from raykd.workflow.embedder import load_embedder
 from raykd.workflow.generators import describe_generator, generating_phases
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
-from raykd.workflow.starts import describe_starts, outlines_of_students, source_outline
+from raykd.workflow.starts import describe_starts, source_meta_model, student_meta_models
 
 
 def check_models(run: Run) -> list[str]:
@@ -65,18 +65,18 @@ def check_models(run: Run) -> list[str]:
                     "name the directory that it wrote"
                 )
     tokenizer = load_tokenizer(reference)
-    teacher = load_outline(reference)
+    teacher = load_meta_model(reference)
     _check_tokens(reference, teacher, tokenizer)
     config = recipe.student
     if config.model is not None:
         student_tokenizer = load_tokenizer(config.model)
         if not all(OBJECTIVES[n].allows_other_tokenizer for n in _objectives(recipe)):
             check_tokenizers(tokenizer, student_tokenizer)
-        _check_tokens(config.model, load_outline(config.model), student_tokenizer)
+        _check_tokens(config.model, load_meta_model(config.model), student_tokenizer)
     phases = _phases(recipe)
     teachers = {name: _other_teacher(name, recipe, tokenizer) or teacher for name in phases}
     planned = [
-        (name, phase.objective, _outline_of_generator(phase, reference, teacher, tokenizer))
+        (name, phase.objective, _generator_meta_model(phase, reference, teacher, tokenizer))
         for name, phase in phases.items()
     ]
     notes = {
@@ -84,8 +84,8 @@ def check_models(run: Run) -> list[str]:
         for name, phase in generating_phases(recipe).items()
     }
     plan: list[str] = []
-    source = source_outline(recipe)
-    students = outlines_of_students(recipe, source)
+    source = source_meta_model(recipe)
+    students = student_meta_models(recipe, source)
     names = {name: _pretrained_teacher(name, recipe) or reference for name in phases}
     check_model_traits(recipe, phases, names, next(iter(students.values())))
     for student in students.values():
@@ -114,7 +114,7 @@ def _pretrained_teacher(name: str, recipe: Recipe) -> str | None:
 
 
 def _other_teacher(name: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Encoder | None:
-    """The outline of a pretrained teacher that is not the model of the run's teacher."""
+    """Meta model of a pretrained teacher that is not the model of the run's teacher."""
     reference = _pretrained_teacher(name, recipe)
     if reference is None or reference == recipe.teacher.model:
         return None
@@ -122,9 +122,9 @@ def _other_teacher(name: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
     check_tokenizers(
         tokenizer, load_tokenizer(reference), role="pretrained teacher", setting=setting
     )
-    outline = load_outline(reference)
-    _check_tokens(reference, outline, tokenizer)
-    return outline
+    meta_model = load_meta_model(reference)
+    _check_tokens(reference, meta_model, tokenizer)
+    return meta_model
 
 
 def _objectives(recipe: Recipe) -> set[str]:
@@ -163,7 +163,7 @@ def check_lengths(recipe: Recipe) -> None:
         models[name] = {student}
         if phase.objective.needs_teacher and shares_tokens:
             models[name].add(_pretrained_teacher(name, recipe) or teacher)
-        if generator := phase.objective.generator_beside(teacher):
+        if generator := phase.objective.generator_reference(teacher):
             models[name].add(generator)
             if head := phase.objective.head_training:
                 key = f"{name}.objective.generator.train_head.max_length"
@@ -183,7 +183,7 @@ def check_classes(run: Run) -> None:
     config, task = run.recipe.teacher, run.task()
     if not config.fine_tuned:
         return
-    teacher = load_outline(config.model)
+    teacher = load_meta_model(config.model)
     if teacher.num_labels != task.num_labels:
         raise InputError(
             f"teacher.model {config.model}: its classifier has {teacher.num_labels} outputs, the "
@@ -196,7 +196,7 @@ def _check_gpus(workers: WorkersConfig) -> None:
     """On one machine; a cluster of more may grow, and Train waits for what is missing."""
     if not workers.use_gpu or cluster.num_nodes() > 1:
         return
-    num_wanted, num_gpus = workers.fewest * workers.models_at_once, cluster.total_gpus()
+    num_wanted, num_gpus = workers.min_workers * workers.models_at_once, cluster.total_gpus()
     if num_gpus < num_wanted:
         raise InputError(
             f"workers.use_gpu: num_workers x models_at_once = {num_wanted} GPUs are needed, Ray "
@@ -204,22 +204,22 @@ def _check_gpus(workers: WorkersConfig) -> None:
         )
 
 
-def _outline_of_generator(
+def _generator_meta_model(
     phase: PhaseConfig,
     reference: str,
     teacher: Encoder,
     tokenizer: PreTrainedTokenizerBase,
 ) -> MaskedLm | None:
     """The generator of a phase that has one, refused if its tokens are not the teacher's."""
-    generator = phase.objective.generator_beside(reference)
+    generator = phase.objective.generator_reference(reference)
     if generator is None:
         return None
     check_tokenizers(
         tokenizer, load_tokenizer(generator), role="generator", setting="objective.generator.model"
     )
-    outline = load_masked_outline(generator)
-    check_generator(phase.objective, outline, teacher)
-    return outline
+    meta_model = load_meta_masked_lm(generator)
+    check_generator(phase.objective, meta_model, teacher)
+    return meta_model
 
 
 def _check_tokens(

@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
 from raykd.models.masked_lm import load_masked_lm
 from raykd.models.masked_lm_probe import TRAINED, check_masked_lm
-from raykd.models.outline import load_outline
+from raykd.models.meta_model import load_meta_model
 from raykd.models.probe import Trait, check_traits, probe, widen
 from raykd.models.tokenization.positions import num_positions
 from raykd.objectives import OBJECTIVES
@@ -69,7 +69,7 @@ def _check_generators(phases: Mapping[str, PhaseConfig], teacher: str) -> None:
     """Probe each generator once, at the longest text that a phase lets it read."""
     users: dict[str, list[tuple[str, PhaseConfig]]] = defaultdict(list)
     for name, phase in phases.items():
-        if generator := phase.objective.generator_beside(teacher):
+        if generator := phase.objective.generator_reference(teacher):
             users[generator].append((name, phase))
     for generator, of_phases in users.items():
         lengths = [phase.max_length for _, phase in of_phases]
@@ -90,18 +90,18 @@ def _longest(phases: Iterable[TrainingConfig]) -> int:
     return max(phase.max_length for phase in phases)
 
 
-def _probe_student(recipe: Recipe, outline: Encoder, max_length: int) -> dict[Trait, str]:
+def _probe_student(recipe: Recipe, meta_model: Encoder, max_length: int) -> dict[Trait, str]:
     config = recipe.student
     reference = config.model or recipe.teacher.model
     limit = _limit(reference, max_length)
     if config.inits == ("pretrained",):
-        student = load_encoder(reference, num_labels=outline.num_labels)
+        student = load_encoder(reference, num_labels=meta_model.num_labels)
     else:
         state = torch.get_rng_state()
         torch.default_generator.manual_seed(0)
         try:
             model: PreTrainedModel = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]  # untyped in transformers
-                outline.model.config, dtype=torch.float32
+                meta_model.model.config, dtype=torch.float32
             )
         finally:
             torch.set_rng_state(state)
@@ -112,7 +112,7 @@ def _probe_student(recipe: Recipe, outline: Encoder, max_length: int) -> dict[Tr
 
 def _probe_teacher(recipe: Recipe, reference: str, max_length: int) -> dict[Trait, str]:
     has_head = recipe.teacher.fine_tuned and reference == recipe.teacher.model
-    num_labels = None if has_head else load_outline(reference).num_labels
+    num_labels = None if has_head else load_meta_model(reference).num_labels
     teacher = load_encoder(reference, num_labels=num_labels)
     return probe(teacher, load_tokenizer(reference), _limit(reference, max_length))
 

@@ -6,7 +6,7 @@ import torch
 from tiny_models import FAMILIES, tiny_batch, tiny_encoder
 
 from raykd.models.encoder import Encoder
-from raykd.models.tokenization.vocabulary import spared_vocabulary
+from raykd.models.tokenization.vocabulary import restrict_to_used_vocabulary
 
 TEXT = np.array([7, 7, 3, 12], np.int32)
 
@@ -24,7 +24,7 @@ def test_it_says_the_same_of_its_own_tokens_and_is_whole_afterwards(family):
     inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
     wanted = encoder(*inputs).logits
 
-    vocabulary = spared_vocabulary(encoder, np.arange(20), pad_id=0)
+    vocabulary = restrict_to_used_vocabulary(encoder, np.arange(20), pad_id=0)
 
     assert vocabulary is not None
     short = torch.where(batch["input_ids"] < 20, batch["input_ids"], 3)
@@ -39,7 +39,7 @@ def test_it_says_the_same_of_its_own_tokens_and_is_whole_afterwards(family):
 def test_only_the_texts_tokens_and_padding_are_there_and_learn():
     encoder = tiny_encoder()
     before = table(encoder).detach().clone()
-    vocabulary = spared_vocabulary(encoder, TEXT, pad_id=0)
+    vocabulary = restrict_to_used_vocabulary(encoder, TEXT, pad_id=0)
     assert vocabulary is not None
     assert table(encoder).shape == (4, 24)
 
@@ -59,7 +59,7 @@ def test_only_the_texts_tokens_and_padding_are_there_and_learn():
 def test_it_is_whole_for_a_while_and_no_decay_is_applied_twice():
     encoder = tiny_encoder()
     before = table(encoder).detach().clone()
-    vocabulary = spared_vocabulary(encoder, TEXT, pad_id=0)
+    vocabulary = restrict_to_used_vocabulary(encoder, TEXT, pad_id=0)
     assert vocabulary is not None
 
     with vocabulary.whole(0.9):
@@ -71,13 +71,13 @@ def test_it_is_whole_for_a_while_and_no_decay_is_applied_twice():
 
 def test_a_token_that_is_out_is_an_error_and_no_other_tokens_embedding():
     encoder = tiny_encoder()
-    spared_vocabulary(encoder, TEXT, pad_id=0)
+    restrict_to_used_vocabulary(encoder, TEXT, pad_id=0)
     with pytest.raises(IndexError):
         encoder(torch.tensor([[7, 8]]), None)
 
 
 def test_a_text_of_most_tokens_and_frozen_embeddings_keep_the_whole_table():
-    assert spared_vocabulary(tiny_encoder(), np.arange(26), pad_id=0) is None
+    assert restrict_to_used_vocabulary(tiny_encoder(), np.arange(26), pad_id=0) is None
     frozen = tiny_encoder()
     table(frozen).requires_grad_(False)
-    assert spared_vocabulary(frozen, TEXT, pad_id=0) is None
+    assert restrict_to_used_vocabulary(frozen, TEXT, pad_id=0) is None

@@ -171,14 +171,14 @@ def test_maps_are_shared_or_one_for_each_layer_and_none_without_hidden_states():
 )
 def test_models_that_do_not_fit_are_refused_before_they_have_weights(student, teacher, message):
     with torch.device("meta"):
-        outlines = tiny_encoder(**student), tiny_encoder(**teacher)
+        models = tiny_encoder(**student), tiny_encoder(**teacher)
 
     with pytest.raises(InputError, match=f"^tinybert: .*{message}"):
-        check_token_maps("tinybert", *outlines, attention=True)
+        check_token_maps("tinybert", *models, attention=True)
 
 
 def test_without_attention_scores_heads_and_families_may_differ():
     with torch.device("meta"):
-        outlines = tiny_encoder("deberta", num_heads=2), tiny_encoder("modernbert", num_heads=4)
+        models = tiny_encoder("deberta", num_heads=2), tiny_encoder("modernbert", num_heads=4)
 
-    check_token_maps("ad2", *outlines, attention=False)
+    check_token_maps("ad2", *models, attention=False)

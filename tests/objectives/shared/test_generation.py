@@ -250,10 +250,10 @@ def test_the_generator_has_its_own_rate_and_clipping_and_the_student_the_phases(
 
 @both_methods
 def test_without_a_name_the_generator_is_the_pretrained_model_of_the_teacher(config):
-    assert config.generator_beside("teacher") == "teacher"
+    assert config.generator_reference("teacher") == "teacher"
     named = type(config)(generator="named")
     assert named == type(config)(generator={"model": "named"})
-    assert named.generator_beside("teacher") == "named"
+    assert named.generator_reference("teacher") == "named"
 
 
 @both_methods

@@ -19,8 +19,8 @@ from raykd.objectives.shared import generation
 from raykd.objectives.shared.generation import GENERATOR, GeneratorObjective
 from raykd.training.logging.records import Record
 from raykd.training.loop import train
-from raykd.training.players import Worker
 from raykd.training.settings import TrainingConfig
+from raykd.training.trainers import Worker
 
 # Without noise in the choice, and all words masked: a row costs the same in every batch.
 WITHOUT_NOISE = {

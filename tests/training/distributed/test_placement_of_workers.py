@@ -17,7 +17,7 @@ def config(num_workers, **values) -> WorkersConfig:
 )
 def test_a_number_and_a_range_have_a_least_and_a_most(given, ends):
     workers = config(given)
-    assert (workers.fewest, workers.most) == ends
+    assert (workers.min_workers, workers.max_workers) == ends
     assert WorkersConfig.parse(workers.model_dump(mode="json"), "again") == workers
 
 

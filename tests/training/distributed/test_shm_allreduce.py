@@ -9,7 +9,7 @@ import torch
 from torch import distributed
 
 from raykd.training.distributed import shm_allreduce
-from raykd.training.distributed.shm_allreduce import MemoryExchange
+from raykd.training.distributed.shm_allreduce import ShmAllreduce
 
 
 def _meet(rank: int, size: int, folder: str) -> None:
@@ -27,7 +27,7 @@ def numbers_of(rank: int, call: int) -> torch.Tensor:
 def _average(rank: int, size: int, folder: str) -> None:
     _meet(rank, size, folder)
     shm_allreduce._PART_NUMBERS = 64
-    shared = MemoryExchange.open(rank, size)
+    shared = ShmAllreduce.open(rank, size)
     assert shared is not None
     pauses = random.Random(rank)
     means = []
@@ -62,7 +62,7 @@ def _open_apart(rank: int, folder: str, apart: str) -> None:
         shm_allreduce._FOLDER = Path(folder) / "missing"
     elif rank == 1:  # as on another machine, where the file is not
         shm_allreduce._map = lambda name, num_bytes: None
-    found = MemoryExchange.open(rank, 2)
+    found = ShmAllreduce.open(rank, 2)
     Path(f"{folder}/{rank}").write_text(repr(found))
     distributed.destroy_process_group()
 

@@ -25,12 +25,12 @@ from tracked_runs import (
 from raykd.errors import InputError
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.logging import trackers, tracking
-from raykd.training.logging.metrics_log import CURVE_FILE, STEPS_FILE
+from raykd.training.logging.metrics_writer import CURVE_FILE, STEPS_FILE
 from raykd.training.logging.records import Record, StepRecord
-from raykd.training.logging.tracking import Tracking, tracked_journal
+from raykd.training.logging.tracking import Tracking, tracked_metrics_writer
 from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.pipeline import train_phases
-from raykd.training.players import Worker
+from raykd.training.trainers import Worker
 
 ALL = ("tensorboard", "wandb", "mlflow")
 
@@ -49,7 +49,7 @@ def runs_of(folder: Path) -> list[list[TrackedRun]]:
 
 
 def expected_series(out: Path) -> Series:
-    """What the journal of a finished job holds, by the trackers' names."""
+    """What the metrics_writer of a finished job holds, by the trackers' names."""
     series: Series = {}
 
     def add(step: int, name: str, value: float) -> None:
@@ -76,7 +76,7 @@ def test_each_tracker_is_told_settings_steps_means_and_scores(tmp_path):
     step = StepRecord(1, 1, "student", 0.5, losses, {"share": 2.0}, 4.0)
     turn = StepRecord(2, 1, "generator", 0.125, {"generator_total": -1.5}, {}, 8.0)
     record = Record(0.5, 2, 0.125, {"total": 0.75}, {"share": 2.0}, {"accuracy": 0.875})
-    with tracked_journal(
+    with tracked_metrics_writer(
         tmp_path / "unfinished",
         Tracking(ALL, "reviews", tmp_path),
         name="teacher",
@@ -84,10 +84,10 @@ def test_each_tracker_is_told_settings_steps_means_and_scores(tmp_path):
         key="k",
         settings={"phase": {"epochs": 3, "objective": {"name": "mate_kd"}}, "seed": 1},
         on_lost=lambda tracker, problem: pytest.fail(f"{tracker}: {problem}"),
-    ) as journal:
-        journal.cut(0, {})
-        journal.write_steps([step, turn])
-        journal.write(record)
+    ) as metrics_writer:
+        metrics_writer.cut(0, {})
+        metrics_writer.write_steps([step, turn])
+        metrics_writer.write(record)
 
     series = {
         "train/epoch": [(1, 1.0), (2, 1.0)],
@@ -114,7 +114,7 @@ def test_each_tracker_is_told_settings_steps_means_and_scores(tmp_path):
 
 
 def test_a_training_that_may_be_ended_after_a_record_has_told_of_it_by_then(tmp_path):
-    with tracked_journal(
+    with tracked_metrics_writer(
         tmp_path / "unfinished",
         Tracking(("tensorboard",), "reviews", tmp_path, waits=True),
         name="trial",
@@ -122,9 +122,9 @@ def test_a_training_that_may_be_ended_after_a_record_has_told_of_it_by_then(tmp_
         key="k",
         settings={},
         on_lost=lambda tracker, problem: pytest.fail(f"{tracker}: {problem}"),
-    ) as journal:
-        journal.cut(0, {})
-        journal.write(Record(1.0, 2, 0.1, {"total": 0.75}, {}, {"accuracy": 0.875}))
+    ) as metrics_writer:
+        metrics_writer.cut(0, {})
+        metrics_writer.write(Record(1.0, 2, 0.1, {"total": 0.75}, {}, {"accuracy": 0.875}))
         told = tensorboard_series(tmp_path / "tensorboard" / "trial")
 
     assert told["scores/accuracy"] == [(2, 0.875)]

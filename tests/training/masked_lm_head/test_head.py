@@ -31,7 +31,7 @@ from raykd.training.masked_lm_head.masked_words import (
     with_words,
 )
 from raykd.training.masked_lm_head.report import HeadReport, check_report, read_report
-from raykd.training.players import Worker
+from raykd.training.trainers import Worker
 
 NOUNS = ("film", "book", "plot", "scene", "story", "ending", "music", "voice", "sound", "actor")
 ADJECTIVES = ("good", "bad", "fine", "poor", "great", "awful", "dull", "bright", "slow", "quick")

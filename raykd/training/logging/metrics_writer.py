@@ -18,7 +18,7 @@ _READ_BYTES = 1 << 20
 Position = Mapping[str, Any]
 
 
-class Journal:
+class MetricsWriter:
     """Appends to the two files in a folder, which can be read while they grow."""
 
     def __init__(self, folder: Path) -> None:
@@ -73,7 +73,7 @@ class Journal:
 
 
 def damage_before(folder: Path, position: Position) -> str | None:
-    """The first file of a journal that is not what it was at a position; None where all are."""
+    """First metrics file that differs from its content at a position; None if none does."""
     for name, expected in position.items():
         found = _Written()
         path = folder / name

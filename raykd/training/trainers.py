@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raykd.errors import InputError
 from raykd.objectives.base import STUDENT, Objective, Player
-from raykd.training.distributed.shm_allreduce import MemoryExchange, average_bucket
+from raykd.training.distributed.shm_allreduce import ShmAllreduce, average_bucket
 from raykd.training.settings import TrainingConfig
 
 # More than any model's gradients take.
@@ -47,7 +47,7 @@ class Trainer:
         config: TrainingConfig,
         num_turns: int,
         worker: Worker,
-        exchange: MemoryExchange | None = None,
+        exchange: ShmAllreduce | None = None,
     ) -> None:
         self.turn = 0
         # What is left of a decayed parameter that had no gradient in any turn.
@@ -75,7 +75,7 @@ class Trainer:
         factor = learning_rate_factor(self._config, self.turn, self._num_turns)
         return self._learning_rate * factor
 
-    def without_exchange(self) -> AbstractContextManager[None]:
+    def no_sync(self) -> AbstractContextManager[None]:
         """In it, gradients stay this worker's own."""
         no_sync: Callable[[], AbstractContextManager[None]]
         no_sync = getattr(self.model, "no_sync", nullcontext)
@@ -106,7 +106,7 @@ class Trainer:
         return torch.zeros_like(norm) if is_overflow and scale > 1 else norm
 
 
-def distributed_model(objective: Objective, exchange: MemoryExchange | None) -> nn.Module:
+def distributed_model(objective: Objective, exchange: ShmAllreduce | None) -> nn.Module:
     """The objective as its workers share it: `backward` leaves the mean of their gradients."""
     # Buffers are an objective's own business: a memory of all rows is larger than the model.
     # Gradients as views of what is sent spare a copy of them.
@@ -152,7 +152,7 @@ def _each(
     worker: Worker,
 ) -> Iterator[tuple[str, Trainer]]:
     on_cpus = worker.size > 1 and worker.device.type == "cpu"
-    exchange = MemoryExchange.open(worker.rank, worker.size) if on_cpus else None
+    exchange = ShmAllreduce.open(worker.rank, worker.size) if on_cpus else None
     for name, player in players.items():
         # DDP takes care of the parameters that can be trained when it is made.
         objective.take_turn(name, players)

@@ -15,8 +15,8 @@ from raykd.objectives.base import STUDENT, Epoch, LossTerms, MethodConfig, Model
 from raykd.objectives.losses.logits import task_loss
 from raykd.training.logging.records import Record
 from raykd.training.loop import train
-from raykd.training.players import Worker
 from raykd.training.settings import TrainingConfig
+from raykd.training.trainers import Worker
 
 CONFIG = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-2, warmup_fraction=0)
 

@@ -19,7 +19,7 @@ from raykd.models.masked_lm import MaskedLm, check_family, load_special_tokens
 from raykd.models.resolve import resolve_model, weights_files
 
 
-def load_outline(
+def load_meta_model(
     reference: str, *, num_labels: int | None = None, label_names: Sequence[str] = ()
 ) -> Encoder:
     """A model of the right shape without weights, on the device `meta`: to check what fits.
@@ -34,23 +34,23 @@ def load_outline(
     """
     options = {} if num_labels is None else {"num_labels": num_labels}
     kind = "a sequence classifier"
-    model = _outline(reference, AutoModelForSequenceClassification, kind, **options)
+    model = _meta_model(reference, AutoModelForSequenceClassification, kind, **options)
     if num_labels is not None:
         name_classes(model.config, label_names)
     return Encoder(model).eval()
 
 
-def load_masked_outline(reference: str) -> MaskedLm:
+def load_meta_masked_lm(reference: str) -> MaskedLm:
     """A masked language model of the right shape without weights, with its tokenizer's marks.
 
     Raises:
         InputError: the model cannot be found, is of no known family, or has no mask token.
     """
-    model = _outline(reference, AutoModelForMaskedLM, "a masked language model")
+    model = _meta_model(reference, AutoModelForMaskedLM, "a masked language model")
     return MaskedLm(model, load_special_tokens(reference)).eval()
 
 
-def _outline(reference: str, auto_class: Any, kind: str, **options: Any) -> PreTrainedModel:
+def _meta_model(reference: str, auto_class: Any, kind: str, **options: Any) -> PreTrainedModel:
     folder = resolve_model(reference)
     try:
         for path in weights_files(folder, reference):
