@@ -21,7 +21,7 @@ def select_rows(augmented: Path, task_folder: Path, out: Path) -> Manifest:
 
     Args:
         augmented: the directory that `pipeline.augment` wrote.
-        task_folder: the task, as `evaluation.store` wrote it.
+        task_folder: the task, as `tasks.store` wrote it.
         out: the directory to be written.
 
     Raises:

@@ -42,7 +42,7 @@ class ReadingOptions:
     ] = "skip"
 
     def reading(self) -> "Reading":
-        """The options as `retrieval.given_units` takes them."""
+        """The options as `corpus.custom_units` takes them."""
         # A second of imports, which `raykd --help` is spared.
         from raykd.corpus.custom_units import Reading
         from raykd.storage.delimited import Layout

@@ -46,8 +46,8 @@ class ContextualizeConfig(Config):
     """Which of the retrieved units are kept, and at most one limit of their number.
 
     `max_units`, `target_bytes` and `top_percent` do not change what is searched. Leaked units that
-    are kept are counted in the card, and leaks.parquet names them; `dedup.leaks` says what others
-    count as a leak.
+    are kept are counted in the card, and leaks.parquet names them; `contextualize.contamination`
+    says what others count as a leak.
     """
 
     max_units: int | None = Field(
@@ -112,7 +112,7 @@ class ReferenceTexts:
     Args:
         evaluation_sentences: All sentences of the task's evaluation splits.
         task_sentences: The task's training sentences.
-        sample: The directory that `corpus.sample.write_sample` wrote.
+        sample: The directory that `contextualize.sample.write_sample` wrote.
         general: Facts of the general corpus.
     """
 

@@ -30,7 +30,7 @@ class UnitsConfig(Config):
     """How a document becomes units; a word is what is between white space.
 
     In scripts without blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese) each
-    letter counts as a word, as everywhere in raykd (see `corpus.unspaced`): 100 of them are about
+    letter counts as a word, as everywhere in raykd (see `text.unspaced`): 100 of them are about
     as many bytes as 75 English words. The default is the size of the passages that the CILDA and
     contextual-corpus papers retrieve: 392 to 495 bytes, about 75 words on average.
     """

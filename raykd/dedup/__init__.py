@@ -1,1 +1,1 @@
-"""Which units say the same, and which say what a model is to be examined on."""
+"""Units of equal or nearly equal text."""

@@ -1,1 +1,1 @@
-"""Task data, predictions, metrics, students beside teachers, baselines without distillation."""
+"""Predictions, costs, students compared with their teachers, baselines without distillation."""

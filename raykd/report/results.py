@@ -1,6 +1,6 @@
 """What a run found out, as `results.json` holds it and `report.html` shows it.
 
-Metrics are fractions as `evaluation.metrics` computes them, never rounded here.
+Metrics are fractions as `tasks.metrics` computes them, never rounded here.
 """
 
 from typing import Literal
@@ -30,7 +30,7 @@ class TaskFacts(_Facts):
     report_split: str
     sources: dict[str, str]  # by split
     class_counts: dict[str, list[int]] = {}  # rows of each class, by split
-    remarks: list[str] = []  # on rows and labels, see `evaluation.class_counts`
+    remarks: list[str] = []  # on rows and labels, see `tasks.class_counts`
 
 
 class UnitSample(_Facts):

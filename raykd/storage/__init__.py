@@ -1,1 +1,1 @@
-"""Files to read: their formats, folders of them, and rows of delimited text."""
+"""Files, folders and tables: where they are, how they are read, manifests of what was written."""
