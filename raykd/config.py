@@ -1,4 +1,4 @@
-"""Typed, frozen settings, checked when they are parsed."""
+"""Base class of typed, immutable settings, validated on parsing."""
 
 import difflib
 import os
@@ -16,7 +16,7 @@ from raykd.errors import InputError, shortened
 _QUOTES = "'"
 _MAX_PROBLEMS = 8
 _MAX_PROBLEM_LENGTH = 400
-# Where pydantic speaks of Python's types.
+# Replacements for error messages in which pydantic names Python types.
 _EXPECTED = {
     "tuple_type": "a list [...]",
     "dict_type": "a section of keys and values",
@@ -25,7 +25,7 @@ _EXPECTED = {
 
 
 class Config(BaseModel):
-    """Base of every settings class: unknown keys are errors, values cannot change."""
+    """Base class of all settings: unknown keys are errors, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -34,34 +34,35 @@ class Config(BaseModel):
         """Validate `values`.
 
         Raises:
-            InputError: names `source`, the path of each wrong key, and what is accepted there.
+            InputError: states `source`, the path of each invalid key, and the accepted values.
         """
         try:
             parsed = cls.model_validate(values)
         except ValidationError as error:
-            found = error.errors()
-            problems = [_describe(cls, dict(one)) for one in found if not _is_echo(one, found)]
+            errors = error.errors()
+            problems = [_describe(cls, dict(one)) for one in errors if not _is_echo(one, errors)]
             raise InputError(f"{source}: {_joined(problems)}") from None
-        if switches := [_switch(path, value) for path, value in _misread(values, parsed, ())]:
-            raise InputError(f"{source}: {_joined(switches)}")
+        booleans = _booleans_as_numbers(values, parsed, ())
+        if problems := [_describe_boolean(path, value) for path, value in booleans]:
+            raise InputError(f"{source}: {_joined(problems)}")
         return parsed
 
 
 def absolute(folder: Path, reference: str) -> str:
-    """A path of a file in `folder`, which it is relative to, made absolute."""
+    """Resolve a path relative to `folder`."""
     return os.path.normpath(folder / _expanded(reference))
 
 
 def is_path(folder: Path, reference: str) -> bool:
-    """Whether there is a file or folder of that name, seen from `folder`; never an error."""
+    """Return whether a file or folder exists at a path relative to `folder`; never an error."""
     try:
         return (folder / _expanded(reference)).exists()
-    except (OSError, ValueError):  # too long for a name, or not to be entered
+    except (OSError, ValueError):  # name too long, or permission denied
         return False
 
 
 def _expanded(reference: str) -> Path:
-    """`~` as the user's folder; the name of a user who does not exist stays as it is."""
+    """Expand `~`; a reference to an unknown user stays unchanged."""
     try:
         return Path(reference).expanduser()
     except RuntimeError:
@@ -69,7 +70,7 @@ def _expanded(reference: str) -> Path:
 
 
 def dump_yaml(config: Config) -> str:
-    """Write every value, defaults included, in the order of declaration."""
+    """Serialize all values, including defaults, in the order of declaration."""
     text: str = yaml.safe_dump(
         config.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True
     )
@@ -77,43 +78,45 @@ def dump_yaml(config: Config) -> str:
 
 
 def _joined(problems: Sequence[str]) -> str:
-    """The first problems of a text that a person can read, however long the values are."""
+    """Join the first problems, shortened to a readable length."""
     shown = [shortened(problem, _MAX_PROBLEM_LENGTH) for problem in problems[:_MAX_PROBLEMS]]
     if more := len(problems) - len(shown):
         shown.append(f"and {more} more")
     return "; ".join(shown)
 
 
-def _misread(
+def _booleans_as_numbers(
     given: Any, parsed: Any, path: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """The booleans that pydantic took for numbers, and where they are."""
+    """Yield the path and value of booleans that pydantic converted to numbers."""
     if isinstance(given, bool):
         if isinstance(parsed, int | float) and not isinstance(parsed, bool):
             yield path, given
     elif isinstance(given, Mapping):
-        names = _names(parsed) if isinstance(parsed, BaseModel) else {}
+        names = _names_by_key(parsed) if isinstance(parsed, BaseModel) else {}
         for key, inner in given.items():
             if isinstance(parsed, BaseModel) and key in names:
-                yield from _misread(inner, getattr(parsed, names[key]), (*path, str(key)))
+                yield from _booleans_as_numbers(
+                    inner, getattr(parsed, names[key]), (*path, str(key))
+                )
             elif isinstance(parsed, Mapping) and key in parsed:
-                yield from _misread(inner, parsed[key], (*path, str(key)))
+                yield from _booleans_as_numbers(inner, parsed[key], (*path, str(key)))
     elif isinstance(given, list | tuple) and isinstance(parsed, list | tuple):
         for number, (inner, one) in enumerate(zip(given, parsed, strict=False)):
-            yield from _misread(inner, one, (*path, str(number)))
+            yield from _booleans_as_numbers(inner, one, (*path, str(number)))
 
 
-def _names(model: BaseModel) -> dict[str, str]:
-    """A model's attributes by the keys that a user writes."""
+def _names_by_key(model: BaseModel) -> dict[str, str]:
+    """Return the attribute names of a model by the keys in the file."""
     return {field.alias or name: name for name, field in type(model).model_fields.items()}
 
 
-def _switch(path: tuple[str, ...], value: bool) -> str:
-    return f"key {'.'.join(path)!r}: a number is expected, not {str(value).lower()}"
+def _describe_boolean(path: tuple[str, ...], value: bool) -> str:
+    return f"key {'.'.join(path)!r}: expected a number, not {str(value).lower()}"
 
 
 def _is_echo(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
-    """Whether a list is only too short because its wrong items do not count."""
+    """Return whether a list is too short only because its invalid items are not counted."""
     place = problem["loc"]
     return (
         problem["type"] == "too_short"
@@ -136,13 +139,13 @@ def _describe(model: type[BaseModel], problem: dict[str, Any]) -> str:
         close = difflib.get_close_matches(str(context["tag"]), tags, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(tags)}"
         name = context["discriminator"].strip(_QUOTES)
-        return f"key '{path}.{name}': there is no {context['tag']!r} ({hint})"
+        return f"key '{path}.{name}': unknown value {context['tag']!r} ({hint})"
     if kind in _EXPECTED:
-        return f"key {path!r}: {_EXPECTED[kind]} is expected, not {problem['input']!r:.60}"
+        return f"key {path!r}: expected {_EXPECTED[kind]}, not {problem['input']!r:.60}"
     if kind == "string_type" and isinstance(problem["input"], bool | int | float):
         return (
-            f"key {path!r}: text is expected, and YAML reads this as {problem['input']!r}; put it "
-            "in quotes"
+            f"key {path!r}: expected text, but YAML parses the value as {problem['input']!r}; "
+            "put it in quotes"
         )
     message = problem["msg"].removeprefix("Value error, ")
     if kind != "value_error":
@@ -160,9 +163,9 @@ def _hint(key: str, known: list[str], tag: str | None) -> str:
 def _locate(
     model: type[BaseModel], location: Sequence[str | int]
 ) -> tuple[str, str | None, list[str]]:
-    """The path that the user wrote, the tag of the innermost union in it, the last key's siblings.
+    """Return the path in the file, the tag of the innermost union, and the last key's siblings.
 
-    pydantic puts the tags of unions into its locations; they are no keys.
+    pydantic's locations contain the tags of unions, which are not keys of the file.
     """
     path: list[str] = []
     tag: str | None = None
@@ -178,7 +181,7 @@ def _locate(
             for candidate in models
             for name, field in candidate.model_fields.items()
         }
-        # What is no field is an index, or a key of the user's in a mapping.
+        # Any other part is an index of a list, or a user-defined key of a mapping.
         if part in fields:
             models, tag = _models_in(fields[str(part)].annotation), tag if len(path) > 1 else None
     return ".".join(path), tag, list(fields)

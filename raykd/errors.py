@@ -1,20 +1,20 @@
-"""Errors that mean: the user can mend this."""
+"""Errors that the user can fix."""
 
 import errno
 
-# What a disk answers that takes no more.
+# Error numbers of a disk that is full or read-only.
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave; the message names file, key or row, and the remedy.
+    """A mistake in the user's input; the message states file, key or row, and the remedy.
 
     The command line prints it without a traceback and exits with code 2.
     """
 
 
 def shortened(text: str, max_length: int) -> str:
-    """The text, or its beginning and its end where it has more than `max_length` characters."""
+    """Shorten a text to its beginning and end if it exceeds `max_length` characters."""
     if len(text) <= max_length:
         return text
     end = max_length // 4

@@ -1,4 +1,4 @@
-"""What the user sees while a stage works: a bar on a terminal, plain lines elsewhere."""
+"""Progress output: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -21,13 +21,13 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(message: str) -> None:
-    """Write one line to the user, on standard error."""
+    """Print one line on standard error."""
     console.print(message, markup=False)
 
 
 @contextmanager
 def track(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show how many of `total` units are done; yields the function that adds to that number."""
+    """Show progress towards `total` units; yield a function that adds to the count."""
     if console.is_terminal:
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -45,7 +45,7 @@ def track(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
 
 
 def _line_writer(label: str, total: int, unit: str) -> Callable[[int], None]:
-    """Lines for logs: one at most every ten seconds, so that short work stays silent."""
+    """Print a line at most every ten seconds, so that short work prints nothing."""
     done = 0
     last_line_s = time.monotonic()
 

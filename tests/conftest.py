@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and settings of all tests."""
 
 import os
 import socket
@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Before any import of the libraries that read them.
+# Set before the import of the libraries that read them.
 os.environ.update(
     HF_HUB_OFFLINE="1",
     TRANSFORMERS_VERBOSITY="error",
     RAY_USAGE_STATS_ENABLED="0",
-    TOKENIZERS_PARALLELISM="false",
-    # Tests run side by side on few cores, and their models are tiny.
+    TOKENIZERS_PARALLELISM="false",  # word list: ok
+    # Tests run in parallel on few cores, and their models are tiny.
     OMP_NUM_THREADS="1",
-    # No test tells a server of the developer's.
+    # No test logs to the developer's server.
     WANDB_MODE="offline",
 )
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
-# One commit, one answer; `pytest --hypothesis-profile=search` looks for new counterexamples.
+# Reproducible by default; `pytest --hypothesis-profile=search` looks for new counterexamples.
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("search", derandomize=False)
 settings.load_profile("repeatable")
@@ -31,7 +31,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One local Ray of two CPUs for the whole session."""
+    """A local Ray with two CPUs for the whole session."""
     import ray
 
     ray.init(address="local", num_cpus=2, logging_level="WARNING", log_to_driver=False)
@@ -41,16 +41,16 @@ def ray_cluster() -> Iterator[None]:
 
 @pytest.fixture
 def glue() -> Path:
-    """The folder of real GLUE files."""
+    """Folder of the real GLUE files."""
     folder = SHARED_DATA / "glue"
     if not folder.is_dir():
-        pytest.skip("the real GLUE files are not beside this checkout")
+        pytest.skip("the real GLUE files are missing next to this checkout")
     return folder
 
 
 @pytest.fixture
 def unused_port() -> int:
-    """A TCP port of this machine that nobody listens on."""
+    """A TCP port of this machine without a listener."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

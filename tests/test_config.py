@@ -34,23 +34,23 @@ def problem_of(values: dict) -> str:
     return str(caught.value)
 
 
-def test_a_misspelt_key_is_named_with_its_path_and_the_nearest_key():
+def test_a_misspelled_key_is_reported_with_its_path_and_the_nearest_key():
     message = problem_of({"title": "x", "phase": {"epoch": 3}})
     assert message == "run.yaml: unknown key 'phase.epoch' (did you mean 'epochs'?)"
 
 
-def test_a_key_of_another_variant_is_refused():
+def test_a_key_of_another_union_member_is_refused():
     message = problem_of({"title": "x", "phase": {"objective": {"name": "sharp", "width": 3}}})
     assert message == (
         "run.yaml: unknown key 'phase.objective.width' (known keys of sharp: name, temperature)"
     )
 
 
-def test_a_missing_key_is_named():
+def test_a_missing_key_is_reported():
     assert problem_of({}) == "run.yaml: key 'title' is required"
 
 
-def test_a_value_out_of_range_is_named():
+def test_a_value_out_of_range_is_reported():
     message = problem_of(
         {"title": "x", "phase": {"objective": {"name": "sharp", "temperature": 0}}}
     )
@@ -58,7 +58,7 @@ def test_a_value_out_of_range_is_named():
     assert "greater than 0, not 0" in message
 
 
-def test_a_list_is_not_called_too_short_for_an_item_that_is_wrong():
+def test_an_invalid_item_does_not_make_a_list_too_short():
     class Tasks(Config):
         phases: tuple[Phase, ...] = Field(min_length=1)
 
@@ -68,7 +68,7 @@ def test_a_list_is_not_called_too_short_for_an_item_that_is_wrong():
         Tasks.parse({"phases": []}, "x")
 
 
-def test_a_list_that_is_too_short_is_called_so_beside_an_item_that_is_wrong():
+def test_a_list_that_is_too_short_is_reported_together_with_its_invalid_item():
     class Pair(Config):
         phases: tuple[Phase, ...] = Field(min_length=2)
 
@@ -102,7 +102,7 @@ def test_numbers_in_scientific_form_are_numbers(tmp_path):
         (b"a: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
     ],
 )
-def test_a_file_that_is_no_settings_file_is_refused_by_name(tmp_path, content, expected):
+def test_an_invalid_settings_file_is_refused_with_its_path(tmp_path, content, expected):
     path = tmp_path / "bad.yaml"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
@@ -111,6 +111,6 @@ def test_a_file_that_is_no_settings_file_is_refused_by_name(tmp_path, content, e
     assert expected in str(caught.value)
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(InputError, match="nowhere.yaml: no such file"):
         load_yaml(tmp_path / "nowhere.yaml")

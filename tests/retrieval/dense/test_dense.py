@@ -340,7 +340,7 @@ def test_hits_are_fused_so_many_queries_at_a_time_as_both_sides_candidates_fit(
         ),
         (
             {"method": "dense", "dense": {"model": "m", "index": {"name": "lsh"}}},
-            "key 'dense.index.name': there is no 'lsh' (known: flat, ivf, hnsw)",
+            "key 'dense.index.name': unknown value 'lsh' (known: flat, ivf, hnsw)",
         ),
         (
             {"method": "dense", "dense": {"model": "m", "index": {"name": "flat", "num_lists": 3}}},

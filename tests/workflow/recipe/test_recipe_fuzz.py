@@ -116,13 +116,13 @@ def test_varied_recipes_of_several_tasks_are_valid_or_clearly_refused(tmp_path):
     assert outcomes == {"valid", "refused"}
 
 
-def test_a_switch_is_no_number(tmp_path):
+def test_a_boolean_is_not_a_number(tmp_path):
     path = tmp_path / "recipe.yaml"
     for key, written in (("score_every", "true"), ("learning_rate", "yes"), ("epochs", "on")):
         phase = {**WHOLE["adaptation"], key: "here"}
         text = dump(WHOLE | {"adaptation": phase}).replace("here", written)
         path.write_text(text)
-        with pytest.raises(InputError, match=f"'adaptation.{key}': a number .* not true"):
+        with pytest.raises(InputError, match=f"'adaptation.{key}': expected a number, not true"):
             load_recipe(path)
 
 
