@@ -139,6 +139,11 @@ class TaskConfig(Config):
                 kind = "regression" if regression else "classification"
                 raise ValueError(f"unknown metric {metric!r} for {kind}; known: {', '.join(known)}")
 
+    @property
+    def has_pairs(self) -> bool:
+        """Whether a row is a pair of texts."""
+        return len(_sentence_candidates(self)[0]) == 2
+
 
 @dataclass(frozen=True)
 class Task:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -64,6 +66,7 @@ def check_models(run: Run) -> list[str]:
                     f"task_da: no {name} in {augmented}; run raykd augment --out {augmented}, or "
                     "name the directory that it wrote"
                 )
+        _check_pairs(augmented, is_of_pairs=recipe.task.has_pairs)
     tokenizer = load_tokenizer(reference)
     teacher = load_meta_model(reference)
     _check_tokens(reference, teacher, tokenizer)
@@ -100,6 +103,21 @@ def check_models(run: Run) -> list[str]:
         starts = describe_starts(recipe, source, students)
         plan = plan or [*describe_models(student, teacher, starts), *of_phases]
     return [*describe_preset(recipe.preset), *plan]
+
+
+def _check_pairs(augmented: Path, *, is_of_pairs: bool) -> None:
+    """Refuse augmented text whose units are single sentences where the task's rows are pairs."""
+    path = augmented / TEXTBOOK_FILE
+    try:
+        has_pairs = "text_pair" in pq.read_schema(path).names
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read ({error}); run raykd augment again") from None
+    if has_pairs != is_of_pairs:
+        found, wanted = ("pairs", "one sentence") if has_pairs else ("single sentences", "a pair")
+        raise InputError(
+            f"task_da: {path} holds {found}, and a row of the task is {wanted}; run raykd augment "
+            "again with the task's sentence_columns (versions before 0.2.0 wrote no pairs)"
+        )
 
 
 def _phases(recipe: Recipe) -> dict[str, PhaseConfig]:

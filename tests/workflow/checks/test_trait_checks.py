@@ -2,15 +2,31 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from families import FAMILIES, make_tokenizer, save_model
 from transformers import AutoModelForMaskedLM
 
 from raykd.errors import InputError
+from raykd.storage.schemas import TEXTBOOK, TEXTBOOK_OF_PAIRS
 from raykd.workflow.checks.preflight import check_models
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
+
+BASE = {
+    "name": "tiny",
+    "arms": ["direct"],
+    "task": {"name": "mine", "train": "a", "dev": "b", "sentence_columns": ["text"]},
+    "student": {"num_layers": 1},
+}
+
+
+def check_recipe(folder: Path, **changes) -> None:
+    teacher = {"model": str(folder / "teacher"), "max_length": 16}
+    recipe = Recipe.parse(BASE | {"teacher": teacher} | changes, "recipe")
+    check_models(Run(recipe, folder / "out", folder / "out" / "units"))
 
 
 def save_generator(folder: Path, **changes) -> Path:
@@ -25,21 +41,45 @@ def save_generator(folder: Path, **changes) -> Path:
 
 @pytest.mark.parametrize("objective", ["cilda", "mate_kd"])
 def test_a_generator_that_reads_from_left_to_right_is_refused_before_any_stage(tmp_path, objective):
-    values = {
-        "name": "tiny",
-        "arms": ["direct"],
-        "task": {"name": "mine", "train": "a", "dev": "b", "sentence_columns": ["text"]},
-        "teacher": {"model": str(save_model(tmp_path / "teacher", "bert")), "max_length": 16},
-        "student": {"num_layers": 1},
-    }
+    save_model(tmp_path / "teacher", "bert")
 
     def check(generator: Path) -> None:
         phase = {"objective": {"name": objective, "generator": str(generator)}, "max_length": 16}
-        recipe = Recipe.parse(values | {"adaptation": phase}, "recipe")
-        check_models(Run(recipe, tmp_path / "out", tmp_path / "out" / "units"))
+        check_recipe(tmp_path, adaptation=phase)
 
     check(save_generator(tmp_path / "fits"))
     with pytest.raises(
         InputError, match=rf"adaptation\.objective {objective}: generator .*left to right"
     ):
         check(save_generator(tmp_path / "decoder", is_decoder=True))
+
+
+@pytest.mark.parametrize(
+    ("columns", "fits", "message"),
+    [
+        (["a", "b"], TEXTBOOK_OF_PAIRS, "holds single sentences, and a row of the task is a pair"),
+        (["a"], TEXTBOOK, "holds pairs, and a row of the task is one sentence"),
+    ],
+)
+def test_augmented_text_without_the_tasks_pairs_is_refused(tmp_path, columns, fits, message):
+    save_model(tmp_path / "teacher", "bert")
+    phase = {"objective": {"name": "vanilla_kd", "task_weight": 0}, "max_length": 16}
+    changes = {
+        "arms": ["task_da"],
+        "task_da": str(tmp_path),
+        "task": BASE["task"] | {"sentence_columns": columns},
+        "injection": phase,
+        "adaptation": {"max_length": 16},
+    }
+
+    def write(schema: pa.Schema) -> None:
+        pq.write_table(schema.empty_table(), tmp_path / "textbook.parquet")
+
+    write(fits)
+    check_recipe(tmp_path, **changes)
+    write(TEXTBOOK if fits == TEXTBOOK_OF_PAIRS else TEXTBOOK_OF_PAIRS)
+    with pytest.raises(InputError, match=f"{message}.*; run raykd augment again"):
+        check_recipe(tmp_path, **changes)
+    (tmp_path / "textbook.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"textbook\.parquet: cannot be read"):
+        check_recipe(tmp_path, **changes)
