@@ -167,8 +167,8 @@ def load_special_tokens(reference: str) -> SpecialTokens:
     tokenizer = load_tokenizer(reference)
     if tokenizer.mask_token_id is None:
         raise InputError(
-            f"model {reference}: its tokenizer has no mask token; name a masked language model as "
-            "generator"
+            f"model {reference}: its tokenizer has no mask token, which stands for the words that "
+            "are predicted; name a model that was trained to predict masked words, such as a BERT"
         )
     return SpecialTokens(tokenizer.mask_token_id, tuple(tokenizer.all_special_ids))
 

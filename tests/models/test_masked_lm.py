@@ -40,5 +40,5 @@ def test_a_tokenizer_without_a_mask_token_is_refused(tmp_path):
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"mask_token": None}))
 
-    with pytest.raises(InputError, match="no mask token; name a masked language model"):
+    with pytest.raises(InputError, match="no mask token, .*name a model that was trained"):
         load_masked_lm(str(folder))
