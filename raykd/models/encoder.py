@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from raykd.errors import InputError
 from raykd.models.families.capture import first_outputs, input_of, outputs_of
-from raykd.models.families.classes import name_classes
+from raykd.models.families.classes import classifier_options, name_classes
 from raykd.models.families.classifier import reorder_classes
 from raykd.models.families.layers import (
     KNOWN_FAMILIES,
@@ -263,13 +263,13 @@ def load_encoder(
     """
     folder = resolve_model(reference)
     weights_files(folder, reference)
-    options: dict[str, Any] = {} if num_labels is None else {"num_labels": num_labels}
     with loading_quietly(reference, "a sequence classifier", seed):
+        options: dict[str, Any] = classifier_options(folder, num_labels)
         model, report = AutoModelForSequenceClassification.from_pretrained(
             folder,
             **options,
             **LOADING,
-            ignore_mismatched_sizes=num_labels is not None,
+            ignore_mismatched_sizes=True,  # `_check_weights` names them
         )
     random = set(report["missing_keys"]) | {name for name, *_ in report["mismatched_keys"]}
     _check_weights(reference, model, random, needs_head=num_labels is None)
@@ -323,8 +323,8 @@ def _check_weights(
         )
     if random and needs_head:
         raise InputError(
-            f"model {reference}: has no trained classifier ({min(random)} is missing); name a "
-            "model that was fine-tuned on the task"
+            f"model {reference}: has no trained classifier ({min(random)} is missing or of "
+            "another shape); name a model that was fine-tuned on the task"
         )
 
 

@@ -13,8 +13,8 @@ from transformers import (
 )
 
 from raykd.errors import InputError
-from raykd.models.encoder import Encoder
-from raykd.models.families.classes import name_classes
+from raykd.models.encoder import Encoder, quiet_transformers
+from raykd.models.families.classes import classifier_options, name_classes
 from raykd.models.masked_lm import MaskedLm, check_family, load_special_tokens
 from raykd.models.resolve import resolve_model, weights_files
 
@@ -32,9 +32,8 @@ def load_meta_model(
     Raises:
         InputError: the model cannot be found, or is of no known family.
     """
-    options = {} if num_labels is None else {"num_labels": num_labels}
     kind = "a sequence classifier"
-    model = _meta_model(reference, AutoModelForSequenceClassification, kind, **options)
+    model = _meta_model(reference, AutoModelForSequenceClassification, kind, num_labels)
     if num_labels is not None:
         name_classes(model.config, label_names)
     return Encoder(model).eval()
@@ -50,15 +49,19 @@ def load_meta_masked_lm(reference: str) -> MaskedLm:
     return MaskedLm(model, load_special_tokens(reference)).eval()
 
 
-def _meta_model(reference: str, auto_class: Any, kind: str, **options: Any) -> PreTrainedModel:
+def _meta_model(
+    reference: str, auto_class: Any, kind: str, num_labels: int | None = None
+) -> PreTrainedModel:
     folder = resolve_model(reference)
     try:
+        options = classifier_options(folder, num_labels)
         for path in weights_files(folder, reference):
             with safe_open(path, "pt"):  # a truncated file does not open
                 pass
-        config = AutoConfig.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True, **options
-        )
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True, **options
+            )
         if auto_class is AutoModelForMaskedLM:
             check_family(reference, config)
         make_model: Callable[..., PreTrainedModel] = auto_class.from_config

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from families import save_model
 from tiny_models import save_tiny_model, tiny_batch, tiny_encoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertTokenizerFast
 
 from raykd.errors import InputError
 from raykd.models.encoder import load_encoder, load_tokenizer
+from raykd.models.meta_model import load_meta_model
 from raykd.models.onnx_export import export_onnx
 from raykd.models.resolve import checked_model, digest_of_model, digest_of_weights, resolve_model
 from raykd.models.student.init import check_tokenizers
@@ -107,6 +109,25 @@ def test_the_digest_of_a_model_changes_with_each_file_that_is_read(folder, name)
         file.write(b" ")
 
     assert digest_of_model(str(folder)) != before
+
+
+@pytest.mark.parametrize("num_labels", [1, 2, 3, 4])
+def test_a_saved_classifier_has_its_number_of_classes_in_each_family(tmp_path, num_labels):
+    # transformers saves no number of classes where it is 2, and BART's own default is 3.
+    for family in ("bart", "bert"):
+        folder = save_model(tmp_path / family, family, num_labels=num_labels)
+        assert load_meta_model(str(folder)).num_labels == num_labels
+        assert load_encoder(str(folder)).num_labels == num_labels
+
+
+def test_a_classifier_that_is_not_of_the_configurations_size_is_named(tmp_path):
+    folder = save_model(tmp_path / "model", "bert", num_labels=4)
+    config = json.loads((folder / "config.json").read_text())
+    del config["id2label"], config["label2id"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+    with pytest.raises(InputError, match=r"no trained classifier \(classifier\.bias is .*shape"):
+        load_encoder(str(folder))
 
 
 def _save(draft: Draft, inside: str = "") -> None:
