@@ -16,6 +16,13 @@ from raykd.errors import InputError, shortened
 _QUOTES = "'"
 _MAX_PROBLEMS = 8
 _MAX_PROBLEM_LENGTH = 400
+# Keys of recipes that had another name in an earlier version, by their old paths.
+RENAMED_KEYS = {
+    "arms": "variants",
+    "search": "tune",
+    "tune.arm": "tune.variant",
+    "retrieval.method": "retrieval.ranker",
+}
 # Replacements for error messages in which pydantic names Python types.
 _EXPECTED = {
     "tuple_type": "a list [...]",
@@ -128,8 +135,10 @@ def _is_echo(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
 def _describe(model: type[BaseModel], problem: dict[str, Any]) -> str:
     path, tag, known = _locate(model, problem["loc"])
     kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden" and _last(RENAMED_KEYS.get(path, "")) in known:
+        return f"`{path}:` is now `{RENAMED_KEYS[path]}:`"
     if kind == "extra_forbidden":
-        return f"unknown key {path!r} ({_hint(path.rpartition('.')[2], known, tag)})"
+        return f"unknown key {path!r} ({_hint(_last(path), known, tag)})"
     if kind == "missing":
         return f"key {path!r} is required"
     if kind == "union_tag_not_found":
@@ -151,6 +160,11 @@ def _describe(model: type[BaseModel], problem: dict[str, Any]) -> str:
     if kind != "value_error":
         message += f", not {problem['input']!r:.60}"
     return f"key {path!r}: {message}" if path else message
+
+
+def _last(path: str) -> str:
+    """Last key of a path."""
+    return path.rpartition(".")[2]
 
 
 def _hint(key: str, known: list[str], tag: str | None) -> str:

@@ -100,10 +100,10 @@ def phases(objective: str, num_steps: int) -> dict[str, Any]:
         config["relation_heads"] = 12
     if objective not in FOLLOWED:
         phase = {"objective": config, "num_steps": num_steps, **settings}
-        return {"arms": ["direct"], "adaptation": phase}
+        return {"variants": ["direct"], "adaptation": phase}
     half = {**settings, "num_steps": max(1, num_steps // 2)}
     return {
-        "arms": ["task"],
+        "variants": ["task"],
         "injection": {"objective": config, **half},
         "adaptation": {"objective": {"name": "fine_tune"}, **half},
     }

@@ -36,7 +36,7 @@ def run(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
 
 @app.command(group=_JOBS, sort_key=1)
 def tune(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
-    """Search the recipe's `search` section for the best settings (Ray Tune and Optuna)."""
+    """Search the recipe's `tune` section for the best settings (Ray Tune and Optuna)."""
     from raykd.workflow.run import open_run
     from raykd.workflow.tuning import tune as tune_run
 
@@ -92,7 +92,7 @@ def corpus(
         run_stages(one, "contextualize")
         texts = [text for text in one.recipe.corpus_texts if text.kind == "contextualized"]
         if not texts:
-            raise InputError(f"{recipe}: none of its arms learns from a contextualized corpus")
+            raise InputError(f"{recipe}: none of its variants learns from a contextualized corpus")
         folders = {text: one.textbook(text) for text in texts}
         name = one.recipe.task.name
         made = [

@@ -55,7 +55,7 @@ def search(
     shard_bytes: Annotated[
         int | None, Parameter(help="Text a task reads; memory and CPUs decide (default: 64 MiB).")
     ] = None,
-    method: Annotated[
+    ranker: Annotated[
         Literal["bm25", "dense", "hybrid"],
         Parameter(help="Search terms, the embeddings of --model, or both, fused by their ranks."),
     ] = "bm25",
@@ -76,6 +76,7 @@ def search(
     ] = None,
     query_columns: ColumnNames = None,
     reading: ReadingOptions = AS_FOUND,
+    method: Annotated[str | None, Parameter(show=False)] = None,
 ) -> None:
     """Find the top-k units of each query by exact BM25, by embeddings, or by both.
 
@@ -84,17 +85,19 @@ def search(
     Either RECIPE, or --corpus and --queries and --out. Corpus rows have `text`, and may have
     `unit_id` or `doc_id` (kept) and `title` (searched with the text).
     """
+    if method is not None:
+        raise InputError("raykd search: `--method` is now `--ranker`")
     of_terms = (k1, b, variant, norms, keywords, stemmer, stop_words)
     of_dense = (model, pooling, max_length, index, embeddings)
     if recipe is not None:
         of_files = (query_columns, reading)
-        given = (corpus, queries, top_k, shard_bytes, method, *of_terms, *of_dense, *of_files)
+        given = (corpus, queries, top_k, shard_bytes, ranker, *of_terms, *of_dense, *of_files)
         if given != _SEARCH_DEFAULTS:
             raise InputError(
                 f"raykd search {recipe}: the recipe says what is searched and how; of the options "
                 "only --out goes with it"
             )
-        run_until("search", recipe, out)
+        run_until("retrieve", recipe, out)
         return
     if corpus is None or queries is None or out is None:
         raise InputError(
@@ -112,22 +115,22 @@ def search(
         {"stemmer": stemmer, "stop_words": "english" if stop_words else None}, "raykd search"
     )
     dense = embedder = None
-    if method == "bm25":
+    if ranker == "bm25":
         if of_dense != _DENSE_DEFAULTS:
             raise InputError(
                 "raykd search: --model, --pooling, --max-length, --index and --embeddings go with "
-                "--method dense or hybrid"
+                "--ranker dense or hybrid"
             )
     else:
         from raykd.retrieval.config import RetrievalConfig
         from raykd.workflow.embedder import load_embedder
 
         if model is None:
-            raise InputError(f"raykd search: --method {method} needs the --model that embeds")
-        if method == "dense" and of_terms != _TERM_DEFAULTS:
+            raise InputError(f"raykd search: --ranker {ranker} needs the --model that embeds")
+        if ranker == "dense" and of_terms != _TERM_DEFAULTS:
             raise InputError(
                 "raykd search: --k1, --b, --variant, --norms, --keywords, --stemmer and "
-                "--stop-words go with --method bm25 or hybrid"
+                "--stop-words go with --ranker bm25 or hybrid"
             )
         section = {
             "model": model,
@@ -136,7 +139,7 @@ def search(
             "index": {"name": index},
         }
         config = RetrievalConfig.parse(
-            {"method": method, "top_k": top_k, "dense": section}, "raykd search"
+            {"ranker": ranker, "top_k": top_k, "dense": section}, "raykd search"
         )
         dense, embedder = config.dense, load_embedder("raykd search", config)
     manifest = search_files(
@@ -148,7 +151,7 @@ def search(
         analyzer=analyzer,
         keywords=keywords,
         shard_bytes=shard_bytes,
-        method=method,
+        ranker=ranker,
         dense=dense,
         embedder=embedder,
         embeddings=embeddings,

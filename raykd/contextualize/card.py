@@ -24,7 +24,7 @@ class SearchFacts(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    method: str = "bm25"
+    ranker: str = "bm25"
     model: str | None = None
     top_k: int
     num_anchors: int

@@ -5,8 +5,8 @@
 with M `max_temperature`, each phi for as many epochs (as nearly as whole epochs allow). No labels
 are read, so any text will do.
 
-A recipe makes the method's two phases with the arm `task`: `injection` with this objective on the
-task's rows (the authors' defaults: 14 epochs, M = 7, learning rate 2e-5, no warm-up), then
+A recipe makes the method's two phases with the variant `task`: `injection` with this objective on
+the task's rows (the authors' defaults: 14 epochs, M = 7, learning rate 2e-5, no warm-up), then
 `adaptation` with `fine_tune` (4 epochs), which has an optimiser and a schedule of its own.
 
 Source: Jafari et al. 2021, "Annealing Knowledge Distillation", and its code.

@@ -17,7 +17,7 @@ def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
     ]
     groups: list[list[tuple[str, list[Any]]]] = [
         [
-            *_methods(searches),
+            *_rankers(searches),
             ("Anchors searched for", [search and search.num_anchors for search in searches]),
             (
                 "Anchors without a query",
@@ -102,13 +102,13 @@ def text_table(corpora: list[CorpusFacts]) -> tuple[list[str], list[tuple[str, l
     return titles, [(title, [_figure(value) for value in values]) for title, values in lines]
 
 
-def _methods(searches: list[SearchFacts | None]) -> list[tuple[str, list[str | None]]]:
+def _rankers(searches: list[SearchFacts | None]) -> list[tuple[str, list[str | None]]]:
     """Nothing where all were searched by BM25, as most are."""
     models = [search.model if search else None for search in searches]
     if not any(models):
         return []
-    methods = [search.method if search else None for search in searches]
-    return [("Searched by", methods), ("Model of the embeddings", models)]
+    rankers = [search.ranker if search else None for search in searches]
+    return [("Searched by", rankers), ("Model of the embeddings", models)]
 
 
 def _unless_zero(title: str, values: list[int]) -> list[tuple[str, list[int]]]:

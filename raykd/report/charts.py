@@ -30,7 +30,7 @@ _CELL_HEIGHT_PX = 26
 _NUMBERED_COLUMNS = 12
 _SHADES = [[0, "#eef3f8"], [0.5, "#7fb2d9"], [1, "#12507f"]]
 # The charts have less room for names than the tables.
-_ARM_TITLES = {
+_VARIANT_TITLES = {
     "tfidf": "TF-IDF",
     "task": "task rows",
     "task_da": "augmented rows",
@@ -53,23 +53,23 @@ PHASE_TITLES: dict[Phase, str] = {
 
 
 class Line(NamedTuple):
-    """What is drawn of one model; `arm` and `seed` say whose it is."""
+    """What is drawn of one model; `variant` and `seed` say whose it is."""
 
-    arm: str
+    variant: str
     seed: int | None
     x: Sequence[float]
     y: Sequence[float]
 
 
 def score_figure(results: Results) -> Figure:
-    """Every seed's score of the main metric, one line an arm: open before, filled after."""
+    """Every seed's score of the main metric, one line a variant: open before, filled after."""
     metric = results.task.metrics[0]
     several_inits = len({score.init for score in results.scores if score.init}) > 1
-    order = list(dict.fromkeys((s.init is not None, s.init, s.arm) for s in results.scores))
+    order = list(dict.fromkeys((s.init is not None, s.init, s.variant) for s in results.scores))
     order.sort(key=lambda key: key[0])
     lines = {
-        (init, arm): plain(short_title(arm, init if several_inits else None))
-        for _, init, arm in order
+        (init, variant): plain(short_title(variant, init if several_inits else None))
+        for _, init, variant in order
     }
     traces = []
     for stage, name, symbol in (
@@ -89,14 +89,14 @@ def score_figure(results: Results) -> Figure:
                 "mode": "markers",
                 "name": name,
                 "x": [100 * score.metrics[metric] for score in chosen],
-                "y": [lines[(score.init, score.arm)] for score in chosen],
+                "y": [lines[(score.init, score.variant)] for score in chosen],
                 "text": [_who(score.seed, name) for score in chosen],
                 "hovertemplate": "%{y}<br>%{x:.2f} · %{text}<extra></extra>",
                 "marker": {
                     "symbol": symbol,
                     "size": 10,
                     "opacity": 0.85,
-                    "color": [_colour(score.arm) for score in chosen],
+                    "color": [_colour(score.variant) for score in chosen],
                     "line": {"width": 1.5},
                 },
             }
@@ -156,7 +156,7 @@ def lines_of(curves: Sequence[Curve], value_of: Callable[[CurvePoint], float | N
         known = [(epoch, value) for epoch, value in values if value is not None]
         if known:
             x, y = zip(*known, strict=True)
-            lines.append(Line(curve.arm, curve.seed, x, y))
+            lines.append(Line(curve.variant, curve.seed, x, y))
     return lines
 
 
@@ -171,11 +171,11 @@ def by_epoch(lines: Sequence[Line], *, from_zero: bool = False) -> Figure:
 
 
 def line_figure(lines: Sequence[Line], point: str, xaxis: Figure, yaxis: Figure) -> Figure:
-    """One thin line a seed, arms by colour; `point` is what Plotly tells of one."""
+    """One thin line a seed, variants by colour; `point` is what Plotly tells of one."""
     traces: list[Figure] = []
     shown: set[str] = set()
     for line in lines:
-        name = plain(short_title(line.arm))
+        name = plain(short_title(line.variant))
         traces.append(
             {
                 "type": "scatter",
@@ -187,7 +187,7 @@ def line_figure(lines: Sequence[Line], point: str, xaxis: Figure, yaxis: Figure)
                 "y": list(line.y),
                 "text": [_who(line.seed, "")] * len(line.x),
                 "hovertemplate": f"{name}<br>{point}, %{{text}}<extra></extra>",
-                "line": {"width": 1.5, "color": _colour(line.arm)},
+                "line": {"width": 1.5, "color": _colour(line.variant)},
                 "marker": {"size": 4},
             }
         )
@@ -252,9 +252,9 @@ def _ticks(numbers: Sequence[float]) -> Figure:
     return {"tickmode": "array", "tickvals": list(numbers[::every]), "zeroline": False}
 
 
-def short_title(arm: str, init: str | None = None) -> str:
-    """What charts call an arm, or a student."""
-    title = _ARM_TITLES.get(arm, arm)
+def short_title(variant: str, init: str | None = None) -> str:
+    """What charts call a variant, or a student."""
+    title = _VARIANT_TITLES.get(variant, variant)
     return f"{title}, {_INIT_TITLES.get(init, init)}" if init else title
 
 
@@ -263,9 +263,9 @@ def _who(seed: int | None, stage: str) -> str:
     return ", ".join(parts)
 
 
-def _colour(arm: str) -> str:
-    known = _COLOURS.get(arm)
-    return known or _OTHER_COLOURS[sum(arm.encode()) % len(_OTHER_COLOURS)]
+def _colour(variant: str) -> str:
+    known = _COLOURS.get(variant)
+    return known or _OTHER_COLOURS[sum(variant.encode()) % len(_OTHER_COLOURS)]
 
 
 def _percentage(share: float | None) -> float | None:

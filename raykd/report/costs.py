@@ -14,7 +14,7 @@ from raykd.report.scores import (
 
 
 def cost_table(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Groups of the table: a title, and a line for the teacher or for each arm of an init.
+    """Groups of the table: a title, and a line for the teacher or for each variant of an init.
 
     A line holds title, score, and cells of (figure, ratio to the teacher's, which may be empty).
     """
@@ -26,7 +26,7 @@ def cost_table(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
         lines = [
             _line(results, row, model, teacher)
             for row in rows
-            if (model := _model(results, row.arm, row.init)) is not None
+            if (model := _model(results, row.variant, row.init)) is not None
         ]
         if lines:
             table.append((INIT_TITLES.get(init, init), lines))
@@ -78,7 +78,7 @@ def _line(
         ratio = cost.rows_per_s_batch_32 / of_teacher.rows_per_s_batch_32
         batched = times(ratio, "faster", "slower")
     return {
-        "arm": row.arm,
+        "variant": row.variant,
         "title": row.title,
         "score": numbers.spread(row.after) if row.after else NOTHING,
         "cells": [
@@ -92,9 +92,9 @@ def _line(
     }
 
 
-def _model(results: Results, arm: str, init: str | None) -> ModelFacts | None:
-    """The first seed's; the others of an arm and init are of the same shape."""
-    found = (m for m in results.models if (m.arm, m.init) == (arm, init) and m.cost)
+def _model(results: Results, variant: str, init: str | None) -> ModelFacts | None:
+    """The first seed's; the others of a variant and init are of the same shape."""
+    found = (m for m in results.models if (m.variant, m.init) == (variant, init) and m.cost)
     return next(found, None)
 
 

@@ -21,7 +21,7 @@ from raykd.report.charts import (
     short_title,
 )
 from raykd.report.results import Analysis, Curve, Divergence, Phase, Results
-from raykd.report.scores import ARM_TITLES, INIT_TITLES, arm_title
+from raykd.report.scores import INIT_TITLES, VARIANT_TITLES, variant_title
 
 _OF_LAYERS = re.compile(r"(.+?)_(\d+)(?:_(\d+))?")
 _STUDENT_LAYER, _TEACHER_LAYER = "student layer", "teacher layer"
@@ -29,21 +29,21 @@ _DECIMALS = 3
 
 
 def divergence_table(results: Results) -> list[dict[str, Any]]:
-    """For each init a title and the arms' rows: title, mean, median, 90th percentile, seeds."""
+    """For each init a title and the variants' rows: title, mean, median, 90th percentile, seeds."""
     return [
         {
             "title": INIT_TITLES.get(init, init),
             "rows": [
                 {
-                    "arm": arm,
-                    "title": arm_title(arm, regression=results.task.regression),
+                    "variant": variant,
+                    "title": variant_title(variant, regression=results.task.regression),
                     "values": [
-                        _spread([getattr(found.divergence, name) for found in of_arm])
+                        _spread([getattr(found.divergence, name) for found in of_variant])
                         for name in ("mean", "median", "percentile_90")
                     ],
-                    "num_seeds": len(of_arm),
+                    "num_seeds": len(of_variant),
                 }
-                for arm, of_arm in _by_arm(analyses).items()
+                for variant, of_variant in _by_variant(analyses).items()
             ],
         }
         for init, analyses in _by_init(results).items()
@@ -57,9 +57,9 @@ def divergence_figures(results: Results) -> list[tuple[str, Figure]]:
     for init, analyses in inits.items():
         whose = f"Student {INIT_TITLES.get(init, init)}: r" if len(inits) > 1 else "R"
         lines = [
-            Line(arm, found.seed, *_shares_below(found.divergence))
-            for arm, of_arm in _by_arm(analyses).items()
-            for found in of_arm
+            Line(variant, found.seed, *_shares_below(found.divergence))
+            for variant, of_variant in _by_variant(analyses).items()
+            for found in of_variant
         ]
         figure = line_figure(
             lines,
@@ -72,12 +72,12 @@ def divergence_figures(results: Results) -> list[tuple[str, Figure]]:
 
 
 def layer_figures(results: Results) -> list[tuple[str, Figure]]:
-    """(caption, figure) for each init and arm, of its first seed."""
+    """(caption, figure) for each init and variant, of its first seed."""
     figures = []
     inits = _by_init(results)
     for init, analyses in inits.items():
-        for arm, of_arm in _by_arm(analyses).items():
-            first = of_arm[0]
+        for variant, of_variant in _by_variant(analyses).items():
+            first = of_variant[0]
             if first.layers is None:
                 continue
             values = first.layers.values
@@ -87,7 +87,7 @@ def layer_figures(results: Results) -> list[tuple[str, Figure]]:
                 (_TEACHER_LAYER, range(1, len(values[0]) + 1)),
             )
             measure = "cosine" if first.layers.measure == "cosine" else "linear CKA"
-            whose = short_title(arm, init if len(inits) > 1 else None)
+            whose = short_title(variant, init if len(inits) > 1 else None)
             figures.append((f"{whose}, seed {first.seed}: {measure}", figure))
     return figures
 
@@ -103,9 +103,9 @@ def measure_figures(results: Results) -> list[tuple[Phase, str, Figure]]:
         ]
         firsts: dict[str, Curve] = {}
         for curve in curves:
-            firsts.setdefault(curve.arm, curve)
-        for arm, curve in firsts.items():
-            who = f"{whose}{short_title(arm)}, seed {curve.seed}"
+            firsts.setdefault(curve.variant, curve)
+        for variant, curve in firsts.items():
+            who = f"{whose}{short_title(variant)}, seed {curve.seed}"
             figures += [(phase, f"{who}: {what}", drawn) for what, drawn in _layer_measures(curve)]
     return figures
 
@@ -151,12 +151,12 @@ def _by_init(results: Results) -> dict[str, list[Analysis]]:
     return inits
 
 
-def _by_arm(analyses: Sequence[Analysis]) -> Mapping[str, list[Analysis]]:
+def _by_variant(analyses: Sequence[Analysis]) -> Mapping[str, list[Analysis]]:
     """In the order of the score table."""
-    arms: dict[str, list[Analysis]] = {arm: [] for arm in ARM_TITLES}
+    variants: dict[str, list[Analysis]] = {variant: [] for variant in VARIANT_TITLES}
     for found in analyses:
-        arms.setdefault(found.arm, []).append(found)
-    return {arm: of_arm for arm, of_arm in arms.items() if of_arm}
+        variants.setdefault(found.variant, []).append(found)
+    return {variant: of_variant for variant, of_variant in variants.items() if of_variant}
 
 
 def _shares_below(divergence: Divergence) -> tuple[list[float], list[float]]:

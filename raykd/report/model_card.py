@@ -11,7 +11,7 @@ pipeline_tag: text-classification
 tags: [raykd, distillation]
 ---
 
-# $run: $arm student, $init, seed $seed
+# $run: $variant student, $init, seed $seed
 
 A text classifier with $num_parameters parameters for the task `$task`$labels, distilled with
 [raykd] $version from the teacher `$teacher`.
@@ -41,17 +41,19 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
     """The model card of one scored student, in the hub's Markdown."""
     task = results.task
     split = task.report_split
-    of_teacher = next((m for m in results.models if m.arm == "teacher"), None)
+    of_teacher = next((m for m in results.models if m.variant == "teacher"), None)
     model = next(
         model
         for model in results.models
-        if (model.arm, model.init, model.seed) == (student.arm, student.init, student.seed)
+        if (model.variant, model.init, model.seed) == (student.variant, student.init, student.seed)
     )
     rows = [_row("this student", student.metrics)]
-    rows += [_row(s.arm, s.metrics) for s in results.scores if s.stage in ("teacher", "baseline")]
+    rows += [
+        _row(s.variant, s.metrics) for s in results.scores if s.stage in ("teacher", "baseline")
+    ]
     return _CARD.substitute(
         run=results.run,
-        arm=student.arm,
+        variant=student.variant,
         init=student.init,
         seed=student.seed,
         num_parameters=f"{model.num_parameters:,}",
@@ -66,21 +68,21 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         rows="\n".join(rows),
         cost=_costs(model, of_teacher),
         start=f"Start: {results.starts[student.init]}.\n" if student.init in results.starts else "",
-        injection=_injections(results, student.arm),
+        injection=_injections(results, student.variant),
         adaptation=results.adaptation.objective if results.adaptation else "none",
         folder=folder,
         digests="\n".join(f"| {name} | `{value}` |" for name, value in results.digests.items()),
     )
 
 
-def _injections(results: Results, arm: str) -> str:
-    """The objectives of an arm's injections, and the texts and pretrained teachers of these."""
+def _injections(results: Results, variant: str) -> str:
+    """The objectives of a variant's injections, and the texts and pretrained teachers of these."""
     steps = [
         f"{step.objective} on {step.text}"
         + (f" from the pretrained {step.teacher}" if step.teacher else "")
-        for step in results.injections_of(arm)
+        for step in results.injections_of(variant)
     ]
-    if steps or results.arms:
+    if steps or results.variants:
         return ", then ".join(steps) or "none"
     return results.injection.objective if results.injection else "none"
 

@@ -1,7 +1,7 @@
 """What a reader must know to read the scores of a report rightly."""
 
 from raykd.report.results import PhaseFacts, Results, StepFacts
-from raykd.report.scores import INIT_TITLES, Numbers, arm_title
+from raykd.report.scores import INIT_TITLES, Numbers, variant_title
 
 _SHOWN_CLASSES = 12
 
@@ -81,14 +81,14 @@ def _constant_answers(results: Results) -> dict[str, list[str]]:
         if score.constant_answer is not None:
             seed = "" if score.seed is None else f", seed {score.seed}"
             stage = " before adaptation" if score.stage == "injected" else ""
-            name = f"{arm_title(score.arm)}{stage}{seed}"
+            name = f"{variant_title(score.variant)}{stage}{seed}"
             found.setdefault(score.constant_answer, []).append(name)
     return found
 
 
 def _without_classifier(results: Results) -> list[str]:
     """Objectives of last injections that train no classifier."""
-    injections: list[StepFacts | PhaseFacts] = [arm.steps[-1] for arm in results.arms]
+    injections: list[StepFacts | PhaseFacts] = [variant.steps[-1] for variant in results.variants]
     if not injections and results.injection:
         injections.append(results.injection)
     return list(dict.fromkeys(one.objective for one in injections if not one.trains_classifier))

@@ -29,9 +29,9 @@ from raykd.report.scores import (
     Numbers,
     Row,
     Spread,
-    arm_title,
     reference_rows,
     student_rows,
+    variant_title,
 )
 
 
@@ -73,7 +73,7 @@ def render(results: Results) -> str:
         teacher_sizes={model.num_parameters for model in results.models if model.init is None},
         teacher_score=_teacher_score(results),
         total_s=sum(results.times_s.values()),
-        arm_title=arm_title,
+        variant_title=variant_title,
         init_titles=INIT_TITLES,
         metric_titles=METRIC_TITLES,
         duration=_duration,
@@ -111,9 +111,9 @@ def _metric_table(results: Results, metric: str) -> dict[str, Any]:
     students = student_rows(results, metric)
     groups = [("", reference_rows(results, metric)), *students.items()]
     compared = [
-        arm
-        for arm in ("alone", "random")
-        if any(arm in row.versus for rows in students.values() for row in rows)
+        variant
+        for variant in ("alone", "random")
+        if any(variant in row.versus for rows in students.values() for row in rows)
     ]
     return {
         "metric": METRIC_TITLES.get(metric, metric),
@@ -134,7 +134,7 @@ def _cells(row: Row, compared: list[str], numbers: Numbers) -> dict[str, Any]:
     else:
         before = NOT_APPLICABLE
     return {
-        "arm": row.arm,
+        "variant": row.variant,
         "title": row.title,
         "before": before,
         "after": numbers.spread(row.after) if row.after else NOTHING,
@@ -142,8 +142,10 @@ def _cells(row: Row, compared: list[str], numbers: Numbers) -> dict[str, Any]:
         "num_seeds": row.num_seeds,
         "is_student": row.init is not None,
         "versus": [
-            _difference_cell(row.versus[arm], numbers) if arm in row.versus else (NOTHING, "")
-            for arm in compared
+            _difference_cell(row.versus[variant], numbers)
+            if variant in row.versus
+            else (NOTHING, "")
+            for variant in compared
         ],
     }
 
@@ -173,7 +175,7 @@ def _findings(results: Results) -> list[dict[str, Any]]:
     numbers = Numbers.of(results)
     findings = []
     for init, rows in student_rows(results, metric).items():
-        row = next((row for row in rows if row.arm == "contextualized"), None)
+        row = next((row for row in rows if row.variant == "contextualized"), None)
         if row is None or row.after is None:
             continue
         findings.append(
@@ -181,12 +183,12 @@ def _findings(results: Results) -> list[dict[str, Any]]:
                 "init": INIT_TITLES.get(init, init),
                 "score": numbers.spread(row.after),
                 "versus": [
-                    (other, *_difference_cell(row.versus[arm], numbers))
-                    for arm, other in (
+                    (other, *_difference_cell(row.versus[variant], numbers))
+                    for variant, other in (
                         ("random", "distilling on random text"),
                         ("alone", "training the student alone"),
                     )
-                    if arm in row.versus
+                    if variant in row.versus
                 ],
             }
         )
@@ -195,7 +197,7 @@ def _findings(results: Results) -> list[dict[str, Any]]:
 
 def _teacher_score(results: Results) -> str | None:
     rows = reference_rows(results, results.task.metrics[0])
-    found = [row.after for row in rows if row.arm == "teacher" and row.after]
+    found = [row.after for row in rows if row.variant == "teacher" and row.after]
     return Numbers.of(results).spread(found[0]) if found else None
 
 

@@ -80,10 +80,10 @@ class StepFacts(_Facts):
     trains_classifier: bool
 
 
-class ArmFacts(_Facts):
-    """The injections of an arm, in order."""
+class VariantFacts(_Facts):
+    """The injections of a variant, in order."""
 
-    arm: str
+    variant: str
     steps: list[StepFacts]
 
 
@@ -103,7 +103,7 @@ class Cost(_Facts):
 class ModelFacts(_Facts):
     """A model in a folder, relative to the run directory; models of one shape share a cost."""
 
-    arm: str
+    variant: str
     init: str | None
     seed: int | None
     folder: str
@@ -112,12 +112,12 @@ class ModelFacts(_Facts):
 
 
 class Score(_Facts):
-    """One model (arm, init, seed) on the report split; `init` is None for what is no student.
+    """One model (variant, init, seed) on the report split; `init` is None for what is no student.
 
     `constant_answer` is what it answers for every row, None where its answers differ.
     """
 
-    arm: str
+    variant: str
     init: str | None
     seed: int | None
     stage: ScoreStage
@@ -126,9 +126,9 @@ class Score(_Facts):
 
 
 class Summary(_Facts):
-    """A metric of one arm over seeds; one seed has no sample standard deviation."""
+    """A metric of one variant over seeds; one seed has no sample standard deviation."""
 
-    arm: str
+    variant: str
     init: str | None
     stage: ScoreStage
     metric: str
@@ -151,7 +151,7 @@ class CurvePoint(_Facts):
 class Curve(_Facts):
     """How one model learnt in one phase."""
 
-    arm: str
+    variant: str
     init: str | None
     seed: int | None
     phase: Phase
@@ -180,7 +180,7 @@ class LayerSimilarity(_Facts):
 class Analysis(_Facts):
     """One adapted student beside the teacher, on the report split."""
 
-    arm: str
+    variant: str
     init: str
     seed: int
     divergence: Divergence
@@ -198,7 +198,7 @@ class GeneratorFacts(_Facts):
 class Results(_Facts):
     """Everything about a run that its report needs.
 
-    Arms are `majority`, `tfidf`, `teacher` and those of a recipe; others are shown by their own
+    Variants are `majority`, `tfidf`, `teacher` and those of a recipe; others are shown by their own
     names. `recipe` is the resolved recipe as YAML, `times_s` the wall time of each stage in their
     order, `curve_split` the split the curves' scores were taken on, `starts` what students start
     from, by init.
@@ -211,7 +211,7 @@ class Results(_Facts):
     task: TaskFacts
     corpora: list[CorpusFacts]
     injection: PhaseFacts | None
-    arms: list[ArmFacts] = []
+    variants: list[VariantFacts] = []
     adaptation: PhaseFacts | None
     scores: list[Score]
     summaries: list[Summary] = []
@@ -224,6 +224,6 @@ class Results(_Facts):
     starts: dict[str, str] = {}
     generators: list[GeneratorFacts] = []
 
-    def injections_of(self, arm: str) -> list[StepFacts]:
-        """The injections of an arm; none where the results do not tell them."""
-        return next((facts.steps for facts in self.arms if facts.arm == arm), [])
+    def injections_of(self, variant: str) -> list[StepFacts]:
+        """The injections of a variant; none where the results do not tell them."""
+        return next((facts.steps for facts in self.variants if facts.variant == variant), [])

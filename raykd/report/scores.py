@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from raykd.report.results import Results, Score, ScoreStage
 
-ARM_TITLES: Mapping[str, str] = {
+VARIANT_TITLES: Mapping[str, str] = {
     "majority": "Majority class",
     "tfidf": "TF-IDF + logistic regression",
     "teacher": "Teacher",
@@ -73,13 +73,13 @@ class Difference:
 class Row:
     """A line of the score table, as numbers; what is None does not exist."""
 
-    arm: str
+    variant: str
     title: str
     init: str | None
     before: Spread | None
     before_is_defined: bool
     after: Spread | None
-    versus: Mapping[str, Difference]  # by the arm compared with
+    versus: Mapping[str, Difference]  # by the variant compared with
 
     @property
     def num_seeds(self) -> int:
@@ -138,16 +138,16 @@ class Numbers:
         return 100 * math.sqrt(share * (1 - share) / self.num_rows)
 
 
-def arm_title(arm: str, *, regression: bool = False) -> str:
-    """What the page calls an arm."""
-    titles = {**ARM_TITLES, **_REGRESSION_TITLES} if regression else ARM_TITLES
-    return titles.get(arm, arm)
+def variant_title(variant: str, *, regression: bool = False) -> str:
+    """What the page calls a variant."""
+    titles = {**VARIANT_TITLES, **_REGRESSION_TITLES} if regression else VARIANT_TITLES
+    return titles.get(variant, variant)
 
 
 def reference_rows(results: Results, metric: str) -> list[Row]:
     """The rows every student is compared with: no student is behind them."""
     found = [score for score in results.scores if score.stage in ("baseline", "teacher")]
-    return [_row(results, arm, None, metric) for arm in _in_order(found, _REFERENCES)]
+    return [_row(results, variant, None, metric) for variant in _in_order(found, _REFERENCES)]
 
 
 def student_rows(results: Results, metric: str) -> dict[str, list[Row]]:
@@ -156,48 +156,56 @@ def student_rows(results: Results, metric: str) -> dict[str, list[Row]]:
     inits = dict.fromkeys(score.init or "" for score in found)
     return {
         init: [
-            _row(results, arm, init, metric)
-            for arm in _in_order((s for s in found if (s.init or "") == init), tuple(ARM_TITLES))
+            _row(results, variant, init, metric)
+            for variant in _in_order(
+                (s for s in found if (s.init or "") == init), tuple(VARIANT_TITLES)
+            )
         ]
         for init in inits
     }
 
 
 def _in_order(scores: Iterable[Score], known: Sequence[str]) -> list[str]:
-    arms = dict.fromkeys(score.arm for score in scores)
-    return [arm for arm in known if arm in arms] + [arm for arm in arms if arm not in known]
+    variants = dict.fromkeys(score.variant for score in scores)
+    return [variant for variant in known if variant in variants] + [
+        variant for variant in variants if variant not in known
+    ]
 
 
-def _row(results: Results, arm: str, init: str | None, metric: str) -> Row:
-    before = _by_seed(results.scores, arm, init, ("injected",), metric)
-    after = _by_seed(results.scores, arm, init, ("adapted", "teacher", "baseline"), metric)
+def _row(results: Results, variant: str, init: str | None, metric: str) -> Row:
+    before = _by_seed(results.scores, variant, init, ("injected",), metric)
+    after = _by_seed(results.scores, variant, init, ("adapted", "teacher", "baseline"), metric)
     versus = {}
     for other in ("alone", "random"):
         others = _by_seed(results.scores, other, init, ("adapted",), metric)
-        if init is not None and other != arm and after and others:
+        if init is not None and other != variant and after and others:
             versus[other] = _difference(after, others)
-    steps, injection = results.injections_of(arm), results.injection
+    steps, injection = results.injections_of(variant), results.injection
     trains_classifier = (
         steps[-1].trains_classifier if steps else injection is None or injection.trains_classifier
     )
     return Row(
-        arm=arm,
-        title=arm_title(arm, regression=results.task.regression),
+        variant=variant,
+        title=variant_title(variant, regression=results.task.regression),
         init=init,
         before=Spread.of(list(before.values())) if before else None,
-        before_is_defined=(init is None or arm in ("alone", "direct") or trains_classifier),
+        before_is_defined=(init is None or variant in ("alone", "direct") or trains_classifier),
         after=Spread.of(list(after.values())) if after else None,
         versus=versus,
     )
 
 
 def _by_seed(
-    scores: Iterable[Score], arm: str, init: str | None, stages: Sequence[ScoreStage], metric: str
+    scores: Iterable[Score],
+    variant: str,
+    init: str | None,
+    stages: Sequence[ScoreStage],
+    metric: str,
 ) -> dict[int | None, float]:
     return {
         score.seed: 100 * score.metrics[metric]
         for score in scores
-        if score.arm == arm
+        if score.variant == variant
         and (score.init or "") == (init or "")
         and score.stage in stages
         and metric in score.metrics

@@ -1,4 +1,4 @@
-"""Settings of a search: its method, and the sections that the methods read."""
+"""Settings of a search: its ranker, and the sections that the rankers read."""
 
 from typing import Literal, Self
 
@@ -12,17 +12,17 @@ from raykd.retrieval.hits import MAX_TOP_K
 from raykd.retrieval.queries import Keywords, StopWords
 from raykd.text.analyzer import AnalyzerConfig
 
-Method = Literal["bm25", "dense", "hybrid"]
+Ranker = Literal["bm25", "dense", "hybrid"]
 
 
 class RetrievalConfig(Config):
     """How units are ranked for each query.
 
-    `dense` and `fusion` are sections of the methods that read embeddings; `keywords`,
+    `dense` and `fusion` are sections of the rankers that read embeddings; `keywords`,
     `keyword_stop_words`, `bm25` and `analyzer` of those that read terms.
     """
 
-    method: Method = Field(
+    ranker: Ranker = Field(
         "bm25",
         description="bm25: exact BM25 on terms; dense: embeddings; hybrid: both, fused by their "
         "ranks.",
@@ -63,27 +63,27 @@ class RetrievalConfig(Config):
     @property
     def query_keywords(self) -> Keywords:
         """How queries of terms are made; a dense search reads the anchors themselves."""
-        return "none" if self.method == "dense" else self.keywords
+        return "none" if self.ranker == "dense" else self.keywords
 
     @model_validator(mode="after")
-    def _keys_of_the_method(self) -> Self:
-        for key, methods in _METHODS_OF_KEYS.items():
+    def _keys_of_the_ranker(self) -> Self:
+        for key, rankers in _RANKERS_OF_KEYS.items():
             default = type(self).model_fields[key].default
-            if self.method not in methods and getattr(self, key) != default:
+            if self.ranker not in rankers and getattr(self, key) != default:
                 raise ValueError(
-                    f"method {self.method!r} does not read the key {key!r}; remove it, or set "
-                    f"method: {' or '.join(methods)}"
+                    f"ranker {self.ranker!r} does not read the key {key!r}; remove it, or set "
+                    f"ranker: {' or '.join(rankers)}"
                 )
-        if self.method in _METHODS_OF_KEYS["dense"] and self.dense is None:
+        if self.ranker in _RANKERS_OF_KEYS["dense"] and self.dense is None:
             raise ValueError(
-                f"method {self.method!r} needs the section dense, with the model that embeds: "
+                f"ranker {self.ranker!r} needs the section dense, with the model that embeds: "
                 "dense: {model: ...}"
             )
         return self
 
 
-# The keys that not all methods read.
-_METHODS_OF_KEYS = {
+# The keys that not all rankers read.
+_RANKERS_OF_KEYS = {
     "keywords": ("bm25", "hybrid"),
     "keyword_stop_words": ("bm25", "hybrid"),
     "bm25": ("bm25", "hybrid"),

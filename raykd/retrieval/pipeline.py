@@ -18,13 +18,13 @@ from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, check_apart
 from raykd.corpus.unit_lookup import id_range, ids_between, units_of, write_units_of
 from raykd.errors import InputError
 from raykd.retrieval.bm25.scoring import Bm25Config
-from raykd.retrieval.config import Method, RetrievalConfig
+from raykd.retrieval.config import Ranker, RetrievalConfig
 from raykd.retrieval.dense.config import DenseConfig
 from raykd.retrieval.dense.embeddings import Embedder
 from raykd.retrieval.fusion import FusionConfig
-from raykd.retrieval.methods import Models, write_all_hits
 from raykd.retrieval.queries import Keywords, read_queries
 from raykd.retrieval.query_sets import QuerySet
+from raykd.retrieval.rankers import Models, write_all_hits
 from raykd.storage.delimited import AS_NAMED, Layout
 from raykd.storage.formats import source_digest
 from raykd.storage.locations import Location
@@ -62,7 +62,7 @@ def search(
         config: settings; `keywords` only says how the queries were made, and `top_k` is not used.
         out: the output directory.
         inputs: digests of what the shards and the queries were made of.
-        embedder: the encoder of `config.dense`, where the method reads it.
+        embedder: the encoder of `config.dense`, where the ranker reads it.
         embeddings: where the embeddings of units are kept for other searches; None: they are
             removed when the search is finished.
 
@@ -96,7 +96,7 @@ def search_files(
     analyzer: AnalyzerConfig | None = None,
     keywords: Keywords = "none",
     shard_bytes: int | None = None,
-    method: Method = "bm25",
+    ranker: Ranker = "bm25",
     dense: DenseConfig | None = None,
     fusion: FusionConfig | None = None,
     embedder: Embedder | None = None,
@@ -117,7 +117,7 @@ def search_files(
         analyzer: how corpus and queries become terms; None for the defaults.
         keywords: "rake" to search the RAKE phrases of each text, "none" for the text as it is.
         shard_bytes: text of a shard; None for the default. The hits do not depend on it.
-        method: what is searched: terms, embeddings, or both.
+        ranker: what is searched: terms, embeddings, or both.
         dense: settings of the embeddings and their index, for "dense" and "hybrid".
         fusion: how "hybrid" joins both; None for the defaults.
         embedder: the encoder of `dense`.
@@ -133,9 +133,9 @@ def search_files(
     """
     config = RetrievalConfig.parse(
         {
-            "method": method,
+            "ranker": ranker,
             "top_k": top_k,
-            "keywords": keywords if method != "dense" else "rake",
+            "keywords": keywords if ranker != "dense" else "rake",
             "bm25": bm25 or Bm25Config(),
             "analyzer": analyzer or AnalyzerConfig(),
             "dense": dense,

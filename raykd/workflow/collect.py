@@ -28,7 +28,6 @@ from raykd.evaluation.teacher_check import Finding, check_answers
 from raykd.objectives import OBJECTIVES
 from raykd.report.results import (
     Analysis,
-    ArmFacts,
     CorpusFacts,
     Cost,
     Curve,
@@ -44,6 +43,7 @@ from raykd.report.results import (
     Summary,
     TaskFacts,
     UnitSample,
+    VariantFacts,
 )
 from raykd.storage.manifest import digest_of_directory, read_manifest
 from raykd.tasks.class_counts import class_counts, constant_answer, limits
@@ -52,8 +52,8 @@ from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import MODEL_FOLDER
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.generators import generator_facts
-from raykd.workflow.recipe.arms import Text
 from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.recipe.variants import Text
 from raykd.workflow.run import Run
 from raykd.workflow.starts import starts_of
 from raykd.workflow.steps import QUERIES_FILE
@@ -66,7 +66,7 @@ def score_models(run: Run) -> list[Score]:
     """Every model's metrics on the report split; predictions are written where they are missing."""
     task, recipe = run.task_folder, run.recipe
     scores = [_score("majority", "baseline", constant_scores(task))]
-    if "tfidf" in recipe.arms:
+    if "tfidf" in recipe.variants:
         found = evaluate_tfidf(task, run.out / "predictions" / "tfidf")
         scores.append(_score("tfidf", "baseline", found))
     wanted: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
@@ -77,14 +77,14 @@ def score_models(run: Run) -> list[Score]:
         if chain and _trains_classifier(recipe.injection_of(chain.last)):
             wanted.append((*student, "injected", run.injected(chain, *student[1:])))
     wanted += [(*student, "adapted", run.adapted(*student)) for student in run.students()]
-    jobs = [_evaluation_job(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
+    jobs = [_evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in wanted]
     evaluated = evaluate(jobs, task)
-    for (arm, init, seed, stage, _), job, metrics in zip(wanted, jobs, evaluated, strict=True):
+    for (variant, init, seed, stage, _), job, metrics in zip(wanted, jobs, evaluated, strict=True):
         answers = pq.read_table(job.out / PREDICTIONS_FILE, columns=["prediction"])
         constant = constant_answer(run.task(), answers["prediction"])
         scores.append(
             Score(
-                arm=arm,
+                variant=variant,
                 init=init,
                 seed=seed,
                 stage=stage,
@@ -124,8 +124,8 @@ def analyse_students(run: Run) -> list[Analysis]:
         for student in students
     ]
     return [
-        Analysis.model_validate({"arm": arm, "init": init, "seed": seed, **found})
-        for (arm, init, seed), found in zip(
+        Analysis.model_validate({"variant": variant, "init": init, "seed": seed, **found})
+        for (variant, init, seed), found in zip(
             students, analyse(comparisons, run.task_folder), strict=True
         )
     ]
@@ -137,24 +137,24 @@ def measure_models(run: Run) -> list[ModelFacts]:
         ("teacher", None, None, "teacher", run.teacher)
     ]
     wanted += [(*s, "adapted", run.adapted(*s)) for s in run.students()]
-    jobs = [_evaluation_job(run, arm, stage, folder) for arm, _, _, stage, folder in wanted]
+    jobs = [_evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in wanted]
     found = measure_costs(jobs, run.task_folder, run.costs)
     return [
-        _model_facts(run, arm, init, seed, folder, Cost.model_validate(cost))
-        for (arm, init, seed, _, folder), cost in zip(wanted, found, strict=True)
+        _model_facts(run, variant, init, seed, folder, Cost.model_validate(cost))
+        for (variant, init, seed, _, folder), cost in zip(wanted, found, strict=True)
     ]
 
 
 def summarise(scores: Sequence[Score]) -> list[Summary]:
-    """Every metric of every arm over its seeds, in the order of the scores."""
+    """Every metric of every variant over its seeds, in the order of the scores."""
     found: dict[tuple[str, str | None, ScoreStage, str], list[float]] = {}
     for score in scores:
         for metric, value in score.metrics.items():
-            key = score.arm, score.init, score.stage, metric
+            key = score.variant, score.init, score.stage, metric
             found.setdefault(key, []).append(value)
     return [
         Summary(
-            arm=arm,
+            variant=variant,
             init=init,
             stage=stage,
             metric=metric,
@@ -163,7 +163,7 @@ def summarise(scores: Sequence[Score]) -> list[Summary]:
             median=statistics.median(values),
             deviation=statistics.stdev(values) if len(values) > 1 else None,
         )
-        for (arm, init, stage, metric), values in found.items()
+        for (variant, init, stage, metric), values in found.items()
     ]
 
 
@@ -206,14 +206,14 @@ def collect(run: Run) -> Results:
         ),
         corpora=[_corpus_facts(run, text) for text in recipe.corpus_texts],
         injection=_phase_facts(recipe.injection) if recipe.injection else None,
-        arms=[_arm_facts(recipe, arm) for arm in recipe.injected_arms],
+        variants=[_variant_facts(recipe, variant) for variant in recipe.injected_variants],
         adaptation=_phase_facts(recipe.adaptation),
         scores=scores,
         summaries=summarise(scores),
         analyses=analyse_students(run),
         curves=[
-            Curve(arm=arm, init=init, seed=seed, phase=phase, points=_points(folder))
-            for arm, init, seed, phase, folder in folders
+            Curve(variant=variant, init=init, seed=seed, phase=phase, points=_points(folder))
+            for variant, init, seed, phase, folder in folders
             if (folder / CURVE_FILE).is_file()
         ],
         curve_split="dev",
@@ -228,15 +228,15 @@ def collect(run: Run) -> Results:
     )
 
 
-def _score(arm: str, stage: ScoreStage, metrics: dict[str, float]) -> Score:
-    return Score(arm=arm, init=None, seed=None, stage=stage, metrics=metrics)
+def _score(variant: str, stage: ScoreStage, metrics: dict[str, float]) -> Score:
+    return Score(variant=variant, init=None, seed=None, stage=stage, metrics=metrics)
 
 
-def _evaluation_job(run: Run, arm: str, stage: ScoreStage, folder: Path) -> EvaluationJob:
+def _evaluation_job(run: Run, variant: str, stage: ScoreStage, folder: Path) -> EvaluationJob:
     return EvaluationJob(
         model=folder / MODEL_FOLDER,
         out=run.out / "predictions" / str(folder.relative_to(run.out)).replace("/", "-"),
-        max_length=_max_length(run.recipe, arm, stage),
+        max_length=_max_length(run.recipe, variant, stage),
         inputs={
             "model": digest_of_directory(folder),
             "task": digest_of_directory(run.task_folder),
@@ -244,15 +244,15 @@ def _evaluation_job(run: Run, arm: str, stage: ScoreStage, folder: Path) -> Eval
     )
 
 
-def _max_length(recipe: Recipe, arm: str, stage: ScoreStage) -> int:
+def _max_length(recipe: Recipe, variant: str, stage: ScoreStage) -> int:
     """Tokens kept of a row: as many as in the training that made the model."""
     phase: TrainingConfig | None = recipe.adaptation
     if stage == "teacher":
         phase = recipe.teacher
     elif stage == "injected":
-        chain = recipe.chain_of(arm)
+        chain = recipe.chain_of(variant)
         phase = None if chain is None else recipe.injection_of(chain.last)
-    elif arm == "alone":
+    elif variant == "alone":
         phase = recipe.alone or recipe.adaptation
     assert phase is not None
     return phase.max_length
@@ -271,8 +271,8 @@ def _trains_classifier(phase: PhaseConfig) -> bool:
     return OBJECTIVES[phase.objective.name].trains_classifier
 
 
-def _arm_facts(recipe: Recipe, arm: str) -> ArmFacts:
-    chain = recipe.chain_of(arm)
+def _variant_facts(recipe: Recipe, variant: str) -> VariantFacts:
+    chain = recipe.chain_of(variant)
     assert chain is not None
     steps = []
     for step in chain.steps:
@@ -286,7 +286,7 @@ def _arm_facts(recipe: Recipe, arm: str) -> ArmFacts:
                 trains_classifier=_trains_classifier(phase),
             )
         )
-    return ArmFacts(arm=arm, steps=steps)
+    return VariantFacts(variant=variant, steps=steps)
 
 
 def _corpus_folders(recipe: Recipe) -> list[str]:
@@ -339,12 +339,12 @@ def _points(folder: Path) -> list[CurvePoint]:
 
 
 def _model_facts(
-    run: Run, arm: str, init: str | None, seed: int | None, folder: Path, cost: Cost
+    run: Run, variant: str, init: str | None, seed: int | None, folder: Path, cost: Cost
 ) -> ModelFacts:
     manifest = read_manifest(folder)
     assert manifest is not None
     return ModelFacts(
-        arm=arm,
+        variant=variant,
         init=init,
         seed=seed,
         folder=str((folder / MODEL_FOLDER).relative_to(run.out)),

@@ -81,7 +81,7 @@ def make_corpora(recipe: CorporaRecipe, out: Path) -> list[MadeCorpus]:
         paths = [location_of(path) for path in recipe.corpus.paths]
         units = corpus_pipeline.ingest(recipe.corpus, paths, out / "units")
     shards = corpus_pipeline.shard_paths(out / "units")
-    with _stage("search"):
+    with _stage("retrieve"):
         _search(recipe, shards, units, out)
     with _stage("contextualize"):
         gather = _gather_together(recipe, shards, units, out)

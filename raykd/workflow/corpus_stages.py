@@ -20,7 +20,7 @@ from raykd.tasks.class_counts import describe
 from raykd.tasks.store import write_task
 from raykd.workflow import steps
 from raykd.workflow.checks.preflight import search_embedder
-from raykd.workflow.recipe.arms import Text
+from raykd.workflow.recipe.variants import Text
 from raykd.workflow.run import Run
 from raykd.workflow.steps import QUERIES_FILE
 
@@ -46,8 +46,8 @@ def ingest(run: Run) -> None:
         corpus_pipeline.ingest(config, paths, run.units_of(corpus))
 
 
-def search(run: Run) -> None:
-    """search: the units nearest to each sentence of the task, by BM25, embeddings, or both."""
+def retrieve(run: Run) -> None:
+    """retrieve: the units nearest to each sentence of the task, by BM25, embeddings, or both."""
     config = run.recipe.retrieval
     if config is None:
         return
@@ -124,7 +124,7 @@ def _shards(run: Run, text: Text) -> list[Path]:
 
 
 def _corpora(run: Run) -> list[str | None]:
-    """The general corpora that are read: that of the section `corpus`, named ones for an arm."""
+    """The general corpora that are read: that of the section `corpus`, named ones for a variant."""
     used = {text.corpus for text in run.recipe.corpus_texts}
     return [corpus for corpus in run.recipe.all_corpora if corpus is None or corpus in used]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def load_embedder(
     key: str, config: RetrievalConfig, *, use_gpu: bool = False
 ) -> "TextEmbedder | None":
-    """The encoder that `config.dense` names; None where the method reads no embeddings.
+    """The encoder that `config.dense` names; None where the ranker reads no embeddings.
 
     Args:
         key: of the section `dense`, for the user.

@@ -38,12 +38,12 @@ _MOST_ROWS = 200_000
 
 
 def generating_phases(recipe: Recipe) -> dict[str, PhaseConfig]:
-    """The phases of a recipe's arms whose objective has a generator, by their key."""
+    """The phases of a recipe's variants whose objective has a generator, by their key."""
     used = {step.section for step in recipe.steps}
     phases: dict[str, PhaseConfig] = {
         section: phase for section, phase in recipe.injection_sections().items() if section in used
     }
-    if any(arm not in ("alone", "tfidf") for arm in recipe.arms):
+    if any(variant not in ("alone", "tfidf") for variant in recipe.variants):
         phases["adaptation"] = recipe.adaptation
     teacher = recipe.teacher.model
     return {name: p for name, p in phases.items() if p.objective.generator_reference(teacher)}

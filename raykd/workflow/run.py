@@ -17,9 +17,9 @@ from raykd.storage.outputs import in_job_copy, missing_hint, output_path
 from raykd.storage.working_files import write_atomically
 from raykd.tasks.store import read_task
 from raykd.tasks.task import Task
-from raykd.workflow.recipe.arms import Chain, Text
 from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME, Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
+from raykd.workflow.recipe.variants import Chain, Text
 
 _TIMES_FILE = "times.json"
 # The folders of each stage's output below the run directory.
@@ -27,7 +27,7 @@ _STAGE_FOLDERS = {
     "docstrings": ("docstrings",),
     "task": ("task",),
     "ingest": ("units", "units@*"),
-    "search": ("queries", "hits", "hits@*"),
+    "retrieve": ("queries", "hits", "hits@*"),
     "contextualize": ("sample", "sample@*", "textbooks/*", "augmented"),
     "generator": ("generator/*",),
     "teacher": ("teacher",),
@@ -135,20 +135,20 @@ class Run:
         """Tokens of long texts."""
         return self.out / "tokens"
 
-    def adapted(self, arm: str, init: Init, seed: int) -> Path:
+    def adapted(self, variant: str, init: Init, seed: int) -> Path:
         """An adapted student."""
-        return self._student(arm, init, seed) / "adapted"
+        return self._student(variant, init, seed) / "adapted"
 
     def injected(self, chain: Chain, init: Init, seed: int) -> Path:
-        """The student that injections made, which arms with the same first steps share."""
+        """The student that injections made, which variants with the same first steps share."""
         return self._student(chain.name, init, seed) / "injected"
 
     def _student(self, name: str, init: Init, seed: int) -> Path:
         return self.out / "students" / f"{name}-{init}-seed{seed}"
 
-    def analysis(self, arm: str, init: Init, seed: int) -> Path:
+    def analysis(self, variant: str, init: Init, seed: int) -> Path:
         """How near an adapted student is to the teacher."""
-        return self.out / "analysis" / f"{arm}-{init}-seed{seed}"
+        return self.out / "analysis" / f"{variant}-{init}-seed{seed}"
 
     @property
     def costs(self) -> Path:
@@ -160,12 +160,12 @@ class Run:
         return read_task(self.task_folder)
 
     def students(self) -> Iterator[tuple[str, Init, int]]:
-        """Arm, init and seed of every student."""
+        """Variant, init and seed of every student."""
         for init in self.recipe.student.inits:
-            for arm in self.recipe.arms:
-                if arm != "tfidf":
+            for variant in self.recipe.variants:
+                if variant != "tfidf":
                     for seed in self.recipe.seeds:
-                        yield arm, init, seed
+                        yield variant, init, seed
 
     def injections(self) -> Iterator[tuple[Chain, Init, int]]:
         """Steps, init and seed of every injected student, also of those that others begin from."""

@@ -25,7 +25,13 @@ from raykd.training.phases import MODEL_FOLDER
 from raykd.workflow.checks.preflight import check_classes, check_models, search_embedder
 from raykd.workflow.checks.teacher_check import check_teacher
 from raykd.workflow.collect import analyse_students, collect, measure_models, score_models
-from raykd.workflow.corpus_stages import ingest, load_task, make_docstrings, make_textbooks, search
+from raykd.workflow.corpus_stages import (
+    ingest,
+    load_task,
+    make_docstrings,
+    make_textbooks,
+    retrieve,
+)
 from raykd.workflow.generators import train_generators
 from raykd.workflow.run import Run
 from raykd.workflow.training_stages import adapt, inject, train_teacher
@@ -36,7 +42,7 @@ def evaluate(run: Run) -> None:
     main = run.task().main_metric
     for score in score_models(run):
         who = " ".join(
-            str(part) for part in (score.arm, score.init, score.seed) if part is not None
+            str(part) for part in (score.variant, score.init, score.seed) if part is not None
         )
         answer = score.constant_answer
         same = "" if answer is None else f"  (answers {answer} for every row)"
@@ -47,7 +53,7 @@ def evaluate(run: Run) -> None:
         if model.cost and model.cost not in told:
             told.add(model.cost)
             size = f"{model.num_parameters / 1e6:.2f} M parameters"
-            progress.say(f"  {model.cost.latency_ms:.2f} ms a row, {size}  {model.arm}")
+            progress.say(f"  {model.cost.latency_ms:.2f} ms a row, {size}  {model.variant}")
 
 
 def report(run: Run) -> None:
@@ -57,9 +63,9 @@ def report(run: Run) -> None:
     write_if_new(run.out / "report.html", render(results))
     adapted = [score for score in results.scores if score.stage == "adapted"]
     first_seed = [score for score in adapted if score.seed == run.recipe.seeds[0]]
-    contextualized = (s for s in first_seed if s.arm.partition("@")[0] == "contextualized")
+    contextualized = (s for s in first_seed if s.variant.partition("@")[0] == "contextualized")
     student = next(contextualized, first_seed[-1])
-    model = run.adapted(student.arm, student.init, student.seed) / MODEL_FOLDER  # type: ignore[arg-type]  # a student's score has both
+    model = run.adapted(student.variant, student.init, student.seed) / MODEL_FOLDER  # type: ignore[arg-type]  # a student's score has both
     card = write_card(results, student, run.recipe.teacher.model, "student")
     inputs = {"model": digest_of_directory(model.parent), "card": digest_of(card)}
 
@@ -75,7 +81,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "docstrings": make_docstrings,
     "task": load_task,
     "ingest": ingest,
-    "search": search,
+    "retrieve": retrieve,
     "contextualize": make_textbooks,
     "generator": train_generators,
     "teacher": train_teacher,
@@ -99,7 +105,7 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
     names = list(STAGES)
     names = names[names.index(first) : names.index(last) + 1]
     needs_models = not {"generator", "teacher"}.isdisjoint(names)
-    if "search" in names:
+    if "retrieve" in names:
         search_embedder(run)
     if needs_models:
         for line in check_models(run):

@@ -17,15 +17,15 @@ from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
 
 
-def new_student(run: Run, arm: str, init: Init) -> NewStudent:
-    """The student of an arm before its first training.
+def new_student(run: Run, variant: str, init: Init) -> NewStudent:
+    """The student of a variant before its first training.
 
-    The arm `alone` learns from no teacher, so that it never gets the teacher's classifier.
+    The variant `alone` learns from no teacher, so that it never gets the teacher's classifier.
     """
     config, teacher = run.recipe.student, run.recipe.teacher
     if run.recipe.copies_teacher and config.copies_layers(init):
         source = str(run.teacher / MODEL_FOLDER)
-        return NewStudent(config, init, source, of_teacher=True, with_classifier=arm != "alone")
+        return NewStudent(config, init, source, of_teacher=True, with_classifier=variant != "alone")
     return NewStudent(config, init, config.model or teacher.model)
 
 
@@ -96,9 +96,9 @@ def _describe(recipe: Recipe, source: Encoder, student: Encoder, init: Init) -> 
     whole += " and the embeddings of "
     if recipe.copies_teacher:
         whole += "the fine-tuned teacher, with its classifier"
-        if "alone" in recipe.arms:
+        if "alone" in recipe.variants:
             whole += (
-                " (random for the arm alone, which has learned from the teacher through the layers "
+                " (random for the variant alone, which learned from the teacher through the layers "
                 "and is no baseline)"
             )
     else:

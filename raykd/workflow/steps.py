@@ -73,7 +73,7 @@ def search_facts(config: RetrievalConfig, top_k: int, hits: Manifest) -> SearchF
     """What a card repeats of a search for one task."""
     names = ("num_empty_queries", "num_fallback_queries")
     return SearchFacts(
-        method=config.method,
+        ranker=config.ranker,
         model=config.dense.model if config.dense else None,
         top_k=top_k,
         num_anchors=int(hits.counts["num_queries"]),

@@ -17,8 +17,8 @@ from raykd.training.phases import MODEL_FOLDER, Labels, PhaseJob, adopt_teacher
 from raykd.training.pipeline import cache_teacher_outputs, train_phases
 from raykd.training.teacher_cache import OutputsJob
 from raykd.workflow.generators import generator_inputs, generator_of
-from raykd.workflow.recipe.arms import Chain, Step
 from raykd.workflow.recipe.recipe import reads_outputs
+from raykd.workflow.recipe.variants import Chain, Step
 from raykd.workflow.run import Run
 from raykd.workflow.starts import new_student, start_inputs
 
@@ -122,17 +122,17 @@ def adapt(run: Run) -> None:
 
 
 def adapt_job(
-    run: Run, arm: str, init: Init, seed: int, *, injected: Path | None = None
+    run: Run, variant: str, init: Init, seed: int, *, injected: Path | None = None
 ) -> PhaseJob:
     """The adaptation of one student; `alone` and `direct` start anew, `alone` has no teacher."""
-    recipe, chain = run.recipe, run.recipe.chain_of(arm)
-    text = recipe.adaptation_text(arm)
+    recipe, chain = run.recipe, run.recipe.chain_of(variant)
+    text = recipe.adaptation_text(variant)
     inputs = {"train": digest_of_file(run.labeled_rows(text))}
-    if arm != "alone":
+    if variant != "alone":
         inputs["teacher"] = digest_of_directory(run.teacher)
-    has_outputs = reads_outputs(recipe.adaptation) and arm != "alone"
+    has_outputs = reads_outputs(recipe.adaptation) and variant != "alone"
     phase: PhaseConfig = recipe.adaptation
-    if arm == "alone":
+    if variant == "alone":
         values = dict(recipe.alone or recipe.adaptation)
         values.pop("objective", None)
         values.pop("rows", None)
@@ -143,15 +143,15 @@ def adapt_job(
         start = str(injected / MODEL_FOLDER)
         inputs["injected"] = digest_of_directory(injected)
     else:
-        start = new_student(run, arm, init)
+        start = new_student(run, variant, init)
         inputs |= start_inputs(run, start)
     inputs |= generator_inputs(run, phase)
     job = PhaseJob(
         stage="adapt",
-        name=f"adapt {arm} {init} seed {seed}",
-        out=run.adapted(arm, init, seed),
+        name=f"adapt {variant} {init} seed {seed}",
+        out=run.adapted(variant, init, seed),
         start=start,
-        teacher=None if arm == "alone" else run.teacher / MODEL_FOLDER,
+        teacher=None if variant == "alone" else run.teacher / MODEL_FOLDER,
         text=run.labeled_rows(text),
         teacher_outputs=run.teacher_outputs(text) if has_outputs else None,
         config=phase,
@@ -186,8 +186,8 @@ def cache_outputs(run: Run, steps: Sequence[Step], *, train: bool = False) -> No
     """
     jobs = [_outputs_job(run, step) for step in steps]
     if train and reads_outputs(run.recipe.adaptation):
-        taught = [arm for arm in run.recipe.arms if arm not in ("tfidf", "alone")]
-        texts = dict.fromkeys(run.recipe.adaptation_text(arm) for arm in taught)
+        taught = [variant for variant in run.recipe.variants if variant not in ("tfidf", "alone")]
+        texts = dict.fromkeys(run.recipe.adaptation_text(variant) for variant in taught)
         jobs += [_outputs_job(run, text) for text in texts]
     cache_teacher_outputs(jobs, use_gpu=run.recipe.workers.use_gpu)
 

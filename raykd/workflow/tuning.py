@@ -46,16 +46,16 @@ from raykd.training.recovery import translate_training_errors
 from raykd.training.trainers import Worker
 from raykd.workflow.best import RECIPE_FILE, TRIALS_FILE, Trial, problems_of, rank, read_trials
 from raykd.workflow.checks.preflight import check_models
-from raykd.workflow.checks.search_checks import (
+from raykd.workflow.checks.tune_checks import (
     check_grace,
     check_space,
     most_epochs,
-    searched_arm,
     section_of,
+    tuned_variant,
 )
-from raykd.workflow.recipe.arms import Chain
 from raykd.workflow.recipe.recipe import Recipe
-from raykd.workflow.recipe.search_space import Parameter
+from raykd.workflow.recipe.tune_space import Parameter
+from raykd.workflow.recipe.variants import Chain
 from raykd.workflow.run import Run
 from raykd.workflow.stages import run_stages
 from raykd.workflow.training_stages import adapt_job, cache_outputs, inject_job
@@ -70,7 +70,7 @@ class _Setting:
 
     run: Run
     folder: Path
-    arm: str
+    variant: str
     metric: str
 
     @property
@@ -84,7 +84,7 @@ class _Setting:
     @property
     def chains(self) -> tuple[Chain, ...]:
         """What is injected one after the other."""
-        chain = self.run.recipe.chain_of(self.arm)
+        chain = self.run.recipe.chain_of(self.variant)
         return () if chain is None else chain.prefixes()
 
 
@@ -92,14 +92,14 @@ def tune(run: Run) -> None:
     """Search; writes RUN/tune/result/trials.json, and RUN/tune/study.journal to be watched live.
 
     Raises:
-        InputError: no section `search`, a key in it that a trial cannot change, or no trial ended.
+        InputError: no section `tune`, a key in it that a trial cannot change, or no trial ended.
     """
     recipe = run.recipe
-    if recipe.search is None:
-        raise InputError(f"recipe {recipe.name}: no section 'search', so there is nothing to tune")
+    if recipe.tune is None:
+        raise InputError(f"recipe {recipe.name}: no section 'tune', so there is nothing to tune")
     check_space(recipe)
     setting = _prepare(run)
-    rows = setting.run.labeled_rows(recipe.adaptation_text(setting.arm))
+    rows = setting.run.labeled_rows(recipe.adaptation_text(setting.variant))
     num_epochs = most_epochs(recipe, pq.read_metadata(rows).num_rows)
     check_grace(recipe, num_epochs)
     inputs = {
@@ -111,7 +111,7 @@ def tune(run: Run) -> None:
         text = chain.last.text
         inputs[f"text {text.name}"] = digest_of_file(setting.run.text(text))
     settings = {
-        "search": recipe.search.model_dump(mode="json", by_alias=True),
+        "tune": recipe.tune.model_dump(mode="json", by_alias=True),
         **{
             key: section.model_dump(mode="json") if (section := getattr(recipe, key)) else None
             for key in ("student", "adaptation")
@@ -120,7 +120,7 @@ def tune(run: Run) -> None:
             name: phase.model_dump(mode="json")
             for name, phase in recipe.injection_sections().items()
         },
-        "arm": setting.arm,
+        "variant": setting.variant,
         "seed": setting.seed,
     }
     out = setting.folder / "result"
@@ -136,7 +136,7 @@ def tune(run: Run) -> None:
 
 
 def _prepare(run: Run) -> _Setting:
-    """Choose the arm that is searched and the rows it is scored on; make what all trials share.
+    """Choose the variant to tune and the rows it is scored on; make what all trials share.
 
     Where no test split is reported, the rows to score on are taken out of the train split before
     its sentences choose the corpus and before the teacher sees them.
@@ -145,21 +145,21 @@ def _prepare(run: Run) -> _Setting:
     check_models(run)
     run_stages(run, "ingest")
     folder = run.out / "tune"
-    searched = run
+    tuned = run
     if run.task().test is None:
-        searched = replace(run, out=folder / "run")
-        hold_out(run.task_folder, _HELD_OUT_FRACTION, searched.task_folder)
-    run_stages(searched, "teacher", first="search")
-    setting = _Setting(searched, folder, searched_arm(recipe), run.task().main_metric)
+        tuned = replace(run, out=folder / "run")
+        hold_out(run.task_folder, _HELD_OUT_FRACTION, tuned.task_folder)
+    run_stages(tuned, "teacher", first="retrieve")
+    setting = _Setting(tuned, folder, tuned_variant(recipe), run.task().main_metric)
     own_steps = {chain.last for chain in setting.chains}
     cached = [step for step in recipe.steps_on_outputs() if step in own_steps]
-    cache_outputs(searched, cached, train=True)
-    assert recipe.search is not None
-    changed = {section_of(path) for path in recipe.search.space}
+    cache_outputs(tuned, cached, train=True)
+    assert recipe.tune is not None
+    changed = {section_of(path) for path in recipe.tune.space}
     for chain in setting.chains:
         if changed & {"student", chain.last.section}:
             break  # trials that change these keys need injections of their own from here on
-        job = inject_job(searched, chain, setting.init, setting.seed)
+        job = inject_job(tuned, chain, setting.init, setting.seed)
         job = _tracked(job, "all trials", setting)
         train_phases(
             [job], recipe.workers, label="inject", storage=folder / "ray_train", only_model=True
@@ -170,32 +170,32 @@ def _prepare(run: Run) -> _Setting:
 def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) -> None:
     _quiet_tune()
     cluster.connect()
-    search = recipe.search
-    assert search is not None
+    config = recipe.tune
+    assert config is not None
     study = setting.folder / STUDY_FILE
     # A study that was interrupted is begun anew: what its trials injected is still there.
     study.unlink(missing_ok=True)
     shutil.rmtree(setting.folder / "trials", ignore_errors=True)
-    with progress.track("tune", search.num_trials, "trials") as advance:
+    with progress.track("tune", config.num_trials, "trials") as advance:
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(partial(_trial, setting=setting), {"CPU": 1}),
-            param_space={path: _domain(p) for path, p in search.space.items()},
+            param_space={path: _domain(p) for path, p in config.space.items()},
             tune_config=ray_tune.TuneConfig(
                 metric=setting.metric,
                 mode="max",
-                num_samples=search.num_trials,
-                max_concurrent_trials=search.max_concurrent_trials,
+                num_samples=config.num_trials,
+                max_concurrent_trials=config.max_concurrent_trials,
                 # A process of its own for each trial costs seconds of imports.
                 reuse_actors=True,
                 search_alg=OptunaSearch(
                     storage=JournalStorage(JournalFileBackend(str(study))),
                     study_name=setting.run.recipe.name,
-                    sampler=TPESampler(seed=search.seed),
+                    sampler=TPESampler(seed=config.seed),
                 ),
                 scheduler=ASHAScheduler(
                     time_attr="epoch",
                     max_t=num_epochs,
-                    grace_period=search.grace_epochs,
+                    grace_period=config.grace_epochs,
                 ),
             ),
             run_config=ray_tune.RunConfig(
@@ -208,10 +208,10 @@ def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) ->
         grid = tuner.fit()
     trials = [_ended(number, grid[number], setting) for number in range(len(grid))]
     if not rank(trials):
-        raise InputError(f"search: no trial ended with a score: {'; '.join(problems_of(trials))}")
+        raise InputError(f"tune: no trial ended with a score: {'; '.join(problems_of(trials))}")
     found = {
         "metric": setting.metric,
-        "arm": setting.arm,
+        "variant": setting.variant,
         "seed": setting.seed,
         "validation": "dev" if setting.run.task().test is not None else "rows held out of train",
         "trials": [asdict(trial) for trial in trials],
@@ -253,7 +253,7 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
                 if job.finished() is None:
                     run_phase(_tracked(job, name, setting), Worker(), on_lost=_say_lost)
         injected = job.out
-    job = adapt_job(run, setting.arm, setting.init, setting.seed, injected=injected)
+    job = adapt_job(run, setting.variant, setting.init, setting.seed, injected=injected)
     trial_folder = setting.folder / "trials" / trial_id
 
     job = replace(job, out=trial_folder, num_scores=job.num_epochs())

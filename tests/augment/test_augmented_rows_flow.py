@@ -44,7 +44,7 @@ def write_recipe(folder: Path, name: str, **changes) -> str:
     values = {
         "name": "rows",
         "seeds": [1],
-        "arms": ["alone", "task", "task_da"],
+        "variants": ["alone", "task", "task_da"],
         "task": {
             "name": "pairs",
             "train": "train.jsonl",
@@ -77,18 +77,18 @@ def test_students_with_a_step_on_augmented_rows_adapt_on_these_and_others_on_the
     students = out / "students"
     assert num_rows(students / "task_da-random-seed1" / "injected") == num_augmented
     adapted = {
-        arm: num_rows(students / f"{arm}-random-seed1" / "adapted")
-        for arm in ("alone", "task", "task_da")
+        variant: num_rows(students / f"{variant}-random-seed1" / "adapted")
+        for variant in ("alone", "task", "task_da")
     }
     assert adapted == {"alone": 21, "task": 21, "task_da": num_augmented}
     results = Results.model_validate_json((out / "results.json").read_text())
-    assert {score.arm for score in results.scores} >= {"teacher", *adapted}
+    assert {score.variant for score in results.scores} >= {"teacher", *adapted}
 
 
 @pytest.mark.slow
 def test_a_search_leaves_out_what_was_made_of_the_rows_it_is_scored_on(folder, tmp_path):
     space = {"adaptation.learning_rate": {"choice": [1.0e-4, 1.0e-3]}}
-    recipe = write_recipe(folder, "search", search={"space": space, "num_trials": 2})
+    recipe = write_recipe(folder, "tune", tune={"space": space, "num_trials": 2})
     out = tmp_path / "out"
     assert raykd(["tune", recipe, "--out", str(out)]) == 0
     searched = out / "tune" / "run"

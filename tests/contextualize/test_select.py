@@ -152,7 +152,7 @@ def test_the_card_counts_everything(tmp_path):
         "num_dropped_documents": 3,
         "num_dropped_short": 5,
         "search": {
-            "method": "bm25",
+            "ranker": "bm25",
             "model": None,
             "top_k": 3,
             "num_anchors": 2,

@@ -26,16 +26,21 @@ def cost(latency_ms, **changes):
 STUDENT_COST = cost(0.5, weights_bytes=8_237_484, flops_per_token=142_772.0)
 
 
-def model(arm, found, *, init="random", seed=1, num_parameters=2_058_251):
+def model(variant, found, *, init="random", seed=1, num_parameters=2_058_251):
     return ModelFacts(
-        arm=arm, init=init, seed=seed, folder=arm, num_parameters=num_parameters, cost=found
+        variant=variant,
+        init=init,
+        seed=seed,
+        folder=variant,
+        num_parameters=num_parameters,
+        cost=found,
     )
 
 
 TEACHER = model("teacher", cost(10.0), init=None, seed=None, num_parameters=22_717_451)
 STUDENTS = [
-    model(arm, STUDENT_COST, seed=seed)
-    for arm in ("alone", "random", "contextualized")
+    model(variant, STUDENT_COST, seed=seed)
+    for variant in ("alone", "random", "contextualized")
     for seed in (1, 2)
 ]
 
@@ -126,7 +131,7 @@ def test_results_with_costs_survive_their_json():
 
 def test_the_students_card_compares_its_cost_with_the_teachers():
     given = measured(TEACHER, *STUDENTS)
-    student = next(score for score in given.scores if score.arm == "contextualized")
+    student = next(score for score in given.scores if score.variant == "contextualized")
     card = write_card(given, student, "bert-base-uncased", "student")
     assert "| parameters | 2,058,251 | 22,717,451 |" in card
     assert "| bytes of weights | 8,237,484 | 90,881,820 |" in card
@@ -137,7 +142,7 @@ def test_the_students_card_compares_its_cost_with_the_teachers():
 
 def test_tables_of_the_card_have_as_many_rules_as_columns():
     given = measured(TEACHER, *STUDENTS)
-    student = next(score for score in given.scores if score.arm == "contextualized")
+    student = next(score for score in given.scores if score.variant == "contextualized")
     lines = write_card(given, student, "bert-base-uncased", "student").splitlines()
     for at, line in enumerate(lines):
         if line.startswith("|---"):
@@ -146,5 +151,5 @@ def test_tables_of_the_card_have_as_many_rules_as_columns():
 
 def test_a_card_without_costs_has_no_table_of_them():
     given = measured(TEACHER.model_copy(update={"cost": None}), *STUDENTS)
-    student = next(score for score in given.scores if score.arm == "contextualized")
+    student = next(score for score in given.scores if score.variant == "contextualized")
     assert "cost to run" not in write_card(given, student, "bert-base-uncased", "student")

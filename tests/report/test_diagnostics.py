@@ -18,9 +18,9 @@ SECTION = "What the students learned"
 TEACHER = "The teacher\N{RIGHT SINGLE QUOTATION MARK}s"
 
 
-def analysis(arm, seed, mean, *, init="random", measure="cosine", **changes):
+def analysis(variant, seed, mean, *, init="random", measure="cosine", **changes):
     values = {
-        "arm": arm,
+        "variant": variant,
         "init": init,
         "seed": seed,
         "divergence": Divergence(
@@ -38,9 +38,9 @@ def analysis(arm, seed, mean, *, init="random", measure="cosine", **changes):
     return Analysis(**values | changes)
 
 
-def curve(arm, seed, *measures, phase="injection"):
+def curve(variant, seed, *measures, phase="injection"):
     return Curve(
-        arm=arm,
+        variant=variant,
         init="random",
         seed=seed,
         phase=phase,

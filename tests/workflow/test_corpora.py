@@ -281,9 +281,9 @@ def test_the_recipe_of_a_run_makes_its_one_corpus(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:2]] == ["task", "reviews"]
     assert not (folder / "run" / "teacher").exists()
-    recipe.write_text(yaml.safe_dump(run_recipe_values() | {"task": task, "arms": ["alone"]}))
+    recipe.write_text(yaml.safe_dump(run_recipe_values() | {"task": task, "variants": ["alone"]}))
     assert raykd(["corpus", str(recipe), "--out", str(folder / "run")]) == 2
-    assert "none of its arms learns from a contextualized corpus" in capsys.readouterr().err
+    assert "none of its variants learns from a contextualized corpus" in capsys.readouterr().err
 
 
 def test_the_help_names_every_whole_job(capsys):

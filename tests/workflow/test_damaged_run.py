@@ -31,9 +31,9 @@ def made(tmp_path_factory, ray_cluster) -> tuple[Path, Path]:
         (folder / f"{split}.jsonl").write_text("\n".join(lines))
     corpus = [json.dumps({"text": text}) for text, _ in sentences(120, 3)]
     (folder / "corpus.jsonl").write_text("\n".join(corpus))
-    values = recipe_values() | {"arms": ["contextualized"], "seeds": [1]}
+    values = recipe_values() | {"variants": ["contextualized"], "seeds": [1]}
     values["teacher"] |= {"epochs": 2}
-    del values["search"]
+    del values["tune"]
     recipe = folder / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(values))
     assert raykd(["run", str(recipe), "--out", str(folder / "out")]) == 0

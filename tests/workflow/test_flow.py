@@ -59,7 +59,7 @@ def recipe_values() -> dict:
     return {
         "name": "tiny",
         "seeds": [1, 2],
-        "arms": ["tfidf", "alone", "direct", "task", "random", "contextualized"],
+        "variants": ["tfidf", "alone", "direct", "task", "random", "contextualized"],
         "task": {
             "name": "reviews",
             "train": "train.jsonl",
@@ -75,7 +75,7 @@ def recipe_values() -> dict:
         "injection": {"objective": {"name": "vanilla_kd", "task_weight": 0}, **phase},
         "adaptation": {"objective": {"name": "vanilla_kd"}, **phase},
         "workers": {"models_at_once": 2},
-        "search": {
+        "tune": {
             "num_trials": 3,
             "space": {
                 "adaptation.learning_rate": {"float": [1e-4, 1e-2], "log": True},
@@ -105,32 +105,34 @@ def finished(folder, ray_cluster) -> Path:
     return out
 
 
-def test_a_run_scores_every_arm_before_and_after_adaptation(finished):
+def test_a_run_scores_every_variant_before_and_after_adaptation(finished):
     results = Results.model_validate_json((finished / "results.json").read_text())
-    found = {(score.arm, score.stage, score.seed) for score in results.scores}
+    found = {(score.variant, score.stage, score.seed) for score in results.scores}
     injected = ("task", "random", "contextualized")
     expected = {("majority", "baseline", None), ("tfidf", "baseline", None)}
     expected |= {("teacher", "teacher", None)}
-    expected |= {(arm, "injected", seed) for arm in injected for seed in (1, 2)}
+    expected |= {(variant, "injected", seed) for variant in injected for seed in (1, 2)}
     expected |= {
-        (arm, "adapted", seed) for arm in ("alone", "direct", *injected) for seed in (1, 2)
+        (variant, "adapted", seed) for variant in ("alone", "direct", *injected) for seed in (1, 2)
     }
     assert found == expected
-    teacher = next(score for score in results.scores if score.arm == "teacher")
+    teacher = next(score for score in results.scores if score.variant == "teacher")
     assert teacher.metrics["accuracy"] > 0.9
     assert all(curve.points[-1].metrics for curve in results.curves if curve.phase != "injection")
 
 
 def test_corpora_have_equal_size_and_do_not_hold_an_evaluation_sentence(finished):
     texts = {
-        arm: pq.read_table(finished / "textbooks" / arm / "textbook.parquet")["text"].to_pylist()
-        for arm in ("random", "contextualized")
+        variant: pq.read_table(finished / "textbooks" / variant / "textbook.parquet")[
+            "text"
+        ].to_pylist()
+        for variant in ("random", "contextualized")
     }
     assert len(texts["random"]) == len(texts["contextualized"]) == 60
     for split in ("dev", "test"):
         table = pq.read_table(finished / "task" / f"{split}.parquet")
         unseen = set(table["sentence1"].to_pylist())
-        assert not unseen & {text for arm in texts.values() for text in arm}
+        assert not unseen & {text for variant in texts.values() for text in variant}
 
 
 def test_the_student_is_a_folder_that_transformers_loads(finished):
@@ -144,12 +146,12 @@ def test_the_student_is_a_folder_that_transformers_loads(finished):
 
 def test_every_adapted_student_is_compared_with_the_teacher(finished):
     results = Results.model_validate_json((finished / "results.json").read_text())
-    arms = ("alone", "direct", "task", "random", "contextualized")
-    found = {(a.arm, a.init, a.seed): a for a in results.analyses}
-    assert set(found) == {(arm, "random", seed) for arm in arms for seed in (1, 2)}
+    variants = ("alone", "direct", "task", "random", "contextualized")
+    found = {(a.variant, a.init, a.seed): a for a in results.analyses}
+    assert set(found) == {(variant, "random", seed) for variant in variants for seed in (1, 2)}
     assert {
-        (finished / "analysis" / f"{arm}-{init}-seed{seed}" / "analysis.json").is_file()
-        for arm, init, seed in found
+        (finished / "analysis" / f"{variant}-{init}-seed{seed}" / "analysis.json").is_file()
+        for variant, init, seed in found
     } == {True}
     for one in found.values():
         assert one.divergence.mean > 0
@@ -161,7 +163,7 @@ def test_every_adapted_student_is_compared_with_the_teacher(finished):
 def test_teacher_and_students_have_a_cost_and_those_of_one_shape_the_same(finished):
     results = Results.model_validate_json((finished / "results.json").read_text())
     teacher, *students = results.models
-    assert {model.arm for model in students} == set(recipe_values()["arms"]) - {"tfidf"}
+    assert {model.variant for model in students} == set(recipe_values()["variants"]) - {"tfidf"}
     assert len(students) == 10
     assert len({model.cost for model in students}) == 1
     student = students[0]
@@ -224,7 +226,7 @@ def test_a_changed_adaptation_keeps_corpus_teacher_and_injection(finished, folde
 
 
 def test_distill_needs_no_corpus_and_tune_searches_the_student_it_makes(folder, capsys):
-    values = recipe_values() | {"arms": ["direct"], "seeds": [1], "report_to": ["tensorboard"]}
+    values = recipe_values() | {"variants": ["direct"], "seeds": [1], "report_to": ["tensorboard"]}
     for section in ("corpus", "retrieval", "injection"):
         del values[section]
     values["adaptation"] |= {
@@ -247,7 +249,7 @@ def test_distill_needs_no_corpus_and_tune_searches_the_student_it_makes(folder, 
     assert len(trials) == 3
     assert all(re.fullmatch(r"trial \w+ adapt direct random seed 1", name) for name in trials)
     found = json.loads((out / "tune" / "result" / "trials.json").read_text())
-    assert found["arm"] == "direct"
+    assert found["variant"] == "direct"
     assert not (out / "units").exists()
 
 
@@ -271,7 +273,7 @@ def counts(folder: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_a_student_can_learn_from_the_tasks_rows_augmented(folder, augmented, capsys):
-    values = recipe_values() | {"arms": ["task_da"], "seeds": [1], "task_da": "nothing"}
+    values = recipe_values() | {"variants": ["task_da"], "seeds": [1], "task_da": "nothing"}
     del values["corpus"], values["retrieval"]
     path = folder / "task_da.yaml"
     path.write_text(yaml.safe_dump(values))
@@ -287,7 +289,7 @@ def test_a_student_can_learn_from_the_tasks_rows_augmented(folder, augmented, ca
 
 def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus(folder, augmented):
     values = recipe_values() | {
-        "arms": ["contextualized_task_da"],
+        "variants": ["contextualized_task_da"],
         "seeds": [1],
         "task_da": str(augmented),
     }
@@ -301,8 +303,8 @@ def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus
 
     assert raykd(["run", str(path), "--out", str(out)]) == 0
     injected = [
-        out / "students" / f"{arm}-random-seed1" / "injected"
-        for arm in ("contextualized", "contextualized_task_da")
+        out / "students" / f"{variant}-random-seed1" / "injected"
+        for variant in ("contextualized", "contextualized_task_da")
     ]
     first, second = map(counts, injected)
     assert first["num_rows"] == counts(out / "textbooks" / "contextualized")["num_units"]
@@ -313,7 +315,7 @@ def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus
     for name, weight in weights[0].items():
         assert weights[1][name] == pytest.approx(weight, abs=1e-6), name
     results = json.loads((out / "results.json").read_text())
-    assert {(c["arm"], c["phase"]) for c in results["curves"]} >= {
+    assert {(c["variant"], c["phase"]) for c in results["curves"]} >= {
         ("contextualized", "injection"),
         ("contextualized_task_da", "injection"),
         ("contextualized_task_da", "adaptation"),
@@ -326,10 +328,10 @@ def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus
 
 def test_a_search_of_what_follows_the_first_injection_shares_that(folder, augmented):
     values = recipe_values() | {
-        "arms": ["contextualized_task_da"],
+        "variants": ["contextualized_task_da"],
         "seeds": [1],
         "task_da": str(augmented),
-        "search": {
+        "tune": {
             "space": {"task_da_injection.learning_rate": {"choice": [1.0e-4, 1.0e-3]}},
             "num_trials": 2,
         },
@@ -341,7 +343,7 @@ def test_a_search_of_what_follows_the_first_injection_shares_that(folder, augmen
 
     assert raykd(["tune", str(path), "--out", str(out)]) == 0
     found = json.loads((out / "tune" / "result" / "trials.json").read_text())
-    assert found["arm"] == "contextualized_task_da"
+    assert found["variant"] == "contextualized_task_da"
     assert all(trial["whole"] for trial in found["trials"])
     injected = [folder.parent.name for folder in out.glob("students/*/injected")]
     assert injected == ["contextualized-random-seed1"]
@@ -358,7 +360,7 @@ def test_tune_finds_a_winner_whose_recipe_can_be_run(finished, folder, capsys):
     assert "accuracy on dev" in printed
     best = yaml.safe_load((finished / "best.yaml").read_text())
     assert Path(best["task"]["train"]) == folder / "train.jsonl"
-    assert load_recipe(finished / "best.yaml").search is not None
+    assert load_recipe(finished / "best.yaml").tune is not None
     trials = json.loads((finished / "tune" / "result" / "trials.json").read_text())["trials"]
     assert len(trials) == 3
     winner = max((t for t in trials if t["whole"]), key=lambda t: t["score"])
@@ -369,7 +371,7 @@ def test_tune_finds_a_winner_whose_recipe_can_be_run(finished, folder, capsys):
 def test_a_run_can_search_by_terms_and_embeddings(folder, capsys):
     recipe, out = recipe_values(), folder / "hybrid"
     recipe["retrieval"] = {
-        "method": "hybrid",
+        "ranker": "hybrid",
         "top_k": 4,
         "dense": {"model": "teacher", "max_length": 24},
         "fusion": {"candidates": 10},
@@ -377,7 +379,7 @@ def test_a_run_can_search_by_terms_and_embeddings(folder, capsys):
     path = write_recipe(folder / "hybrid.yaml", **recipe)
     assert raykd(["contextualize", str(path), "--out", str(out)]) == 0
     card = json.loads((out / "textbooks" / "contextualized" / "card.json").read_text())
-    assert card["search"]["method"] == "hybrid"
+    assert card["search"]["ranker"] == "hybrid"
     assert card["search"]["model"] == str(folder / "teacher")
     assert card["num_units"] == 60
     hits = pq.read_table(out / "hits" / "hits.parquet")

@@ -12,7 +12,7 @@ from raykd.cli import app as cli
 from raykd.errors import InputError
 from raykd.models.masked_lm import missing_head_weights
 from raykd.training.masked_lm_head.report import read_report
-from raykd.workflow.checks.search_checks import check_space
+from raykd.workflow.checks.tune_checks import check_space
 from raykd.workflow.corpus_stages import ingest, load_task
 from raykd.workflow.generators import generator_facts, generator_of, train_generators
 from raykd.workflow.recipe.recipe import Recipe
@@ -46,7 +46,7 @@ def make_run(folder: Path, sentences: list[str], generator: object, **changes: o
     ]
     values = {
         "name": "tiny",
-        "arms": ["direct"],
+        "variants": ["direct"],
         "task": {
             "name": "reviews",
             "train": write_rows(folder / "train.jsonl", labelled),
@@ -129,13 +129,13 @@ def test_trials_share_the_generator(tmp_path, sentences):
     for key in ("generator", "generator.model", "generator.train_head.num_steps"):
         search = {"space": {f"adaptation.objective.{key}": {"choice": ["a", "b"]}}}
         generator = {"train_head": {**HEAD, "text": "task"}}
-        run = make_run(tmp_path, sentences, generator, search=search)
+        run = make_run(tmp_path, sentences, generator, tune=search)
         with pytest.raises(InputError, match="cannot change .*(share the generator|other than)"):
             check_space(run.recipe)
 
 
-def test_an_arm_without_a_generator_needs_none(tmp_path, sentences):
-    run = make_run(tmp_path, sentences, None, arms=["alone"])
+def test_a_variant_without_a_generator_needs_none(tmp_path, sentences):
+    run = make_run(tmp_path, sentences, None, variants=["alone"])
     assert generator_facts(run) == []
     train_generators(run)
     assert not (run.out / "generator").exists()

@@ -30,10 +30,10 @@ def test_the_quickstart_shows_teacher_students_and_baselines_and_changes_nothing
     results = Results.model_validate_json((tmp_path / "results.json").read_text())
     accuracy = defaultdict(list)
     for score in results.scores:
-        accuracy[score.arm, score.stage].append(score.metrics["accuracy"])
-    for arm in ("task", "random", "contextualized"):
-        assert len(accuracy[arm, "injected"]) == 3
-        assert len(accuracy[arm, "adapted"]) == 3
+        accuracy[score.variant, score.stage].append(score.metrics["accuracy"])
+    for variant in ("task", "random", "contextualized"):
+        assert len(accuracy[variant, "injected"]) == 3
+        assert len(accuracy[variant, "adapted"]) == 3
     mean = {key: sum(values) / len(values) for key, values in accuracy.items()}
     assert mean["teacher", "teacher"] > mean["contextualized", "adapted"]
     assert mean["contextualized", "adapted"] > mean["alone", "adapted"]

@@ -34,7 +34,7 @@ def run(tmp_path) -> Run:
     phases["injection"]["objective"] = {"name": "vanilla_kd", "task_weight": 0}
     values = {
         "name": "tiny",
-        "arms": ["alone", "task"],
+        "variants": ["alone", "task"],
         "task": {
             "name": "reviews",
             "train": str(tmp_path / "train.jsonl"),

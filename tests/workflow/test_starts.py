@@ -34,7 +34,7 @@ def folder(tmp_path) -> Path:
 def values_of(folder: Path, student: dict, **teacher) -> dict:
     return {
         "name": "tiny",
-        "arms": ["alone", "direct", "task"],
+        "variants": ["alone", "direct", "task"],
         "task": {
             "name": "reviews",
             "train": str(folder / "train.jsonl"),
@@ -69,12 +69,12 @@ def write_teacher(run: Run, *, change: float) -> None:
     write_once(run.teacher, "teacher", {"change": change}, {}, write)
 
 
-def first_student(run: Run, arm: str, init: str = "skip") -> Encoder:
-    """The student of an arm before its first training."""
-    if arm == "task":
-        job = inject_job(run, run.recipe.chain_of(arm), init, 1)
+def first_student(run: Run, variant: str, init: str = "skip") -> Encoder:
+    """The student of a variant before its first training."""
+    if variant == "task":
+        job = inject_job(run, run.recipe.chain_of(variant), init, 1)
     else:
-        job = adapt_job(run, arm, init, 1)
+        job = adapt_job(run, variant, init, 1)
     assert isinstance(job.start, NewStudent)
     return job.start.make(job.labels.num_outputs, job.labels.names, job.seed)
 
@@ -93,13 +93,13 @@ def has_weights_of(student: Encoder, source: Encoder, layers: list[int]) -> bool
     return all(torch.equal(value, whole[name]) for name, value in mine.items())
 
 
-@pytest.mark.parametrize("arm", ["alone", "direct", "task"])
-def test_layers_are_those_of_the_downloaded_model_and_the_classifier_is_random(folder, arm):
+@pytest.mark.parametrize("variant", ["alone", "direct", "task"])
+def test_layers_are_those_of_the_downloaded_model_and_the_classifier_is_random(folder, variant):
     run = run_of(folder, CUT)
     downloaded = load_encoder(str(folder / "downloaded"))
     teacher = load_encoder(str(run.teacher / "model"))
 
-    student = first_student(run, arm)
+    student = first_student(run, variant)
 
     assert has_weights_of(student, downloaded, [1, 3])
     classifiers = [encoder.model.classifier.weight for encoder in (downloaded, teacher)]
@@ -107,14 +107,14 @@ def test_layers_are_those_of_the_downloaded_model_and_the_classifier_is_random(f
     assert student.label_names == ("bad", "good")
 
 
-@pytest.mark.parametrize(("arm", "with_classifier"), [("alone", 0), ("direct", 1), ("task", 1)])
-def test_layers_of_the_teacher_bring_its_classifier_except_for_the_arm_alone(
-    folder, arm, with_classifier
+@pytest.mark.parametrize(("variant", "with_classifier"), [("alone", 0), ("direct", 1), ("task", 1)])
+def test_layers_of_the_teacher_bring_its_classifier_except_for_the_variant_alone(
+    folder, variant, with_classifier
 ):
     run = run_of(folder, CUT | {"init_from": "teacher"})
     teacher = load_encoder(str(run.teacher / "model"))
 
-    student = first_student(run, arm)
+    student = first_student(run, variant)
 
     assert has_weights_of(student, teacher, [1, 3])
     same = torch.equal(student.model.classifier.weight, teacher.model.classifier.weight)
@@ -138,14 +138,14 @@ def test_layers_of_a_given_model_are_cut_and_its_shape_is_taken(folder):
 
 
 def keys(run: Run, init: str = "skip") -> dict[str, str]:
-    jobs = {arm: adapt_job(run, arm, init, 1) for arm in ("alone", "direct")}
-    return {arm: job.key() for arm, job in jobs.items()} | {
+    jobs = {variant: adapt_job(run, variant, init, 1) for variant in ("alone", "direct")}
+    return {variant: job.key() for variant, job in jobs.items()} | {
         "task": inject_job(run, run.recipe.chain_of("task"), init, 1).key()
     }
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
-    return {arm for arm in before if before[arm] != after[arm]}
+    return {variant for variant in before if before[variant] != after[variant]}
 
 
 def test_a_student_alone_is_not_trained_again_for_another_teacher(folder):
@@ -164,7 +164,7 @@ def test_a_student_of_the_teachers_layers_is_trained_again_for_another_teacher(f
 
 
 def test_a_student_is_trained_again_when_its_source_or_its_layers_change(folder):
-    run, every_arm = run_of(folder, CUT), {"alone", "direct", "task"}
+    run, every_variant = run_of(folder, CUT), {"alone", "direct", "task"}
     before = keys(run)
 
     def keys_with(**student) -> dict[str, str]:
@@ -172,11 +172,11 @@ def test_a_student_is_trained_again_when_its_source_or_its_layers_change(folder)
         return keys(replace(run, recipe=recipe), student.get("inits", ["layers"])[0])
 
     assert changed(before, keys_with(**CUT)) == set()
-    assert changed(before, keys_with(**CUT, init_from="teacher")) == every_arm
-    assert changed(keys_with(layers=[1, 3]), keys_with(layers=[1, 4])) == every_arm
+    assert changed(before, keys_with(**CUT, init_from="teacher")) == every_variant
+    assert changed(keys_with(layers=[1, 3]), keys_with(layers=[1, 4])) == every_variant
     with (folder / "downloaded" / "config.json").open("a") as file:
         file.write(" ")
-    assert changed(before, keys(run)) == every_arm
+    assert changed(before, keys(run)) == every_variant
 
 
 def test_a_fine_tuned_teacher_has_no_pretrained_layers(folder):
@@ -217,7 +217,7 @@ def test_the_fine_tuned_teacher_itself_is_refused_as_the_students_model(folder):
             {"layers": [1, 2, 4], "init_from": "teacher"},
             "layers",
             "layers 1, 2, 4 and the embeddings of the fine-tuned teacher, with its classifier "
-            "(random for the arm alone, which has learned from the teacher through the layers and "
+            "(random for the variant alone, which learned from the teacher through the layers and "
             "is no baseline)",
         ),
         ({"model": "MODEL"}, "pretrained", "the whole of MODEL as it was downloaded"),

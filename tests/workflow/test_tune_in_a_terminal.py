@@ -32,7 +32,7 @@ def recipe(tmp_path) -> Path:
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     values = {
         "name": "tiny",
-        "arms": ["direct"],
+        "variants": ["direct"],
         "task": {
             "name": "reviews",
             **{split: str(tmp_path / f"{split}.jsonl") for split in ("train", "dev", "test")},
@@ -46,7 +46,7 @@ def recipe(tmp_path) -> Path:
         },
         "student": {"num_layers": 1},
         "adaptation": {"epochs": 2, "max_length": 24},
-        "search": {
+        "tune": {
             "num_trials": 6,
             "max_concurrent_trials": 1,
             "space": {"adaptation.learning_rate": {"float": [1e-4, 1e-2], "log": True}},

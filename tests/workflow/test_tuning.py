@@ -11,17 +11,17 @@ from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.storage.manifest import Draft, write_once
 from raykd.workflow.best import RECIPE_FILE, TRIALS_FILE, Trial, rank, show_best
-from raykd.workflow.checks.search_checks import check_space, most_epochs
-from raykd.workflow.recipe.arms import PREDEFINED_ARMS
+from raykd.workflow.checks.tune_checks import check_space, most_epochs
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
-from raykd.workflow.tuning import better, searched_arm
+from raykd.workflow.recipe.variants import PREDEFINED_VARIANTS
+from raykd.workflow.tuning import better, tuned_variant
 
 
-def recipe_with(*arms: str) -> Recipe:
+def recipe_with(*variants: str) -> Recipe:
     values = {
         "name": "mine",
-        "arms": arms,
+        "variants": variants,
         "task": {"name": "mine", "train": "a", "dev": "b", "sentence_columns": ["text"]},
         "corpus": {"paths": ["corpus"]},
         "retrieval": {"top_k": 1},
@@ -31,20 +31,20 @@ def recipe_with(*arms: str) -> Recipe:
         "adaptation": {},
     }
     return Recipe.parse(
-        values | ({"task_da": "augmented"} if "task_da" in "".join(arms) else {}), "test"
+        values | ({"task_da": "augmented"} if "task_da" in "".join(variants) else {}), "test"
     )
 
 
-@pytest.mark.parametrize("arm", sorted(set(PREDEFINED_ARMS) - {"tfidf"}))
-def test_the_only_student_of_a_recipe_is_searched_whichever_it_is(arm):
-    assert searched_arm(recipe_with("tfidf", arm)) == arm
+@pytest.mark.parametrize("variant", sorted(set(PREDEFINED_VARIANTS) - {"tfidf"}))
+def test_the_only_student_of_a_recipe_is_searched_whichever_it_is(variant):
+    assert tuned_variant(recipe_with("tfidf", variant)) == variant
 
 
 def test_of_several_students_that_is_searched_which_learns_from_most_text():
-    assert searched_arm(recipe_with("alone", "direct", "task", "task_da")) == "task_da"
-    assert searched_arm(recipe_with("alone", "random", "contextualized")) == "contextualized"
+    assert tuned_variant(recipe_with("alone", "direct", "task", "task_da")) == "task_da"
+    assert tuned_variant(recipe_with("alone", "random", "contextualized")) == "contextualized"
     both = recipe_with("contextualized", "contextualized_task_da")
-    assert searched_arm(both) == "contextualized_task_da"
+    assert tuned_variant(both) == "contextualized_task_da"
 
 
 def test_a_trial_that_keeps_its_best_state_is_judged_by_that_states_scores():
@@ -57,7 +57,7 @@ def test_a_trial_that_keeps_its_best_state_is_judged_by_that_states_scores():
 def searching(path: str, *, cached: bool) -> Recipe:
     values = recipe_with("contextualized").model_dump(mode="json")
     values["injection"] = {"objective": {"name": "minilmv2", "cached_teacher": cached}}
-    values["search"] = {"space": {path: {"choice": [1, 2]}}}
+    values["tune"] = {"space": {path: {"choice": [1, 2]}}}
     return Recipe.parse(values, "test")
 
 
@@ -71,7 +71,7 @@ def test_trials_do_not_search_the_layer_that_they_share_from_a_cache():
 def with_search(space: dict, objective: str = "vanilla_kd", **search) -> Recipe:
     values = recipe_with("contextualized").model_dump(mode="json")
     values["adaptation"] = {"objective": {"name": objective}, "epochs": 2}
-    return Recipe.parse(values | {"search": {"space": space, **search}}, "test")
+    return Recipe.parse(values | {"tune": {"space": space, **search}}, "test")
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class StudentConfig(Config):
         None,
         description="What inits copy layers of. pretrained: `model`, or the teacher's model before "
         "it is fine-tuned; the classifier is random. teacher: the fine-tuned teacher, its "
-        "classifier too, but never for the arm `alone`, whose classifier is random. Default: "
+        "classifier too, but never for the variant `alone`, whose classifier is random. Default: "
         "pretrained, or teacher where a fine-tuned teacher is given and no `model`.",
     )
     model: str | None = Field(

@@ -42,7 +42,7 @@ def check_model_traits(
     missing = _probe_student(recipe, student, _longest(trained))
     for name, phase in phases.items():
         _check(name, phase.objective, "student", reference, missing)
-    if "alone" in recipe.arms:
+    if "alone" in recipe.variants:
         _check("alone", FineTuneConfig(), "student", reference, missing)
     reading = {name: phase for name, phase in phases.items() if phase.objective.needs_teacher}
     for teacher in dict.fromkeys([recipe.teacher.model, *(teachers[name] for name in reading)]):

@@ -20,8 +20,15 @@ from raykd.training.logging.trackers import TrackerName
 from raykd.training.phase_config import AdaptationConfig, PhaseConfig, TeacherConfig
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.presets import merged
-from raykd.workflow.recipe.arms import NAME_PATTERN, Chain, Step, Text, check_step_names, parse_arm
-from raykd.workflow.recipe.search_space import SearchConfig
+from raykd.workflow.recipe.tune_space import TuneConfig
+from raykd.workflow.recipe.variants import (
+    NAME_PATTERN,
+    Chain,
+    Step,
+    Text,
+    check_step_names,
+    parse_variant,
+)
 
 DOCSTRINGS_SCHEME = "docstrings:"
 
@@ -45,10 +52,10 @@ class Recipe(Config):
         (1,),
         min_length=1,
         max_length=1000,
-        description="Seeds, each of which makes a student per arm; scores are reported as mean "
+        description="Seeds, each of which makes a student per variant; scores are reported as mean "
         "and standard deviation over them.",
     )
-    arms: tuple[str, ...] = Field(
+    variants: tuple[str, ...] = Field(
         ("alone", "random", "contextualized"),
         min_length=1,
         max_length=100,
@@ -83,7 +90,7 @@ class Recipe(Config):
         description="Which of the retrieved units make the contextualized corpus.",
     )
     task_da: str | None = Field(
-        None, description="Directory that `raykd augment` wrote, for arms with a step task_da."
+        None, description="Directory that `raykd augment` wrote, for variants with a step task_da."
     )
     teacher: TeacherConfig = Field(
         description="The large model: fine-tuned here on the task, or given as already fine-tuned."
@@ -98,11 +105,11 @@ class Recipe(Config):
     task_da_injection: InjectionConfig | None = Field(
         None,
         description="Settings that replace `injection` for steps on augmented rows that come "
-        "after another step, as in the arm contextualized_task_da.",
+        "after another step, as in the variant contextualized_task_da.",
     )
     injections: dict[Annotated[str, Field(pattern=NAME_PATTERN)], StepConfig] = Field(
         {},
-        description="Injection steps by name, for arms; keys that are not given are those of "
+        description="Injection steps by name, for variants; keys that are not given are those of "
         "`injection`.",
     )
     adaptation: AdaptationConfig = Field(
@@ -110,8 +117,8 @@ class Recipe(Config):
     )
     alone: TrainingConfig | None = Field(
         None,
-        description="Training of the student of the arm alone, on gold labels without a teacher. "
-        "Default: the settings of adaptation.",
+        description="Training of the student of the variant alone, on gold labels without a "
+        "teacher. Default: the settings of adaptation.",
     )
     workers: WorkersConfig = Field(
         WorkersConfig(), description="Processes, CPUs and GPUs of trainings."
@@ -121,7 +128,7 @@ class Recipe(Config):
         description="Trackers that receive the measures of every training; they do not change "
         "results.",
     )
-    search: SearchConfig | None = Field(None, description="Hyper-parameter search of `raykd tune`.")
+    tune: TuneConfig | None = Field(None, description="Hyper-parameter search of `raykd tune`.")
 
     @model_validator(mode="before")
     @classmethod
@@ -139,23 +146,23 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        for key in ("seeds", "arms", "report_to"):
+        for key in ("seeds", "variants", "report_to"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} {list(values)}: a value appears twice")
-        if self.arms == ("tfidf",):
-            raise ValueError("arms ['tfidf']: name an arm that is a student as well")
+        if self.variants == ("tfidf",):
+            raise ValueError("variants ['tfidf']: name a variant that is a student as well")
         if self.corpus is not None and self.corpora:
             raise ValueError("corpus and corpora: give one of them; one corpus can have a name too")
-        if self.search is not None and self.search.arm is not None:
-            known = [arm for arm in self.arms if arm != "tfidf"]
-            if self.search.arm not in known:
+        if self.tune is not None and self.tune.variant is not None:
+            known = [variant for variant in self.variants if variant != "tfidf"]
+            if self.tune.variant not in known:
                 raise ValueError(
-                    f"search.arm {self.search.arm!r}: the recipe makes no such student; choose "
+                    f"tune.variant {self.tune.variant!r}: the recipe makes no such student; choose "
                     f"{' or '.join(known)}"
                 )
         check_step_names(self.injections)
-        self._check_arms()
+        self._check_variants()
         references = [self.task.train, self.task.dev, self.task.test]
         references += [path for corpus in self.all_corpora.values() for path in corpus.paths]
         uses = [path for path in references if path and path.startswith(DOCSTRINGS_SCHEME)]
@@ -170,27 +177,31 @@ class Recipe(Config):
                 )
         return self
 
-    def _check_arms(self) -> None:
+    def _check_variants(self) -> None:
         seen: dict[Chain, str] = {}
-        for arm in self.arms:
-            chain = self.chain_of(arm)
+        for variant in self.variants:
+            chain = self.chain_of(variant)
             if chain is None:
                 continue
             if chain in seen:
-                raise ValueError(f"arms: {seen[chain]!r} and {arm!r} are the same; remove one")
-            seen[chain] = arm
+                raise ValueError(
+                    f"variants: {seen[chain]!r} and {variant!r} are the same; remove one"
+                )
+            seen[chain] = variant
         needing = [
-            arm for arm in self.arms if any(t.is_made_from_corpus for t in self._texts_of(arm))
+            variant
+            for variant in self.variants
+            if any(t.is_made_from_corpus for t in self._texts_of(variant))
         ]
         if needing and not self.all_corpora:
-            raise ValueError(f"arms {needing} need the sections corpus and retrieval")
+            raise ValueError(f"variants {needing} need the sections corpus and retrieval")
         searching = [
-            arm
-            for arm in needing
-            if any(t.is_made_from_corpus and t.num_units is None for t in self._texts_of(arm))
+            variant
+            for variant in needing
+            if any(t.is_made_from_corpus and t.num_units is None for t in self._texts_of(variant))
         ]
         if searching and self.retrieval is None:
-            raise ValueError(f"arms {searching} need the sections corpus and retrieval")
+            raise ValueError(f"variants {searching} need the sections corpus and retrieval")
 
     @model_validator(mode="after")
     def _student_has_a_source(self) -> Self:
@@ -217,7 +228,7 @@ class Recipe(Config):
         if self.adaptation.rows == "task_da" and self.task_da is None:
             raise ValueError(
                 "adaptation.rows 'task_da': there are no augmented rows; give the key task_da, the "
-                "directory that raykd augment wrote, and an arm with the step task_da"
+                "directory that raykd augment wrote, and a variant with the step task_da"
             )
         return self
 
@@ -226,24 +237,24 @@ class Recipe(Config):
         on_task_da = [step.name for step in self.steps if step.text.kind == "task_da"]
         if on_task_da and self.task_da is None:
             raise ValueError(
-                f"arms with the step {on_task_da[0]} need the key task_da, the directory that "
+                f"variants with the step {on_task_da[0]} need the key task_da, the directory that "
                 "raykd augment wrote"
             )
         if self.task_da is not None and not on_task_da:
             raise ValueError(
-                "task_da: no arm has a step on augmented rows; add the arm task_da or "
+                "task_da: no variant has a step on augmented rows; add the variant task_da or "
                 "contextualized_task_da, or remove the key"
             )
         missing = [step.name for step in self.steps if self._phase_at(step.section) is None]
         if missing:
-            raise ValueError(f"the steps {', '.join(missing)} of arms need section injection")
+            raise ValueError(f"the steps {', '.join(missing)} of variants need section injection")
         for section in dict.fromkeys(step.section for step in self.steps):
             check_injection(section, self.injection_sections()[section])
         if self.task_da_injection is not None:
             if self.task_da is None or self.injection is None:
                 raise ValueError(
                     "task_da_injection: nothing is injected on augmented rows; give the keys "
-                    "task_da and injection, and an arm with the step task_da"
+                    "task_da and injection, and a variant with the step task_da"
                 )
             check_injection("task_da_injection", self.task_da_injection)
             names = (self.task_da_injection.objective.name, self.injection.objective.name)
@@ -255,8 +266,8 @@ class Recipe(Config):
             if all(step.section != "task_da_injection" for step in self.steps):
                 raise ValueError(
                     "task_da_injection: it is for steps on augmented rows after another step, and "
-                    f"arms {list(self.arms)} have none, for a first step takes the settings of "
-                    "injection; remove it, or add the arm contextualized_task_da"
+                    f"variants {list(self.variants)} have none, for a first step takes the "
+                    "settings of injection; remove it, or add the variant contextualized_task_da"
                 )
         if not OBJECTIVES[self.adaptation.objective.name].trains_classifier:
             raise ValueError(
@@ -277,34 +288,36 @@ class Recipe(Config):
                 )
         return self
 
-    def chain_of(self, arm: str) -> Chain | None:
-        """The injections of an arm, None where it has none."""
-        return parse_arm(
-            arm,
+    def chain_of(self, variant: str) -> Chain | None:
+        """The injections of a variant, None where it has none."""
+        return parse_variant(
+            variant,
             self.injections,
             tuple(self.corpora),
             has_task_da=self.task_da_injection is not None,
         )
 
-    def _texts_of(self, arm: str) -> tuple[Text, ...]:
-        chain = self.chain_of(arm)
+    def _texts_of(self, variant: str) -> tuple[Text, ...]:
+        chain = self.chain_of(variant)
         return () if chain is None else tuple(step.text for step in chain.steps)
 
     @property
-    def injected_arms(self) -> tuple[str, ...]:
-        """The arms that have an injection."""
-        return tuple(arm for arm in self.arms if self.chain_of(arm) is not None)
+    def injected_variants(self) -> tuple[str, ...]:
+        """The variants that have an injection."""
+        return tuple(variant for variant in self.variants if self.chain_of(variant) is not None)
 
     @property
     def chains(self) -> tuple[Chain, ...]:
         """Injected students, also those that others begin from, the shortest chains first."""
-        found = [chain for arm in self.arms if (chain := self.chain_of(arm)) is not None]
+        found = [
+            chain for variant in self.variants if (chain := self.chain_of(variant)) is not None
+        ]
         prefixes = dict.fromkeys(prefix for chain in found for prefix in chain.prefixes())
         return tuple(sorted(prefixes, key=lambda chain: len(chain.steps)))
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """The steps of all arms, each once."""
+        """The steps of all variants, each once."""
         return tuple(dict.fromkeys(chain.last for chain in self.chains))
 
     @property
@@ -327,9 +340,9 @@ class Recipe(Config):
                 texts.append(text)
         return tuple(dict.fromkeys(texts))
 
-    def adaptation_text(self, arm: str) -> str:
-        """The labelled rows that an arm's students adapt on: `train`, or `augmented`."""
-        texts = self._texts_of(arm) if self.adaptation.rows == "task_da" else ()
+    def adaptation_text(self, variant: str) -> str:
+        """The labelled rows that a variant's students adapt on: `train`, or `augmented`."""
+        texts = self._texts_of(variant) if self.adaptation.rows == "task_da" else ()
         return "augmented" if any(text.kind == "task_da" for text in texts) else "train"
 
     def injection_sections(self) -> dict[str, InjectionConfig]:

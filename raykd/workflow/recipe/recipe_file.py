@@ -67,8 +67,8 @@ def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
         raise InputError(f"{source}: {error}") from None
     whole = merged(preset, values)
     # A search is of one objective's keys, and of those alone that its author names.
-    if "search" in values or _objectives(whole) != _objectives(merged(values, preset)):
-        whole["search"] = values.get("search")
+    if "tune" in values or _objectives(whole) != _objectives(merged(values, preset)):
+        whole["tune"] = values.get("tune")
     # The preset's first weights are for students without a model or layers of their own.
     student = values.get("student")
     if (
@@ -77,13 +77,13 @@ def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
         and student.keys() & {"model", "layers"}
     ):
         whole["student"] = {k: item for k, item in whole["student"].items() if k != "inits"}
-    # Settings for augmented rows after another injection are of use to arms that have such a step,
-    # with the preset's objective.
+    # Settings for augmented rows after another injection are only for variants that have such a
+    # step with the preset's objective.
     injections = [{"injection": tree.get("injection")} for tree in (whole, preset)]
-    arms = whole.get("arms")
-    is_used = isinstance(arms, list) and any(
-        isinstance(arm, str) and (arm == "contextualized_task_da" or "+task_da" in arm)
-        for arm in arms
+    variants = whole.get("variants")
+    is_used = isinstance(variants, list) and any(
+        isinstance(variant, str) and (variant == "contextualized_task_da" or "+task_da" in variant)
+        for variant in variants
     )
     is_used = is_used and _objectives(injections[0]) == _objectives(injections[1])
     if "task_da_injection" not in values and not is_used:

@@ -181,10 +181,10 @@ def test_ivf_and_hnsw_find_most_of_what_flat_finds_in_real_text(real_texts: list
         assert recall >= 0.9, index
 
 
-def retrieval(method: str, model: Path, top_k: int = 5, **values: Any) -> RetrievalConfig:
+def retrieval(ranker: str, model: Path, top_k: int = 5, **values: Any) -> RetrievalConfig:
     section = {"model": str(model), "max_length": 16, "batch_size": 4}
     return RetrievalConfig.parse(
-        {"method": method, "top_k": top_k, "dense": section, **values}, "test"
+        {"ranker": ranker, "top_k": top_k, "dense": section, **values}, "test"
     )
 
 
@@ -230,13 +230,13 @@ def hits_of(folder: Path) -> dict[str, list[str]]:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("method", ["dense", "hybrid"])
-def test_hits_are_the_same_bytes_for_any_shards(tmp_path: Path, model: Path, method: str) -> None:
+@pytest.mark.parametrize("ranker", ["dense", "hybrid"])
+def test_hits_are_the_same_bytes_for_any_shards(tmp_path: Path, model: Path, ranker: str) -> None:
     texts = some_texts(60)
     texts[7] = texts[30] = texts[31] = texts[50]
     texts[3], texts[4] = "", "  "
     queries = [texts[7], "good film", "", *some_texts(12, seed=1), "good film"]
-    config = retrieval(method, model, top_k=9)
+    config = retrieval(ranker, model, top_k=9)
     outputs = set()
     for num_shards in (1, 2, 3, 7):
         shards = write_shards(tmp_path / f"shards-{num_shards}", texts, num_shards)
@@ -288,13 +288,13 @@ def test_units_are_embedded_once_for_any_queries(tmp_path: Path, model: Path) ->
 def test_a_hybrid_search_fuses_more_candidates_than_it_returns(tmp_path: Path, model: Path) -> None:
     shards = write_shards(tmp_path / "shards", some_texts(40), 2)
     sides = []
-    for method, values in (("bm25", {"dense": None}), ("dense", {})):
-        config = retrieval(method, model, top_k=20, **values)
+    for ranker, values in (("bm25", {"dense": None}), ("dense", {})):
+        config = retrieval(ranker, model, top_k=20, **values)
         side = RetrievalConfig.parse(config.model_dump(), "test")
         query_set = QuerySet("hits", make_queries(["good film"], "none"), 20)
         embedder = embedder_of(retrieval("dense", model))
-        search(shards, [query_set], side, tmp_path / method, {}, embedder=embedder)
-        sides.append(hits_of(tmp_path / method)["0"])
+        search(shards, [query_set], side, tmp_path / ranker, {}, embedder=embedder)
+        sides.append(hits_of(tmp_path / ranker)["0"])
     scores: dict[str, float] = {}
     for side_hits in sides:
         for rank, unit_id in enumerate(side_hits, 1):
@@ -324,36 +324,36 @@ def test_hits_are_fused_so_many_queries_at_a_time_as_both_sides_candidates_fit(
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"dense": {"model": "m"}}, "method 'bm25' does not read the key 'dense'; remove it, or"),
-        ({"method": "dense"}, "method 'dense' needs the section dense, with the model that embeds"),
+        ({"dense": {"model": "m"}}, "ranker 'bm25' does not read the key 'dense'; remove it, or"),
+        ({"ranker": "dense"}, "ranker 'dense' needs the section dense, with the model that embeds"),
         (
-            {"method": "dense", "dense": {"model": "m"}, "bm25": {"k1": 2}},
-            "method 'dense' does not read the key 'bm25'; remove it, or set method: bm25 or hybrid",
+            {"ranker": "dense", "dense": {"model": "m"}, "bm25": {"k1": 2}},
+            "ranker 'dense' does not read the key 'bm25'; remove it, or set ranker: bm25 or hybrid",
         ),
         (
-            {"method": "dense", "dense": {"model": "m"}, "fusion": {"candidates": 9}},
-            "method 'dense' does not read the key 'fusion'; remove it, or set method: hybrid",
+            {"ranker": "dense", "dense": {"model": "m"}, "fusion": {"candidates": 9}},
+            "ranker 'dense' does not read the key 'fusion'; remove it, or set ranker: hybrid",
         ),
         (
-            {"method": "hybrid", "dense": {"model": "m", "pooled": "mean"}},
+            {"ranker": "hybrid", "dense": {"model": "m", "pooled": "mean"}},
             "unknown key 'dense.pooled' (did you mean 'pooling'?)",
         ),
         (
-            {"method": "dense", "dense": {"model": "m", "index": {"name": "lsh"}}},
+            {"ranker": "dense", "dense": {"model": "m", "index": {"name": "lsh"}}},
             "key 'dense.index.name': unknown value 'lsh' (known: flat, ivf, hnsw)",
         ),
         (
-            {"method": "dense", "dense": {"model": "m", "index": {"name": "flat", "num_lists": 3}}},
+            {"ranker": "dense", "dense": {"model": "m", "index": {"name": "flat", "num_lists": 3}}},
             "unknown key 'dense.index.num_lists' (known keys of flat: name)",
         ),
         (
             {
-                "method": "dense",
+                "ranker": "dense",
                 "dense": {"model": "m", "index": {"name": "ivf", "num_lists": 3, "num_probes": 4}},
             },
             "num_probes 4: there are only num_lists 3 to look at; lower it",
         ),
-        ({"method": "denes"}, "Input should be 'bm25', 'dense' or 'hybrid'"),
+        ({"ranker": "denes"}, "Input should be 'bm25', 'dense' or 'hybrid'"),
         (
             {"fusion": {"candidates": 2_147_483_648}},
             "key 'fusion.candidates': Input should be less than or equal to 2147483647",
@@ -369,7 +369,7 @@ def test_wrong_settings_get_one_line(values: dict[str, Any], complaint: str) -> 
 
 def test_settings_survive_being_written_out_and_read_again() -> None:
     config = RetrievalConfig.parse(
-        {"method": "hybrid", "top_k": 1, "dense": {"model": "m", "index": {"name": "hnsw"}}}, "test"
+        {"ranker": "hybrid", "top_k": 1, "dense": {"model": "m", "index": {"name": "hnsw"}}}, "test"
     )
     assert RetrievalConfig.parse(config.model_dump(mode="json"), "test") == config
 
@@ -385,7 +385,7 @@ def test_the_command_searches_any_two_tables_by_a_model(
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
     paths = ["--corpus", str(tmp_path / "corpus.jsonl"), "--queries"]
     paths += [str(tmp_path / "queries.jsonl"), "--out", str(tmp_path / "out")]
-    options = ["--method", "dense", "--model", str(model), "--max-length", "20", "--top-k", "1"]
+    options = ["--ranker", "dense", "--model", str(model), "--max-length", "20", "--top-k", "1"]
     assert raykd(["search", *paths, *options]) == 0
     hits = pq.read_table(tmp_path / "out" / "hits.parquet").to_pydict()
     assert hits["query_id"] == [0, 1]
@@ -393,7 +393,8 @@ def test_the_command_searches_any_two_tables_by_a_model(
     np.testing.assert_allclose(hits["score"], [1, 1], rtol=1e-6)
     for wrong, complaint in (
         ([*options, "--k1", "2"], "--k1, --b, --variant, --norms, --keywords, --stemmer"),
-        (options[:2], "--method dense needs the --model that embeds"),
+        (["--method", "dense"], "raykd search: `--method` is now `--ranker`"),
+        (options[:2], "--ranker dense needs the --model that embeds"),
         (options[2:], "--model, --pooling, --max-length, --index and --embeddings go with"),
         ([*options[:3], str(tmp_path / "none"), *options[4:]], "none: no such folder"),
         ([*options[:5], "1000"], "max_length 1000: model"),

@@ -17,7 +17,7 @@ from raykd.workflow.run import Run
 
 BASE = {
     "name": "tiny",
-    "arms": ["direct"],
+    "variants": ["direct"],
     "task": {"name": "mine", "train": "a", "dev": "b", "sentence_columns": ["text"]},
     "student": {"num_layers": 1},
 }
@@ -65,7 +65,7 @@ def test_augmented_text_without_the_tasks_pairs_is_refused(tmp_path, columns, fi
     save_model(tmp_path / "teacher", "bert")
     phase = {"objective": {"name": "vanilla_kd", "task_weight": 0}, "max_length": 16}
     changes = {
-        "arms": ["task_da"],
+        "variants": ["task_da"],
         "task_da": str(tmp_path),
         "task": BASE["task"] | {"sentence_columns": columns},
         "injection": phase,

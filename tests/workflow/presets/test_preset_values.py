@@ -19,12 +19,12 @@ from raykd.workflow.presets import load_preset, preset_names
 from raykd.workflow.recipe.recipe_file import load_recipe
 
 AD2_GRID = {
-    "search.space.adaptation.learning_rate.choice": [1e-5, 3e-5, 5e-5, 7e-5, 9e-5, 1e-4],
-    "search.space.adaptation.batch_size.choice": [16, 32],
+    "tune.space.adaptation.learning_rate.choice": [1e-5, 3e-5, 5e-5, 7e-5, 9e-5, 1e-4],
+    "tune.space.adaptation.batch_size.choice": [16, 32],
 }
 AD2_TRAINING = {
     "seeds": [1, 2, 3, 4, 5],
-    "arms": ["direct"],
+    "variants": ["direct"],
     "adaptation.epochs": 6,
     "adaptation.warmup_fraction": 0.1,
     "adaptation.schedule": "linear",
@@ -61,8 +61,8 @@ CC = {
     "task_da_injection.warmup_fraction": 0.06,
 }
 CC_GRID = {
-    "search.space.adaptation.learning_rate.choice": [1e-5, 2e-5],
-    "search.space.adaptation.batch_size.choice": [16, 32],
+    "tune.space.adaptation.learning_rate.choice": [1e-5, 2e-5],
+    "tune.space.adaptation.batch_size.choice": [16, 32],
 }
 # Values as the papers print them, or as their code has them where they print none: (preset, task).
 TABLES: dict[tuple[str, str], dict[str, Any]] = {
@@ -93,16 +93,16 @@ TABLES: dict[tuple[str, str], dict[str, Any]] = {
         "adaptation.objective.projection_size": 128,
         "adaptation.objective.variant": "layer_wise",
         "adaptation.epochs": 40,
-        "search.space.adaptation.learning_rate.choice": [1e-5, 2e-5, 5e-5, 4e-6],
-        "search.space.adaptation.batch_size.choice": [8, 16, 32],
+        "tune.space.adaptation.learning_rate.choice": [1e-5, 2e-5, 5e-5, 4e-6],
+        "tune.space.adaptation.batch_size.choice": [8, 16, 32],
     },
     ("cilda", "sst2"): {
         "adaptation.objective.mask_probability": 0.3,
         "adaptation.objective.generator_steps": 10,
         "adaptation.objective.student_steps": 100,
         "adaptation.keep": "best",
-        "search.space.adaptation.learning_rate.choice": [1e-5, 2e-5, 4e-6],
-        "search.space.adaptation.batch_size.choice": [8, 16, 32],
+        "tune.space.adaptation.learning_rate.choice": [1e-5, 2e-5, 4e-6],
+        "tune.space.adaptation.batch_size.choice": [8, 16, 32],
     },
     **{
         ("cilda", task): {"adaptation.objective.generator_steps": 20}
@@ -120,7 +120,7 @@ TABLES: dict[tuple[str, str], dict[str, Any]] = {
         "adaptation.max_grad_norm": 5.0,
     },
     ("annealing_kd", "rte"): {
-        "arms": ["task"],
+        "variants": ["task"],
         "injection.objective.max_temperature": 7,
         "injection.epochs": 14,
         "adaptation.epochs": 4,
@@ -231,15 +231,15 @@ def test_values_are_the_papers(preset, task):
     for path, value in TABLES[preset, task].items():
         assert reduce(lambda tree, key: tree[key], keys_of(path), values) == value, path
     if preset == "contextualized" and "retrieval.top_k" in TABLES[preset, task]:
-        assert ("search" in values) == (task in ("stsb", "mrpc", "cola", "rte"))
+        assert ("tune" in values) == (task in ("stsb", "mrpc", "cola", "rte"))
 
 
 def keys_of(path: str) -> list[str]:
-    """`search.space` holds paths of keys as its keys."""
-    if not path.startswith("search.space."):
+    """`tune.space` holds paths of keys as its keys."""
+    if not path.startswith("tune.space."):
         return path.split(".")
-    *inner, last = path.removeprefix("search.space.").split(".")
-    return ["search", "space", ".".join(inner), last]
+    *inner, last = path.removeprefix("tune.space.").split(".")
+    return ["tune", "space", ".".join(inner), last]
 
 
 def test_every_preset_stands_in_a_table():

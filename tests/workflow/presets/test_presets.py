@@ -124,23 +124,23 @@ def test_a_student_with_a_model_or_layers_of_its_own_has_no_init_of_the_presets(
 def test_a_presets_own_search_can_be_tuned(name, tmp_path):
     recipe = loaded(tmp_path, recipe_of(name, "mrpc"))
 
-    if recipe.search is not None:
+    if recipe.tune is not None:
         check_space(recipe)
 
 
 def test_a_search_that_the_recipe_gives_has_none_of_the_presets_keys(tmp_path):
     search = {"space": {"adaptation.epochs": {"int": [1, 4]}}}
 
-    recipe = loaded(tmp_path, recipe_of("pkd", "mrpc", search=search))
+    recipe = loaded(tmp_path, recipe_of("pkd", "mrpc", tune=search))
 
-    assert list(recipe.search.space) == ["adaptation.epochs"]
+    assert list(recipe.tune.space) == ["adaptation.epochs"]
 
 
 def test_another_objective_has_no_search_of_the_presets(tmp_path):
     other = {"objective": {"name": "fine_tune"}}
 
-    assert loaded(tmp_path, recipe_of("pkd", "mrpc", adaptation=other)).search is None
-    assert loaded(tmp_path, recipe_of("pkd", "mrpc", adaptation={"epochs": 2})).search is not None
+    assert loaded(tmp_path, recipe_of("pkd", "mrpc", adaptation=other)).tune is None
+    assert loaded(tmp_path, recipe_of("pkd", "mrpc", adaptation={"epochs": 2})).tune is not None
 
 
 def loaded(folder: Path, values: dict) -> Recipe:
@@ -167,34 +167,34 @@ def test_trees_are_merged_key_by_key():
 
 
 def test_settings_for_augmented_rows_come_with_those_rows_and_the_presets_objective(tmp_path):
-    arms = {"arms": ["contextualized_task_da"], "task_da": "augmented"}
+    variants = {"variants": ["contextualized_task_da"], "task_da": "augmented"}
     other = {"objective": {"name": "vanilla_kd", "task_weight": 0}}
 
     assert loaded(tmp_path, recipe_of("contextualized", "cola")).task_da_injection is None
-    of_cola = loaded(tmp_path, recipe_of("contextualized", "cola", **arms)).task_da_injection
+    of_cola = loaded(tmp_path, recipe_of("contextualized", "cola", **variants)).task_da_injection
     assert (of_cola.epochs, of_cola.learning_rate) == (50, 1e-4)
-    recipe = loaded(tmp_path, recipe_of("contextualized", "cola", **arms, injection=other))
+    recipe = loaded(tmp_path, recipe_of("contextualized", "cola", **variants, injection=other))
     assert recipe.task_da_injection is None
 
 
 def test_augmented_rows_alone_train_a_random_student_as_the_corpus_does(tmp_path):
     """The short schedule is for a student that has been distilled before."""
-    arms = {"arms": ["task_da", "contextualized_task_da"], "task_da": "augmented"}
+    variants = {"variants": ["task_da", "contextualized_task_da"], "task_da": "augmented"}
 
-    recipe = loaded(tmp_path, recipe_of("contextualized", "cola", **arms))
+    recipe = loaded(tmp_path, recipe_of("contextualized", "cola", **variants))
 
-    first, (_, second) = (recipe.chain_of(arm).steps for arm in arms["arms"])
+    first, (_, second) = (recipe.chain_of(variant).steps for variant in variants["variants"])
     first, second = map(recipe.injection_of, (*first, second))
     assert (first.learning_rate, first.num_steps) == (6e-4, 400_000)
     assert (second.learning_rate, second.num_steps, second.epochs) == (1e-4, None, 50)
     names = {step.outputs_name for step in recipe.steps}
     assert len(names) == len(recipe.steps)
-    alone = recipe_of("contextualized", "cola", arms=["task_da"], task_da="augmented")
+    alone = recipe_of("contextualized", "cola", variants=["task_da"], task_da="augmented")
     assert loaded(tmp_path, alone).task_da_injection is None
 
 
-def test_settings_after_another_injection_that_no_arm_has_are_refused(tmp_path):
-    values = recipe_of("contextualized", "cola", arms=["task_da"], task_da="augmented")
+def test_settings_after_another_injection_that_no_variant_has_are_refused(tmp_path):
+    values = recipe_of("contextualized", "cola", variants=["task_da"], task_da="augmented")
     values["task_da_injection"] = {"learning_rate": 1e-4}
 
     with pytest.raises(InputError, match="task_da_injection: .* a first step takes the settings"):
@@ -202,11 +202,14 @@ def test_settings_after_another_injection_that_no_arm_has_are_refused(tmp_path):
 
 
 def test_tinyberts_second_stage_reads_augmented_rows_where_there_are_some(tmp_path):
-    arms = {"arms": ["task", "task_da"], "task_da": "augmented"}
+    variants = {"variants": ["task", "task_da"], "task_da": "augmented"}
 
     assert loaded(tmp_path, recipe_of("tinybert", "cola")).adaptation.rows == "task"
-    recipe = loaded(tmp_path, recipe_of("tinybert", "cola", **arms))
-    assert [recipe.adaptation_text(arm) for arm in recipe.arms] == ["train", "augmented"]
+    recipe = loaded(tmp_path, recipe_of("tinybert", "cola", **variants))
+    assert [recipe.adaptation_text(variant) for variant in recipe.variants] == [
+        "train",
+        "augmented",
+    ]
     own = recipe_of("tinybert", "cola", adaptation={"rows": "task_da"})
     with pytest.raises(InputError, match="there are no augmented rows; give the key task_da"):
         loaded(tmp_path, own)

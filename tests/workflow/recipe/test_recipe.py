@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from raykd.config import dump_yaml
+from raykd.config import RENAMED_KEYS, dump_yaml
 from raykd.errors import InputError
 from raykd.storage.yaml_files import load_yaml
 from raykd.workflow.recipe.recipe import Recipe
@@ -20,7 +20,7 @@ SHIPPED = sorted(set(RECIPES.rglob("*.yaml")) - OTHER)
 def minimal() -> dict:
     return {
         "name": "minimal",
-        "arms": ["alone"],
+        "variants": ["alone"],
         "task": {"name": "rte"},
         "teacher": {"model": "some/model"},
         "student": {"num_layers": 3},
@@ -52,11 +52,44 @@ def test_a_search_space_survives_a_round_trip(tmp_path):
         "adaptation.epochs": {"int": [2, 6]},
         "student.num_layers": {"choice": [2, 3]},
     }
-    recipe = Recipe.parse(minimal() | {"search": {"space": space}}, "recipe.yaml")
+    recipe = Recipe.parse(minimal() | {"tune": {"space": space}}, "recipe.yaml")
     copy = tmp_path / "resolved.yaml"
     copy.write_text(dump_yaml(recipe), encoding="utf-8")
     assert load_recipe(copy) == recipe
-    assert load_yaml(copy)["search"]["space"]["adaptation.epochs"]["int"] == [2, 6]
+    assert load_yaml(copy)["tune"]["space"]["adaptation.epochs"]["int"] == [2, 6]
+
+
+@pytest.mark.parametrize("old", RENAMED_KEYS)
+def test_the_old_name_of_a_key_is_refused_with_the_new_name(old):
+    values = minimal() | {
+        "corpus": {"paths": ["corpus"]},
+        "retrieval": {"top_k": 3},
+        "tune": {"space": {"adaptation.epochs": {"int": [2, 6]}}},
+    }
+    *sections, key = old.split(".")
+    section = values[sections[0]] if sections else values
+    section[key] = "anything"
+    assert problem_of(values) == f"recipe.yaml: `{old}:` is now `{RENAMED_KEYS[old]}:`"
+
+
+@pytest.mark.parametrize("new", RENAMED_KEYS.values())
+def test_the_new_name_of_a_renamed_key_exists(new):
+    values = minimal() | {
+        "retrieval": {"top_k": 3},
+        "tune": {"space": {"adaptation.epochs": {"int": [2, 6]}}},
+    }
+    tree = Recipe.parse(values, "recipe.yaml").model_dump()
+    for key in new.split("."):
+        assert key in tree
+        tree = tree[key]
+
+
+def test_a_recipe_of_an_earlier_version_names_all_renamed_keys_at_once(tmp_path):
+    old = minimal() | {"preset": "pkd", "arms": ["direct"], "search": None}
+    del old["variants"]
+    (tmp_path / "old.yaml").write_text(yaml.safe_dump(old))
+    with pytest.raises(InputError, match=r"`arms:` is now `variants:`; `search:` is now `tune:`"):
+        load_recipe(tmp_path / "old.yaml")
 
 
 def test_a_key_of_another_objective_is_refused_with_its_path():
@@ -74,26 +107,29 @@ def test_an_unknown_objective_is_told_with_the_nearest():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"arms": ["random"]}, "arms ['random'] need the sections corpus and retrieval"),
-        ({"arms": ["task"]}, "need section injection"),
+        ({"variants": ["random"]}, "variants ['random'] need the sections corpus and retrieval"),
+        ({"variants": ["task"]}, "need section injection"),
         (
-            {"arms": ["task"], "injection": {"objective": {"name": "fine_tune"}}},
+            {"variants": ["task"], "injection": {"objective": {"name": "fine_tune"}}},
             "injection.objective 'fine_tune' needs labels",
         ),
         (
             {"adaptation": {"objective": {"name": "tinybert"}}},
             "adaptation.objective 'tinybert' trains no classifier",
         ),
-        ({"arms": ["task_da"]}, "arms with the step task_da need the key task_da"),
-        ({"arms": ["contextualized_task_da"]}, "need the sections corpus and retrieval"),
-        ({"task_da": "augmented"}, "task_da: no arm has a step on augmented rows; add the arm"),
+        ({"variants": ["task_da"]}, "variants with the step task_da need the key task_da"),
+        ({"variants": ["contextualized_task_da"]}, "need the sections corpus and retrieval"),
+        (
+            {"task_da": "augmented"},
+            "task_da: no variant has a step on augmented rows; add the variant",
+        ),
         (
             {"task_da_injection": {"objective": {"name": "minilmv2"}}},
             "task_da_injection: nothing is injected on augmented rows",
         ),
         (
             {
-                "arms": ["task_da"],
+                "variants": ["task_da"],
                 "task_da": "augmented",
                 "injection": {"objective": {"name": "minilmv2"}},
                 "task_da_injection": {"objective": {"name": "tinybert"}},
@@ -107,8 +143,8 @@ def test_an_unknown_objective_is_told_with_the_nearest():
         ({"task": {"name": "rte", "dev": "docstrings:dev"}}, "needs the section docstrings"),
         ({"corpus": {"paths": ["docstrings:corpus"]}}, "needs the section docstrings"),
         ({"name": "../escape"}, "'name'"),
-        ({"search": {"space": {"adaptation.epochs": {}}}}, "give exactly one of float"),
-        ({"search": {"space": {"adaptation.epochs": {"int": [4, 2]}}}}, "low must be below high"),
+        ({"tune": {"space": {"adaptation.epochs": {}}}}, "give exactly one of float"),
+        ({"tune": {"space": {"adaptation.epochs": {"int": [4, 2]}}}}, "low must be below high"),
     ],
 )
 def test_sections_that_do_not_fit_are_refused(changes, expected):
@@ -126,7 +162,7 @@ def test_sections_that_do_not_fit_are_refused(changes, expected):
 )
 def test_settings_of_a_training_that_cannot_work_are_refused(section, key, value, expected):
     phases = {
-        "arms": ["task"],
+        "variants": ["task"],
         "injection": {"objective": {"name": "minilmv2"}},
         "adaptation": {"objective": {"name": "codir"}},
     }
@@ -189,4 +225,4 @@ def test_the_readmes_recipe_is_one():
     readme = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
     [block] = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
     recipe = Recipe.parse(yaml.safe_load(block), "README.md")
-    assert recipe.search is not None
+    assert recipe.tune is not None

@@ -11,7 +11,7 @@ from recipe_fuzz import fuzzed
 from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.storage.yaml_files import load_yaml
-from raykd.workflow.checks.search_checks import check_space
+from raykd.workflow.checks.tune_checks import check_space
 from raykd.workflow.recipe.corpora_recipe import load_corpora
 from raykd.workflow.recipe.recipe_file import load_recipe
 
@@ -22,7 +22,7 @@ MAX_MESSAGE_LENGTH = 5000
 WHOLE: dict[str, Any] = {
     "name": "whole",
     "seeds": [1, 2],
-    "arms": ["tfidf", "alone", "direct", "random", "contextualized"],
+    "variants": ["tfidf", "alone", "direct", "random", "contextualized"],
     "task": {
         "name": "reviews",
         "train": "train.jsonl",
@@ -33,7 +33,7 @@ WHOLE: dict[str, Any] = {
         "max_train_rows": 100,
     },
     "corpus": {"paths": ["corpus"], "units": {"policy": "packed", "max_words": 100}},
-    "retrieval": {"top_k": 10, "method": "hybrid", "dense": {"model": "some/model"}},
+    "retrieval": {"top_k": 10, "ranker": "hybrid", "dense": {"model": "some/model"}},
     "contextualize": {"max_units": 100, "leak_ngram": 13, "near_duplicates": {}},
     "teacher": {"model": "some/model", "epochs": 2, "learning_rate": 1e-4},
     "student": {"num_layers": 3, "inits": ["bottom"]},
@@ -47,7 +47,7 @@ WHOLE: dict[str, Any] = {
     },
     "workers": {"num_workers": [1, 2], "models_at_once": 2},
     "report_to": ["tensorboard"],
-    "search": {
+    "tune": {
         "num_trials": 4,
         "space": {
             "adaptation.learning_rate": {"float": [1e-5, 1e-3], "log": True},
@@ -69,7 +69,7 @@ def survives(content: bytes, path: Path) -> bool:
     started = time.process_time()
     try:
         recipe = load_recipe(path)
-        if recipe.search is not None:
+        if recipe.tune is not None:
             check_space(recipe)
     except InputError as error:
         message = str(error)

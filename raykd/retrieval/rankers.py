@@ -1,4 +1,4 @@
-"""The methods of retrieval: what each one makes of the queries before the shards are searched."""
+"""Rankers: BM25, dense, and hybrid retrieval, each prepared from the queries before the search."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ class _Prepared:
         top_k: (D,) hits wanted of each distinct query.
         numbers: for each set, the number of each of its queries among the distinct ones.
         is_empty: (D,) whether there is nothing to search for.
-        facts: counts that only this method has.
+        facts: counts that only this ranker has.
     """
 
     searcher: waves.Searcher
@@ -91,9 +91,9 @@ def write_all_hits(
         InputError: a shard is missing or damaged, or there is no unit at all.
     """
     paths = [path.absolute() for path in unit_shards]
-    if config.method == "bm25":
+    if config.ranker == "bm25":
         _search(_prepare_bm25(paths, query_sets, config, parts), query_sets, parts, draft)
-    elif config.method == "dense":
+    elif config.ranker == "dense":
         prepared = _prepare_dense(paths, query_sets, config, models, parts)
         _search(prepared, query_sets, parts, draft)
     else:
@@ -207,7 +207,7 @@ def _search_both(
     parts: Path,
     draft: Draft,
 ) -> None:
-    """Search by both methods, each a finished output of its own, and fuse their hits."""
+    """Search by both rankers, each a finished output of its own, and fuse their hits."""
     assert models is not None
     candidates = config.fusion.candidates or 0
     sets = [QuerySet(one.name, one.table, max(one.top_k, candidates)) for one in query_sets]

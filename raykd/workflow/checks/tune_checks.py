@@ -27,8 +27,8 @@ def check_space(recipe: Recipe) -> None:
     Raises:
         InputError: names the key, and the value where one is wrong.
     """
-    assert recipe.search is not None
-    space = recipe.search.space
+    assert recipe.tune is not None
+    space = recipe.tune.space
     for path in space:
         _check_path(recipe, path)
     for path, parameter in space.items():
@@ -42,12 +42,12 @@ def check_grace(recipe: Recipe, num_epochs: int) -> None:
     """Refuse an early stop that could come only after the last epoch.
 
     Raises:
-        InputError: `search.grace_epochs` is above the epochs of the longest trial.
+        InputError: `tune.grace_epochs` is above the epochs of the longest trial.
     """
-    assert recipe.search is not None
-    if recipe.search.grace_epochs > num_epochs:
+    assert recipe.tune is not None
+    if recipe.tune.grace_epochs > num_epochs:
         raise InputError(
-            f"search.grace_epochs {recipe.search.grace_epochs}: the longest trial has "
+            f"tune.grace_epochs {recipe.tune.grace_epochs}: the longest trial has "
             f"{num_epochs} epochs, so that none could be stopped early; set it to at most "
             f"{num_epochs} ({num_epochs} stops none)"
         )
@@ -55,34 +55,34 @@ def check_grace(recipe: Recipe, num_epochs: int) -> None:
 
 def most_epochs(recipe: Recipe, num_rows: int) -> int:
     """Epochs of the longest trial that the space allows, on `num_rows` training rows."""
-    assert recipe.search is not None
-    space = recipe.search.space
+    assert recipe.tune is not None
+    space = recipe.tune.space
     keys = [f"adaptation.{key}" for key in ("epochs", "num_steps", "batch_size")]
     searched = [key for key in keys if key in space]
     return max(
         total_epochs(
-            recipe.with_values(dict(zip(searched, values, strict=True)), "search").adaptation,
+            recipe.with_values(dict(zip(searched, values, strict=True)), "tune").adaptation,
             num_rows,
         )
         for values in product(*(space[key].values() for key in searched))
     )
 
 
-def searched_arm(recipe: Recipe) -> str:
-    """The arm whose settings are searched: `search.arm`, else that with the most injections.
+def tuned_variant(recipe: Recipe) -> str:
+    """The variant to tune: `tune.variant`, else that with the most injections.
 
-    Of arms with equally many, that which learns from more text.
+    Of variants with equally many, that which learns from more text.
     """
-    if recipe.search is not None and recipe.search.arm is not None:
-        return recipe.search.arm
+    if recipe.tune is not None and recipe.tune.variant is not None:
+        return recipe.tune.variant
 
-    def amount(arm: str) -> tuple[int, int]:
-        chain = recipe.chain_of(arm)
+    def amount(variant: str) -> tuple[int, int]:
+        chain = recipe.chain_of(variant)
         if chain is None:
-            return 0, ("alone", "direct").index(arm)
+            return 0, ("alone", "direct").index(variant)
         return len(chain.steps), max(TEXT_KINDS.index(step.text.kind) for step in chain.steps)
 
-    return max((arm for arm in recipe.arms if arm != "tfidf"), key=amount)
+    return max((variant for variant in recipe.variants if variant != "tfidf"), key=amount)
 
 
 def section_of(path: str) -> str:
@@ -98,38 +98,38 @@ def _check_path(recipe: Recipe, path: str) -> None:
     sections = dict.fromkeys(("student", *_INJECTIONS, *given, "adaptation"))
     if section not in sections or not key or key in _FIXED_KEYS:
         raise InputError(
-            f"search.space: trials cannot change {path!r}, because they share corpus, task and "
+            f"tune.space: trials cannot change {path!r}, because they share corpus, task and "
             f"teacher; search keys of {', '.join(sections)}, written as "
             f"adaptation.learning_rate, other than {', '.join(_FIXED_KEYS)}"
         )
     if "generator" in path.split("."):
         raise InputError(
-            f"search.space: trials cannot change {path!r}, because they share the generator that "
+            f"tune.space: trials cannot change {path!r}, because they share the generator that "
             "the run checks or trains before them; search other keys of the objective"
         )
     if section in _INJECTIONS and section not in given:
         raise InputError(
-            f"search.space: {path!r} is searched, but the recipe has no section {section!r}; add "
+            f"tune.space: {path!r} is searched, but the recipe has no section {section!r}; add "
             "the section, or remove the key"
         )
     _check_is_read(recipe, path, section)
     phase = recipe.adaptation if section == "adaptation" else given.get(section)
     if key == "teacher_layer" and phase and getattr(phase.objective, "cached_teacher", False):
         raise InputError(
-            f"search.space: trials cannot change {path!r}, because they share the cached teacher "
+            f"tune.space: trials cannot change {path!r}, because they share the cached teacher "
             f"outputs of one layer; set {section}.objective.cached_teacher: false"
         )
 
 
 def _check_is_read(recipe: Recipe, path: str, section: str) -> None:
     """Refuse a key that changes nothing in the student that is searched."""
-    arm = searched_arm(recipe)
-    chain = recipe.chain_of(arm)
+    variant = tuned_variant(recipe)
+    chain = recipe.chain_of(variant)
     read = {step.section for step in chain.steps} if chain else set()
     if section not in {"student", "adaptation", *read}:
         raise InputError(
-            f"search.space: {path!r} changes nothing in the searched arm {arm!r}; remove it, or "
-            f"set search.arm to an arm with a step of the section {section}"
+            f"tune.space: {path!r} changes nothing in the tuned variant {variant!r}; remove it, or "
+            f"set tune.variant to a variant with a step of the section {section}"
         )
 
 
@@ -138,7 +138,7 @@ def _check_value(recipe: Recipe, path: str, value: Any) -> None:
     first: InputError | None = None
     for others in _combinations(recipe, path):
         try:
-            recipe.with_values({**others, path: value}, f"search.space: {path} = {value!r:.60}")
+            recipe.with_values({**others, path: value}, f"tune.space: {path} = {value!r:.60}")
         except InputError as error:
             first = first or error
         else:
@@ -149,8 +149,8 @@ def _check_value(recipe: Recipe, path: str, value: Any) -> None:
 
 def _combinations(recipe: Recipe, path: str) -> Iterator[Mapping[str, Any]]:
     """The recipe's own values, then all combinations of the other keys' values or a sample."""
-    assert recipe.search is not None
-    others = {key: one.values() for key, one in recipe.search.space.items() if key != path}
+    assert recipe.tune is not None
+    others = {key: one.values() for key, one in recipe.tune.space.items() if key != path}
     yield {}
     if math.prod(map(len, others.values())) <= _MAX_COMBINATIONS:
         for values in product(*others.values()):

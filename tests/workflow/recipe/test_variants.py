@@ -1,4 +1,4 @@
-"""Arms: students named by their injections, the texts, teachers and folders of these."""
+"""Variants: students named by their injections, the texts, teachers and folders of these."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from tiny_models import save_tiny_model
 
 from raykd.errors import InputError
 from raykd.workflow.checks.preflight import check_models
-from raykd.workflow.checks.search_checks import check_space, searched_arm
-from raykd.workflow.recipe.arms import PREDEFINED_ARMS
+from raykd.workflow.checks.tune_checks import check_space, tuned_variant
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
+from raykd.workflow.recipe.variants import PREDEFINED_VARIANTS
 from raykd.workflow.run import Run
 
 MINILM = {"name": "minilmv2", "relation_heads": 12}
@@ -22,7 +22,7 @@ MINILM = {"name": "minilmv2", "relation_heads": 12}
 def values_with(**changes) -> dict:
     return {
         "name": "mine",
-        "arms": ["alone", "general", "general+contextualized@news", "random@web"],
+        "variants": ["alone", "general", "general+contextualized@news", "random@web"],
         "task": {"name": "mine", "train": "a", "dev": "b", "sentence_columns": ["text"]},
         "corpora": {"web": {"paths": ["web"]}, "news": {"paths": ["news"]}},
         "retrieval": {"top_k": 1},
@@ -45,7 +45,7 @@ def recipe_with(**changes) -> Recipe:
     return Recipe.parse(values_with(**changes), "recipe.yaml")
 
 
-def test_an_arm_is_its_steps_in_order_and_shares_those_it_begins_with():
+def test_a_variant_is_its_steps_in_order_and_shares_those_it_begins_with():
     recipe = recipe_with()
     assert [chain.name for chain in recipe.chains] == [
         "general",
@@ -83,18 +83,18 @@ def test_what_is_made_of_a_named_corpus_has_its_name():
 
 
 @pytest.mark.parametrize(
-    ("arm", "folder"),
+    ("variant", "folder"),
     [
         ("contextualized", "contextualized"),
         ("contextualized_task_da", "contextualized_task_da"),
         ("task", "task"),
     ],
 )
-def test_old_arms_keep_their_folders(arm, folder):
-    changes = {"corpora": {}, "corpus": {"paths": ["web"]}, "injections": {}, "arms": [arm]}
-    recipe = recipe_with(**changes, **({"task_da": "rows"} if "task_da" in arm else {}))
+def test_old_variants_keep_their_folders(variant, folder):
+    changes = {"corpora": {}, "corpus": {"paths": ["web"]}, "injections": {}, "variants": [variant]}
+    recipe = recipe_with(**changes, **({"task_da": "rows"} if "task_da" in variant else {}))
     run = Run(recipe, Path("out"), Path("out/units"))
-    chain = recipe.chain_of(arm)
+    chain = recipe.chain_of(variant)
     assert run.injected(chain, "random", 1) == Path(f"out/students/{folder}-random-seed1/injected")
 
 
@@ -123,15 +123,18 @@ def test_keys_that_a_step_leaves_out_are_those_of_injection():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"arms": ["contextualised@web"]}, "there is no step 'contextualised@web'"),
-        ({"arms": ["general+"]}, "there is no step ''"),
-        ({"arms": ["alone+random@web"]}, "there is no step 'alone'"),
-        ({"arms": ["contextualized"]}, "one of the corpora web, news; write contextualized@NAME"),
-        ({"arms": ["random@sports"]}, "there is no corpus 'sports' (known: web, news)"),
-        ({"arms": ["task@web"]}, "step 'task@web' is not made from a corpus; remove @web"),
-        ({"arms": ["+".join(["general"] * 6)]}, "has 6 steps"),
+        ({"variants": ["contextualised@web"]}, "there is no step 'contextualised@web'"),
+        ({"variants": ["general+"]}, "there is no step ''"),
+        ({"variants": ["alone+random@web"]}, "there is no step 'alone'"),
         (
-            {"arms": ["contextualized_task_da", "contextualized+task_da"], "corpora": {}}
+            {"variants": ["contextualized"]},
+            "one of the corpora web, news; write contextualized@NAME",
+        ),
+        ({"variants": ["random@sports"]}, "there is no corpus 'sports' (known: web, news)"),
+        ({"variants": ["task@web"]}, "step 'task@web' is not made from a corpus; remove @web"),
+        ({"variants": ["+".join(["general"] * 6)]}, "has 6 steps"),
+        (
+            {"variants": ["contextualized_task_da", "contextualized+task_da"], "corpora": {}}
             | {"corpus": {"paths": ["web"]}, "task_da": "rows", "injections": {}},
             "'contextualized_task_da' and 'contextualized+task_da' are the same",
         ),
@@ -143,13 +146,16 @@ def test_keys_that_a_step_leaves_out_are_those_of_injection():
             "num_units 5: belongs to text: random",
         ),
         (
-            {"arms": ["mine"], "injections": {"mine": {"text": "random"}}},
+            {"variants": ["mine"], "injections": {"mine": {"text": "random"}}},
             "injections.mine: text 'random' is made from one of the corpora web, news; set corpus",
         ),
-        ({"search": {"arm": "direct", "space": {"a.b": {"int": [1, 2]}}}}, "makes no such student"),
+        (
+            {"tune": {"variant": "direct", "space": {"a.b": {"int": [1, 2]}}}},
+            "makes no such student",
+        ),
     ],
 )
-def test_arms_that_cannot_be_made_are_refused(changes, expected):
+def test_variants_that_cannot_be_made_are_refused(changes, expected):
     with pytest.raises(InputError) as caught:
         recipe_with(**changes)
     assert expected in str(caught.value)
@@ -172,7 +178,7 @@ def test_arms_that_cannot_be_made_are_refused(changes, expected):
 )
 def test_objectives_that_read_logits_refuse_a_pretrained_teacher(objective, is_sound):
     injection = {"objective": objective, "teacher": "pretrained"}
-    changes = {"injection": injection, "injections": {}, "arms": ["random@web"]}
+    changes = {"injection": injection, "injections": {}, "variants": ["random@web"]}
     if is_sound:
         assert recipe_with(**changes).teacher_model_of(recipe_with(**changes).injection)
         return
@@ -202,17 +208,17 @@ def test_paths_of_named_corpora_and_teachers_become_absolute(tmp_path):
     assert recipe.injections["general"].teacher_model == str(tmp_path / "base")
 
 
-def test_a_search_changes_the_steps_of_the_arm_that_it_is_about():
+def test_a_search_changes_the_steps_of_the_variant_that_it_is_about():
     space = {"injections.general.learning_rate": {"choice": [1e-4, 1e-3]}}
-    recipe = recipe_with(search={"space": space})
-    assert searched_arm(recipe) == "general+contextualized@news"
+    recipe = recipe_with(tune={"space": space})
+    assert tuned_variant(recipe) == "general+contextualized@news"
     check_space(recipe)
     changed = recipe.with_values({"injections.general.learning_rate": 0.5}, "trial")
     assert changed.injections["general"].learning_rate == 0.5
-    other = recipe_with(search={"space": space, "arm": "random@web"})
-    with pytest.raises(InputError, match=r"changes nothing in the searched arm 'random@web'"):
+    other = recipe_with(tune={"space": space, "variant": "random@web"})
+    with pytest.raises(InputError, match=r"changes nothing in the tuned variant 'random@web'"):
         check_space(other)
-    fixed = recipe_with(search={"space": {"injections.general.num_units": {"int": [1, 2]}}})
+    fixed = recipe_with(tune={"space": {"injections.general.num_units": {"int": [1, 2]}}})
     with pytest.raises(InputError, match="trials cannot change 'injections.general.num_units'"):
         check_space(fixed)
 
@@ -222,7 +228,7 @@ def test_preflight_checks_a_pretrained_teacher_of_its_own(tmp_path):
         save_tiny_model(tmp_path / name)
     general = {"text": "task", "teacher": "pretrained", "teacher_model": str(tmp_path / "base")}
     recipe = recipe_with(
-        arms=["general"],
+        variants=["general"],
         corpora={},
         injections={"general": general},
         teacher={"model": str(tmp_path / "teacher"), "fine_tuned": True, "max_length": 20},
@@ -241,14 +247,14 @@ _STEPS = ("general", "task", "random@web", "contextualized@news", "alone", "x", 
 
 
 @given(st.lists(st.sampled_from(_STEPS), max_size=7), st.text(max_size=20))
-def test_any_arm_is_a_student_or_refused_with_its_name(steps, noise):
-    for arm in ("+".join(steps), noise):
+def test_any_variant_is_a_student_or_refused_with_its_name(steps, noise):
+    for variant in ("+".join(steps), noise):
         message = ""
         try:
-            recipe = recipe_with(arms=["direct", arm])
+            recipe = recipe_with(variants=["direct", variant])
         except InputError as error:
             message = str(error)
         else:
-            chain = recipe.chain_of(arm)
-            assert arm in PREDEFINED_ARMS or chain.name == arm
-        assert not message or "arms" in message
+            chain = recipe.chain_of(variant)
+            assert variant in PREDEFINED_VARIANTS or chain.name == variant
+        assert not message or "variants" in message

@@ -42,7 +42,7 @@ class Parameter(Config):
         return self
 
 
-class SearchConfig(Config):
+class TuneConfig(Config):
     """Hyper-parameter search of `raykd tune`."""
 
     space: dict[str, Parameter] = Field(
@@ -58,8 +58,7 @@ class SearchConfig(Config):
     grace_epochs: int = Field(
         1, ge=1, description="Epochs that every trial trains before it may be stopped early."
     )
-    arm: str | None = Field(
+    variant: str | None = Field(
         None,
-        description="Arm whose settings are searched. Default: the recipe's arm that learns from "
-        "most text.",
+        description="Variant to tune. Default: the recipe's variant that learns from most text.",
     )

@@ -1,12 +1,13 @@
-"""Arms: the students of a run, told apart by the injections they get before adaptation.
+"""Variants: the students of a run, which differ by the injections they get before adaptation.
 
-An arm is written as its injection steps in order, joined by "+": `general+contextualized+task_da`.
-A step is a text, a teacher and settings: one of the predefined ones, named as its text
-(`random@news` is made from the corpus `news` of the recipe's `corpora`), or one of the recipe's
-section `injections`. Arms that begin with the same steps share the student of these.
+A variant is written as its injection steps in order, joined by "+", as in
+`general+contextualized+task_da`. A step is a text, a teacher and settings: either a predefined step
+with the name of its text (`random@news` is made from the corpus `news` of the recipe's `corpora`),
+or a step of the recipe's section `injections`. Variants that begin with the same steps share the
+student of these.
 
-`direct` has no step and is distilled on the task's labelled rows at once; `alone` has none either
-and learns from no teacher; `tfidf` is no student at all (TF-IDF and logistic regression).
+`direct` has no step and is distilled on the task's labeled rows only; `alone` has no step either
+and is trained without a teacher; `tfidf` is a linear baseline (TF-IDF and logistic regression).
 """
 
 from collections.abc import Mapping
@@ -17,17 +18,17 @@ from raykd.training.injection_config import CORPUS_TEXTS, TEXT_KINDS, StepConfig
 
 # A name becomes a part of folders' names.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
-ARMS_WITHOUT_STEPS = ("tfidf", "alone", "direct")
+VARIANTS_WITHOUT_STEPS = ("tfidf", "alone", "direct")
 # An older name: it keeps the folders of its students.
 _CONTEXTUALIZED_TASK_DA = "contextualized_task_da"
 _ALIASES = {_CONTEXTUALIZED_TASK_DA: "contextualized+task_da"}
-PREDEFINED_ARMS = (*ARMS_WITHOUT_STEPS, *TEXT_KINDS, _CONTEXTUALIZED_TASK_DA)
-# Names that mean something else: the task's labelled rows among texts, or arms.
-_RESERVED = (*PREDEFINED_ARMS, "train", "teacher", "majority")
+PREDEFINED_VARIANTS = (*VARIANTS_WITHOUT_STEPS, *TEXT_KINDS, _CONTEXTUALIZED_TASK_DA)
+# Names that mean something else: the task's labelled rows among texts, or variants.
+_RESERVED = (*PREDEFINED_VARIANTS, "train", "teacher", "majority")
 # Settings of steps on augmented rows after another step.
 _AFTER_INJECTION = "task_da_injection"
 _MAX_STEPS = 5
-_MAX_ARM_LENGTH = 100
+_MAX_VARIANT_LENGTH = 100
 
 
 class Text(NamedTuple):
@@ -76,9 +77,9 @@ class Chain:
 
     @property
     def name(self) -> str:
-        """The arm that has these steps."""
+        """The variant that has these steps."""
         name = "+".join(step.name for step in self.steps)
-        return next((alias for alias, arm in _ALIASES.items() if arm == name), name)
+        return next((alias for alias, variant in _ALIASES.items() if variant == name), name)
 
     @property
     def last(self) -> Step:
@@ -96,7 +97,7 @@ class Chain:
 
 
 def check_step_names(names: Mapping[str, object]) -> None:
-    """Refuse names of steps that arms could not tell from predefined ones.
+    """Refuse names of steps that variants could not tell from predefined ones.
 
     Raises:
         ValueError: names the step.
@@ -108,39 +109,39 @@ def check_step_names(names: Mapping[str, object]) -> None:
             )
 
 
-def parse_arm(
-    arm: str, steps: Mapping[str, StepConfig], corpora: tuple[str, ...], *, has_task_da: bool
+def parse_variant(
+    variant: str, steps: Mapping[str, StepConfig], corpora: tuple[str, ...], *, has_task_da: bool
 ) -> Chain | None:
-    """The injections of an arm, None where it has none.
+    """The injections of a variant, None where it has none.
 
     Args:
-        arm: as the recipe names it.
+        variant: as the recipe names it.
         steps: the recipe's section `injections`.
         corpora: names of the recipe's `corpora`; none where it has the section `corpus`.
         has_task_da: whether steps on augmented rows that come after another step have the section
             `task_da_injection`; a first step has the section `injection`.
 
     Raises:
-        ValueError: names the arm, the step that is not known, and what is.
+        ValueError: names the variant, the step that is not known, and what is.
     """
-    if arm in ARMS_WITHOUT_STEPS:
+    if variant in VARIANTS_WITHOUT_STEPS:
         return None
-    names = _ALIASES.get(arm, arm).split("+")
-    if len(names) > _MAX_STEPS or len(arm) > _MAX_ARM_LENGTH:
+    names = _ALIASES.get(variant, variant).split("+")
+    if len(names) > _MAX_STEPS or len(variant) > _MAX_VARIANT_LENGTH:
         raise ValueError(
-            f"arms: {arm!r:.120} has {len(names)} steps and {len(arm)} characters; at most "
-            f"{_MAX_STEPS} and {_MAX_ARM_LENGTH} are allowed"
+            f"variants: {variant!r:.120} has {len(names)} steps and {len(variant)} characters; at "
+            f"most {_MAX_STEPS} and {_MAX_VARIANT_LENGTH} are allowed"
         )
     return Chain(
         tuple(
-            _step(arm, name, steps, corpora, has_task_da=has_task_da and at > 0)
+            _step(variant, name, steps, corpora, has_task_da=has_task_da and at > 0)
             for at, name in enumerate(names)
         )
     )
 
 
 def _step(
-    arm: str,
+    variant: str,
     name: str,
     steps: Mapping[str, StepConfig],
     corpora: tuple[str, ...],
@@ -156,13 +157,15 @@ def _step(
     for known in TEXT_KINDS:
         if kind == known:
             text = Text(known, corpus if at else None)
-            _check_corpus(f"arms: {arm!r}: step {name!r}", text, corpora, f"write {kind}@NAME")
+            _check_corpus(
+                f"variants: {variant!r}: step {name!r}", text, corpora, f"write {kind}@NAME"
+            )
             is_task_da = known == "task_da" and has_task_da
             return Step(name, text, _AFTER_INJECTION if is_task_da else "injection")
     known_steps = ", ".join([*TEXT_KINDS, *steps])
     raise ValueError(
-        f"arms: {arm!r:.120}: there is no step {name!r:.60}; an arm is one of "
-        f"{', '.join(PREDEFINED_ARMS)}, or steps joined by '+': {known_steps}"
+        f"variants: {variant!r:.120}: there is no step {name!r:.60}; a variant is one of "
+        f"{', '.join(PREDEFINED_VARIANTS)}, or steps joined by '+': {known_steps}"
     )
 
 
