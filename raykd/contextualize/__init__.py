@@ -1,1 +1,1 @@
-"""Hits -> the contextualized corpus, and the random corpus that it is compared with."""
+"""Contextualized corpora: selection, decontamination, and the random baseline."""

@@ -1,4 +1,4 @@
-"""What a corpus is like, in figures that can be compared with those of another one."""
+"""Statistics card of a corpus, comparable between corpora."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ FILE_NAME = "card.json"
 
 
 class Compared(BaseModel):
-    """What a corpus is compared with: the general corpus, or the task's sentences."""
+    """Statistics of a reference: the general corpus, or the task's sentences."""
 
     num_units: int
     num_bytes: int
@@ -20,7 +20,7 @@ class Compared(BaseModel):
 
 
 class SearchFacts(BaseModel):
-    """What the card repeats of the stages before: the search's settings and its counts."""
+    """Settings and counts of the search that the card repeats."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,10 +33,10 @@ class SearchFacts(BaseModel):
 
 
 class GeneralFacts(BaseModel):
-    """What the card repeats of the general corpus: its size, and what ingest left out.
+    """Size of the general corpus, and what ingest dropped.
 
-    Rows that cannot be read, empty documents, documents of which every piece is too short,
-    and pieces that are too short.
+    Dropped are unreadable rows, empty documents, documents whose pieces are all too short, and
+    pieces that are too short.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,17 +50,17 @@ class GeneralFacts(BaseModel):
 
 
 class CorpusCard(BaseModel):
-    """A contextualized corpus, or the random one it is compared with, in figures.
+    """Statistics of a contextualized corpus, or of the random one that it is compared with.
 
-    `num_candidates` are the different units retrieved, or all units of the general corpus.
+    `num_candidates` counts the distinct units retrieved, or all units of the general corpus.
     `num_wanted` is the limit in units, `target_bytes` the one in bytes, `top_percent` the share of
-    the ranks, each None where it was not set; `num_missing` and `num_missing_bytes` say by how much
-    the corpus stays below, `num_beyond_limit` how many units were left out because of it. `k` are
-    the hits an anchor that were looked at. `num_duplicates`, `num_near_duplicates`, `num_leaks` and
-    `num_leaked_ngrams` are those that stood before the last unit kept, so that they can be compared
-    with those of a corpus drawn until it is as large; `leaks` states whether units that hold an
-    evaluation sentence were removed or kept. A random corpus has None where only a search has a
-    figure; `kept_fraction` is units kept a hit, and `max_rank` the rank of the last one kept.
+    the ranks; each is None if not set. `num_missing` and `num_missing_bytes` are the shortfall to
+    the limit, and `num_beyond_limit` counts the units dropped because of it. `k` is the number of
+    hits per query that were used. `num_duplicates`, `num_near_duplicates`, `num_leaks` and
+    `num_leaked_ngrams` count the candidates before the last kept unit, so that they are comparable
+    with a random corpus of the same size. `leaks` states whether units that contain an evaluation
+    sentence were removed or kept. `kept_fraction` is kept units per hit, and `max_rank` the rank of
+    the last kept unit. Fields of a search are None for a random corpus.
     """
 
     kind: Literal["contextualized", "random"]
@@ -97,5 +97,5 @@ class CorpusCard(BaseModel):
 
 
 def read_card(directory: Path) -> CorpusCard:
-    """The card that was written with a corpus."""
+    """Read the card of a corpus."""
     return CorpusCard.model_validate_json((directory / FILE_NAME).read_bytes())

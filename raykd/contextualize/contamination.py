@@ -1,4 +1,4 @@
-"""Whether a text holds a sentence a model is to be examined on."""
+"""Decontamination: texts that contain a sentence of the evaluation splits."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,30 +10,30 @@ import pyarrow as pa
 from raykd.contextualize.contamination_kernel import ContaminationKernel
 from raykd.text.normalize import normalize, words
 
-# Texts looked through at once: bounds what the compiled filter holds beside them.
+# Texts per batch; bounds the memory of the compiled filter.
 _BATCH_ROWS = 8192
 
 
 class Contamination(NamedTuple):
-    """The evaluation sentence (a position) that leaks into a text; `is_ngram`: only part of it."""
+    """Position of the evaluation sentence in a text; `is_ngram`: the text has only part of it."""
 
     sentence: int
     is_ngram: bool
 
 
 class ContaminationIndex:
-    """Finds the evaluation sentences that a text equals, contains, or shares words in a row with.
+    """Index of evaluation sentences that a text equals, contains, or shares an n-gram with.
 
-    A sentence is contained where its words follow each other in the text; case, spacing and
-    punctuation make no difference, and a word is never found inside another one. A sentence of
-    fewer than `min_words` words leaks only through a text that is equal to it: "it works" stands
-    in too many texts that were never copied. With `ngram`, a text leaks as well that has that many
-    words in a row in common with a sentence.
+    A text contains a sentence if the sentence's words occur in it consecutively; case, spacing and
+    punctuation are ignored, and only whole words match. A sentence of fewer than `min_words` words
+    contaminates only a text that is equal to it: phrases such as "it works" occur in many unrelated
+    texts. With `ngram`, a text is also contaminated if it shares that many consecutive words with
+    a sentence.
 
-    A compiled filter passes over the texts and leaves those in which something may be found,
-    hashes of words being equal; they alone are compared word by word. Its time for a text grows
-    with the text's length, not with the number of sentences: sentences with the same first words
-    are grouped by length, and a length costs one look-up.
+    A compiled filter selects the candidate texts by word hashes; only those are compared word by
+    word. Its time per text is proportional to the text's length and does not depend on the number
+    of sentences: sentences with the same first words are grouped by length, and each length costs
+    one lookup.
 
     Source of `ngram`: 13 in Brown et al. 2020 (GPT-3, appendix C: N is the 5th percentile of the
     lengths of a data set's examples, at least 8 and at most 13), 8 in Radford et al. 2019 (GPT-2,
@@ -64,51 +64,51 @@ class ContaminationIndex:
         self._filter = ContaminationKernel(list(self._whole), min_words, ngram)
 
     def find(self, text: str) -> Contamination | None:
-        """The first sentence in the given order that leaks into the text, if any.
+        """Find the first evaluation sentence that contaminates the text, if any.
 
-        Where the text holds whole sentences, those that it shares only an n-gram with do not count.
+        Sentences that share only an n-gram are ignored if the text contains a whole sentence.
         """
         normalized = normalize(text)
         parts = words(normalized)
         key = " ".join(parts) or normalized
-        found = [self._whole[key]] if key in self._whole else []
-        found += self._contained(parts)
-        if found:
-            return Contamination(min(found), is_ngram=False)
+        contained = [self._whole[key]] if key in self._whole else []
+        contained += self._contained(parts)
+        if contained:
+            return Contamination(min(contained), is_ngram=False)
         if self.ngram and self._ngrams:
             grams = (" ".join(window) for window in _windows(parts, self.ngram))
-            shared = [self._ngrams[gram] for gram in grams if gram in self._ngrams]
-            if shared:
-                return Contamination(min(shared), is_ngram=True)
+            matching = [self._ngrams[gram] for gram in grams if gram in self._ngrams]
+            if matching:
+                return Contamination(min(matching), is_ngram=True)
         return None
 
     def find_all(self, texts: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-        """`find` for each text.
+        """Apply `find` to each text.
 
         Args:
             texts: (N,) string or large_string.
 
         Returns:
-            The sentences' positions (N,), -1 where there is none, and `is_ngram` (N,).
+            Positions of the sentences (N,), -1 for clean texts; and `is_ngram` (N,).
         """
         sentences = np.full(len(texts), -1, np.int32)
         is_ngram = np.zeros(len(texts), np.bool_)
         for first in range(0, len(texts), _BATCH_ROWS):
             batch = texts.slice(first, _BATCH_ROWS)
             for row in self._filter.suspects(batch).tolist():
-                leak = self.find(batch[row].as_py() or "")
-                if leak is not None:
-                    sentences[first + row], is_ngram[first + row] = leak
+                contamination = self.find(batch[row].as_py() or "")
+                if contamination is not None:
+                    sentences[first + row], is_ngram[first + row] = contamination
         return sentences, is_ngram
 
     def _contained(self, parts: list[str]) -> list[int]:
-        found = []
+        positions = []
         for start, window in enumerate(_windows(parts, self.min_words)):
             for length, sentences in self._starting.get(" ".join(window), {}).items():
                 position = sentences.get(" ".join(parts[start : start + length]))
                 if position is not None:
-                    found.append(position)
-        return found
+                    positions.append(position)
+        return positions
 
 
 def _windows(parts: list[str], size: int) -> Iterator[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""A compiled first look at texts: those in which an evaluation sentence may stand."""
+"""Compiled filter that selects the texts which may contain an evaluation sentence."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,17 +14,17 @@ _Bytes = npt.NDArray[np.uint8]
 _Hashes = npt.NDArray[np.uint64]
 _Positions = npt.NDArray[np.int64]
 
-# FNV-1a over the bytes of a word, mixed by the constants of SplitMix64; words are the digits of a
-# polynomial modulo 2^64, so that the hash of any words in a row is a difference of two prefixes.
+# FNV-1a over the bytes of a word, mixed by a constant of SplitMix64. Word hashes are the digits of
+# a polynomial modulo 2^64 (rolling hash): consecutive words hash to a difference of two prefixes.
 _FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 _FNV_PRIME = np.uint64(0x100000001B3)
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(31)
-# Slots a key, a power of two; few enough keys a slot that most look-ups end at the first.
-_SLOTS_A_KEY = 4
+# Slots per key, a power of two: at this load most lookups end at the first slot.
+_SLOTS_PER_KEY = 4
 
-# What a byte counts as in a word: itself, lower-cased; 0 parts words.
+# Lower-cased byte for each byte of a word; 0 for bytes that separate words.
 _LETTERS = np.array(
     [
         ord(chr(byte).lower()) if byte < 0x80 and chr(byte).isalnum() else byte * (byte >= 0x80)
@@ -35,14 +35,14 @@ _LETTERS = np.array(
 
 
 class _Table(NamedTuple):
-    """A hash table: `keys` (S,), 0 where free; `values` (S,)."""
+    """Hash table with open addressing: `keys` (S,), 0 if free; `values` (S,)."""
 
     keys: _Hashes
     values: _Positions
 
 
 class _Sentences(NamedTuple):
-    """What the filter looks for; `lengths[group_offsets[g]:group_offsets[g + 1]]` of group g."""
+    """Hashed sentences; group g has `lengths[group_offsets[g]:group_offsets[g + 1]]`."""
 
     wholes: _Table
     starts: _Table  # values: groups
@@ -54,10 +54,10 @@ class _Sentences(NamedTuple):
 
 
 class ContaminationKernel:
-    """Passes over texts at the speed of memory; what it finds is to be looked at again.
+    """Filter without false negatives; its matches must be verified.
 
-    It leaves out no text that equals a sentence, contains one of at least `min_words` words, or
-    has `ngram` words in a row in common with one.
+    It selects every text that equals a sentence, contains one of at least `min_words` words, or
+    shares `ngram` consecutive words with one.
     """
 
     def __init__(self, sentences: Sequence[str], min_words: int, ngram: int | None) -> None:
@@ -78,13 +78,13 @@ class ContaminationKernel:
         )
 
     def suspects(self, texts: pa.Array) -> _Positions:
-        """Positions (ascending) of the texts in which something may be found."""
+        """Find the positions (ascending) of the texts that may be contaminated."""
         data, offsets = wordings(texts)
         return np.flatnonzero(_suspects(data, offsets, *self._sentences))
 
 
 def _table(keys: _Hashes) -> _Table:
-    size = 1 << max(4, (_SLOTS_A_KEY * len(keys) - 1).bit_length())
+    size = 1 << max(4, (_SLOTS_PER_KEY * len(keys) - 1).bit_length())
     table = _Table(np.zeros(size, np.uint64), np.zeros(size, np.int64))
     _fill(table, keys)
     return table
@@ -103,7 +103,7 @@ def _fill(table: _Table, keys: _Hashes) -> None:
 
 @njit(cache=True, nogil=True)
 def _find(table: _Table, key: np.uint64) -> int:
-    """The key's value, or -1."""
+    """Look up the value of a key; -1 if absent."""
     mask = np.uint64(len(table.keys) - 1)
     slot = key & mask
     while table.keys[slot] != 0:
@@ -115,20 +115,20 @@ def _find(table: _Table, key: np.uint64) -> int:
 
 @njit(cache=True, nogil=True)
 def _hash_words(data: _Bytes, first: int, last: int, prefixes: _Hashes) -> int:
-    """Write the hashes of the first 0, 1, 2, ... words; returns the number of words."""
+    """Write the hashes of the first 0, 1, 2, ... words; return the number of words."""
     num_words = 0
     prefixes[0] = 0
-    at = first
-    while at < last:
-        letter = _LETTERS[data[at]]
-        at += 1
+    position = first
+    while position < last:
+        letter = _LETTERS[data[position]]
+        position += 1
         if letter == 0:
             continue
         word = _FNV_OFFSET
         while letter != 0:
             word = (word ^ np.uint64(letter)) * _FNV_PRIME
-            letter = _LETTERS[data[at]] if at < last else np.uint8(0)
-            at += 1
+            letter = _LETTERS[data[position]] if position < last else np.uint8(0)
+            position += 1
         word = (word ^ (word >> _SHIFT)) * _MIX
         prefixes[num_words + 1] = prefixes[num_words] * _BASE + (word ^ (word >> _SHIFT))
         num_words += 1
@@ -148,7 +148,7 @@ def _power(exponent: int) -> np.uint64:
 
 @njit(cache=True, nogil=True)
 def _key(prefixes: _Hashes, first: int, num_words: int, power: np.uint64) -> np.uint64:
-    """Hash of so many words in a row, never 0; `power` is that of their number."""
+    """Hash of `num_words` consecutive words, never 0; `power` is _BASE ** num_words."""
     key = prefixes[first + num_words] - prefixes[first] * power
     return key if key != 0 else np.uint64(1)
 
@@ -157,7 +157,7 @@ def _key(prefixes: _Hashes, first: int, num_words: int, power: np.uint64) -> np.
 def _keys(
     data: _Bytes, offsets: _Positions, min_words: int, ngram: int
 ) -> tuple[_Hashes, _Positions, _Hashes, _Hashes]:
-    """Of each text: the hash of all words, their number, the hash of the first; all n-grams'."""
+    """Hash of all words, number of words, and hash of the first words per text; all n-grams."""
     num_texts = len(offsets) - 1
     wholes, starts = np.zeros(num_texts, np.uint64), np.zeros(num_texts, np.uint64)
     lengths = np.zeros(num_texts, np.int64)
@@ -188,17 +188,17 @@ def _suspects(
     ngram: int,
 ) -> npt.NDArray[np.bool_]:
     num_texts = len(offsets) - 1
-    found = np.zeros(num_texts, np.bool_)
+    is_suspect = np.zeros(num_texts, np.bool_)
     prefixes = np.empty(np.max(np.diff(offsets)) + 2 if num_texts else 2, np.uint64)
     for text in range(num_texts):
         num_words = _hash_words(data, offsets[text], offsets[text + 1], prefixes)
         if _find(wholes, _key(prefixes, 0, num_words, _power(num_words))) >= 0 or _holds_sentence(
             prefixes, num_words, wholes, starts, group_offsets, sentence_lengths, min_words
         ):
-            found[text] = True
+            is_suspect[text] = True
         elif ngram:
-            found[text] = _holds_gram(prefixes, num_words, grams, ngram)
-    return found
+            is_suspect[text] = _holds_gram(prefixes, num_words, grams, ngram)
+    return is_suspect
 
 
 @njit(cache=True, nogil=True)

@@ -1,4 +1,4 @@
-"""Candidates for a corpus -> those that are kept, and why the others are not."""
+"""Filter for the candidates of a corpus: duplicates and contaminated units are removed."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -27,9 +27,15 @@ ContaminationPolicy = Literal["remove", "keep"]
 class FilteredCandidates:
     """Outcome of each of N candidates, the best first.
 
-    outcomes: (N,) the constants above; partners: (N,) for a duplicate the row of `candidates` that
-    is kept instead; similarities: (N,) its Jaccard with the partner; leaked: (N,) the position of
-    the evaluation sentence that leaks, -1 without one; is_ngram: (N,) whether only part of it does.
+    Attributes:
+        candidates: columns `unit_id` and `text`.
+        outcomes: (N,) one of the constants above.
+        partners: (N,) for a duplicate the row of `candidates` that is kept instead.
+        similarities: (N,) Jaccard with the partner.
+        leaked: (N,) position of the evaluation sentence in the candidate, -1 if it is clean.
+        is_ngram: (N,) whether the candidate contains only part of the sentence.
+        index: index of the evaluation sentences.
+        policy: whether contaminated candidates are removed or only recorded.
     """
 
     candidates: pa.Table
@@ -47,19 +53,19 @@ class FilteredCandidates:
         return np.flatnonzero(self.outcomes == KEPT)
 
     def count(self, *outcomes: int) -> int:
-        """Number of candidates with one of these outcomes."""
+        """Count the candidates with one of these outcomes."""
         return int(np.isin(self.outcomes, outcomes).sum())
 
     def num_leaks(self, *, ngram: bool) -> int:
-        """Number of candidates into which an evaluation sentence, or an n-gram of one, leaks."""
+        """Count the candidates that contain an evaluation sentence, or only an n-gram of one."""
         return int(((self.leaked >= 0) & (self.is_ngram == ngram)).sum())
 
     def kept(self) -> pa.Table:
-        """The candidates that are kept, in their order: a copy of their texts."""
+        """Copy the kept candidates, in their order."""
         return self.candidates.take(pa.array(self.kept_rows))
 
     def removed(self) -> pa.Table:
-        """The others with their reasons, as REMOVED, sorted by unit_id."""
+        """List the removed candidates as `schemas.REMOVED`, sorted by unit_id."""
         rows = np.flatnonzero(self.outcomes != KEPT)
         outcomes = self.outcomes[rows]
         is_leak = outcomes >= CONTAMINATED
@@ -76,11 +82,11 @@ class FilteredCandidates:
             pa.array(self.similarities[rows], mask=is_leak),
         ]
         table = pa.table(columns, schema=schemas.REMOVED)
-        # A unit that was given twice occurs here twice; its reason and partner decide then.
+        # Ties of units that occur twice are broken by reason and partner.
         return table.sort_by([(name, "ascending") for name in schemas.REMOVED.names])
 
     def leaks(self) -> pa.Table:
-        """Report the contaminated candidates as `schemas.CONTAMINATION`, sorted by unit_id."""
+        """List the contaminated candidates as `schemas.CONTAMINATION`, sorted by unit_id."""
         rows = np.flatnonzero(self.leaked >= 0)
         columns = [
             self.candidates["unit_id"].take(pa.array(rows)),
@@ -94,14 +100,14 @@ class FilteredCandidates:
         return table.sort_by([(name, "ascending") for name in schemas.CONTAMINATION.names])
 
     def cut(self, num_units: int) -> Self:
-        """The outcomes of the candidates up to the `num_units`-th one kept, see `cut_at`."""
+        """Truncate the candidates after the `num_units`-th kept one."""
         kept_rows = self.kept_rows
         return (
             self if num_units > len(kept_rows) else self.cut_at(int(kept_rows[num_units - 1]) + 1)
         )
 
     def cut_at(self, num_candidates: int) -> Self:
-        """The outcomes of the first `num_candidates` candidates: those of them alone."""
+        """Truncate to the first `num_candidates`; their outcomes do not depend on later ones."""
         first = slice(0, num_candidates)
         return replace(
             self,
@@ -126,23 +132,23 @@ def filter_candidates(
     near: NearDuplicatesConfig | None = None,
     policy: ContaminationPolicy = "remove",
 ) -> FilteredCandidates:
-    """Keep the first of equal texts, and none that holds an evaluation sentence.
+    """Keep the first of equal texts, and no text that contains an evaluation sentence.
 
-    The outcome of a candidate depends on those before it alone. Besides the candidates, about 70
-    bytes per row are held; for near duplicates their texts once more.
+    The outcome of a candidate depends only on the candidates before it. Memory: about 70 bytes per
+    row, and another copy of the texts for near duplicates.
 
     Args:
-        candidates: Columns `unit_id` and `text`, the best candidate first.
-        index: The evaluation sentences.
-        near: Also remove the near duplicates of a candidate that is kept.
-        policy: Whether candidates that hold an evaluation sentence are removed, or only recorded.
+        candidates: columns `unit_id` and `text`, the best candidate first.
+        index: index of the evaluation sentences.
+        near: definition of near duplicates to remove as well; None: keep them.
+        policy: whether contaminated candidates are removed or only recorded.
     """
     num_rows = candidates.num_rows
     with progress.track("deduplicate", num_rows, "units") as advance:
         partners = first_equal(candidates["text"], advance=advance)
     leaked = np.empty(num_rows, np.int32)
     is_ngram = np.empty(num_rows, np.bool_)
-    with progress.track("check for leaks", num_rows, "units") as advance:
+    with progress.track("check for contamination", num_rows, "units") as advance:
         first = 0
         for batch in candidates.select(["text"]).to_batches(_BATCH_ROWS):
             rows = slice(first, first + batch.num_rows)
@@ -152,7 +158,7 @@ def filter_candidates(
     is_duplicate = partners != np.arange(num_rows)
     outcomes = np.where(is_duplicate, DUPLICATE, KEPT).astype(np.int8)
     if policy == "remove":
-        # Equal texts hold equal sentences, so that a duplicate of a leak is a leak by itself.
+        # Equal texts contain the same sentences: duplicates of contaminated texts are contaminated.
         outcomes[leaked >= 0] = CONTAMINATED
         outcomes[(leaked >= 0) & is_ngram] = CONTAMINATED_NGRAM
     similarities = np.ones(num_rows)
@@ -163,7 +169,7 @@ def filter_candidates(
         outcomes[removed] = NEAR_DUPLICATE
         partners[removed] = left[removals.partners]
         similarities[removed] = removals.similarities
-        # A duplicate of a near duplicate is one too: of the unit that is kept.
+        # A duplicate of a removed near duplicate gets the partner of that near duplicate.
         follows = (outcomes == DUPLICATE) & (outcomes[partners] == NEAR_DUPLICATE)
         outcomes[follows] = NEAR_DUPLICATE
         similarities[follows] = similarities[partners[follows]]

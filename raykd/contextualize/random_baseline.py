@@ -1,4 +1,4 @@
-"""Units drawn at random: the corpus that shows what searching for units brought."""
+"""Random corpus: the baseline that shows the effect of retrieval."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -36,23 +36,23 @@ def random_corpus(
     draw: Draw | None = None,
     like: TextFigures | None = None,
 ) -> Manifest:
-    """Draw `num_units` units of the general corpus, each as likely as any other, as a corpus.
+    """Draw `num_units` units of the general corpus uniformly at random and write them as a corpus.
 
-    The units with the smallest keyed hash of their id are taken, so that shards and their order
-    make no difference; duplicates and leaks are replaced by the next ones. The files are those of
-    `contextualize`, with rank 0 and no query; removed.parquet tells of the units met on the way.
+    The units with the smallest keyed hash of their id are taken, so the result does not depend on
+    the shards and their order. Duplicates and contaminated units are replaced by the next ones. The
+    files are those of `contextualize`, with rank 0 and no query.
 
     Args:
-        unit_shards: The general corpus.
-        num_units: Units wanted; where there are fewer, all are taken and the card says so.
-        reference_texts: What is removed, and what the card compares with.
-        config: How leaks and duplicates are found, and `random_seed`; the size is `num_units`, no
-            limit of the settings.
-        out: The directory to be written.
-        inputs: Digest of the units; those of the other arguments are added here.
-        draw: Runs `draw_from_shard(path, fraction, config.random_seed)` for all shards; None does
-            it here, one after the other.
-        like: Figures of the corpus that this one is compared with.
+        unit_shards: files of the general corpus.
+        num_units: units to draw; if there are fewer, all are taken and the card reports it.
+        reference_texts: sentences to remove, and texts for the card's comparison.
+        config: decontamination and deduplication settings, and `random_seed`; its limits are
+            ignored.
+        out: output directory.
+        inputs: digest of the units; digests of the other arguments are added.
+        draw: function that runs `draw_from_shard(path, fraction, config.random_seed)` for all
+            shards; None: run it here, shard by shard.
+        like: statistics of the corpus that this one is compared with.
 
     Raises:
         InputError: no unit is left.
@@ -111,12 +111,12 @@ def _draw_until(
     draw: Draw,
     filter_drawn: Callable[[pa.Table], FilteredCandidates],
 ) -> FilteredCandidates:
-    """Filter the units in order of their hash until enough are kept, or there are no more.
+    """Filter the units in order of their hash until enough are kept, or all have been drawn.
 
-    How many are drawn at once changes nothing: what is kept of the first candidates does not
-    depend on those after them.
+    The fraction that is drawn first does not change the result: the outcome of a candidate does not
+    depend on later candidates.
     """
-    # Enough for 5 % removals.
+    # Allows for 5 % removals.
     fraction = fraction_for(int(1.05 * num_units), num_candidates)
     while True:
         filtered = filter_drawn(_as_textbook(by_key(draw(fraction))))

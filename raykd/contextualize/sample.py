@@ -1,4 +1,4 @@
-"""Units drawn at random from the general corpus, the same ones for any shards and their order."""
+"""Random sample of the general corpus, independent of the shards and their order."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,22 +13,22 @@ from raykd.storage.manifest import Draft, Manifest, write_once
 from raykd.storage.schemas import UNITS
 
 SAMPLE_FILE = "sample.parquet"
-# A sample stands for the corpus wherever a figure is compared with the corpus's.
+# Units of the sample that represents the general corpus in comparisons.
 SAMPLE_UNITS = 50_000
-# Another one than a random corpus has as a rule, so that it is no part of the sample by design.
+# Differs from the usual seeds of random corpora, so that these do not overlap by construction.
 SAMPLE_SEED = 0x53414D504C45
 _BATCH_ROWS = 8192
 _DRAWN = pa.schema([*UNITS, ("key", pa.uint64())])
 
-# fraction -> what `draw_from_shard` returns for each shard, in any order.
+# fraction -> results of `draw_from_shard` for all shards, in any order.
 Draw = Callable[[float], Sequence[pa.Table]]
 
 
 def draw_from_shard(path: Path, fraction: float, seed: int) -> pa.Table:
-    """The units of one shard whose keyed hash lies in the first `fraction` of all 64-bit hashes.
+    """Select the units of one shard whose keyed hash is in the first `fraction` of all hashes.
 
     Returns:
-        The columns of UNITS and `key` (uint64), the hash; rows as they stand in the shard.
+        Columns of UNITS and `key` (uint64), the 64-bit hash; in the order of the shard.
     """
     limit = math.ceil(fraction * 2.0**64)
     drawn = []
@@ -44,15 +44,15 @@ def draw_from_shard(path: Path, fraction: float, seed: int) -> pa.Table:
 
 
 def fraction_for(num_wanted: int, num_units: int) -> float:
-    """The fraction to draw so that as many units as wanted come out, but for bad luck.
+    """Fraction of the units to draw so that at least `num_wanted` are drawn, almost surely.
 
-    Five standard deviations of a binomial draw more than wanted.
+    The expected number is five standard deviations of a binomial draw above `num_wanted`.
     """
     return min(1.0, (num_wanted + 5 * math.sqrt(num_wanted)) / max(1, num_units))
 
 
 def by_key(drawn: Sequence[pa.Table]) -> pa.Table:
-    """The units drawn from all shards in order of (key, unit_id), texts as large_string."""
+    """Merge the units drawn from all shards, sorted by (key, unit_id); texts as large_string."""
     table = pa.concat_tables([_DRAWN.empty_table(), *drawn])
     # take() on 32-bit offsets fails above 2 GiB of text.
     table = table.set_column(1, "text", table["text"].cast(pa.large_string()))
@@ -63,10 +63,10 @@ def write_sample(num_units: int, draw: Draw, out: Path, inputs: Mapping[str, str
     """Write `out/sample.parquet`: the 50,000 units with the smallest keyed hash of their id.
 
     Args:
-        num_units: Units of the general corpus.
-        draw: Runs `draw_from_shard(path, fraction, SAMPLE_SEED)` for all shards.
-        out: The directory to be written.
-        inputs: Digest of the units.
+        num_units: number of units of the general corpus.
+        draw: function that runs `draw_from_shard(path, fraction, SAMPLE_SEED)` for all shards.
+        out: output directory.
+        inputs: digest of the units.
     """
 
     def write(draft: Draft) -> None:

@@ -1,4 +1,4 @@
-"""Hits -> the contextualized corpus: gathered, deduplicated, free of evaluation sentences."""
+"""Contextualized corpus: the union of the hits, deduplicated and decontaminated."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -38,16 +38,16 @@ CONTAMINATION_FILE = "leaks.parquet"
 LIMITS = ("max_units", "target_bytes", "top_percent")
 _WRITE_ROWS = 65_536
 
-# unit ids -> the UNITS rows that have them, in any order.
+# unit ids -> rows of UNITS with these ids, in any order.
 Gather = Callable[[pa.Array], pa.Table]
 
 
 class ContextualizeConfig(Config):
-    """Which of the retrieved units are kept, and at most one limit of their number.
+    """Filters for the retrieved units, and at most one limit of their number.
 
-    `max_units`, `target_bytes` and `top_percent` do not change what is searched. Leaked units that
-    are kept are counted in the card, and leaks.parquet names them; `contextualize.contamination`
-    says what others count as a leak.
+    `max_units`, `target_bytes` and `top_percent` do not change the search. Contaminated units that
+    are kept are counted in the card and listed in leaks.parquet; `ContaminationIndex` cites the
+    definitions of other papers.
     """
 
     max_units: int | None = Field(
@@ -93,13 +93,13 @@ class ContextualizeConfig(Config):
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
-        given = [name for name in LIMITS if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} limit the corpus in different ways; give one")
+        limits = [name for name in LIMITS if getattr(self, name) is not None]
+        if len(limits) > 1:
+            raise ValueError(f"{' and '.join(limits)} limit the corpus in different ways; give one")
         return self
 
     def last_rank(self, top_k: int) -> int:
-        """The rank up to which hits are looked at."""
+        """Largest rank of the hits that are used."""
         if self.top_percent is None:
             return top_k
         return math.ceil(Decimal(str(self.top_percent)) * top_k / 100)
@@ -107,13 +107,13 @@ class ContextualizeConfig(Config):
 
 @dataclass(frozen=True)
 class ReferenceTexts:
-    """What a corpus is cleaned of, and what it is compared with in its card.
+    """Evaluation sentences to remove from a corpus, and texts to compare it with in its card.
 
-    Args:
-        evaluation_sentences: All sentences of the task's evaluation splits.
-        task_sentences: The task's training sentences.
-        sample: The directory that `contextualize.sample.write_sample` wrote.
-        general: Facts of the general corpus.
+    Attributes:
+        evaluation_sentences: all sentences of the task's evaluation splits.
+        task_sentences: sentences of the task's training split.
+        sample: output directory of `sample.write_sample`.
+        general: size of the general corpus, and what ingest dropped.
     """
 
     evaluation_sentences: Sequence[str]
@@ -122,7 +122,7 @@ class ReferenceTexts:
     general: GeneralFacts
 
     def digests(self) -> dict[str, str]:
-        """Digests of the sentences and facts, as inputs of a stage; the sample is the units'."""
+        """Digests of sentences and facts; the digest of the units covers the sample."""
         return {
             "evaluation_sentences": digest_of(list(self.evaluation_sentences)),
             "task_sentences": digest_of(list(self.task_sentences)),
@@ -140,26 +140,27 @@ def contextualize(
     *,
     search: SearchFacts,
 ) -> Manifest:
-    """Write textbook.parquet, removed.parquet and card.json, unless `out` already holds them.
+    """Write textbook.parquet, removed.parquet and card.json, unless `out` is complete.
 
-    With `leaks: keep`, leaks.parquet as well.
+    With `leaks: keep`, also write leaks.parquet.
 
-    In memory stand the candidates' texts twice at most, and about 150 bytes a hit.
+    Memory: at most two copies of the candidates' texts, and about 150 bytes per hit.
 
     Args:
-        hits_path: The search's hits, with string ids.
-        gather: Looks up the texts of units.
-        reference_texts: What is removed, and what the card compares with.
-        config: What is kept.
-        out: The directory to be written.
-        inputs: Digests of hits and units; those of the other arguments are added here.
-        search: Facts for the card, and the `top_k` that `top_percent` is of.
+        hits_path: hits of the search, with string ids.
+        gather: function that looks up the texts of units.
+        reference_texts: sentences to remove, and texts for the card's comparison.
+        config: filters and limits.
+        out: output directory.
+        inputs: digests of hits and units; digests of the other arguments are added.
+        search: facts for the card; `top_percent` is relative to its `top_k`.
 
     Raises:
-        InputError: no hits; hits of units that `gather` does not find; nothing left to keep.
+        InputError: there are no hits, `gather` does not find a unit, or nothing is left to keep.
 
-    Source: union by smallest rank as in TLM (Yao et al. 2022); there, equal texts under different
-    ids and evaluation sentences stay.
+    Source: union by smallest rank as in TLM (Yao et al. 2022, "NLP From Scratch Without Large-Scale
+    Pretraining: A Simple and Efficient Framework", arXiv:2111.04130). TLM does not remove equal
+    texts under different ids and evaluation sentences.
     """
     settings = config.model_dump(mode="json", exclude={"random_seed"})
     all_inputs = {**inputs, **reference_texts.digests(), "facts": digest_of(search.model_dump())}
@@ -177,9 +178,9 @@ def contextualize(
         num_whole = len(whole.kept_rows)
         if not num_whole:
             raise InputError(
-                f"{hits_path}: all {candidates.num_rows} units found hold a sentence of the task's "
-                "evaluation splits; give a general corpus that is not made of the task's own "
-                "data, or keep such units (contextualize.leaks: keep)"
+                f"{hits_path}: all {candidates.num_rows} retrieved units contain a sentence of the "
+                "task's evaluation splits; give a general corpus that is not made of the task's "
+                "own data, or keep such units (contextualize.leaks: keep)"
             )
         filtered, k = _limited(whole, config, last_rank)
         num_hits = int((hit_ranks <= k).sum())
@@ -201,13 +202,13 @@ def contextualize(
         )
         if card.num_missing_bytes:
             progress.say(
-                f"  contextualize.target_bytes {config.target_bytes:,}: all {k} hits an anchor are "
-                f"{num_bytes:,} bytes; raise the search's top_k to come nearer"
+                f"  contextualize.target_bytes {config.target_bytes:,}: all {k} hits per query are "
+                f"{num_bytes:,} bytes; raise the top_k of the search to come closer"
             )
         if config.leaks == "keep" and (num_leaks := card.num_leaks + card.num_leaked_ngrams):
             progress.say(
-                f"  contextualize.leaks keep: {num_leaks:,} of the units found hold text of the "
-                f"evaluation splits ({CONTAMINATION_FILE} names them)"
+                f"  contextualize.leaks keep: {num_leaks:,} retrieved units contain text of the "
+                f"evaluation splits (listed in {CONTAMINATION_FILE})"
             )
         draft.counts = write_corpus(draft.directory, filtered, filtered.kept_rows, card)
 
@@ -221,7 +222,7 @@ def figures(
     *,
     like: TextFigures | None = None,
 ) -> dict[str, Any]:
-    """The part of the card that every corpus has."""
+    """Compute the fields of the card that every kind of corpus has."""
     rows = filtered.kept_rows
     texts, unit_ids = filtered.candidates["text"], filtered.candidates["unit_id"]
     num_bytes = int(_num_bytes(filtered).sum())
@@ -262,13 +263,13 @@ def figures(
 def write_corpus(
     directory: Path, filtered: FilteredCandidates, rows: npt.NDArray[np.int64], card: CorpusCard
 ) -> dict[str, float]:
-    """Write the files; returns the manifest's counts.
+    """Write the files of a corpus; return the counts for the manifest.
 
     Args:
-        directory: Where to.
-        filtered: Candidates with the columns of TEXTBOOK.
-        rows: Those that are kept, in the order of TEXTBOOK.
-        card: What they are like.
+        directory: output directory.
+        filtered: candidates with the columns of TEXTBOOK, and their outcomes.
+        rows: rows to write, in the order of TEXTBOOK.
+        card: card of the corpus.
     """
     columns = filtered.candidates.select(schemas.TEXTBOOK.names)
     with pq.ParquetWriter(
@@ -288,7 +289,7 @@ def write_corpus(
 def _limited(
     whole: FilteredCandidates, config: ContextualizeConfig, last_rank: int
 ) -> tuple[FilteredCandidates, int]:
-    """The part of the candidates that the limit leaves, and the rank up to which hits are used."""
+    """Truncate the candidates at the limit; return them and the largest rank that is used."""
     if config.max_units is not None:
         return whole.cut(config.max_units), last_rank
     if config.target_bytes is not None:
@@ -301,7 +302,7 @@ def _limited(
 
 
 def _num_bytes(filtered: FilteredCandidates) -> npt.NDArray[np.int64]:
-    """Bytes of each text that is kept."""
+    """Bytes of each kept text."""
     lengths = pc.binary_length(filtered.candidates["text"]).to_numpy()
     return np.asarray(lengths[filtered.kept_rows], np.int64)
 
@@ -311,7 +312,7 @@ def _read_hits(path: Path, last_rank: int) -> pa.Table:
     hits = pq.read_table(path, columns=columns, filters=pc.field("rank") <= last_rank)
     if not hits.num_rows:
         raise InputError(
-            f"{path}: the search found nothing, so there is no corpus to contextualize; "
+            f"{path}: the search has no hits, so there is no corpus to contextualize; "
             "give a general corpus that shares words with the task's sentences"
         )
     assert hits.schema.field("unit_id").type == pa.string(), "ids of units are strings here"
@@ -319,22 +320,22 @@ def _read_hits(path: Path, last_rank: int) -> pa.Table:
 
 
 def _union(hits: pa.Table) -> pa.Table:
-    """Each unit once, with its smallest rank and the query of that hit, by (rank, unit_id).
+    """Merge the hits: each unit once, with its smallest rank and the query of that hit.
 
-    Where several queries found a unit at the same rank, the smallest query_id is kept, so that
-    the order of the hits makes no difference.
+    The result is sorted by (rank, unit_id). If several queries have a unit at the same rank, the
+    smallest query_id is kept, so the result does not depend on the order of the hits.
     """
     units, queries = _ordinals(hits["unit_id"]), _ordinals(hits["query_id"])
     ranks = hits["rank"].to_numpy()
     order = np.lexsort((queries, units, ranks))
-    # The last value written to a place stays: that of the unit's first hit in order.
+    # Written in reverse, so that the value of the unit's first hit remains.
     first = np.full(int(units.max()) + 1, len(order), np.int64)
     first[units[order[::-1]]] = np.arange(len(order) - 1, -1, -1)
     return hits.take(pa.array(order[np.sort(first)]))
 
 
 def _ordinals(names: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """For each name, how many different ones are smaller."""
+    """Count for each name the distinct smaller names."""
     encoded = names.dictionary_encode().unify_dictionaries()
     dictionary = encoded.chunk(0).dictionary
     ordinals = np.empty(len(dictionary), np.int64)
@@ -349,11 +350,11 @@ def _with_texts(union: pa.Table, gather: Gather, hits_path: Path) -> pa.Table:
     if rows.null_count:
         lost = union.filter(pc.is_null(rows))["unit_id"][0].as_py()
         raise InputError(
-            f"{hits_path}: {rows.null_count} units found are not in the corpus (the first: {lost}),"
-            " which has changed since; run the search again"
+            f"{hits_path}: {rows.null_count} retrieved units are missing in the corpus (the first: "
+            f"{lost}), which has changed since the search; run the search again"
         )
     # take() on 32-bit offsets fails above 2 GiB of text.
     texts = units["text"].cast(pa.large_string()).combine_chunks()
-    # Two of the three copies at a time: as gathered, in one piece, in order.
+    # At most two of the three copies (as gathered, in one chunk, in order) exist at a time.
     del units
     return union.append_column("text", texts.take(rows))

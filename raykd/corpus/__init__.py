@@ -1,1 +1,1 @@
-"""From files to retrieval units."""
+"""Corpora: documents, units and shards."""

@@ -1,1 +1,1 @@
-"""Units of equal or nearly equal text."""
+"""Deduplication of a corpus: exact and near duplicates."""

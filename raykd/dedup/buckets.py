@@ -1,4 +1,4 @@
-"""Units that share a MinHash key, and the pairs of them that are near duplicates."""
+"""Buckets of units that share a MinHash key, and the near duplicates among them."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 from raykd.dedup.exact import TakeTexts
 from raykd.dedup.minhash import NearDuplicatesConfig, band_keys, jaccard, shingles
 
-# Units of a bucket that are compared with all others of it at a time.
+# Units of a bucket that are compared with all its other units in one round.
 NUM_HEADS = 16
-# Times that this is repeated with the next units. In a bucket of more than 1,024 units that are no
-# near duplicates of each other, the units after these are not compared with one another: the time
-# would grow with the square of their number.
+# Rounds. In a bucket with more than 1,024 units that are not near duplicates of each other, the
+# units after the first 1,024 are not compared with one another: the time would be quadratic.
 _MAX_WAVES = 64
 _BATCH_ROWS = 4096
 _BATCH_PAIRS = 16_384
 
 _Rows = NDArray[np.int64]
-# Rows (N,) -> numbers (N,), smaller for a row that is kept rather than another.
+# Rows (N,) -> ranks (N,); of two near duplicates the row with the smaller rank is kept.
 RanksOf = Callable[[_Rows], _Rows]
 
 
@@ -34,7 +33,7 @@ class Pairs(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """The pairs of all parts, each once, in ascending order."""
+        """Concatenate the pairs of several parts, each pair once, in ascending order."""
         left, right, similarities = (
             np.concatenate([np.empty(0, column_type), *(part[column] for part in parts)])
             for column, column_type in enumerate((np.int64, np.int64, np.float64))
@@ -44,10 +43,11 @@ class Pairs(NamedTuple):
 
 
 class Buckets(NamedTuple):
-    """Sets of two or more rows that share a key; bucket b's are rows[starts[b]:starts[b + 1]].
+    """Sets of two or more rows that share a key; bucket b is rows[starts[b]:starts[b + 1]].
 
-    rows: (M,), in each bucket of more than `NUM_HEADS + 1` in the order of preference;
-    starts: (B + 1,).
+    Attributes:
+        rows: (M,) row numbers; buckets of more than `NUM_HEADS + 1` rows are sorted by rank.
+        starts: (B + 1,) first position of each bucket in `rows`.
     """
 
     rows: _Rows
@@ -55,7 +55,7 @@ class Buckets(NamedTuple):
 
     @classmethod
     def of_keys(cls, keys: NDArray[np.uint64], rows: _Rows, ranks_of: RanksOf) -> Self:
-        """Group rows (U,) by their keys (U,)."""
+        """Group rows (U,) by key (U,)."""
         order = np.argsort(keys)
         is_next = keys[order[1:]] == keys[order[:-1]]
         # Most keys occur once.
@@ -77,24 +77,24 @@ class Buckets(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """The buckets of all parts, in their order."""
+        """Concatenate the buckets of several parts."""
         rows = np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)])
         sizes = np.concatenate([np.empty(0, np.int64), *(np.diff(part.starts) for part in parts)])
         return cls(rows, _starts(sizes))
 
     def large(self) -> Self:
-        """The buckets in which `near_pairs` does not compare every row with every other."""
+        """Select the buckets in which `near_pairs` does not compare all pairs of rows."""
         sizes = np.diff(self.starts)
         is_large = sizes > NUM_HEADS + 1
         return type(self)(self.rows[np.repeat(is_large, sizes)], _starts(sizes[is_large]))
 
     def num_each(self, is_member: NDArray[np.bool_]) -> _Rows:
-        """Number of such rows (M,) of each bucket, (B,)."""
+        """Count the rows of each bucket (B,) for which `is_member` (M,) is true."""
         ones = np.append(is_member, False).astype(np.int64)
         return np.asarray(np.add.reduceat(ones, self.starts)[:-1], np.int64)
 
     def restricted(self, is_member: NDArray[np.bool_]) -> Self:
-        """The buckets with some of their rows (M,) only, where at least two are left."""
+        """Restrict each bucket to the rows in `is_member` (M,); drop buckets of fewer than two."""
         counts = self.num_each(is_member)
         sizes = np.diff(self.starts)
         is_left = counts > 1
@@ -103,55 +103,55 @@ class Buckets(NamedTuple):
 
 
 def near_pairs(buckets: Buckets, take_texts: TakeTexts, config: NearDuplicatesConfig) -> Pairs:
-    """Compare the rows of each bucket: pairs whose Jaccard is at least the threshold.
+    """Find the pairs of rows in each bucket whose Jaccard is at least the threshold.
 
-    A bucket's first `NUM_HEADS` rows are compared with all others of it, then the next ones with
-    those that are near duplicates of none of the first, and so on.
+    The first `NUM_HEADS` rows of a bucket are compared with all its other rows. The next round does
+    the same with the rows that are near duplicates of none of these heads.
     """
-    found: list[Pairs] = []
+    pairs: list[Pairs] = []
     for _ in range(_MAX_WAVES):
         if not len(buckets.rows):
             break
         left, right = _head_pairs(buckets)
         similarity = similarities(take_texts, left, right, config)
         is_near = similarity >= config.threshold
-        found.append(Pairs(left[is_near], right[is_near], similarity[is_near]))
+        pairs.append(Pairs(left[is_near], right[is_near], similarity[is_near]))
         large = buckets.large()
         is_open = np.empty(len(large.rows), bool)
-        _mark_open(large.rows, large.starts, found[-1].left, found[-1].right, is_open)
+        _mark_open(large.rows, large.starts, pairs[-1].left, pairs[-1].right, is_open)
         buckets = large.restricted(is_open)
-    return Pairs.joined(found)
+    return Pairs.joined(pairs)
 
 
 def similarities(
     take_texts: TakeTexts, left: _Rows, right: _Rows, config: NearDuplicatesConfig
 ) -> NDArray[np.float64]:
-    """True Jaccard (N,) of the texts at positions left[i] and right[i]."""
-    found = np.empty(len(left))
+    """Compute the exact Jaccard (N,) of the texts at positions left[i] and right[i]."""
+    jaccards = np.empty(len(left))
     for start in range(0, len(left), _BATCH_PAIRS):
-        pairs = slice(start, start + _BATCH_PAIRS)
+        batch = slice(start, start + _BATCH_PAIRS)
         rows, positions = np.unique(
-            np.concatenate([left[pairs], right[pairs]]), return_inverse=True
+            np.concatenate([left[batch], right[batch]]), return_inverse=True
         )
         sets = shingles(take_texts(rows), config.shingle_words).sets()
         num_pairs = len(positions) // 2
-        found[pairs] = jaccard(sets, positions[:num_pairs], positions[num_pairs:])
-    return found
+        jaccards[batch] = jaccard(sets, positions[:num_pairs], positions[num_pairs:])
+    return jaccards
 
 
 def keys_of(
     texts: pa.ChunkedArray, config: NearDuplicatesConfig, key_bits: int = 64
 ) -> tuple[_Rows, NDArray[np.uint64]]:
-    """Rows that have words (V,), and their keys (V, num_bands)."""
+    """Compute the band keys of all texts: rows with words (V,), and their keys (V, num_bands)."""
     rows, keys = [np.empty(0, np.int64)], [np.empty((0, config.num_bands), np.uint64)]
     start = 0
     for chunk in texts.chunks:
         for offset in range(0, len(chunk), _BATCH_ROWS):
-            found = shingles(chunk.slice(offset, _BATCH_ROWS), config.shingle_words)
-            with_words = np.flatnonzero(found.num_each())
+            batch_shingles = shingles(chunk.slice(offset, _BATCH_ROWS), config.shingle_words)
+            with_words = np.flatnonzero(batch_shingles.num_each())
             rows.append(start + with_words)
-            keys.append(band_keys(found, config)[with_words] & np.uint64(2**key_bits - 1))
-            start += len(found.starts) - 1
+            keys.append(band_keys(batch_shingles, config)[with_words] & np.uint64(2**key_bits - 1))
+            start += len(batch_shingles.starts) - 1
     return np.concatenate(rows), np.concatenate(keys)
 
 
@@ -160,7 +160,7 @@ def _starts(sizes: _Rows) -> _Rows:
 
 
 def _first_of_each(left: _Rows, right: _Rows) -> _Rows:
-    """Positions of the different pairs, in ascending order of the pairs."""
+    """Positions of the distinct pairs, in ascending order of the pairs."""
     order = np.lexsort((right, left))
     is_first = np.ones(len(order), bool)
     is_first[1:] = np.diff(left[order]).astype(bool) | np.diff(right[order]).astype(bool)
@@ -168,7 +168,7 @@ def _first_of_each(left: _Rows, right: _Rows) -> _Rows:
 
 
 def _head_pairs(buckets: Buckets) -> tuple[_Rows, _Rows]:
-    """The different pairs of a bucket's first rows with all its others, left < right, ascending."""
+    """Distinct pairs of each bucket's heads with all its rows: left < right, ascending."""
     num_pairs = _pair(buckets.rows, buckets.starts, np.empty((0, 2), np.int64))
     pairs = np.empty((num_pairs, 2), np.int64)
     _pair(buckets.rows, buckets.starts, pairs)
@@ -179,7 +179,7 @@ def _head_pairs(buckets: Buckets) -> tuple[_Rows, _Rows]:
 
 @njit(cache=True, nogil=True)
 def _pair(rows: _Rows, starts: _Rows, pairs: NDArray[np.int64]) -> int:
-    """Write the pairs, and return their number; only count them where there is no room."""
+    """Write the pairs and return their number; count without writing when `pairs` is full."""
     num_pairs = 0
     for bucket in range(len(starts) - 1):
         start, end = starts[bucket], starts[bucket + 1]
@@ -199,7 +199,7 @@ def _pair(rows: _Rows, starts: _Rows, pairs: NDArray[np.int64]) -> int:
 def _mark_open(
     rows: _Rows, starts: _Rows, left: _Rows, right: _Rows, is_open: NDArray[np.bool_]
 ) -> None:
-    """Mark a bucket's rows that are no heads and near duplicates of none of the heads."""
+    """Mark the rows that are not heads and not near duplicates of a head of their bucket."""
     for bucket in range(len(starts) - 1):
         start, end = starts[bucket], starts[bucket + 1]
         num_heads = min(NUM_HEADS, end - start)
@@ -215,7 +215,7 @@ def _mark_open(
 
 @njit(cache=True, nogil=True)
 def _holds(left: _Rows, right: _Rows, one: int, other: int) -> bool:
-    """Whether a pair is among ascending ones."""
+    """Search a pair in ascending pairs by bisection."""
     low, high = 0, len(left)
     while low < high:
         middle = (low + high) // 2

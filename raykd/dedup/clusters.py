@@ -1,4 +1,4 @@
-"""Near duplicates: which units are removed, and which unit is kept instead of each."""
+"""Selection of the near duplicates to remove, and the kept unit that replaces each."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,12 @@ _Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Removals:
-    """Near duplicates to be left out, in ascending order.
+    """Near duplicates to remove, in ascending order.
 
-    rows: (R,) positions; partners: (R,) the first row kept that each is a near duplicate of;
-    similarities: (R,) Jaccard of the two, at least the threshold.
+    Attributes:
+        rows: (R,) positions of the removed rows.
+        partners: (R,) for each, the first kept row of which it is a near duplicate.
+        similarities: (R,) Jaccard of the two, at least the threshold.
     """
 
     rows: _Rows
@@ -30,15 +32,15 @@ class Removals:
 def near_duplicates(
     table: pa.Table, config: NearDuplicatesConfig, *, key_bits: int = 64
 ) -> Removals:
-    """Near duplicates of a row before them that is kept.
+    """Find the rows that are near duplicates of an earlier row that is kept.
 
-    A row is removed if and only if it has such a partner, which alone decides what becomes of it:
-    it depends on the rows before it and not on those after it, and never on a chain of others.
+    A row is removed if and only if it has such a partner. The decision depends only on the rows
+    before it, never on a chain of removed rows.
 
     Args:
-        table: column `text`, the best unit first.
-        config: what a near duplicate is.
-        key_bits: bits of a band's key that are compared; fewer bits pair more rows.
+        table: units with a column `text`, the best unit first.
+        config: definition of a near duplicate.
+        key_bits: bits of a band key that are compared; fewer bits pair more rows.
     """
     texts = table["text"]
     with_words, keys = keys_of(texts, config, key_bits)
@@ -64,17 +66,17 @@ def near_duplicates(
 
 
 def choose(pairs: Pairs, num_rows: int) -> tuple[Removals, _Rows]:
-    """Decide row by row: one is removed when a row before it is kept and near to it.
+    """Decide row by row: remove a row when an earlier row is kept and is a near duplicate of it.
 
     Args:
         pairs: near duplicates.
         num_rows: number of rows.
 
     Returns:
-        The removals; and the rows (D,) that are kept though near to a row before them, ascending.
-        Those may have been left out of comparisons for the sake of a row that is removed itself.
+        The removals; and the kept rows (D,) that are near duplicates of an earlier, removed row,
+        ascending. They may have missed comparisons because of the removed row.
     """
-    # All that decides on a row comes before what it decides.
+    # Process the pairs so that a row is decided before it decides about later rows.
     order = np.lexsort((pairs.left, pairs.right))
     left, right, similarity = pairs.left[order], pairs.right[order], pairs.similarities[order]
     partners = np.arange(num_rows)
@@ -86,9 +88,9 @@ def choose(pairs: Pairs, num_rows: int) -> tuple[Removals, _Rows]:
 
 
 def doubted(large: Buckets, removed: _Rows, doubtful: _Rows) -> Buckets:
-    """The rows that are kept of large buckets that hold a doubtful row: compared once more.
+    """Select the kept rows of large buckets with a doubtful row; they are compared once more.
 
-    Where this finds no pair, all rows with a key in common have been compared as far as needed.
+    If the comparison finds no new pair, all necessary pairs have been compared.
     """
     num_doubtful = large.num_each(np.isin(large.rows, doubtful))
     has_doubt = np.repeat(num_doubtful > 0, np.diff(large.starts))

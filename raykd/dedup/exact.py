@@ -1,4 +1,4 @@
-"""Which texts are the same text when normalized."""
+"""Exact duplicates: texts that are equal after normalization."""
 
 from collections.abc import Callable
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from raykd.text.normalize import normalize_all
 
-# Little enough to stay in the processor's cache.
+# Small enough to stay in the CPU cache.
 _BATCH_ROWS = 4096
 
-# Positions -> the texts there.
+# Positions (N,) -> the texts at these positions (N,).
 TakeTexts = Callable[[NDArray[np.int64]], pa.Array]
 
 
@@ -23,15 +23,15 @@ def first_equal(
     *,
     advance: Callable[[int], None] = lambda _: None,
 ) -> NDArray[np.int64]:
-    """For each text (N,), the position of the first one that is equal to it when normalized.
+    """Find for each text (N,) the position of the first text that is equal after normalization.
 
-    A text is its own first when it is to be kept. Only the digests (16 bytes each) are held;
-    texts with equal digests are compared themselves.
+    A text that is kept has its own position. Only digests (16 bytes per text) are kept in memory;
+    texts with equal digests are compared by content.
 
     Args:
         texts: strings.
-        digest: 16 bytes of a text.
-        advance: told of every text read, N in all.
+        digest: hash function with 16 bytes of output.
+        advance: called with the number of texts read, N in total.
     """
     digests = [np.empty((0, 2), np.uint64)]
     for chunk in texts.chunks:
@@ -43,15 +43,15 @@ def first_equal(
 
 
 def first_of_equal(digests: NDArray[np.uint64], take_texts: TakeTexts) -> NDArray[np.int64]:
-    """As `first_equal`, from digests: looks up only those texts that share one.
+    """Find the first equal texts from digests; read only the texts that share a digest.
 
     Args:
-        digests: (N, 2), of the normalized texts.
-        take_texts: gives the texts at positions.
+        digests: (N, 2) digests of the normalized texts.
+        take_texts: function from positions to texts.
     """
     firsts: NDArray[np.int64] = _first_of_digest(digests)
     rows = np.flatnonzero(firsts != np.arange(len(firsts)))
-    # Texts of one digest are all but always one text; only where they are not, each is looked at.
+    # Equal digests nearly always mean equal texts; only exceptions are compared one by one.
     seen: dict[tuple[int, bytes], int] = {}
     for row in rows[~_equal_pairs(take_texts, rows, firsts[rows])].tolist():
         text = bytes(normalize_all(take_texts(np.array([row]))).data)
@@ -62,7 +62,7 @@ def first_of_equal(digests: NDArray[np.uint64], take_texts: TakeTexts) -> NDArra
 def digests_of(
     texts: pa.Array, digest: Callable[[memoryview], bytes] = xxhash.xxh3_128_digest
 ) -> NDArray[np.uint64]:
-    """Digests (N, 2) of the normalized texts; little memory only for a few thousand at once."""
+    """Compute digests (N, 2) of the normalized texts; pass a few thousand texts to bound memory."""
     digests = b"".join(map(digest, normalize_all(texts).texts()))
     return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
@@ -70,7 +70,7 @@ def digests_of(
 def _equal_pairs(
     take_texts: TakeTexts, left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Whether the normalized texts at positions left[i] and right[i] are equal, (N,)."""
+    """Compare the normalized texts at positions left[i] and right[i], (N,)."""
     is_equal = np.empty(len(left), bool)
     for start in range(0, len(left), _BATCH_ROWS):
         end = min(start + _BATCH_ROWS, len(left))
@@ -80,9 +80,9 @@ def _equal_pairs(
 
 
 def take(texts: pa.ChunkedArray, rows: NDArray[np.int64]) -> pa.Array:
-    """The texts at these positions.
+    """Take the texts at these positions.
 
-    Arrow's own `take` copies all chunks first, whatever the number of positions.
+    Arrow's `take` first copies all chunks, even for a few positions.
     """
     ends = np.cumsum([len(chunk) for chunk in texts.chunks])
     chunk_of = np.searchsorted(ends, rows, side="right")

@@ -1,4 +1,4 @@
-"""MinHash: which texts may share many shingles, and how many they do share."""
+"""MinHash band keys for candidate near duplicates, and the exact Jaccard of shingle sets."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,8 +14,8 @@ from raykd.text.normalize import code_point, normalize_all
 from raykd.text.unspaced import IS_MARK, IS_UNSPACED, IS_WORD, classes
 
 _NOTHING, _IN_UNSPACED, _IN_WORD = 0, 1, 2
-# Odd constants of good mixing: Steele et al. 2014, "Fast splittable pseudorandom number
-# generators", and Fowler, Noll and Vo's prime and offset.
+# Mixing constants of SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number
+# generators", doi:10.1145/2660193.2660195), and the prime and offset of FNV-1a.
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _NUM_ROUNDS = 3
 _LAST_ROUND, _EMPTY = np.uint32(_NUM_ROUNDS << 30), np.uint32(0xFFFFFFFF)
@@ -24,10 +24,10 @@ _FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3
 
 
 class NearDuplicatesConfig(Config):
-    """Which texts count as near duplicates: those whose shingles have a Jaccard of `threshold`.
+    """Definition of near duplicates: texts whose shingle sets have a Jaccard of `threshold`.
 
-    A text shorter than a shingle is one shingle. With the defaults, 95 % of the pairs of Jaccard
-    0.8 are compared, 99.99 % of those of 0.9.
+    A text shorter than a shingle is one shingle. With the defaults, 95 % of the pairs with Jaccard
+    0.8 are compared, and 99.99 % of those with 0.9.
 
     Source: Broder 1997, "On the resemblance and containment of documents"; shingles of five words
     and bands of eight rows as in FineWeb (Penedo et al. 2024), the threshold as in Lee et al. 2022.
@@ -58,56 +58,58 @@ class NearDuplicatesConfig(Config):
 
 @dataclass(frozen=True)
 class Shingles:
-    """64-bit hashes of texts' shingles; text u's are hashes[starts[u]:starts[u + 1]].
+    """64-bit shingle hashes of U texts; text u has hashes[starts[u]:starts[u + 1]].
 
-    hashes: (S,); starts: (U + 1,).
+    Attributes:
+        hashes: (S,) hashes of all shingles.
+        starts: (U + 1,) first position of each text in `hashes`.
     """
 
     hashes: NDArray[np.uint64]
     starts: NDArray[np.int64]
 
     def sets(self) -> Self:
-        """Each once, in ascending order."""
+        """Remove repeated hashes per text, and sort them."""
         return type(self)(*_sets(self.hashes, self.starts))
 
     def num_each(self) -> NDArray[np.int64]:
-        """Hashes of each text, (U,)."""
+        """Count the hashes of each text, (U,)."""
         return np.diff(self.starts)
 
 
 def shingles(texts: pa.Array, shingle_words: int) -> Shingles:
-    """Shingles of each text (U,) in order of occurrence; a text without words has none.
+    """Compute the shingles of each text (U,) in order of occurrence; none for texts without words.
 
-    Words are those of `normal_form.words`. Hashes of two shingles are equal by chance in one of
-    2**64 cases.
+    Words are defined by `raykd.text.normalize.words`. Two different shingles have the same hash
+    with probability 2**-64.
     """
     normalized = normalize_all(texts)
-    # At most one word in two bytes, and one more.
+    # At most one word per two bytes, plus one.
     room = len(normalized.data) // 2 + len(normalized) + 1
     hashes = np.empty(room, np.uint64)
     starts = _shingles(normalized.data, normalized.starts, classes(), shingle_words, hashes)
     return Shingles(hashes[: starts[-1]], starts)
 
 
-def band_keys(found: Shingles, config: NearDuplicatesConfig) -> NDArray[np.uint64]:
-    """One key a text and band (U, num_bands): texts with a key in common are candidates.
+def band_keys(text_shingles: Shingles, config: NearDuplicatesConfig) -> NDArray[np.uint64]:
+    """Compute one key per text and band (U, num_bands); texts that share a key are candidates.
 
-    A row of the signature is the smallest of the shingles' values in it, so that two texts are
-    equal in it with a probability of their Jaccard. A shingle draws one row a round, and the rows
-    that stay empty after the last get a value of every shingle: less work, and less variance, than
-    a value for every row and shingle.
+    A row of the signature is the minimum of the shingles' values in it: two texts agree in a row
+    with probability equal to their Jaccard. Each shingle draws one row per round; rows that are
+    empty after the last round get a value from every shingle. This needs less work and has less
+    variance than a value for every row and shingle.
 
-    Source: Dahlgaard, Knudsen and Thorup 2017, "Fast similarity sketching".
+    Source: Dahlgaard, Knudsen and Thorup 2017, "Fast Similarity Sketching", arXiv:1704.04370.
     """
     random = np.random.default_rng(config.seed)
     num_rows = config.num_bands * config.rows_per_band
     round_numbers = random.integers(2**64, size=(_NUM_ROUNDS, 2), dtype=np.uint64)
     row_numbers = random.integers(2**32, size=(num_rows, 2), dtype=np.uint32)
-    # A product with an odd factor loses nothing.
+    # Multiplication by an odd factor is a bijection.
     round_numbers[:, 1] |= np.uint64(1)
     row_numbers[:, 1] |= np.uint32(1)
     keys: NDArray[np.uint64] = _band_keys(
-        found.hashes, found.starts, round_numbers, row_numbers, config.num_bands
+        text_shingles.hashes, text_shingles.starts, round_numbers, row_numbers, config.num_bands
     )
     return keys
 
@@ -115,7 +117,7 @@ def band_keys(found: Shingles, config: NearDuplicatesConfig) -> NDArray[np.uint6
 def jaccard(
     sets: Shingles, left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Jaccard of the sets left[i] and right[i], (N,); of two empty sets 0."""
+    """Compute the Jaccard (N,) of the sets left[i] and right[i]; 0 for two empty sets."""
     similarity: NDArray[np.float64] = _jaccard(sets.hashes, sets.starts, left, right)
     return similarity
 
@@ -131,13 +133,13 @@ def _mixed(value: np.uint64) -> np.uint64:
 def _words(
     text: NDArray[np.uint8], kinds: NDArray[np.uint8], word_hashes: NDArray[np.uint64]
 ) -> int:
-    """Write the hash of every word; returns their number."""
+    """Write the hash of every word; return the number of words."""
     num_words = 0
     state = _NOTHING
     value = _FNV_OFFSET
-    at = 0
-    while at < len(text):
-        code, length = code_point(text, at)
+    position = 0
+    while position < len(text):
+        code, length = code_point(text, position)
         kind = kinds[code]
         is_same = (state == _IN_WORD and kind & IS_WORD) or (
             state == _IN_UNSPACED and kind & IS_MARK
@@ -153,9 +155,9 @@ def _words(
             elif kind & IS_WORD:
                 state = _IN_WORD
         if state != _NOTHING:
-            for byte in range(at, at + length):
+            for byte in range(position, position + length):
                 value = (value ^ np.uint64(text[byte])) * _FNV_PRIME
-        at += length
+        position += length
     if state != _NOTHING:
         word_hashes[num_words] = _mixed(value)
         num_words += 1
@@ -170,11 +172,11 @@ def _shingles(
     shingle_words: int,
     hashes: NDArray[np.uint64],
 ) -> NDArray[np.int64]:
-    """Write the shingles of all texts; returns where those of each start."""
+    """Write the shingles of all texts; return the start of each text's shingles."""
     starts = np.zeros(len(text_starts), np.int64)
     for text in range(len(text_starts) - 1):
         first = starts[text]
-        # A shingle overwrites its own first word, which no later one needs.
+        # A shingle overwrites its own first word, which no later shingle needs.
         num_words = _words(data[text_starts[text] : text_starts[text + 1]], kinds, hashes[first:])
         size = min(shingle_words, num_words)
         num_shingles = num_words - size + 1 if num_words else 0
@@ -196,7 +198,7 @@ def _band_keys(
     row_numbers: NDArray[np.uint32],
     num_bands: int,
 ) -> NDArray[np.uint64]:
-    """Keys of the bands of each text's signature."""
+    """Compute the band keys of each text's signature."""
     num_rows = len(row_numbers)
     rows_per_band = num_rows // num_bands
     keys = np.empty((len(starts) - 1, num_bands), np.uint64)
@@ -219,7 +221,7 @@ def _sketch(
     row_numbers: NDArray[np.uint32],
     signature: NDArray[np.uint32],
 ) -> None:
-    """Write the signature; the two highest bits of a value are its round."""
+    """Write the signature; the two highest bits of a value hold its round."""
     num_rows = np.uint64(len(signature))
     signature[:] = _EMPTY
     for number in range(_NUM_ROUNDS):
@@ -237,7 +239,7 @@ def _sketch(
 
 @njit(cache=True, nogil=True)
 def _smallest(hashes: NDArray[np.uint64], mask: np.uint32, factor: np.uint32) -> np.uint32:
-    """The smallest value of all shingles; without branches, so that it becomes vector code."""
+    """Compute the minimum over all shingles; branch-free, so that it is vectorized."""
     smallest = _EMPTY
     for position in range(len(hashes)):
         value = np.uint32(np.uint32(np.uint32(hashes[position]) ^ mask) * factor)

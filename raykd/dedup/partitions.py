@@ -1,4 +1,4 @@
-"""Files between the tasks of a job: rows sent to partitions, and texts looked up by row."""
+"""Files exchanged between the tasks of a job: partitioned rows, and units looked up by row."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +17,13 @@ _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 def write_partitions(
     path: Path, rows: pa.Table, partition: NDArray[np.int64], num_partitions: int
 ) -> None:
-    """Write each partition's rows as one record batch, in their order.
+    """Write each partition's rows as one record batch; the order of rows is preserved.
 
     Args:
-        path: the file.
-        rows: (N,) to be sent.
-        partition: (N,) where each goes, in 0..num_partitions.
-        num_partitions: number of the file's record batches.
+        path: output file.
+        rows: table of N rows.
+        partition: (N,) partition of each row, in 0..num_partitions - 1.
+        num_partitions: number of record batches in the file.
     """
     order = np.argsort(partition, kind="stable")
     ends = np.searchsorted(partition[order], np.arange(num_partitions), side="right")
@@ -39,7 +39,7 @@ def write_partitions(
 
 
 def read_partition(paths: Sequence[Path], partition: int) -> pa.Table:
-    """What all files hold for one partition, in the order of the files."""
+    """Read one partition of all files, in the order of the files."""
     batches = []
     for path in paths:
         with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
@@ -48,31 +48,34 @@ def read_partition(paths: Sequence[Path], partition: int) -> pa.Table:
 
 
 class UnitFiles:
-    """Units of all shards, mapped into memory: looking one up reads its page of the disk.
+    """Memory-mapped units of all shards; a lookup reads only the pages that it needs.
 
-    A unit's row counts through all shards. Written as one Arrow file a shard, not compressed.
+    Rows are numbered across all shards. Each shard is one uncompressed Arrow file.
+
+    Args:
+        directories: (S,) directories of the shards.
+        starts: (S + 1,) first row of each shard.
     """
 
     def __init__(self, directories: Sequence[Path], starts: NDArray[np.int64]) -> None:
-        """Directories of the shards (S,), and the rows where each starts (S + 1,)."""
         assert len(starts) == len(directories) + 1
         self._directories = directories
         self._starts = starts
         self._open: dict[int, pa.Table] = {}
 
     def shard(self, number: int) -> pa.Table:
-        """One shard's units, in their order."""
+        """Open the units of one shard."""
         if number not in self._open:
             with pa.memory_map(str(self._directories[number] / UNITS_FILE)) as file:
                 self._open[number] = pa.ipc.open_file(file).read_all()
         return self._open[number]
 
     def texts(self, rows: NDArray[np.int64]) -> pa.Array:
-        """Texts at these rows."""
+        """Read the texts of these rows."""
         return self._take("text", rows)
 
     def ids(self, rows: NDArray[np.int64]) -> pa.Array:
-        """Ids at these rows."""
+        """Read the ids of these rows."""
         return self._take("unit_id", rows)
 
     def _take(self, column: str, rows: NDArray[np.int64]) -> pa.Array:
@@ -91,7 +94,7 @@ class UnitFiles:
 
 
 def write_units(path: Path, batches: Sequence[pa.RecordBatch] | pa.Table) -> None:
-    """Write units so that `UnitFiles` can look them up."""
+    """Write the units of one shard for `UnitFiles`."""
     table = batches if isinstance(batches, pa.Table) else pa.Table.from_batches(batches)
     with pa.ipc.new_file(path, table.schema) as writer:
         for batch in table.to_batches(_BATCH_ROWS):

@@ -1,4 +1,4 @@
-"""A whole corpus without its duplicates, on Ray: one task a shard, one task a partition of keys."""
+"""Deduplication of a whole corpus on Ray: one task per shard and one per partition of keys."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ from raykd.corpus.pipeline import (
 from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, check_apart
 from raykd.dedup import steps
 from raykd.dedup.minhash import NearDuplicatesConfig
-from raykd.dedup.steps import Job
+from raykd.dedup.steps import DedupJob
 from raykd.storage.locations import Location
 from raykd.storage.manifest import (
     Draft,
@@ -45,7 +45,7 @@ UNITS_FOLDER = "units"
 
 
 class DedupConfig(Config):
-    """What is removed from a corpus: units of equal text, and near duplicates where asked for."""
+    """Units to remove from a corpus: exact duplicates, and near duplicates if configured."""
 
     near_duplicates: NearDuplicatesConfig | None = None
     output_shard_bytes: int = SHARD_BYTES
@@ -53,10 +53,12 @@ class DedupConfig(Config):
 
 @dataclass(frozen=True)
 class Sizes:
-    """How the work is cut; makes no difference to what is written.
+    """Sizes of the tasks; they do not change the output.
 
-    `shard_bytes` of text are a task's, `units_per_partition` and `keys_per_partition` (a unit has
-    one a band) those of a task that compares.
+    Attributes:
+        shard_bytes: bytes of text per shard.
+        units_per_partition: units per task that finds exact duplicates.
+        keys_per_partition: band keys per task that finds near duplicates.
     """
 
     shard_bytes: int = SHARD_BYTES
@@ -71,32 +73,31 @@ def dedup(
     sizes: Sizes | None = None,
     reading: Reading = AS_FOUND,
 ) -> Manifest:
-    """Write the units that are kept, `out/units/units-00000.parquet` and on, and what was not.
+    """Write the kept units to `out/units/units-*.parquet`, and list the removed ones.
 
-    `out/removed.parquet` has the columns of `steps.removed_schema`, `out/quarantine.parquet` holds
-    rows that could not be read. Of units that say the same, the one with the smallest id is kept.
-    The units stand in the order of their ids. The output is the same bytes for any order of files
-    and rows that have ids, any number of workers, and any sizes. A job that was interrupted goes on
-    where it stood.
+    `out/removed.parquet` has the columns of `steps.removed_schema`; `out/quarantine.parquet` holds
+    the rows that could not be read. Of equal units the one with the smallest id is kept. The units
+    are sorted by id. The output bytes do not depend on the order of files and of rows with ids, the
+    number of workers, or `sizes`. Rerunning an interrupted job resumes it.
 
     Args:
         corpus: files and directories of rows with `text`, and optionally `unit_id` or `doc_id`
-            (string or int64, kept) and `title` (put before the text), or what `ingest` wrote.
-            Files of equal content are read once, where rows have no ids.
-        out: the output directory.
-        config: what is removed.
-        sizes: how the work is cut.
-        reading: how the files of the corpus are read.
+            (string or int64, kept) and `title` (prepended to the text), or output of `ingest`.
+            Files of equal content are read once if their rows have no ids.
+        out: output directory.
+        config: definition of the units to remove.
+        sizes: task sizes.
+        reading: format options of the corpus files.
 
     Raises:
         InputError: a file or column is missing, an id is missing or repeated, a file is damaged,
-            too many rows cannot be read, or `out` lies in a directory that is read, holds what is
-            read or what raykd did not write, or cannot be written.
+            too many rows cannot be read, or `out` is inside an input directory, contains an input
+            or files that raykd did not write, or cannot be written.
     """
     out = output_path(out)
     check_apart(out, corpus)
     check_output(out)
-    files = [file for given in corpus for file in _files_of(given)]
+    files = [file for source in corpus for file in _files_of(source)]
     sources = sources_with_digests(files, out, exclude=reading.exclude)
     custom_units.check_copies(sources, reading)
     by_digest = one_of_equal(sources)
@@ -109,9 +110,9 @@ def dedup(
         written = write_given(by_digest, beside(out, "units"), sizes.shard_bytes, reading)
         (draft.directory / UNITS_FOLDER).mkdir()
         pq.write_table(custom_units.quarantine(written), draft.directory / QUARANTINE_FILE)
-        job = Job(
+        job = DedupJob(
             parts=beside(out, "parts"),
-            given=tuple(custom_units.unit_files(written)),
+            unit_files=tuple(custom_units.unit_files(written)),
             near=config.near_duplicates,
             settings={**settings, **vars(sizes)},
             inputs=inputs,
@@ -135,7 +136,7 @@ def _files_of(location: Location) -> list[Location]:
     return list(shard_paths(location))
 
 
-def _write_units(job: Job, config: DedupConfig, sizes: Sizes, draft: Draft) -> None:
+def _write_units(job: DedupJob, config: DedupConfig, sizes: Sizes, draft: Draft) -> None:
     job = _find_duplicates(job, sizes)
     shards = range(job.num_shards)
     kept = cluster.for_each(steps.sample_kept, shards, label="order", shared={"job": job})
@@ -161,11 +162,11 @@ def _write_units(job: Job, config: DedupConfig, sizes: Sizes, draft: Draft) -> N
     )
 
 
-def _find_duplicates(job: Job, sizes: Sizes) -> Job:
-    """The job with all that its last steps need."""
+def _find_duplicates(job: DedupJob, sizes: Sizes) -> DedupJob:
+    """Run the steps that find duplicates; return the job with the sizes that later steps need."""
     shards = range(job.num_shards)
-    # Bytes bound the number of units, which is not known before they are read.
-    counted = [pq.read_metadata(path).num_rows for path in job.given]
+    # Shards are planned by bytes; the number of units is known only after they are written.
+    counted = [pq.read_metadata(path).num_rows for path in job.unit_files]
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counted, dtype=np.int64)])
     num_units = int(starts[-1])
     job = replace(
@@ -182,39 +183,39 @@ def _find_duplicates(job: Job, sizes: Sizes) -> Job:
     return _choose_near(job)
 
 
-def _choose_near(job: Job) -> Job:
-    """Decide which near duplicates are removed, until no two units kept are found to be near.
+def _choose_near(job: DedupJob) -> DedupJob:
+    """Choose the near duplicates to remove until no two kept units are near duplicates.
 
-    A unit that was not compared with others of its bucket, because it is near to one before it,
-    must be once that one is removed itself. This is rare, and found in few rounds.
+    A unit is not compared with the rest of its bucket if it is a near duplicate of an earlier unit.
+    If that unit is itself removed, the comparison is made up for. This is rare; few rounds suffice.
     """
     while True:
         _for_each(steps.choose_near, [job.num_checks], "choose", "steps", job)
-        num_found = cluster.for_each(
+        num_pairs = cluster.for_each(
             steps.check_near,
             range(job.num_key_partitions),
             label="check",
             unit="partitions",
             shared={"job": job},
         )
-        if not sum(num_found):
+        if not sum(num_pairs):
             return job
         job = replace(job, num_checks=job.num_checks + 1)
 
 
-def _for_each(function: Any, items: Sequence[int], label: str, unit: str, job: Job) -> None:
+def _for_each(function: Any, items: Sequence[int], label: str, unit: str, job: DedupJob) -> None:
     cluster.for_each(function, items, label=label, unit=unit, shared={"job": job})
 
 
 def _bounds(sample: pa.Array, num_ranges: int) -> pa.Array:
-    """The first id of every range but the first, so that ranges have about equally many units."""
+    """Split the ids into ranges of about equal size; return the first id of all later ranges."""
     ordered = sample.take(pc.sort_indices(sample))
     positions: NDArray[np.int64] = np.arange(1, num_ranges) * len(ordered) // max(num_ranges, 1)
     return pc.unique(ordered.take(pa.array(positions)))
 
 
-def _collect(job: Job, num_ranges: int, draft: Draft) -> None:
-    """Put what the tasks wrote together; units by a second name of the file, not by a copy."""
+def _collect(job: DedupJob, num_ranges: int, draft: Draft) -> None:
+    """Collect the outputs of the tasks; hard-link the files of units instead of copying them."""
     schema = steps.removed_schema(job.id_type)
     with pq.ParquetWriter(draft.directory / REMOVED_FILE, schema, compression="zstd") as writer:
         for number in range(num_ranges):

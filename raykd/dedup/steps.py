@@ -1,4 +1,4 @@
-"""The steps of deduplicating a corpus, each one shard's or one partition's, written once."""
+"""Steps of the deduplication job; each processes one shard or one partition and runs once."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -39,17 +39,17 @@ _LARGE_FILE = "large.npz"
 _NEAR_FILE = "near.npz"
 _HASH_ROWS = 4096
 _GROUP_ROWS = 16_384
-# More ids than this tell no better where the output is to be cut.
+# The split of the output into ranges needs no larger sample of ids than 2**17.
 _MAX_SAMPLE_BITS = 17
 
 _Rows = NDArray[np.int64]
 
 
 def removed_schema(unit_id_type: pa.DataType) -> pa.Schema:
-    """Units that were removed, sorted by unit_id.
+    """Schema of the removed units, sorted by unit_id.
 
-    `reason` is "duplicate" or "near_duplicate", `partner` a unit that is kept, `jaccard` that of
-    the two: at least the threshold, and 1 for exact duplicates.
+    `reason` is "duplicate" or "near_duplicate", `partner` the kept unit, and `jaccard` the
+    similarity of the two: at least the threshold, and 1 for exact duplicates.
     """
     return pa.schema(
         [
@@ -62,60 +62,60 @@ def removed_schema(unit_id_type: pa.DataType) -> pa.Schema:
 
 
 @dataclass(frozen=True)
-class Job:
-    """What every step must know; what is not known at first is filled in as the job goes on.
+class DedupJob:
+    """Parameters of every step; some are filled in while the job runs.
 
-    A row is a unit's number through all shards; shard s holds starts[s]:starts[s + 1].
+    Units are numbered (`row`) across all shards; shard s has the rows starts[s]:starts[s + 1].
     """
 
     parts: Path
-    given: tuple[Path, ...]
+    unit_files: tuple[Path, ...]
     near: NearDuplicatesConfig | None
     settings: dict[str, Any]
     inputs: dict[str, str]
     starts: _Rows = field(default_factory=lambda: np.zeros(1, np.int64))
     num_partitions: int = 1
     num_key_partitions: int = 1
-    # Rounds in which near duplicates were looked for once more among the units kept.
+    # Rounds in which the kept units were searched again for near duplicates.
     num_checks: int = 0
     bounds: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
-    # Bits of both halves of a digest that are looked at; with fewer, more texts are compared.
+    # Bits of both halves of a digest that are compared; with fewer bits, more texts are compared.
     digest_mask: int = 2**64 - 1
 
     @property
     def num_shards(self) -> int:
-        """Shards of the corpus read."""
-        return len(self.given)
+        """Number of shards of the corpus."""
+        return len(self.unit_files)
 
     @property
     def id_type(self) -> pa.DataType:
-        """Type of the units' ids; a file without units cannot tell it."""
+        """Type of the unit ids, from the first file that has units."""
         number = int(np.flatnonzero(np.diff(self.starts))[0])
-        return pq.read_schema(self.given[number]).field("unit_id").type
+        return pq.read_schema(self.unit_files[number]).field("unit_id").type
 
     def directory(self, step: str, number: int) -> Path:
-        """Where a step writes."""
+        """Output directory of one part of a step."""
         return self.parts / f"{step}-{number:05d}"
 
     def files(self, step: str, num_parts: int, name: str) -> list[Path]:
-        """A file of every part of a step."""
+        """Paths of one file of all parts of a step."""
         return [self.directory(step, number) / name for number in range(num_parts)]
 
     def write_once(self, step: str, number: int, write: Callable[[Draft], None]) -> Path:
-        """Do a part of a step, unless it is done."""
+        """Run one part of a step unless it is complete; return its directory."""
         directory = self.directory(step, number)
         write_once(directory, step, self.settings, {**self.inputs, "part": str(number)}, write)
         return directory
 
     def units(self) -> UnitFiles:
-        """The units, once `hash_shard` has written them."""
+        """Open the units that `hash_shard` wrote."""
         directories = [self.directory("hash", number) for number in range(self.num_shards)]
         return UnitFiles(directories, self.starts)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Bytes of the texts that a shard keeps, and some of the ids."""
+    """Text bytes of the kept units of a shard, and a sample of their ids."""
 
     num_bytes: int
     ids: pa.Array
@@ -123,18 +123,18 @@ class Kept:
 
 @dataclass(frozen=True)
 class RangeCounts:
-    """Units that a range of ids keeps and loses."""
+    """Numbers of kept and removed units of one range of ids."""
 
     num_kept: int
     num_exact: int
     num_near: int
 
 
-def hash_shard(number: int, *, job: Job) -> None:
-    """Write the shard's units to be looked up, and their digests to the partitions."""
+def hash_shard(number: int, *, job: DedupJob) -> None:
+    """Write the units of a shard for lookups, and their digests by partition."""
 
     def write(draft: Draft) -> None:
-        units = pq.read_table(job.given[number])
+        units = pq.read_table(job.unit_files[number])
         ids = units["unit_id"].cast(job.id_type)
         units = units.set_column(units.schema.get_field_index("unit_id"), "unit_id", ids)
         write_units(draft.directory / UNITS_FILE, units)
@@ -155,16 +155,16 @@ def hash_shard(number: int, *, job: Job) -> None:
     job.write_once("hash", number, write)
 
 
-def find_equal(partition: int, *, job: Job) -> None:
-    """Among all units with digests of one partition, find those equal to one of a smaller id."""
+def find_equal(partition: int, *, job: DedupJob) -> None:
+    """Find the units of a digest partition that are equal to a unit with a smaller id."""
 
     def write(draft: Draft) -> None:
-        found = read_partition(job.files("hash", job.num_shards, _DIGESTS_FILE), partition)
-        found = found.take(pc.sort_indices(found["unit_id"]))
-        rows = found["row"].to_numpy()
-        digests = np.stack([found["first"].to_numpy(), found["second"].to_numpy()], axis=1)
+        members = read_partition(job.files("hash", job.num_shards, _DIGESTS_FILE), partition)
+        members = members.take(pc.sort_indices(members["unit_id"]))
+        rows = members["row"].to_numpy()
+        digests = np.stack([members["first"].to_numpy(), members["second"].to_numpy()], axis=1)
         units = job.units()
-        firsts = first_of_equal(digests, lambda wanted: units.texts(rows[wanted]))
+        firsts = first_of_equal(digests, lambda positions: units.texts(rows[positions]))
         later = np.flatnonzero(firsts != np.arange(len(firsts)))
         equal = pa.table({"row": rows[later], "kept_row": rows[firsts[later]]})
         shard_of = np.searchsorted(job.starts, rows[later], side="right") - 1
@@ -173,8 +173,8 @@ def find_equal(partition: int, *, job: Job) -> None:
     job.write_once("equal", partition, write)
 
 
-def key_shard(number: int, *, job: Job) -> None:
-    """Write the band keys of the shard's units that equal none before them."""
+def key_shard(number: int, *, job: DedupJob) -> None:
+    """Write the band keys of a shard's units, except exact duplicates."""
     near = job.near
     assert near is not None
 
@@ -195,18 +195,18 @@ def key_shard(number: int, *, job: Job) -> None:
     job.write_once("keys", number, write)
 
 
-def find_near(partition: int, *, job: Job) -> None:
-    """Write the pairs of units that share a key of this partition and are near duplicates."""
+def find_near(partition: int, *, job: DedupJob) -> None:
+    """Write the near duplicates among the units that share a key of this partition."""
     near = job.near
     assert near is not None
 
     def write(draft: Draft) -> None:
-        found = read_partition(job.files("keys", job.num_shards, _KEYS_FILE), partition)
+        key_rows = read_partition(job.files("keys", job.num_shards, _KEYS_FILE), partition)
         units = job.units()
         buckets = Buckets.of_keys(
-            found["key"].to_numpy(), found["row"].to_numpy(), partial(_ranks_by_id, units)
+            key_rows["key"].to_numpy(), key_rows["row"].to_numpy(), partial(_ranks_by_id, units)
         )
-        del found
+        del key_rows
         pairs = near_pairs(buckets, units.texts, near)
         np.savez(draft.directory / _PAIRS_FILE, **pairs._asdict())
         np.savez(draft.directory / _LARGE_FILE, **buckets.large()._asdict())
@@ -214,12 +214,12 @@ def find_near(partition: int, *, job: Job) -> None:
     job.write_once("compare", partition, write)
 
 
-def choose_near(num_checks: int, *, job: Job) -> None:
-    """Write which units are near duplicates, by row: the one kept instead, and the Jaccard.
+def choose_near(num_checks: int, *, job: DedupJob) -> None:
+    """Write the near duplicates to remove, by row, with the kept unit and the Jaccard.
 
     Args:
-        num_checks: rounds of `check_near` whose pairs are there.
-        job: what every step must know.
+        num_checks: completed rounds of `check_near`.
+        job: parameters of the job.
     """
 
     def write(draft: Draft) -> None:
@@ -227,7 +227,7 @@ def choose_near(num_checks: int, *, job: Job) -> None:
         files = [job.files(step, job.num_key_partitions, _PAIRS_FILE) for step in steps]
         pairs = Pairs.joined([Pairs(**_arrays(path)) for paths in files for path in paths])
         rows = np.unique(np.concatenate([pairs.left, pairs.right]))
-        # Numbers in the order of the ids: the unit with the smallest id is the first choice.
+        # Number the units by id: of near duplicates the one with the smallest id is kept.
         number_of = _ranks_by_id(job.units(), rows)
         row_of = np.empty_like(rows)
         row_of[number_of] = rows
@@ -246,8 +246,8 @@ def choose_near(num_checks: int, *, job: Job) -> None:
     job.write_once("choose", num_checks, write)
 
 
-def check_near(partition: int, *, job: Job) -> int:
-    """Compare units that are kept once more and write the pairs found; returns their number."""
+def check_near(partition: int, *, job: DedupJob) -> int:
+    """Compare the kept units again, and write the new pairs; return their number."""
     near = job.near
     assert near is not None
 
@@ -262,8 +262,8 @@ def check_near(partition: int, *, job: Job) -> int:
     return len(_arrays(directory / _PAIRS_FILE)["left"])
 
 
-def sample_kept(number: int, *, job: Job) -> Kept:
-    """What decides how the output is cut."""
+def sample_kept(number: int, *, job: DedupJob) -> Kept:
+    """Measure the kept units of a shard and sample their ids, to split the output into ranges."""
     units = job.units().shard(number)
     units = units.filter(pa.array(_is_kept(number, job)))
     ids = units["unit_id"].combine_chunks()
@@ -274,8 +274,8 @@ def sample_kept(number: int, *, job: Job) -> Kept:
     return Kept(pc.sum(pc.binary_length(units["text"]), min_count=0).as_py(), ids)
 
 
-def route_shard(number: int, *, job: Job) -> None:
-    """Send the shard's units, and its removals, to the ranges of ids where they belong."""
+def route_shard(number: int, *, job: DedupJob) -> None:
+    """Write the shard's kept units and removals, partitioned by range of ids."""
 
     def write(draft: Draft) -> None:
         units = job.units()
@@ -284,12 +284,12 @@ def route_shard(number: int, *, job: Job) -> None:
         send(draft.directory / "kept.arrow", kept)
         send(draft.directory / "removed.arrow", _removed(number, job, units))
 
-    # The bounds depend on nothing that the settings and inputs do not say.
+    # The bounds are determined by the settings and inputs.
     job.write_once("send", number, write)
 
 
-def write_range(number: int, *, job: Job) -> RangeCounts:
-    """Write the units and the removals of one range of ids, in their order."""
+def write_range(number: int, *, job: DedupJob) -> RangeCounts:
+    """Write the kept units and the removals of one range, sorted by id."""
 
     def write(draft: Draft) -> None:
         for source, name in (("kept.arrow", KEPT_FILE), ("removed.arrow", REMOVED_FILE)):
@@ -315,19 +315,19 @@ def _send(path: Path, rows: pa.Table, *, bounds: pa.Array) -> None:
     write_partitions(path, rows, partition, len(limits) + 1)
 
 
-def equal_rows(number: int, job: Job) -> tuple[_Rows, _Rows]:
-    """Rows of the shard's exact duplicates, and of the unit kept instead of each."""
+def equal_rows(number: int, job: DedupJob) -> tuple[_Rows, _Rows]:
+    """Rows of the shard's exact duplicates, and for each the row of the kept unit."""
     equal = read_partition(job.files("equal", job.num_partitions, _EQUAL_FILE), number)
     return equal["row"].to_numpy(), equal["kept_row"].to_numpy()
 
 
-def _is_equal(number: int, job: Job) -> NDArray[np.bool_]:
+def _is_equal(number: int, job: DedupJob) -> NDArray[np.bool_]:
     is_equal = np.zeros(job.starts[number + 1] - job.starts[number], bool)
     is_equal[equal_rows(number, job)[0] - job.starts[number]] = True
     return is_equal
 
 
-def _near(job: Job) -> dict[str, NDArray[Any]]:
+def _near(job: DedupJob) -> dict[str, NDArray[Any]]:
     if job.near is None:
         nothing = np.empty(0, np.int64)
         return {"rows": nothing, "kept_rows": nothing, "jaccard": np.empty(0)}
@@ -340,13 +340,13 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _ranks_by_id(units: UnitFiles, rows: _Rows) -> _Rows:
-    """Positions (N,) of the rows in the order of their ids."""
+    """Rank (N,) of each row in the order of ids."""
     ranks = np.empty(len(rows), np.int64)
     ranks[pc.sort_indices(units.ids(rows)).to_numpy()] = np.arange(len(rows))
     return ranks
 
 
-def _is_kept(number: int, job: Job) -> NDArray[np.bool_]:
+def _is_kept(number: int, job: DedupJob) -> NDArray[np.bool_]:
     is_kept = ~_is_equal(number, job)
     rows = _near(job)["rows"]
     start, end = np.searchsorted(rows, job.starts[number : number + 2])
@@ -354,21 +354,21 @@ def _is_kept(number: int, job: Job) -> NDArray[np.bool_]:
     return is_kept
 
 
-def _removed(number: int, job: Job, units: UnitFiles) -> pa.Table:
-    """The shard's removals; what equals a near duplicate is one of the unit kept instead."""
+def _removed(number: int, job: DedupJob, units: UnitFiles) -> pa.Table:
+    """Removals of the shard; the partner of a duplicate's removed partner is used instead."""
     near = _near(job)
     start, end = np.searchsorted(near["rows"], job.starts[number : number + 2])
     equal, equal_kept = equal_rows(number, job)
     rows = np.concatenate([equal, near["rows"][start:end]])
-    # Looked up as if it were its equal: a unit that is kept is not found.
+    # An exact duplicate is looked up by its equal unit, which may be a removed near duplicate.
     looked_up = np.concatenate([equal_kept, near["rows"][start:end]])
-    at = np.searchsorted(near["rows"], looked_up)
+    near_rows = np.searchsorted(near["rows"], looked_up)
     is_near = np.zeros(len(rows), bool)
-    inside = at < len(near["rows"])
-    is_near[inside] = near["rows"][at[inside]] == looked_up[inside]
+    inside = near_rows < len(near["rows"])
+    is_near[inside] = near["rows"][near_rows[inside]] == looked_up[inside]
     kept_rows, jaccard = looked_up.copy(), np.ones(len(rows))
-    kept_rows[is_near] = near["kept_rows"][at[is_near]]
-    jaccard[is_near] = near["jaccard"][at[is_near]]
+    kept_rows[is_near] = near["kept_rows"][near_rows[is_near]]
+    jaccard[is_near] = near["jaccard"][near_rows[is_near]]
     reasons = pa.array(np.where(is_near, NEAR, EXACT).tolist(), pa.string())
     columns = [units.ids(rows), reasons, units.ids(kept_rows), jaccard]
     return pa.table(columns, schema=removed_schema(job.id_type))

@@ -1,1 +1,1 @@
-"""Text that is on every machine, for the quickstart."""
+"""Texts for the quickstart, from packages that are installed on every machine."""

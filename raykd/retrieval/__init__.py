@@ -1,1 +1,1 @@
-"""Anchors of a task -> hits: exact BM25 over every shard of the corpus, embeddings, or both."""
+"""Retrieval: task sentences -> queries -> the top-k units of each query."""

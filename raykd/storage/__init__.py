@@ -1,1 +1,1 @@
-"""Files, folders and tables: where they are, how they are read, manifests of what was written."""
+"""Storage: locations, file formats, tables, schemas and manifests."""

@@ -1,1 +1,1 @@
-"""Text as bytes and as words: compiled passes, the analyzer, the normal form of a text."""
+"""Text processing: analyzer, normalization, words, and compiled passes over UTF-8."""

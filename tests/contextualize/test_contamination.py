@@ -12,12 +12,12 @@ from raykd.corpus.units import UnitsConfig, cut
 from raykd.text.normalize import normalize, words
 from raykd.text.wordings import wordings
 
-# Two letters and few blanks: sentences share their first words and stand in texts often.
+# Two letters and few blanks: sentences share their first words and often occur in texts.
 TEXTS = st.text(alphabet="abAB  ,é", max_size=16)
 
 
-def found(index, text):
-    """The sentence that leaks as a whole, the compiled way and the slow way agreeing."""
+def sentence_in(index, text):
+    """Find the sentence that a text contains; check the compiled filter against the index."""
     leak = index.find(text)
     sentences, is_ngram = index.find_all(pa.array([text]))
     assert (leak or (-1, False)) == (sentences[0], is_ngram[0])
@@ -25,41 +25,42 @@ def found(index, text):
     return None if leak is None else index.sentences[leak.sentence]
 
 
-def test_a_text_that_contains_a_long_enough_sentence_leaks():
+def test_a_text_with_a_long_enough_sentence_is_contaminated():
     index = ContaminationIndex(["The cat sat on the mat ."], min_words=5)
     assert (
-        found(index, "Once, THE CAT\nsat on the mat; then it left.") == "The cat sat on the mat ."
+        sentence_in(index, "Once, THE CAT\nsat on the mat; then it left.")
+        == "The cat sat on the mat ."
     )
-    assert found(index, "the cat sat on a mat") is None
-    assert found(index, "the cat sat on the") is None
+    assert sentence_in(index, "the cat sat on a mat") is None
+    assert sentence_in(index, "the cat sat on the") is None
 
 
 def test_words_are_not_found_inside_other_words():
     index = ContaminationIndex(["art", "the art of war"], min_words=1)
-    assert found(index, "a party") is None
-    assert found(index, "some art here") == "art"
+    assert sentence_in(index, "a party") is None
+    assert sentence_in(index, "some art here") == "art"
     index = ContaminationIndex(["the art of war"], min_words=4)
-    assert found(index, "lathe art of war") is None
-    assert found(index, "the art of wars") is None
-    assert found(index, "the-art-of-war") == "the art of war"
+    assert sentence_in(index, "lathe art of war") is None
+    assert sentence_in(index, "the art of wars") is None
+    assert sentence_in(index, "the-art-of-war") == "the art of war"
 
 
-def test_a_short_sentence_leaks_only_into_an_equal_text():
+def test_a_short_sentence_contaminates_only_an_equal_text():
     index = ContaminationIndex(["it works well"], min_words=4)
-    assert found(index, "It works, well!") == "it works well"
-    assert found(index, "it works well here") is None
+    assert sentence_in(index, "It works, well!") == "it works well"
+    assert sentence_in(index, "it works well here") is None
 
 
-def test_case_accents_and_invisible_characters_make_no_difference():
+def test_case_accents_and_invisible_characters_are_ignored():
     index = ContaminationIndex(["Le caf\u00e9 est tr\u00e8s fort"], min_words=5)
     text = "bref, LE CAFE\u0301 EST TRE\u0300S fo\u00adrt !"
-    assert found(index, text) == "Le caf\u00e9 est tr\u00e8s fort"
+    assert sentence_in(index, text) == "Le caf\u00e9 est tr\u00e8s fort"
 
 
-def test_letters_are_words_where_a_script_has_no_blanks():
+def test_letters_are_words_in_scripts_without_blanks():
     index = ContaminationIndex(["我喜欢吃鱼"], min_words=5)
-    assert found(index, "他说我喜欢吃鱼。") == "我喜欢吃鱼"
-    assert found(index, "他说我喜欢鱼。") is None
+    assert sentence_in(index, "他说我喜欢吃鱼。") == "我喜欢吃鱼"
+    assert sentence_in(index, "他说我喜欢鱼。") is None
 
 
 @pytest.mark.parametrize("policy", ["packed", "line"])
@@ -74,7 +75,7 @@ def test_letters_are_words_where_a_script_has_no_blanks():
         ("រុប the film 很好看", "Yesterday: រុប THE film 很好看, she said."),
     ],
 )
-def test_a_unit_with_a_dev_sentence_in_a_script_without_blanks_leaks(policy, dev, document):
+def test_a_dev_sentence_in_a_script_without_blanks_is_found(policy, dev, document):
     documents = [document.format(dev), document.format("……")]
     texts = Texts.of_rows(Document("a", number, text) for number, text in enumerate(documents))
     units, *_ = cut(texts, "0" * 32, UnitsConfig(policy=policy))
@@ -85,22 +86,22 @@ def test_a_unit_with_a_dev_sentence_in_a_script_without_blanks_leaks(policy, dev
     assert not is_ngram.any()
 
 
-def test_sentences_without_words_leak_only_as_a_whole_and_empty_ones_never():
+def test_sentences_without_words_match_only_equal_texts_and_empty_ones_none():
     index = ContaminationIndex(["", " \n", "...", "?"], min_words=1)
-    assert found(index, "...") == "..."
-    assert found(index, "a ...") is None
-    assert found(index, "") is None
-    assert found(index, "!") is None
+    assert sentence_in(index, "...") == "..."
+    assert sentence_in(index, "a ...") is None
+    assert sentence_in(index, "") is None
+    assert sentence_in(index, "!") is None
 
 
-def test_no_sentences_find_nothing():
-    assert found(ContaminationIndex([], min_words=5), "a b c d e f") is None
+def test_without_sentences_nothing_is_contaminated():
+    assert sentence_in(ContaminationIndex([], min_words=5), "a b c d e f") is None
 
 
-def test_the_first_sentence_in_the_given_order_is_named():
+def test_the_first_sentence_is_reported():
     index = ContaminationIndex(["c d", "a b c", "b c", "a b c d"], min_words=2)
-    assert found(index, "a b c d") == "c d"
-    assert found(index, "x a b c") == "a b c"
+    assert sentence_in(index, "a b c d") == "c d"
+    assert sentence_in(index, "x a b c") == "a b c"
 
 
 @settings(deadline=None)
@@ -110,7 +111,7 @@ def test_the_first_sentence_in_the_given_order_is_named():
     st.integers(1, 4),
     st.none() | st.integers(1, 4),
 )
-def test_the_index_finds_what_the_obvious_search_finds(texts, sentences, min_words, ngram):
+def test_the_index_matches_the_naive_search(texts, sentences, min_words, ngram):
     index = ContaminationIndex(sentences, min_words, ngram)
     expected = [find_leak(text or "", sentences, min_words, ngram) for text in texts]
     assert [index.find(text or "") for text in texts] == expected
@@ -123,7 +124,7 @@ def test_the_index_finds_what_the_obvious_search_finds(texts, sentences, min_wor
 @settings(deadline=None, max_examples=300)
 @given(st.lists(st.text(max_size=12), max_size=4))
 @example(["\u13a0"])  # Cherokee folds to capitals
-def test_wordings_hold_the_words_of_any_text(texts):
+def test_wordings_contain_the_words_of_any_text(texts):
     texts = [text.encode("utf-8", "ignore").decode() for text in texts]
     data, offsets = wordings(pa.array(texts, pa.string()))
     assert len(offsets) == len(texts) + 1
@@ -133,7 +134,7 @@ def test_wordings_hold_the_words_of_any_text(texts):
         assert parts.split() == words(normalize(text))
 
 
-def test_a_text_that_shares_an_ngram_leaks_and_is_told_from_a_whole_sentence():
+def test_a_shared_ngram_is_distinguished_from_a_whole_sentence():
     sentences = ["one two three four five", "zero two three four nine", "two three four"]
     index = ContaminationIndex(sentences, min_words=5, ngram=3)
     assert index.find("say: Two, three FOUR times") == Contamination(0, is_ngram=True)
@@ -146,16 +147,16 @@ def test_a_text_that_shares_an_ngram_leaks_and_is_told_from_a_whole_sentence():
     assert is_ngram.tolist() == [False, True, False]
 
 
-def test_sentences_shorter_than_the_ngram_share_none():
+def test_sentences_shorter_than_the_ngram_do_not_match():
     index = ContaminationIndex(["a b c"], min_words=9, ngram=4)
     assert index.find("x a b c d") is None
 
 
 @pytest.mark.timeout(20)
-def test_many_sentences_with_the_same_beginning_cost_no_more():
+def test_many_sentences_with_the_same_prefix_are_fast():
     # One by one, these would be 4e9 comparisons of words.
     sentences = [f"the function returns the value {number}" for number in range(20_000)]
     index = ContaminationIndex(sentences, min_words=5)
     text = "the function returns the value x " * 200
-    assert all(found(index, text) is None for _ in range(100))
-    assert found(index, text + "the function returns the value 19999") == sentences[-1]
+    assert all(sentence_in(index, text) is None for _ in range(100))
+    assert sentence_in(index, text + "the function returns the value 19999") == sentences[-1]

@@ -18,7 +18,7 @@ def rows_of(table):
     return [tuple(row.values()) for row in table.to_pylist()]
 
 
-def test_a_duplicate_names_the_unit_kept_and_a_leak_the_sentence():
+def test_duplicates_list_the_kept_unit_and_contaminated_units_the_sentence():
     texts = ["A b", "x y z", "a  B", "now X, y z!", "Now x, y z!", "c"]
     filtered = filter_candidates(candidates(texts), ContaminationIndex(["x y z"], min_words=3))
     assert filtered.kept()["unit_id"].to_pylist() == ["u0", "u5"]
@@ -35,7 +35,7 @@ def test_a_duplicate_names_the_unit_kept_and_a_leak_the_sentence():
     ]
 
 
-def test_leaks_can_be_kept_and_are_recorded_nevertheless():
+def test_contaminated_units_can_be_kept_and_are_recorded():
     texts = ["A b", "x y z", "a  B", "now X, y z!", "Now x, y z!", "y z", "c"]
     index = ContaminationIndex(["x y z"], min_words=3, ngram=2)
     filtered = filter_candidates(candidates(texts), index, policy="keep")
@@ -55,7 +55,7 @@ def test_leaks_can_be_kept_and_are_recorded_nevertheless():
     assert (removing.num_leaks(ngram=False), removing.num_leaks(ngram=True)) == (3, 1)
 
 
-def test_a_duplicate_of_a_near_duplicate_names_the_unit_that_is_kept():
+def test_a_duplicate_of_a_near_duplicate_lists_the_kept_unit():
     texts = ["a b c d e", "a b c d f", "A b c d f", "a b c g h", "a b c d F", "a b c g h"]
     near = NearDuplicatesConfig(threshold=0.6, shingle_words=1, num_bands=64, rows_per_band=1)
     filtered = filter_candidates(candidates(texts), ContaminationIndex([], min_words=3), near)
@@ -68,7 +68,7 @@ def test_a_duplicate_of_a_near_duplicate_names_the_unit_that_is_kept():
     ]
 
 
-def test_a_text_that_shares_words_in_a_row_with_a_sentence_is_removed_for_that():
+def test_a_text_that_shares_an_ngram_with_a_sentence_is_removed():
     texts = ["now x y z", "x y q", "X, y, z", "q x y z q"]
     filtered = filter_candidates(
         candidates(texts), ContaminationIndex(["x y z q", "y z"], min_words=9, ngram=3)
@@ -91,9 +91,7 @@ WORDS = st.lists(st.sampled_from("aAbcd"), max_size=5).map(" ".join)
 @given(
     st.lists(WORDS, max_size=20), st.lists(WORDS, max_size=2), st.sampled_from(["keep", "remove"])
 )
-def test_every_unit_removed_as_a_duplicate_is_as_near_as_stated_to_one_kept(
-    texts, sentences, policy
-):
+def test_every_removed_duplicate_has_the_stated_similarity_to_a_kept_unit(texts, sentences, policy):
     near = NearDuplicatesConfig(threshold=0.5, shingle_words=2, num_bands=16, rows_per_band=1)
     filtered = filter_candidates(
         candidates(texts), ContaminationIndex(sentences, min_words=2), near, policy
@@ -127,7 +125,9 @@ def test_every_unit_removed_as_a_duplicate_is_as_near_as_stated_to_one_kept(
     st.lists(st.text(alphabet="ab ", max_size=4), max_size=3),
     st.integers(0, 20),
 )
-def test_sifting_is_the_obvious_one_and_cutting_it_is_sifting_fewer(texts, sentences, num_units):
+def test_filtering_matches_the_naive_result_and_truncation_filters_fewer(
+    texts, sentences, num_units
+):
     index = ContaminationIndex(sentences, min_words=2)
     filtered = filter_candidates(candidates(texts), index)
     firsts = first_equal(texts)
@@ -160,10 +160,10 @@ def test_sifting_is_the_obvious_one_and_cutting_it_is_sifting_fewer(texts, sente
         assert num_units == 0 or filtered.cut(num_units) is filtered
 
 
-def test_both_passes_show_how_far_they_are(monkeypatch, capsys):
+def test_both_passes_report_progress(monkeypatch, capsys):
     monkeypatch.setattr(progress, "_LINE_INTERVAL_S", 0.0)
     filter_candidates(candidates(["a", "b", "A"]), ContaminationIndex([], min_words=1))
     assert capsys.readouterr().err.splitlines() == [
         "deduplicate: 3 of 3 units",
-        "check for leaks: 3 of 3 units",
+        "check for contamination: 3 of 3 units",
     ]

@@ -84,7 +84,7 @@ def test_another_seed_draws_other_units(tmp_path):
     assert drawn[0] != drawn[1]
 
 
-def test_duplicates_and_leaks_are_replaced(tmp_path):
+def test_duplicates_and_contaminated_units_are_replaced(tmp_path):
     # Nine of ten units say the same, so that the first draw cannot be enough.
     units = {f"u{number}": f"own {number}" if number % 10 == 0 else "same" for number in range(300)}
     evaluation = ["own 0", "own 10"]
@@ -99,7 +99,7 @@ def test_duplicates_and_leaks_are_replaced(tmp_path):
     assert reasons.count("leak") == figures.num_leaks
 
 
-def test_fewer_units_than_wanted_are_all_taken_and_the_card_says_so(tmp_path):
+def test_if_too_few_units_exist_all_are_taken_and_the_card_reports_it(tmp_path):
     paths = write_shards(tmp_path, [{"u0": "a", "u1": "A"}, {"u2": "b"}, {}])
     manifest = run(tmp_path, paths, 10)
     assert read(tmp_path, "textbook")["text"].to_pylist() in (["a", "b"], ["A", "b"])
@@ -109,14 +109,14 @@ def test_fewer_units_than_wanted_are_all_taken_and_the_card_says_so(tmp_path):
     assert manifest.counts["num_missing"] == 8
 
 
-def test_the_same_file_given_twice_is_drawn_once(tmp_path):
+def test_a_file_listed_twice_is_drawn_once(tmp_path):
     units = {f"u{number}": f"text {number}" for number in range(10)}
     run(tmp_path, write_shards(tmp_path, [units, units]), 20)
     assert read(tmp_path, "textbook")["unit_id"].to_pylist() == sorted(units)
     assert card(tmp_path).num_duplicates == 10
 
 
-def test_nothing_left_is_an_error_that_says_what_to_do(tmp_path):
+def test_no_remaining_unit_is_an_error_with_a_remedy(tmp_path):
     paths = write_shards(tmp_path, [{"u0": "Secret!"}])
     with pytest.raises(InputError, match=r"of the 1 units .* none is free .* give a general corp"):
         run(tmp_path, paths, 1, ["secret"])
@@ -139,7 +139,9 @@ def test_a_second_run_draws_nothing(tmp_path):
     num_shards=st.sampled_from([1, 2, 3, 7]),
     seed=st.integers(0, 2**64 - 1),
 )
-def test_shards_and_their_order_make_no_difference(num_units, num_shards, seed, tmp_path_factory):
+def test_the_result_does_not_depend_on_shards_and_their_order(
+    num_units, num_shards, seed, tmp_path_factory
+):
     chance = random.Random(seed)
     units = {f"u{number}": f"text {chance.randrange(25)}" for number in range(60)}
     shards = [{} for _ in range(num_shards)]

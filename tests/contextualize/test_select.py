@@ -76,7 +76,7 @@ def card(folder):
     return CorpusCard.model_validate_json((folder / "out" / "card.json").read_bytes())
 
 
-def test_a_unit_found_twice_has_its_smallest_rank_and_that_hits_query(tmp_path):
+def test_a_unit_with_several_hits_has_its_smallest_rank_and_that_query(tmp_path):
     hits = [("q0", "u1", 1), ("q0", "u2", 2), ("q1", "u2", 1), ("q1", "u3", 2), ("q1", "u1", 3)]
     run(tmp_path, hits, {"u3": "three", "u1": "one", "u2": "two", "u4": "four"})
     assert textbook(tmp_path) == [
@@ -93,7 +93,7 @@ def test_duplicates_that_tie_in_rank_keep_the_smallest_unit_id(tmp_path):
     assert removed(tmp_path) == [("u1", "duplicate", "u2", 1.0), ("u9", "duplicate", "u2", 1.0)]
 
 
-def test_max_units_counts_after_removals_and_goes_round_robin_over_the_anchors(tmp_path):
+def test_max_units_counts_after_removals_and_takes_hits_by_rank(tmp_path):
     hits = [("q0", "u0", 1), ("q0", "u3", 2), ("q0", "u4", 3), ("q1", "u1", 1), ("q1", "u2", 2)]
     texts = {"u0": "a", "u1": "A", "u2": "the secret one", "u3": "b", "u4": "c"}
     run(tmp_path, hits, texts, ["the secret one"], max_units=2)
@@ -106,7 +106,7 @@ def test_max_units_counts_after_removals_and_goes_round_robin_over_the_anchors(t
     assert (figures.num_beyond_limit, figures.num_missing, figures.max_rank) == (1, 0, 2)
 
 
-def test_duplicates_and_leaks_beyond_the_limit_are_not_counted(tmp_path):
+def test_duplicates_and_contaminated_units_beyond_the_limit_are_not_counted(tmp_path):
     hits = [("q0", f"u{number}", number // 2 + 1) for number in range(6)]
     texts = {f"u{number}": text for number, text in enumerate("aAbBcc")}
     run(tmp_path, hits, texts, max_units=2)
@@ -115,7 +115,7 @@ def test_duplicates_and_leaks_beyond_the_limit_are_not_counted(tmp_path):
     assert (figures.num_duplicates, figures.num_candidates, figures.num_beyond_limit) == (1, 6, 1)
 
 
-def test_the_card_counts_everything(tmp_path):
+def test_the_card_has_all_counts(tmp_path):
     hits = [("q0", "u0", 1), ("q0", "u1", 2), ("q1", "u1", 1), ("q1", "u2", 2), ("q1", "u3", 3)]
     texts = {"u0": "a task", "u1": "né", "u2": "NÉ", "u3": "an evaluation sentence, long enough"}
     evaluation = ["evaluation sentence long enough", "né x"]
@@ -195,7 +195,7 @@ SLICES = [("q0", f"u{number}", number // 2 + 1) for number in range(6)]
 SLICE_TEXTS = {"u0": "aa", "u1": "bb", "u2": "AA", "u3": "cc", "u4": "leaks", "u5": "dddd"}
 
 
-def test_target_bytes_takes_the_smallest_k_that_reaches_them_without_what_is_removed(tmp_path):
+def test_target_bytes_takes_the_smallest_k_that_reaches_them_after_removals(tmp_path):
     # Bytes up to rank 1, 2, 3: 4, 6 (one duplicate), 10 (one leak).
     for target, k, kept in ((4, 1, "u0 u1"), (5, 2, "u0 u1 u3"), (7, 3, "u0 u1 u3 u5")):
         run(tmp_path, SLICES, SLICE_TEXTS, ["leaks"], target_bytes=target)
@@ -205,11 +205,11 @@ def test_target_bytes_takes_the_smallest_k_that_reaches_them_without_what_is_rem
         assert figures.num_beyond_limit == 4 - len(kept.split())
 
 
-def test_target_bytes_out_of_reach_are_told_in_the_card_and_to_the_user(tmp_path, capsys):
+def test_unreachable_target_bytes_are_reported_in_the_card_and_the_log(tmp_path, capsys):
     run(tmp_path, SLICES, SLICE_TEXTS, ["leaks"], target_bytes=12)
     figures = card(tmp_path)
     assert (figures.num_bytes, figures.num_missing_bytes, figures.k) == (10, 2, 3)
-    assert "target_bytes 12: all 3 hits an anchor are 10 bytes; raise" in capsys.readouterr().err
+    assert "target_bytes 12: all 3 hits per query are 10 bytes; raise" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("percent", "k"), [(1, 1), (33.3, 1), (33.4, 2), (66.7, 3), (100, 3)])
@@ -232,7 +232,7 @@ def test_two_limits_are_an_error():
         ContextualizeConfig.parse({"max_units": 3, "top_percent": 40}, "recipe")
 
 
-def test_shared_words_in_a_row_are_counted_and_named(tmp_path):
+def test_shared_ngrams_are_counted_and_listed(tmp_path):
     hits = [("q0", "u0", 1), ("q0", "u1", 2)]
     texts = {"u0": "of one two three four", "u1": "one two four"}
     run(tmp_path, hits, texts, ["one two three five six"], leak_ngram=3)
@@ -240,7 +240,7 @@ def test_shared_words_in_a_row_are_counted_and_named(tmp_path):
     assert (card(tmp_path).num_leaks, card(tmp_path).num_leaked_ngrams) == (0, 1)
 
 
-def test_near_duplicates_are_removed_if_wanted_and_name_a_unit_that_is_kept(tmp_path):
+def test_near_duplicates_are_removed_if_configured_and_list_a_kept_unit(tmp_path):
     text = "the river rises in the hills above the town and meets the sea near the old harbour"
     hits = [("q0", f"u{number}", number + 1) for number in range(3)]
     # u0 leaks, so that u1, which is nearly equal to it, stays.
@@ -255,7 +255,7 @@ def test_near_duplicates_are_removed_if_wanted_and_name_a_unit_that_is_kept(tmp_
     assert card(tmp_path).num_near_duplicates == 1
 
 
-def test_units_that_hold_an_evaluation_sentence_can_be_kept_counted_and_named(tmp_path):
+def test_contaminated_units_can_be_kept_counted_and_listed(tmp_path):
     hits = [("q0", f"u{number}", number // 2 + 1) for number in range(4)]
     texts = {"u0": "my secret", "u1": "of my secret", "u2": "My secret", "u3": "free"}
     run(tmp_path, hits, texts, ["my secret"], leak_min_words=2)
@@ -275,20 +275,24 @@ def test_units_that_hold_an_evaluation_sentence_can_be_kept_counted_and_named(tm
     ]
 
 
-def test_no_hits_are_an_error_that_says_what_to_do(tmp_path):
+def test_no_hits_are_an_error_with_a_remedy(tmp_path):
     with pytest.raises(InputError, match=r"hits\.parquet: the search found nothing.*give a gen"):
         run(tmp_path, [], {})
     assert not (tmp_path / "out").exists()
 
 
-def test_units_that_all_leak_are_an_error(tmp_path):
-    with pytest.raises(InputError, match="all 1 units found hold a sentence of the task's eval"):
+def test_only_contaminated_units_are_an_error(tmp_path):
+    with pytest.raises(
+        InputError, match="all 1 retrieved units contain a sentence of the task's eval"
+    ):
         run(tmp_path, [("q0", "u0", 1)], {"u0": "Secret."}, ["secret"])
 
 
 def test_hits_of_another_corpus_are_an_error(tmp_path):
     hits = [("q0", "u0", 1), ("q0", "u7", 2)]
-    with pytest.raises(InputError, match=r"1 units found are not in the corpus \(the first: u7\)"):
+    with pytest.raises(
+        InputError, match=r"1 retrieved units are missing in the corpus \(the first: u7\)"
+    ):
         run(tmp_path, hits, {"u0": "a"})
 
 
@@ -317,7 +321,7 @@ def test_a_second_run_reads_nothing_and_other_evaluation_sentences_run_again(tmp
     max_units=st.none() | st.integers(1, 4),
     shuffled=st.randoms(use_true_random=False),
 )
-def test_the_corpus_is_the_obvious_one_for_any_order_of_hits(
+def test_the_corpus_matches_the_naive_result_for_any_order_of_hits(
     hits, texts, max_units, shuffled, tmp_path_factory
 ):
     texts = {f"u{number}": text for number, text in enumerate(texts)}

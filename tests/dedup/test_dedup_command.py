@@ -1,4 +1,4 @@
-"""A whole corpus deduplicated, from files to files, on Ray."""
+"""Deduplication of a whole corpus, from files to files, on Ray."""
 
 import gzip
 import json
@@ -64,7 +64,7 @@ def kept_of(out: Path) -> pa.Table:
     return pa.concat_tables([pq.read_table(path) for path in sorted((out / "units").iterdir())])
 
 
-def test_the_output_is_that_of_the_obvious_way_and_of_the_table_in_memory(tmp_path):
+def test_output_equals_the_naive_and_the_in_memory_result(tmp_path):
     rows = [(id_, text) for id_, text in some_rows() if text.strip()]
     out = tmp_path / "out"
     manifest = dedup([write_rows(tmp_path / "corpus", rows, 3)], out, CONFIG, SMALL)
@@ -107,12 +107,12 @@ def test_the_output_is_that_of_the_obvious_way_and_of_the_table_in_memory(tmp_pa
 
 def test_units_of_a_large_bucket_are_compared_again_when_their_partner_is_removed(tmp_path):
     words = [f"w{number}" for number in range(40)]
-    # Near to the next 20, which are near to the last 20, which are not near to it.
+    # The first is near to the next 20, and these to the last 20, which are not near to the first.
     texts = [" ".join(words[:32])]
     texts += [" ".join([*words, f"a{number}"]) for number in range(20)]
     texts += [" ".join([*words, "b", "c", "d", f"e{number}"]) for number in range(20)]
     rows = [(f"u{number:02d}", text) for number, text in enumerate(texts)]
-    # One key, which is that of a word that all have.
+    # One key: the hash of a word that all units contain.
     near = NearDuplicatesConfig(
         threshold=0.75, shingle_words=1, num_bands=1, rows_per_band=1, seed=5
     )
@@ -141,7 +141,7 @@ def test_the_output_is_the_same_bytes_for_any_files_order_shards_and_partitions(
         out = tmp_path / f"out{number}"
         dedup([write_rows(tmp_path / f"corpus{number}", rows, num_files)], out, CONFIG, sizes)
         outputs.append(files_of(out))
-    # As one stream that cannot be sliced, but is read in files of the size of a shard.
+    # One stream that cannot be sliced; its units are written in files of the size of a shard.
     lines = b"".join(path.read_bytes() for path in (tmp_path / "corpus1").iterdir())
     (tmp_path / "corpus.jsonl.gz").write_bytes(gzip.compress(lines))
     dedup([tmp_path / "corpus.jsonl.gz"], tmp_path / "packed", CONFIG, SMALL)
@@ -149,7 +149,7 @@ def test_the_output_is_the_same_bytes_for_any_files_order_shards_and_partitions(
     assert len(outputs[0]) > 2
 
 
-def test_a_second_call_does_nothing_and_a_killed_one_goes_on(tmp_path, monkeypatch):
+def test_a_second_call_does_nothing_and_a_killed_one_resumes(tmp_path, monkeypatch):
     corpus = write_rows(tmp_path / "corpus", [(i, t) for i, t in some_rows() if t.strip()], 2)
     whole, out = tmp_path / "whole", tmp_path / "out"
     first = dedup([corpus], whole, CONFIG, SMALL)
@@ -165,14 +165,14 @@ def test_a_second_call_does_nothing_and_a_killed_one_goes_on(tmp_path, monkeypat
     assert not out.exists()
     hashed = tmp_path / ".out.parts" / "hash-00000" / "manifest.json"
     written_ns = hashed.stat().st_mtime_ns
-    # So that what the second call did can be seen.
+    # Makes the work of the second call visible.
     monkeypatch.setattr(pipeline, "shutil", SimpleNamespace(rmtree=lambda *_, **__: None))
     dedup([corpus], out, CONFIG, SMALL)
     assert hashed.stat().st_mtime_ns == written_ns
     assert files_of(out) == files_of(whole)
 
 
-def test_whole_numbers_as_ids_are_compared_as_numbers(tmp_path):
+def test_integer_ids_are_compared_as_numbers(tmp_path):
     table = pa.table({"doc_id": [100, 20, 3, 9], "text": ["a b", "A  b", "c d e f", "a B"]})
     pq.write_table(table, tmp_path / "corpus.parquet")
     dedup([tmp_path / "corpus.parquet"], tmp_path / "out", DedupConfig(), SMALL)
@@ -182,7 +182,7 @@ def test_whole_numbers_as_ids_are_compared_as_numbers(tmp_path):
     assert removed["partner"] == [9, 9]
 
 
-def test_shards_without_units_may_stand_before_whole_numbers_as_ids(tmp_path):
+def test_empty_shards_may_precede_integer_ids(tmp_path):
     rows = [{"doc_id": 3, "text": "a b"}, {"doc_id": 2, "text": "A b"}]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "corpus.jsonl").write_text("\n" * 5000 + lines)
@@ -193,7 +193,7 @@ def test_shards_without_units_may_stand_before_whole_numbers_as_ids(tmp_path):
     ]
 
 
-def test_what_ingest_wrote_is_read_as_it_is(tmp_path):
+def test_output_of_ingest_is_read_unchanged(tmp_path):
     (tmp_path / "a.txt").write_text("one line of five words\nanother line of five words\n" * 3)
     config = CorpusConfig.parse({"paths": ["a.txt"], "units": {"policy": "line"}}, "test")
     ingest(config, [tmp_path / "a.txt"], tmp_path / "ingested")
@@ -205,12 +205,12 @@ def test_what_ingest_wrote_is_read_as_it_is(tmp_path):
     ]
 
 
-def test_units_with_equal_digests_are_compared_themselves(tmp_path):
+def test_units_with_equal_digests_are_compared_by_content(tmp_path):
     units = pa.table({"unit_id": ["u0", "u1", "u2", "u3", "u4"], "text": ["a", "b", "c", "B", "A"]})
-    pq.write_table(units, tmp_path / "given.parquet")
-    job = steps.Job(
+    pq.write_table(units, tmp_path / "units.parquet")
+    job = tasks.DedupJob(
         parts=tmp_path / "parts",
-        given=(tmp_path / "given.parquet",),
+        unit_files=(tmp_path / "units.parquet",),
         near=None,
         settings={},
         inputs={},
@@ -225,7 +225,7 @@ def test_units_with_equal_digests_are_compared_themselves(tmp_path):
 
 @pytest.mark.parametrize("near", [None, NearDuplicatesConfig()])
 @pytest.mark.parametrize("num_rows", [1, 2, 50])
-def test_a_corpus_without_duplicates_is_kept_whole(tmp_path, near, num_rows):
+def test_a_corpus_without_duplicates_is_unchanged(tmp_path, near, num_rows):
     rows = [(f"u{number}", f"word{number} is another") for number in range(num_rows)]
     corpus = write_rows(tmp_path / "corpus", rows, 1)
 
@@ -235,7 +235,7 @@ def test_a_corpus_without_duplicates_is_kept_whole(tmp_path, near, num_rows):
     assert pq.read_metadata(tmp_path / "out" / "removed.parquet").num_rows == 0
 
 
-def test_a_shard_without_duplicates_beside_one_with_is_kept(tmp_path):
+def test_a_shard_without_duplicates_is_unchanged(tmp_path):
     rows = [(f"u{number:03d}", "same" if number < 9 else f"word{number}") for number in range(300)]
     corpus = write_rows(tmp_path / "corpus", rows, 1)
 
@@ -244,7 +244,7 @@ def test_a_shard_without_duplicates_beside_one_with_is_kept(tmp_path):
     assert kept_of(tmp_path / "out").num_rows == 292
 
 
-def test_a_wrong_corpus_gives_one_clear_line(tmp_path):
+def test_an_invalid_corpus_gives_one_clear_line(tmp_path):
     corpus = tmp_path / "corpus.jsonl"
     with pytest.raises(InputError, match="no such file"):
         dedup([corpus], tmp_path / "out", DedupConfig())

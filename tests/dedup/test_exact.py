@@ -29,7 +29,7 @@ TRICKY = st.text(alphabet="aAéÉe\u0301ßsSİi\u0131ﬁΣ\u03c3ς\u00ad\u200b \
         ("I\u0307", "\u0130"),
     ],
 )
-def test_texts_that_look_alike_are_equal(left, right):
+def test_texts_that_look_the_same_are_equal(left, right):
     assert normalize(left) == normalize(right)
 
 
@@ -41,7 +41,7 @@ def test_texts_that_differ_in_letters_blanks_or_punctuation_are_not_equal(left, 
     assert normalize(left) != normalize(right)
 
 
-def test_every_character_normalises_alike_in_all_forms_and_cases():
+def test_all_forms_and_cases_of_a_character_normalize_equally():
     for code in [*range(0xD800), *range(0xE000, 0x30000), *range(0xE0000, 0xE1000)]:
         character = chr(code)
         normalized = normalize(character)
@@ -52,13 +52,13 @@ def test_every_character_normalises_alike_in_all_forms_and_cases():
 
 @settings(deadline=None)
 @given(st.text() | TRICKY)
-def test_normalising_twice_changes_nothing(text):
+def test_normalization_is_idempotent(text):
     assert normalize(normalize(text)) == normalize(text)
 
 
 @settings(deadline=None)
 @given(st.text(alphabet=st.characters(max_codepoint=127)))
-def test_ascii_takes_no_other_way_than_the_rest(text):
+def test_the_ascii_path_equals_the_general_path(text):
     # A letter that is not ASCII, cut off again, forces the general way.
     assert normalize(text + " é")[: -len(" é")].rstrip() == normalize(text)
     assert words(normalize(text + " é"))[:-1] == words(normalize(text))
@@ -80,67 +80,67 @@ def test_words_are_runs_of_letters_marks_and_digits(text, expected):
     assert words(normalize(text)) == expected
 
 
-def normalised_texts(texts: pa.Array) -> list[str]:
+def normalized_texts(texts: pa.Array) -> list[str]:
     return [bytes(text).decode() for text in normalize_all(texts).texts()]
 
 
 @settings(deadline=None)
 @given(st.lists(st.text() | TRICKY | st.text(alphabet="aB \t\x1f\x7f\x00é")))
-def test_a_column_is_normalised_as_each_of_its_texts(texts):
-    assert normalised_texts(pa.array(texts, pa.string())) == [normalize(text) for text in texts]
+def test_normalizing_a_column_equals_normalizing_each_text(texts):
+    assert normalized_texts(pa.array(texts, pa.string())) == [normalize(text) for text in texts]
 
 
 @pytest.mark.parametrize(
     "before", ["", "e", "\u1100", "\u0915", "\u0bc6", "\u0061\u0323", "\uac00"]
 )
 @pytest.mark.parametrize("after", ["", "\u0301", "\u1161", "\u0bbe", " ", "\u3099"])
-def test_every_character_is_normalised_in_a_column_as_by_itself(before, after):
+def test_every_character_normalizes_equally_alone_and_in_a_column(before, after):
     codes = [*range(0xD800), *range(0xE000, 0x30000), *range(0xE0000, 0xE1000)]
     if before or after:
         codes = [code for code in codes if code < 0x3400 or code % 64 == 0]
     texts = [before + chr(code) + after for code in codes]
-    assert normalised_texts(pa.array(texts)) == [normalize(text) for text in texts]
+    assert normalized_texts(pa.array(texts)) == [normalize(text) for text in texts]
 
 
-def test_the_kernel_takes_long_texts_with_few_other_letters():
+def test_the_kernel_handles_long_texts_with_few_non_ascii_letters():
     texts = [
         "The  Cat " * 40 + "café" + " sat\tON" * 50 + "\u2013" + "x" * 300,
         "A" * 200 + "\u00a0 b",
     ]
-    assert normalised_texts(pa.array(texts)) == [normalize(text) for text in texts]
+    assert normalized_texts(pa.array(texts)) == [normalize(text) for text in texts]
 
 
 @pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.string_view()])
-def test_a_column_may_be_sliced_and_hold_nulls_and_be_of_any_string_type(type_):
+def test_columns_may_be_sliced_have_nulls_and_any_string_type(type_):
     texts = pa.array(["left out", "A  b", None, "É", "left out"], type_)
-    assert normalised_texts(texts.slice(1, 3)) == ["a b", "", "é"]
-    assert normalised_texts(texts.slice(2, 0)) == []
-    assert normalised_texts(pa.array([None, None], type_)) == ["", ""]
+    assert normalized_texts(texts.slice(1, 3)) == ["a b", "", "é"]
+    assert normalized_texts(texts.slice(2, 0)) == []
+    assert normalized_texts(pa.array([None, None], type_)) == ["", ""]
 
 
-def test_the_first_of_equal_texts_stays():
+def test_the_first_of_equal_texts_is_kept():
     texts = pa.chunked_array([["b", "a", "A "], ["B", "c"], [], ["a\n"]], pa.string())
     assert first_equal(texts).tolist() == [0, 1, 1, 0, 4, 1]
 
 
 @pytest.mark.parametrize("texts", [[], ["a"], ["a", "a"], ["", " "]])
-def test_the_smallest_tables_work(texts):
+def test_tables_of_zero_and_one_rows_work(texts):
     assert first_equal(pa.chunked_array([texts], pa.string())).tolist() == [0] * len(texts)
 
 
 @settings(deadline=None)
 @given(st.lists(TRICKY, max_size=30), st.integers(1, 5))
-def test_first_equal_is_the_obvious_one_for_any_chunks(texts, size):
+def test_first_equal_matches_the_naive_search_for_any_chunks(texts, size):
     chunks = [texts[start : start + size] for start in range(0, len(texts), size)]
-    found = first_equal(pa.chunked_array(chunks, pa.string()))
-    assert found.tolist() == slow_first_equal(texts)
+    firsts = first_equal(pa.chunked_array(chunks, pa.string()))
+    assert firsts.tolist() == slow_first_equal(texts)
 
 
 @settings(deadline=None)
 @given(st.lists(TRICKY, max_size=30), st.integers(1, 3))
-def test_texts_with_equal_digests_are_compared_themselves(texts, num_digests):
+def test_texts_with_equal_digests_are_compared_by_content(texts, num_digests):
     def colliding(data: bytes) -> bytes:
         return bytes([len(data) % num_digests]) * 16
 
-    found = first_equal(pa.chunked_array([texts], pa.string()), colliding)
-    assert found.tolist() == slow_first_equal(texts)
+    firsts = first_equal(pa.chunked_array([texts], pa.string()), colliding)
+    assert firsts.tolist() == slow_first_equal(texts)

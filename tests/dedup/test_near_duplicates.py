@@ -41,8 +41,8 @@ def similarity(left, right, shingle_words):
 
 def variant(text, num_changes, seed):
     parts = text.split()
-    for at in random.Random(seed).sample(range(len(parts)), num_changes):
-        parts[at] = f"changed{seed}x{at}"
+    for position in random.Random(seed).sample(range(len(parts)), num_changes):
+        parts[position] = f"changed{seed}x{position}"
     return " ".join(parts)
 
 
@@ -53,22 +53,26 @@ def prose(seed, num_words=100):
 
 @settings(deadline=None)
 @given(TEXT, TEXT, st.integers(1, 4))
-def test_jaccard_is_that_of_the_sets_of_shingles(left, right, shingle_words):
+def test_jaccard_equals_that_of_the_shingle_sets(left, right, shingle_words):
     expected = oracle_dedup.jaccard(left, right, shingle_words)
     assert similarity(left, right, shingle_words) == expected
 
 
-def test_every_character_makes_the_words_it_makes_by_itself():
+def test_every_character_gives_the_same_words_alone_and_in_a_column():
     codes = [*range(0x3400), *range(0x3400, 0xD800, 16), *range(0xE000, 0x30000, 16)]
     texts = [f"a{chr(code)}b\u0301c{chr(code)}{chr(code)}\u0301" for code in codes]
-    found = shingles(pa.array(texts), 1).num_each().tolist()
-    assert found == [len(oracle_dedup.words(oracle_dedup.normalize(text))) for text in texts]
+    text_shingles = shingles(pa.array(texts), 1).num_each().tolist()
+    assert text_shingles == [
+        len(oracle_dedup.words(oracle_dedup.normalize(text))) for text in texts
+    ]
 
 
 def test_a_text_shorter_than_a_shingle_is_one_shingle_and_one_without_words_is_none():
-    found = shingles(pa.array(["one two", "", "?!", "one two three four five six", "One, two"]), 5)
-    assert found.num_each().tolist() == [1, 0, 0, 2, 1]
-    assert found.hashes[0] == found.hashes[-1]
+    text_shingles = shingles(
+        pa.array(["one two", "", "?!", "one two three four five six", "One, two"]), 5
+    )
+    assert text_shingles.num_each().tolist() == [1, 0, 0, 2, 1]
+    assert text_shingles.hashes[0] == text_shingles.hashes[-1]
     removals = near_duplicates(units(["?", "!", "", "a b", "A, b!"]), CONFIG)
     assert removals.rows.tolist() == [4]
     assert removals.partners.tolist() == [3]
@@ -80,8 +84,8 @@ def every_pair(one, other):
 
 
 def removals_of(texts, config, key_bits=64):
-    found = near_duplicates(units(texts), config, key_bits=key_bits)
-    columns = (found.rows, found.partners, found.similarities)
+    removals = near_duplicates(units(texts), config, key_bits=key_bits)
+    columns = (removals.rows, removals.partners, removals.similarities)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -97,7 +101,7 @@ def expected_removals(texts, config, has_key):
 
 @settings(deadline=None)
 @given(st.lists(TEXT, max_size=12), st.sampled_from([0.2, 0.5, 0.8, 1.0]), st.integers(1, 3))
-def test_with_every_pair_a_candidate_the_removals_are_those_of_all_pairs(texts, threshold, size):
+def test_removals_match_the_naive_result_if_every_pair_is_a_candidate(texts, threshold, size):
     config = NearDuplicatesConfig(threshold=threshold, shingle_words=size, num_bands=2)
     assert removals_of(texts, config, key_bits=0) == expected_removals(texts, config, every_pair)
 
@@ -110,7 +114,7 @@ FEW_WORDS = st.lists(st.sets(st.sampled_from("abcdefg"), min_size=2, max_size=5)
 @given(
     FEW_WORDS, st.sampled_from([0.3, 0.5, 0.7]), st.integers(0, 6), st.integers(1, 3), st.integers()
 )
-def test_of_units_with_a_key_in_common_one_is_removed_when_near_to_one_kept(
+def test_of_units_with_a_shared_key_a_near_duplicate_of_a_kept_unit_is_removed(
     sets, threshold, key_bits, num_bands, seed
 ):
     texts = [" ".join(sorted(words)) for words in sets]
@@ -129,24 +133,24 @@ def test_of_units_with_a_key_in_common_one_is_removed_when_near_to_one_kept(
     assert removals_of(texts, config, key_bits) == expected_removals(texts, config, has_key)
 
 
-def test_units_shifted_by_a_few_words_are_removed_only_for_a_unit_they_share_most_of():
+def test_shifted_units_are_removed_only_for_a_unit_that_they_largely_share():
     words = [f"w{number}" for number in range(150)]
     texts = [" ".join(words[3 * step : 3 * step + 60]) for step in range(30)]
-    found = removals_of(texts, CONFIG, key_bits=4)
+    removals = removals_of(texts, CONFIG, key_bits=4)
     # Of three in a row the first is kept; it shares 53 of 59 and 50 of 62 shingles with the others.
-    assert [(row, partner) for row, partner, _ in found] == [
+    assert [(row, partner) for row, partner, _ in removals] == [
         (row, row - row % 3) for row in range(30) if row % 3
     ]
-    assert {round(similarity, 3) for _, _, similarity in found} == {0.806, 0.898}
+    assert {round(similarity, 3) for _, _, similarity in removals} == {0.806, 0.898}
 
 
-def test_bands_lose_few_near_duplicates_and_add_none():
+def test_bands_miss_few_near_duplicates_and_add_none():
     texts = [prose(seed) for seed in range(60)]
     texts += [variant(text, seed % 4, seed) for seed, text in enumerate(texts)]
-    found = removals_of(texts, CONFIG)
+    removals = removals_of(texts, CONFIG)
     expected = expected_removals(texts, CONFIG, every_pair)
-    assert set(found) <= set(expected)
-    assert len(found) >= 0.9 * len(expected)
+    assert set(removals) <= set(expected)
+    assert len(removals) >= 0.9 * len(expected)
     assert removals_of(texts, CONFIG, key_bits=4) == expected
 
 
@@ -165,19 +169,19 @@ def test_the_signature_estimates_jaccard_without_bias():
     assert estimate == pytest.approx(oracle_dedup.jaccard(left, right, 5), abs=0.022)
 
 
-def test_of_a_chain_a_unit_is_kept_that_is_near_to_none_kept_before_it():
+def test_in_a_chain_a_unit_is_kept_if_no_earlier_kept_unit_is_near():
     texts = [prose(0)]
     for step in range(12):
         texts.append(variant(texts[-1], 1, step))
-    found = removals_of(texts, CONFIG)
-    assert {similarity >= CONFIG.threshold for _, _, similarity in found} == {True}
-    partners = {partner for _, partner, _ in found}
+    removals = removals_of(texts, CONFIG)
+    assert {similarity >= CONFIG.threshold for _, _, similarity in removals} == {True}
+    partners = {partner for _, partner, _ in removals}
     assert 0 in partners
     assert len(partners) > 1
-    assert not partners & {row for row, _, _ in found}
+    assert not partners & {row for row, _, _ in removals}
 
 
-def test_the_removals_depend_on_the_units_before_alone():
+def test_removals_depend_only_on_earlier_units():
     texts = [variant(prose(seed % 40), seed % 5, seed) for seed in range(200)]
     # More of a kind than are compared pair by pair.
     texts += [f"{prose(1000)} page {number}" for number in range(150)]
@@ -190,7 +194,7 @@ def test_the_removals_depend_on_the_units_before_alone():
         ]
 
 
-def test_one_of_many_of_a_kind_is_kept_without_comparing_all_pairs():
+def test_one_of_many_similar_units_is_kept_without_comparing_all_pairs():
     texts = [f"{prose(1000)} page {number}" for number in range(2000)]
 
     taken = pa.array(texts)
@@ -201,16 +205,16 @@ def test_one_of_many_of_a_kind_is_kept_without_comparing_all_pairs():
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["a"], [None, None]])
-def test_the_smallest_tables_have_no_near_duplicates(texts):
+def test_tables_of_zero_and_one_rows_have_no_near_duplicates(texts):
     table = pa.table(
         {"unit_id": pa.array(range(len(texts)), pa.int64()), "text": pa.array(texts, pa.string())}
     )
     assert near_duplicates(table, CONFIG).rows.tolist() == []
 
 
-def test_another_seed_chooses_other_hash_functions():
-    found = shingles(pa.array([prose(1)]), 5)
-    keys = band_keys(found, CONFIG)
-    assert (keys == band_keys(found, CONFIG)).all()
-    assert not (keys == band_keys(found, NearDuplicatesConfig(seed=1))).any()
+def test_the_seed_changes_the_hash_functions():
+    text_shingles = shingles(pa.array([prose(1)]), 5)
+    keys = band_keys(text_shingles, CONFIG)
+    assert (keys == band_keys(text_shingles, CONFIG)).all()
+    assert not (keys == band_keys(text_shingles, NearDuplicatesConfig(seed=1))).any()
     assert len(set(keys[0].tolist())) == 16

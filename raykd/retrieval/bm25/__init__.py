@@ -1,1 +1,1 @@
-"""Exact BM25: statistics, the index of a shard, and the search in it."""
+"""Exact BM25: corpus statistics, shard index and search."""

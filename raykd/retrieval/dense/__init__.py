@@ -1,1 +1,1 @@
-"""Search by embeddings."""
+"""Dense retrieval by embeddings."""
