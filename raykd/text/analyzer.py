@@ -1,11 +1,10 @@
-r"""Text -> terms: one function for the corpus and for the queries.
+r"""Analyzer: maps the text of units and queries to terms.
 
 Terms are the words of Unicode's default word boundaries (UAX #29, rules WB4-WB13b and WB15-16),
-lower-cased one character at a time, as the `standard` analyzer of Lucene and Elasticsearch makes
-them. As there, runs of a South-East Asian script (Thai, Lao, Khmer, Myanmar) are one term, Han
-and Hiragana give one term a character, emoji sequences are terms, and a word of more than 255
-characters is cut every 255. Letters of the few ideographic scripts that Lucene drops (Tangut,
-Nushu) are terms of one character here. Stop words and stemming are options.
+lower-cased per character, as in the `standard` analyzer of Lucene and Elasticsearch. As in Lucene,
+a run of a South-East Asian script (Thai, Lao, Khmer, Myanmar) is one term, each Han or Hiragana
+character is a term, emoji sequences are terms, and longer words are split every 255 characters.
+Unlike Lucene, characters of Tangut and Nushu are terms. Stop words and stemming are options.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,10 +31,10 @@ from raykd.text.term_table import (
 )
 from raykd.text.words import PADDING
 
-# Texts analysed at a time: the room for their term ids is taken beforehand.
+# Text analyzed at a time; memory for its term ids is allocated in advance.
 _PIECE_BYTES = 1 << 22
 
-# Words that are stemmed once and kept: some hundred MB.
+# Size of the cache of stemmed words: a few hundred MB.
 _MAX_WORDS = 1 << 21
 _STOPPED = -2
 _NO_LIMIT = 1 << 62
@@ -61,22 +60,22 @@ class AnalyzerConfig(Config):
 
     @field_validator("stop_words")
     @classmethod
-    def _is_one_term_each(
+    def _check_stop_words(
         cls, words: tuple[str, ...] | Literal["english"] | None
     ) -> tuple[str, ...] | Literal["english"] | None:
         if words is None or words == "english":
             return words
-        found = [(word, terms(word)) for word in words]
-        for word, parts in found:
+        split_words = [(word, terms(word)) for word in words]
+        for word, parts in split_words:
             if len(parts) != 1:
                 raise ValueError(f"{word!r} is {len(parts)} terms; give every stop word as one")
-        return tuple(parts[0] for _, parts in found)
+        return tuple(parts[0] for _, parts in split_words)
 
     @field_validator("stemmer")
     @classmethod
-    def _is_a_snowball_algorithm(cls, name: str | None) -> str | None:
+    def _check_stemmer(cls, name: str | None) -> str | None:
         if name is not None and name not in Stemmer.algorithms():
-            raise ValueError(f"there is no {name!r}; known: {', '.join(Stemmer.algorithms())}")
+            raise ValueError(f"unknown stemmer {name!r}; known: {', '.join(Stemmer.algorithms())}")
         return name
 
 
@@ -91,38 +90,38 @@ def _stop_words(config: AnalyzerConfig) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16)
 def _finish(config: AnalyzerConfig) -> Callable[[list[str]], list[str]]:
-    """What follows lower-casing: leaves stop words out, stems the rest."""
+    """Make the function that removes stop words and stems the other words."""
     stop_words = (
         ENGLISH_STOP_WORDS.split() if config.stop_words == "english" else config.stop_words or ()
     )
     stopped = frozenset(stop_words)
     stem = Stemmer.Stemmer(config.stemmer).stemWords if config.stemmer else list[str]
 
-    def finish(found: list[str]) -> list[str]:
-        return stem([term for term in found if term not in stopped])
+    def finish(words: list[str]) -> list[str]:
+        return stem([term for term in words if term not in stopped])
 
     return finish
 
 
 def terms(text: str, config: AnalyzerConfig = PLAIN) -> list[str]:
-    """The terms of a text, in order, repeats included; lone surrogates part words."""
+    """List the terms of a text in order, repeats included; lone surrogates separate words."""
     encoded = text.encode("utf-8", "surrogatepass")
     data = np.frombuffer(encoded + bytes(PADDING), np.uint8)
-    # A character of two bytes may have a lower case of three; a zero byte follows each term.
+    # Lower-casing can turn two bytes into three; a zero byte follows each term.
     out = np.empty(3 * len(encoded) + PADDING, np.uint8)
     size = spell_terms(data, len(encoded), characters(), out)
-    found = out[:size].tobytes().decode().split("\0")[:-1]
-    return found if config is PLAIN else _finish(config)(found)
+    spelled = out[:size].tobytes().decode().split("\0")[:-1]
+    return spelled if config is PLAIN else _finish(config)(spelled)
 
 
 @dataclass(frozen=True)
 class TermStream:
-    """The known terms of some texts, as ids.
+    """Ids of the known terms of U texts.
 
     Attributes:
-        term_ids: known terms, in order of occurrence, over all texts.
-        offsets: (U + 1,) text u's known terms stand at offsets[u]:offsets[u + 1].
-        lengths: (U,) all terms of the text, known or not, repeats included.
+        term_ids: known terms of all texts, in order of occurrence.
+        offsets: (U + 1,) text u has term_ids[offsets[u]:offsets[u + 1]].
+        lengths: (U,) number of terms of each text, known or not, repeats included.
     """
 
     term_ids: NDArray[np.int32]
@@ -133,10 +132,10 @@ class TermStream:
 def number_terms(
     texts: pa.StringArray | pa.LargeStringArray, config: AnalyzerConfig = PLAIN
 ) -> tuple[list[str], TermStream]:
-    """The distinct terms of texts, sorted, and the texts' terms as positions among them."""
+    """List the distinct terms of texts, sorted, and encode the texts as positions in that list."""
     words, table = _stream(texts, new_table(1 << 12, 1 << 15), 0)
     spelled, finish = _spelled(*table, 0), _finish(config)
-    # A stop word leaves nothing.
+    # Stop words become empty strings.
     term_of = spelled if config == PLAIN else ["".join(finish([word])) for word in spelled]
     distinct = sorted(set(term_of) - {""})
     number_of = {term: number for number, term in enumerate(distinct)}
@@ -149,11 +148,11 @@ def number_terms(
 
 
 class TermLookup:
-    """Finds the terms of a vocabulary in texts; a term's id is its position in `terms`.
+    """Lookup of vocabulary terms in texts; the id of a term is its position in `terms`.
 
     Args:
-        terms: distinct terms, as the function `terms` gives them with the same `config`.
-        config: how the texts are analysed.
+        terms: distinct terms, as returned by the function `terms` with the same `config`.
+        config: settings of the analyzer.
     """
 
     def __init__(self, terms: Sequence[str], config: AnalyzerConfig = PLAIN) -> None:
@@ -178,7 +177,7 @@ class TermLookup:
         assert num_terms == len(in_table), "a term is repeated or a stop word"
 
     def stream(self, texts: pa.StringArray | pa.LargeStringArray) -> TermStream:
-        """The known terms of each text; a null counts as an empty text."""
+        """Encode the known terms of each text; a null counts as an empty text."""
         if self._config.stemmer:
             return self._stemmed.stream(texts)
         stream, _ = _stream(texts, self._table, 0, len(self._terms))
@@ -186,7 +185,7 @@ class TermLookup:
 
 
 class _StemmedTerms:
-    """A vocabulary of stems: each distinct word of the texts is stemmed once."""
+    """Lookup of stems; each distinct word of the texts is stemmed once."""
 
     def __init__(self, terms: Sequence[str], config: AnalyzerConfig) -> None:
         self._ids = {term: number for number, term in enumerate(terms)}
@@ -230,23 +229,23 @@ def _stream(
     num_terms: int,
     num_known: int | None = None,
 ) -> tuple[TermStream, tuple[TermTable, int]]:
-    """The ids of terms in texts.
+    """Encode the terms of texts as ids.
 
     Args:
-        texts: any.
-        table: of terms.
-        num_terms: how many terms stand in the table.
-        num_known: terms from this id on count neither as known nor in lengths; None: every term
-            of the texts is put into the table.
+        texts: U texts.
+        table: table of terms.
+        num_terms: number of terms in the table.
+        num_known: terms with this id or a larger one are ignored; None: all terms of the texts
+            are added to the table.
     """
-    found = [np.empty(0, np.int32)]
+    parts = [np.empty(0, np.int32)]
     offsets, lengths = np.zeros(len(texts) + 1, np.int64), np.zeros(len(texts), np.int32)
     adds, limit = num_known is None, _NO_LIMIT if num_known is None else num_known
     first = 0
     for data, bounds in _pieces(texts):
         last = first + len(bounds) - 1
         ends, piece_lengths = offsets[first + 1 : last + 1], lengths[first:last]
-        # No term is shorter than a byte; find_terms writes one id more than it keeps.
+        # A term has at least one byte; find_terms writes one id more than it keeps.
         ids = np.empty(int(bounds[-1] - bounds[0]) + 1, np.int32)
         text = num_ids = 0
         while True:
@@ -258,15 +257,15 @@ def _stream(
                 break
             table = grown(table, num_terms)
         ends += offsets[first]
-        found.append(ids[:num_ids].copy())
+        parts.append(ids[:num_ids].copy())
         first = last
-    return TermStream(np.concatenate(found), offsets, lengths), (table, num_terms)
+    return TermStream(np.concatenate(parts), offsets, lengths), (table, num_terms)
 
 
 def _pieces(
     texts: pa.StringArray | pa.LargeStringArray,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """Bytes and offsets of neighbouring texts, `PADDING` bytes readable after the last of them."""
+    """Yield bytes and offsets of consecutive texts, followed by `PADDING` readable bytes."""
     first = 0
     data, offsets = _bytes(texts)
     while first < len(texts):
@@ -286,7 +285,7 @@ def _pieces(
 def _bytes(
     texts: pa.StringArray | pa.LargeStringArray,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """What stands in Arrow's buffers; text u is at offsets[u]:offsets[u + 1]."""
+    """View Arrow's buffers; text u has the bytes offsets[u]:offsets[u + 1]."""
     if len(texts) == 0:
         return np.empty(0, np.uint8), np.zeros(1, np.int64)
     if texts.null_count:
@@ -300,17 +299,17 @@ def _bytes(
 
 
 def _joined(texts: pa.LargeStringArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """As `_bytes`, padded."""
+    """Copy the result of `_bytes` with padding."""
     data, offsets = _bytes(texts)
     return np.concatenate([data, np.zeros(PADDING, np.uint8)]), offsets
 
 
 def _spelled(table: TermTable, num_terms: int, first: int) -> list[str]:
-    """The terms of a table from id `first` on."""
+    """List the terms of a table with id `first` or larger."""
     starts = table.starts[first + 1 : num_terms + 2]
     data = table.spellings[starts[0] : starts[-1]]
     array = pa.LargeStringArray.from_buffers(
         len(starts) - 1, pa.py_buffer(starts - starts[0]), pa.py_buffer(data)
     )
-    found: list[str] = array.to_pylist()
-    return found
+    spellings: list[str] = array.to_pylist()
+    return spellings

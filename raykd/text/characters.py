@@ -1,7 +1,7 @@
-"""What the analyzer knows of each character: its part in words, and its lower case.
+"""Tables of the analyzer: word-break class and lower case of each character.
 
-Words are those of Unicode's default word boundaries (UAX #29, rules WB4-WB13b and WB15-16) as a
-finite automaton over kinds of characters; names of kinds follow UAX #29, table 3.
+Unicode's default word boundaries (UAX #29, rules WB4-WB13b and WB15-16) are implemented as a finite
+automaton over character classes; the names of the classes follow UAX #29, table 3.
 """
 
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-# Planes 4-13 hold no character, 15 and 16 none but those of private use: none makes a word.
+# Planes 4-13 are unassigned, and 15 and 16 are for private use: no word contains them.
 _CODES = np.r_[0:0x40000, 0xE0000:0xE1000].astype(np.uint32)
 
 _SIGNS = "©®™〰〽"
-# Kind -> the characters of it. Digits and signs are emoji only where the text says so (U+FE0F).
+# Class -> its characters. Digits and signs are emoji only before U+FE0F.
 _KINDS = {
     "a_letter": r"\p{WB=ALetter}",
     "hebrew": r"\p{WB=Hebrew_Letter}",
@@ -40,11 +40,11 @@ _KINDS = {
     "pictograph": r"\p{Extended_Pictographic}",
 }
 
-# (states, kind of the next character, state after it); of several that fit, the first holds.
-# WB4: a character that extends others leaves the state as it is.
+# (states, class of the next character, next state); the first matching rule applies.
+# WB4: a character that extends others does not change the state.
 _RUN = ("letter", "hebrew", "number", "hebrew'")
 _RULES = [
-    # WB5-WB7c, WB8-WB12: letters and digits, and the signs between two of them.
+    # WB5-WB7c, WB8-WB12: letters and digits, and signs between two of them.
     (("", "_", "x_", "letter.", *_RUN), "a_letter", "letter"),
     (("", "_", "x_", "letter.", 'hebrew"', *_RUN), "hebrew", "hebrew"),
     (("", "_", "x_", "number.", *_RUN), "numeric", "number"),
@@ -52,11 +52,11 @@ _RULES = [
     (("hebrew",), "double_quote", 'hebrew"'),
     (("letter", "hebrew"), "mid_letter", "letter."),
     (("number",), "mid_num", "number."),
-    # WB13-WB13b: katakana; underscores and their kind join runs of every sort.
+    # WB13-WB13b: katakana; underscores and similar characters join all kinds of runs.
     (("", "_", "x_", "katakana"), "katakana", "katakana"),
     (("", "_"), "join", "_"),
     (("x_", "katakana", *_RUN), "join", "x_"),
-    # What Lucene makes of scripts without blanks.
+    # Lucene's rules for scripts without blanks.
     (("", "south_east_asian"), "south_east_asian", "south_east_asian"),
     (("",), "ideograph", "ideograph"),
     # WB3c, WB15-16 and keycaps.
@@ -75,7 +75,7 @@ _RULES = [
 _EXTENDABLE = {"_", "letter.", "number.", 'hebrew"', "half_flag", "x_", "katakana", *_RUN} | {
     "south_east_asian", "ideograph", "flag"
 }  # fmt: skip
-# No word ends after these.
+# A word cannot end in these states.
 _OPEN = ["", "_", "letter.", "number.", 'hebrew"', "half_flag", "#", "#style", "sign"]
 _CLOSED = ["x_", "katakana", *_RUN, "south_east_asian", "ideograph", "flag", "keycap"]
 _CLOSED += ["emoji", "emoji_zwj"]
@@ -88,13 +88,13 @@ FIRST_CLOSED = len(_OPEN) + 1
 
 
 class Characters(NamedTuple):
-    """Tables over code points; one that is beyond a table's end is as the last one of it.
+    """Tables over code points; code points beyond the end of a table use its last entry.
 
     Attributes:
         columns: (C,) column of `next_states` for each code point.
-        lower: (L,) lower case of each code point; code points from L on are their own.
-        next_states: (states, columns) the automaton: words end where it is `DEAD`, after the last
-            state from `FIRST_CLOSED` on.
+        lower: (L,) lower case of each code point; larger code points have no lower case.
+        next_states: (states, columns) transitions of the automaton. When it reaches `DEAD`, the
+            word ends after the last visited state that is at least `FIRST_CLOSED`.
     """
 
     columns: NDArray[np.uint8]
@@ -104,12 +104,12 @@ class Characters(NamedTuple):
 
 @cache
 def characters() -> Characters:
-    """The tables, of the Unicode versions of `regex` (words) and Python (lower case)."""
+    """Build the tables from the Unicode data of `regex` (words) and Python (lower case)."""
     text = _CODES.tobytes().decode("utf-32-le", "surrogatepass")
     properties = np.zeros(_CODES[-1] + 2, np.uint32)
     for bit, members in enumerate(_KINDS.values()):
-        for found in regex.compile(f"{members}++", regex.V1).finditer(text):
-            properties[_CODES[found.start() : found.end()]] |= np.uint32(1 << bit)
+        for match in regex.compile(f"{members}++", regex.V1).finditer(text):
+            properties[_CODES[match.start() : match.end()]] |= np.uint32(1 << bit)
     combinations, columns = np.unique(properties, return_inverse=True)
     next_states = [[_next(state, kinds) for kinds in _kinds(combinations)] for state in _STATES]
     return Characters(columns.astype(np.uint8), _lower(text), np.array(next_states, np.uint8))
@@ -130,7 +130,7 @@ def _next(state: str, kinds: set[str]) -> int:
 
 
 def _lower(text: str) -> NDArray[np.uint32]:
-    # The two characters whose lower case str.lower takes from the context or from two characters.
+    # str.lower treats these two characters by context, or maps them to two characters.
     one_by_one = (
         text.replace("\N{GREEK CAPITAL LETTER SIGMA}", "\N{GREEK SMALL LETTER SIGMA}")
         .replace("\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}", "i")

@@ -1,4 +1,4 @@
-"""Figures of texts: Distinct-1/2 and vocabulary overlaps, on samples of equal size."""
+"""Statistics of texts: Distinct-1/2 and vocabulary overlaps, on samples of equal size."""
 
 import heapq
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from raykd.text.normalize import normalize, words
 from raykd.text.stop_words import NLTK_STOP_WORDS
 
-# Figures are computed on a sample, so that their cost does not grow with the corpus.
+# Statistics are computed on a sample, so that their cost does not depend on the corpus size.
 _SAMPLE_UNITS = 50_000
 _VOCABULARY_WORDS = 5_000
 
@@ -22,14 +22,13 @@ _T = TypeVar("_T")
 
 
 class TextFigures(BaseModel):
-    """How varied a text is, and how near its vocabulary is to two others'.
+    """Diversity of a text, and overlap of its vocabulary with the task and the general corpus.
 
-    All figures change with the size of a text, so they are computed on samples of equal size: the
-    first `num_words` words of each text that is compared. `distinct_1` and `distinct_2` are
-    different words / words and different pairs of neighbors / pairs. An overlap is the share that
-    two texts have in common of their `num_vocabulary_words` most frequent words: with the task's
-    sentences, and with a sample of the general corpus (None without one). The overlaps of content
-    words leave out stop words (NLTK's English list) first.
+    All statistics depend on the size of a text, so they are computed on samples of equal size: the
+    first `num_words` words of each text. `distinct_1` is distinct words / words, and `distinct_2`
+    distinct word pairs / word pairs. An overlap is the share of the `num_vocabulary_words` most
+    frequent words that two texts have in common: with the task's sentences, and with a sample of
+    the general corpus (None without one). The content overlaps ignore stop words (NLTK's list).
     """
 
     distinct_1: float
@@ -43,12 +42,12 @@ class TextFigures(BaseModel):
     num_content_vocabulary_words: int
 
     def sizes(self) -> list[int]:
-        """The sizes of the sample and of the vocabularies."""
+        """Sizes of the sample and of the vocabularies."""
         return [self.num_words, self.num_vocabulary_words, self.num_content_vocabulary_words]
 
 
 class Comparison(NamedTuple):
-    """Figures of a corpus, the general corpus and the task's sentences, comparable with another."""
+    """Comparable statistics of a corpus, the general corpus and the task's sentences."""
 
     corpus: TextFigures
     general: TextFigures
@@ -62,16 +61,16 @@ def compare(
     *,
     like: TextFigures | None = None,
 ) -> Comparison:
-    """Distinct-1/2 and vocabulary overlaps of three texts, on equal numbers of words.
+    """Compute Distinct-1/2 and vocabulary overlaps of three texts on samples of equal size.
 
-    The number is that of the smallest text. The vocabularies are the 5,000 most frequent words of
-    each sample, or as many as the smallest vocabulary has.
+    The sample size is that of the smallest text. The vocabularies are the 5,000 most frequent words
+    of each sample, or fewer if the smallest vocabulary has fewer.
 
     Args:
         corpus: texts of the corpus, in random order (`sample_rows`).
         general: texts of the general corpus, in random order.
         task: the task's sentences, in any order.
-        like: figures to be compared with; samples and vocabularies are at most as large as theirs.
+        like: statistics to compare with; they bound the sizes of samples and vocabularies.
 
     Source: the diagnostics of the contextualized-corpus paper; Distinct-n after Li et al. 2016, "A
     Diversity-Promoting Objective Function for Neural Conversation Models", arXiv 1510.03055.
@@ -82,7 +81,7 @@ def compare(
 def compare_with_task(
     corpus: Sequence[str], task: Sequence[str]
 ) -> tuple[TextFigures, TextFigures]:
-    """The figures of `compare` for a corpus and the task's sentences, without a general corpus.
+    """Compute the statistics of `compare` without a general corpus.
 
     Args:
         corpus: texts of the corpus, in random order.
@@ -93,19 +92,19 @@ def compare_with_task(
 
 
 def sample_rows(unit_ids: pa.ChunkedArray) -> list[int]:
-    """Rows of the 50,000 units whose ids have the smallest hash, in the order of the hashes.
+    """Choose the rows of the 50,000 units whose ids have the smallest hashes, in hash order.
 
-    The units are the same for any order of rows, and their order is random.
+    The sample does not depend on the order of rows; its own order is random.
     """
     ids = unit_ids.to_pylist()
     return [row for _, _, row in _smallest(zip(ids, range(len(ids)), strict=True))]
 
 
 def sample_texts(units: Iterable[tuple[str, str]]) -> list[str]:
-    """Texts of the units that `sample_rows` chooses.
+    """Select the texts of the units that `sample_rows` chooses.
 
     Args:
-        units: (unit_id, text), read once.
+        units: pairs (unit_id, text), read once.
     """
     return [text for _, _, text in _smallest(units)]
 
@@ -118,7 +117,7 @@ def _smallest(units: Iterable[tuple[str, _T]]) -> list[tuple[int, str, _T]]:
 
 
 class _Words(NamedTuple):
-    """The words of texts, as numbers; `is_first` marks the first word of each text. Both (N,)."""
+    """Word numbers of texts (N,); `is_first` (N,) marks the first word of each text."""
 
     numbers: NDArray[np.int32]
     is_first: NDArray[np.bool_]
@@ -131,7 +130,7 @@ def _figures(
     general: int | None = None,
     like: TextFigures | None = None,
 ) -> list[TextFigures]:
-    """Figures of each side; `task` and `general` are positions among the sides."""
+    """Compute the statistics of each side; `task` and `general` are positions of sides."""
     number_of: dict[str, int] = {}
     read = [_read(texts, number_of) for texts in sides]
     num_words = min(len(side.numbers) for side in read)
@@ -169,14 +168,16 @@ def _shuffled(sentences: Sequence[str]) -> list[str]:
 
 
 def _read(texts: Sequence[str], number_of: dict[str, int]) -> _Words:
-    """Number the words of texts; words without a number get the next one in `number_of`."""
+    """Encode the words of texts as numbers; new words are added to `number_of`."""
     parts = []
     lengths = []
     for text in texts:
-        found = [number_of.setdefault(word, len(number_of)) for word in words(normalize(text))]
-        if found:
-            parts.append(np.array(found, np.int32))
-            lengths.append(len(found))
+        numbers_of_text = [
+            number_of.setdefault(word, len(number_of)) for word in words(normalize(text))
+        ]
+        if numbers_of_text:
+            parts.append(np.array(numbers_of_text, np.int32))
+            lengths.append(len(numbers_of_text))
     numbers = np.concatenate([np.empty(0, np.int32), *parts])
     is_first = np.zeros(len(numbers), np.bool_)
     if lengths:
@@ -185,21 +186,21 @@ def _read(texts: Sequence[str], number_of: dict[str, int]) -> _Words:
 
 
 def _distinct_2(sample: _Words, num_numbers: int) -> float:
-    """Different pairs of neighbors within a text / pairs."""
+    """Distinct word pairs / word pairs, within texts."""
     is_pair = ~sample.is_first[1:]
     left, right = sample.numbers[:-1][is_pair], sample.numbers[1:][is_pair]
     return _ratio(len(np.unique(left.astype(np.int64) * num_numbers + right)), len(left))
 
 
 def _by_frequency(numbers: NDArray[np.int32], word_of: Sequence[str]) -> list[str]:
-    """All words, the most frequent first, ties in alphabetical order."""
-    found, counts = np.unique(numbers, return_counts=True)
-    pairs = zip((-counts).tolist(), (word_of[number] for number in found.tolist()), strict=True)
+    """Sort the words by frequency, ties in alphabetical order."""
+    distinct, counts = np.unique(numbers, return_counts=True)
+    pairs = zip((-counts).tolist(), (word_of[number] for number in distinct.tolist()), strict=True)
     return [word for _, word in sorted(pairs)]
 
 
 def _most_frequent(ranked: Sequence[Sequence[str]], limit: int | None) -> list[set[str]]:
-    """As many of the first words of each side for all sides."""
+    """Truncate the ranked words of all sides to the same number."""
     size = min(_VOCABULARY_WORDS, *map(len, ranked))
     if limit is not None:
         size = min(size, limit)
@@ -208,7 +209,7 @@ def _most_frequent(ranked: Sequence[Sequence[str]], limit: int | None) -> list[s
 
 @cache
 def _stop_words() -> frozenset[str]:
-    """Stop words in the form of `words`, which cuts "don't" at the apostrophe."""
+    """Stop words as split by `words`, for example "don't" at the apostrophe."""
     return frozenset(part for word in NLTK_STOP_WORDS for part in words(normalize(word)))
 
 

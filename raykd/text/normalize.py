@@ -1,4 +1,4 @@
-"""The form in which texts are compared: one text at a time, or a whole column, compiled."""
+"""Normalization of texts for comparisons: of a single text, and compiled for a column."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -18,23 +18,22 @@ _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
 _WORD = regex.compile(rf"{UNSPACED}\p{{M}}*|{LETTER}+", flags=regex.VERSION1)
 _ASCII_TO_BLANKS = {code: " " for code in range(128) if not chr(code).isalnum()}
 
-# Code points below this are normalized by the kernel where they can be taken one by one: the
-# alphabets of the world and the Chinese letters, which stay as they are.
+# The kernel normalizes code points below this limit that are independent of their neighbors:
+# alphabets, and Chinese characters, which are unchanged.
 _NUM_MAPPED = 0xA000
 _FIRST_CHINESE = 0x3400
-# The whole of Unicode's combinations with a second letter that is no mark: vowels and finals of
-# Hangul syllables.
+# Second characters of compositions that are not marks: vowels and finals of Hangul syllables.
 _HANGUL_SECONDS = (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))
 _BLANK = 32
-# Bytes looked at together.
+# Bytes tested for ASCII at once.
 _BLOCK = 128
 
 
 def normalize(text: str) -> str:
-    """The form in which texts are compared: Unicode's NFKC_Casefold, white space collapsed.
+    """Normalize a text for comparisons: Unicode's NFKC_Casefold, white space collapsed.
 
-    Case, composed or decomposed accents, ligatures, full-width letters, soft hyphens and other
-    invisible characters make no difference; punctuation does. Applying it twice changes nothing.
+    It removes differences in case, composition, ligatures, width and invisible characters, but not
+    in punctuation. It is idempotent.
 
     Source: The Unicode Standard, section 3.13, definitions D146 and D147.
     """
@@ -44,9 +43,9 @@ def normalize(text: str) -> str:
 
 
 def words(normalized: str) -> list[str]:
-    """Runs of letters, marks and digits, so that `said , "no"` has the words of `said, "no"`.
+    """Split a normalized text into words: runs of letters, marks and digits.
 
-    Where a script has no blanks (Chinese, Japanese, Thai, ...) each letter is a word.
+    In scripts without blanks (Chinese, Japanese, Thai, ...) each letter is a word.
     """
     if normalized.isascii():
         return normalized.translate(_ASCII_TO_BLANKS).split()
@@ -55,9 +54,11 @@ def words(normalized: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Normalized:
-    """Normalized texts as UTF-8, one after the other; text u is data[starts[u]:starts[u + 1]].
+    """U normalized texts as UTF-8; text u is data[starts[u]:starts[u + 1]].
 
-    data: (num_bytes,); starts: (U + 1,).
+    Attributes:
+        data: (num_bytes,) concatenated texts.
+        starts: (U + 1,) first byte of each text.
     """
 
     data: NDArray[np.uint8]
@@ -67,16 +68,16 @@ class Normalized:
         return len(self.starts) - 1
 
     def texts(self) -> Iterator[memoryview]:
-        """The bytes of each text."""
+        """Iterate over the bytes of each text."""
         view = self.data.data
         return (view[start:end] for start, end in pairwise(self.starts.tolist()))
 
 
 def normalize_all(texts: pa.Array) -> Normalized:
-    """What `normalize` makes of each text, several times as fast as calling it.
+    """Apply `normalize` to each text, several times as fast as single calls.
 
-    Texts with letters that cannot be taken one by one (combining marks, Hangul, and all that lies
-    beyond U+9FFF) go through `normalize` itself.
+    Texts with characters that depend on their neighbors (combining marks, Hangul) or are beyond
+    U+9FFF are passed to `normalize`.
 
     Args:
         texts: (U,) strings of any Arrow string type, sliced or not; null counts as empty.
@@ -103,7 +104,7 @@ def _folded(text: str) -> str:
 
 
 def _buffers(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Bytes, and where each text starts in them; nulls have no bytes."""
+    """View the bytes and the start of each text; nulls have no bytes."""
     if texts.type not in (pa.string(), pa.large_string()):
         texts = texts.cast(pa.large_string())
     if texts.null_count:
@@ -118,17 +119,18 @@ def _buffers(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 @cache
 def _mapping() -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
-    """What code points below `_NUM_MAPPED` become, and which can be taken one by one.
+    """Normalized forms of the code points below `_NUM_MAPPED`, and which are independent.
 
-    A letter can when it, and all that the steps of `normalize` make of it, starts with one that
-    no mark order and no composition ties to the letter before it.
+    A character is independent if it, and its result after each step of `normalize`, starts with a
+    character that neither reorders nor composes with the preceding one.
 
     Returns:
-        UTF-8 bytes, white space as blanks; (N + 1,) where each code point's start; (N,) bool.
+        UTF-8 bytes, white space as blanks; start of each code point's bytes (N + 1,); whether each
+        code point is independent (N,).
 
     Source: Unicode Standard Annex 15, "Normalization Forms", section 9, on boundaries.
     """
-    # No pair stands above U+1FFFF but those of CJK compatibility, which are single letters.
+    # Above U+1FFFF only single CJK compatibility characters decompose.
     pairs = (unicodedata.decomposition(chr(code)).split() for code in range(0x20000))
     seconds = {int(pair[1], 16) for pair in pairs if len(pair) == 2 and pair[0][0] != "<"}
     seconds |= set(_HANGUL_SECONDS)
@@ -156,18 +158,18 @@ def _mapping() -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]
 
 
 @njit(cache=True, nogil=True)
-def code_point(data: NDArray[np.uint8], at: int) -> tuple[np.int64, int]:
-    """Code point of the UTF-8 sequence at `at`, and its number of bytes."""
-    first = np.int64(data[at])
+def code_point(data: NDArray[np.uint8], position: int) -> tuple[np.int64, int]:
+    """Decode the UTF-8 sequence at `position`: code point and number of bytes."""
+    first = np.int64(data[position])
     if first < 0x80:
         return first, 1
     if first < 0xE0:
-        return (first & 31) << 6 | np.int64(data[at + 1]) & 63, 2
-    code = np.int64(data[at + 1]) & 63
-    code = code << 6 | np.int64(data[at + 2]) & 63
+        return (first & 31) << 6 | np.int64(data[position + 1]) & 63, 2
+    code = np.int64(data[position + 1]) & 63
+    code = code << 6 | np.int64(data[position + 2]) & 63
     if first < 0xF0:
         return (first & 15) << 12 | code, 3
-    return (first & 7) << 18 | code << 6 | np.int64(data[at + 3]) & 63, 4
+    return (first & 7) << 18 | code << 6 | np.int64(data[position + 3]) & 63, 4
 
 
 @njit(cache=True, nogil=True)
@@ -177,7 +179,7 @@ def _measure(
     mapped_starts: NDArray[np.int32],
     is_alone: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Upper bound of the bytes of each normalized text, and which the kernel cannot take."""
+    """Bound the bytes of each normalized text; mark the texts that the kernel cannot process."""
     num_texts = len(offsets) - 1
     num_bytes = np.empty(num_texts, np.int64)
     is_general = np.zeros(num_texts, np.bool_)
@@ -186,15 +188,15 @@ def _measure(
         num_bytes[text] = end - start
         if _is_ascii(data[start:end]):
             continue
-        at = start
+        position = start
         total = 0
-        while at < end:
-            code, length = code_point(data, at)
+        while position < end:
+            code, length = code_point(data, position)
             if code >= len(is_alone) or not is_alone[code]:
                 is_general[text] = True
                 break
             total += mapped_starts[code + 1] - mapped_starts[code]
-            at += length
+            position += length
         num_bytes[text] = total
     return num_bytes, is_general
 
@@ -210,16 +212,16 @@ def _write(
     mapped_starts: NDArray[np.int32],
     out: NDArray[np.uint8],
 ) -> NDArray[np.int64]:
-    """Write every normalized text to `out`; returns where each starts."""
+    """Write every normalized text to `out`; return the start of each."""
     starts = np.zeros(len(offsets), np.int64)
     position = 0
-    slow_at = 0
+    slow_position = 0
     for text in range(len(offsets) - 1):
         size = num_bytes[text]
         if is_general[text]:
-            out[position : position + size] = slow_data[slow_at : slow_at + size]
+            out[position : position + size] = slow_data[slow_position : slow_position + size]
             position += size
-            slow_at += size
+            slow_position += size
         else:
             piece = data[offsets[text] : offsets[text + 1]]
             position += _write_mapped(piece, mapped, mapped_starts, out[position : position + size])
@@ -227,52 +229,52 @@ def _write(
     return starts
 
 
-# The next three have no branch in their loops and no number wider than a byte, so that they
-# become vector instructions: twenty times as fast as the general way.
+# The loops of the next three functions are branch-free and use only bytes, so that they are
+# vectorized: twenty times as fast as the general path.
 
 
 @njit(cache=True, nogil=True)
 def _is_ascii(text: NDArray[np.uint8]) -> bool:
-    found = np.uint8(0)
-    for at in range(len(text)):
-        found |= text[at]
-    return bool(found < 128)
+    combined = np.uint8(0)
+    for index in range(len(text)):
+        combined |= text[index]
+    return bool(combined < 128)
 
 
 @njit(cache=True, nogil=True)
 def _is_clean(text: NDArray[np.uint8]) -> bool:
-    """Whether a text is printable ASCII whose only white space is single blanks inside."""
+    """Test for printable ASCII whose only white space is single blanks inside."""
     if len(text) == 0:
         return True
     dirty = np.uint8((text[0] == 32) | (text[-1] == 32))
-    for at in range(len(text)):
-        dirty |= np.uint8(np.uint8(text[at] - np.uint8(32)) >= np.uint8(95))
+    for index in range(len(text)):
+        dirty |= np.uint8(np.uint8(text[index] - np.uint8(32)) >= np.uint8(95))
     previous, following = text[:-1], text[1:]
-    for at in range(len(following)):
-        dirty |= np.uint8((previous[at] | following[at]) == np.uint8(32))
+    for index in range(len(following)):
+        dirty |= np.uint8((previous[index] | following[index]) == np.uint8(32))
     return bool(dirty == 0)
 
 
 @njit(cache=True, nogil=True)
 def _write_lower(text: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    for at in range(len(text)):
-        is_upper = np.uint8(np.uint8(text[at] - np.uint8(65)) < np.uint8(26))
-        out[at] = np.uint8(text[at] | np.uint8(is_upper << np.uint8(5)))
+    for index in range(len(text)):
+        is_upper = np.uint8(np.uint8(text[index] - np.uint8(65)) < np.uint8(26))
+        out[index] = np.uint8(text[index] | np.uint8(is_upper << np.uint8(5)))
 
 
 @njit(cache=True, nogil=True)
-def _ascii_end(text: NDArray[np.uint8], at: int) -> int:
-    """Where the ASCII that starts at `at` ends."""
-    if text[at] >= 128:
-        return at
-    # All at once first: the way of most texts.
-    if at == 0 and _is_ascii(text):
+def _ascii_end(text: NDArray[np.uint8], position: int) -> int:
+    """Find the end of the ASCII run that starts at `position`."""
+    if text[position] >= 128:
+        return position
+    # Most texts are entirely ASCII.
+    if position == 0 and _is_ascii(text):
         return len(text)
-    while at + _BLOCK <= len(text) and _is_ascii(text[at : at + _BLOCK]):
-        at += _BLOCK
-    while at < len(text) and text[at] < 128:
-        at += 1
-    return at
+    while position + _BLOCK <= len(text) and _is_ascii(text[position : position + _BLOCK]):
+        position += _BLOCK
+    while position < len(text) and text[position] < 128:
+        position += 1
+    return position
 
 
 @njit(cache=True, nogil=True)
@@ -282,32 +284,33 @@ def _write_mapped(
     mapped_starts: NDArray[np.int32],
     out: NDArray[np.uint8],
 ) -> int:
-    """Write what each letter becomes, with one blank for a run of white space inside the text.
+    """Write the mapped characters, with one blank per run of white space inside the text.
 
-    Returns the number of bytes written.
+    Returns:
+        The number of bytes written.
     """
     position = 0
-    at = 0
+    cursor = 0
     is_blank_due = False
-    while at < len(text):
-        end = _ascii_end(text, at)
-        if at < end and text[at] == _BLANK:
+    while cursor < len(text):
+        end = _ascii_end(text, cursor)
+        if cursor < end and text[cursor] == _BLANK:
             is_blank_due = position > 0
-            at += 1
-        has_blank_after = at < end and text[end - 1] == _BLANK
-        stretch = text[at : end - has_blank_after]
+            cursor += 1
+        has_blank_after = cursor < end and text[end - 1] == _BLANK
+        stretch = text[cursor : end - has_blank_after]
         if len(stretch) > 0 and _is_clean(stretch):
             if is_blank_due:
                 out[position] = _BLANK
                 position += 1
             _write_lower(stretch, out[position : position + len(stretch)])
             position += len(stretch)
-            at = end
+            cursor = end
             is_blank_due = has_blank_after
         end = min(end + 1, len(text))
-        while at < end:
-            code, length = code_point(text, at)
-            at += length
+        while cursor < end:
+            code, length = code_point(text, cursor)
+            cursor += length
             for source in range(mapped_starts[code], mapped_starts[code + 1]):
                 byte = mapped[source]
                 if byte == _BLANK:

@@ -1,4 +1,4 @@
-"""Instructions that numba has no word for: many bytes compared at once, bits, prefetching."""
+"""SIMD, bit and prefetch instructions for numba kernels."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from numba import extending, types
 # Bytes compared at once.
 LANES = 64
 
-# Upper bounds looked at at once.
+# Upper bounds compared at once.
 BOUNDS = 256
 
-# To mypy, a call would need the typing context too.
+# mypy would expect the typing context as an argument of each call.
 intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = extending.intrinsic
-# To mypy, no callable.
+# mypy does not know that it is callable.
 _Tuple: Any = types.Tuple
 
 _VECTOR = ir.VectorType(ir.IntType(8), LANES)
@@ -22,18 +22,18 @@ _BOUNDS = ir.VectorType(ir.IntType(16), 32)
 
 
 @intrinsic
-def load_8(typing_context: Any, data: Any, at: Any) -> Any:
-    """The 8 bytes of `data` from `at` on, as one integer."""
+def load_8(typing_context: Any, data: Any, index: Any) -> Any:
+    """Load 8 bytes of `data` from `index` as one integer."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _load(context, builder, signature, args, ir.IntType(64))
 
-    return types.uint64(data, at), generate
+    return types.uint64(data, index), generate
 
 
 @intrinsic
 def trailing_zeros(typing_context: Any, bits: Any) -> Any:
-    """Number of zero bits below the lowest one bit of a uint64."""
+    """Count the zero bits below the lowest one bit of a uint64."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
@@ -43,7 +43,7 @@ def trailing_zeros(typing_context: Any, bits: Any) -> Any:
 
 @intrinsic
 def number_of_ones(typing_context: Any, bits: Any) -> Any:
-    """Number of one bits of a uint64."""
+    """Count the one bits of a uint64."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.ctpop(args[0])
@@ -52,8 +52,8 @@ def number_of_ones(typing_context: Any, bits: Any) -> Any:
 
 
 @intrinsic
-def prefetch(typing_context: Any, data: Any, at: Any) -> Any:
-    """Have the cache line of element `at` of `data` fetched, for it is read soon."""
+def prefetch(typing_context: Any, data: Any, index: Any) -> Any:
+    """Prefetch the cache line of element `index` of `data` for reading."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, args[0])
@@ -61,16 +61,16 @@ def prefetch(typing_context: Any, data: Any, at: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
         function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
         pointer = builder.bitcast(builder.gep(array.data, [args[1]]), byte)
-        # For reading, into every cache, data.
+        # Flags: read, all cache levels, data cache.
         builder.call(function, [pointer, flag(0), flag(3), flag(1)])
         return context.get_dummy_value()
 
-    return types.void(data, at), generate
+    return types.void(data, index), generate
 
 
 @intrinsic
-def any_at_least(typing_context: Any, data: Any, at: Any, least: Any) -> Any:
-    """Whether one of `BOUNDS` uint16 of `data` from `at` on is at least so much."""
+def any_at_least(typing_context: Any, data: Any, index: Any, least: Any) -> Any:
+    """Test whether any of `BOUNDS` uint16 of `data` from `index` is at least `least`."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         parts = [
@@ -85,23 +85,23 @@ def any_at_least(typing_context: Any, data: Any, at: Any, least: Any) -> Any:
         reached = _bits_at_least(builder, parts[0], args[2])
         return builder.icmp_unsigned("!=", reached, ir.Constant(reached.type, 0))
 
-    return types.boolean(data, at, types.uint16), generate
+    return types.boolean(data, index, types.uint16), generate
 
 
 @intrinsic
-def bits_at_least(typing_context: Any, data: Any, at: Any, least: Any) -> Any:
-    """One bit for each of 32 uint16 of `data` from `at` on: whether it is at least so much."""
+def bits_at_least(typing_context: Any, data: Any, index: Any, least: Any) -> Any:
+    """Compare 32 uint16 of `data` from `index` with `least`; one bit per element."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         part = _load(context, builder, signature, args, _BOUNDS)
         return builder.zext(_bits_at_least(builder, part, args[2]), ir.IntType(64))
 
-    return types.uint64(data, at, types.uint16), generate
+    return types.uint64(data, index, types.uint16), generate
 
 
 @intrinsic
-def clear(typing_context: Any, data: Any, at: Any) -> Any:
-    """Set `BOUNDS` uint16 of `data` from `at` on to 0."""
+def clear(typing_context: Any, data: Any, index: Any) -> Any:
+    """Set `BOUNDS` uint16 of `data` from `index` to 0."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, args[0])
@@ -111,12 +111,13 @@ def clear(typing_context: Any, data: Any, at: Any) -> Any:
             builder.store(ir.Constant(_BOUNDS, None), pointer).align = 2
         return context.get_dummy_value()
 
-    return types.void(data, at), generate
+    return types.void(data, index), generate
 
 
-def _places(builder: Any, at: Any) -> list[Any]:
+def _places(builder: Any, index: Any) -> list[Any]:
     return [
-        builder.add(at, ir.Constant(at.type, first)) for first in range(0, BOUNDS, _BOUNDS.count)
+        builder.add(index, ir.Constant(index.type, first))
+        for first in range(0, BOUNDS, _BOUNDS.count)
     ]
 
 
@@ -131,8 +132,8 @@ def _bits_at_least(builder: Any, part: Any, least: Any) -> Any:
 
 
 @intrinsic
-def term_masks(typing_context: Any, data: Any, at: Any) -> Any:
-    """One bit for each of 64 bytes: (letter, digit, mid-letter, mid-number, not ASCII or "_")."""
+def term_masks(typing_context: Any, data: Any, index: Any) -> Any:
+    """Classify 64 bytes by bits: (letter, digit, mid-letter, mid-number, non-ASCII or "_")."""
 
     def masks(builder: Any, block: Any) -> list[Any]:
         lower = builder.or_(block, _all_lanes(0x20))
@@ -144,15 +145,14 @@ def term_masks(typing_context: Any, data: Any, at: Any) -> Any:
             _any(builder, [_is_one_of(builder, block, "_"), _is_between(builder, block, 0x80)]),
         ]
 
-    return _signature(5, data, at), _generator(masks)
+    return _signature(5, data, index), _generator(masks)
 
 
 @intrinsic
-def text_masks(typing_context: Any, data: Any, at: Any) -> Any:
-    r"""One bit for each of 64 bytes: (ASCII white space, may begin other white space, inside, \n).
+def text_masks(typing_context: Any, data: Any, index: Any) -> Any:
+    r"""Classify 64 bytes, one bit each: (ASCII space, lead byte, continuation byte, \n).
 
-    "May begin": the first byte of those characters among which the white space outside ASCII is.
-    "Inside": any byte of a character but its first.
+    The lead bytes are those of characters that may be white space outside ASCII.
     """
 
     def masks(builder: Any, block: Any) -> list[Any]:
@@ -172,11 +172,11 @@ def text_masks(typing_context: Any, data: Any, at: Any) -> Any:
             _is_between(builder, block, "\n", "\n"),
         ]
 
-    return _signature(4, data, at), _generator(masks)
+    return _signature(4, data, index), _generator(masks)
 
 
-def _signature(num_masks: int, data: Any, at: Any) -> Any:
-    return _Tuple([types.uint64] * num_masks)(data, at)
+def _signature(num_masks: int, data: Any, index: Any) -> Any:
+    return _Tuple([types.uint64] * num_masks)(data, index)
 
 
 def _generator(masks: Callable[[Any, Any], list[Any]]) -> Callable[[Any, Any, Any, Any], Any]:
@@ -204,10 +204,10 @@ def _is_between(builder: Any, block: Any, first: str | int, last: str | int = 0x
 
 
 def _any(builder: Any, masks: Sequence[Any]) -> Any:
-    found = masks[0]
+    combined = masks[0]
     for mask in masks[1:]:
-        found = builder.or_(found, mask)
-    return found
+        combined = builder.or_(combined, mask)
+    return combined
 
 
 def _load(context: Any, builder: Any, signature: Any, args: Any, kind: Any) -> Any:

@@ -1,7 +1,4 @@
-"""English function words, which say little of what a text is about: one place for all modules.
-
-STOP_WORDS is raykd's own list, NLTK_STOP_WORDS the list of NLTK, which rake-nltk takes.
-"""
+"""Lists of English stop words: raykd's own, and that of NLTK, which rake-nltk uses."""
 
 from importlib.resources import files
 from typing import Literal
@@ -19,7 +16,7 @@ NLTK_STOP_WORDS = _words_of("nltk_stop_words.txt")
 
 
 def stop_words_of(chosen: StopWordsName | tuple[str, ...]) -> frozenset[str]:
-    """The words of a list with a name, or the words given."""
+    """Look up a list by name, or lower-case a custom list."""
     if chosen == "nltk":
         return NLTK_STOP_WORDS
     return STOP_WORDS if chosen == "raykd" else frozenset(word.lower() for word in chosen)

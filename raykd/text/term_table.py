@@ -1,9 +1,9 @@
-"""A compiled hash table of terms, and the search for them in Arrow texts.
+"""Compiled hash table of terms, and lookup of the terms of texts.
 
-A term of up to 16 bytes is its own key, two integers, so that comparing it takes no loop; of a
-longer one the key is (0, a hash), and its bytes are compared. One byte of each term's hash stands
-in a small array of its own, of which eight slots are compared at once: most terms that are not in
-the table end there, and no branch depends on whether a term is known.
+The key of a term of up to 16 bytes is the term itself as two integers, so that comparisons need no
+loop; the key of a longer term is (0, hash), and its bytes are compared. One byte of each term's
+hash is stored in a separate array, of which eight slots are compared at once: most lookups of
+unknown terms end there, and no branch depends on whether a term is known.
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ _KEY_BYTES = 16
 _WINDOW = 8
 _ENTRY = 4
 
-# byte | 0x20 lower-cases ASCII letters and changes no digit nor any sign that joins them.
+# byte | 0x20 lower-cases ASCII letters and leaves digits and joining signs unchanged.
 _FOLD_8 = np.uint64(0x2020202020202020)
 _AS_IT_IS = np.uint64(0)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -30,20 +30,20 @@ _MIX_1 = np.uint64(0x9E3779B97F4A7C15)
 _MIX_2 = np.uint64(0xC2B2AE3D27D4EB4F)
 
 
-# np.uint64; to mypy its arithmetic is of too many types.
+# np.uint64; mypy cannot infer the types of its arithmetic.
 Unsigned = Any
 
 
 class TermTable(NamedTuple):
-    """Terms numbered from 1 in the order in which they came.
+    """Hash table of terms, numbered from 1 in the order of insertion.
 
     Attributes:
-        fingerprints: (S + 8,) a byte of the hash of the term in each slot, 0 where free; S is a
-            power of two, and the first eight stand again at the end.
-        entries: (4 * (S + 1),) four a slot: two of key, the number of the term, nothing.
-        starts: (capacity + 2,) term t is spelled at starts[t]:starts[t + 1] of `spellings`.
-        spellings: UTF-8, `PADDING` bytes longer than needed.
-        shift: 64 less the binary logarithm of S.
+        fingerprints: (S + 8,) one byte of the hash of the term in each slot, 0 if free; S is a
+            power of two, and the first eight slots are repeated at the end.
+        entries: (4 * (S + 1),) four integers per slot: two of the key, the term number, unused.
+        starts: (capacity + 2,) term t is spellings[starts[t]:starts[t + 1]].
+        spellings: UTF-8 of all terms, with `PADDING` extra bytes.
+        shift: 64 - log2(S).
     """
 
     fingerprints: NDArray[np.uint8]
@@ -55,7 +55,7 @@ class TermTable(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def new_table(capacity: int, spelling_bytes: int) -> TermTable:
-    """An empty table for so many terms of so many bytes together."""
+    """Make an empty table for `capacity` terms with `spelling_bytes` bytes in total."""
     bits = 8
     while 1 << bits < 2 * capacity:
         bits += 1
@@ -79,11 +79,11 @@ def _key(term: NDArray[np.uint8], size: int) -> tuple[Unsigned, Unsigned]:
 def _short_key(
     data: NDArray[np.uint8], start: Unsigned, size: Unsigned, fold: Unsigned
 ) -> tuple[Unsigned, Unsigned]:
-    # Unsigned all through: numba makes floating-point numbers of signed and unsigned ones.
+    # All unsigned: numba converts mixed signed and unsigned operands to floating point.
     eight = np.uint64(8)
     beyond_8 = np.uint64(4) * (np.uint64(16) - max(size, eight))
     low = (load_8(data, start) | fold) & (_ALL >> (eight * (eight - min(size, eight))))
-    # In two steps, since a shift by 64 is none.
+    # In two steps: a shift by 64 is undefined.
     high = (load_8(data, start + eight) | fold) & (_ALL >> beyond_8 >> beyond_8)
     return low, high
 
@@ -91,28 +91,28 @@ def _short_key(
 @njit(cache=True, nogil=True)
 def _hash_long(term: NDArray[np.uint8], size: int) -> Unsigned:
     mixed = np.uint64(size)
-    for at in range(0, size - 8, 8):
-        mixed = (mixed ^ load_8(term, at)) * _MIX_1
+    for offset in range(0, size - 8, 8):
+        mixed = (mixed ^ load_8(term, offset)) * _MIX_1
         mixed ^= mixed >> np.uint64(29)
     return (mixed ^ load_8(term, size - 8)) * _MIX_1
 
 
 @njit(cache=True, nogil=True)
 def _place(low: Unsigned, high: Unsigned, shift: Unsigned) -> tuple[Unsigned, Unsigned]:
-    """The first slot where a term may stand, and its fingerprint."""
+    """Compute the first slot of a term, and its fingerprint."""
     mixed = (low * _MIX_1) ^ (high * _MIX_2)
     return mixed >> shift, max((mixed >> (shift - np.uint64(8))) & np.uint64(0xFF), np.uint64(1))
 
 
 @njit(cache=True, nogil=True)
 def _zero_bytes(eight_bytes: Unsigned) -> Unsigned:
-    """The high bit of each zero byte; bits above the lowest one may be wrong."""
+    """Mark the high bit of each zero byte; only the lowest mark is reliable."""
     return (eight_bytes - _ONES) & ~eight_bytes & _HIGH_BITS
 
 
 @njit(cache=True, nogil=True)
 def _find(table: TermTable, term: NDArray[np.uint8], size: int) -> int:
-    """The number of the term of `size` bytes; 0 if it is not in the table."""
+    """Look up the number of a term of `size` bytes; 0 if it is not in the table."""
     low, high = _key(term, size)
     slot, fingerprint = _place(low, high, np.uint64(table.shift))
     while table.fingerprints[slot] != 0:
@@ -139,20 +139,20 @@ def _is_spelled(table: TermTable, number: int, term: NDArray[np.uint8], size: in
     first = table.starts[number]
     if table.starts[number + 1] - first != size:
         return False
-    at = 0
-    while at < size and term[at] == table.spellings[first + at]:
-        at += 1
-    return at == size
+    offset = 0
+    while offset < size and term[offset] == table.spellings[first + offset]:
+        offset += 1
+    return offset == size
 
 
 @njit(cache=True, nogil=True)
 def _add(table: TermTable, number: int, term: NDArray[np.uint8], size: int) -> bool:
-    """Add a term that is not in the table under the next free number; False if it is full."""
+    """Add a new term with the next free number; return False if the table is full."""
     first = table.starts[number]
     if number + 1 >= len(table.starts) or first + size + PADDING > len(table.spellings):
         return False
-    for at in range(size):
-        table.spellings[first + at] = term[at]
+    for offset in range(size):
+        table.spellings[first + offset] = term[offset]
     table.starts[number + 1] = first + size
     _put(table, number)
     return True
@@ -175,7 +175,7 @@ def _put(table: TermTable, number: int) -> None:
 
 @njit(cache=True, nogil=True)
 def grown(table: TermTable, num_terms: int) -> TermTable:
-    """A table of twice the room with the same terms."""
+    """Copy the terms into a table of twice the capacity."""
     larger = new_table(2 * (len(table.starts) - 2), 2 * len(table.spellings))
     larger.starts[: len(table.starts)] = table.starts
     larger.spellings[: len(table.spellings)] = table.spellings
@@ -186,7 +186,7 @@ def grown(table: TermTable, num_terms: int) -> TermTable:
 
 @njit(cache=True, nogil=True)
 def table_of(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[TermTable, int]:
-    """A table of the terms that stand in `data`, repeats left out, and their number."""
+    """Build a table of the distinct terms in `data`; return it and the number of terms."""
     num_terms = 0
     table = new_table(len(offsets) - 1, offsets[-1] - offsets[0])
     for term in range(len(offsets) - 1):
@@ -199,7 +199,7 @@ def table_of(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[TermT
 
 @njit(cache=True, nogil=True)
 def _is_zero(bits: Unsigned) -> Unsigned:
-    """1 or 0, in a way that compilers make no branch of."""
+    """Compute 1 for zero and 0 otherwise, without a branch."""
     return ((bits | (np.uint64(0) - bits)) >> np.uint64(63)) ^ np.uint64(1)
 
 
@@ -211,15 +211,15 @@ def _probe(
     table: TermTable,
     probes: NDArray[np.uint64],
 ) -> None:
-    """Have the entries of many ASCII words fetched before any of them is read.
+    """Prefetch the table entries of a batch of ASCII words.
 
     Args:
-        data: UTF-8, lower-cased on the way.
-        bounds: of the words.
-        num_bounds: how many.
-        table: of the terms.
-        probes: (words, 3) is filled with the key of each word, and where its entry starts, if it
-            has one, plus 1 if it is nowhere else, plus 2 if it has no more than 16 bytes.
+        data: UTF-8 text; it is lower-cased for the lookup.
+        bounds: start and end of each word.
+        num_bounds: number of bounds.
+        table: table of terms.
+        probes: (words, 3) output: the key of each word, and the start of its candidate entry, plus
+            1 if the word cannot be in another entry, plus 2 if it has at most 16 bytes.
     """
     fingerprints, entries, shift = table.fingerprints, table.entries, np.uint64(table.shift)
     one, last_slot = np.uint64(1), np.uint64(len(fingerprints) - _WINDOW - 1)
@@ -232,7 +232,7 @@ def _probe(
         same = _zero_bytes(window ^ fingerprint * _ONES)
         is_none = _is_zero(same)
         slot = (slot + (trailing_zeros(same) >> np.uint64(3))) & last_slot
-        # Where no fingerprint fits, the first entry serves: it is in the cache.
+        # If no fingerprint matches, probe the first entry: it is in the cache.
         entry = np.uint64(_ENTRY) * (slot & (is_none - one))
         prefetch(entries, entry)
         is_nowhere_else = is_none & (_is_zero(_zero_bytes(window)) ^ one)
@@ -256,24 +256,24 @@ def find_terms(
     ends: NDArray[np.int64],
     lengths: NDArray[np.int32],
 ) -> tuple[int, int, int]:
-    """Find the terms of the texts from `first` on.
+    """Find the terms of the texts, starting with text `first`.
 
     Args:
-        data: UTF-8, `PADDING` bytes longer than the texts.
-        offsets: (U + 1,) text u stands at offsets[u]:offsets[u + 1].
-        first: the first text.
-        tables: of the characters.
-        table: of the terms.
-        num_terms: terms in the table.
-        num_known: of those, how many are wanted; what follows are stop words.
-        adds: whether terms that are not in the table are put there.
-        term_ids: where the numbers, less 1, of wanted terms go, from `num_ids` on.
-        num_ids: how many ids stand there.
-        ends: (U,) where the ids of each text end.
-        lengths: (U,) terms of each text, without stop words.
+        data: UTF-8 of all texts and `PADDING` extra bytes.
+        offsets: (U + 1,) text u is data[offsets[u]:offsets[u + 1]].
+        first: position of the first text.
+        tables: tables of the characters.
+        table: table of terms.
+        num_terms: number of terms in the table.
+        num_known: number of known terms; the terms after them are stop words.
+        adds: whether unknown terms are added to the table.
+        term_ids: output: ids (number - 1) of the known terms, from `num_ids`.
+        num_ids: number of ids already written.
+        ends: (U,) output: end of each text's ids.
+        lengths: (U,) output: number of terms of each text, without stop words.
 
     Returns:
-        The text to go on with once the table has grown, or U; `num_terms`; `num_ids`.
+        The text at which to resume with a larger table, or U; `num_terms`; `num_ids`.
     """
     bounds = np.empty(MAX_BOUNDS, np.int64)
     lower = np.zeros(MAX_TERM_BYTES + PADDING, np.uint8)
@@ -291,11 +291,11 @@ def find_terms(
                 _probe(data, bounds, num_bounds, table, probes)
             for word in range(num_bounds >> 1):
                 if is_ascii:
-                    low, high, at = probes[word]
-                    entry = at & ~np.uint64(3)
+                    low, high, probe = probes[word]
+                    entry = probe & ~np.uint64(3)
                     is_it = _is_zero((entries[entry] ^ low) | (entries[entry + one] ^ high))
-                    is_it &= at >> one
-                    if is_it | (at & may_miss) != 0:
+                    is_it &= probe >> one
+                    if is_it | (probe & may_miss) != 0:
                         known: Any = np.int64(entries[entry + np.uint64(2)] * is_it) - 1
                         term_ids[num_ids] = known
                         num_ids += int(np.uint64(known) < np.uint64(num_known))
@@ -322,17 +322,17 @@ def find_terms(
 def spell_terms(
     data: NDArray[np.uint8], end: int, tables: Characters, out: NDArray[np.uint8]
 ) -> int:
-    """Write the terms of one text, a zero byte after each; gives the bytes written."""
+    """Write the terms of one text, each followed by a zero byte; return the bytes written."""
     bounds = np.empty(MAX_BOUNDS, np.int64)
-    # No literals: numba would compile all that takes them once more.
+    # Not literals: numba would compile the called functions again for literal types.
     position: Any = np.int64(0)
-    at: Any = np.int64(0)
+    out_end: Any = np.int64(0)
     while position < end:
         position, num_bounds, _ = find_words(data, position, end, tables, bounds)
         for pair in range(0, num_bounds, 2):
             start, word_end = bounds[pair], bounds[pair + 1]
             while start < word_end:
-                start, at = write_lower(data, (start, word_end), tables, out, at)
-                out[at] = 0
-                at += 1
-    return int(at)
+                start, out_end = write_lower(data, (start, word_end), tables, out, out_end)
+                out[out_end] = 0
+                out_end += 1
+    return int(out_end)

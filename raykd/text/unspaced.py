@@ -1,7 +1,7 @@
-"""Words of scripts that put no blank between words: Chinese, Japanese, Thai, Lao, Khmer, Burmese.
+"""Words in scripts without blanks between words: Chinese, Japanese, Thai, Lao, Khmer, Burmese.
 
-The one definition for units, near duplicates, leaks and corpus cards: each letter of such a script,
-with its marks, counts as a word.
+Each letter of such a script, with its marks, counts as a word. Units, near duplicates,
+decontamination and corpus cards share this definition.
 """
 
 from functools import cache
@@ -22,56 +22,54 @@ IS_UNSPACED, IS_MARK, IS_WORD = 1, 2, 4
 
 @cache
 def classes() -> NDArray[np.uint8]:
-    """Bits of every code point (0x110000,): `IS_UNSPACED`, `IS_MARK`, `IS_WORD` for a `LETTER`."""
+    """Class bits of every code point (0x110000,): `IS_UNSPACED`, `IS_MARK`, `IS_WORD`."""
     everything = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
-    found = np.zeros(0x110000, np.uint8)
+    bits = np.zeros(0x110000, np.uint8)
     for pattern, bit in ((UNSPACED, IS_UNSPACED), (r"\p{M}", IS_MARK), (LETTER, IS_WORD)):
         for run in regex.finditer(f"{pattern}+", everything, flags=regex.VERSION1):
-            # The surrogates are left out of the string.
-            start, end = (at + 0x800 * (at >= 0xD800) for at in run.span())
-            found[start:end] |= bit
-    return found
+            # The string has no surrogates.
+            start, end = (edge + 0x800 * (edge >= 0xD800) for edge in run.span())
+            bits[start:end] |= bit
+    return bits
 
 
 @njit(cache=True, nogil=True)
 def may_be_unspaced(data: Bytes, starts: Integers, stops: Integers) -> NDArray[np.bool_]:
-    """Documents (N,) that may hold a letter of such a script; false for none that does."""
-    found = np.zeros(len(starts), np.bool_)
+    """Mark the documents (N,) that may contain such a script; there are no false negatives."""
+    may_be = np.zeros(len(starts), np.bool_)
     for document in range(len(starts)):
-        found[document] = _holds_high_byte(data[starts[document] : stops[document]])
-    return found
+        may_be[document] = _holds_high_byte(data[starts[document] : stops[document]])
+    return may_be
 
 
 @njit(cache=True, nogil=True)
 def _holds_high_byte(text: Bytes) -> bool:
-    # U+2000 to U+2E7F, dashes, quotation marks and other signs, start with 0xE2 and less than 0xBA;
-    # all scripts in question but the radicals after them start with another byte from 0xE0 on. One
-    # pass without branches, so that it becomes vector instructions.
-    found = np.uint8(0)
+    # U+2000 to U+2E7F (dashes, quotation marks and other signs) start with 0xE2 and a byte below
+    # 0xBA; these scripts start with other bytes from 0xE0. Branch-free, so that it is vectorized.
+    high = np.uint8(0)
     following = text[1:]
-    for at in range(len(following)):
-        is_sign = (text[at] == np.uint8(0xE2)) & (following[at] < np.uint8(0xBA))
-        found |= np.uint8(text[at] >= np.uint8(0xE0)) & ~np.uint8(is_sign) & np.uint8(1)
-    return bool(found)
+    for position in range(len(following)):
+        is_sign = (text[position] == np.uint8(0xE2)) & (following[position] < np.uint8(0xBA))
+        high |= np.uint8(text[position] >= np.uint8(0xE0)) & ~np.uint8(is_sign) & np.uint8(1)
+    return bool(high)
 
 
 @njit(cache=True, nogil=True)
 def next_word(data: Bytes, position: int, stop: int, kinds: NDArray[np.uint8]) -> tuple[int, int]:
-    """First byte of the next word of `data[position:stop]`, and the byte after it.
+    """Find the next word of `data[position:stop]`: its first byte, and the byte after it.
 
-    A word is what is between white space, but a letter of a script without blanks begins one of its
-    own, and so does another letter or digit behind it. Marks and signs belong to the word before
-    them, and to the one after them where there is none. Without such a script in the text, words
-    are what is between white space.
+    Words are separated by white space. In addition, each letter of a script without blanks begins a
+    word, and so does another letter or digit after it. Marks and signs belong to the word before
+    them, or to the next word if there is none.
 
     Args:
-        data: UTF-8.
-        position: a character starts there.
-        stop: the byte after the text.
-        kinds: what `classes` returns.
+        data: UTF-8 text.
+        position: first byte of a character.
+        stop: end of the text.
+        kinds: class bits of `classes`.
 
     Returns:
-        `stop` twice where there is no word.
+        Start and end of the word; `stop` twice if there is no word.
     """
     while position < stop:
         width, is_space = character_at(data, position)
@@ -101,7 +99,7 @@ def next_word(data: Bytes, position: int, stop: int, kinds: NDArray[np.uint8]) -
 
 @njit(cache=True, nogil=True)
 def num_words_between(data: Bytes, position: int, stop: int, kinds: NDArray[np.uint8]) -> int:
-    """Words of `data[position:stop]`."""
+    """Count the words of `data[position:stop]`."""
     num_words = 0
     while position < stop:
         start, position = next_word(data, position, stop, kinds)

@@ -1,6 +1,6 @@
-"""Compiled passes over UTF-8 bytes: white space, words, lines and characters, 64 bytes at a time.
+"""Compiled passes over UTF-8: white space, words, lines and characters, 64 bytes at a time.
 
-White space is what `str.isspace` calls so; a word is what stands between it.
+White space is defined by `str.isspace`; a word is a run of other characters.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ _LAST_LANE = np.uint64(LANES - 1)
 
 @njit(cache=True, nogil=True, inline="always")
 def character_at(data: Bytes, position: int) -> tuple[int, bool]:
-    """Bytes of the character at a position, and whether it is white space."""
+    """Decode the character at a position: number of bytes, and whether it is white space."""
     lead = data[position]
     if lead < 0x80:
         return 1, _ASCII_SPACE[lead]
@@ -33,7 +33,7 @@ def character_at(data: Bytes, position: int) -> tuple[int, bool]:
 
 @njit(cache=True, nogil=True)
 def _is_wide_space(first: int, second: int, third: int) -> bool:
-    """U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F and U+3000."""
+    """Test for U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F and U+3000."""
     if first == 0xE2:
         if second == 0x80:
             return third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF
@@ -45,7 +45,7 @@ def _is_wide_space(first: int, second: int, third: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def count_words(data: Bytes, starts: Integers, stops: Integers) -> Integers:
-    """Words of each of N documents `data[start:stop]` of UTF-8."""
+    """Count the words (N,) of N documents `data[start:stop]`."""
     num_words = np.zeros(len(starts), np.int64)
     for document in range(len(starts)):
         num_words[document] = num_words_of(data, starts[document], stops[document])
@@ -54,7 +54,7 @@ def count_words(data: Bytes, starts: Integers, stops: Integers) -> Integers:
 
 @njit(cache=True, nogil=True)
 def num_words_of(data: Bytes, position: int, stop: int) -> int:
-    """Words of `data[position:stop]`."""
+    """Count the words of `data[position:stop]`."""
     count = was_word = np.uint64(0)
     while position < stop:
         if position + LANES <= len(data):
@@ -66,11 +66,11 @@ def num_words_of(data: Bytes, position: int, stop: int) -> int:
                 was_word = words >> _LAST_LANE
                 position += LANES
                 continue
-        # Character by character, where white space may be outside ASCII or the bytes end.
+        # Character by character near white space outside ASCII, and near the end of the data.
         end = min(position + LANES, stop)
         while position < end:
             width, is_space = 1, False
-            # Bytes inside a character stand here where its first ones were compared.
+            # The vector loop may have stopped inside a character.
             if data[position] & 0xC0 != 0x80:
                 width, is_space = character_at(data, position)
             is_word = np.uint64(not is_space)
@@ -82,15 +82,15 @@ def num_words_of(data: Bytes, position: int, stop: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _beyond(num_bytes: int) -> np.uint64:
-    """A one bit for each of the lanes behind so many bytes."""
-    # In two steps, since a shift by 64 is none.
+    """Mark the lanes after the first `num_bytes` bytes with one bits."""
+    # In two steps: a shift by 64 is undefined.
     last = np.uint64(min(num_bytes, LANES) - 1)
     return ~np.uint64(0) << last << _ONE
 
 
 @njit(cache=True, nogil=True)
 def has_blank(data: Bytes, starts: Integers, stops: Integers) -> bool:
-    """Whether one of the documents has no word."""
+    """Test whether any document has no word."""
     for document in range(len(starts)):
         if not _has_word(data, starts[document], stops[document]):
             return True
@@ -99,11 +99,11 @@ def has_blank(data: Bytes, starts: Integers, stops: Integers) -> bool:
 
 @njit(cache=True, nogil=True)
 def are_blank(data: Bytes, starts: Integers, stops: Integers) -> NDArray[np.bool_]:
-    """Which of N documents `data[start:stop]` have no word."""
-    found = np.zeros(len(starts), np.bool_)
+    """Mark the documents (N,) `data[start:stop]` that have no word."""
+    is_blank = np.zeros(len(starts), np.bool_)
     for document in range(len(starts)):
-        found[document] = not _has_word(data, starts[document], stops[document])
-    return found
+        is_blank[document] = not _has_word(data, starts[document], stops[document])
+    return is_blank
 
 
 @njit(cache=True, nogil=True)
@@ -118,7 +118,7 @@ def _has_word(data: Bytes, position: int, stop: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def lines_with_words(data: Bytes) -> tuple[Integers, Integers]:
-    r"""Starts and stops of the lines of UTF-8 that hold a word, without `\n` and one `\r`."""
+    r"""Find the lines with a word: starts and stops, without `\n` and one `\r`."""
     ends = _line_ends(data)
     starts, stops = np.empty(len(ends), np.int64), np.empty(len(ends), np.int64)
     num_lines = start = 0
@@ -133,7 +133,7 @@ def lines_with_words(data: Bytes) -> tuple[Integers, Integers]:
 
 @njit(cache=True, nogil=True)
 def _line_ends(data: Bytes) -> Integers:
-    r"""Where each `\n` stands, and the end of the data."""
+    r"""Find the position of each `\n`, and the end of the data."""
     num_lines = 1
     for byte in data:
         num_lines += byte == 0x0A
@@ -146,9 +146,9 @@ def _line_ends(data: Bytes) -> Integers:
             num_lines += 1
             line_feeds &= line_feeds - _ONE
         position += LANES
-    for at in range(position, len(data)):
-        if data[at] == 0x0A:
-            ends[num_lines] = at
+    for offset in range(position, len(data)):
+        if data[offset] == 0x0A:
+            ends[num_lines] = offset
             num_lines += 1
     ends[num_lines] = len(data)
     return ends
@@ -156,7 +156,7 @@ def _line_ends(data: Bytes) -> Integers:
 
 @njit(cache=True, nogil=True)
 def trimmed(data: Bytes, start: int, stop: int) -> tuple[int, int]:
-    """First byte of the first word, and the byte after the last one; there is a word."""
+    """Trim white space: first byte of the first word, and the byte after the last one."""
     while True:
         width, is_space = character_at(data, start)
         if not is_space:
@@ -174,13 +174,13 @@ def trimmed(data: Bytes, start: int, stop: int) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def num_characters_of(data: Bytes, position: int, stop: int) -> int:
-    """Characters that begin in `data[position:stop]`."""
+    """Count the characters that begin in `data[position:stop]`."""
     num_inside = np.uint64(0)
     num_bytes = max(stop - position, 0)
     while position < stop and position + LANES <= len(data):
         _, _, inside, _ = text_masks(data, position)
         num_inside += number_of_ones(inside & ~_beyond(stop - position))
         position += LANES
-    for at in range(position, stop):
-        num_inside += np.uint64(data[at] & 0xC0 == 0x80)
+    for offset in range(position, stop):
+        num_inside += np.uint64(data[offset] & 0xC0 == 0x80)
     return num_bytes - int(np.int64(num_inside))

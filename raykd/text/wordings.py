@@ -1,4 +1,4 @@
-"""Texts as their words alone, in bytes, so that compiled code can compare them word by word."""
+"""Texts reduced to normalized words as bytes, for compiled word-by-word comparisons."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,10 +18,10 @@ _LAST_BLANK = 0x20
 
 
 class Wordings(NamedTuple):
-    """Texts in which the runs between blanks that are not all ASCII hold only normalized words.
+    """Texts whose non-ASCII runs between blanks are replaced by their normalized words.
 
-    Text t stands at `offsets[t]:offsets[t + 1]` of `data`. Its words are the runs of ASCII letters
-    and digits, lower-cased, and of bytes from 0x80 on: the `words` of the normalized text in UTF-8.
+    Text t is `data[offsets[t]:offsets[t + 1]]`. Its words are the runs of bytes from 0x80 and of
+    lower-cased ASCII letters and digits: the `words` of the normalized text in UTF-8.
     """
 
     data: _Bytes
@@ -29,10 +29,10 @@ class Wordings(NamedTuple):
 
 
 def wordings(texts: pa.Array) -> Wordings:
-    """Make the words of texts readable for compiled code.
+    """Encode the words of texts for compiled code.
 
-    Only runs with characters beyond ASCII pass through Python, each different one once as a rule:
-    no rule of normalization or of word boundaries reaches across a blank.
+    Only runs with non-ASCII characters are processed in Python, with a cache: normalization and
+    word boundaries do not depend on characters across a blank.
 
     Args:
         texts: (N,) string or large_string, sliced or not; nulls count as empty.
@@ -72,22 +72,22 @@ def _words_of_run(run: bytes) -> bytes:
 
 @njit(cache=True, nogil=True)
 def _other_runs(data: _Bytes, offsets: _Positions) -> tuple[_Positions, _Positions]:
-    """Where the runs between blanks stand that hold a byte beyond ASCII."""
+    """Find the runs between blanks that contain a non-ASCII byte."""
     starts = [np.int64(0) for _ in range(0)]
     stops = [np.int64(0) for _ in range(0)]
     for text in range(len(offsets) - 1):
-        at, end = offsets[text], offsets[text + 1]
-        start = at
-        while at < end:
-            byte = data[at]
-            at += 1
+        position, end = offsets[text], offsets[text + 1]
+        start = position
+        while position < end:
+            byte = data[position]
+            position += 1
             if byte <= _LAST_BLANK:
-                start = at
+                start = position
             elif byte >= _FIRST_OTHER:
-                while at < end and data[at] > _LAST_BLANK:
-                    at += 1
+                while position < end and data[position] > _LAST_BLANK:
+                    position += 1
                 starts.append(start)
-                stops.append(at)
+                stops.append(position)
     return np.array(starts, np.int64), np.array(stops, np.int64)
 
 
@@ -100,25 +100,25 @@ def _replaced(
     run_data: _Bytes,
     run_offsets: _Positions,
 ) -> tuple[_Bytes, _Positions]:
-    """The texts with each run replaced by its words."""
+    """Replace each run of the texts by its words."""
     length = len(data) + len(run_data) - np.sum(stops - starts)
     replaced = np.empty(length, np.uint8)
     new_offsets = np.zeros(len(offsets), np.int64)
-    run, at, to = 0, np.int64(0), np.int64(0)
+    run, position, end_out = 0, np.int64(0), np.int64(0)
     for text in range(len(offsets) - 1):
         end = offsets[text + 1]
         while True:
             is_run = run < len(starts) and starts[run] < end
             stop = starts[run] if is_run else end
-            replaced[to : to + stop - at] = data[at:stop]
-            to += stop - at
-            at = stop
+            replaced[end_out : end_out + stop - position] = data[position:stop]
+            end_out += stop - position
+            position = stop
             if not is_run:
                 break
             first, last = run_offsets[run], run_offsets[run + 1]
-            replaced[to : to + last - first] = run_data[first:last]
-            to += last - first
-            at = stops[run]
+            replaced[end_out : end_out + last - first] = run_data[first:last]
+            end_out += last - first
+            position = stops[run]
             run += 1
-        new_offsets[text + 1] = to
+        new_offsets[text + 1] = end_out
     return replaced, new_offsets

@@ -1,8 +1,8 @@
-"""Compiled search for the words of UTF-8 text, straight on its bytes.
+"""Compiled word segmentation of UTF-8 text.
 
-Words of ASCII letters and digits, and signs between them, are found 63 bytes at a time from bit
-masks, which carry no state from word to word. A word with any other character, an underscore
-among them, is found by the automaton of `characters`.
+Words of ASCII letters and digits, and of signs between them, are found with bit masks, 63 bytes at
+a time. Words with other characters, including underscores, are found by the automaton of
+`characters`.
 """
 
 from typing import Any
@@ -16,18 +16,18 @@ from raykd.text.simd import number_of_ones, term_masks, trailing_zeros
 
 # Bytes that must be readable after the text.
 PADDING = 64
-# Bounds of words: (start, end) pairs, as many as `find_words` finds at a time.
+# Word bounds, (start, end) pairs, that `find_words` returns at a time.
 MAX_BOUNDS = 512
 
 MAX_TERM_CHARS = 255
 MAX_TERM_BYTES = 4 * MAX_TERM_CHARS
 
 # Bounds written at once.
-_AT_ONCE = 8
-_STEP = 63  # The 64th bit of a mask only tells what follows the 63rd.
+_UNROLL = 8
+_STEP = 63  # The 64th bit of a mask is only lookahead.
 
 
-# Any: to mypy, elements of arrays are no `int`; to numba they are.
+# Any: numba treats elements of arrays as `int`, mypy does not.
 Bounds = NDArray[Any]
 
 
@@ -35,18 +35,18 @@ Bounds = NDArray[Any]
 def find_words(
     data: NDArray[np.uint8], start: int, end: int, tables: Characters, bounds: Bounds
 ) -> tuple[int, int, bool]:
-    """Find words of one text from `start` on, as many as `bounds` holds or fewer.
+    """Find the next words of one text, at most as many as fit into `bounds`.
 
     Args:
-        data: UTF-8, `PADDING` bytes longer than the text.
-        start: where the text starts, or where the words found so far end.
-        end: where the text ends.
-        tables: of the characters.
-        bounds: (MAX_BOUNDS,) is filled with where words start and end.
+        data: UTF-8 with `PADDING` bytes after the text.
+        start: start of the text, or end of the previous words.
+        end: end of the text.
+        tables: tables of the characters.
+        bounds: (MAX_BOUNDS,) output: start and end of each word.
 
     Returns:
-        Where to go on (`end` when there is no more), the number of bounds, and whether the words
-        are made of ASCII letters, digits and signs only, so that `byte | 0x20` lower-cases them.
+        The position at which to resume (`end` if complete), the number of bounds, and whether the
+        words have only ASCII letters, digits and signs, so that `byte | 0x20` lower-cases them.
     """
     position, num_bounds, is_other = _ascii_words(data, start, end, bounds)
     if num_bounds > 0 or not is_other:
@@ -59,7 +59,7 @@ def find_words(
 def _ascii_words(
     data: NDArray[np.uint8], start: int, end: int, bounds: Bounds
 ) -> tuple[int, int, bool]:
-    """As `find_words`, up to the first word that may hold a character of another kind."""
+    """Find ASCII words, up to the first word that may contain another character."""
     one, low_63 = np.uint64(1), np.uint64((1 << _STEP) - 1)
     was_letter = was_digit = was_word = np.uint64(0)
     num_bounds = 0
@@ -80,11 +80,11 @@ def _ascii_words(
             edges &= (others & (~others + one)) - one
         num_after = num_bounds + int(np.int64(number_of_ones(edges)))
         while num_bounds < num_after:
-            # Eight at a time, though fewer may be left: how many, a processor cannot guess.
-            for number in range(_AT_ONCE):
+            # Always eight at a time: a loop of variable length would mispredict branches.
+            for number in range(_UNROLL):
                 bounds[num_bounds + number] = position + np.int64(trailing_zeros(edges))
                 edges &= edges - one
-            num_bounds += _AT_ONCE
+            num_bounds += _UNROLL
         num_bounds = num_after
         if others != 0:
             other: Any = position + np.int64(trailing_zeros(others))
@@ -93,7 +93,7 @@ def _ascii_words(
         was_digit = (digits >> np.uint64(_STEP - 1)) & one
         was_word = words >> np.uint64(_STEP - 1)
         position += _STEP
-        if num_bounds > MAX_BOUNDS - _STEP - _AT_ONCE:
+        if num_bounds > MAX_BOUNDS - _STEP - _UNROLL:
             if num_bounds % 2 == 1:
                 return bounds[num_bounds - 1], num_bounds - 1, False
             return position, num_bounds, False
@@ -107,7 +107,7 @@ def _ascii_words(
 def _step_back(
     data: NDArray[np.uint8], other: int, start: int, bounds: Bounds, num_bounds: int
 ) -> tuple[int, int]:
-    """Where the word that may hold the character at `other` starts; it is taken off `bounds`."""
+    """Find the start of the word that may contain `other`; pop that word from `bounds`."""
     if num_bounds % 2 == 1:
         restart: int = bounds[num_bounds - 1]
         return restart, num_bounds - 1
@@ -136,9 +136,9 @@ def _may_join(sign: int) -> bool:
 def _other_words(
     data: NDArray[np.uint8], start: int, end: int, tables: Characters, bounds: Bounds
 ) -> tuple[int, int]:
-    """As `find_words`, for words of any characters; stops before ASCII words."""
+    """Find words of any characters; stop before ASCII words."""
     position, num_bounds, no_joins_before = start, 0, start
-    # A variable: numba would compile what takes a literal once more.
+    # Not a literal: numba would compile the called functions again for a literal type.
     start_state: Any = np.int64(START)
     while position < end and num_bounds < MAX_BOUNDS:
         code, after = character(data, position, end)
@@ -149,22 +149,22 @@ def _other_words(
             position = after
             continue
         word_end = after if state >= FIRST_CLOSED else position
-        at = after
-        while at < end:
-            code, at_next = character(data, at, end)
+        cursor = after
+        while cursor < end:
+            code, following = character(data, cursor, end)
             next_state = _next_state(tables, state, code)
             if next_state == DEAD:
                 break
-            state, at = next_state, at_next
+            state, cursor = next_state, following
             if state >= FIRST_CLOSED:
-                word_end = at
+                word_end = cursor
         if word_end > position:
             bounds[num_bounds], bounds[num_bounds + 1] = position, word_end
             num_bounds += 2
             position = word_end
         else:
-            # Without this, a run of underscores would be read again from each of them.
-            no_joins_before = at
+            # Avoids quadratic time on runs of underscores.
+            no_joins_before = cursor
             position = after
     return position, num_bounds
 
@@ -181,20 +181,20 @@ def _next_state(tables: Characters, state: int, code: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def character(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
-    """The code point at `at` and where the next one starts; U+0000 for what is not UTF-8."""
-    byte = int(np.int64(data[at]))
+def character(data: NDArray[np.uint8], position: int, end: int) -> tuple[int, int]:
+    """Decode the code point at `position`, and find the next one; U+0000 for invalid UTF-8."""
+    byte = int(np.int64(data[position]))
     if byte < 0x80:
-        return byte, at + 1
+        return byte, position + 1
     if byte < 0xC0:
-        return 0, at + 1
+        return 0, position + 1
     size = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-    if at + size > end:
+    if position + size > end:
         return 0, end
     code = byte & (0x7F >> size)
     for offset in range(1, size):
-        code = code << 6 | int(np.int64(data[at + offset])) & 0x3F
-    return code, at + size
+        code = code << 6 | int(np.int64(data[position + offset])) & 0x3F
+    return code, position + size
 
 
 @njit(cache=True, nogil=True)
@@ -203,12 +203,12 @@ def write_lower(
     word: tuple[int, int],
     tables: Characters,
     out: NDArray[np.uint8],
-    at: int,
+    out_end: int,
 ) -> tuple[int, int]:
-    """Write the first `MAX_TERM_CHARS` characters of a word, lower-cased, to `out` from `at` on.
+    """Write the first `MAX_TERM_CHARS` characters of a word, lower-cased, to `out`.
 
     Returns:
-        Where the characters that are left start in `data`, and where `out` is free.
+        Start of the remaining characters in `data`, and end of the output in `out`.
     """
     position, end = word
     for _ in range(MAX_TERM_CHARS):
@@ -218,12 +218,12 @@ def write_lower(
         if code < len(tables.lower):
             code = int(np.int64(tables.lower[code]))
         if code < 0x80:
-            out[at] = code
-            at += 1
+            out[out_end] = code
+            out_end += 1
             continue
         size = 1 if code < 0x800 else 2 if code < 0x10000 else 3
-        out[at] = (0xF0 << (3 - size) & 0xFF) | code >> 6 * size
+        out[out_end] = (0xF0 << (3 - size) & 0xFF) | code >> 6 * size
         for offset in range(1, size + 1):
-            out[at + offset] = 0x80 | code >> 6 * (size - offset) & 0x3F
-        at += size + 1
-    return position, at
+            out[out_end + offset] = 0x80 | code >> 6 * (size - offset) & 0x3F
+        out_end += size + 1
+    return position, out_end
