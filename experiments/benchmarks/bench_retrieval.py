@@ -170,7 +170,7 @@ def add_own(bench: Bench, rounds: Rounds) -> dict[Key, float]:
     """Adds searches of the measured shard and merges of their hits; returns hits a query."""
     # Thresholds from one shard of the same size, as the second shard of a job would have them.
     second = bench.index_of(bench.shard_units, 2 * bench.shard_units)
-    hits_a_query: dict[Key, float] = {}
+    hits_per_query: dict[Key, float] = {}
     for name, queries in bench.queries.items():
         before = bench.run(second, queries, 1000, None)
         floors_of: dict[tuple[str, int], NDArray[np.float64] | None] = {
@@ -188,13 +188,13 @@ def add_own(bench: Bench, rounds: Rounds) -> dict[Key, float]:
             if side in SEEDED and k == 1000:
                 assert floors is not None
                 check_prefix(hits, every, floors)
-            hits_a_query[name, side, k] = round(float(hits.num_hits.mean()), 2)
+            hits_per_query[name, side, k] = round(float(hits.num_hits.mean()), 2)
             num_queries = queries.num_queries
             rounds.add((name, side, k), num_queries, functools.partial(seconds, search_all))
             merge = functools.partial(seconds, merge_of(bench, hits, k))
             # For each query and each of the eight shards that it merges.
             rounds.add((name, f"{side}, merge", k), num_queries * 8, merge)
-    return hits_a_query
+    return hits_per_query
 
 
 def merge_of(bench: Bench, hits: BlockHits, k: int) -> Callable[[], Any]:
@@ -266,8 +266,8 @@ def measure_build(bench: Bench) -> dict[str, float]:
         "statistics_mb_s": round((bench.texts.nbytes / 1e6) / bench.statistics_s, 1),
         "tantivy_mb_s": round(text_mb / tantivy_s, 1),
         "times_tantivy": round(own * tantivy_s / text_mb, 2),
-        "bytes_a_unit": round(shard.nbytes / bench.shard_units, 1),
-        "bytes_a_unit_unseeded": round(plain.nbytes / bench.shard_units, 1),
+        "bytes_per_unit": round(shard.nbytes / bench.shard_units, 1),
+        "bytes_per_unit_unseeded": round(plain.nbytes / bench.shard_units, 1),
     }
 
 
@@ -355,12 +355,12 @@ def main() -> None:
             "units": len(bench.texts),
             "bytes": bench.texts.nbytes - 4 * len(bench.texts),
             "method": METHOD,
-            "terms_a_unit": round(bench.total.average_length, 1),
+            "terms_per_unit": round(bench.total.average_length, 1),
             "vocabulary": len(bench.terms),
         },
         "shard_units": bench.shard_units,
         "seed_units": len(bench.texts) - bench.shard_units,
-        "terms_a_query": {
+        "terms_per_query": {
             name: round(len(queries.term_ids) / queries.num_queries, 1)
             for name, queries in bench.queries.items()
         },
@@ -368,10 +368,14 @@ def main() -> None:
     if "search" in arguments.parts:
         rounds = Rounds()
         add_peers(bench, rounds)
-        hits_a_query = add_own(bench, rounds)
+        hits_per_query = add_own(bench, rounds)
         us = rounds.best_us(arguments.rounds)
-        report["us_a_query"] = {f"{name}: {side}, k={k}": us[name, side, k] for name, side, k in us}
-        report["hits_a_query"] = {": ".join(map(str, key)): n for key, n in hits_a_query.items()}
+        report["us_per_query"] = {
+            f"{name}: {side}, k={k}": us[name, side, k] for name, side, k in us
+        }
+        report["hits_per_query"] = {
+            ": ".join(map(str, key)): n for key, n in hits_per_query.items()
+        }
         report["k_eff_of_second_shard"] = {
             k: round(k * len(bench.texts) / bench.shard_units - k) for k in (10, 100, 1000)
         }
@@ -391,7 +395,7 @@ def figures_of(report: dict[str, Any]) -> dict[str, float]:
     if build := report.get("build"):
         figures["build, MB/s"] = build["own_mb_s"]
         figures["build, times tantivy"] = build["times_tantivy"]
-        figures["units a 300 bytes"] = round(300 / build["bytes_a_unit"], 3)
+        figures["units a 300 bytes"] = round(300 / build["bytes_per_unit"], 3)
     if "rank_bm25" in report:
         figures["times rank-bm25"] = report["rank_bm25"]["times"]
     return figures

@@ -27,7 +27,7 @@ ForEach = Callable[..., list[list[str]]]
 NUM_PHRASES = 20
 
 # About a second of RAKE.
-_ANCHORS_A_TASK = 20_000
+_SENTENCES_PER_TASK = 20_000
 
 _INT64_MAX = (1 << 63) - 1
 
@@ -137,10 +137,11 @@ def read_queries(path: Location, keywords: Keywords, layout: Layout = AS_NAMED) 
 def _rake_queries(
     texts: Sequence[str], stop_words: StopWords, for_each: ForEach | None
 ) -> list[str]:
-    if for_each is None or len(texts) <= _ANCHORS_A_TASK:
+    if for_each is None or len(texts) <= _SENTENCES_PER_TASK:
         return _rake_part(texts, stop_words=stop_words)
     parts = [
-        texts[first : first + _ANCHORS_A_TASK] for first in range(0, len(texts), _ANCHORS_A_TASK)
+        texts[first : first + _SENTENCES_PER_TASK]
+        for first in range(0, len(texts), _SENTENCES_PER_TASK)
     ]
     shared = {"stop_words": stop_words}
     found = for_each(_rake_part, parts, label="keywords", unit="parts", shared=shared)

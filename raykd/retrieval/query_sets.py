@@ -15,12 +15,12 @@ from raykd.retrieval.hits import RankedHits
 from raykd.storage.schemas import hits_schema
 
 # Rows that the best hits of a block of queries may have: 24 MB and the ids.
-_ROWS_A_BLOCK = 1 << 21
+_ROWS_PER_BATCH = 1 << 21
 # So many blocks at least, where there are queries for it: CPUs that can share a shard.
 _MIN_BLOCKS = 8
-_MIN_QUERIES_A_BLOCK = 4096
+_MIN_QUERIES_PER_BATCH = 4096
 # Rows held to write the hits of some queries, which are a row group.
-_ROWS_A_GROUP = 1 << 20
+_ROWS_PER_GROUP = 1 << 20
 # Neighbouring rows lie in the same or the next block; repeated queries lie further back.
 _BLOCKS_HELD = 4
 
@@ -116,8 +116,10 @@ def _distinct(
 def blocks_of(top_k: NDArray[np.int32]) -> list[tuple[int, int]]:
     """Ranges [first, last) of queries whose best hits together fit in memory."""
     ends = np.cumsum(top_k, dtype=np.int64)
-    num_blocks = min(_MIN_BLOCKS, len(top_k) // _MIN_QUERIES_A_BLOCK)
-    rows = _ROWS_A_BLOCK if num_blocks < 2 else min(_ROWS_A_BLOCK, -(-int(ends[-1]) // num_blocks))
+    num_blocks = min(_MIN_BLOCKS, len(top_k) // _MIN_QUERIES_PER_BATCH)
+    rows = (
+        _ROWS_PER_BATCH if num_blocks < 2 else min(_ROWS_PER_BATCH, -(-int(ends[-1]) // num_blocks))
+    )
     blocks: list[tuple[int, int]] = []
     first = 0
     while first < len(ends):
@@ -163,7 +165,7 @@ def write_rows(
     query_set: QuerySet,
     gather: Callable[[int, int], Rows],
     unit_id_type: pa.DataType,
-    rows_a_query: int,
+    rows_per_query: int,
 ) -> int:
     """Write one set's hits table; returns the number of hits.
 
@@ -172,13 +174,13 @@ def write_rows(
         query_set: its ids.
         gather: hits of the queries [start, stop), which are asked for in their order.
         unit_id_type: of the corpus.
-        rows_a_query: that `gather` holds at most for each.
+        rows_per_query: that `gather` holds at most for each.
     """
     query_ids = query_set.table["query_id"].combine_chunks()
     schema = hits_schema(query_ids.type, _given_type(unit_id_type))
     num_hits = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        size = max(1, _ROWS_A_GROUP // rows_a_query)
+        size = max(1, _ROWS_PER_GROUP // rows_per_query)
         for start in range(0, len(query_ids), size):
             stop = min(start + size, len(query_ids))
             counts, unit_ids, scores = gather(start, stop)

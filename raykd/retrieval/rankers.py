@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from raykd.cluster import tasks as cluster
 from raykd.errors import InputError
 from raykd.retrieval import waves
-from raykd.retrieval.bm25.searcher import Job, count
+from raykd.retrieval.bm25.searcher import SearchJob, count
 from raykd.retrieval.bm25.statistics import analyze_queries
 from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.dense.embeddings import Embedder, embed_shard, embed_texts
@@ -34,7 +34,7 @@ from raykd.storage.manifest import Draft, digest_of, write_once
 from raykd.text.analyzer import TermLookup
 
 # Queries that one task embeds.
-_QUERIES_A_TASK = 8192
+_QUERIES_PER_TASK = 8192
 _ID_COLUMNS = ("query_id", "text", "query")
 
 
@@ -106,7 +106,7 @@ def _prepare_bm25(
     texts = [text for one in query_sets for text in one.table["query"].to_pylist()]
     vocabulary, terms = analyze_queries(texts, config.analyzer)
     searched = distinct_queries(terms, query_sets)
-    job = Job(
+    job = SearchJob(
         parts,
         TermLookup(vocabulary.terms, config.analyzer),
         len(vocabulary.terms),
@@ -149,7 +149,7 @@ def _prepare_dense(
         raise InputError("the corpus holds no unit; give files with text")
     [unit_id_type] = {shard.unit_id_type for shard in shards if shard.num_units}
     texts, top_k, numbers = distinct_texts(query_sets)
-    chunks = [texts.slice(at, _QUERIES_A_TASK) for at in range(0, len(texts), _QUERIES_A_TASK)]
+    chunks = [texts.slice(at, _QUERIES_PER_TASK) for at in range(0, len(texts), _QUERIES_PER_TASK)]
     embedded = embed(
         functools.partial(embed_texts, folder=parts, prefix=settings.query_prefix),
         chunks,
@@ -162,7 +162,7 @@ def _prepare_dense(
     queries = np.zeros((len(texts), width), np.float32)
     is_empty = np.ones(len(texts), np.bool_)
     for number, part in enumerate(embedded):
-        rows = part.texts + number * _QUERIES_A_TASK
+        rows = part.texts + number * _QUERIES_PER_TASK
         queries[rows] = part.vectors
         is_empty[rows] = False
     return _Prepared(
@@ -249,7 +249,7 @@ def _write_fused(
     max_hits: int,
     candidates: int,
 ) -> int:
-    rows_a_query = len(sides) * min(max(query_set.top_k, candidates), max_hits)
+    rows_per_query = len(sides) * min(max(query_set.top_k, candidates), max_hits)
     query_ids = query_set.table["query_id"].combine_chunks()
     with ExitStack() as stack:
         readers = [stack.enter_context(HitsReader(side)) for side in sides]
@@ -260,7 +260,7 @@ def _write_fused(
             hits = fuse([reader.next_hits(own_ids) for reader in readers], top_k, constant)
             return hits.num_hits, hits.unit_ids.take(pa.array(hits.units)), hits.scores
 
-        return write_rows(path, query_set, fused, readers[0].unit_id_type, rows_a_query)
+        return write_rows(path, query_set, fused, readers[0].unit_id_type, rows_per_query)
 
 
 def _set_counts(

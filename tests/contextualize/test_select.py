@@ -276,7 +276,7 @@ def test_contaminated_units_can_be_kept_counted_and_listed(tmp_path):
 
 
 def test_no_hits_are_an_error_with_a_remedy(tmp_path):
-    with pytest.raises(InputError, match=r"hits\.parquet: the search found nothing.*give a gen"):
+    with pytest.raises(InputError, match=r"hits\.parquet: the search has no hits.*give a gen"):
         run(tmp_path, [], {})
     assert not (tmp_path / "out").exists()
 

@@ -103,10 +103,10 @@ def test_hits_are_the_same_bytes_for_any_waves_and_blocks(
     units = some_units()
     texts = ["cat dog", "", "emu emu bee", "zebra", "ape", "dog cat", "bee bee"]
     outputs = set()
-    for num_shards, num_cpus, rows_a_block in [(1, 2, 100), (7, 1, 4), (7, 2, 5), (8, 3, 9)]:
+    for num_shards, num_cpus, rows_per_block in [(1, 2, 100), (7, 1, 4), (7, 2, 5), (8, 3, 9)]:
         monkeypatch.setattr(cluster, "total_cpus", lambda cpus=num_cpus: float(cpus))
-        monkeypatch.setattr(query_sets, "_ROWS_A_BLOCK", rows_a_block)
-        monkeypatch.setattr(waves, "_ROWS_MERGED", rows_a_block)
+        monkeypatch.setattr(query_sets, "_ROWS_PER_BATCH", rows_per_block)
+        monkeypatch.setattr(waves, "_ROWS_MERGED", rows_per_block)
         folder = tmp_path / f"{num_shards}-{num_cpus}"
         shards = write_shards(folder, units, num_shards)
         for path in shards:

@@ -1,7 +1,7 @@
-"""Which blocks of a superblock may hold hits of a query: upper bounds in whole steps, summed.
+"""Sums of quantized upper bounds: selection of the unit blocks that may contain hits of a query.
 
-The functions take arrays one by one and bounds in place of parts of them: to take an array out of a
-tuple, or a part of it, counts references, and a query is shorter than a hundred of those.
+The functions take single arrays with start and stop instead of tuples and slices: these would
+update reference counts, whose cost is noticeable compared with a query.
 """
 
 from typing import Any
@@ -20,10 +20,10 @@ from raykd.text.simd import (
     trailing_zeros,
 )
 
-# The frequent terms are left out of the sums as long as their bounds stay below this share of the
+# Nonessential terms: the lightest terms whose bounds together are at most this share of the
 # threshold.
-_LEFT_OUT_SHARE = 0.3
-# While a term's list is added, the start of the list of the term after the next is fetched.
+_NONESSENTIAL_SHARE = 0.3
+# Distance, in terms, at which lists are prefetched while another list is added.
 _AHEAD = 2
 _MAX_FETCHED = 1024
 
@@ -37,32 +37,32 @@ def split_nonessential(
     entries: NDArray[np.int32],
     threshold: int,
 ) -> tuple[int, int]:
-    """Which of a query's terms are left out of the sums.
+    """Split the terms of a query into nonessential and essential ones (MaxScore).
 
     Args:
-        terms: term numbers; the query's stand at start:stop, those that count least first.
-        counts: how often the query holds the term.
-        start: of the query.
-        stop: of the query.
+        terms: term numbers of all queries; start:stop is the query, the lightest terms first.
+        counts: occurrences of each term in its query.
+        start: first term of the query.
+        stop: end of the query.
         entries: `BlockMaxima.terms`.
-        threshold: the bound that a block of hits has, in steps.
+        threshold: bound that a block with hits reaches, in steps.
 
     Returns:
-        Where the terms that are not left out start, or -1 where no block can reach the threshold;
-        and the most that those left out add.
+        Position of the first essential term, or -1 if no block can reach the threshold; and the
+        sum of the bounds of the nonessential terms.
     """
     most = 0
     rest = 0
     kept = start
-    is_leaving_out = True
+    is_nonessential = True
     for i in range(start, stop):
         bound = np.int64(counts[i]) * entries[terms[i], 2]
         most += bound
-        if is_leaving_out and rest + bound <= _LEFT_OUT_SHARE * threshold:
+        if is_nonessential and rest + bound <= _NONESSENTIAL_SHARE * threshold:
             rest += bound
             kept += 1
         else:
-            is_leaving_out = False
+            is_nonessential = False
     return (kept, rest) if most >= threshold else (-1, 0)
 
 
@@ -78,18 +78,18 @@ def add_bounds(
     dense: NDArray[np.uint8],
     bounds: NDArray[np.uint16],
 ) -> None:
-    """Sum the upper bounds of all blocks.
+    """Sum the upper bounds of all unit blocks.
 
     Args:
-        terms: term numbers; those at start:stop are added.
-        counts: how often the query holds the term.
-        start: of the terms.
-        stop: of the terms.
+        terms: term numbers of all queries; start:stop are added.
+        counts: occurrences of each term in its query.
+        start: first term to add.
+        stop: end of the terms to add.
         entries: `BlockMaxima.terms`.
         blocks: `BlockMaxima.blocks`.
         maxima: `BlockMaxima.maxima`.
         dense: `BlockMaxima.dense`.
-        bounds: (num_blocks,) the sums, zero before.
+        bounds: (num_blocks,) output: the sums, initially zero.
     """
     waiting = -1
     waiting_count = np.uint16(0)
@@ -103,7 +103,7 @@ def add_bounds(
         elif waiting < 0:
             waiting, waiting_count = row, count
         else:
-            # Two rows at a time: the sums are read and written half as often.
+            # Two rows at a time halve the reads and writes of the sums.
             row_a, row_b = dense[waiting], dense[row]
             for block in range(len(row_a)):
                 bounds[block] += np.uint16(waiting_count * row_a[block] + count * row_b[block])
@@ -123,7 +123,7 @@ def _add_list(
     maxima: NDArray[np.uint8],
     bounds: NDArray[np.uint16],
 ) -> None:
-    # As unsigned numbers, positions need no check for being counted from the end.
+    # Unsigned positions need no check for negative indices.
     if count == 1:
         for p in range(np.uint32(first), np.uint32(first + size)):
             bounds[blocks[p]] += maxima[p]
@@ -139,7 +139,7 @@ def _fetch(
     blocks: NDArray[np.uint16],
     maxima: NDArray[np.uint8],
 ) -> None:
-    """Have the start of a term's list fetched, a cache line of 64 bytes at a time."""
+    """Prefetch the start of a term's list, one cache line of 64 bytes at a time."""
     first, size = entries[term, 0], entries[term, 1]
     for p in range(0, min(size, _MAX_FETCHED), 64):
         prefetch(maxima, first + p)
@@ -149,15 +149,15 @@ def _fetch(
 
 @njit(cache=True, nogil=True)
 def take_reaching(bounds: NDArray[np.uint16], needed: int, survivors: NDArray[np.int32]) -> int:
-    """Take the blocks out that have the bound needed, and set all bounds to zero.
+    """Select the unit blocks whose bound is at least `needed`, and reset all bounds to zero.
 
     Args:
-        bounds: the sums; as many as a multiple of `BOUNDS`.
-        needed: at least 1, in steps.
-        survivors: (2, len(bounds)) room for blocks, ascending, and their bounds.
+        bounds: sums of upper bounds; their number is a multiple of `BOUNDS`.
+        needed: required bound in steps, at least 1.
+        survivors: (2, len(bounds)) output: selected blocks, ascending, and their bounds.
 
     Returns:
-        How many blocks have it.
+        The number of selected blocks.
     """
     num = 0
     for start in range(0, len(bounds), BOUNDS):
@@ -189,24 +189,25 @@ def refine(
     survivors: NDArray[np.int32],
     num: int,
 ) -> int:
-    """Add the bounds of the terms that were left out, the heaviest first.
+    """Add the bounds of the nonessential terms, the heaviest first, and discard more blocks.
 
     Args:
-        terms: term numbers; those at start:stop were left out.
-        counts: how often the query holds the term.
-        start: of the terms.
-        stop: of the terms.
+        terms: term numbers of all queries; start:stop are nonessential.
+        counts: occurrences of each term in its query.
+        start: first nonessential term.
+        stop: end of the nonessential terms.
         entries: `BlockMaxima.terms`.
         blocks: `BlockMaxima.blocks`.
         maxima: `BlockMaxima.maxima`.
         dense: `BlockMaxima.dense`.
-        threshold: the bound that a block of hits has, in steps.
-        rest: the most that the terms add.
-        survivors: what `take_reaching` wrote; those that still can reach the threshold stay.
-        num: how many survived so far.
+        threshold: bound that a block with hits reaches, in steps.
+        rest: sum of the bounds of the nonessential terms.
+        survivors: blocks and bounds from `take_reaching`; reduced to those that can reach the
+            threshold.
+        num: number of survivors before the call.
 
     Returns:
-        How many survive.
+        The number of survivors.
     """
     for i in range(stop - 1, start - 1, -1):
         first, size = entries[terms[i], 0], entries[terms[i], 1]
@@ -223,7 +224,7 @@ def refine(
             else:
                 place = _place_of(block, first, size, blocks)
                 bound += count * maxima[place] * (blocks[place] == block)
-            # Whether it stays, a processor cannot guess: written without a jump.
+            # Branch-free, since the branch would be unpredictable.
             survivors[0, kept] = block
             survivors[1, kept] = bound
             kept += bound + rest >= threshold
@@ -233,7 +234,7 @@ def refine(
 
 @njit(cache=True, nogil=True, inline="always")
 def _place_of(block: int, first: int, size: int, blocks: NDArray[np.uint16]) -> np.uint32:
-    """Where a block stands in a list of at least one, if it does."""
+    """Find the position of a block in a nonempty list by bisection, if the list contains it."""
     place = np.uint32(first)
     while size > 1:
         half = size >> 1

@@ -1,4 +1,4 @@
-"""The block maxima of one superblock: term -> the most it counts in each block of units."""
+"""Block maxima of one superblock: the maximum score of each term in each unit block."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,21 +11,21 @@ from raykd.retrieval.bm25.postings import Codes, Postings
 
 HIGHEST = 255
 LISTED = -1
-# Terms of at least one block in so many have a row of all blocks.
+# Terms that occur in at least 1 / _DENSE_SHARE of the unit blocks have a dense row.
 _DENSE_SHARE = 8
 
 
 @dataclass(frozen=True)
 class BlockMaxima:
-    """The most each term counts in each block, in steps of `step`, rounded up.
+    """Maximum score of each term in each unit block, quantized to steps and rounded up.
 
     Attributes:
-        step: a maximum m stands for a score of at most m * step for one occurrence in the query.
-        terms: (V, 4) of the term numbered t: where its list starts, how long it is, its highest
-            maximum, and its row in `dense` or `LISTED`.
-        blocks: (E,) numbers of blocks, ascending within a term.
-        maxima: (E,) their maxima.
-        dense: (R, num_blocks) maxima of all blocks.
+        step: score per step: a maximum m bounds the score of one query occurrence by m * step.
+        terms: (V, 4) per term number: start and length of its list, its highest maximum, and its
+            row in `dense` or `LISTED`.
+        blocks: (E,) block numbers, ascending within a term.
+        maxima: (E,) maxima of these blocks.
+        dense: (R, num_blocks) maxima of all blocks, for frequent terms.
     """
 
     step: float
@@ -36,7 +36,7 @@ class BlockMaxima:
 
     @property
     def nbytes(self) -> int:
-        """Memory."""
+        """Memory in bytes."""
         parts = (self.terms, self.blocks, self.maxima, self.dense)
         return sum(part.nbytes for part in parts)
 
@@ -44,16 +44,16 @@ class BlockMaxima:
 def block_maxima(
     postings: Postings, idf: NDArray[np.float64], block_units: int, num_blocks: int
 ) -> BlockMaxima:
-    """The block maxima of a superblock.
+    """Compute the block maxima of a superblock.
 
     Args:
-        postings: of the superblock.
-        idf: (V,) of the term numbered t.
-        block_units: units a block.
-        num_blocks: blocks a superblock.
+        postings: postings of the superblock.
+        idf: (V,) idf by term number.
+        block_units: units per block.
+        num_blocks: blocks per superblock.
     """
     best = _best_saturations(postings.offsets, postings.codes, postings.table) * idf
-    # A step of 1 for a superblock in which nothing counts.
+    # The step is 1 for a superblock without postings.
     step = float(best.max(initial=0.0)) / HIGHEST or 1.0
     limit = max(num_blocks // _DENSE_SHARE, 1)
     num_dense = int((np.diff(postings.offsets) >= limit).sum())
@@ -106,7 +106,7 @@ def _fill(
     terms = np.empty((num_terms, 4), np.int32)
     blocks = np.empty(len(units), np.uint16)
     maxima = np.empty(len(units), np.uint8)
-    # A multiplication in place of a division, exact for 16 bits.
+    # Multiplication instead of division; exact for 16 bits.
     inverse = np.uint64((1 << 32) // block_units + 1)
     num_rows = 0
     end = 0
@@ -118,7 +118,7 @@ def _fill(
         for i in range(np.uint32(offsets[term]), np.uint32(offsets[term + 1])):
             value = min(int(np.ceil(weight * table[codes[i]])), HIGHEST)
             block: Any = np.int64((np.uint64(units[i]) * inverse) >> np.uint64(32))
-            # Whether the block is the one before, a processor cannot guess: without a jump.
+            # Branch-free, since the branch would be unpredictable.
             is_new = block != last_block
             highest = max(value, 0 if is_new else highest)
             most = max(most, value)

@@ -1,4 +1,4 @@
-"""The scores of single units, from the terms they hold."""
+"""Exact scores of the units of selected blocks, from the forward index."""
 
 from typing import Any
 
@@ -11,13 +11,12 @@ from raykd.retrieval.bm25.forward_index import WIDE
 from raykd.retrieval.bm25.scoring import saturation
 from raykd.text.simd import prefetch
 
-# So many blocks before it is scored, what says where a block's terms stand is fetched, and so many
-# before, the terms.
+# Prefetch distances, in blocks: of the offsets of a block's terms, and of the terms.
 _OFFSETS_AHEAD = 8
 _TERMS_AHEAD = 3
-# Cache lines hold 64 bytes.
-_COMMON_A_LINE = 64
-_OTHERS_A_LINE = 32
+# Elements per cache line of 64 bytes.
+_COMMON_PER_LINE = 64
+_OTHERS_PER_LINE = 32
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -33,19 +32,19 @@ def score_blocks(  # noqa: C901  # a call for each unit costs more than its scor
     id_rank: NDArray[np.int32],
     candidates: Any,
 ) -> None:
-    """Add the units of some blocks to the candidates of some queries, with their final scores.
+    """Score the units of selected blocks exactly, and add them to the candidates.
 
     Args:
-        blocks: numbers of blocks, query after query.
-        queries: positions in the block of queries.
-        ends: of each query, where its blocks end.
-        shape: the first unit of block 0, the end of the last block, blocks, and units a block.
+        blocks: block numbers, query by query.
+        queries: positions of the queries in the query batch.
+        ends: end of each query's blocks in `blocks`.
+        shape: first unit of block 0, end of the last block, number of blocks, units per block.
         plan: `QueryPlan.arrays`.
         units: `ShardIndex.unit_arrays`.
-        form: of the saturation.
-        places: (V,) room, all zero before and after.
-        id_rank: (U,) each unit's position in the ascending order of ids.
-        candidates: `Candidates.arrays`: units that score less than a query's floor are left out.
+        form: form of the saturation.
+        places: (V,) work space, zero before and after the call.
+        id_rank: (U,) rank of each unit in the ascending order of ids.
+        candidates: `Candidates.arrays`; units that score below a query's floor are skipped.
     """
     offsets, has_common, terms, counts, idf, _, _ = plan
     common, common_offsets, others, other_offsets, length_numbers, norms = units
@@ -58,9 +57,9 @@ def score_blocks(  # noqa: C901  # a call for each unit costs more than its scor
     for end in ends:
         most = max(most, end - start)
         start = end
-    found_units = np.empty(most * block_units + 1, np.int32)
-    found_scores = np.empty(most * block_units + 1)
-    at = 0
+    scored_units = np.empty(most * block_units + 1, np.int32)
+    scores = np.empty(most * block_units + 1)
+    next_block = 0
     for run in range(len(queries)):
         query = queries[run]
         start, num_terms = offsets[query], offsets[query + 1] - offsets[query]
@@ -68,26 +67,28 @@ def score_blocks(  # noqa: C901  # a call for each unit costs more than its scor
             places[terms[start + i]] = i + 1
         floor = max(floors[query], NO_FLOOR)
         reads_common = has_common[query]
-        found = 0
-        while at < ends[run]:
-            if at + _OFFSETS_AHEAD < len(blocks):
-                unit = first_unit + blocks[at + _OFFSETS_AHEAD] * block_units
+        num_scored = 0
+        while next_block < ends[run]:
+            if next_block + _OFFSETS_AHEAD < len(blocks):
+                unit = first_unit + blocks[next_block + _OFFSETS_AHEAD] * block_units
                 prefetch(common_offsets, unit)
                 prefetch(other_offsets, unit)
                 prefetch(length_numbers, unit)
-            if at + _TERMS_AHEAD < len(blocks):
-                unit = first_unit + blocks[at + _TERMS_AHEAD] * block_units
+            if next_block + _TERMS_AHEAD < len(blocks):
+                unit = first_unit + blocks[next_block + _TERMS_AHEAD] * block_units
                 after = min(unit + block_units, last_unit)
                 for position in range(
-                    np.int64(common_offsets[unit]), np.int64(common_offsets[after]), _COMMON_A_LINE
+                    np.int64(common_offsets[unit]),
+                    np.int64(common_offsets[after]),
+                    _COMMON_PER_LINE,
                 ):
                     prefetch(common, position)
                 for position in range(
-                    np.int64(other_offsets[unit]), np.int64(other_offsets[after]), _OTHERS_A_LINE
+                    np.int64(other_offsets[unit]), np.int64(other_offsets[after]), _OTHERS_PER_LINE
                 ):
                     prefetch(others, position)
-            first = first_unit + blocks[at] * block_units
-            at += 1
+            first = first_unit + blocks[next_block] * block_units
+            next_block += 1
             for unit in range(first, min(first + block_units, last_unit)):
                 if reads_common:
                     for position in range(common_offsets[unit], common_offsets[unit + 1]):
@@ -113,10 +114,12 @@ def score_blocks(  # noqa: C901  # a call for each unit costs more than its scor
                         counted = saturation(float(tf[i + 1]), norm, form)
                         score += counts[start + i] * (idf[start + i] * counted)
                         tf[i + 1] = 0
-                found_units[found] = unit
-                found_scores[found] = score
-                found += score >= floor
+                scored_units[num_scored] = unit
+                scores[num_scored] = score
+                num_scored += score >= floor
         for i in range(num_terms):
             places[terms[start + i]] = 0
-        if found > 0:
-            add_candidates(query, found_units[:found], found_scores[:found], id_rank, candidates)
+        if num_scored > 0:
+            add_candidates(
+                query, scored_units[:num_scored], scores[:num_scored], id_rank, candidates
+            )

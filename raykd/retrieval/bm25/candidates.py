@@ -1,4 +1,4 @@
-"""The best k of many hits in the one total order: score descending, unit_id ascending."""
+"""Top-k selection in the total order of hits: score descending, unit_id ascending."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 _INSERTION_SIZE = 16
 _FEW_HITS = 64
 _NUM_BUCKETS = 1024
-# Below every positive score.
+# Smallest positive float64.
 NO_FLOOR = 5e-324
 
 
@@ -33,9 +33,9 @@ def _partition(
     first: int,
     last: int,
 ) -> tuple[int, int]:
-    """Part [first, last] so that nothing in [first, j] stands behind anything in [i, last]."""
+    """Partition [first, last] so that all of [first, j] precede or equal all of [i, last]."""
     middle = (first + last) // 2
-    # The median of three as the pivot.
+    # Median of three as the pivot.
     for low, high in ((first, middle), (middle, last), (first, middle)):
         if _precedes(scores[high], id_rank[units[high]], scores[low], id_rank[units[low]]):
             _swap(units, scores, low, high)
@@ -57,7 +57,7 @@ def _partition(
 def _keep_first(
     units: NDArray[np.int32], scores: NDArray[np.float64], id_rank: NDArray[np.int32], k: int
 ) -> None:
-    """Bring the best k of more than k hits to the front."""
+    """Move the best k of more than k hits to the front (quickselect)."""
     first, last = 0, len(units) - 1
     while first < last:
         i, j = _partition(units, scores, id_rank, first, last)
@@ -77,7 +77,7 @@ def _sort(
     first: int,
     last: int,
 ) -> None:
-    """Sort the hits at [first, last], but for runs that `_insertion_sort` ends."""
+    """Quicksort [first, last] down to short runs, which `_insertion_sort` completes."""
     stack = np.empty((64, 2), np.int64)
     stack[0, 0], stack[0, 1] = first, last
     size = 1
@@ -86,7 +86,7 @@ def _sort(
         first, last = stack[size, 0], stack[size, 1]
         while last - first >= _INSERTION_SIZE:
             i, j = _partition(units, scores, id_rank, first, last)
-            # The longer part waits, so that the stack stays short.
+            # Push the longer part, which bounds the stack.
             if j - first > last - i:
                 stack[size, 0], stack[size, 1] = first, j
                 first = i
@@ -113,7 +113,7 @@ def _insertion_sort(
 
 @njit(cache=True, nogil=True)
 def _scale(scores: NDArray[np.float64]) -> tuple[float, float]:
-    """Bucket of a score: int((highest - score) * factor); no better score has a higher one."""
+    """Compute `highest` and `factor` of the monotone bucket int((highest - score) * factor)."""
     lowest = highest = scores[0]
     for score in scores:
         lowest = min(lowest, score)
@@ -130,13 +130,13 @@ def keep_best(
     id_rank: NDArray[np.int32],
     k: int,
 ) -> float:
-    """Bring the best k of n > k hits to the front, in any order.
+    """Move the best k of n > k hits to the front, in any order.
 
     Args:
-        units: (n,) different positions of units.
-        scores: (n,) their scores.
-        id_rank: (U,) each unit's position in the ascending order of ids.
-        k: how many.
+        units: (n,) distinct positions of units.
+        scores: (n,) scores of the units.
+        id_rank: (U,) rank of each unit in the ascending order of ids.
+        k: number of hits to keep.
 
     Returns:
         The k-th best score.
@@ -149,7 +149,7 @@ def keep_best(
     while num_before + histogram[last_bucket] < k:
         num_before += histogram[last_bucket]
         last_bucket += 1
-    # What is surely kept goes to the front, and behind it the bucket that is kept in part.
+    # Hits that are certainly kept go to the front, followed by the bucket that is kept in part.
     kept, doubtful = 0, 0
     for i in range(len(scores)):
         bucket = np.intp((highest - scores[i]) * factor)
@@ -160,10 +160,10 @@ def keep_best(
                 kept += 1
             else:
                 doubtful += 1
-    wanted = k - kept
-    if wanted < doubtful:
+    num_missing = k - kept
+    if num_missing < doubtful:
         end = kept + doubtful
-        _keep_first(units[kept:end], scores[kept:end], id_rank, wanted)
+        _keep_first(units[kept:end], scores[kept:end], id_rank, num_missing)
     worst = np.inf
     for i in range(kept, k):
         worst = min(worst, scores[i])
@@ -177,9 +177,9 @@ def sort_best_first(
     """Sort hits in place.
 
     Args:
-        units: (n,) different positions of units.
-        scores: (n,) their scores.
-        id_rank: (U,) each unit's position in the ascending order of ids.
+        units: (n,) distinct positions of units.
+        scores: (n,) scores of the units.
+        id_rank: (U,) rank of each unit in the ascending order of ids.
     """
     num_hits = len(units)
     if num_hits > _FEW_HITS:
@@ -189,10 +189,10 @@ def sort_best_first(
             ends[np.intp((highest - score) * factor) + 1] += 1
         for end in range(_NUM_BUCKETS):
             ends[end + 1] += ends[end]
-        given_units, given_scores = units.copy(), scores.copy()
+        old_units, old_scores = units.copy(), scores.copy()
         for i in range(num_hits):
-            place = np.intp((highest - given_scores[i]) * factor)
-            units[ends[place]], scores[ends[place]] = given_units[i], given_scores[i]
+            place = np.intp((highest - old_scores[i]) * factor)
+            units[ends[place]], scores[ends[place]] = old_units[i], old_scores[i]
             ends[place] += 1
         start = 0
         for stop in ends[:-1]:
@@ -206,15 +206,15 @@ def sort_best_first(
 
 @dataclass(frozen=True)
 class Candidates:
-    """Room for the hits of a block of B queries, of which the best are kept.
+    """Candidate hits of a batch of B queries; only the best are kept when space runs out.
 
     Attributes:
-        units: query b's stand from starts[b] on.
-        scores: their scores.
-        starts: (B + 1,) where the room of each query starts.
-        sizes: (B,) hits of each query.
-        floors: (B,) scores that a unit must reach to be among the best.
-        top_k: (B,) hits wanted.
+        units: positions of units; query b has units[starts[b]:starts[b] + sizes[b]].
+        scores: scores of the units.
+        starts: (B + 1,) start of each query's space.
+        sizes: (B,) number of candidates of each query.
+        floors: (B,) scores that a unit must reach to be in the top k.
+        top_k: (B,) hits kept per query.
     """
 
     units: NDArray[np.int32]
@@ -228,12 +228,12 @@ class Candidates:
     def empty(
         cls, top_k: NDArray[np.int32], thresholds: NDArray[np.float64], num_units: int
     ) -> "Candidates":
-        """Room for twice as many hits as are wanted, so that they are not sorted out too often.
+        """Allocate space for 2 * top_k candidates per query, so that pruning is rare.
 
         Args:
-            top_k: (B,) hits wanted.
-            thresholds: (B,) scores below which a unit is no hit.
-            num_units: units of the shard.
+            top_k: (B,) hits kept per query.
+            thresholds: (B,) scores below which a unit is not a hit.
+            num_units: number of units of the shard.
         """
         room = np.minimum(2 * top_k.astype(np.int64), num_units)
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(room)])
@@ -248,13 +248,13 @@ class Candidates:
 
     @property
     def arrays(self) -> tuple[Any, ...]:
-        """All attributes, as compiled code takes them."""
+        """All attributes as a tuple for compiled code."""
         return self.units, self.scores, self.starts, self.sizes, self.floors, self.top_k
 
     def best(
         self, id_rank: NDArray[np.int32]
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
-        """Numbers of hits, units and scores of the best hits, query after query, best first."""
+        """Numbers of hits, and units and scores of the best hits, query by query, best first."""
         _finish(self.arrays, id_rank)
         total = int(self.sizes.sum())
         units, scores = np.empty(total, np.int32), np.empty(total, np.float64)
@@ -265,29 +265,29 @@ class Candidates:
 @njit(cache=True, nogil=True)
 def add_candidates(
     query: int,
-    found_units: NDArray[np.int32],
-    found_scores: NDArray[np.float64],
+    new_units: NDArray[np.int32],
+    new_scores: NDArray[np.float64],
     id_rank: NDArray[np.int32],
     candidates: Any,
 ) -> None:
-    """Add hits to those of a query; where there is no room, keep the best and raise the floor."""
+    """Add hits to the candidates of a query; when full, keep the best and raise the floor."""
     units, scores, starts, sizes, floors, top_k = candidates
-    start, size, num_found = starts[query], sizes[query], len(found_units)
-    if num_found == 0:
+    start, size, num_new = starts[query], sizes[query], len(new_units)
+    if num_new == 0:
         return
-    if start + size + num_found > starts[query + 1]:
+    if start + size + num_new > starts[query + 1]:
         k = int(top_k[query])
-        all_units = np.concatenate((units[start : start + size], found_units))
-        all_scores = np.concatenate((scores[start : start + size], found_scores))
+        all_units = np.concatenate((units[start : start + size], new_units))
+        all_scores = np.concatenate((scores[start : start + size], new_scores))
         floors[query] = max(floors[query], keep_best(all_units, all_scores, id_rank, k))
         units[start : start + k] = all_units[:k]
         scores[start : start + k] = all_scores[:k]
         sizes[query] = k
     else:
         end = start + size
-        units[end : end + num_found] = found_units
-        scores[end : end + num_found] = found_scores
-        sizes[query] = size + num_found
+        units[end : end + num_new] = new_units
+        scores[end : end + num_new] = new_scores
+        sizes[query] = size + num_new
 
 
 @njit(cache=True, nogil=True)

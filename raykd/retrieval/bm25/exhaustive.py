@@ -1,4 +1,4 @@
-"""Queries against one superblock, term after term, every posting of them: scores are final."""
+"""Exhaustive term-at-a-time search of one superblock: every posting is scored."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from raykd.retrieval.bm25.postings import Codes
 from raykd.retrieval.bm25.query_plan import QueryPlan
 from raykd.text.simd import prefetch
 
-# Postings of the next term that are fetched while those of a term are added.
+# Postings of the next term that are prefetched while those of a term are added.
 _MAX_FETCHED = 256
 
 
@@ -23,14 +23,14 @@ def search_exhaustive(
     numbers: NDArray[np.int64],
     candidates: Candidates,
 ) -> None:
-    """Add a superblock's hits to the candidates of some queries.
+    """Add the hits of a superblock to the candidates of some queries.
 
     Args:
-        index: the shard.
-        superblock: which.
-        plan: the queries of a block.
-        numbers: those to search.
-        candidates: of the block's queries.
+        index: index of the shard.
+        superblock: number of the superblock.
+        plan: plan of the query batch.
+        numbers: positions in the batch of the queries to search.
+        candidates: candidates of the batch.
     """
     postings = index.postings(superblock)
     _search(
@@ -58,8 +58,8 @@ def _search(
     posting_offsets, units, codes, table = postings
     floors = candidates[4]
     totals = np.zeros(num_units)
-    found_units = np.empty(0, np.int32)
-    found_scores = np.empty(0, np.float64)
+    hit_units = np.empty(0, np.int32)
+    hit_scores = np.empty(0, np.float64)
     for query in numbers:
         num_postings = 0
         for i in range(offsets[query], offsets[query + 1]):
@@ -70,25 +70,25 @@ def _search(
                 )
             _add_scores(first, last, idf[i], counts[i], units, codes, table, totals)
             num_postings += last - first
-        if num_postings >= len(found_units):
-            found_units = np.empty(2 * num_postings + 1, np.int32)
-            found_scores = np.empty(2 * num_postings + 1, np.float64)
+        if num_postings >= len(hit_units):
+            hit_units = np.empty(2 * num_postings + 1, np.int32)
+            hit_scores = np.empty(2 * num_postings + 1, np.float64)
         floor = max(floors[query], NO_FLOOR)
-        found = 0
+        num_hits = 0
         for i in range(offsets[query], offsets[query + 1]):
             first, last = posting_offsets[terms[i]], posting_offsets[terms[i] + 1]
-            found = _take_reaching(
-                floor, first, last, units, totals, first_unit, found, found_units, found_scores
+            num_hits = _take_reaching(
+                floor, first, last, units, totals, first_unit, num_hits, hit_units, hit_scores
             )
-        add_candidates(query, found_units[:found], found_scores[:found], id_rank, candidates)
+        add_candidates(query, hit_units[:num_hits], hit_scores[:num_hits], id_rank, candidates)
 
 
-# Below, positions are unsigned, so that they need no check for being counted from the end.
+# Below, positions are unsigned, so that they need no check for negative indices.
 
 
 @njit(cache=True, nogil=True)
 def _fetch(first: int, last: int, units: NDArray[np.uint16], codes: Codes) -> None:
-    """Have the start of a term's postings fetched, a cache line of 64 bytes at a time."""
+    """Prefetch the start of a term's postings, one cache line of 64 bytes at a time."""
     for p in range(first, min(last, first + _MAX_FETCHED), 32):
         prefetch(units, p)
         prefetch(codes, p)
@@ -105,7 +105,7 @@ def _add_scores(
     table: NDArray[np.float64],
     totals: NDArray[np.float64],
 ) -> None:
-    """Add what a term counts in its units."""
+    """Add the scores of a term to the totals of its units."""
     if count == 1.0:
         for p in range(np.uint32(first), np.uint32(last)):
             totals[units[p]] += weight * table[codes[p]]
@@ -122,26 +122,26 @@ def _take_reaching(
     units: NDArray[np.uint16],
     totals: NDArray[np.float64],
     first_unit: int,
-    found: int,
-    found_units: NDArray[np.int32],
-    found_scores: NDArray[np.float64],
+    num_hits: int,
+    hit_units: NDArray[np.int32],
+    hit_scores: NDArray[np.float64],
 ) -> int:
-    """Write a term's units that reach the floor, set their totals to zero; returns the new end."""
+    """Collect a term's units that reach the floor, reset their totals; return the new end."""
     if floor > NO_FLOOR:
         for p in range(np.uint32(first), np.uint32(last)):
             unit = units[p]
             if totals[unit] >= floor:
-                found_units[found] = first_unit + unit
-                found_scores[found] = totals[unit]
-                found += 1
+                hit_units[num_hits] = first_unit + unit
+                hit_scores[num_hits] = totals[unit]
+                num_hits += 1
             totals[unit] = 0.0
     else:
-        # Nearly all are kept: without a jump it goes faster.
+        # Nearly all are kept: the branch-free version is faster.
         for p in range(np.uint32(first), np.uint32(last)):
             unit = units[p]
             score = totals[unit]
             totals[unit] = 0.0
-            found_units[found] = first_unit + unit
-            found_scores[found] = score
-            found += score > 0.0
-    return found
+            hit_units[num_hits] = first_unit + unit
+            hit_scores[num_hits] = score
+            num_hits += score > 0.0
+    return num_hits

@@ -1,4 +1,4 @@
-"""What the units of a shard hold of the queries' terms: read out of their text once, and kept."""
+"""Forward index of one shard, restricted to the query vocabulary."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from raykd.retrieval.bm25.statistics import Statistics
 from raykd.text.analyzer import TermLookup
 
-# Terms whose numbers take one byte: the most frequent ones, about half of all that is said.
+# Number of terms with one-byte numbers: the most frequent ones, about half of all occurrences.
 NUM_COMMON = 256
-# Stands before the two halves of a term number that needs more than 16 bits.
+# Escape before the two halves of a term number that needs more than 16 bits.
 WIDE = 0xFFFF
 
 Part = tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint16], NDArray[np.int32]]
@@ -29,10 +29,11 @@ class TermStreams:
     """Term numbers, repeats included: those below `NUM_COMMON` in one stream, the rest in another.
 
     Attributes:
-        common: of unit u at common_offsets[u]:common_offsets[u + 1].
-        common_offsets: (U + 1,)
-        others: of unit u at offsets[u]:offsets[u + 1]; above 16 bits `WIDE` and two halves.
-        offsets: (U + 1,)
+        common: common term numbers; unit u has common_offsets[u]:common_offsets[u + 1].
+        common_offsets: (U + 1,) ranges of the units in `common`.
+        others: other term numbers; unit u has offsets[u]:offsets[u + 1]. Numbers above 16 bits are
+            `WIDE` and two halves.
+        offsets: (U + 1,) ranges of the units in `others`.
     """
 
     common: NDArray[np.uint8]
@@ -42,10 +43,10 @@ class TermStreams:
 
     @classmethod
     def joined(cls, parts: Sequence[Part]) -> "TermStreams":
-        """The streams of some units, then those of the next.
+        """Concatenate the streams of consecutive units.
 
         Args:
-            parts: the common stream, how much of it belongs to each unit; the same of the rest.
+            parts: common stream, its size per unit, other stream, and its size per unit.
         """
         return cls(
             np.concatenate([np.empty(0, np.uint8), *(part[0] for part in parts)]),
@@ -56,20 +57,20 @@ class TermStreams:
 
     @property
     def nbytes(self) -> int:
-        """Memory."""
+        """Memory in bytes."""
         parts = (self.common, self.common_offsets, self.others, self.offsets)
         return sum(part.nbytes for part in parts)
 
 
 @dataclass(frozen=True)
 class ForwardIndex:
-    """The terms of one shard that some query holds.
+    """Query terms of each unit of a shard.
 
     Attributes:
-        streams: of each unit.
-        lengths: (U,) all terms of the unit, of queries or not.
-        term_numbers: (V,) the number in `streams` of each term id; the most frequent terms of the
-            shard's first units come first.
+        streams: term numbers of each unit.
+        lengths: (U,) number of terms per unit, in the query vocabulary or not.
+        term_numbers: (V,) number in `streams` of each term id; sorted by descending frequency in
+            the first units of the shard.
     """
 
     streams: TermStreams
@@ -80,31 +81,31 @@ class ForwardIndex:
     def of(
         cls, batches: Iterable[pa.Array], lookup: TermLookup, num_terms: int
     ) -> tuple["ForwardIndex", Statistics]:
-        """Analyse the units of a shard, and count them.
+        """Analyze the units of a shard, and compute their statistics.
 
         Args:
-            batches: the units' texts, as many at a time as fit in memory.
-            lookup: finds the terms of the queries.
-            num_terms: V.
+            batches: texts of the units, in batches that fit in memory.
+            lookup: lookup of the query vocabulary.
+            num_terms: size V of the vocabulary.
         """
         total = Statistics.empty(num_terms)
         term_numbers = np.arange(num_terms, dtype=np.int32)
         parts: list[Part] = []
         lengths = [np.empty(0, np.int32)]
         for texts in batches:
-            found = lookup.stream(texts)
+            stream = lookup.stream(texts)
             df = np.zeros(num_terms, np.int64)
-            _count_units(found.term_ids, found.offsets, df)
+            _count_units(stream.term_ids, stream.offsets, df)
             if not parts:
                 order = np.argsort(-df, kind="stable")
                 term_numbers[order] = np.arange(num_terms, dtype=np.int32)
-            total += Statistics(len(texts), int(found.lengths.sum(dtype=np.int64)), df)
-            parts.append(_narrow(found.term_ids, found.offsets, term_numbers))
-            lengths.append(found.lengths)
+            total += Statistics(len(texts), int(stream.lengths.sum(dtype=np.int64)), df)
+            parts.append(_narrow(stream.term_ids, stream.offsets, term_numbers))
+            lengths.append(stream.lengths)
         return cls(TermStreams.joined(parts), np.concatenate(lengths), term_numbers), total
 
     def write(self, folder: Path) -> None:
-        """Write one file into a directory, about a quarter as large as the text."""
+        """Write one file into a directory; its size is about a quarter of the text."""
         streams = self.streams
         np.savez(
             folder / _FILE,
@@ -118,7 +119,7 @@ class ForwardIndex:
 
     @classmethod
     def read(cls, folder: Path) -> "ForwardIndex":
-        """Read what `write` wrote."""
+        """Read the file of `write`."""
         with np.load(folder / _FILE) as file:
             names = ("common", "common_offsets", "others", "offsets")
             streams = TermStreams(*(file[name] for name in names))
@@ -129,10 +130,10 @@ class ForwardIndex:
 def _count_units(
     term_ids: NDArray[np.int32], offsets: NDArray[np.int64], df: NDArray[np.int64]
 ) -> None:
-    """Add to (V,) `df` the units that hold each term."""
-    # The last unit that held the term, counted from 1, above the number of units: one place of
-    # memory a term, and no branch on what a processor cannot guess.
-    # All that counts positions is unsigned, so that it needs no check for counting from the end.
+    """Add to `df` (V,) the number of units that contain each term."""
+    # The high half of a count is the last unit with the term (from 1), the low half the number of
+    # units: one memory access per term, and no unpredictable branch.
+    # Positions are unsigned, so that they need no check for negative indices.
     counts = np.zeros(len(df), np.uint64)
     half, low_half = np.uint64(32), np.uint64(0xFFFFFFFF)
     for unit in range(len(offsets) - 1):
@@ -150,10 +151,10 @@ def _count_units(
 def _narrow(
     term_ids: NDArray[np.int32], offsets: NDArray[np.int64], term_numbers: NDArray[np.int32]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint16], NDArray[np.int32]]:
-    """The two streams of `TermStreams`, and how much of each belongs to each unit."""
+    """Encode the two streams of `TermStreams`, and the size of each unit's part."""
     has_wide = len(term_numbers) > WIDE
     room = 3 * len(term_ids) if has_wide else len(term_ids)
-    # Room for one term more: where it goes is known only after it is written.
+    # Space for one extra term, which is written before its stream is known.
     common = np.empty(len(term_ids) + 1, np.uint8)
     others = np.empty(room + 1, np.uint16)
     common_sizes = np.empty(len(offsets) - 1, np.int32)
@@ -171,7 +172,7 @@ def _narrow(
                 others[end + np.uint64(2)] = number & 0xFFFF
                 end += np.uint64(3)
             else:
-                # To both streams: which of them it is, a processor cannot guess.
+                # Written to both streams, since a branch would be unpredictable.
                 is_common = number < NUM_COMMON
                 common[common_end] = number
                 others[end] = number

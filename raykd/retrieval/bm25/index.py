@@ -1,4 +1,4 @@
-"""One shard made searchable: which of the queries' terms its units hold, unit after unit."""
+"""Index of one shard: forward index, and per superblock postings and block maxima."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,23 +20,23 @@ SUPERBLOCK_UNITS = 1 << 16
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """A shard, restricted to the terms of the queries.
+    """Index of one shard, restricted to the query vocabulary.
 
-    Terms are numbered anew, the most frequent ones first. The postings and the block maxima of a
-    superblock (units that stand beside each other) are made when they are first needed, and kept.
+    Term numbers are sorted by descending frequency. The postings and block maxima of a superblock
+    (a range of consecutive units) are built on first use and cached.
 
     Attributes:
         unit_ids: (U,) ids in the order of the shard.
-        id_rank: (U,) each unit's position in the ascending order of the shard's ids.
-        streams: the terms of each unit.
-        length_numbers: (U,) where the unit's length norm stands in `norms`.
-        norms: (L,) the length norms that occur.
-        term_numbers: (V,) the number of each term id.
-        idf: (V,) of each term id.
-        df_share: (V,) of each term id: the share of the corpus's units that hold it.
-        form: of the saturation.
-        superblock_units: units a superblock, at most 65,536.
-        block_units: units a block.
+        id_rank: (U,) rank of each unit in the ascending order of the shard's ids.
+        streams: term numbers of each unit.
+        length_numbers: (U,) position of each unit's length norm in `norms`.
+        norms: (L,) distinct length norms.
+        term_numbers: (V,) number of each term id.
+        idf: (V,) idf of each term id.
+        df_share: (V,) share of the corpus's units that contain each term id.
+        form: form of the saturation.
+        superblock_units: units per superblock, at most 65,536.
+        block_units: units per block.
     """
 
     unit_ids: pa.Array
@@ -55,17 +55,17 @@ class ShardIndex:
 
     @property
     def num_units(self) -> int:
-        """U, empty units included."""
+        """Number U of units, empty ones included."""
         return len(self.id_rank)
 
     @property
     def num_superblocks(self) -> int:
-        """The last one may be smaller."""
+        """Number of superblocks; the last one may be smaller."""
         return -(-self.num_units // self.superblock_units)
 
     @property
     def nbytes(self) -> int:
-        """Memory of all that is held now."""
+        """Memory in bytes, including cached superblocks."""
         arrays = (self.id_rank, self.length_numbers, self.norms, self.term_numbers, self.idf)
         return (
             int(self.unit_ids.nbytes)
@@ -78,7 +78,7 @@ class ShardIndex:
 
     @property
     def unit_arrays(self) -> tuple[Any, ...]:
-        """The terms and lengths of the units, as compiled code takes them."""
+        """Terms and lengths of the units as a tuple for compiled code."""
         streams = self.streams
         return (
             streams.common,
@@ -90,31 +90,31 @@ class ShardIndex:
         )
 
     def has_postings(self, superblock: int) -> bool:
-        """Whether the postings of a superblock are there already."""
+        """Whether the postings of a superblock are cached."""
         return superblock in self._postings
 
     def has_maxima(self, superblock: int) -> bool:
-        """Whether the block maxima of a superblock are there already."""
+        """Whether the block maxima of a superblock are cached."""
         return superblock in self._maxima
 
     def postings(self, superblock: int) -> Postings:
-        """The postings of a superblock."""
-        found = self._postings.get(superblock)
-        if found is None:
-            found = self._postings[superblock] = self._new_postings(superblock)
-        return found
+        """Postings of a superblock, built on first use."""
+        postings = self._postings.get(superblock)
+        if postings is None:
+            postings = self._postings[superblock] = self._new_postings(superblock)
+        return postings
 
     def maxima(self, superblock: int) -> BlockMaxima:
-        """The block maxima of a superblock."""
-        found = self._maxima.get(superblock)
-        if found is None:
+        """Block maxima of a superblock, built on first use."""
+        maxima = self._maxima.get(superblock)
+        if maxima is None:
             idf = np.empty_like(self.idf)
             idf[self.term_numbers] = self.idf
             num_blocks = -(-self.superblock_units // self.block_units)
             postings = self._postings.get(superblock) or self._new_postings(superblock)
-            found = block_maxima(postings, idf, self.block_units, num_blocks)
-            self._maxima[superblock] = found
-        return found
+            maxima = block_maxima(postings, idf, self.block_units, num_blocks)
+            self._maxima[superblock] = maxima
+        return maxima
 
     def _new_postings(self, superblock: int) -> Postings:
         first = superblock * self.superblock_units
@@ -130,7 +130,7 @@ class ShardIndex:
 
 
 def build(
-    known: ForwardIndex,
+    forward: ForwardIndex,
     unit_ids: pa.Array,
     statistics: Statistics,
     idf: NDArray[np.float64],
@@ -142,26 +142,26 @@ def build(
     """Index one shard.
 
     Args:
-        known: the shard's terms.
+        forward: forward index of the shard.
         unit_ids: (U,) string or int64.
-        statistics: of the whole corpus.
-        idf: of the whole corpus, computed once and not on every machine: logarithms of different
-            C libraries may differ in the last bit.
+        statistics: statistics of the whole corpus.
+        idf: (V,) idf in the whole corpus; computed once, because logarithms of different C
+            libraries may differ in the last bit.
         config: parameters of BM25.
-        superblock_units: units a superblock at most, and at most 65,536; a multiple of block_units.
-        block_units: units a block.
+        superblock_units: most units per superblock, at most 65,536; a multiple of block_units.
+        block_units: units per block.
     """
-    distinct, length_numbers = np.unique(known.lengths, return_inverse=True)
-    # All of nearly one size: a query takes as long for a superblock of few units as for a full one.
+    distinct, length_numbers = np.unique(forward.lengths, return_inverse=True)
+    # Superblocks of about equal size: a query takes equally long for a small and a full one.
     num_superblocks = max(1, -(-len(length_numbers) // superblock_units))
     num_blocks = -(-len(length_numbers) // (num_superblocks * block_units))
     return ShardIndex(
         unit_ids=unit_ids,
         id_rank=id_ranks(unit_ids),
-        streams=known.streams,
+        streams=forward.streams,
         length_numbers=length_numbers.astype(np.int32),
         norms=scoring.length_norm(distinct, statistics.average_length, config),
-        term_numbers=known.term_numbers,
+        term_numbers=forward.term_numbers,
         idf=idf,
         df_share=statistics.df / max(statistics.num_units, 1),
         form=scoring.saturation_form(config),

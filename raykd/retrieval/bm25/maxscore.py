@@ -1,9 +1,9 @@
-"""Queries with a threshold against one superblock: blocks that cannot reach it are left out.
+"""MaxScore search of one superblock: unit blocks that cannot reach the threshold are skipped.
 
-MaxScore (Turtle and Flood 1995, "Query Evaluation: Strategies and Optimizations") on the block
-maxima of Ding and Suel 2011, "Faster Top-k Document Retrieval Using Block-Max Indexes": upper
-bounds in whole steps are summed for all blocks at once, and the units of the blocks that remain
-are scored one by one, exactly.
+MaxScore (Turtle and Flood 1995, "Query Evaluation: Strategies and Optimizations",
+doi:10.1016/0306-4573(95)00020-H) on block maxima (Ding and Suel 2011, "Faster Top-k Document
+Retrieval Using Block-Max Indexes", doi:10.1145/2009916.2010048): quantized upper bounds are summed
+for all blocks at once, and the units of the remaining blocks are scored exactly.
 """
 
 from typing import Any
@@ -20,13 +20,14 @@ from raykd.retrieval.bm25.index import ShardIndex
 from raykd.retrieval.bm25.query_plan import QueryPlan
 from raykd.text.simd import BOUNDS
 
-# Sums of upper bounds take 16 bits, positions in a query 8.
+# Sums of upper bounds have 16 bits, positions in a query 8.
 MAX_QUERY_LENGTH = 0xFFFF // HIGHEST
 MAX_DISTINCT_TERMS = 255
 
-# Far above the rounding of a score (a sum of at most 257 products), far below a step.
+# Much larger than the rounding error of a score (a sum of at most 257 products), much smaller than
+# a step.
 _MARGIN = 1 - 1e-9
-# Blocks wait to be scored until there are so many, so that what they hold can be fetched ahead.
+# Blocks are scored in groups of this size, so that their terms can be prefetched.
 _MAX_WAITING = 1 << 14
 _LINE_BYTES = 64
 
@@ -39,18 +40,19 @@ def search_maxscore(
     limits: NDArray[np.float64],
     candidates: Candidates,
 ) -> NDArray[np.int64]:
-    """Add a superblock's hits to the candidates of some queries, unless too many blocks remain.
+    """Add the hits of a superblock to the candidates; skip queries with too many remaining blocks.
 
     Args:
-        index: the shard.
-        superblock: which.
-        plan: the B queries of a block.
-        numbers: those to search, of at most `MAX_QUERY_LENGTH` and `MAX_DISTINCT_TERMS` terms.
-        limits: (B,) blocks of which the units are scored, at most.
-        candidates: of the block's queries.
+        index: index of the shard.
+        superblock: number of the superblock.
+        plan: plan of the batch of B queries.
+        numbers: positions in the batch of the queries to search; each has at most
+            `MAX_QUERY_LENGTH` terms and `MAX_DISTINCT_TERMS` distinct terms.
+        limits: (B,) most blocks per query whose units are scored.
+        candidates: candidates of the batch.
 
     Returns:
-        (B,) blocks that remained: where they are more than the limit, nothing was added.
+        Remaining blocks per query (B,); a query with more blocks than its limit was not searched.
     """
     maxima = index.maxima(superblock)
     first_unit = superblock * index.superblock_units
@@ -132,7 +134,7 @@ def _search(
 
 @njit(cache=True, nogil=True)
 def _aligned_zeros(size: int) -> NDArray[np.uint16]:
-    """Numbers that start where a cache line does, so that no vector of them lies in two."""
+    """Allocate zeros aligned to cache lines, so that no vector spans two lines."""
     room = np.zeros(size + _LINE_BYTES // 2, np.uint16)
     start = -room.ctypes.data % _LINE_BYTES // 2
     return room[start : start + size]

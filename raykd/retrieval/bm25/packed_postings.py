@@ -1,4 +1,4 @@
-"""The terms of some units sorted by term, each with its unit and tf in one number."""
+"""Packed postings: the terms of some units sorted by term, with unit and tf in one integer."""
 
 from typing import Any, NamedTuple
 
@@ -9,21 +9,20 @@ from numpy.typing import NDArray
 from raykd.retrieval.bm25.forward_index import WIDE, Offsets, TermStreams
 from raykd.text.simd import prefetch
 
-# How far ahead of a posting that is written its place is fetched.
+# Prefetch distance of written postings, in terms.
 _AHEAD = 12
-# Above all 65,536 units that there may be, whether 17 bits or 32 are left for it.
+# Larger than all 65,536 possible units, both with 17 and with 32 bits per unit.
 _NO_UNIT = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 class PackedPostings(NamedTuple):
-    """Postings with room left between those of a term and of the next.
+    """Postings with gaps between the terms.
 
     Attributes:
-        starts: (V,) where the postings of the term numbered t start.
-        offsets: (V + 1,) how many postings there are of all terms before it.
-        packed: of each the unit, and in the `tf_bits` lowest bits the tf. The fewer bytes, the
-            fewer places of memory are written.
-        tf_bits: 15, or 32 where a unit may hold a term more often.
+        starts: (V,) start of the postings of each term number.
+        offsets: (V + 1,) number of postings of all terms before each term.
+        packed: unit, and tf in the lowest `tf_bits` bits; 32 bits in total if possible.
+        tf_bits: 15, or 32 if a unit may contain a term more often.
     """
 
     starts: NDArray[np.int64]
@@ -33,12 +32,12 @@ class PackedPostings(NamedTuple):
 
 
 def packed_postings(streams: TermStreams, num_terms: int, units: tuple[int, int]) -> PackedPostings:
-    """The postings of some units.
+    """Build the packed postings of a range of units.
 
     Args:
-        streams: the terms of a shard's units.
-        num_terms: V.
-        units: [first, last), at most 65,536, numbered from 0.
+        streams: term numbers of a shard's units.
+        num_terms: size V of the vocabulary.
+        units: range [first, last) of at most 65,536 units; postings number them from 0.
     """
     first, last = units
     of_units = (
@@ -54,7 +53,7 @@ def packed_postings(streams: TermStreams, num_terms: int, units: tuple[int, int]
     ends = _fill(*of_units, starts, packed, tf_bits)
     num_postings = ends.astype(np.int64) - starts[:-1]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(num_postings)]).astype(np.int32)
-    # Before the first posting of a term stands one of no unit.
+    # The first posting of each term is a sentinel without a unit.
     return PackedPostings(starts[:-1] + 1, offsets, packed, tf_bits)
 
 
@@ -66,19 +65,19 @@ def _starts(
     other_offsets: Offsets,
     num_terms: int,
 ) -> NDArray[np.int64]:
-    """(V + 1,) where each term's packed postings start: one for each time it is said, and one."""
+    """Compute the start of each term's postings (V + 1,): one per occurrence, and a sentinel."""
     starts = np.zeros(num_terms + 1, np.int64)
     for position in range(np.int64(common_offsets[0]), np.int64(common_offsets[-1])):
         starts[common[position]] += 1
-    at: Any = np.int64(other_offsets[0])
-    while at < np.int64(other_offsets[-1]):
-        term, at = _other_term(others, at, num_terms)
+    other_position: Any = np.int64(other_offsets[0])
+    while other_position < np.int64(other_offsets[-1]):
+        term, other_position = _other_term(others, other_position, num_terms)
         starts[term] += 1
     total = 0
     for number in range(num_terms + 1):
-        num_said = starts[number]
+        num_occurrences = starts[number]
         starts[number] = total
-        total += num_said + 1
+        total += num_occurrences + 1
     return starts
 
 
@@ -95,7 +94,7 @@ def _fill(
     """Sort the terms of the units by term; count the repeats within a unit.
 
     Returns:
-        (V,) where the last of each term's packed postings stands. The first is of no unit.
+        Position of each term's last posting (V,). The first posting is a sentinel.
     """
     num_terms, bits = len(starts) - 1, np.uint64(tf_bits)
     ends = np.empty(num_terms, np.uint64)
@@ -107,28 +106,28 @@ def _fill(
         unit_bits = np.uint64(unit) << bits
         for position in range(np.int64(common_offsets[unit]), np.int64(common_offsets[unit + 1])):
             _count_one(np.uint64(common[position]), unit_bits, bits, packed, ends)
-        at: Any = np.int64(other_offsets[unit])
-        while at < np.int64(other_offsets[unit + 1]):
-            ahead = others[min(at + _AHEAD, last_other)]
-            # Half of a wide term's number may be no term.
+        other_position: Any = np.int64(other_offsets[unit])
+        while other_position < np.int64(other_offsets[unit + 1]):
+            ahead = others[min(other_position + _AHEAD, last_other)]
+            # Half of a wide term number may not be a valid term.
             prefetch(packed, ends[min(np.uint64(ahead), last_term)])
-            term, at = _other_term(others, at, num_terms)
+            term, other_position = _other_term(others, other_position, num_terms)
             _count_one(np.uint64(term), unit_bits, bits, packed, ends)
     return ends
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _other_term(others: NDArray[np.uint16], at: Any, num_terms: int) -> tuple[Any, Any]:
-    """The term at a position of the stream, and where the next one stands."""
-    term = np.int64(others[at])
+def _other_term(others: NDArray[np.uint16], position: Any, num_terms: int) -> tuple[Any, Any]:
+    """Decode the term at a position of the stream, and the position of the next one."""
+    term = np.int64(others[position])
     if num_terms > WIDE and term == WIDE:
-        return np.int64(others[at + 1]) << 16 | np.int64(others[at + 2]), at + 3
-    return term, at + 1
+        return np.int64(others[position + 1]) << 16 | np.int64(others[position + 2]), position + 3
+    return term, position + 1
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _count_one(term: Any, unit_bits: Any, bits: Any, packed: Any, ends: NDArray[np.uint64]) -> None:
-    """Add 1 to the tf of the term in the unit; whether it is there, a processor cannot guess."""
+    """Add 1 to the tf of the term in the unit; branch-free, since it would be unpredictable."""
     end = ends[term]
     last = np.uint64(packed[end])
     is_there = (last ^ unit_bits) >> bits == 0

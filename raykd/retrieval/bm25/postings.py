@@ -1,4 +1,4 @@
-"""The postings of one superblock of a shard: term -> units and what the term counts in each."""
+"""Postings of one superblock: units of each term, and the term's saturation in each unit."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,7 @@ from raykd.retrieval.bm25.forward_index import TermStreams
 from raykd.retrieval.bm25.packed_postings import packed_postings
 from raykd.retrieval.bm25.scoring import SaturationForm, saturation
 
-# Codes of pairs (tf, length) that are looked up by row and column; the codes above name pairs
-# that are too rare for a row.
+# Codes of pairs (tf, length) in a grid of rows and columns; larger codes are for rare pairs.
 _NUM_SQUARE_CODES = 1 << 15
 _NUM_CODES = 1 << 16
 
@@ -21,12 +20,12 @@ Codes = NDArray[np.uint16] | NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class Postings:
-    """The postings of one superblock.
+    """Postings of one superblock; term number t has the range offsets[t]:offsets[t + 1].
 
     Attributes:
-        offsets: (V + 1,) the postings of the term numbered t stand at offsets[t]:offsets[t + 1].
+        offsets: (V + 1,) ranges of the terms.
         units: (P,) positions in the superblock, ascending within a term.
-        codes: (P,) where the saturation stands in `table`.
+        codes: (P,) positions in `table`.
         table: saturations.
     """
 
@@ -37,7 +36,7 @@ class Postings:
 
     @property
     def nbytes(self) -> int:
-        """Memory."""
+        """Memory in bytes."""
         return self.offsets.nbytes + self.units.nbytes + self.codes.nbytes + self.table.nbytes
 
 
@@ -49,15 +48,15 @@ def postings_of(
     form: SaturationForm,
     units: tuple[int, int],
 ) -> Postings:
-    """The postings of some units.
+    """Build the postings of a range of units.
 
     Args:
-        streams: the terms of a shard's units.
-        length_numbers: (last - first,) where each unit's length norm stands in `norms`.
+        streams: term numbers of a shard's units.
+        length_numbers: (last - first,) position of each unit's length norm in `norms`.
         norms: length norms.
-        num_terms: V.
-        form: of the saturation.
-        units: [first, last), at most 65,536.
+        num_terms: size V of the vocabulary.
+        form: form of the saturation.
+        units: range [first, last) of at most 65,536 units.
     """
     packed = packed_postings(streams, num_terms, units)
     present = np.bincount(length_numbers, minlength=len(norms)) > 0
@@ -79,20 +78,20 @@ def _highest_tf(packed: Any) -> int:
     low_bits = numbers.dtype.type((1 << tf_bits) - 1)
     highest = numbers.dtype.type(1)
     for term in range(len(starts)):
-        for at in range(starts[term], starts[term] + offsets[term + 1] - offsets[term]):
-            highest = max(highest, numbers[at] & low_bits)
+        for position in range(starts[term], starts[term] + offsets[term + 1] - offsets[term]):
+            highest = max(highest, numbers[position] & low_bits)
     return int(highest)
 
 
 @njit(cache=True, nogil=True)
 def _num_above(tf: int, packed: Any) -> int:
-    """How many postings have a higher tf."""
+    """Count the postings with a higher tf."""
     starts, offsets, numbers, tf_bits = packed
     low_bits = numbers.dtype.type((1 << tf_bits) - 1)
     num = 0
     for term in range(len(starts)):
-        for at in range(starts[term], starts[term] + offsets[term + 1] - offsets[term]):
-            num += (numbers[at] & low_bits) > tf
+        for position in range(starts[term], starts[term] + offsets[term + 1] - offsets[term]):
+            num += (numbers[position] & low_bits) > tf
     return num
 
 
@@ -105,7 +104,7 @@ def _short_codes(
     num_others: int,
     form: SaturationForm,
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.float64]]:
-    """Units, codes and table: `num_rows` rows of all lengths, and one for each higher tf."""
+    """Compute units, codes and table: a grid of `num_rows` tfs, and one entry per higher tf."""
     starts, offsets, numbers, tf_bits = packed
     num_columns = len(norms)
     table = np.empty(num_rows * num_columns + num_others)
@@ -136,7 +135,7 @@ def _short_codes(
 def _saturations(
     packed: Any, column_of: NDArray[np.int32], norms: NDArray[np.float64], form: SaturationForm
 ) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
-    """Units, and the saturation of every posting."""
+    """Compute the unit and the saturation of every posting."""
     starts, offsets, numbers, tf_bits = packed
     units, table = np.empty(offsets[-1], np.uint16), np.empty(offsets[-1])
     bits = numbers.dtype.type(tf_bits)

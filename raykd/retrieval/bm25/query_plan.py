@@ -1,4 +1,4 @@
-"""A block of queries, made ready for the terms of a shard."""
+"""Query plan: a batch of queries, prepared for the term numbers of a shard."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,24 +11,24 @@ from raykd.retrieval.bm25.forward_index import NUM_COMMON
 from raykd.retrieval.bm25.index import ShardIndex
 from raykd.retrieval.bm25.statistics import QueryTerms
 
-# So few are sorted by insertion: to call a sort for each query takes longer.
+# Queries of at most this many terms are sorted by insertion, which is faster.
 _FEW_TERMS = 32
 
 
 @dataclass(frozen=True)
 class QueryPlan:
-    """The terms of the B queries of a block: those of query b stand at offsets[b]:offsets[b + 1].
+    """Terms of a batch of B queries; query b has the range offsets[b]:offsets[b + 1].
 
     Attributes:
-        offsets: (B + 1,)
-        has_common: (B,) whether a term of the query stands in the common stream.
-        terms: term numbers in the order in which scores are summed.
-        counts: how often the query holds the term.
-        idf: of the term.
-        sorted_terms: term numbers, those that count least first.
-        sorted_counts: as `counts`, in that order; only for lengths that fit.
-        lengths: (B,) terms of the query, repeats included.
-        expected_postings: (B,) in a full superblock.
+        offsets: (B + 1,) ranges of the queries.
+        has_common: (B,) whether a term of the query is in the common stream.
+        terms: term numbers, in the order in which scores are summed.
+        counts: occurrences of each term in the query.
+        idf: idf of each term.
+        sorted_terms: term numbers, the lightest first.
+        sorted_counts: counts of `sorted_terms`, clipped to 16 bits.
+        lengths: (B,) number of terms of the query, repeats included.
+        expected_postings: (B,) expected number of postings in a full superblock.
     """
 
     offsets: NDArray[np.int64]
@@ -43,12 +43,12 @@ class QueryPlan:
 
     @classmethod
     def of(cls, queries: QueryTerms, block: tuple[int, int], index: ShardIndex) -> "QueryPlan":
-        """The plan of the queries [first, last).
+        """Plan the queries [first, last).
 
         Args:
-            queries: all queries.
-            block: first and last.
-            index: the shard.
+            queries: terms of all queries.
+            block: the range (first, last).
+            index: index of the shard.
         """
         first, last = block
         start, stop = queries.offsets[first], queries.offsets[last]
@@ -75,12 +75,12 @@ class QueryPlan:
 
     @property
     def num_queries(self) -> int:
-        """B."""
+        """Number B of queries."""
         return len(self.has_common)
 
     @property
     def arrays(self) -> tuple[Any, ...]:
-        """What compiled code takes."""
+        """Attributes as a tuple for compiled code."""
         return (
             self.offsets,
             self.has_common,
@@ -94,7 +94,7 @@ class QueryPlan:
 
 @njit(cache=True, nogil=True)
 def _lightest_first(offsets: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The order of the terms by weight within each query."""
+    """Sort the terms of each query by weight; return their order."""
     order = np.empty(len(weights), np.int64)
     for query in range(len(offsets) - 1):
         first, last = offsets[query], offsets[query + 1]

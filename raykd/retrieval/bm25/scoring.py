@@ -1,21 +1,22 @@
-"""BM25 in float64, in the form of Lucene and in four others.
+"""BM25 scores in float64: Lucene's form and four variants.
 
     score(query, unit) = sum over the query's terms in the unit of count * (idf * saturation)
 
-Sources: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond"; for
-the variants Kamphuis et al. 2020, "Which BM25 Do You Mean?", table 1 (Lucene's accurate form,
-Robertson et al., ATIRE, BM25L, BM25+); for BM25L and BM25+ Lv and Zhai 2011, "When Documents Are
-Very Long, BM25 Fails!" and "Lower-Bounding Term Frequency Normalization". `robertson` and `lucene`
-have no constant factor k1 + 1, the others have it. Lucene's N leaves out units without any term;
-here N counts every unit.
+Sources: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond",
+doi:10.1561/1500000019; for the variants Kamphuis et al. 2020, "Which BM25 Do You Mean? A
+Large-Scale Reproducibility Study of Scoring Variants", doi:10.1007/978-3-030-45442-5_4, table 1;
+for BM25L and BM25+ Lv and Zhai 2011, "When Documents Are Very Long, BM25 Fails!",
+doi:10.1145/2009916.2010070, and "Lower-Bounding Term Frequency Normalization",
+doi:10.1145/2063576.2063584. `robertson` and `lucene` have no constant factor k1 + 1; the others do.
+Lucene's N excludes units without any term; here N counts every unit.
 
-Two points on which implementations differ. A term that more than half of the units hold has a
-negative idf in `robertson`: here it is 0, as in bm25s. And a term that a unit does not hold scores
-nothing, as in Lv and Zhai's definitions; bm25s and rank-bm25 add delta's share for it too in
-`bm25+` and `bm25l`, which makes every unit a hit and, in `bm25+`, takes all effect from delta.
+Implementations differ in two points. A term that occurs in more than half of the units has a
+negative idf in `robertson`: here it is 0, as in bm25s. A term that is not in a unit scores 0, as
+Lv and Zhai define; bm25s and rank-bm25 add the share of delta for it in `bm25+` and `bm25l`, which
+makes every unit a hit and, in `bm25+`, cancels delta.
 
-The sum runs over a query's distinct terms in the order of their UTF-8 bytes. No other order is
-used anywhere, so that a score does not depend on shards, workers or the other queries.
+Scores are summed over the distinct terms of a query in the order of their UTF-8 bytes, so that a
+score does not depend on shards, workers or other queries.
 """
 
 import math
@@ -30,13 +31,13 @@ from raykd.config import Config
 
 Variant = Literal["lucene", "robertson", "atire", "bm25l", "bm25+"]
 
-# Lengths below this are stored as they are in Lucene's one byte.
+# Lucene's one-byte encoding stores lengths below this exactly.
 _NUM_EXACT_LENGTHS = 24
 
 # The deltas of Lv and Zhai.
 _DELTA = {"bm25l": 0.5, "bm25+": 1.0}
 
-# The three forms of `saturation`, as compiled code tells them apart.
+# Forms of `saturation`.
 _PLAIN, _SCALED, _SHIFTED = 0, 1, 2
 _FORM = {
     "lucene": _PLAIN,
@@ -88,14 +89,14 @@ class Bm25Config(Config):
 
 
 def idf(df: NDArray[np.int64], num_units: int, config: Bm25Config) -> NDArray[np.float64]:
-    """Inverse document frequency of each term, never negative; terms that no unit holds included.
+    """Compute the inverse document frequency of each term, which is never negative.
 
     Args:
-        df: (V,) units that hold each term.
-        num_units: N.
-        config: says which variant.
+        df: (V,) number of units that contain each term, may be 0.
+        num_units: number N of units.
+        config: parameters of BM25; the variant is used.
     """
-    # numpy's own logarithm rounds otherwise on other processors.
+    # numpy's logarithm may round differently on other CPUs.
     values = [_idf(count, num_units, config.variant) for count in df.tolist()]
     return np.array(values, np.float64)
 
@@ -114,15 +115,15 @@ def _idf(df: int, num_units: int, variant: Variant) -> float:
 
 
 def saturation_form(config: Bm25Config) -> SaturationForm:
-    """What `saturation` must know of the settings."""
+    """Parameters of `saturation` for the settings."""
     delta = _DELTA.get(config.variant, 0.0) if config.delta is None else config.delta
     return _FORM[config.variant], config.k1, delta
 
 
-# An empty unit's norm may be 0; tables have a place for it, which no posting names.
+# The norm of an empty unit may be 0; no posting refers to its table entry.
 @njit(cache=True, nogil=True, error_model="numpy")
 def saturation(tf: float, norm: float, form: SaturationForm) -> float:
-    """What `tf` >= 1 occurrences count in a unit whose length norm is `norm`; positive."""
+    """Compute the saturation of `tf` >= 1 occurrences in a unit with length norm `norm`, > 0."""
     kind, k1, delta = form
     if kind == _PLAIN:
         return tf / (tf + norm)
@@ -135,12 +136,12 @@ def saturation(tf: float, norm: float, form: SaturationForm) -> float:
 def length_norm(
     length: NDArray[np.integer], average_length: float, config: Bm25Config
 ) -> NDArray[np.float64]:
-    """`k1 * (1 - b + b * length / average_length)` of each unit; without k1 in `bm25l`.
+    """Compute `k1 * (1 - b + b * length / average_length)` of each unit; without k1 in `bm25l`.
 
     Args:
-        length: number of terms of each unit.
-        average_length: mean number of terms over the whole corpus, always of the true lengths.
-        config: k1, b, and whether lengths are rounded as in Lucene's index.
+        length: (U,) number of terms of each unit.
+        average_length: mean number of terms in the whole corpus, of the exact lengths.
+        config: parameters of BM25: k1, b, and whether lengths are rounded as in Lucene.
     """
     stored = lucene_length(length) if config.norms == "lucene" else length
     relative = 1 - config.b + config.b * (stored / max(average_length, 1e-300))
@@ -148,13 +149,13 @@ def length_norm(
 
 
 def lucene_length(length: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The length that Lucene (`SmallFloat.intToByte4`) and tantivy keep in one byte.
+    """Round lengths as Lucene (`SmallFloat.intToByte4`) and tantivy store them in one byte.
 
-    Up to 40 it is the length itself; above, what exceeds 24 keeps its four leading bits.
+    Lengths up to 40 are exact; above, the excess over 24 keeps its four leading bits.
     """
     exact = np.asarray(length, np.int64)
     excess = np.maximum(exact - _NUM_EXACT_LENGTHS, 0)
-    # frexp gives the number of bits exactly: a length is below 2**53.
+    # frexp is exact for lengths below 2**53.
     num_bits = np.frexp(excess.astype(np.float64))[1].astype(np.int64)
     shift = np.maximum(num_bits - 4, 0)
     stored: NDArray[np.int64] = np.minimum(exact, _NUM_EXACT_LENGTHS) + ((excess >> shift) << shift)

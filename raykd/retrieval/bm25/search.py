@@ -14,8 +14,8 @@ from raykd.retrieval.bm25.statistics import QueryTerms
 
 # To score the units of a block takes as long as to go through so many postings, and to make the
 # postings of a superblock as long as to go through so many for each of its units.
-_POSTINGS_A_BLOCK = 220
-_POSTINGS_A_UNIT = 60
+_POSTINGS_PER_BLOCK = 220
+_POSTINGS_PER_UNIT = 60
 # One query in so many is tried before the others, and such a share of those are most.
 _PROBE_STRIDE = 16
 _PROBE_FAIL_SHARE = 0.8
@@ -85,8 +85,8 @@ def _search_superblock(
     """
     held = plan.expected_postings > 0
     pruned, plain = held & fits & ~use_exhaustive, held & ~(fits & ~use_exhaustive)
-    making = _POSTINGS_A_UNIT * index.superblock_units
-    limits = plan.expected_postings / _POSTINGS_A_BLOCK
+    making = _POSTINGS_PER_UNIT * index.superblock_units
+    limits = plan.expected_postings / _POSTINGS_PER_BLOCK
     # Where the postings are there already, a few queries are not worth block maxima of their own.
     are_few = plan.expected_postings[pruned].sum() < making
     if are_few and index.has_postings(superblock) and not index.has_maxima(superblock):
@@ -94,9 +94,9 @@ def _search_superblock(
     if pruned.any():
         remained = _remaining(index, superblock, plan, np.flatnonzero(pruned), limits, candidates)
         late = pruned & (remained > limits)
-        lost = (remained[late] - limits[late]).sum() * _POSTINGS_A_BLOCK
+        lost = (remained[late] - limits[late]).sum() * _POSTINGS_PER_BLOCK
         # A few queries without a threshold are not worth postings of their own.
-        lost += (plan.expected_postings[plain] * _POSTINGS_A_BLOCK).sum()
+        lost += (plan.expected_postings[plain] * _POSTINGS_PER_BLOCK).sum()
         if index.has_postings(superblock) or lost > making or not fits[plain].all():
             use_exhaustive |= late
             plain = plain | late

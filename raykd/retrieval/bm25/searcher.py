@@ -1,4 +1,4 @@
-"""BM25 over shards: the statistics pass, and the search of one shard."""
+"""BM25 over shards: statistics pass, and search of one shard."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ _DF_FILE = "df.arrow"
 
 
 @dataclass(frozen=True)
-class Job:
-    """What every task of a search must know.
+class SearchJob:
+    """Parameters of all tasks of a search.
 
     Attributes:
-        parts: the directory of what shards and waves bring.
-        lookup: finds the terms of the queries.
-        num_terms: V, their number.
-        queries: D distinct queries.
-        digest: of terms, queries and analyzer.
+        parts: directory of intermediate results.
+        lookup: lookup of the query vocabulary.
+        num_terms: size V of the vocabulary.
+        queries: terms of the D distinct queries.
+        digest: digest of terms, queries and analyzer.
         config: parameters of BM25.
     """
 
@@ -51,18 +51,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Bm25Searcher:
-    """Finds the best hits of a shard by BM25.
+    """BM25 search of one shard at a time.
 
     A task needs memory for its index (`index.build`), and for the queries and their terms (12 bytes
-    a term and 20 a query, mapped from the object store).
+    per term and 20 per query, mapped from the object store).
 
     Attributes:
-        job: the queries.
+        job: parameters of the search.
         total: statistics of all units.
-        idf: (V,) of all terms.
+        idf: (V,) idf of all terms.
     """
 
-    job: Job
+    job: SearchJob
     total: Statistics
     idf: NDArray[np.float64]
 
@@ -88,10 +88,10 @@ class Bm25Searcher:
         thresholds: NDArray[np.float64],
         blocks: Sequence[tuple[int, int]],
     ) -> Iterator[RankedHits]:
-        """The shard's own best hits, see `waves.Searcher`."""
+        """Find the best hits of one shard; see `waves.Searcher`."""
         with explained(path):
             unit_ids = pq.read_table(path, columns=["unit_id"])["unit_id"].combine_chunks()
-        # Written by the statistics pass, and once more if it was damaged since.
+        # Written by the statistics pass, and again if it was damaged since.
         folder = _counted(path, digest, self.job).folder
         shard_index = index.build(
             ForwardIndex.read(folder),
@@ -107,29 +107,29 @@ class Bm25Searcher:
             )
 
 
-def count(job: Job, paths: Sequence[Path]) -> tuple[Shards, Bm25Searcher]:
-    """The statistics pass: one task a shard.
+def count(job: SearchJob, paths: Sequence[Path]) -> tuple[Shards, Bm25Searcher]:
+    """Run the statistics pass, one task per shard.
 
     Raises:
         InputError: a shard is missing or damaged, or there is no unit at all.
     """
     total = Statistics.empty(job.num_terms)
     digests = [""] * len(paths)
-    found = cluster.as_completed(_count_shard, paths, label="statistics", shared={"job": job})
+    results = cluster.as_completed(_count_shard, paths, label="statistics", shared={"job": job})
     types = set()
-    for number, (digest, unit_id_type, counted) in found:
+    for number, (digest, unit_id_type, counted) in results:
         total += counted
         digests[number] = digest
         if counted.num_units:
             types.add(unit_id_type)
     if total.num_units == 0:
-        raise InputError("the corpus holds no unit; give files with text")
+        raise InputError("the corpus has no units; give files with text")
     [unit_id_type] = types
     idf = scoring.idf(total.df, total.num_units, job.config)
     return Shards(tuple(paths), tuple(digests), unit_id_type), Bm25Searcher(job, total, idf)
 
 
-def _count_shard(path: Path, *, job: Job) -> tuple[str, pa.DataType, Statistics]:
+def _count_shard(path: Path, *, job: SearchJob) -> tuple[str, pa.DataType, Statistics]:
     digest = digest_of_shard(path)
     folder, counts = _counted(path, digest, job)
     with pa.OSFile(str(folder / _DF_FILE)) as file, pa.ipc.open_file(file) as reader:
@@ -146,17 +146,17 @@ class _Counted(NamedTuple):
     counts: Mapping[str, float]
 
 
-def _counted(path: Path, digest: str, job: Job) -> _Counted:
-    """What the statistics pass brings of a shard."""
+def _counted(path: Path, digest: str, job: SearchJob) -> _Counted:
+    """Write the forward index and statistics of a shard, unless they exist."""
 
     def write(draft: Draft) -> None:
         with explained(path), pq.ParquetFile(path) as file:
             batches = file.iter_batches(_READ_ROWS, columns=["text"])
-            known, counted = ForwardIndex.of(
+            forward, counted = ForwardIndex.of(
                 (batch.column("text") for batch in batches), job.lookup, job.num_terms
             )
-        known.write(draft.directory)
-        # Most terms of the queries stand in few units of a shard: compressed, it is small.
+        forward.write(draft.directory)
+        # Most query terms occur in few units of a shard, so the counts compress well.
         table = pa.table({"df": counted.df.astype(np.int32)})
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with pa.ipc.new_file(draft.directory / _DF_FILE, table.schema, options=options) as writer:

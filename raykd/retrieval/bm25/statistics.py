@@ -1,4 +1,4 @@
-"""What BM25 must know of the whole corpus, for the terms of the queries only."""
+"""Corpus statistics of BM25, restricted to the query vocabulary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from raykd.text.analyzer import AnalyzerConfig, number_terms
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The distinct terms of the queries, in the order of their UTF-8 bytes."""
+    """Distinct terms of the queries, in the order of their UTF-8 bytes."""
 
     terms: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class QueryTerms:
-    """Every query's distinct terms: those of query q stand at offsets[q]:offsets[q + 1].
+    """Distinct terms of Q queries; query q has the range offsets[q]:offsets[q + 1].
 
     Attributes:
-        offsets: (Q + 1,) positions.
-        term_ids: ascending within a query: the order in which scores are summed.
-        counts: how often the query holds the term.
+        offsets: (Q + 1,) ranges of the queries.
+        term_ids: term ids, ascending within a query: the order in which scores are summed.
+        counts: occurrences of each term in the query.
     """
 
     offsets: NDArray[np.int64]
@@ -38,18 +38,18 @@ class QueryTerms:
 
     @property
     def num_empty(self) -> int:
-        """Queries without any term."""
+        """Number of queries without any term."""
         return int((np.diff(self.offsets) == 0).sum())
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of some units; those of disjoint units add up.
+    """Statistics of a set of units; additive over disjoint sets.
 
     Attributes:
-        num_units: units, empty ones included.
-        total_length: terms of all units, repeats included.
-        df: (V,) units that hold each term of the vocabulary.
+        num_units: number of units, empty ones included.
+        total_length: number of terms of all units, repeats included.
+        df: (V,) number of units that contain each term of the vocabulary.
     """
 
     num_units: int
@@ -65,28 +65,28 @@ class Statistics:
 
     @classmethod
     def empty(cls, num_terms: int) -> "Statistics":
-        """Statistics of no unit."""
+        """Statistics of the empty set."""
         return cls(0, 0, np.zeros(num_terms, np.int64))
 
     @property
     def average_length(self) -> float:
-        """Mean number of terms of a unit; 0 without units."""
+        """Mean number of terms per unit; 0 without units."""
         return self.total_length / self.num_units if self.num_units else 0.0
 
 
 def analyze_queries(
     queries: Sequence[str], config: AnalyzerConfig | None = None
 ) -> tuple[Vocabulary, QueryTerms]:
-    """The vocabulary of the queries, and each query's terms as ids of it.
+    """Compute the vocabulary of the queries, and encode the queries as ids.
 
     Args:
-        queries: texts.
-        config: how they are analysed, and the units with them; None for the defaults.
+        queries: texts of the queries.
+        config: settings of the analyzer, the same as for the units; None: the defaults.
     """
-    names, found = number_terms(pa.array(queries, pa.large_string()), config or AnalyzerConfig())
-    query = np.repeat(np.arange(len(queries), dtype=np.int64), found.lengths)
+    names, stream = number_terms(pa.array(queries, pa.large_string()), config or AnalyzerConfig())
+    query = np.repeat(np.arange(len(queries), dtype=np.int64), stream.lengths)
     num_terms = max(1, len(names))
-    distinct, counts = np.unique(query * num_terms + found.term_ids, return_counts=True)
+    distinct, counts = np.unique(query * num_terms + stream.term_ids, return_counts=True)
     ends = np.cumsum(np.bincount(distinct // num_terms, minlength=len(queries)))
     return Vocabulary(tuple(names)), QueryTerms(
         np.concatenate([np.zeros(1, np.int64), ends]),

@@ -102,8 +102,8 @@ def test_any_safe_threshold_gives_the_hits_of_the_dense_oracle_bit_for_bit(
         is_seeded = seeded != "none" and len(scores) == k and (seeded != "some" or number % 2)
         thresholds.append(scores[-1] * (0.9 if seeded == "below" else 1.0) if is_seeded else 0.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "_POSTINGS_A_BLOCK", effort[0])
-        patch.setattr(search, "_POSTINGS_A_UNIT", effort[1])
+        patch.setattr(search, "_POSTINGS_PER_BLOCK", effort[0])
+        patch.setattr(search, "_POSTINGS_PER_UNIT", effort[1])
         for _ in range(2):
             assert hits_of(shard, query_terms, top_k, thresholds) == expected
 
@@ -166,8 +166,8 @@ def test_where_too_much_is_left_of_a_few_queries_the_others_are_not_tried_and_lo
 
     monkeypatch.setattr(search, "search_maxscore", count_and_search)
     for effort, numbers_tried in ((NEVER_PRUNED_TWICE, [10]), (ALWAYS_PRUNED, [10, 140] * 6)):
-        monkeypatch.setattr(search, "_POSTINGS_A_BLOCK", effort[0])
-        monkeypatch.setattr(search, "_POSTINGS_A_UNIT", effort[1])
+        monkeypatch.setattr(search, "_POSTINGS_PER_BLOCK", effort[0])
+        monkeypatch.setattr(search, "_POSTINGS_PER_UNIT", effort[1])
         tried.clear()
         shard, _ = index_of(units, queries, Bm25Config(), superblock_units=512)
         assert hits_of(shard, query_terms, top_k, thresholds) == plain
@@ -185,8 +185,8 @@ def test_any_share_of_the_best_score_as_a_threshold_gives_the_hits_of_a_plain_se
     plain = hits_of(shard, query_terms, [3000] * len(queries), [0.0] * len(queries))
     best = {query: score for query, _, score in reversed(plain)}
     thresholds = [share * best[query] for query in numbers]
-    monkeypatch.setattr(search, "_POSTINGS_A_BLOCK", ALWAYS_PRUNED[0])
-    monkeypatch.setattr(search, "_POSTINGS_A_UNIT", ALWAYS_PRUNED[1])
+    monkeypatch.setattr(search, "_POSTINGS_PER_BLOCK", ALWAYS_PRUNED[0])
+    monkeypatch.setattr(search, "_POSTINGS_PER_UNIT", ALWAYS_PRUNED[1])
     # Where the postings are there already, they might be used.
     without_postings, _ = index_of(units, queries, Bm25Config())
     found = hits_of(without_postings, query_terms, [3000] * len(queries), thresholds)

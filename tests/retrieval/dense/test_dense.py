@@ -310,7 +310,7 @@ def test_a_hybrid_search_fuses_more_candidates_than_it_returns(tmp_path: Path, m
 def test_hits_are_fused_so_many_queries_at_a_time_as_both_sides_candidates_fit(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query_sets, "_ROWS_A_GROUP", 100)
+    monkeypatch.setattr(query_sets, "_ROWS_PER_GROUP", 100)
     shards = write_shards(tmp_path / "shards", ["good film"] * 40, 2)
     # Queries of two sides with 25, 9, and no more candidates than there are units, 40.
     for candidates, groups in ((25, [2, 2, 2, 1]), (9, [5, 2]), (1000, [1] * 7)):
