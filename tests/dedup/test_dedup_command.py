@@ -208,7 +208,7 @@ def test_output_of_ingest_is_read_unchanged(tmp_path):
 def test_units_with_equal_digests_are_compared_by_content(tmp_path):
     units = pa.table({"unit_id": ["u0", "u1", "u2", "u3", "u4"], "text": ["a", "b", "c", "B", "A"]})
     pq.write_table(units, tmp_path / "units.parquet")
-    job = tasks.DedupJob(
+    job = steps.DedupJob(
         parts=tmp_path / "parts",
         unit_files=(tmp_path / "units.parquet",),
         near=None,

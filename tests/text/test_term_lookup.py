@@ -150,7 +150,7 @@ def test_stop_words_are_left_out_before_stemming() -> None:
     ("values", "message"),
     [
         ({"stop_words": ["the", "of the"]}, r"'of the' is 2 terms; give every stop word as one"),
-        ({"stemmer": "englisch"}, r"there is no 'englisch'; known: arabic, .*"),
+        ({"stemmer": "englisch"}, r"unknown stemmer 'englisch'; known: arabic, .*"),
     ],
 )
 def test_a_wrong_setting_of_the_analyzer_is_named(values: dict[str, Any], message: str) -> None:
