@@ -67,7 +67,7 @@ def _check_classes(task: Task, labels: FloatArray, answers: FloatArray) -> Findi
 
 
 def _check_order(task: Task, labels: FloatArray, answers: FloatArray) -> Finding | None:
-    """Whether another order of classes explains the answers much better."""
+    """True if another order of classes explains the answers much better."""
     num_classes = task.num_labels
     pairs = (answers.astype(np.int64), labels.astype(np.int64))
     confusion = np.zeros((num_classes, num_classes), np.int64)
@@ -127,7 +127,7 @@ def _check_scores(task: Task, labels: FloatArray, answers: FloatArray) -> Findin
 
 
 def _agrees(labels: FloatArray, answers: FloatArray, num_classes: int) -> bool:
-    """Whether answers and labels agree more often than their frequencies alone explain.
+    """True if answers and labels agree more often than their frequencies alone explain.
 
     Source: the standard error of Cohen's kappa under chance, Fleiss, Cohen and Everitt 1969.
     """

@@ -329,7 +329,7 @@ def _check_weights(
 
 
 def takes_token_types(model: PreTrainedModel) -> bool:
-    """Whether token types mean anything to a model: not to DistilBERT, ModernBERT, RoBERTa."""
+    """True if token types mean anything to a model: not to DistilBERT, ModernBERT, RoBERTa."""
     return (
         "token_type_ids" in inspect.signature(model.forward).parameters
         and getattr(model.config, "type_vocab_size", 0) > 1

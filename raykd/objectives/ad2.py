@@ -182,7 +182,7 @@ class Ad2Config(MethodConfig):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether the gold labels have a weight."""
+        """True if the gold labels have a weight."""
         return self.task_weight > 0
 
     @property
@@ -194,7 +194,7 @@ class Ad2Config(MethodConfig):
 
     @property
     def is_deep(self) -> bool:
-        """Whether the losses of layers have a weight."""
+        """True if the losses of layers have a weight."""
         return self.feature_weight > 0 or self.attention_weight > 0
 
     @property

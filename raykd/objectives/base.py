@@ -30,12 +30,12 @@ class MethodConfig(Config):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether the batches must carry gold labels."""
+        """True if the batches must carry gold labels."""
         return True
 
     @property
     def mixes_examples(self) -> bool:
-        """Whether a row's loss depends on the other rows of its batch."""
+        """True if a row's loss depends on the other rows of its batch."""
         return False
 
     @property
@@ -45,12 +45,12 @@ class MethodConfig(Config):
 
     @property
     def reads_logits(self) -> bool:
-        """Whether the loss reads the teacher's logits, which only a fine-tuned teacher has."""
+        """True if the loss reads the teacher's logits, which only a fine-tuned teacher has."""
         return bool(self.needs_teacher)
 
     @property
     def masks_words(self) -> bool:
-        """Whether words of the text are masked, for which `Models.special_tokens` are needed."""
+        """True if words of the text are masked, for which `Models.special_tokens` are needed."""
         return False
 
     @property
@@ -197,12 +197,12 @@ class Objective(nn.Module, ABC):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether the batches must carry gold labels."""
+        """True if the batches must carry gold labels."""
         return self.config.needs_labels
 
     @property
     def mixes_examples(self) -> bool:
-        """Whether a row's loss depends on the other rows of its batch."""
+        """True if a row's loss depends on the other rows of its batch."""
         return self.config.mixes_examples
 
     @abstractmethod

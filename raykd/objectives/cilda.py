@@ -85,7 +85,7 @@ class CildaConfig(GeneratorConfig):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether the gold labels have a weight, be it for generated text."""
+        """True if the gold labels have a weight, be it for generated text."""
         return self.task_weight > 0 or "task" in self.aug_terms
 
     @property

@@ -107,7 +107,7 @@ def key_of(name: str) -> str:
 
 
 def is_placeholder(cell: Cell) -> bool:
-    """Whether a label is text that tables have where there is none."""
+    """True if a label is text that tables have where there is none."""
     return cell.key.casefold() in PLACEHOLDERS
 
 

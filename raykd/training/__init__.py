@@ -1,1 +1,1 @@
-"""Teacher, injection and adaptation: one loop, whatever the objective."""
+"""Training of teachers and students: one loop for all objectives."""

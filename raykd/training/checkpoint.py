@@ -1,8 +1,8 @@
-"""What a training needs to go on exactly where it was: taken between two steps, kept on disk.
+"""Training checkpoints: saved between two steps, so that training resumes exactly.
 
-A checkpoint is a directory as `manifest` commits it: whole, with digests, and with the key of the
-training it belongs to. Random numbers are no part of it: those of a step depend on (seed, step,
-worker) alone. No pickle is written or read.
+A checkpoint is a directory committed by `manifest`, with digests and the key of its training. It
+holds no random state: the random numbers of a step depend only on (seed, step, worker). No pickle
+is written or read.
 """
 
 import json
@@ -28,36 +28,36 @@ _TENSORS_FILE = "tensors.safetensors"
 _STATE_FILE = "state.json"
 _KEPT = 2
 _OPTIMIZER = "optimizer."
-_JOURNAL = "journal"
+_POSITION = "journal"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after a step: tensors on the CPU, and plain values."""
+    """State after a step: tensors on the CPU, and plain values."""
 
     step: int
     tensors: dict[str, Tensor]
     state: dict[str, Any]
 
     @property
-    def metrics_writer(self) -> Position:
-        """Position of the training's metrics_writer; none where it has no metrics_writer."""
-        position: Position = self.state.get(_JOURNAL, {})
+    def position(self) -> Position:
+        """End of the step's lines in the metrics files; empty if there are none."""
+        position: Position = self.state.get(_POSITION, {})
         return position
 
-    def after(self, metrics_writer: Position) -> "Checkpoint":
-        """The same with the position of the metrics_writer that the step's lines end at."""
-        return replace(self, state=self.state | {_JOURNAL: dict(metrics_writer)})
+    def with_position(self, position: Position) -> "Checkpoint":
+        """Copy with the end of the step's lines in the metrics files."""
+        return replace(self, state=self.state | {_POSITION: dict(position)})
 
 
 class CheckpointFolder:
-    """The last checkpoints of one training.
+    """Most recent checkpoints of one training.
 
     Args:
-        folder: of this training alone.
-        stage: of the training, as `manifest.commit` takes it with `settings` and `inputs`.
-        settings: what decides the result, besides the inputs.
-        inputs: digests of what is read.
+        folder: folder used by this training only.
+        stage: stage of the training, as in `manifest.commit`.
+        settings: settings that determine the result.
+        inputs: digests of the inputs.
         every_s: seconds between two checkpoints.
     """
 
@@ -78,10 +78,13 @@ class CheckpointFolder:
         self._problem: BaseException | None = None
 
     def find(self, *, before: int | None = None) -> tuple[int | None, list[str]]:
-        """The step of the newest whole checkpoint of this training, and why newer ones are not.
+        """Find the newest valid checkpoint.
 
         Args:
-            before: look at earlier steps only.
+            before: only consider earlier steps.
+
+        Returns:
+            Its step, None if there is none, and a note per newer checkpoint that was skipped.
         """
         key, notes = stage_key(*self._identity), []
         for step, path in self._present():
@@ -89,47 +92,47 @@ class CheckpointFolder:
                 continue
             manifest = read_manifest(path)
             if manifest is not None and manifest.key != key:
-                notes.append(f"{path}: of another recipe, input or version of raykd; not used")
+                notes.append(f"{path}: made by another recipe, input or version of raykd; not used")
             elif finished(path, key) is None:
                 notes.append(f"{path}: damaged; not used")
-            elif damaged := damage_before(self.folder, self.read_state(step).get(_JOURNAL, {})):
+            elif damaged := damage_before(self.folder, self.read_state(step).get(_POSITION, {})):
                 notes.append(f"{self.folder / damaged}: damaged before step {step}; not used")
             else:
                 return step, notes
         return None, notes
 
     def read(self, step: int) -> Checkpoint:
-        """The checkpoint that `find` found."""
+        """Read the checkpoint of a step returned by `find`."""
         return Checkpoint(step, load_file(self._path(step) / _TENSORS_FILE), self.read_state(step))
 
     def read_state(self, step: int) -> dict[str, Any]:
-        """The plain values of the checkpoint that `find` found."""
+        """Read the plain values of the checkpoint of a step returned by `find`."""
         state: dict[str, Any] = json.loads((self._path(step) / _STATE_FILE).read_text())
         return state
 
     def drop_after(self, step: int) -> None:
-        """Remove checkpoints of later steps: damaged, or of another training."""
-        for found, path in self._present():
-            if found > step:
+        """Remove checkpoints of later steps, which are damaged or belong to another training."""
+        for later_step, path in self._present():
+            if later_step > step:
                 shutil.rmtree(path, ignore_errors=True)
 
     def newest(self, *, before: int) -> str:
-        """For messages: the newest whole checkpoint of an earlier step, or that there is none."""
+        """Path of the newest valid checkpoint of an earlier step, or "none", for messages."""
         self.wait()
         step, _ = self.find(before=before)
         return "none" if step is None else str(self._path(step))
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time for the next one, and the last one is written."""
+        """True if the interval has passed and the previous checkpoint is written."""
         is_busy = self._writer is not None and self._writer.is_alive()
         return not is_busy and time.monotonic() - self._last_s >= self._every_s
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Write in the background; older ones but the last are removed.
+        """Write in the background, then remove all older checkpoints except one.
 
         Raises:
-            OSError: the last one could not be written.
+            OSError: the previous checkpoint could not be written.
         """
         self.wait()
         self._last_s = time.monotonic()
@@ -137,10 +140,10 @@ class CheckpointFolder:
         self._writer.start()
 
     def wait(self) -> None:
-        """Until nothing is being written.
+        """Wait until the current checkpoint is written.
 
         Raises:
-            OSError: it could not be written.
+            OSError: the checkpoint could not be written.
         """
         if self._writer is not None:
             self._writer.join()
@@ -150,7 +153,7 @@ class CheckpointFolder:
             raise problem
 
     def remove(self) -> None:
-        """Remove the folder with all in it."""
+        """Remove the folder and its content."""
         self.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -166,33 +169,33 @@ class CheckpointFolder:
             self._problem = error
 
     def _present(self) -> list[tuple[int, Path]]:
-        """Steps and directories of what looks like a checkpoint, the newest first."""
-        found = [
+        """Steps and directories of possible checkpoints, newest first."""
+        present = [
             (int(match[1]), path)
             for path in self.folder.glob("step-*")
             if (match := re.fullmatch(r"step-(\d+)", path.name))
         ]
-        return sorted(found, reverse=True)
+        return sorted(present, reverse=True)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:09d}"
 
 
 def tensors_of(objective: Objective, trainers: Mapping[str, Trainer]) -> dict[str, Tensor]:
-    """Copies, on the CPU, of everything that training changes."""
-    found = {name: tensor.to("cpu", copy=True) for name, tensor in _own_tensors(objective)}
+    """CPU copies of all tensors that training changes."""
+    tensors = {name: tensor.to("cpu", copy=True) for name, tensor in _own_tensors(objective)}
     for player, trainer in trainers.items():
         for number, values in trainer.optimizer.state_dict()["state"].items():
             for name, value in values.items():
                 key = f"{_OPTIMIZER}{player}.{number}.{name}"
-                found[key] = value.detach().to("cpu", copy=True)
-    return found
+                tensors[key] = value.detach().to("cpu", copy=True)
+    return tensors
 
 
 def restore(
     objective: Objective, trainers: Mapping[str, Trainer], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put the tensors of `tensors_of` in their places."""
+    """Load tensors returned by `tensors_of`."""
     with torch.no_grad():
         for name, tensor in _own_tensors(objective):
             tensor.copy_(tensors[name])
@@ -202,14 +205,14 @@ def restore(
         for key, tensor in tensors.items():
             if key.startswith(prefix):
                 number, name = key.removeprefix(prefix).split(".")
-                # Its memory is that of the whole file otherwise.
+                # A copy, since the tensor would keep the whole file's memory.
                 state.setdefault(int(number), {})[name] = torch.clone(tensor)
         groups = trainer.optimizer.state_dict()["param_groups"]
         trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _own_tensors(objective: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers but the teacher's; those with several names once."""
+    """Parameters and buffers except the teacher's; shared ones once."""
     for named in (objective.named_parameters(), objective.named_buffers()):
         for name, tensor in named:
             if not name.startswith("teacher."):

@@ -36,7 +36,7 @@ class EarlyStopping:
 
     @property
     def should_stop(self) -> bool:
-        """Whether `patience` scores in a row were no better than the best."""
+        """True if `patience` scores in a row were no better than the best."""
         return self._patience is not None and self.num_worse >= self._patience
 
 
@@ -70,7 +70,7 @@ class Evaluator:
         self._best: dict[str, Tensor] = {}
 
     def is_due(self, step: int) -> bool:
-        """Whether a record, and possibly an evaluation, follows a step."""
+        """True if a record, and possibly an evaluation, follows a step."""
         every = self._config.score_every
         return (
             step == self._num_steps
@@ -94,7 +94,7 @@ class Evaluator:
 
     @property
     def should_stop(self) -> bool:
-        """Whether training has to stop early."""
+        """True if training has to stop early."""
         return self._early_stopping.should_stop
 
     @property

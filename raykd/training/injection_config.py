@@ -1,4 +1,4 @@
-"""Settings of injections: training on unlabelled text, before a student is adapted to the task."""
+"""Settings of injections: training on unlabeled text before the student is adapted to the task."""
 
 from typing import Literal, Self
 
@@ -8,12 +8,12 @@ from raykd.training.phase_config import PhaseConfig
 
 TextKind = Literal["task", "task_da", "random", "contextualized"]
 TEXT_KINDS: tuple[TextKind, ...] = ("task", "task_da", "random", "contextualized")
-# The texts that are made from a general corpus.
+# Texts made from a general corpus.
 CORPUS_TEXTS: tuple[TextKind, ...] = ("random", "contextualized")
 
 
 class InjectionConfig(PhaseConfig):
-    """An injection: a phase of training on unlabelled text, and the teacher in it."""
+    """Settings of an injection: training on unlabeled text, and its teacher."""
 
     teacher: Literal["fine_tuned", "pretrained"] = Field(
         "fine_tuned",
@@ -44,13 +44,13 @@ class InjectionConfig(PhaseConfig):
         return self
 
     def phase(self) -> PhaseConfig:
-        """The settings of the training alone; those of the teacher are inputs of its stage."""
+        """Training settings only; the teacher's settings are inputs of the stage."""
         names = set(PhaseConfig.model_fields)
         return PhaseConfig.model_validate(self.model_dump(include=names, by_alias=True))
 
 
 class StepConfig(InjectionConfig):
-    """A named injection; keys that are not given are those of the section `injection`."""
+    """Settings of a named injection; missing keys are taken from the section `injection`."""
 
     text: TextKind = Field(
         description="Text to train on: task (the task's rows), task_da (rows of `raykd augment`), "
@@ -80,11 +80,11 @@ class StepConfig(InjectionConfig):
 
 
 def check_injection(key: str, phase: InjectionConfig) -> None:
-    """Refuse settings that have no meaning on unlabelled text.
+    """Refuse settings that have no meaning on unlabeled text.
 
     Args:
         key: path of the section in the recipe.
-        phase: its settings.
+        phase: settings of the injection.
 
     Raises:
         ValueError: names the key and what to do.
@@ -92,17 +92,17 @@ def check_injection(key: str, phase: InjectionConfig) -> None:
     if phase.objective.needs_labels:
         raise ValueError(
             f"{key}.objective {phase.objective.name!r} needs labels, and injection runs on "
-            "unlabelled text: use minilmv2, or vanilla_kd with task_weight: 0"
+            "unlabeled text: use minilmv2, or vanilla_kd with task_weight: 0"
         )
-    if (of_scores := _set_for_scores(phase)) is not None:
+    if (score_key := _set_score_key(phase)) is not None:
         raise ValueError(
-            f"{key}.{of_scores}: students are not scored in this phase; set it in the section "
+            f"{key}.{score_key}: students are not scored in this phase; set it in the section "
             "adaptation"
         )
 
 
-def _set_for_scores(phase: PhaseConfig) -> str | None:
-    """A key of a phase that only scores give a meaning."""
+def _set_score_key(phase: PhaseConfig) -> str | None:
+    """First key that is set although it only has a meaning with evaluation; None if none is."""
     keys = ("score_every", "patience", "keep")
     given = (key for key in keys if getattr(phase, key) != PhaseConfig.model_fields[key].default)
     return next(given, None)

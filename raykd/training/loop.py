@@ -1,4 +1,4 @@
-"""The training loop: any objective, one or many workers."""
+"""Training loop for all objectives, on one or several workers."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -26,12 +26,12 @@ from raykd.training.logging.records import Means, Record, StepLog, StepRecord
 from raykd.training.settings import TrainingConfig, total_epochs, total_steps
 from raykd.training.trainers import Trainer, Worker, make_trainers
 
-# Steps between two exchanges of losses among the workers; checkpoints are written after one.
+# Steps between all-reduces of the losses; checkpoints are only written after one.
 _STEPS_PER_FLUSH = 10
-# What another pass costs on a CPU, measured (experiments/LOG.md): adding up its gradients takes as
-# long as so many tokens, its calls as long as one token of so many parameters.
+# Cost of one more micro-batch on a CPU, measured (experiments/LOG.md): accumulating its gradients
+# costs this many tokens, its calls as much as one token of a model with this many parameters.
 _OVERHEAD_TOKENS, _OVERHEAD_PARAMETERS = 35, 2e7
-# On a GPU a batch is cut for its memory alone: nobody has measured what else it would spare.
+# On a GPU a batch is only split to bound memory: other savings were not measured.
 _NEVER_SPLIT_TOKENS = 1e9
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -54,34 +54,34 @@ def train(
     on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
     on_checkpoint: Callable[[], Position] = dict,
 ) -> int:
-    """Train the objective's student in place; returns the steps done.
+    """Train the objective's student in place; returns the number of steps.
 
-    Every worker sees its share of each batch; a share's loss is weighted by its number of rows,
-    so that the averaged gradient is that of the whole batch whatever the number of workers.
+    Each worker trains on its share of every batch. The loss of a share is weighted by its number
+    of rows, so that the averaged gradient is that of the whole batch for any number of workers.
 
     Args:
-        objective: what is trained.
-        rows: what on.
-        config: how.
-        pad_id: the tokenizer's.
+        objective: objective with its models.
+        rows: training rows.
+        config: training settings.
+        pad_id: the tokenizer's padding token.
         regression: whether labels are scores.
-        seed: of everything random.
+        seed: seed of all random numbers.
         worker: this process.
-        evaluator: scores the student; on the first worker alone.
-        checkpoints: read at the start, on every worker; written by the first.
-        has_notice: asked on the first worker, now and then: whether it was told, since it was last
-            asked, that a worker will be taken away. A checkpoint is then written at once.
-        on_start: called with the step that training resumes after, 0 for the beginning, and what
-            `on_checkpoint` returned then.
+        evaluator: evaluation of the student, on the first worker only.
+        checkpoints: checkpoint folder, read at the start on every worker, written by the first.
+        has_notice: function called on the first worker; returns whether a preemption notice
+            arrived since the last call. A checkpoint is then written immediately.
+        on_start: called with the step that training resumes after (0 for a new training) and the
+            position that `on_checkpoint` returned then.
         on_step: called after each step with its number.
-        on_steps: called with all steps' losses, some at a time.
+        on_steps: called with the records of a few steps at a time.
         on_record: called with each record, and whether it is the last.
-        on_checkpoint: called before a checkpoint; returns the position of a metrics_writer, which
-            becomes part of it.
+        on_checkpoint: called before a checkpoint; returns the position in the metrics files to
+            store in it.
 
     Raises:
         FloatingPointError: the loss is not finite; names the step and the rows of the batch.
-        InputError: there are too few steps for the student to have a turn.
+        InputError: none of the steps trains the student.
     """
     training = _Training(objective, rows, config, pad_id, regression, seed, worker)
     evaluator = evaluator or Evaluator(objective.student, config, len(rows))
@@ -97,12 +97,12 @@ def train(
         records = log.flush()
         _check_finite(records, training, checkpoints)
         on_steps(records)
-        for of_step in records:
-            training.means.add(of_step)
+        for step_record in records:
+            training.means.add(step_record)
         is_last = step == num_steps
         if is_due:
             scores = training.evaluate(evaluator, step)
-            is_last = is_last or training.agreed(evaluator.should_stop)
+            is_last = is_last or training.broadcast(evaluator.should_stop)
             epoch = step / training.steps_per_epoch
             rate = records[-1].learning_rate
             record = Record(epoch, step, rate, **training.means.take(), scores=scores)
@@ -113,7 +113,7 @@ def train(
             continue
         if has_notice() or checkpoints.is_due:
             position = on_checkpoint()
-            checkpoints.write(training.checkpoint(step, evaluator).after(position))
+            checkpoints.write(training.checkpoint(step, evaluator).with_position(position))
     training.end()
     evaluator.restore_best()
     if checkpoints is not None:
@@ -122,7 +122,7 @@ def train(
 
 
 class _Training:
-    """An objective, its rows and its trainers between two steps."""
+    """State of a training between two steps: objective, rows and trainers."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class _Training:
         self.steps_per_epoch = num_batches(len(rows), config.batch_size)
         self.log, self.means = StepLog(worker), Means()
         self._overhead_tokens = _overhead_tokens(objective, worker)
-        # A generator writes any token; masked words become the mask token or any other.
+        # A generator can produce any token, and masking replaces words by the mask or any token.
         writes_tokens = objective.generator is not None or objective.config.masks_words
         self._vocabulary = (
             None
@@ -158,18 +158,18 @@ class _Training:
         self._batches: EpochBatches | None = None
 
     def run_step(self, step: int) -> None:
-        """One turn of whose turn it is, on this worker's share of the step's batch."""
+        """Run one optimizer step on this worker's share of the batch."""
         indices = self.batch(step)
         _seed_step(self._seed, step, self.worker)
         share = self._share(indices)
         weight = len(share) * self.worker.size / len(indices)
-        if len(share) == 0:  # a last batch with fewer rows than workers: take part, weightless
+        if len(share) == 0:  # a last batch with fewer rows than workers: participate with weight 0
             share = indices[:1]
         player = self.objective.player_of(step)
         self.objective.take_turn(player, self._players)
         trainer = self._trainers[player]
         learning_rate = trainer.learning_rate
-        *others, last = self._passes(share)
+        *others, last = self._micro_batches(share)
         terms: list[tuple[LossTerms, float]] = []
         with trainer.no_sync():
             terms += [self._run_micro_batch(trainer, part, len(share), weight) for part in others]
@@ -178,19 +178,19 @@ class _Training:
         self.log.add(step, self._epoch, player, learning_rate, terms, norm, weight)
 
     def _share(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """This worker's rows of a batch; no worker shall wait for another's longer rows."""
-        rank, size = self.worker.rank, self.worker.size
+        """This worker's rows of a batch, with about as many tokens as the other workers'."""
+        worker_rank, size = self.worker.rank, self.worker.size
         if size == 1:
             return indices
         if self.objective.mixes_examples or self.worker.device.type != "cpu":
-            # Rows that are compared with each other are a sample of the batch; and a GPU takes its
-            # rows in one pass, where many short ones beside a long one would need much memory.
+            # Rows that are compared with each other have to be a sample of the batch. A GPU runs
+            # its rows as one micro-batch, in which padding of many short rows would need memory.
             by_length = np.argsort(self._lengths[indices], kind="stable")
-            return indices[by_length[rank::size]]
-        return indices[split_for_workers(self._lengths[indices], size)[rank]]
+            return indices[by_length[worker_rank::size]]
+        return indices[split_for_workers(self._lengths[indices], size)[worker_rank]]
 
     def batch(self, step: int) -> NDArray[np.int64]:
-        """Rows of a step's batch; the first of an epoch opens it for the objective."""
+        """Rows of a step's batch; starts the objective's epoch if it is a new one."""
         epoch, position = divmod(step - 1, self.steps_per_epoch)
         if self._epoch != epoch + 1:
             self._epoch = epoch + 1
@@ -207,25 +207,25 @@ class _Training:
         return self._batches[position]
 
     def evaluate(self, evaluator: Evaluator, step: int) -> dict[str, float]:
-        """The evaluator's scores of the whole student."""
+        """Scores of the student with its full vocabulary."""
         if self._vocabulary is None or self.worker.rank > 0:
             return evaluator.evaluate(step)
         with self._vocabulary.whole(self._trainers[STUDENT].decay):
             return evaluator.evaluate(step)
 
     def end(self) -> None:
-        """Make the student whole."""
+        """Restore the student's full vocabulary."""
         if self._vocabulary is not None:
             self._vocabulary.put_back(self._trainers[STUDENT].decay)
 
-    def agreed(self, wish: bool) -> bool:
-        """What the first worker wishes."""
+    def broadcast(self, should_stop: bool) -> bool:
+        """Decision of the first worker, on every worker."""
         if self.worker.size == 1 or self.config.patience is None:
-            return wish
-        return bool(_from_first(int(wish), self.worker))
+            return should_stop
+        return bool(_from_first(int(should_stop), self.worker))
 
     def checkpoint(self, step: int, evaluator: Evaluator) -> Checkpoint:
-        """The state after a step; all that was logged is told."""
+        """State after a step whose log is flushed."""
         state = {
             "turns": {name: trainer.turn for name, trainer in self._trainers.items()},
             "decays": {name: trainer.decay for name, trainer in self._trainers.items()},
@@ -238,7 +238,7 @@ class _Training:
         return Checkpoint(step, tensors | evaluator.tensors(), state)
 
     def restore(self, checkpoint: Checkpoint, evaluator: Evaluator) -> None:
-        """Resume from a state, with the threads it was computed with: they change its rounding."""
+        """Resume from a checkpoint, with its number of threads, which affects rounding."""
         torch.set_num_threads(checkpoint.state["num_threads"])
         restore(self.objective, self._trainers, checkpoint.tensors)
         for name, trainer in self._trainers.items():
@@ -248,12 +248,12 @@ class _Training:
         self.means.restore(checkpoint.state["means"])
         evaluator.restore(checkpoint.state["examiner"], checkpoint.tensors)
 
-    def _passes(self, share: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    def _micro_batches(self, share: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         if self.objective.mixes_examples:
             return [share]
-        most = self.config.max_tokens_per_pass
-        cut = split_into_micro_batches(self._lengths[share], self._overhead_tokens, most)
-        return [share[part] for part in cut]
+        max_tokens = self.config.max_tokens_per_pass
+        parts = split_into_micro_batches(self._lengths[share], self._overhead_tokens, max_tokens)
+        return [share[part] for part in parts]
 
     def _run_micro_batch(
         self, trainer: Trainer, part: NDArray[np.int64], share_rows: int, weight: float
@@ -281,21 +281,21 @@ def _resume(
         checkpoints.drop_after(step)
     step = _from_first(step, training.worker)
     if step:
-        # The epoch is opened as it was: what it draws, it draws from its number.
+        # Start the checkpoint's epoch: its random draws depend only on its number.
         training.batch(step)
         checkpoint = checkpoints.read(step)
         training.restore(checkpoint, evaluator)
-        return step, checkpoint.metrics_writer
+        return step, checkpoint.position
     return 0, {}
 
 
 def _from_first(number: int, worker: Worker) -> int:
-    """The first worker's number, on every worker."""
+    """Broadcast a number from the first worker."""
     if worker.size == 1:
         return number
-    told = torch.tensor(number, device=worker.device)
-    distributed.broadcast(told, 0)
-    return int(told)
+    tensor = torch.tensor(number, device=worker.device)
+    distributed.broadcast(tensor, 0)
+    return int(tensor)
 
 
 def _check_finite(
@@ -305,22 +305,22 @@ def _check_finite(
         if np.isfinite([record.gradient_norm, record.total]).all():
             continue
         rows = sorted(training.batch(record.step).tolist())
-        last = ""
+        last_good = ""
         if checkpoints is not None:
-            # All workers end here, and the user reads the words of any: the first one's checkpoint
-            # is to be there when the others look.
+            # Every worker raises here, and any of their errors is shown: wait until the first
+            # worker's checkpoint is written.
             checkpoints.wait()
             _from_first(0, training.worker)
-            # One is known to be good when the step after it is.
-            last = f"; the last good checkpoint: {checkpoints.newest(before=record.step - 1)}"
+            # A checkpoint is known to be good if the step after it was finite.
+            last_good = f"; the last good checkpoint: {checkpoints.newest(before=record.step - 1)}"
         raise FloatingPointError(
             f"step {record.step} (epoch {record.epoch}): loss {record.total} or its gradient is "
-            f"not finite; rows {rows}; lower learning_rate{last}"
+            f"not finite; rows {rows}; lower learning_rate{last_good}"
         )
 
 
 def _overhead_tokens(objective: Objective, worker: Worker) -> float:
-    """What another pass costs, in tokens of the student."""
+    """Fixed cost of a micro-batch, in tokens of the student."""
     if worker.device.type != "cpu":
         return _NEVER_SPLIT_TOKENS
     student = objective.student
@@ -331,6 +331,6 @@ def _overhead_tokens(objective: Objective, worker: Worker) -> float:
 
 
 def _seed_step(seed: int, step: int, worker: Worker) -> None:
-    """Make a step's random numbers depend on nothing that was before it."""
+    """Seed the random numbers of a step, independent of earlier steps."""
     digest = blake2b(f"{seed} {step} {worker.rank}".encode(), digest_size=8).digest()
     torch.manual_seed(int.from_bytes(digest, "little", signed=True))

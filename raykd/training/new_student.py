@@ -1,4 +1,4 @@
-"""A student that does not exist yet, as a training job names it."""
+"""Specification of a new student in a training job."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from raykd.models.student.init import Init, StudentConfig, make_student
 
 @dataclass(frozen=True)
 class NewStudent:
-    """What to make, and of what.
+    """Student to create before training.
 
     Attributes:
-        config: the sizes wanted.
-        init: one of `config.inits`.
-        source: reference of the model that gives family, vocabulary and sizes, and the weights
-            that are copied.
+        config: sizes of the student.
+        init: initialization, one of `config.inits`.
+        source: reference of the model that defines family, vocabulary and default sizes, and from
+            which weights are copied.
         of_teacher: whether the source is the run's fine-tuned teacher.
-        with_classifier: whether the classifier is copied along with layers.
+        with_classifier: whether the classifier is copied along with the layers.
     """
 
     config: StudentConfig
@@ -31,7 +31,7 @@ class NewStudent:
     with_classifier: bool = False
 
     def settings(self) -> dict[str, Any]:
-        """What decides the first weights besides the source's content and the seed."""
+        """Settings that determine the initial weights, together with source and seed."""
         copied = self.config.copies_layers(self.init)
         return {
             "student": self.config.model_dump(
@@ -45,7 +45,7 @@ class NewStudent:
         }
 
     def make(self, num_labels: int, label_names: Sequence[str], seed: int) -> Encoder:
-        """The student, with a classifier of that many outputs, 1 for regression."""
+        """Create the student with a classifier of `num_labels` outputs, 1 for regression."""
         if self.init == "random":
             source = load_meta_model(self.source, num_labels=num_labels, label_names=label_names)
         else:
@@ -57,5 +57,5 @@ class NewStudent:
         )
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        """The source's tokenizer."""
+        """Load the source's tokenizer."""
         return load_tokenizer(self.source)

@@ -1,4 +1,4 @@
-"""Settings of the trainings of a run: the teacher's, and a student's phases."""
+"""Training settings of a run: teacher and student phases."""
 
 from typing import Literal, Self
 
@@ -10,7 +10,7 @@ from raykd.training.settings import TrainingConfig
 
 
 class PhaseConfig(TrainingConfig):
-    """A phase of the student: injection or adaptation."""
+    """Settings of a student's phase: injection or adaptation."""
 
     objective: ObjectiveConfig = Field(
         default_factory=FineTuneConfig,
@@ -22,14 +22,14 @@ class PhaseConfig(TrainingConfig):
     def _batches_can_be_cut(self) -> Self:
         if self.max_tokens_per_pass is not None and self.objective.mixes_examples:
             raise ValueError(
-                f"max_tokens_per_pass cuts a batch, and with {self.objective.name!r} a row's loss "
-                "depends on all of its batch; leave it out, and lower batch_size to save memory"
+                f"max_tokens_per_pass splits batches, but with {self.objective.name!r} a row's "
+                "loss depends on its whole batch; remove it, and lower batch_size to save memory"
             )
         return self
 
 
 class TeacherConfig(TrainingConfig):
-    """The teacher: fine-tuned here on the task, or named as already fine-tuned."""
+    """Settings of the teacher: fine-tuned here, or an already fine-tuned model."""
 
     model: str = Field(
         description="Pretrained or fine-tuned model: folder, package:NAME/FOLDER or hub name."
@@ -57,12 +57,15 @@ class TeacherConfig(TrainingConfig):
     @model_validator(mode="after")
     def _labels_are_of_outputs(self) -> Self:
         if self.labels is not None and not self.fine_tuned:
-            raise ValueError("labels: they name a fine-tuned teacher's outputs; leave them out")
+            raise ValueError(
+                "labels: they name the outputs of a fine-tuned teacher; set fine_tuned: true, or "
+                "remove labels"
+            )
         return self
 
 
 class AdaptationConfig(PhaseConfig):
-    """The phase in which students learn the task."""
+    """Settings of the phase in which students learn the task."""
 
     rows: Literal["task", "task_da"] = Field(
         "task",

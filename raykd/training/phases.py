@@ -1,4 +1,4 @@
-"""One phase of training as a job: what to train, on what, towards what, and where it goes."""
+"""Training phase of a teacher or student, as a job."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -34,32 +34,34 @@ from raykd.training.trainers import Worker
 
 MODEL_FOLDER = "model"
 
-# Scores a model on examples it does not train on, with the tokenizer it trains with.
+# Evaluates a model with its tokenizer on held-out examples.
 Score = Callable[[Encoder, PreTrainedTokenizerBase], dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What the classifier answers: the names of its classes, or one score (regression)."""
+    """Outputs of a classifier: names of its classes, or one score (regression)."""
 
     names: tuple[str, ...]
     regression: bool
 
     @property
     def num_outputs(self) -> int:
-        """Width of the classifier."""
+        """Number of the classifier's outputs."""
         return 1 if self.regression else len(self.names)
 
 
 @dataclass(frozen=True)
 class PhaseJob:
-    """One model, one objective, one text, one seed; its output is a directory.
+    """Training of one model with one objective on one text; its output is a directory.
 
-    `start` is a saved model's reference, or the student to make. `inputs` holds the digests of
-    everything read. `score` is called at most `num_scores` times, for the learning curve. `tokens`
-    is where those of long texts are kept. A teacher whose classifier is not trained is
-    `is_pretrained`: its logits mean nothing. `generator` is the masked language model of an
-    objective that has one.
+    Attributes:
+        start: reference of a saved model, or the student to create.
+        inputs: digests of all inputs.
+        score: evaluation function, called at most `num_scores` times for the learning curve.
+        tokens: folder of the token cache of long texts.
+        is_pretrained: whether the teacher's classifier is untrained, so that its logits are unused.
+        generator: reference of the objective's masked language model, if it has one.
     """
 
     stage: str
@@ -81,7 +83,7 @@ class PhaseJob:
     generator: str | None = None
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result besides the inputs."""
+        """Settings that determine the result, together with the inputs."""
         start = self.start
         return {
             "phase": self.config.model_dump(
@@ -94,28 +96,28 @@ class PhaseJob:
         }
 
     def key(self) -> str:
-        """Digest of everything that decides the result."""
+        """Digest of settings and inputs."""
         return stage_key(self.stage, self.settings(), self.inputs)
 
     def finished(self) -> Manifest | None:
-        """The manifest, if this very job has been done."""
+        """Manifest of the completed job; None if it is not completed."""
         return finished(self.out, self.key())
 
     def num_steps(self) -> int:
-        """Optimiser steps of the whole job."""
+        """Number of optimizer steps of the job."""
         return total_steps(self.config, pq.read_metadata(self.text).num_rows)
 
     def num_epochs(self) -> int:
-        """Passes over the text."""
+        """Number of epochs of the job."""
         return total_epochs(self.config, pq.read_metadata(self.text).num_rows)
 
     @property
     def unfinished(self) -> Path:
-        """The folder, beside `out`, of what an unfinished training leaves."""
+        """Working folder of an unfinished training, next to `out`."""
         return self.out.with_name(f"{self.out.name}.unfinished")
 
     def checkpoints(self, every_s: float) -> CheckpointFolder:
-        """Its checkpoints, in the folder `unfinished`."""
+        """Checkpoints in the folder `unfinished`."""
         return CheckpointFolder(
             self.unfinished, self.stage, self.settings(), self.inputs, every_s=every_s
         )
@@ -131,16 +133,16 @@ def run_phase(
     on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
     on_lost: Callable[[str, str], None] = lambda tracker, problem: None,
 ) -> None:
-    """Train, from the newest checkpoint on, and on the first worker commit `model/` and the curve.
+    """Train, resuming from the newest checkpoint; the first worker commits model and curve.
 
     Args:
-        job: what to do.
+        job: the phase to train.
         worker: this process.
-        checkpoint_every_s: seconds between two checkpoints.
+        checkpoint_every_s: seconds between checkpoints.
         has_notice: see `loop.train`.
         on_step: called after each step with its number.
         on_record: called on the first worker with each record, and whether it is the last.
-        on_lost: called with a tracker that is not told any more, and why.
+        on_lost: called with the name of a tracker that failed, and the reason.
 
     Raises:
         InputError: the text has no rows, or no labels where the objective needs them.
@@ -151,7 +153,7 @@ def run_phase(
     torch.set_num_threads(worker.num_threads)
     student, tokenizer, objective = _start(job)
     rows = _rows_of(job, tokenizer, worker)
-    rows = _with_what_the_objective_reads(job, rows, needs_labels=config.objective.needs_labels)
+    rows = _with_objective_inputs(job, rows, needs_labels=config.objective.needs_labels)
     checkpoints = job.checkpoints(checkpoint_every_s)
 
     def run(evaluator: Evaluator | None, writer: MetricsWriter | None) -> int:
@@ -173,7 +175,7 @@ def run_phase(
             has_notice=has_notice,
             on_start=(lambda step, position: None)
             if metrics_writer is None
-            else metrics_writer.cut,
+            else metrics_writer.truncate,
             on_step=on_step,
             on_steps=(lambda records: None)
             if metrics_writer is None
@@ -224,12 +226,17 @@ def adopt_teacher(
     inputs: Mapping[str, str],
     outputs: Sequence[str] | None = None,
 ) -> Manifest:
-    """Take an already fine-tuned teacher into the run, its classes in the task's order.
+    """Copy a fine-tuned teacher into the run, with its classes in the task's order.
 
-    `outputs` names its outputs in their order; None: its config.json does.
+    Args:
+        reference: reference of the teacher.
+        out: folder to write.
+        labels: the task's labels.
+        inputs: digests of the inputs.
+        outputs: names of the teacher's outputs in their order; None to read its config.json.
 
     Raises:
-        InputError: its classifier does not have the task's number of outputs, or other classes.
+        InputError: its classifier has other outputs than the task.
     """
 
     def write(draft: Draft) -> None:
@@ -255,19 +262,19 @@ def adopt_teacher(
 def _order_of_classes(
     reference: str, teacher_names: Sequence[str], names: Sequence[str]
 ) -> list[int]:
-    """For each of the task's classes the teacher's; none for regression."""
+    """Index of the teacher's output per class of the task; empty for regression."""
     unnamed = all(re.fullmatch(r"LABEL_\d+", name) for name in teacher_names)
     if unnamed or list(teacher_names) == list(names):
         return list(range(len(teacher_names)))
     known = [name.casefold() for name in teacher_names]
-    wanted = [name.casefold() for name in names]
-    if sorted(known) != sorted(wanted) or len(set(known)) < len(known):
+    expected = [name.casefold() for name in names]
+    if sorted(known) != sorted(expected) or len(set(known)) < len(known):
         raise InputError(
             f"teacher.model {reference}: its classes are {', '.join(teacher_names)}, the task's "
             f"are {', '.join(names)}; name a teacher fine-tuned on this task, or write the task's "
             "names, in the teacher's order, as id2label into its config.json"
         )
-    return [known.index(name) for name in wanted]
+    return [known.index(name) for name in expected]
 
 
 def _save(model: Encoder, tokenizer: PreTrainedTokenizerBase, draft: Draft) -> None:
@@ -304,7 +311,7 @@ def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
         )
         generator = load_masked_lm(job.generator)
     special_tokens = load_special_tokens(str(job.teacher)) if objective.masks_words else None
-    # Heads start at random, in a process that may have trained other models before.
+    # Heads are initialized at random, in a process that may have trained other models.
     torch.manual_seed(job.seed)
     return student, tokenizer, build(objective, student, teacher, generator, special_tokens)
 
@@ -318,34 +325,34 @@ def _rows_of(job: PhaseJob, tokenizer: PreTrainedTokenizerBase, worker: Worker) 
 
     if worker.size == 1:
         return read()
-    # The first makes what the others find.
+    # The first worker writes the cache that the others read.
     rows = read() if worker.rank == 0 else None
     distributed.barrier()
     return read() if rows is None else rows
 
 
-def _with_what_the_objective_reads(
+def _with_objective_inputs(
     job: PhaseJob, rows: TokenizedRows, *, needs_labels: bool
 ) -> TokenizedRows:
     if len(rows) == 0:
         raise InputError(f"{job.text}: no rows to train on")
     if needs_labels and rows.labels is None:
         raise InputError(
-            f"{job.stage}: objective {job.config.objective.name!r} needs labels, which unlabelled "
+            f"{job.stage}: objective {job.config.objective.name!r} needs labels, which unlabeled "
             "text does not have; set task_weight: 0, or use an objective without labels"
         )
     if not needs_labels:
         rows = replace(rows, labels=None)
-    wanted = job.config.objective
+    objective = job.config.objective
     if job.teacher_outputs is None:
         return rows
     if not job.is_pretrained:
         rows = replace(rows, teacher_logits=read_outputs(job.teacher_outputs, LOGITS))
         assert rows.teacher_logits is not None
         assert len(rows.teacher_logits) == len(rows), (job.teacher_outputs, len(rows))
-    if wanted.teacher_features is not None:
+    if objective.teacher_features is not None:
         rows = replace(rows, teacher_features=read_outputs(job.teacher_outputs, FEATURES))
-    if (layer := wanted.teacher_relations) is not None:
+    if (layer := objective.teacher_relations) is not None:
         vectors = read_outputs(job.teacher_outputs, relations_of(layer))
         assert len(vectors) == rows.offsets[-1], (job.teacher_outputs, len(vectors))
         rows = replace(rows, teacher_relations=vectors)

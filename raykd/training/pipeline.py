@@ -1,4 +1,4 @@
-"""Ray's edge of training: phases through Ray Train, teacher outputs as tasks."""
+"""Training on Ray: phases as tasks or through Ray Train, teacher outputs as tasks."""
 
 import os
 import shutil
@@ -44,18 +44,18 @@ from raykd.training.trainers import Worker
 _STEPS_PER_MESSAGE = 10
 _POLL_S = 0.5
 _MAX_WORKER_FAILURES = 3
-# Train retries a worker group that cannot be placed without end unless told otherwise.
+# By default Ray Train retries a worker group that cannot be placed forever.
 _MAX_START_FAILURES = 5
-# A group of any size outlives as many losses as a task does, and each is followed by starts in
-# vain: Train counts a lost node's room for up to twenty seconds.
+# An elastic group survives as many lost workers as a task does retries. Each loss is followed by
+# failed starts, since Ray Train counts a lost node's resources for up to twenty seconds.
 _MAX_ELASTIC_WORKER_FAILURES = 8
 _MAX_ELASTIC_START_FAILURES = 32
 _ELASTIC_START_TIMEOUT_S = "10"
-# A group that grows starts anew, from the last checkpoint.
+# A group that grows restarts from the last checkpoint.
 _RESIZE_EVERY_S = 60.0
 
 
-# What one process trains: a model in a phase, or a masked-LM head.
+# Training of one model in a phase, or of a masked-LM head.
 TrainingJob = PhaseJob | HeadJob
 
 
@@ -67,22 +67,22 @@ def train_phases(
     storage: Path,
     only_model: bool = False,
 ) -> None:
-    """Run the jobs that are not done, `models_at_once` of them side by side.
+    """Run the unfinished jobs, `models_at_once` of them concurrently.
 
-    A model of one worker is one Ray task: processes, with all that they have loaded, serve one
-    model after the other, while Ray Train starts about seven anew for each group of workers (15 s
-    on two cores). Models of several workers (DDP) go through Ray Train.
+    A model with one worker is trained by a Ray task, whose process is reused for the next model.
+    Models with several workers (DDP) use Ray Train, which starts about seven processes per group
+    of workers (15 s on two cores).
 
     Args:
-        jobs: to be done.
-        workers: that train each of them.
-        label: of the progress bar.
-        storage: folder of Ray Train's files.
+        jobs: jobs to complete.
+        workers: workers per job.
+        label: label of the progress bar.
+        storage: folder for Ray Train's files.
         only_model: see `placement.cpus_per_worker`.
 
     Raises:
         InputError: a job's input is wrong.
-        Exception: as raised in a worker; once the jobs that run beside it have ended.
+        Exception: as raised in a worker, after the concurrent jobs have ended.
         ray.train.TrainingFailedError: workers were lost more often than is tolerated.
     """
     pending = [job for job in jobs if job.finished() is None]
@@ -92,19 +92,22 @@ def train_phases(
     num_cpus = cpus_per_worker(workers, only_model=only_model)
     for job in pending:
         report_resume_point(job, threads_on(num_cpus))
-    # The longest first: no core is left with a long one at the end.
+    # Longest jobs first, so that no long job runs alone at the end.
     pending.sort(key=lambda job: job.num_steps(), reverse=True)
     progress_actor = start_progress_actor()
     num_steps = sum(job.num_steps() for job in pending)
-    with progress.track(label, num_steps, "steps") as advance, _Watch(progress_actor, advance):
+    with (
+        progress.track(label, num_steps, "steps") as advance,
+        _ProgressThread(progress_actor, advance),
+    ):
         if workers.max_workers == 1:
             _train_alone(pending, workers, num_cpus, progress_actor, label)
         else:
             in_groups = [job for job in pending if isinstance(job, PhaseJob)]
             assert len(in_groups) == len(pending), "a head is trained by one worker"
             _train_in_groups(in_groups, workers, num_cpus, progress_actor, label, storage)
-    undone = [job.name for job in pending if job.finished() is None]
-    assert not undone, undone
+    unfinished = [job.name for job in pending if job.finished() is None]
+    assert not unfinished, unfinished
 
 
 def _train_alone(
@@ -140,7 +143,7 @@ def _phase_task(job: TrainingJob, *, progress_actor: Any, num_threads: int, ever
             Worker(device=_device(), num_threads=num_threads),
             checkpoint_every_s=every_s,
             has_notice=has_notice,
-            on_step=_Steps(progress_actor, job),
+            on_step=_StepReporter(progress_actor, job),
             on_lost=partial(_report_lost, progress_actor, job),
         )
 
@@ -153,7 +156,7 @@ def _train_in_groups(
     label: str,
     storage: Path,
 ) -> None:
-    """Each group of workers trains its share of the jobs one after the other."""
+    """Train each group's share of the jobs one after the other."""
     cluster.check_cpu_request(label, num_cpus)
     groups = shares(jobs, workers.models_at_once)
     names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in groups]
@@ -184,7 +187,7 @@ def _trainer(
     name: str,
     storage: Path,
 ) -> TorchTrainer:
-    scaling: dict[str, Any] = {  # typed as V1's, which knows no range
+    scaling: dict[str, Any] = {  # typed as in Ray Train V1, which has no ranges
         "num_workers": workers_that_fit(workers, num_groups, num_cpus),
         "use_gpu": workers.use_gpu,
         "resources_per_worker": {"CPU": num_cpus},
@@ -217,31 +220,31 @@ def _trainer(
 
 
 def _fit_all(trainers: Sequence[TorchTrainer]) -> list[BaseException | None]:
-    """Run all groups to their end; returns what each raised, if it failed."""
+    """Run all groups until they end; returns each group's exception, or None."""
     with ThreadPoolExecutor(len(trainers)) as pool:
         fits = [pool.submit(trainer.fit) for trainer in trainers]
         try:
             wait(fits)
         except KeyboardInterrupt:
-            # `fit` returns only when its workers do.
+            # `fit` only returns when its workers do.
             ray.shutdown()
             raise
     return [fit.exception() for fit in fits]
 
 
 def _translate_group_failure(error: BaseException, jobs: Sequence[PhaseJob]) -> BaseException:
-    """What the user is told of a group that Train gave up, workers or processes beside them."""
+    """Error to report for a failed group: out of memory if a process was killed for it."""
     failures = [*getattr(error, "worker_failures", {}).values()]
     for failure in [*failures, getattr(error, "controller_failure", None)]:
         cause = getattr(failure, "health_check_failure", failure)
         if isinstance(cause, ray.exceptions.OutOfMemoryError):
-            undone = next(job for job in jobs if job.finished() is None)
-            return killed_out_of_memory(undone)
+            unfinished = next(job for job in jobs if job.finished() is None)
+            return killed_out_of_memory(unfinished)
     return error
 
 
 def cache_teacher_outputs(jobs: Sequence[OutputsJob], *, use_gpu: bool) -> None:
-    """Write the outputs of the jobs that are not done, the parts of all texts side by side."""
+    """Write the outputs of the unfinished jobs, the parts of all texts in parallel."""
     pending = [job for job in jobs if job.finished() is None]
     if not pending:
         return
@@ -269,38 +272,37 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     jobs: list[PhaseJob] = config["jobs"]
     progress_actor = config["progress_actor"]
     first = worker.rank == 0
-    # After a failure the group starts again: all workers must agree on what is left to do.
-    undone = [at for at, job in enumerate(jobs) if job.finished() is None] if first else []
-    for at in broadcast_from_rank_zero(undone):
-        # One group's problem ends the others too, each after the job it is at. Every worker
-        # waits here for the first one's word.
+    # After a failure the group restarts: all workers must agree on the unfinished jobs.
+    unfinished = [i for i, job in enumerate(jobs) if job.finished() is None] if first else []
+    for i in broadcast_from_rank_zero(unfinished):
+        # A failure in one group ends the others too, after their current jobs.
         if broadcast_from_rank_zero(first and ray.get(progress_actor.error.remote()) is not None):
             return
         notices = PreemptionWatcher(_nodes_of_group()) if first else nullcontext(lambda: False)
         try:
-            with translate_training_errors(jobs[at]), notices as has_notice:
+            with translate_training_errors(jobs[i]), notices as has_notice:
                 run_phase(
-                    jobs[at],
+                    jobs[i],
                     worker,
                     checkpoint_every_s=config["every_s"],
                     has_notice=has_notice,
-                    on_step=_Steps(progress_actor, jobs[at]) if first else lambda step: None,
-                    on_lost=partial(_report_lost, progress_actor, jobs[at]),
+                    on_step=_StepReporter(progress_actor, jobs[i]) if first else lambda step: None,
+                    on_lost=partial(_report_lost, progress_actor, jobs[i]),
                 )
         except Exception as error:
-            if _may_pass(error):
+            if _is_transient(error):
                 raise
-            # Left for the driver, since Train would raise it only after vain retries.
+            # Reported to the driver, since Ray Train would only raise it after retries.
             error.add_note(traceback.format_exc())
             ray.get(progress_actor.report_error.remote(error))
-            # The others may wait for this one for ever: a failure ends them. The group that Train
-            # starts next sees the problem.
+            # A failure also ends workers that wait for this one. The group that Ray Train starts
+            # next sees the reported error.
             raise
         barrier()
 
 
 def _report_lost(progress_actor: Any, job: TrainingJob, tracker: str, problem: str) -> None:
-    line = f"  report_to: {tracker}: {job.name}: {problem}; the training goes on without it"
+    line = f"  report_to: {tracker}: {job.name}: {problem}; the training continues without it"
     ray.get(progress_actor.report_line.remote(tracker, line))
 
 
@@ -311,15 +313,15 @@ def _nodes_of_group() -> list[str] | None:
     return list(ray.util.placement_group_table(group)["bundles_to_node_id"].values())
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether it may go away when the group starts again: a lost worker, network or device."""
+def _is_transient(error: Exception) -> bool:
+    """True if a restart of the group may help: a lost worker, network or device."""
     if isinstance(error, OSError):
         return error.errno not in FULL_DISK
     return isinstance(error, RuntimeError | ray.exceptions.RayError)
 
 
-class _Steps:
-    """Tells the progress actor how many steps of a job are done, ten at a time."""
+class _StepReporter:
+    """Callback that reports every tenth step of a job to the progress actor."""
 
     def __init__(self, progress_actor: Any, job: TrainingJob) -> None:
         self._progress_actor, self._name = progress_actor, str(job.out)
@@ -329,8 +331,8 @@ class _Steps:
             self._progress_actor.report_steps.remote(self._name, step)
 
 
-class _Watch:
-    """Moves the driver's progress bar while `fit` blocks its thread."""
+class _ProgressThread:
+    """Context manager that updates the progress bar while `fit` blocks the driver's thread."""
 
     def __init__(self, progress_actor: Any, advance: Any) -> None:
         self._progress_actor = progress_actor

@@ -1,4 +1,4 @@
-"""What the user is told of a training that was interrupted, or that cannot go on."""
+"""Messages about trainings that resume or fail."""
 
 import errno
 import re
@@ -14,17 +14,17 @@ from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import PhaseJob
 from raykd.training.settings import TrainingConfig
 
-# Allocators that raise a RuntimeError of no kind of its own: torch's on the CPU, CUDA's libraries.
+# Messages of allocators that raise a plain RuntimeError: torch's on the CPU, CUDA's libraries.
 _OUT_OF_MEMORY_PHRASES = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
 
 
 def report_resume_point(job: PhaseJob | HeadJob, num_threads: int) -> None:
-    """Report which checkpoint a job resumes from, if there is one, and why not from a newer one.
+    """Report the checkpoint that a job resumes from, if any, and why newer ones are not used.
 
     Args:
-        job: not finished.
-        num_threads: threads of a training that starts now. One that resumes keeps those it began
-            with, since others would round its sums differently.
+        job: unfinished job.
+        num_threads: threads of a new training. A resumed one keeps its number of threads, which
+            affects rounding.
     """
     checkpoints = job.checkpoints(0)
     step, notes = checkpoints.find()
@@ -32,22 +32,22 @@ def report_resume_point(job: PhaseJob | HeadJob, num_threads: int) -> None:
         progress.say(f"  {job.name}: {note}")
     if step is None:
         return
-    progress.say(f"  {job.name}: goes on after step {step} of {job.num_steps()}")
-    if (kept := checkpoints.read_state(step)["num_threads"]) != num_threads:
+    progress.say(f"  {job.name}: resumes after step {step} of {job.num_steps()}")
+    if (own_threads := checkpoints.read_state(step)["num_threads"]) != num_threads:
         progress.say(
-            f"  {job.name}: keeps the number of threads it began with, {kept} (a new training "
-            f"would have {num_threads}), so that its result is that of an undisturbed run; remove "
-            f"{job.unfinished} to train it from the start with {num_threads}"
+            f"  {job.name}: keeps its {own_threads} threads (a new training would have "
+            f"{num_threads}), so that its result equals that of an uninterrupted run; to restart "
+            f"with {num_threads} threads, remove {job.unfinished}"
         )
 
 
 @contextmanager
 def translate_training_errors(job: PhaseJob | HeadJob) -> Iterator[None]:
-    """Make what the user can mend an `InputError` that names the job.
+    """Translate errors that the user can fix to an `InputError` that names the job.
 
     Raises:
-        InputError: the loss is not finite, or memory does not suffice.
-        Exception: any other, as it is.
+        InputError: the loss is not finite, or memory is insufficient.
+        Exception: any other error, unchanged.
     """
     try:
         yield
@@ -56,37 +56,36 @@ def translate_training_errors(job: PhaseJob | HeadJob) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        wanted = re.search(r"tried to allocate (\d[\d.]* \w+)", str(error), re.IGNORECASE)
-        more = f" ({wanted[1]} more were wanted)" if wanted else ""
-        raise InputError(f"{job.name}: out of memory{more}; {remedies(job.config)}") from error
+        size = re.search(r"tried to allocate (\d[\d.]* \w+)", str(error), re.IGNORECASE)
+        detail = f" (allocating {size[1]})" if size else ""
+        raise InputError(f"{job.name}: out of memory{detail}; {remedies(job.config)}") from error
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory could not be had, on any device."""
+    """True if an error means insufficient memory on any device."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    said = str(error)
-    return isinstance(error, RuntimeError) and any(x in said for x in _OUT_OF_MEMORY_PHRASES)
+    message = str(error)
+    return isinstance(error, RuntimeError) and any(x in message for x in _OUT_OF_MEMORY_PHRASES)
 
 
 def killed_out_of_memory(job: PhaseJob | HeadJob) -> InputError:
-    """For a job whose process was killed, each time that it was tried."""
+    """Error of a job whose process was killed at every attempt."""
     return InputError(
-        f"{job.name}: its process was killed, most likely for want of memory; "
-        f"{remedies(job.config)}"
+        f"{job.name}: its process was killed, probably out of memory; {remedies(job.config)}"
     )
 
 
 def remedies(config: TrainingConfig) -> str:
-    """The settings that make a step need less memory, those that change its result least first."""
-    found = []
+    """Settings that reduce memory, ordered by how little they change the result."""
+    changes = []
     if isinstance(config, PhaseConfig) and not config.objective.mixes_examples:
-        most = max(1, (config.max_tokens_per_pass or config.batch_size * config.max_length) // 2)
-        found.append(f"set max_tokens_per_pass: {most} (a batch in several passes)")
-    found.append(f"lower batch_size (now {config.batch_size})")
-    found.append(f"lower max_length (now {config.max_length})")
+        tokens = max(1, (config.max_tokens_per_pass or config.batch_size * config.max_length) // 2)
+        changes.append(f"set max_tokens_per_pass: {tokens} (smaller micro-batches)")
+    changes.append(f"lower batch_size (now {config.batch_size})")
+    changes.append(f"lower max_length (now {config.max_length})")
     if config.precision == "float32":
-        found.append("set precision: bfloat16")
-    return ", or ".join(found)
+        changes.append("set precision: bfloat16")
+    return ", or ".join(changes)

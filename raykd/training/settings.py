@@ -1,4 +1,4 @@
-"""How a training is run: optimiser, schedule, batches, precision, and when it is scored."""
+"""Training settings: optimizer, schedule, batches, precision and evaluation."""
 
 from typing import Literal, Self
 
@@ -83,17 +83,17 @@ class TrainingConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _patience_has_a_best(self) -> Self:
+    def _check_patience(self) -> Self:
         if self.patience is not None and self.keep == "last":
-            raise ValueError("patience waits for a better score: set keep: best beside it")
+            raise ValueError("patience needs the best model to be kept: set keep: best as well")
         return self
 
 
 def total_steps(config: TrainingConfig, num_rows: int) -> int:
-    """Optimiser steps of a training on so many rows, where patience does not end it before."""
+    """Optimizer steps of a training on `num_rows` rows without early stopping."""
     return config.num_steps or num_batches(num_rows, config.batch_size) * config.epochs
 
 
 def total_epochs(config: TrainingConfig, num_rows: int) -> int:
-    """Passes over the rows, the last of which may be cut short."""
+    """Epochs of a training; the last one may be incomplete."""
     return -(-total_steps(config, num_rows) // num_batches(num_rows, config.batch_size))

@@ -1,7 +1,7 @@
-"""The teacher's answers on fixed text, computed once for all seeds, objectives and trials.
+"""Cache of teacher outputs on fixed text, computed once for all seeds, objectives and trials.
 
-They are NumPy files that training maps into memory, in a directory whose manifest names the digests
-of teacher and text. A text is computed in parts, each kept until all are there.
+The outputs are memory-mapped NumPy files in a directory whose manifest holds the digests of teacher
+and text. A text is processed in parts, which are kept until all are complete.
 """
 
 import math
@@ -28,22 +28,22 @@ from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key,
 _STAGE = "teacher_outputs"
 LOGITS, FEATURES = "logits", "features"
 
-# A part loads the model once: few large parts of a long text, enough parts of a short one for the
-# cores of a machine. The sizes do not depend on the cluster, since results do not either.
-_WANTED_PARTS = 32
+# Each part loads the model once: parts of a long text are large, those of a short one are enough
+# for a machine's cores. Sizes do not depend on the cluster, so that results do not either.
+_TARGET_PARTS = 32
 _MIN_PART_ROWS = 1024
 _MAX_PART_ROWS = 16_384
 
 
 @dataclass(frozen=True)
 class OutputsJob:
-    """The teacher's logits of every row of a text table, and what else is asked for.
+    """Computation of teacher outputs for every row of a text table.
 
     Attributes:
-        pooling: how hidden states are pooled; None for none.
-        relation_layer: the block whose query, key and value vectors of every token are kept,
-            counted from 1, `PAPER_LAYER` for that of the MiniLMv2 paper; None for none.
-        is_pretrained: the teacher has no trained classifier; its logits are not kept.
+        pooling: pooling of the hidden states to store; None to store none.
+        relation_layer: layer whose query, key and value vectors per token are stored, from 1, or
+            `PAPER_LAYER` for that of the MiniLMv2 paper; None to store none.
+        is_pretrained: whether the teacher has no trained classifier, so that no logits are stored.
     """
 
     teacher: str | Path
@@ -56,7 +56,7 @@ class OutputsJob:
     is_pretrained: bool = False
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result besides the inputs."""
+        """Settings that determine the result, together with the inputs."""
         layer = self.relation_layer
         return {
             "max_length": self.max_length,
@@ -65,11 +65,11 @@ class OutputsJob:
         }
 
     def finished(self) -> Manifest | None:
-        """The manifest, if this very job has been done."""
+        """Manifest of the completed job; None if it is not completed."""
         return finished(self.out, stage_key(_STAGE, self.settings(), self.inputs))
 
     def parts(self) -> list[tuple[int, int]]:
-        """First row and end of each part.
+        """First row and end row of each part.
 
         Raises:
             InputError: the text has no rows.
@@ -80,7 +80,7 @@ class OutputsJob:
         return parts_of(num_rows)
 
     def write_part(self, start: int, stop: int, device: torch.device) -> None:
-        """Answer rows [start, stop), unless that has been done."""
+        """Compute and write rows [start, stop), unless already written."""
 
         def write(draft: Draft) -> None:
             tokenizer = load_tokenizer(str(self.teacher))
@@ -119,7 +119,7 @@ class OutputsJob:
         write_once(self._part(start), f"{_STAGE} part", settings, self.inputs, write)
 
     def join_parts(self) -> None:
-        """Commit the whole, once all parts are there."""
+        """Join and commit the complete parts."""
         parts = self.parts()
         with commit(self.out, _STAGE, self.settings(), self.inputs) as draft:
             for name in self._kinds():
@@ -147,26 +147,26 @@ class OutputsJob:
 
 
 def parts_of(num_rows: int) -> list[tuple[int, int]]:
-    """First row and end of each part of a text of so many rows."""
-    size = min(max(-(-num_rows // _WANTED_PARTS), _MIN_PART_ROWS), _MAX_PART_ROWS)
-    return [(at, min(at + size, num_rows)) for at in range(0, num_rows, size)]
+    """First row and end row of each part of a text with `num_rows` rows."""
+    size = min(max(-(-num_rows // _TARGET_PARTS), _MIN_PART_ROWS), _MAX_PART_ROWS)
+    return [(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
 
 
 def relations_of(layer: int) -> str:
-    """The kind of output that a block's relation vectors are; each block has its own."""
+    """Name of the output that holds a layer's relation vectors."""
     return "relations-paper" if layer == PAPER_LAYER else f"relations-{layer}"
 
 
 def read_outputs(folder: Path, kind: str) -> NDArray[Any]:
-    """What a finished job wrote, mapped into memory.
+    """Memory-map an output of a finished job.
 
     Args:
-        folder: of the job.
-        kind: `LOGITS`, (N, C) float32, `FEATURES`, (N, n, d) float32, or `relations_of` a block,
+        folder: output folder of the job.
+        kind: `LOGITS`, (N, C) float32, `FEATURES`, (N, n, d) float32, or `relations_of` a layer,
             (T, 3, d) float16.
 
     Raises:
-        InputError: it did not write this kind.
+        InputError: the job did not write this output.
     """
     path = folder / f"{kind}.npy"
     if not path.exists():
@@ -179,10 +179,10 @@ def read_outputs(folder: Path, kind: str) -> NDArray[Any]:
 
 
 def _new_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-    """A new file of numbers, mapped into memory.
+    """Create a memory-mapped NumPy file.
 
-    Its room is taken first: a full disk is an OSError then, and the end of the process later, when
-    a page that has no room is written.
+    Its disk space is allocated first: a full disk raises an OSError here, instead of killing the
+    process when a page is written.
     """
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     with path.open("wb") as file:
@@ -190,7 +190,7 @@ def _new_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.m
         file.flush()
         num_bytes = math.prod(shape) * dtype.itemsize
         file.truncate(file.tell() + num_bytes)
-        # Not everywhere: macOS has no such call.
+        # Missing on macOS.
         if num_bytes and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), file.tell(), num_bytes)
     return np.lib.format.open_memmap(path, mode="r+")
@@ -200,8 +200,8 @@ def _join(parts: Sequence[Path], whole: Path) -> None:
     arrays = [np.load(path, mmap_mode="r", allow_pickle=False) for path in parts]
     shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
     joined = _new_array(whole, arrays[0].dtype, shape)
-    at = 0
+    start = 0
     for array in arrays:
-        joined[at : at + len(array)] = array
-        at += len(array)
+        joined[start : start + len(array)] = array
+        start += len(array)
     joined.flush()

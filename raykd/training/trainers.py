@@ -1,4 +1,8 @@
-"""What each player of an objective is trained with: optimiser, learning rate, gradient scale."""
+"""Trainers: optimizer, learning rate schedule and gradient scaling of each player.
+
+A player is one side of an adversarial objective's min-max game: the student, or the generator.
+Other objectives have the student only.
+"""
 
 import math
 from collections import Counter
@@ -15,12 +19,12 @@ from raykd.objectives.base import STUDENT, Objective, Player
 from raykd.training.distributed.shm_allreduce import ShmAllreduce, average_bucket
 from raykd.training.settings import TrainingConfig
 
-# More than any model's gradients take.
+# Larger than any model's gradients.
 _ALL_MB = 1 << 20
 
 
 class Worker(NamedTuple):
-    """One of the processes that train one model together, and the threads it computes with."""
+    """Process that trains a model, alone or with others (DDP), and its number of threads."""
 
     rank: int = 0
     size: int = 1
@@ -29,15 +33,15 @@ class Worker(NamedTuple):
 
 
 class Trainer:
-    """Turns of one player: the objective as its workers share it, and the player's optimiser.
+    """Optimizer and schedule of one player, over the steps in which it is trained.
 
     Args:
-        objective: it is this player's turn.
-        player: whose parameters are trained.
-        config: of the phase, for what the player leaves open.
-        num_turns: steps that will be the player's.
+        objective: objective in which the player's parameters are trainable.
+        player: parameters to train.
+        config: settings of the phase, for settings that the player does not define.
+        num_turns: number of steps that train the player.
         worker: this process.
-        exchange: what averages the workers' gradients; None for what DDP does by itself.
+        allreduce: shared-memory all-reduce of gradients; None for DDP's own.
     """
 
     def __init__(
@@ -47,10 +51,10 @@ class Trainer:
         config: TrainingConfig,
         num_turns: int,
         worker: Worker,
-        exchange: ShmAllreduce | None = None,
+        allreduce: ShmAllreduce | None = None,
     ) -> None:
         self.turn = 0
-        # What is left of a decayed parameter that had no gradient in any turn.
+        # Factor by which weight decay alone has shrunk a parameter without gradients.
         self.decay = 1.0
         self._config = config
         self._num_turns = num_turns
@@ -59,9 +63,9 @@ class Trainer:
         self._learning_rate = player.learning_rate or config.learning_rate
         self.model: nn.Module = objective
         if worker.size > 1:
-            self.model = distributed_model(objective, exchange)
-        # Fused: on a CPU a small student's step is mostly its embeddings' update (measured: 7
-        # times faster than the default for 2 million of them).
+            self.model = distributed_model(objective, allreduce)
+        # Fused: on a CPU a small student's step is mostly the update of its embeddings (measured:
+        # 7 times faster than the default for 2 million of them).
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(player.parameters, config.weight_decay), fused=True
         )
@@ -71,24 +75,24 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        """Of the player's next turn."""
+        """Learning rate of the player's next step."""
         factor = learning_rate_factor(self._config, self.turn, self._num_turns)
         return self._learning_rate * factor
 
     def no_sync(self) -> AbstractContextManager[None]:
-        """In it, gradients stay this worker's own."""
+        """Context manager that accumulates gradients without an all-reduce, as DDP's `no_sync`."""
         no_sync: Callable[[], AbstractContextManager[None]]
         no_sync = getattr(self.model, "no_sync", nullcontext)
         return no_sync()
 
     def backward(self, loss: Tensor) -> None:
-        """Add the loss's gradient to those of the turn's other passes."""
+        """Accumulate the gradient of a micro-batch."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # untyped in torch
 
     def end_turn(self) -> Tensor:
-        """Change the parameters; returns the norm of the gradient before it was clipped.
+        """Update the parameters; returns the gradient norm before clipping.
 
-        A gradient that overflowed in float16 changes nothing: the scale of the next one is lower.
+        A gradient that overflows in float16 is skipped, and the loss scale is lowered.
         """
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm)
@@ -106,20 +110,19 @@ class Trainer:
         return torch.zeros_like(norm) if is_overflow and scale > 1 else norm
 
 
-def distributed_model(objective: Objective, exchange: ShmAllreduce | None) -> nn.Module:
-    """The objective as its workers share it: `backward` leaves the mean of their gradients."""
-    # Buffers are an objective's own business: a memory of all rows is larger than the model.
-    # Gradients as views of what is sent spare a copy of them.
-    # The exchange goes in one go, when all gradients are there: a worker that is ahead with some of
-    # them does not wait for the others to be.
+def distributed_model(objective: Objective, allreduce: ShmAllreduce | None) -> nn.Module:
+    """Wrap the objective in DDP: `backward` averages the gradients over the workers."""
+    # Buffers are not broadcast: objectives keep them equal, and a memory bank of all rows is
+    # larger than the model. Gradients as views of the buckets save a copy. The shared-memory
+    # all-reduce runs once, when all gradients are computed, so that workers wait only once.
     model = DistributedDataParallel(
         objective,
         broadcast_buffers=False,
         gradient_as_bucket_view=True,
-        bucket_cap_mb=None if exchange is None else _ALL_MB,
+        bucket_cap_mb=None if allreduce is None else _ALL_MB,
     )
-    if exchange is not None:
-        model.register_comm_hook(exchange, average_bucket)
+    if allreduce is not None:
+        model.register_comm_hook(allreduce, average_bucket)
     return model
 
 
@@ -130,16 +133,16 @@ def make_trainers(
     num_steps: int,
     worker: Worker,
 ) -> dict[str, Trainer]:
-    """A trainer for each player.
+    """Create a trainer per player.
 
     Raises:
-        InputError: there are too few steps for the student to have a turn.
+        InputError: none of the steps trains the student.
     """
     turns = Counter(map(objective.player_of, range(1, num_steps + 1)))
     if not turns[STUDENT]:
         raise InputError(
-            f"{objective.config.name}: none of the {num_steps} steps is the student's turn; give "
-            "it more steps, or the others fewer (generator_steps)"
+            f"{objective.config.name}: none of the {num_steps} steps trains the student; set more "
+            "steps or epochs, or fewer generator_steps"
         )
     return dict(_each(objective, players, config, turns, worker))
 
@@ -152,15 +155,15 @@ def _each(
     worker: Worker,
 ) -> Iterator[tuple[str, Trainer]]:
     on_cpus = worker.size > 1 and worker.device.type == "cpu"
-    exchange = ShmAllreduce.open(worker.rank, worker.size) if on_cpus else None
+    allreduce = ShmAllreduce.open(worker.rank, worker.size) if on_cpus else None
     for name, player in players.items():
-        # DDP takes care of the parameters that can be trained when it is made.
+        # DDP only handles parameters that are trainable when it is created.
         objective.take_turn(name, players)
-        yield name, Trainer(objective, player, config, turns[name], worker, exchange)
+        yield name, Trainer(objective, player, config, turns[name], worker, allreduce)
 
 
 def learning_rate_factor(config: TrainingConfig, turn: int, num_turns: int) -> float:
-    """The share of the learning rate in a turn, counted from 0, after warm-up and schedule."""
+    """Schedule's factor of the learning rate in a player's step `turn`, from 0."""
     num_warmup_turns = round(config.warmup_fraction * num_turns)
     if turn < num_warmup_turns:
         return (turn + 1) / num_warmup_turns
@@ -173,7 +176,7 @@ def learning_rate_factor(config: TrainingConfig, turn: int, num_turns: int) -> f
 def _parameter_groups(
     parameters: Sequence[nn.Parameter], weight_decay: float
 ) -> list[dict[str, object]]:
-    """Biases and normalisation weights, all vectors, are not decayed."""
+    """Parameter groups in which vectors (biases, normalization weights) have no weight decay."""
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

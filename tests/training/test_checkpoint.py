@@ -73,7 +73,7 @@ def test_a_checkpoint_of_another_recipe_is_named_and_not_used(tmp_path):
 
     step, (note,) = other.find()
     assert step is None
-    assert "step-000000010: of another recipe, input or version of raykd" in note
+    assert "step-000000010: made by another recipe, input or version of raykd" in note
 
 
 def test_what_is_later_than_where_a_training_goes_on_is_removed_before_it_is_in_the_way(tmp_path):

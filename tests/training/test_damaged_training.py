@@ -112,7 +112,7 @@ def test_lines_after_the_position_that_a_training_resumes_from_are_dropped_unrea
         file.write(b"\xff{no JSON\n")
 
     resumed = MetricsWriter(tmp_path)
-    resumed.cut(10, position)
+    resumed.truncate(10, position)
 
     assert (tmp_path / CURVE_FILE).read_bytes() == before
     assert resumed.position() == position

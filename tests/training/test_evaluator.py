@@ -52,7 +52,7 @@ def test_training_ends_after_so_many_scores_without_a_better_one():
 
 
 def test_patience_without_a_best_state_is_refused():
-    with pytest.raises(ValidationError, match="set keep: best beside it"):
+    with pytest.raises(ValidationError, match="set keep: best as well"):
         TrainingConfig(patience=2)
 
 

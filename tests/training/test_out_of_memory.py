@@ -40,7 +40,7 @@ def test_the_remedies_are_settings_that_the_objective_takes():
         return remedies(PhaseConfig(objective=SETTINGS[name], **given, **changes))
 
     rest = "lower batch_size (now 8), or lower max_length (now 64)"
-    first = "set max_tokens_per_pass: {} (a batch in several passes), or "
+    first = "set max_tokens_per_pass: {} (smaller micro-batches), or "
     assert told("codir") == rest
     assert told("pkd") == first.format(256) + rest
     assert told("pkd", max_tokens_per_pass=100) == first.format(50) + rest

@@ -48,7 +48,7 @@ def test_the_driver_tells_where_a_job_goes_on_and_which_checkpoint_is_damaged(tm
 
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == f"  vanilla_kd: {newest}: damaged; not used"
-    assert re.fullmatch(r"  vanilla_kd: goes on after step \d+ of 45", lines[1])
+    assert re.fullmatch(r"  vanilla_kd: resumes after step \d+ of 45", lines[1])
     assert len((job.out / STEPS_FILE).read_text().splitlines()) == 45
 
 
@@ -103,8 +103,8 @@ def test_memory_that_does_not_suffice_names_the_settings_that_need_less(tmp_path
         train_phases([job], workers, label="train", storage=tmp_path / "ray_train")
 
     assert str(caught.value) == (
-        "vanilla_kd: out of memory (1125899906842624 bytes more were wanted); set "
-        "max_tokens_per_pass: 256 (a batch in several passes), or lower batch_size (now 4), or "
+        "vanilla_kd: out of memory (allocating 1125899906842624 bytes); set "
+        "max_tokens_per_pass: 256 (smaller micro-batches), or lower batch_size (now 4), or "
         "lower max_length (now 128), or set precision: bfloat16"
     )
 

@@ -67,10 +67,7 @@ def test_a_resumed_training_keeps_the_threads_it_began_with_and_reports_it(tmp_p
     report_resume_point(job, num_threads=1)
     run_phase(job, Worker(num_threads=1), checkpoint_every_s=0)
 
-    assert (
-        "keeps the number of threads it began with, 2 (a new training would have 1)"
-        in capsys.readouterr().err
-    )
+    assert "keeps its 2 threads (a new training would have 1)" in capsys.readouterr().err
     assert num_threads_of(job) == num_threads_of(whole) == 2
     for name in _FILES:
         assert (job.out / name).read_bytes() == (whole.out / name).read_bytes()

@@ -96,7 +96,7 @@ def test_a_turn_changes_the_parameters_of_its_player_alone():
 def test_a_training_without_a_turn_of_the_student_is_refused():
     config = TrainingConfig(num_steps=1, batch_size=8)
 
-    with pytest.raises(InputError, match="none of the 1 steps is the student's turn"):
+    with pytest.raises(InputError, match="none of the 1 steps trains the student"):
         train(Duel(), rows_of(31), config, pad_id=0, regression=False, seed=1, worker=Worker())
 
 

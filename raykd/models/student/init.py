@@ -104,7 +104,7 @@ class StudentConfig(Config):
         return len(self.layers) if self.layers else self.num_layers
 
     def copies_layers(self, init: Init) -> bool:
-        """Whether an init copies chosen layers of the source."""
+        """True if an init copies chosen layers of the source."""
         return init in _COPYING
 
     @property
@@ -266,7 +266,7 @@ def check_tokenizers(
 
 
 def same_tokens(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
-    """Whether two tokenizers make the same token ids of a text."""
+    """True if two tokenizers make the same token ids of a text."""
     try:
         check_tokenizers(first, second)
     except InputError:

@@ -52,7 +52,7 @@ def check_layers(layers: Sequence[int], num_source_layers: int) -> None:
 
 
 def shares_layers(config: PreTrainedConfig) -> bool:
-    """Whether one set of weights is all layers of a model (ALBERT).
+    """True if one set of weights is all layers of a model (ALBERT).
 
     Raises:
         InputError: several sets are shared by groups of layers.

@@ -94,7 +94,7 @@ class GeneratorConfig(MethodConfig):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether the gold labels have a weight."""
+        """True if the gold labels have a weight."""
         return self.task_weight > 0
 
     @property

@@ -54,7 +54,7 @@ class LayerMatchingConfig(MethodConfig):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether the gold labels have a weight."""
+        """True if the gold labels have a weight."""
         return self.task_weight > 0
 
     @property

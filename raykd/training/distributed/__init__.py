@@ -1,1 +1,1 @@
-"""One training on several workers."""
+"""Distributed training: settings, placement and gradient all-reduce."""

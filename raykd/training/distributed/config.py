@@ -1,4 +1,4 @@
-"""Who trains: so many workers a model, so many models at once."""
+"""Settings of workers per model and of models trained concurrently."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from raykd.config import Config
 
 
 class WorkersConfig(Config):
-    """Processes that train one model together (DDP), and models that train at the same time."""
+    """Processes that train one model together (DDP), and models trained at the same time."""
 
     num_workers: int | tuple[int, int] = Field(
         1,
@@ -18,7 +18,7 @@ class WorkersConfig(Config):
     cpus_per_worker: float = Field(
         1.0,
         gt=0,
-        description="CPUs, and threads, of each worker; fewer on a machine that has not so many. "
+        description="CPUs, and threads, of each worker; fewer on a machine with fewer CPUs. "
         "The teacher gets those of all models that train at once.",
     )
     use_gpu: bool = Field(False, description="Train each worker on a GPU of its own.")
@@ -37,20 +37,20 @@ class WorkersConfig(Config):
 
     @property
     def min_workers(self) -> int:
-        """Workers that a model needs."""
+        """Minimum number of workers of a model."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
 
     @property
     def max_workers(self) -> int:
-        """Workers that a model can have."""
+        """Maximum number of workers of a model."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
     @field_validator("num_workers", mode="before")
     @classmethod
-    def _is_a_number_or_a_range(cls, value: Any) -> Any:
+    def _check_num_workers(cls, value: Any) -> Any:
         ends = value if isinstance(value, list | tuple) else [value, value]
         if len(ends) == 2 and all(type(end) is int for end in ends) and 1 <= ends[0] <= ends[1]:
             return ends[0] if ends[0] == ends[1] else tuple(ends)
         raise ValueError(
-            f"a number from 1 on, or [at least, at most], is expected, not {value!r:.60}"
+            f"expected a number of at least 1, or [at least, at most], not {value!r:.60}"
         )

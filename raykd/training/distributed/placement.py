@@ -1,4 +1,4 @@
-"""How jobs and workers are fitted into the room that the cluster has."""
+"""Placement of jobs and workers on the cluster's CPUs."""
 
 import math
 from collections.abc import Sequence
@@ -9,64 +9,66 @@ from raykd.training.phases import PhaseJob
 
 
 def shares(jobs: Sequence[PhaseJob], num_shares: int) -> list[list[PhaseJob]]:
-    """Spread the jobs, the longest first, so that every group has about as many steps."""
-    found: list[list[PhaseJob]] = [[] for _ in range(min(num_shares, len(jobs)))]
-    steps = [0] * len(found)
+    """Split jobs, given longest first, into groups with about equal numbers of steps."""
+    groups: list[list[PhaseJob]] = [[] for _ in range(min(num_shares, len(jobs)))]
+    steps = [0] * len(groups)
     for job in jobs:
-        least = steps.index(min(steps))
-        found[least].append(job)
-        steps[least] += job.num_steps()
-    return found
+        shortest = steps.index(min(steps))
+        groups[shortest].append(job)
+        steps[shortest] += job.num_steps()
+    return groups
 
 
 def cpus_per_worker(workers: WorkersConfig, *, only_model: bool = False) -> float:
-    """CPUs of one worker: decided by the recipe and the machines, never by the jobs that are left.
+    """CPUs per worker, determined by recipe and machines but not by the unfinished jobs.
 
-    The number of threads changes how sums are rounded. A model that is trained again when all
-    others are done therefore has the same CPUs as before, and leaves the rest idle.
+    The number of threads affects rounding, so that a model trained again alone gets the same CPUs
+    as before and leaves the others idle.
 
     Args:
-        workers: of the recipe.
-        only_model: whether the stage trains one model in any case, as the teacher's does: it has
-            the CPUs of all models that train at once in other stages.
+        workers: settings of the recipe.
+        only_model: whether the stage always trains a single model, as the teacher's stage does; it
+            gets the CPUs of all models that other stages train concurrently.
     """
     num_at_once = 1 if only_model else workers.models_at_once
-    wanted = workers.cpus_per_worker * (workers.models_at_once if only_model else 1)
+    requested = workers.cpus_per_worker * (workers.models_at_once if only_model else 1)
     if num_cpus := _cpus_of_one_machine(workers):
         share = num_cpus / (workers.min_workers * num_at_once)
-        return min(wanted, math.floor(share * 100) / 100)
-    # A node can start a worker of the recipe's size, or none can. More is taken where it is.
-    return max(workers.cpus_per_worker, min(wanted, cluster.max_cpus_per_node()))
+        return min(requested, math.floor(share * 100) / 100)
+    # At least the recipe's CPUs, which a node has to have; more if a node has them.
+    return max(workers.cpus_per_worker, min(requested, cluster.max_cpus_per_node()))
 
 
 def threads_on(num_cpus: float) -> int:
-    """Threads of a worker with that many CPUs."""
+    """Threads of a worker with `num_cpus` CPUs."""
     return max(1, int(num_cpus))
 
 
 def workers_that_fit(
     workers: WorkersConfig, num_groups: int, num_cpus: float
 ) -> int | tuple[int, int]:
-    """Workers of a group, or the fewest and the most; groups beside it find room on one machine.
+    """Workers per group, or minimum and maximum, such that all groups fit on one machine.
 
-    The group that starts first takes its most otherwise, and the others wait for its end.
+    Otherwise the first group would take its maximum, and the others would wait until it ends.
 
     Args:
-        workers: of the recipe.
-        num_groups: groups that train at once.
-        num_cpus: CPUs of one worker.
+        workers: settings of the recipe.
+        num_groups: groups that train concurrently.
+        num_cpus: CPUs per worker.
     """
     num_cpus_here = _cpus_of_one_machine(workers)
     if num_groups == 1 or not num_cpus_here:
         return workers.num_workers
-    most = math.floor(num_cpus_here / (num_cpus * num_groups))
-    most = min(workers.max_workers, max(workers.min_workers, most))
-    return most if most == workers.min_workers else (workers.min_workers, most)
+    num_workers = math.floor(num_cpus_here / (num_cpus * num_groups))
+    num_workers = min(workers.max_workers, max(workers.min_workers, num_workers))
+    if num_workers == workers.min_workers:
+        return num_workers
+    return workers.min_workers, num_workers
 
 
 def _cpus_of_one_machine(workers: WorkersConfig) -> float:
-    """CPUs of a machine that is alone; 0 where more may come when they are asked for.
+    """CPUs of a single-machine cluster; 0 if there are several machines or GPUs are used.
 
-    A head without CPUs of its own has them come, and more GPUs than there are were refused.
+    A head node without CPUs gets nodes by autoscaling; missing GPUs were refused before.
     """
     return 0 if cluster.num_nodes() > 1 or workers.use_gpu else cluster.total_cpus()

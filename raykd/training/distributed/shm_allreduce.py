@@ -1,7 +1,6 @@
-"""Gradients of workers on one machine, averaged through its memory.
+"""All-reduce (mean) of gradients through shared memory, for workers on one machine.
 
-gloo sends them over the loopback network even there, which takes three times as long
-(experiments/LOG.md).
+gloo uses the loopback network even there, which takes three times as long (experiments/LOG.md).
 """
 
 import mmap
@@ -13,37 +12,37 @@ from typing import Self
 import torch
 from torch import Tensor, distributed
 
-# Memory that every process of a machine can map; Linux has it.
+# Shared memory of a machine (Linux).
 _FOLDER = Path("/dev/shm")
-# Numbers that are exchanged at once. Two such parts a worker are held, 8 MB: containers have 64 MB
-# of that memory as a rule.
+# Numbers averaged at once. Shared memory holds two such parts per worker, 8 MB; containers usually
+# have 64 MB of it.
 _PART_NUMBERS = 1 << 20
 _BYTES_PER_NUMBER = 4
 
 
 class ShmAllreduce:
-    """Averages numbers of all workers, on every worker alike.
+    """Mean of float32 numbers over all workers, bit-equal on every worker.
 
-    Worker r averages the r-th share of each part. The sum runs through the workers in their order,
-    so that it is the same bits on each and at every repetition.
+    Worker r averages the r-th share of each part, in the order of the workers, so that the result
+    is the same at every repetition.
 
     Args:
-        shared: (2, W, P) float32, mapped by all W workers.
-        rank: this worker's.
+        shared: (2, W, P) float32 memory, mapped by all W workers.
+        worker_rank: rank of this worker.
     """
 
-    def __init__(self, shared: Tensor, rank: int) -> None:
-        self._shared, self._rank, self._half = shared, rank, 0
+    def __init__(self, shared: Tensor, worker_rank: int) -> None:
+        self._shared, self._worker_rank, self._half = shared, worker_rank, 0
 
     @classmethod
-    def open(cls, rank: int, size: int) -> Self | None:
-        """Agree on memory with the other workers; all of them call it.
+    def open(cls, worker_rank: int, size: int) -> Self | None:
+        """Map memory shared by all workers, which all call this.
 
         Returns:
-            None, on every worker, where they are on several machines or have no room there.
+            None, on every worker, if they are on several machines or shared memory is insufficient.
         """
         num_bytes = 2 * size * _PART_NUMBERS * _BYTES_PER_NUMBER
-        reserved = _reserve(num_bytes) if rank == 0 else None
+        reserved = _reserve(num_bytes) if worker_rank == 0 else None
         try:
             named = [reserved]
             distributed.broadcast_object_list(named, 0)
@@ -51,38 +50,38 @@ class ShmAllreduce:
             is_shared = torch.tensor(int(mapped is not None))
             distributed.all_reduce(is_shared, distributed.ReduceOp.MIN)
         finally:
-            # What is mapped lives on without its name, and goes with the last process that maps it.
+            # The mapping remains valid without its name, until the last process unmaps it.
             if reserved:
                 Path(reserved).unlink()
         if not is_shared or mapped is None:
             return None
         numbers = torch.frombuffer(mapped, dtype=torch.float32)
-        return cls(numbers.view(2, size, _PART_NUMBERS), rank)
+        return cls(numbers.view(2, size, _PART_NUMBERS), worker_rank)
 
     def average(self, numbers: Tensor) -> None:
-        """Replace float32 numbers (N,) by their mean over the workers; all of them call it."""
+        """Replace float32 numbers (N,) by their mean over the workers, which all call this."""
         size = self._shared.shape[1]
         for part in torch.split(numbers, _PART_NUMBERS):
-            given = self._shared[self._half, :, : len(part)]
-            # The other half next time: a slower worker may still read this one then.
+            inputs = self._shared[self._half, :, : len(part)]
+            # Alternate the halves: a slower worker may still read this one during the next part.
             self._half = 1 - self._half
-            given[self._rank].copy_(part)
+            inputs[self._worker_rank].copy_(part)
             distributed.barrier()
-            mean, *others = given.tensor_split(size, dim=1)[self._rank]
+            mean, *others = inputs.tensor_split(size, dim=1)[self._worker_rank]
             for other in others:
                 mean.add_(other)
             mean.div_(size)
             distributed.barrier()
-            part.copy_(given[0])
+            part.copy_(inputs[0])
 
 
 def average_bucket(
-    exchange: ShmAllreduce,
-    bucket: distributed.GradBucket,  # type: ignore[name-defined]  # not where torch lacks it
+    allreduce: ShmAllreduce,
+    bucket: distributed.GradBucket,  # type: ignore[name-defined]  # missing in some torch builds
 ) -> torch.futures.Future[Tensor]:
-    """Average a bucket of gradients in place: what DDP calls in place of its all-reduce."""
+    """Communication hook for DDP that averages a bucket of gradients in place."""
     gradients = bucket.buffer()
-    exchange.average(gradients)
+    allreduce.average(gradients)
     done: torch.futures.Future[Tensor] = torch.futures.Future()
     done.set_result(gradients)
     return done

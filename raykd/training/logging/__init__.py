@@ -1,1 +1,1 @@
-"""What a training reports: its steps and scores, in files and to experiment trackers."""
+"""Logging of steps and scores, to files and experiment trackers."""

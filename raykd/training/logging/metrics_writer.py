@@ -1,4 +1,4 @@
-"""The lines a training writes as it goes, one file for its steps and one for its scores."""
+"""Writer of a training's metrics files: one for steps, one for means and scores."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,24 +14,24 @@ STEPS_FILE = "steps.jsonl"
 _FILES = (CURVE_FILE, STEPS_FILE)
 _READ_BYTES = 1 << 20
 
-# Number of bytes and digest of the content of each file, as plain values.
+# Number of bytes and content digest per file, as plain values.
 Position = Mapping[str, Any]
 
 
 class MetricsWriter:
-    """Appends to the two files in a folder, which can be read while they grow."""
+    """Writer that appends lines to the two metrics files in a folder."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._written = {name: _Written() for name in _FILES}
 
-    def cut(self, step: int, position: Position) -> None:
-        """Drop what was written after a position, which `damage_before` found to be whole.
+    def truncate(self, step: int, position: Position) -> None:
+        """Truncate the files to a position, up to which they are undamaged.
 
         Args:
-            step: that a training resumes after.
-            position: taken after it; none for the beginning.
+            step: step that the training resumes after.
+            position: position taken after it; empty for a new training.
         """
         for name in _FILES:
             self._written[name] = _Written()
@@ -42,7 +42,7 @@ class MetricsWriter:
                 self._written[name].add_file(path, num_bytes)
 
     def position(self) -> dict[str, Any]:
-        """How far the files are written, once that is on the disk."""
+        """Flush the files to disk; returns their current position."""
         for name in _FILES:
             path = self._folder / name
             if path.exists():
@@ -51,15 +51,15 @@ class MetricsWriter:
         return {name: written.position() for name, written in self._written.items()}
 
     def write_steps(self, records: Sequence[StepRecord]) -> None:
-        """Append steps."""
+        """Append records of steps."""
         self._append(STEPS_FILE, [record.to_json() for record in records])
 
     def write(self, record: Record) -> None:
-        """Append means and scores."""
+        """Append a record of means and scores."""
         self._append(CURVE_FILE, [record.to_json()])
 
     def move(self, folder: Path) -> None:
-        """Put the files into another folder of the same disk."""
+        """Move the files to another folder on the same disk."""
         for name in _FILES:
             path = self._folder / name
             if path.exists():
@@ -75,17 +75,17 @@ class MetricsWriter:
 def damage_before(folder: Path, position: Position) -> str | None:
     """First metrics file that differs from its content at a position; None if none does."""
     for name, expected in position.items():
-        found = _Written()
+        present = _Written()
         path = folder / name
         if path.exists():
-            found.add_file(path, expected["num_bytes"])
-        if found.position() != expected:
+            present.add_file(path, expected["num_bytes"])
+        if present.position() != expected:
             return name
     return None
 
 
 class _Written:
-    """Number of bytes and running digest of what is written to a file."""
+    """Number of bytes and running digest of a file's content."""
 
     def __init__(self) -> None:
         self._num_bytes, self._digest = 0, xxhash.xxh3_128()

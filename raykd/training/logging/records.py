@@ -1,4 +1,4 @@
-"""What is told of a training: each step's losses, and their means between two scores."""
+"""Records of a training: losses per step, and their means between evaluations."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from raykd.training.trainers import Worker
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step: the losses of its whole batch; `gradient_norm` is taken before clipping."""
+    """Losses of one step's batch; `gradient_norm` is the norm before clipping."""
 
     step: int
     epoch: int
@@ -26,19 +26,19 @@ class StepRecord:
 
     @property
     def total(self) -> float:
-        """The loss that the step lowered."""
+        """Loss that the step minimized."""
         return self.losses[_prefix(self.player) + "total"]
 
     def to_json(self) -> str:
-        """One line of `steps.jsonl`."""
+        """Line of `steps.jsonl`."""
         return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True)
 class Record:
-    """Means over the steps since the last record, and the scores where they were taken.
+    """Means over the steps since the last record, and scores if the model was evaluated.
 
-    `epoch` counts passes over the rows, parts of one included.
+    `epoch` includes the fraction of an unfinished epoch.
     """
 
     epoch: float
@@ -49,7 +49,7 @@ class Record:
     scores: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """One line of `metrics.jsonl`."""
+        """Line of `metrics.jsonl`."""
         return json.dumps(asdict(self))
 
 
@@ -59,12 +59,12 @@ class _Step(NamedTuple):
     player: str
     learning_rate: float
     names: list[tuple[str, str]]
-    values: Tensor  # the terms' means over this worker's rows, then the gradient's norm
+    values: Tensor  # means of the terms over this worker's rows, then the gradient norm
     weight: float
 
 
 class StepLog:
-    """The steps not yet told; their values stay on the device, so that no step waits for it."""
+    """Log of the steps since the last flush; values stay on the device to avoid waiting for it."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -79,30 +79,30 @@ class StepLog:
         epoch: int,
         player: str,
         learning_rate: float,
-        passes: Sequence[tuple[LossTerms, float]],
+        micro_batches: Sequence[tuple[LossTerms, float]],
         norm: Tensor,
         weight: float,
     ) -> None:
-        """Keep a step.
+        """Add a step.
 
         Args:
-            step: counted from 1.
-            epoch: counted from 1.
-            player: whose turn it was.
-            learning_rate: of the step.
-            passes: the losses of each, and its share of this worker's rows.
-            norm: of the gradient.
-            weight: this worker's rows over the mean number of rows of all workers.
+            step: step number, from 1.
+            epoch: epoch number, from 1.
+            player: player that the step trained.
+            learning_rate: learning rate of the step.
+            micro_batches: losses of each micro-batch, and its share of this worker's rows.
+            norm: gradient norm.
+            weight: this worker's rows, divided by the mean number of rows per worker.
         """
         means: dict[tuple[str, str], Tensor] = {}
-        for terms, share in passes:
+        for terms, share in micro_batches:
             for name, value in _logged(terms, player).items():
                 means[name] = means.get(name, 0.0) + value.detach().float() * share
         values = torch.stack([*means.values(), norm.float()])
         self._steps.append(_Step(step, epoch, player, learning_rate, list(means), values, weight))
 
     def flush(self) -> list[StepRecord]:
-        """The steps kept, the same on every worker, each the mean over the rows of all."""
+        """Records of the steps, averaged over all workers' rows; the same on every worker."""
         if not self._steps:
             return []
         device = self._worker.device
@@ -112,10 +112,10 @@ class StepLog:
             distributed.all_reduce(joined)
         numbers = joined.tolist()
         weights = numbers[len(sums) :]
-        records, at = [], 0
+        records, start = [], 0
         for step, weight in zip(self._steps, weights, strict=True):
-            *means, norm = (value / weight for value in numbers[at : at + len(step.values)])
-            at += len(step.values)
+            *means, norm = (value / weight for value in numbers[start : start + len(step.values)])
+            start += len(step.values)
             kinds: dict[str, dict[str, float]] = {"losses": {}, "measures": {}}
             for (kind, name), mean in zip(step.names, means, strict=True):
                 kinds[kind][name] = mean
@@ -134,13 +134,13 @@ class StepLog:
 
 
 class Means:
-    """Sums over steps since the last record."""
+    """Running means of losses and measures since the last record."""
 
     def __init__(self) -> None:
         self._sums: dict[str, dict[str, list[float]]] = {"losses": {}, "measures": {}}
 
     def add(self, record: StepRecord) -> None:
-        """Take a step in."""
+        """Add a step."""
         for kind, values in (("losses", record.losses), ("measures", record.measures)):
             for name, value in values.items():
                 entry = self._sums[kind].setdefault(name, [0.0, 0.0])
@@ -148,7 +148,7 @@ class Means:
                 entry[1] += 1
 
     def take(self) -> dict[str, dict[str, float]]:
-        """The means of losses and of measures by their names; what follows is summed anew."""
+        """Means of losses and measures by name; resets the sums."""
         means = {
             kind: {name: total / number for name, (total, number) in entries.items()}
             for kind, entries in self._sums.items()
@@ -157,11 +157,11 @@ class Means:
         return means
 
     def state(self) -> dict[str, dict[str, list[float]]]:
-        """What `restore` takes, as plain values."""
+        """Plain values for `restore`."""
         return self._sums
 
     def restore(self, state: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-        """Go on from an earlier state."""
+        """Resume from a saved state."""
         self._sums = {
             kind: {name: list(entry) for name, entry in entries.items()}
             for kind, entries in state.items()
@@ -169,7 +169,7 @@ class Means:
 
 
 def _logged(terms: LossTerms, player: str) -> dict[tuple[str, str], Tensor]:
-    """Losses and measures of a step; those of a player beside the student carry its name."""
+    """Losses and measures of a step; names of players other than the student get a prefix."""
     prefix = _prefix(player)
     losses = {"total": terms.total, **terms.parts}
     return {

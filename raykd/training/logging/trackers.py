@@ -1,7 +1,7 @@
-"""Experiment trackers: what TensorBoard, W&B and MLflow each are told of one training.
+"""Experiment trackers: TensorBoard, Weights & Biases and MLflow.
 
-Each class knows one of them, and how a training that is interrupted and goes on stays one run
-there, with each step once. The packages are imported where they are used: none is required.
+Each class logs a training to one tracker such that an interrupted and resumed training remains one
+run with every step once. The optional packages are imported where they are used.
 """
 
 import json
@@ -17,16 +17,16 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
-# What one call to an MLflow server may hold.
+# Limits per call of an MLflow server.
 _MLFLOW_METRICS, _MLFLOW_PARAMETERS = 1000, 100
 _RUN_TAG = "raykd.run"
 SERIES = ("train", "records")
 
 
 class Point(NamedTuple):
-    """Numbers at a step; `series` is "train" for a step's own, "records" for means and scores.
+    """Values at a step; `series` is "train" for losses of the step, "records" for means and scores.
 
-    Each has the number `SERIES/epoch`.
+    Each point has the value `SERIES/epoch`.
     """
 
     series: str
@@ -36,9 +36,9 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class TrackedModel:
-    """One training as a run of a tracker.
+    """Training that is logged as a run of a tracker.
 
-    `run_id` is that of the training, not of its settings: another training is another run.
+    `run_id` identifies the training, not its settings: another training is another run.
     """
 
     name: str
@@ -50,13 +50,13 @@ class TrackedModel:
 
 
 class Tracker(Protocol):
-    """One tracker's view of one training; any call may raise what that tracker raises."""
+    """Connection of one training to one tracker; any call may raise the tracker's exceptions."""
 
     def open(self, model: TrackedModel, start: int) -> None:
-        """Begin a run, or go on with it after a step."""
+        """Start a run, or resume it after a step."""
 
     def log(self, points: Sequence[Point]) -> None:
-        """Take points; after `open` all of the training's so far, of which each is kept once."""
+        """Log points; after `open` all points so far are logged again and kept once."""
 
     def close(self, *, failed: bool) -> None:
         """End the run."""
@@ -66,7 +66,7 @@ class TensorBoard:
     """Event files in `FOLDER/tensorboard/NAME`."""
 
     def open(self, model: TrackedModel, start: int) -> None:
-        """Begin anew, or have readers forget what comes after the step."""
+        """Start new event files, or purge events after the step."""
         from torch.utils.tensorboard import SummaryWriter
 
         folder = model.folder / "tensorboard" / model.name
@@ -74,14 +74,14 @@ class TensorBoard:
             for path in folder.glob("events.out.tfevents.*"):
                 path.unlink()
         self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
-        self._told = dict.fromkeys(SERIES, start)
+        self._last_steps = dict.fromkeys(SERIES, start)
         if start == 0:
             text = json.dumps(model.settings, indent=2)
             self._writer.add_text("settings", f"```json\n{text}\n```", 0)
 
     def log(self, points: Sequence[Point]) -> None:
         """Append events."""
-        for point in _unlogged(points, self._told):
+        for point in _unlogged(points, self._last_steps):
             for name, value in point.values.items():
                 self._writer.add_scalar(name, value, point.step)
         self._writer.flush()
@@ -92,20 +92,20 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of the project WANDB_PROJECT, else of one named as the group; files in `FOLDER/wandb`.
+    """Run of the project WANDB_PROJECT, by default the group's name; files in `FOLDER/wandb`.
 
-    Its own process sends what it is told when it can; what that process had not yet sent or
-    written when it was killed is told again.
+    W&B sends points in a process of its own; points that were not sent when that process was killed
+    are logged again.
     """
 
     def open(self, model: TrackedModel, start: int) -> None:
-        """Begin a run, or go on with it."""
+        """Start a run, or resume it."""
         import wandb
 
-        # Offline nobody can say what a file of a killed process holds: it is written anew.
+        # The content of a killed process's offline file is unknown: it is rewritten.
         for path in (model.folder / "wandb").glob(f"offline-run-*-{model.run_id}"):
             shutil.rmtree(path, ignore_errors=True)
-        # The W&B process of one that started ours would hold the run of a killed worker for ever.
+        # An inherited W&B service process would keep the run of a killed worker open.
         os.environ.pop("WANDB_SERVICE", None)
         self._run = wandb.init(
             id=model.run_id,
@@ -116,57 +116,57 @@ class WeightsAndBiases:
             name=model.name,
             config=dict(model.settings),
             dir=str(model.folder),
-            # The process trains other models before and after, and its output is of them all.
+            # The process also trains other models, so its console output is not the run's.
             reinit="create_new",
             settings=wandb.Settings(silent=True, console="off"),
         )
-        # W&B's own step can only grow, so that it would drop scores told after a step's losses.
+        # W&B's own step only grows, so that it would drop scores logged after a step's losses.
         self._run.define_metric("train/global_step")
         self._run.define_metric("*", step_metric="train/global_step")
-        # The summary of a run that goes on is the server's: the last value of each name.
+        # The summary of a resumed run is the server's: the last value of each name.
         summary: Any = self._run.summary
-        self._told = {series: int(summary.get(f"{series}/last_step", 0)) for series in SERIES}
+        self._last_steps = {series: int(summary.get(f"{series}/last_step", 0)) for series in SERIES}
 
     def log(self, points: Sequence[Point]) -> None:
-        """Hand points to W&B's own process."""
-        for point in _unlogged(points, self._told):
+        """Pass points to the W&B process."""
+        for point in _unlogged(points, self._last_steps):
             steps = {"train/global_step": point.step, f"{point.series}/last_step": point.step}
             self._run.log({**steps, **point.values})
 
     def close(self, *, failed: bool) -> None:
-        """Wait until all is sent."""
+        """Wait until all points are sent."""
         self._run.finish(exit_code=int(failed))
 
 
 class MLflow:
-    """A run at MLFLOW_TRACKING_URI, else in the SQLite store `FOLDER/mlflow/mlflow.db`.
+    """Run at MLFLOW_TRACKING_URI, by default in the SQLite store `FOLDER/mlflow/mlflow.db`.
 
-    Its experiment is MLFLOW_EXPERIMENT_NAME, else one named as the group. A store of plain files
-    is no choice: MLflow 3 refuses it.
+    Its experiment is MLFLOW_EXPERIMENT_NAME, by default the group's name. (MLflow 3 refuses file
+    stores.)
     """
 
     def open(self, model: TrackedModel, start: int) -> None:
-        """Begin a run, or go on with the one that has the training's tag."""
+        """Start a run, or resume the one with the training's tag."""
         from mlflow import MlflowClient
 
         uri, artifacts = os.environ.get("MLFLOW_TRACKING_URI"), None
         if not uri:
             folder = model.folder.absolute() / "mlflow"
             make_store(folder / "mlflow.db")
-            # Several trainings write side by side, and SQLite lets one at a time.
+            # Several trainings write concurrently, and SQLite allows one writer at a time.
             uri = f"sqlite:///{folder / 'mlflow.db'}?timeout=60"
             artifacts = (folder / "artifacts").as_uri()
         self._client = MlflowClient(tracking_uri=uri)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or model.group
         experiment = self._experiment(name, artifacts)
         runs = self._client.search_runs([experiment], f"tags.`{_RUN_TAG}` = '{model.run_id}'")
-        self._told: dict[str, int] = {}
+        self._last_steps: dict[str, int] = {}
         if runs:
             self._id = runs[0].info.run_id
             self._client.update_run(self._id, status="RUNNING")
             for series in SERIES:
                 history = self._client.get_metric_history(self._id, f"{series}/epoch")
-                self._told[series] = max((metric.step for metric in history), default=0)
+                self._last_steps[series] = max((metric.step for metric in history), default=0)
         else:
             tags = {_RUN_TAG: model.run_id, "raykd.stage": model.stage}
             run = self._client.create_run(experiment, run_name=model.name, tags=tags)
@@ -180,11 +180,11 @@ class MLflow:
         now_ms = time.time_ns() // 1_000_000
         metrics = [
             Metric(name, value, now_ms, point.step)
-            for point in _unlogged(points, self._told)
+            for point in _unlogged(points, self._last_steps)
             for name, value in point.values.items()
         ]
-        for at in range(0, len(metrics), _MLFLOW_METRICS):
-            self._client.log_batch(self._id, metrics=metrics[at : at + _MLFLOW_METRICS])
+        for start in range(0, len(metrics), _MLFLOW_METRICS):
+            self._client.log_batch(self._id, metrics=metrics[start : start + _MLFLOW_METRICS])
 
     def close(self, *, failed: bool) -> None:
         """Mark the run as ended."""
@@ -193,21 +193,21 @@ class MLflow:
     def _experiment(self, name: str, artifacts: str | None) -> str:
         from mlflow.exceptions import MlflowException
 
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            with suppress(MlflowException):  # another training made it in the meantime
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            with suppress(MlflowException):  # another training created it in the meantime
                 return str(self._client.create_experiment(name, artifact_location=artifacts))
-            found = self._client.get_experiment_by_name(name)
-        if found is None:
-            raise RuntimeError(f"experiment {name!r} can be neither found nor made")
-        return str(found.experiment_id)
+            experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            raise RuntimeError(f"experiment {name!r} can be neither found nor created")
+        return str(experiment.experiment_id)
 
     def _log_settings(self, settings: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
         parameters = [Param(name, str(value)) for name, value in _flat(settings)]
-        for at in range(0, len(parameters), _MLFLOW_PARAMETERS):
-            self._client.log_batch(self._id, params=parameters[at : at + _MLFLOW_PARAMETERS])
+        for start in range(0, len(parameters), _MLFLOW_PARAMETERS):
+            self._client.log_batch(self._id, params=parameters[start : start + _MLFLOW_PARAMETERS])
 
 
 TRACKERS: dict[TrackerName, type[Tracker]] = {
@@ -218,10 +218,10 @@ TRACKERS: dict[TrackerName, type[Tracker]] = {
 
 
 def make_store(path: Path) -> None:
-    """An empty MLflow store, whole or not at all.
+    """Create an empty MLflow store atomically.
 
-    MLflow makes its tables one after the other, and two processes that begin at once spoil them
-    for good.
+    MLflow creates its tables one after the other, and two processes that do so concurrently corrupt
+    the store.
     """
     if path.exists():
         return
@@ -229,18 +229,18 @@ def make_store(path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
-        with suppress(FileExistsError):  # another training was first
-            path.hardlink_to(made)
+        store = Path(folder) / path.name
+        MlflowClient(tracking_uri=f"sqlite:///{store}").search_experiments()
+        with suppress(FileExistsError):  # another training created it first
+            path.hardlink_to(store)
 
 
-def _unlogged(points: Sequence[Point], told: Mapping[str, int]) -> list[Point]:
-    return [point for point in points if point.step > told.get(point.series, 0)]
+def _unlogged(points: Sequence[Point], last_steps: Mapping[str, int]) -> list[Point]:
+    return [point for point in points if point.step > last_steps.get(point.series, 0)]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Nested keys joined by dots."""
+    """Settings with nested keys joined by dots."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")

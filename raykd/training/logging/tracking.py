@@ -24,7 +24,7 @@ from raykd.training.logging.records import Record, StepRecord
 from raykd.training.logging.trackers import TRACKERS, Point, TrackedModel, Tracker, TrackerName
 
 _RUN_FILE = "tracked.json"
-# How long the end of a training waits for a tracker to take what is left.
+# Maximum time that the end of a training waits for a tracker.
 _LAST_WAIT_S = 60.0
 _POLL_S = 0.1
 _POINTS_AT_ONCE = 1000
@@ -32,9 +32,10 @@ _POINTS_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Tracking:
-    """Which trackers are told of a training, as part of what, and where their files go.
+    """Trackers of a training, the group it belongs to, and the folder of their files.
 
-    `waits` says that the training may be ended after any record, and waits for the trackers there.
+    `waits`: whether the training waits for the trackers after each record, since it may be ended
+    there.
     """
 
     report_to: tuple[TrackerName, ...] = ()
@@ -44,24 +45,24 @@ class Tracking:
 
 
 def check_trackers(names: Sequence[TrackerName]) -> None:
-    """Refuse trackers that could not begin, before anything is trained.
+    """Refuse trackers that cannot be used, before anything is trained.
 
     Raises:
-        InputError: a package is not installed, or W&B knows no key.
+        InputError: a package is not installed, or W&B has no API key.
     """
-    # A folder of that name, as W&B and MLflow leave them, is found as well, without an origin.
+    # A folder of that name, as W&B and MLflow create, is found as well, but without an origin.
     missing = [name for name in names if (spec := find_spec(name)) is None or spec.origin is None]
     if missing:
         raise InputError(
-            f'report_to: {", ".join(missing)} not installed; pip install ".[tracking]", or leave '
-            "it out"
+            f'report_to: {", ".join(missing)} not installed; pip install ".[tracking]", or remove '
+            "the tracker"
         )
     if "wandb" in names and os.environ.get("WANDB_MODE", "online") in ("online", "shared"):
         import wandb
 
         if not wandb.login(prompt=False, verify=False):
             raise InputError(
-                "report_to: wandb knows no key; set WANDB_API_KEY, or run `wandb login`, or set "
+                "report_to: wandb has no API key; set WANDB_API_KEY, or run `wandb login`, or set "
                 "WANDB_MODE=offline and send the runs later with `wandb sync`"
             )
 
@@ -77,17 +78,17 @@ def tracked_metrics_writer(
     settings: Mapping[str, Any],
     on_lost: Callable[[str, str], None],
 ) -> Iterator[MetricsWriter]:
-    """The metrics_writer in a folder, whose lines go to the trackers as well.
+    """Metrics writer of a folder that also reports to the trackers.
 
     Args:
-        folder: of the unfinished training.
-        tracking: the trackers.
-        name: of the run.
-        stage: of the job.
-        key: of the job; another key in the same folder is another run.
-        settings: the run's parameters.
-        on_lost: called with a tracker's name and what went wrong, from any thread; the tracker is
-            not told any more.
+        folder: working folder of the unfinished training.
+        tracking: trackers.
+        name: name of the run.
+        stage: stage of the job.
+        key: key of the job; another key in the same folder is another run.
+        settings: parameters of the run.
+        on_lost: called from any thread with the name of a tracker that failed, and the reason; it
+            gets no further points.
     """
     if not tracking.report_to:
         yield MetricsWriter(folder)
@@ -124,8 +125,8 @@ class _TrackedMetricsWriter(MetricsWriter):
         super().__init__(folder)
         self._model, self._senders, self._waits = model, senders, waits
 
-    def cut(self, step: int, position: Position) -> None:
-        super().cut(step, position)
+    def truncate(self, step: int, position: Position) -> None:
+        super().truncate(step, position)
         for sender in self._senders:
             sender.start_run(self._model, step, self._folder)
 
@@ -144,50 +145,50 @@ class _TrackedMetricsWriter(MetricsWriter):
 
 
 class _Sender:
-    """A tracker in a thread of its own: a network that hangs holds up no training."""
+    """Thread that calls a tracker, so that a hanging network does not block the training."""
 
     def __init__(self, name: str, tracker: Tracker, on_lost: Callable[[str], None]) -> None:
         self._tracker, self._on_lost = tracker, on_lost
-        self._acts: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._is_lost = False
         self._thread = threading.Thread(target=self._run, name=f"report_to {name}", daemon=True)
 
     def start_run(self, model: TrackedModel, step: int, folder: Path) -> None:
-        self._acts.put(partial(self._tracker.open, model, step))
+        self._calls.put(partial(self._tracker.open, model, step))
         # A tracker may have been behind when the training was interrupted.
-        self._acts.put(partial(self._send_past, step, folder))
+        self._calls.put(partial(self._send_past, step, folder))
         self._thread.start()
 
     def send(self, points: Sequence[Point]) -> None:
         if not self._is_lost:
-            self._acts.put(partial(self._tracker.log, points))
+            self._calls.put(partial(self._tracker.log, points))
 
     def catch_up(self) -> None:
-        taken = threading.Event()
-        self._acts.put(taken.set)
+        caught_up = threading.Event()
+        self._calls.put(caught_up.set)
         latest_s = time.monotonic() + _LAST_WAIT_S
-        while not taken.wait(_POLL_S) and self._thread.is_alive():
+        while not caught_up.wait(_POLL_S) and self._thread.is_alive():
             if time.monotonic() > latest_s:
-                return self._lose(f"did not take what there is in {_LAST_WAIT_S:.0f} s")
+                return self._lose(f"did not process the latest points in {_LAST_WAIT_S:.0f} s")
 
     def end(self, *, failed: bool) -> None:
-        self._acts.put(partial(self._tracker.close, failed=failed))
-        self._acts.put(None)
+        self._calls.put(partial(self._tracker.close, failed=failed))
+        self._calls.put(None)
 
     def wait(self) -> None:
         if self._thread.ident is None:  # the training failed before its first step
             return
         self._thread.join(_LAST_WAIT_S)
         if self._thread.is_alive():
-            self._lose(f"did not take everything in {_LAST_WAIT_S:.0f} s")
+            self._lose(f"did not process all points in {_LAST_WAIT_S:.0f} s")
 
     def _run(self) -> None:
-        while (act := self._acts.get()) is not None:
+        while (call := self._calls.get()) is not None:
             if self._is_lost:
                 return
             try:
-                act()
-            except Exception as error:  # whatever it is, the training is worth more
+                call()
+            except Exception as error:  # no tracker error may end the training
                 first_line = (str(error).strip() or repr(error)).splitlines()[0]
                 self._lose(f"{type(error).__name__}: {first_line}")
                 return
@@ -202,14 +203,14 @@ class _Sender:
 
 
 def _run_id(folder: Path, key: str) -> str:
-    """That of the unfinished training in the folder, else a new one.
+    """Run id of the unfinished training in the folder, otherwise a new one.
 
-    Random, since a run in another directory, or once more from the start, has the same key.
+    It is random, since a run in another directory, or restarted, has the same key.
     """
     path = folder / _RUN_FILE
-    found = read_informative(path)
-    if found and found["key"] == key:
-        return str(found["run_id"])
+    saved = read_informative(path)
+    if saved and saved["key"] == key:
+        return str(saved["run_id"])
     run_id = uuid.uuid4().hex
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, to_checked_json({"key": key, "run_id": run_id}))
@@ -217,14 +218,14 @@ def _run_id(folder: Path, key: str) -> str:
 
 
 def _past(folder: Path, step: int) -> Iterator[list[Point]]:
-    """What the metrics_writer holds up to a step, some at a time; it grows meanwhile."""
+    """Points in the metrics files up to a step, in chunks; the files may grow meanwhile."""
     for name, point in ((STEPS_FILE, _step_of_line), (CURVE_FILE, _record_of_line)):
         if step == 0 or not (folder / name).exists():
             continue
         with (folder / name).open(encoding="utf-8") as lines:
             points = takewhile(lambda point: point.step <= step, map(point, lines))
-            while some := list(islice(points, _POINTS_AT_ONCE)):
-                yield some
+            while chunk := list(islice(points, _POINTS_AT_ONCE)):
+                yield chunk
 
 
 def _step_of_line(line: str) -> Point:

@@ -1,1 +1,1 @@
-"""The training of a masked-LM head on a frozen encoder."""
+"""Training of a masked-LM head on a frozen encoder."""

@@ -48,21 +48,21 @@ from raykd.training.settings import TrainingConfig
 from raykd.training.trainers import Worker
 
 _STAGE = "generator"
-_FEWEST_TEXTS = 10
+_MIN_TEXTS = 10
 _TEXT_COLUMNS = ("text", "sentence1", "sentence2", "label")
 
 
 @dataclass(frozen=True)
 class HeadJob:
-    """A head to be trained for one model; `out` becomes a folder of a masked language model.
+    """Training of a masked-LM head for one model; `out` becomes a masked language model.
 
     Attributes:
-        name: for messages.
-        out: the folder: model, tokenizer, `head.json` and the training's records.
+        name: name in messages.
+        out: folder of model, tokenizer, `head.json` and metrics files.
         model: reference of the encoder.
         text: table of units or examples (see `schemas`).
-        text_name: what the text is, for the report.
-        head: settings.
+        text_name: description of the text, for the report.
+        head: settings of the training.
         inputs: digests of model and text.
         tracking: trackers of the training.
     """
@@ -78,12 +78,12 @@ class HeadJob:
 
     @property
     def stage(self) -> str:
-        """Of the manifest."""
+        """Stage of the manifest."""
         return _STAGE
 
     @property
     def config(self) -> TrainingConfig:
-        """How the optimizer runs; rows of similar length share a batch."""
+        """Training settings; rows of similar length share a batch."""
         head = self.head
         return TrainingConfig(
             num_steps=head.num_steps,
@@ -96,32 +96,32 @@ class HeadJob:
 
     @property
     def seed(self) -> int:
-        """Of everything random."""
+        """Seed of all random numbers."""
         return self.head.seed
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result besides the inputs."""
+        """Settings that determine the result, together with the inputs."""
         return {"head": self.head.training_settings()}
 
     def key(self) -> str:
-        """Digest of everything that decides the result."""
+        """Digest of settings and inputs."""
         return stage_key(self.stage, self.settings(), self.inputs)
 
     def finished(self) -> Manifest | None:
-        """The manifest, if this very job has been done."""
+        """Manifest of the completed job; None if it is not completed."""
         return finished(self.out, self.key())
 
     def num_steps(self) -> int:
-        """Optimizer steps."""
+        """Number of optimizer steps."""
         return self.head.num_steps
 
     @property
     def unfinished(self) -> Path:
-        """The folder, next to `out`, of what an unfinished training leaves."""
+        """Working folder of an unfinished training, next to `out`."""
         return self.out.with_name(f"{self.out.name}.unfinished")
 
     def checkpoints(self, every_s: float) -> CheckpointFolder:
-        """Its checkpoints, in the folder `unfinished`."""
+        """Checkpoints in the folder `unfinished`."""
         return CheckpointFolder(
             self.unfinished, self.stage, self.settings(), self.inputs, every_s=every_s
         )
@@ -132,17 +132,17 @@ class _HeadConfig(MethodConfig):
 
     @property
     def mixes_examples(self) -> bool:
-        """Whether the mean of the loss is over the batch's masked words: always."""
+        """Always true: the loss is a mean over the batch's masked words."""
         return True
 
 
 class MaskedLmHead(Objective):
-    """Cross-entropy of masked words; the head alone is trained, on an encoder without dropout."""
+    """Cross-entropy of masked words; only the head is trained, on an encoder without dropout."""
 
     trains_classifier = False
 
     def __init__(self, model: MaskedLm, mask_probability: float) -> None:
-        # The loop knows the trained model as the student.
+        # The loop calls the trained model the student.
         models = Models(student=Encoder(model.model), generator=model)
         super().__init__(_HeadConfig(), models)
         self._mask_probability = mask_probability
@@ -155,11 +155,11 @@ class MaskedLmHead(Objective):
         return {"masked_words": "cross-entropy of the words that were masked"}
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode: nothing that has dropout is trained."""
+        """Stay in evaluation mode: no part with dropout is trained."""
         return super().train(False)
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The loss of a batch; each of its rows has a word."""
+        """Loss of a batch, each of whose rows has at least one word."""
         model = self.generator
         assert model is not None
         ids, mask = batch["input_ids"], batch["attention_mask"]
@@ -182,15 +182,15 @@ def run_head(
     on_step: Callable[[int], None] = lambda step: None,
     on_lost: Callable[[str, str], None] = lambda tracker, problem: None,
 ) -> None:
-    """Train the head, from the newest checkpoint on, measure it, and commit the model's folder.
+    """Train the head, resuming from the newest checkpoint, measure it, and commit the model.
 
     Args:
-        job: what to do.
+        job: the head to train.
         worker: this process.
-        checkpoint_every_s: seconds between two checkpoints.
+        checkpoint_every_s: seconds between checkpoints.
         has_notice: see `loop.train`.
         on_step: called after each step with its number.
-        on_lost: called with a tracker that failed, and why.
+        on_lost: called with the name of a tracker that failed, and the reason.
 
     Raises:
         InputError: the text has too few rows with words.
@@ -232,7 +232,7 @@ def run_head(
             evaluator=Evaluator(model, job.config, len(rows)),
             checkpoints=checkpoints,
             has_notice=has_notice,
-            on_start=metrics_writer.cut,
+            on_start=metrics_writer.truncate,
             on_step=on_step,
             on_steps=metrics_writer.write_steps,
             on_record=write,
@@ -272,7 +272,7 @@ def run_head(
 
 
 def _start_from(frequencies: NDArray[np.float64], model: MaskedLm) -> None:
-    """Set the head's bias to the words' log frequencies, so that training starts from them."""
+    """Initialize the head's bias with the words' log frequencies."""
     biases = [p for p in model.head_parameters() if p.shape == (model.vocabulary_size,)]
     with torch.no_grad():
         for bias in biases:
@@ -299,7 +299,7 @@ def _measured(job: HeadJob, model: MaskedLm, rows: TokenizedRows, pad_id: int) -
 def _rows_of(
     job: HeadJob, tokenizer: PreTrainedTokenizerBase, model: MaskedLm
 ) -> tuple[TokenizedRows, TokenizedRows]:
-    """Rows to train on and rows to measure on, all with words."""
+    """Training rows and held-out rows that contain words."""
     schema = pq.read_schema(job.text)
     columns = [name for name in _TEXT_COLUMNS if name in schema.names]
     tables = split(pq.read_table(job.text, columns=columns), job.head)
@@ -311,25 +311,25 @@ def _rows_of(
     if not len(rows) or not len(held_out):
         raise InputError(
             f"train_head: {job.text_name} has too few texts to train a masked-LM head and to "
-            f"measure it on others: at least {_FEWEST_TEXTS} different ones with words are needed; "
+            f"measure it on others: at least {_MIN_TEXTS} different ones with words are needed; "
             "give more text"
         )
     return rows, held_out
 
 
 def split(table: pa.Table, head: TrainHeadConfig) -> tuple[pa.Table, pa.Table]:
-    """Rows to train on, and held-out ones: `held_out_rows`, but 10 % of the texts at most.
+    """Split rows into training rows and `held_out_rows` rows, but at most 10 % of the texts.
 
-    Rows with the same text, or the same first sentence, are on one side.
+    Rows with the same text, or the same first sentence, are in the same part.
     """
     keys = table["text" if "text" in table.column_names else "sentence1"].combine_chunks()
     encoded = pc.dictionary_encode(keys)
     groups = encoded.indices.to_numpy(zero_copy_only=False)
     num_groups = len(encoded.dictionary)
-    if num_groups < _FEWEST_TEXTS:
+    if num_groups < _MIN_TEXTS:
         return table.slice(0, 0), table.slice(0, 0)
     order = np.random.default_rng(head.seed).permutation(num_groups)
-    # Rows of the groups in that order, until there are enough.
+    # Hold out groups in that order until there are enough rows.
     sizes = np.cumsum(np.bincount(groups, minlength=num_groups)[order])
     num_held_out = int(np.searchsorted(sizes, head.held_out_rows)) + 1
     num_held_out = min(num_held_out, max(1, num_groups // 10))

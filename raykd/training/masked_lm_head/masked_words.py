@@ -1,4 +1,4 @@
-"""Masked words: which ones are masked for training and measuring, and how well they are predicted.
+"""Masking of words for training and evaluation of masked-LM heads, and their prediction scores.
 
 Shapes: B rows, L tokens, n masked tokens, V vocabulary.
 """
@@ -21,12 +21,12 @@ from raykd.training.masked_lm_head.report import MaskedExample
 _MEASURED_ROWS = 32
 _NUM_EXAMPLES = 8
 _NUM_PREDICTIONS = 5
-# Minimum letters of an example's masked word: rather a noun than "of".
+# Minimum letters of an example's masked word, to prefer nouns to "of".
 _EXAMPLE_LETTERS = 4
 
 
 class Measured(NamedTuple):
-    """Perplexity and accuracy on masked words, see `HeadReport`."""
+    """Perplexity and accuracy on masked words; see `HeadReport`."""
 
     num_masked: int
     perplexity: float
@@ -34,11 +34,11 @@ class Measured(NamedTuple):
 
 
 def masked_at_random(are_words: Tensor, probability: float) -> Tensor:
-    """Mask each word with a probability, and one per row that has words at least, (B, L).
+    """Draw words to mask, at least one per row with words, (B, L).
 
     Args:
-        are_words: (B, L).
-        probability: of each word, independent of the others.
+        are_words: (B, L) whether a token is a word.
+        probability: probability of each word, independent of the others.
     """
     draws = torch.rand(are_words.shape, device=are_words.device)
     draws = draws.masked_fill(~are_words, 2.0)
@@ -46,28 +46,27 @@ def masked_at_random(are_words: Tensor, probability: float) -> Tensor:
 
 
 def with_words(rows: TokenizedRows, special_ids: NDArray[np.int64]) -> TokenizedRows:
-    """The rows that have a token which may be masked."""
+    """Rows with at least one token that may be masked."""
     are_words = ~np.isin(rows.input_ids, special_ids)
     before = np.concatenate([[0], np.cumsum(are_words)])
-    kept = np.flatnonzero(before[rows.offsets[1:]] > before[rows.offsets[:-1]])
-    if len(kept) == len(rows):
+    row_numbers = np.flatnonzero(before[rows.offsets[1:]] > before[rows.offsets[:-1]])
+    if len(row_numbers) == len(rows):
         return rows
-    places = np.concatenate(
-        [np.arange(rows.offsets[at], rows.offsets[at + 1]) for at in kept] or [np.empty(0, int)]
-    )
+    tokens = [np.arange(rows.offsets[row], rows.offsets[row + 1]) for row in row_numbers]
+    places = np.concatenate(tokens or [np.empty(0, int)])
     types = rows.token_type_ids
     return replace(
         rows,
         input_ids=rows.input_ids[places],
         token_type_ids=None if types is None else types[places],
-        offsets=np.concatenate([[0], np.cumsum(rows.lengths[kept])]),
+        offsets=np.concatenate([[0], np.cumsum(rows.lengths[row_numbers])]),
     )
 
 
 def measure(
     model: MaskedLm, rows: TokenizedRows, *, pad_id: int, probability: float, seed: int
 ) -> Measured:
-    """How well a model predicts words of rows that are masked by the seed."""
+    """Scores of a model on words masked by the seed."""
     num_masked, surprise, num_right = 0, 0.0, 0
     for ids, logits in _predictions(model, rows, pad_id=pad_id, probability=probability, seed=seed):
         surprise += float(F.cross_entropy(logits.double(), ids, reduction="sum"))
@@ -77,7 +76,7 @@ def measure(
 
 
 def word_frequencies(model: MaskedLm, rows: TokenizedRows) -> NDArray[np.float64]:
-    """Shares of each token (V,) among the rows' words, add-one smoothed."""
+    """Relative frequency of each token (V,) among the rows' words, with add-one smoothing."""
     words = rows.input_ids[~np.isin(rows.input_ids, model.special_ids.cpu().numpy())]
     counts = np.bincount(words, minlength=model.vocabulary_size) + 1.0
     return np.asarray(counts / counts.sum(), np.float64)
@@ -92,7 +91,7 @@ def measure_unigram(
     probability: float,
     seed: int,
 ) -> Measured:
-    """How well the tokens' frequencies (V,) predict the words that `measure` masks."""
+    """Scores of the tokens' frequencies (V,) as predictions of the words that `measure` masks."""
     best = int(frequencies.argmax())
     num_masked, surprise, num_right = 0, 0.0, 0
     for batch, is_masked in _masked(model, rows, pad_id, probability, seed):
@@ -106,12 +105,12 @@ def measure_unigram(
 def examples(
     model: MaskedLm, rows: TokenizedRows, tokenizer: PreTrainedTokenizerBase, *, seed: int
 ) -> list[MaskedExample]:
-    """A word of each of the first rows, and what a model predicts in its place."""
-    found = []
+    """Predictions of a model for one masked word in each of the first rows."""
+    masked_examples = []
     generator = np.random.default_rng(seed)
     device = next(model.parameters()).device
-    for at in range(min(_NUM_EXAMPLES, len(rows))):
-        batch = collate(rows, np.array([at]), pad_id=0, regression=False)
+    for row in range(min(_NUM_EXAMPLES, len(rows))):
+        batch = collate(rows, np.array([row]), pad_id=0, regression=False)
         batch = to_device(batch, device)
         ids, mask = batch["input_ids"], batch["attention_mask"]
         places = model.are_words(ids, mask)[0].nonzero().flatten().tolist()
@@ -129,25 +128,25 @@ def examples(
             logits = model(masked, mask, batch.get("token_type_ids"), is_masked)
         shown = [int(i) for p, i in enumerate(masked[0].tolist()) if p in words]
         best = logits[0].topk(min(_NUM_PREDICTIONS, logits.size(-1))).indices.tolist()
-        found.append(
+        masked_examples.append(
             MaskedExample(
                 text=str(tokenizer.decode(shown)),
                 word=words[place],
                 predictions=[token_text(tokenizer, i) for i in best],
             )
         )
-    return found
+    return masked_examples
 
 
 def token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
-    """A token as a reader knows it, without the blank that marks a word's begin."""
+    """Text of a token, without the blank that marks the start of a word."""
     return str(tokenizer.decode([token_id])).strip()
 
 
 def _predictions(
     model: MaskedLm, rows: TokenizedRows, *, pad_id: int, probability: float, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The masked ids (n,) and their logits (n, V), batch by batch."""
+    """Masked ids (n,) and their logits (n, V) per batch."""
     for batch, is_masked in _masked(model, rows, pad_id, probability, seed):
         ids = batch["input_ids"]
         masked = ids.masked_fill(is_masked, model.mask_id)
@@ -159,7 +158,7 @@ def _predictions(
 def _masked(
     model: MaskedLm, rows: TokenizedRows, pad_id: int, probability: float, seed: int
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """Batches with the words that are masked; the process's random state is left alone."""
+    """Batches and their masked words; keeps the process's random state."""
     device = next(model.parameters()).device
     for start in range(0, len(rows), _MEASURED_ROWS):
         indices = np.arange(start, min(start + _MEASURED_ROWS, len(rows)))
@@ -172,5 +171,5 @@ def _masked(
 
 
 def _perplexity(surprise: float, num_masked: int) -> float:
-    # Beyond this a float overflows; nobody reads such a number.
+    # A larger exponent overflows a float.
     return float(np.exp(min(surprise / num_masked, 700.0)))

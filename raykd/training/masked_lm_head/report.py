@@ -1,4 +1,4 @@
-"""What a trained masked-LM head can do, measured on held-out rows, and what is too little."""
+"""Report of a trained masked-LM head on held-out rows, and its acceptance thresholds."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ REPORT_FILE = "head.json"
 
 
 class MaskedExample(BaseModel):
-    """A held-out text with one masked word, the word, and the head's likeliest tokens."""
+    """Held-out text with one masked word, the word, and the head's most probable tokens."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -22,22 +22,22 @@ class MaskedExample(BaseModel):
 
 
 class HeadReport(BaseModel):
-    """A masked-LM head measured on masked words of held-out rows.
+    """Scores of a masked-LM head on masked words of held-out rows.
 
     Attributes:
-        num_rows: rows trained on.
-        num_held_out_rows: rows measured on.
-        num_masked: masked words measured on.
+        num_rows: training rows.
+        num_held_out_rows: held-out rows.
+        num_masked: masked words of the held-out rows.
         num_parameters: trained parameters of the head.
         perplexity: exp of the mean negative log-likelihood of the masked words.
-        accuracy: share of masked words that were the likeliest prediction.
-        untrained_perplexity: perplexity of the random head that training started from.
-        untrained_accuracy: its accuracy.
-        unigram_perplexity: perplexity of the tokens' frequencies in the rows trained on, add-one
-            smoothed.
-        unigram_accuracy: accuracy of always answering the most frequent token.
-        most_frequent: that token.
-        examples: a few predictions.
+        accuracy: share of masked words that were the most probable prediction.
+        untrained_perplexity: perplexity of the head before training.
+        untrained_accuracy: accuracy of the head before training.
+        unigram_perplexity: perplexity of the token frequencies in the training rows, with add-one
+            smoothing.
+        unigram_accuracy: accuracy of always predicting the most frequent token.
+        most_frequent: the most frequent token.
+        examples: sample predictions.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,7 +60,7 @@ class HeadReport(BaseModel):
 
 
 def read_report(folder: Path) -> HeadReport:
-    """The report in the folder of a trained head."""
+    """Read the report in the folder of a trained head."""
     return HeadReport.model_validate_json((folder / REPORT_FILE).read_bytes())
 
 
@@ -68,9 +68,9 @@ def check_report(report: HeadReport, config: TrainHeadConfig, key_of: Callable[[
     """Refuse a head that learned too little to generate text.
 
     Args:
-        report: of the head.
-        config: its thresholds.
-        key_of: what the user calls a setting.
+        report: report of the head.
+        config: thresholds.
+        key_of: function from a setting to the key or option that the user sets.
 
     Raises:
         InputError: names the figures, the thresholds and what to change.
@@ -93,7 +93,7 @@ def check_report(report: HeadReport, config: TrainHeadConfig, key_of: Callable[[
 
 
 def summary(report: HeadReport) -> str:
-    """One line for the console."""
+    """One-line summary for the console."""
     return (
         f"masked-LM head of {report.model}: held-out perplexity {report.perplexity:,.1f} (unigram "
         f"{report.unigram_perplexity:,.1f}, untrained {report.untrained_perplexity:,.0f}), "

@@ -85,7 +85,7 @@ def test_each_tracker_is_told_settings_steps_means_and_scores(tmp_path):
         settings={"phase": {"epochs": 3, "objective": {"name": "mate_kd"}}, "seed": 1},
         on_lost=lambda tracker, problem: pytest.fail(f"{tracker}: {problem}"),
     ) as metrics_writer:
-        metrics_writer.cut(0, {})
+        metrics_writer.truncate(0, {})
         metrics_writer.write_steps([step, turn])
         metrics_writer.write(record)
 
@@ -123,7 +123,7 @@ def test_a_training_that_may_be_ended_after_a_record_has_told_of_it_by_then(tmp_
         settings={},
         on_lost=lambda tracker, problem: pytest.fail(f"{tracker}: {problem}"),
     ) as metrics_writer:
-        metrics_writer.cut(0, {})
+        metrics_writer.truncate(0, {})
         metrics_writer.write(Record(1.0, 2, 0.1, {"total": 0.75}, {}, {"accuracy": 0.875}))
         told = tensorboard_series(tmp_path / "tensorboard" / "trial")
 
@@ -213,7 +213,7 @@ def test_trackers_that_fail_end_no_training_and_the_user_is_told_once(tmp_path, 
 
     lines = [line for line in capsys.readouterr().err.splitlines() if "report_to" in line]
     assert sorted(line.split(":")[1] for line in lines) == [" mlflow", " tensorboard"]
-    assert all(line.endswith("; the training goes on without it") for line in lines)
+    assert all(line.endswith("; the training continues without it") for line in lines)
     assert [run.name for run in wandb_runs(tmp_path)] == ["1", "2"]
     assert all(job.finished() for job in jobs)
 
@@ -247,7 +247,7 @@ class Hangs(FailsAtTheSecondCall):
     ("tracker", "problem"),
     [
         (FailsAtTheSecondCall, "ConnectionError: no route to host"),
-        (Hangs, "did not take everything in 1 s"),
+        (Hangs, "did not process all points in 1 s"),
     ],
 )
 def test_a_tracker_that_fails_or_hangs_is_left_off(tmp_path, monkeypatch, tracker, problem):
@@ -292,5 +292,5 @@ def test_wandb_without_a_key_is_refused_unless_it_is_offline(monkeypatch, tmp_pa
     tracking.check_trackers(("wandb",))
     monkeypatch.setenv("WANDB_MODE", "online")
 
-    with pytest.raises(InputError, match="report_to: wandb knows no key; set WANDB_API_KEY"):
+    with pytest.raises(InputError, match="report_to: wandb has no API key; set WANDB_API_KEY"):
         tracking.check_trackers(("wandb",))

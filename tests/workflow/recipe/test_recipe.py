@@ -156,7 +156,7 @@ def test_sections_that_do_not_fit_are_refused(changes, expected):
     [
         ("injection", "keep", "best", "injection.keep: students are not scored in this phase"),
         ("injection", "score_every", 5, "injection.score_every: students are not scored"),
-        ("adaptation", "patience", 2, "set keep: best beside it"),
+        ("adaptation", "patience", 2, "set keep: best as well"),
         ("adaptation", "max_tokens_per_pass", 64, "with 'codir' a row's loss depends on all of"),
     ],
 )
