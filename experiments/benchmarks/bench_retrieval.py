@@ -33,7 +33,7 @@ from raykd.retrieval.bm25 import index, scoring
 from raykd.retrieval.bm25.forward_index import ForwardIndex
 from raykd.retrieval.bm25.index import ShardIndex
 from raykd.retrieval.bm25.scoring import Bm25Config
-from raykd.retrieval.bm25.search import BlockHits, search
+from raykd.retrieval.bm25.search import BlockHits, search_shard
 from raykd.retrieval.bm25.statistics import QueryTerms, analyze_queries
 from raykd.retrieval.hits import RankedHits, merge
 from raykd.retrieval.queries import make_queries
@@ -87,7 +87,9 @@ class Bench:
         """Search all queries, with a threshold each or none."""
         num_queries = queries.num_queries
         given = np.zeros(num_queries) if floors is None else floors
-        return search(shard, queries, np.full(num_queries, k, np.int32), given, (0, num_queries))
+        return search_shard(
+            shard, queries, np.full(num_queries, k, np.int32), given, (0, num_queries)
+        )
 
     def floors(self, hits: BlockHits, k_eff: int) -> NDArray[np.float64]:
         """The k_eff-th best score of each query; 0 where there are fewer hits."""
@@ -170,7 +172,7 @@ def add_own(bench: Bench, rounds: Rounds) -> dict[Key, float]:
     """Adds searches of the measured shard and merges of their hits; returns hits a query."""
     # Thresholds from one shard of the same size, as the second shard of a job would have them.
     second = bench.index_of(bench.shard_units, 2 * bench.shard_units)
-    hits_per_query: dict[Key, float] = {}
+    num_hits: dict[Key, float] = {}
     for name, queries in bench.queries.items():
         before = bench.run(second, queries, 1000, None)
         floors_of: dict[tuple[str, int], NDArray[np.float64] | None] = {
@@ -188,13 +190,13 @@ def add_own(bench: Bench, rounds: Rounds) -> dict[Key, float]:
             if side in SEEDED and k == 1000:
                 assert floors is not None
                 check_prefix(hits, every, floors)
-            hits_per_query[name, side, k] = round(float(hits.num_hits.mean()), 2)
+            num_hits[name, side, k] = round(float(hits.num_hits.mean()), 2)
             num_queries = queries.num_queries
             rounds.add((name, side, k), num_queries, functools.partial(seconds, search_all))
             merge = functools.partial(seconds, merge_of(bench, hits, k))
             # For each query and each of the eight shards that it merges.
             rounds.add((name, f"{side}, merge", k), num_queries * 8, merge)
-    return hits_per_query
+    return num_hits
 
 
 def merge_of(bench: Bench, hits: BlockHits, k: int) -> Callable[[], Any]:
@@ -312,14 +314,16 @@ def prepare(arguments: argparse.Namespace) -> Bench:
     texts = enlarged_units(arguments.corpus, 1 if arguments.quick else 4)
     num_units = 393_216 if arguments.quick else 1_110_144
     texts = texts.slice(0, min(num_units, len(texts)))
-    anchors = {}
+    sentences = {}
     for name, file in TASKS.items():
         table = pq.read_table(arguments.tasks / f"{file}.parquet")
         columns = [column for column in table.column_names if column.startswith("sentence")]
         each = [text for column in columns for text in table[column].to_pylist() if text.strip()]
-        anchors[name] = list(dict.fromkeys(each))
-        random.Random(5).shuffle(anchors[name])
-    made = {name: make_queries(each, "rake")["query"].to_pylist() for name, each in anchors.items()}
+        sentences[name] = list(dict.fromkeys(each))
+        random.Random(5).shuffle(sentences[name])
+    made = {
+        name: make_queries(each, "rake")["query"].to_pylist() for name, each in sentences.items()
+    }
     # The vocabulary is that of all anchors; only some of the queries are timed.
     vocabulary, _ = analyze_queries([query for each in made.values() for query in each])
     lookup = {term: number for number, term in enumerate(vocabulary.terms)}
@@ -368,14 +372,12 @@ def main() -> None:
     if "search" in arguments.parts:
         rounds = Rounds()
         add_peers(bench, rounds)
-        hits_per_query = add_own(bench, rounds)
+        num_hits = add_own(bench, rounds)
         us = rounds.best_us(arguments.rounds)
         report["us_per_query"] = {
             f"{name}: {side}, k={k}": us[name, side, k] for name, side, k in us
         }
-        report["hits_per_query"] = {
-            ": ".join(map(str, key)): n for key, n in hits_per_query.items()
-        }
+        report["hits_per_query"] = {": ".join(map(str, key)): n for key, n in num_hits.items()}
         report["k_eff_of_second_shard"] = {
             k: round(k * len(bench.texts) / bench.shard_units - k) for k in (10, 100, 1000)
         }

@@ -45,7 +45,7 @@ SCALING = (
 )
 
 
-def anchors(glue: Path, task: str) -> list[str]:
+def sentences_of(glue: Path, task: str) -> list[str]:
     table = pq.read_table(glue / f"{task}_train.parquet")
     columns = [name for name in table.column_names if name.startswith("sentence")]
     pairs = zip(*(table[name].to_pylist() for name in columns), strict=True)
@@ -68,7 +68,7 @@ def write_inputs(arguments: argparse.Namespace, folder: Path) -> None:
         pq.write_table(table, folder / "units" / f"{number:03d}.parquet", compression="zstd")
     (folder / "queries").mkdir(exist_ok=True)
     for task in PAPER_TOP_K:
-        table = make_queries(anchors(arguments.glue, task), "rake")
+        table = make_queries(sentences_of(arguments.glue, task), "rake")
         pq.write_table(table, folder / "queries" / f"{task}.parquet")
 
 
@@ -106,7 +106,7 @@ def own(
     ray_start_s = time.monotonic() - started
     out = folder / f"hits-{os.getpid()}"
     started = time.monotonic()
-    manifest = pipeline.search(shards, sets, RetrievalConfig(top_k=1), out, {})
+    manifest = pipeline.search_corpus(shards, sets, RetrievalConfig(top_k=1), out, {})
     wall_s = time.monotonic() - started
     workers = [pid for pid in descendants() if "ray::" in command_of(pid)]
     found = {

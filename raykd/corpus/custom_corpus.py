@@ -16,7 +16,7 @@ from raykd.storage.locations import Location
 _IDS_PER_PARTITION = 1 << 24
 
 
-def write_given(
+def write_custom_units(
     by_digest: Mapping[str, Location],
     out: Path,
     shard_bytes: int,
@@ -39,7 +39,7 @@ def write_given(
     shards = plan_shards(by_digest, shard_bytes)
     written = [out / f"shard-{number:05d}" for number in range(len(shards))]
     cluster.for_each(
-        _write_given_shard,
+        _write_custom_shard,
         list(zip(shards, written, strict=True)),
         label="read",
         shared={"shard_bytes": shard_bytes, "reading": reading},
@@ -64,7 +64,7 @@ def _repeated_hashes(files: Sequence[Path], num_units: int, folder: Path) -> NDA
     return np.concatenate(repeated)
 
 
-def _write_given_shard(
+def _write_custom_shard(
     shard: tuple[tuple[Part, ...], Path], *, shard_bytes: int, reading: Reading
 ) -> None:
     custom_units.write_shard(*shard, shard_bytes, reading)

@@ -9,7 +9,7 @@ from raykd.corpus.slices import Slice
 from raykd.storage import delimited
 from raykd.storage.formats import MAX_TABLE_BYTES, check_size, format_of, open_bytes
 from raykd.storage.locations import Location, explained, shown
-from raykd.storage.tables import column_of, require_columns, typed_ids, wanted_of_header
+from raykd.storage.tables import column_of, columns_to_read, require_columns, typed_ids
 
 
 def read_slice(piece: Slice, columns: Columns = ALL_COLUMNS) -> Iterator[Row]:
@@ -52,7 +52,7 @@ def table_rows(path: Location, columns: Columns) -> Iterator[Row]:
     check_size(path, len(data))
     table = delimited.parse(path, data, format_, columns.layout)
     names = list(
-        wanted_of_header(
+        columns_to_read(
             path, table.names, lambda names: _columns_read(path, names, columns), columns.layout
         )
     )

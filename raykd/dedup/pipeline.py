@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from raykd.cluster import tasks as cluster
 from raykd.config import Config
 from raykd.corpus import custom_units
-from raykd.corpus.custom_corpus import write_given
+from raykd.corpus.custom_corpus import write_custom_units
 from raykd.corpus.custom_units import AS_FOUND, Reading
 from raykd.corpus.pipeline import (
     check_layout,
@@ -38,7 +38,7 @@ from raykd.storage.manifest import (
     write_once,
 )
 from raykd.storage.outputs import output_path
-from raykd.storage.working_files import beside, sweep_parts
+from raykd.storage.working_files import sweep_parts, working_directory
 
 REMOVED_FILE = "removed.parquet"
 UNITS_FOLDER = "units"
@@ -107,11 +107,13 @@ def dedup(
     sizes = sizes or Sizes()
 
     def write(draft: Draft) -> None:
-        written = write_given(by_digest, beside(out, "units"), sizes.shard_bytes, reading)
+        written = write_custom_units(
+            by_digest, working_directory(out, "units"), sizes.shard_bytes, reading
+        )
         (draft.directory / UNITS_FOLDER).mkdir()
         pq.write_table(custom_units.quarantine(written), draft.directory / QUARANTINE_FILE)
         job = DedupJob(
-            parts=beside(out, "parts"),
+            parts=working_directory(out, "parts"),
             unit_files=tuple(custom_units.unit_files(written)),
             near=config.near_duplicates,
             settings={**settings, **vars(sizes)},
@@ -124,7 +126,7 @@ def dedup(
     sweep_parts(out)
     manifest = write_once(out, "dedup", settings, inputs, write)
     for name in ("parts", "units"):
-        shutil.rmtree(beside(out, name), ignore_errors=True)
+        shutil.rmtree(working_directory(out, name), ignore_errors=True)
     return manifest
 
 

@@ -16,7 +16,7 @@ Ranker = Literal["bm25", "dense", "hybrid"]
 
 
 class RetrievalConfig(Config):
-    """How units are ranked for each query.
+    """Ranking of the units for each query.
 
     `dense` and `fusion` are sections of the rankers that read embeddings; `keywords`,
     `keyword_stop_words`, `bm25` and `analyzer` of those that read terms.
@@ -62,7 +62,7 @@ class RetrievalConfig(Config):
 
     @property
     def query_keywords(self) -> Keywords:
-        """How queries of terms are made; a dense search reads the anchors themselves."""
+        """Keyword extraction of the queries; a dense search uses the whole sentences."""
         return "none" if self.ranker == "dense" else self.keywords
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Reciprocal rank fusion: the hits of several searches for the same queries as one ranking."""
+"""Reciprocal rank fusion of the hits of several searches for the same queries."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ _COLUMNS = ["query_id", "unit_id", "score"]
 
 
 class FusionConfig(Config):
-    """How the hits of both searches become one ranking."""
+    """Settings of reciprocal rank fusion."""
 
     candidates: int | None = Field(
         None,
@@ -39,15 +39,15 @@ class FusionConfig(Config):
 def fuse(
     sides: Sequence[RankedHits], top_k: NDArray[np.int32], constant: float = 60.0
 ) -> RankedHits:
-    """The best `top_k` units of each query by the sum of 1 / (constant + rank) over the sides.
+    """Rank the units of each query by the sum of 1 / (constant + rank) over the sides.
 
     Source: Cormack, Clarke and Buettcher 2009, "Reciprocal Rank Fusion outperforms Condorcet and
-    individual Rank Learning Methods", with constant = 60.
+    individual Rank Learning Methods", doi:10.1145/1571941.1572114, with constant = 60.
 
     Args:
-        sides: hits of the same queries; a unit has one id in all of them.
-        top_k: (Q,) hits kept a query.
-        constant: what is added to every rank.
+        sides: hits of the same queries; a unit has the same id in all sides.
+        top_k: (Q,) hits kept per query.
+        constant: constant added to every rank.
     """
     ids = pa.concat_arrays([side.unit_ids for side in sides])
     encoded = ids.dictionary_encode()
@@ -78,10 +78,10 @@ def fuse(
 
 
 class HitsReader:
-    """Reads a hits table again, some queries at a time.
+    """Reader of a hits table, some queries at a time.
 
     Args:
-        path: rows sorted as in `schemas.hits_schema`, with ids of one type.
+        path: file with rows sorted as in `schemas.hits_schema`, and ids of one type.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,7 +94,7 @@ class HitsReader:
 
     @property
     def unit_id_type(self) -> pa.DataType:
-        """String or int64."""
+        """Type of the unit ids: string or int64."""
         return self._schema.field("unit_id").type
 
     def __enter__(self) -> Self:
@@ -104,14 +104,14 @@ class HitsReader:
         self._file.close()
 
     def next_hits(self, query_ids: pa.Array) -> RankedHits:
-        """Hits of the next queries, which follow those asked for before in the table's order."""
-        found = pc.index_in(self._rows["query_id"], value_set=query_ids)
-        # A query of which nothing was found has no row: the end shows only by what follows it.
-        while found.null_count == 0 and (batch := next(self._batches, None)) is not None:
+        """Read the hits of the next queries, in the order of the table."""
+        query_numbers = pc.index_in(self._rows["query_id"], value_set=query_ids)
+        # Queries may have no rows: the end of the chunk is known only from the next query's row.
+        while query_numbers.null_count == 0 and (batch := next(self._batches, None)) is not None:
             self._rows = pa.concat_tables([self._rows, pa.Table.from_batches([batch])])
-            found = pc.index_in(self._rows["query_id"], value_set=query_ids)
-        size = len(found) - found.null_count
-        queries = found.slice(0, size).to_numpy()
+            query_numbers = pc.index_in(self._rows["query_id"], value_set=query_ids)
+        size = len(query_numbers) - query_numbers.null_count
+        queries = query_numbers.slice(0, size).to_numpy()
         hits = self._rows.slice(0, size)
         self._rows = self._rows.slice(size)
         encoded = hits["unit_id"].combine_chunks().dictionary_encode()

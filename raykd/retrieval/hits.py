@@ -1,4 +1,4 @@
-"""The one total order of hits (score descending, unit_id ascending), and their merge."""
+"""Total order of hits (score descending, unit_id ascending), and merge of ranked hits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,20 +9,20 @@ import pyarrow.compute as pc
 from numba import njit
 from numpy.typing import NDArray
 
-# Hits of a query are numbered as int32.
+# Ranks are int32.
 MAX_TOP_K = 2**31 - 1
 _SIGN_BIT = np.int64(np.iinfo(np.int64).min)
 
 
 @dataclass(frozen=True)
 class RankedHits:
-    """The best hits of some queries among some units.
+    """Best hits of Q queries in a set of units.
 
     Attributes:
-        num_hits: (Q,) hits of each query; they stand together, best first in the total order.
+        num_hits: (Q,) number of hits of each query; hits are stored query by query, best first.
         units: (H,) positions in `unit_ids`.
         scores: (H,) float64.
-        unit_ids: (U,) int64 or large_string: each unit that is hit, once, ascending.
+        unit_ids: (U,) int64 or large_string: distinct ids of the hit units, ascending.
     """
 
     num_hits: NDArray[np.int32]
@@ -39,14 +39,14 @@ class RankedHits:
         unit_ids: pa.Array,
         id_rank: NDArray[np.int32],
     ) -> "RankedHits":
-        """Hits whose units are positions in a shard.
+        """Convert hits whose units are positions in a shard.
 
         Args:
-            num_hits: as above, and so `scores`.
+            num_hits: (Q,) number of hits of each query.
             units: (H,) positions among all units of the shard.
             scores: (H,) float64.
-            unit_ids: of all units of the shard, int64 or strings, in any order.
-            id_rank: `id_ranks` of them.
+            unit_ids: ids of all units of the shard, int64 or strings, in any order.
+            id_rank: `id_ranks` of these ids.
         """
         by_rank = np.empty(len(id_rank), np.int32)
         by_rank[id_rank] = np.arange(len(id_rank), dtype=np.int32)
@@ -57,15 +57,15 @@ class RankedHits:
 
 
 def merge(parts: Sequence[RankedHits], top_k: NDArray[np.int32]) -> RankedHits:
-    """The best `top_k` hits of every query.
+    """Merge hits, and keep the best `top_k` hits of every query.
 
-    Merged hits can be merged again with others, in any grouping and order. It takes about 30 bytes
-    a hit of the parts, and 30 bytes and twice its own an id.
+    The operation is associative and commutative. It needs about 30 bytes per hit of the parts, and
+    per id 30 bytes plus twice the size of the id.
 
     Args:
-        parts: hits of the same queries among disjoint units: of each part all hits that can be
-            among the best of all.
-        top_k: (Q,) hits kept a query.
+        parts: hits of the same queries in disjoint sets of units; each part has all hits that can
+            be in the overall top k.
+        top_k: (Q,) hits kept per query.
     """
     starts = np.cumsum([0, *(len(part.units) for part in parts)])
     firsts = np.zeros((len(top_k) + 1, len(parts)), np.int64)
@@ -74,7 +74,7 @@ def merge(parts: Sequence[RankedHits], top_k: NDArray[np.int32]) -> RankedHits:
     firsts += starts[:-1]
     unit_ids = pa.concat_arrays([part.unit_ids for part in parts])
     id_starts = np.cumsum([0, *(len(part.unit_ids) for part in parts)])
-    # Ids are compared once each, and then their ranks as often as there are equal scores.
+    # Ids are sorted once; ties between scores are then broken by their ranks.
     by_rank = _merge_ids(id_starts, *_comparable(unit_ids))
     ranks = np.empty(len(unit_ids), np.int32)
     ranks[by_rank] = np.arange(len(unit_ids), dtype=np.int32)
@@ -91,9 +91,9 @@ def merge(parts: Sequence[RankedHits], top_k: NDArray[np.int32]) -> RankedHits:
 
 
 def thresholds(hits: RankedHits, top_k: NDArray[np.int32]) -> NDArray[np.float64]:
-    """(Q,) the score of each query's last wanted hit, or 0 where fewer have been found.
+    """Score of each query's `top_k`-th hit (Q,), or 0 if there are fewer hits.
 
-    Found in any part of the corpus, it is a lower bound of that score in the whole of it.
+    In any part of the corpus, it is a lower bound of that score in the whole corpus.
     """
     bounds = np.zeros(len(top_k), np.float64)
     complete = hits.num_hits == top_k
@@ -108,14 +108,14 @@ def rank(
     id_rank: NDArray[np.int32],
     top_k: NDArray[np.int32],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
-    """Put hits that stand in any order into the total order, and keep the best of each query.
+    """Sort hits into the total order, and keep the best of each query.
 
     Args:
-        queries: (H,) numbers of the hits' queries.
-        units: (H,) positions of their units.
-        scores: (H,)
+        queries: (H,) query of each hit.
+        units: (H,) position of each hit's unit.
+        scores: (H,) score of each hit.
         id_rank: (U,) see `id_ranks`.
-        top_k: (Q,) hits kept a query.
+        top_k: (Q,) hits kept per query.
 
     Returns:
         Numbers of hits (Q,), units and scores.
@@ -129,9 +129,9 @@ def rank(
 
 
 def id_ranks(unit_ids: pa.Array) -> NDArray[np.int32]:
-    """The position of each unit in the ascending order of ids (strings by their UTF-8 bytes)."""
+    """Rank of each unit in the ascending order of ids (strings by their UTF-8 bytes)."""
     in_order = np.arange(len(unit_ids), dtype=np.int32)
-    # To compare neighbours takes a tenth of the time of sorting; ids that raykd makes ascend.
+    # The ids that raykd makes are ascending, which is tested in a tenth of the time of sorting.
     if pc.all(pc.less(unit_ids[:-1], unit_ids[1:])).as_py():
         return in_order
     ranks = np.empty_like(in_order)
@@ -146,7 +146,7 @@ def _of_ranks(
     unit_ids: pa.Array,
     by_rank: NDArray[np.int32],
 ) -> RankedHits:
-    """Hits by the ranks of their units' ids: only the ids of units that are hit are kept."""
+    """Make hits from the ranks of their units' ids; only the ids of hit units are kept."""
     is_hit = np.zeros(len(by_rank), np.bool_)
     is_hit[ranks] = True
     positions = np.cumsum(is_hit, dtype=np.int32) - np.int32(1)
@@ -157,7 +157,7 @@ def _of_ranks(
 def _comparable(
     unit_ids: pa.Array,
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint8]]:
-    """A key of each id, and the offsets and bytes that decide between ids of equal keys."""
+    """Sort key of each id, and offsets and bytes to compare ids of equal keys."""
     if unit_ids.type == pa.int64():
         keys = (unit_ids.to_numpy() ^ _SIGN_BIT).view(np.uint64)
         return keys, np.zeros(len(unit_ids) + 1, np.int64), np.empty(0, np.uint8)
@@ -170,7 +170,7 @@ def _comparable(
 
 @njit(cache=True, nogil=True)
 def _keys(id_offsets: NDArray[np.int64], id_bytes: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The eight bytes of each id that follow what all ids begin with, as one number."""
+    """Encode the eight bytes of each id after the common prefix of all ids as one integer."""
     num_ids = len(id_offsets) - 1
     keys = np.zeros(num_ids, np.uint64)
     if num_ids == 0:
@@ -180,7 +180,7 @@ def _keys(id_offsets: NDArray[np.int64], id_bytes: NDArray[np.uint8]) -> NDArray
     for unit in range(1, num_ids):
         start = id_offsets[unit]
         common = min(common, id_offsets[unit + 1] - start)
-        # Without an early end the compiler takes many bytes at a time.
+        # Without an early exit the loop is vectorized.
         difference = np.uint8(0)
         for position in range(common):
             difference |= id_bytes[start + position] ^ id_bytes[first + position]
@@ -205,10 +205,10 @@ def _merge_ids(
     id_offsets: NDArray[np.int64],
     id_bytes: NDArray[np.uint8],
 ) -> NDArray[np.int32]:
-    """Merge parts of ascending ids: the positions of all ids in their order.
+    """Merge parts of ascending ids; return the positions of all ids in ascending order.
 
-    Queued, with the smallest last, is the next id of every part that has one left. Neighbouring
-    ids are mostly of one part, so that mostly one comparison is enough.
+    The queue has the next id of every part that has ids left, the smallest last. Adjacent ids are
+    mostly from one part, so that one comparison is usually enough.
     """
     num_parts = len(id_starts) - 1
     by_rank = np.empty(id_starts[-1], np.int32)
@@ -247,7 +247,7 @@ def _queue_id(
     id_offsets: NDArray[np.int64],
     id_bytes: NDArray[np.uint8],
 ) -> int:
-    """Put an id where it belongs; returns the new size."""
+    """Insert an id into the sorted queue; return the new size."""
     first, last = 0, size
     middle = size - 1
     while first < last:
@@ -291,11 +291,11 @@ def _merge(
     merged_units: NDArray[np.int32],
     merged_scores: NDArray[np.float64],
 ) -> None:
-    """Take the best of the parts' next hits, again and again.
+    """Merge the sorted hits of the parts, query by query.
 
-    Queued, with the best last, are the next hit of every part that has one left, its score, and
-    where the part's hits end. A sorted queue needs fewer comparisons than a heap: where one part
-    has most of the best hits, as merged hits have, one is enough.
+    The queue has the next hit of every part that has hits left, the best last, with its score and
+    the end of the part's hits. A sorted queue needs fewer comparisons than a heap: if most hits are
+    from one part, such as previously merged hits, one comparison is enough.
     """
     num_parts = firsts.shape[1]
     queued = np.empty(num_parts, np.int64)
@@ -329,7 +329,7 @@ def _queue_hit(
     units: NDArray[np.int32],
     scores: NDArray[np.float64],
 ) -> int:
-    """Put a hit where it belongs in the total order; returns the new size."""
+    """Insert a hit into the sorted queue; return the new size."""
     score, unit = scores[hit], units[hit]
     first, last = 0, size
     middle = size - 1

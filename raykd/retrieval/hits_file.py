@@ -1,4 +1,4 @@
-"""Hits of blocks of queries in a file, each block with a digest that every reader checks."""
+"""File of hits of several query batches, each with a digest that is verified on reading."""
 
 import json
 from collections.abc import Iterable
@@ -16,21 +16,21 @@ _COLUMNS = ("num_hits", "units", "scores")
 
 
 class DamagedHitsError(Exception):
-    """What was written is not what is read; the only argument is the directory."""
+    """Damaged file of hits; the only argument is the directory."""
 
 
 def write_blocks(directory: Path, blocks: Iterable[RankedHits]) -> None:
-    """Write blocks one after the other; only one stands in memory.
+    """Write the hits of several query batches; only one batch is in memory at a time.
 
-    A block is an Arrow IPC stream, compressed with lz4: 12 bytes a hit, 4 a query, and the bytes
-    of the ids of the units that are hit.
+    Each batch is an Arrow IPC stream, compressed with lz4: 12 bytes per hit, 4 per query, and the
+    ids of the hit units.
     """
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     entries = []
     start = 0
     with (directory / _HITS_FILE).open("wb") as file:
         for hits in blocks:
-            # Columns of different lengths: each is a list, in a table of one row.
+            # Columns differ in length, so each is a list in a table of one row.
             columns = [pa.array(getattr(hits, name)) for name in _COLUMNS]
             batch = pa.record_batch(
                 [_as_list(column) for column in [*columns, hits.unit_ids]],
@@ -47,7 +47,7 @@ def write_blocks(directory: Path, blocks: Iterable[RankedHits]) -> None:
 
 
 def read_block(directory: Path, block: int) -> RankedHits:
-    """Read the block of this number.
+    """Read the hits of one query batch.
 
     Raises:
         DamagedHitsError: the directory or a file is missing, or bytes differ from those written.

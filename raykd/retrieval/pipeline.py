@@ -1,4 +1,4 @@
-"""Retrieval on Ray: queries of one or more tasks against shards of units."""
+"""Retrieval on Ray: search of shards of units for the queries of one or more tasks."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from raykd.cluster import tasks as cluster
 from raykd.corpus import custom_units
-from raykd.corpus.custom_corpus import write_given
+from raykd.corpus.custom_corpus import write_custom_units
 from raykd.corpus.custom_units import AS_FOUND, Reading
 from raykd.corpus.pipeline import check_layout, one_of_equal, sources_with_digests
 from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, check_apart
@@ -31,7 +31,7 @@ from raykd.storage.locations import Location
 from raykd.storage.manifest import Draft, Manifest, check_output, digest_of, write_once
 from raykd.storage.outputs import output_path
 from raykd.storage.schemas import UNITS
-from raykd.storage.working_files import beside, discard_parts, sweep_parts
+from raykd.storage.working_files import discard_parts, sweep_parts, working_directory
 from raykd.text.analyzer import AnalyzerConfig
 
 # The hits of the one set that a run or a search of files has.
@@ -41,7 +41,7 @@ HITS_FILE = "hits.parquet"
 GATHERED_FILES = "units-*.parquet"
 
 
-def search(
+def search_corpus(
     unit_shards: Sequence[Path],
     query_sets: Sequence[QuerySet],
     config: RetrievalConfig,
@@ -50,19 +50,19 @@ def search(
     embedder: Embedder | None = None,
     embeddings: Path | None = None,
 ) -> Manifest:
-    """Find the best `top_k` units of every query and write them to `out/<name of the set>.parquet`.
+    """Find the best `top_k` units of every query; write them to `out/<name of the set>.parquet`.
 
-    All sets are searched in one pass over the corpus. The hits are the same bytes for any number
-    and order of shards, any number of workers, and whatever other sets are searched with them.
-    Finished shards are kept beside `out` until the whole search is finished.
+    All sets are searched in one pass over the corpus. The bytes of the hits do not depend on the
+    number and order of shards, the number of workers, or the other sets. Finished shards are kept
+    next to `out` until the whole search is complete.
 
     Args:
         unit_shards: Parquet files with `unit_id` (string or int64, the same in all) and `text`.
-        query_sets: the queries, and how many units each is to find.
+        query_sets: queries, and hits kept per query.
         config: settings; `keywords` only says how the queries were made, and `top_k` is not used.
-        out: the output directory.
-        inputs: digests of what the shards and the queries were made of.
-        embedder: the encoder of `config.dense`, where the ranker reads it.
+        out: output directory.
+        inputs: digests of the inputs of shards and queries.
+        embedder: encoder of `config.dense`, where the ranker reads it.
         embeddings: where the embeddings of units are kept for other searches; None: they are
             removed when the search is finished.
 
@@ -77,8 +77,8 @@ def search(
     settings["top_k"] = {query_set.name: query_set.top_k for query_set in query_sets}
     assert len(settings["top_k"]) == len(query_sets), "two sets have one name"
     sweep_parts(out)
-    parts = beside(out, "parts")
-    models = _models(embedder, embeddings or beside(out, "embeddings"))
+    parts = working_directory(out, "parts")
+    models = _models(embedder, embeddings or working_directory(out, "embeddings"))
     write = functools.partial(write_all_hits, unit_shards, query_sets, config, models, parts)
     inputs = dict(inputs) | _model_inputs(embedder)
     manifest = write_once(out, "search", settings, inputs, write)
@@ -104,32 +104,32 @@ def search_files(
     reading: Reading = AS_FOUND,
     query_layout: Layout = AS_NAMED,
 ) -> Manifest:
-    """Search any corpus with any queries; writes `out/hits.parquet` and `out/quarantine.parquet`.
+    """Search any corpus for any queries; write `out/hits.parquet` and `out/quarantine.parquet`.
 
     Args:
         corpus: files and directories of rows with `text`, and optionally `unit_id` or `doc_id`
             (string or int64, kept) and `title` (searched with the text). Every row is one unit.
-            Files of equal content are read once, where rows have no ids.
-        queries: a table with `query_id` (string or int64) and `text`.
-        out: the output directory.
-        top_k: hits wanted a query.
-        bm25: parameters of BM25; None for the defaults.
-        analyzer: how corpus and queries become terms; None for the defaults.
-        keywords: "rake" to search the RAKE phrases of each text, "none" for the text as it is.
-        shard_bytes: text of a shard; None for the default. The hits do not depend on it.
+            Files of equal content are read once if their rows have no ids.
+        queries: table with `query_id` (string or int64) and `text`.
+        out: output directory.
+        top_k: hits kept per query.
+        bm25: parameters of BM25; None: the defaults.
+        analyzer: settings of the analyzer; None: the defaults.
+        keywords: "rake" to search the RAKE phrases of each text, "none" for the whole text.
+        shard_bytes: bytes of text per shard; None: the default. The hits do not depend on it.
         ranker: what is searched: terms, embeddings, or both.
         dense: settings of the embeddings and their index, for "dense" and "hybrid".
-        fusion: how "hybrid" joins both; None for the defaults.
-        embedder: the encoder of `dense`.
-        embeddings: see `search`.
-        reading: how the files of the corpus are read.
-        query_layout: how a CSV or TSV file of queries is written.
+        fusion: rank fusion of "hybrid"; None: the defaults.
+        embedder: encoder of `dense`.
+        embeddings: see `search_corpus`.
+        reading: format options of the corpus files.
+        query_layout: format options of a CSV or TSV file of queries.
 
     Raises:
         InputError: a file or column is missing, an id is missing or repeated, a file is damaged,
             more than `MAX_BAD_FRACTION` of the rows cannot be read, there is nothing to search, or
-            `out` lies in a directory that is searched, holds what is read or what raykd did not
-            write, or cannot be written.
+            `out` is inside an input directory, contains an input or files that raykd did not write,
+            or cannot be written.
     """
     config = RetrievalConfig.parse(
         {
@@ -159,15 +159,15 @@ def search_files(
     inputs |= _model_inputs(embedder)
     settings = _settings(config) | {"top_k": top_k, **reading.settings()}
     settings["query_columns"] = query_layout.columns
-    models = _models(embedder, embeddings or beside(out, "embeddings"))
+    models = _models(embedder, embeddings or working_directory(out, "embeddings"))
 
     def write(draft: Draft) -> None:
-        units = beside(out, "units")
-        written = write_given(by_digest, units, shard_bytes or SHARD_BYTES, reading)
+        units = working_directory(out, "units")
+        written = write_custom_units(by_digest, units, shard_bytes or SHARD_BYTES, reading)
         pq.write_table(custom_units.quarantine(written), draft.directory / QUARANTINE_FILE)
         query_set = QuerySet("hits", query_table, top_k)
         shards = custom_units.unit_files(written)
-        write_all_hits(shards, [query_set], config, models, beside(out, "parts"), draft)
+        write_all_hits(shards, [query_set], config, models, working_directory(out, "parts"), draft)
         draft.counts.update(custom_units.dropped(written))
         draft.counts["num_duplicate_files"] = len(sources) - len(by_digest)
 
@@ -178,43 +178,43 @@ def search_files(
 
 
 def gather(unit_shards: Sequence[Path], unit_ids: pa.Array) -> pa.Table:
-    """The units of these ids, one read a shard.
+    """Look up units by id, with one pass per shard.
 
     Args:
         unit_shards: files of `schemas.UNITS`.
-        unit_ids: ids to find; those that no shard holds are left out.
+        unit_ids: ids of the units; ids that are in no shard are ignored.
 
     Returns:
         A table of `schemas.UNITS`, in the order of the shards.
     """
-    found = cluster.for_each(units_of, _wanted(unit_shards, unit_ids), label="gather")
-    return pa.concat_tables([UNITS.empty_table(), *found])
+    tables = cluster.for_each(units_of, _ids_by_shard(unit_shards, unit_ids), label="gather")
+    return pa.concat_tables([UNITS.empty_table(), *tables])
 
 
 def gather_into(folder: Path, unit_shards: Sequence[Path], unit_ids: pa.ChunkedArray) -> None:
-    """Write what `gather` finds to a folder, `GATHERED_FILES`, to be gathered from in its turn.
+    """Write the units of `gather` to files `GATHERED_FILES`, which can be passed to `gather`.
 
-    So that one read of the shards serves many, and the texts of all never stand in memory.
+    One pass over the shards then serves several calls, without all texts in memory.
     """
-    wanted = [
+    items = [
         (*item, folder / f"units-{number:05d}.parquet")
-        for number, item in enumerate(_wanted(unit_shards, unit_ids))
+        for number, item in enumerate(_ids_by_shard(unit_shards, unit_ids))
     ]
-    cluster.for_each(write_units_of, wanted, label="gather")
+    cluster.for_each(write_units_of, items, label="gather")
 
 
-def _wanted(
+def _ids_by_shard(
     unit_shards: Sequence[Path], unit_ids: pa.Array | pa.ChunkedArray
 ) -> list[tuple[Path, pa.Array]]:
-    """The shards that may hold any of the ids, each with those that it may hold, ascending."""
+    """List the shards that may contain some of the ids, each with these ids, ascending."""
     ordered = unit_ids.unique()
     ordered = ordered.take(pc.sort_indices(ordered))
-    wanted = [(path, ids_between(ordered, *id_range(path))) for path in unit_shards]
-    return [item for item in wanted if len(item[1])]
+    items = [(path, ids_between(ordered, *id_range(path))) for path in unit_shards]
+    return [item for item in items if len(item[1])]
 
 
 def _settings(config: RetrievalConfig) -> dict[str, Any]:
-    """What decides the hits besides the inputs: the model stands there by its digest."""
+    """Settings that determine the hits; the model is an input, by its digest."""
     return config.model_dump(mode="json", exclude={"top_k": True, "dense": {"model"}})
 
 

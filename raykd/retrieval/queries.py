@@ -1,4 +1,4 @@
-"""Task sentences -> queries: every sentence is an anchor, its keywords are the query."""
+"""Queries of a task: the keywords of every task sentence, or the whole sentence."""
 
 import re
 import string
@@ -20,26 +20,26 @@ from raykd.text.stop_words import NLTK_STOP_WORDS, StopWordsName, stop_words_of
 
 Keywords = Literal["rake", "none"]
 StopWords = StopWordsName | tuple[str, ...]
-# As `cluster.for_each`.
+# Signature of `cluster.tasks.for_each`.
 ForEach = Callable[..., list[list[str]]]
 
-# As in the reference retrieval of the Contextualized Corpus (Yao et al. 2022, TLM).
+# As in TLM's code (Yao et al. 2022, arXiv:2111.04130).
 NUM_PHRASES = 20
 
-# About a second of RAKE.
+# Sentences per task: about a second of RAKE.
 _SENTENCES_PER_TASK = 20_000
 
 _INT64_MAX = (1 << 63) - 1
 
 _PUNCTUATION = frozenset(string.punctuation)
-# Most sentence ends are phrase breaks already, as signs of their own; this parts the sentences
-# that end with several signs in a row, which the word pattern takes for one word.
+# Single signs at the end of a sentence are phrase breaks. This pattern splits at several
+# consecutive signs, which the word pattern would match as one word.
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
 _WORD = re.compile(r"\w+|[^\w\s]+")
 
 
-def anchors(examples: pa.Table) -> list[str]:
-    """The distinct sentences of a task, each side of a pair for itself, as they first appear.
+def task_sentences(examples: pa.Table) -> list[str]:
+    """List the distinct sentences of a task in order of appearance; pairs are split.
 
     Args:
         examples: a table of `schemas.EXAMPLES`.
@@ -49,50 +49,50 @@ def anchors(examples: pa.Table) -> list[str]:
 
 
 def make_queries(
-    anchors: Sequence[str],
+    texts: Sequence[str],
     keywords: Keywords,
     for_each: ForEach | None = None,
     *,
     stop_words: StopWords = "nltk",
 ) -> pa.Table:
-    """One query an anchor: its 20 best RAKE phrases, or all of it.
+    """Make one query per sentence: its 20 best RAKE phrases, or the whole sentence.
 
-    An anchor without any term in its RAKE phrases ("it is what it is") is searched as a whole.
+    The whole sentence is used if its RAKE phrases have no term ("it is what it is").
 
     Args:
-        anchors: sentences.
-        keywords: "rake", or "none" for the sentences as they are.
-        for_each: runs the parts of many anchors beside each other; None does them here.
-        stop_words: where RAKE ends a phrase.
+        texts: task sentences.
+        keywords: "rake", or "none" for the unchanged sentences.
+        for_each: runs parts of many sentences in parallel; None: run sequentially.
+        stop_words: words at which RAKE ends a phrase.
 
     Returns:
-        A table of `schemas.QUERIES`; ids are the positions of the anchors, padded with zeros.
+        A table of `schemas.QUERIES`; ids are zero-padded positions of the sentences.
     """
-    width = len(str(max(len(anchors) - 1, 0)))
-    found = _rake_queries(anchors, stop_words, for_each) if keywords == "rake" else list(anchors)
+    width = len(str(max(len(texts) - 1, 0)))
+    queries = _rake_queries(texts, stop_words, for_each) if keywords == "rake" else list(texts)
     columns = {
-        "query_id": [f"{number:0{width}d}" for number in range(len(anchors))],
-        "text": list(anchors),
-        "query": [query or anchor for query, anchor in zip(found, anchors, strict=True)],
-        "is_fallback": [keywords == "rake" and not query for query in found],
+        "query_id": [f"{number:0{width}d}" for number in range(len(texts))],
+        "text": list(texts),
+        "query": [query or text for query, text in zip(queries, texts, strict=True)],
+        "is_fallback": [keywords == "rake" and not query for query in queries],
     }
     return pa.table(columns, QUERIES)
 
 
 def read_queries(path: Location, keywords: Keywords, layout: Layout = AS_NAMED) -> pa.Table:
-    """Read queries that somebody else made.
+    """Read a table of queries.
 
     Args:
-        path: a table with `query_id` (string or int64) and `text`.
-        keywords: as for `make_queries`.
-        layout: how a CSV or TSV file is written.
+        path: table with `query_id` (string or int64) and `text`.
+        keywords: see `make_queries`.
+        layout: format options of CSV and TSV files.
 
     Returns:
-        The columns of `schemas.QUERIES`, with ids as they are.
+        The columns of `schemas.QUERIES`, with the original ids.
 
     Raises:
-        InputError: no query, or none with a text; a column is missing or of a wrong type; an id or
-            a text is missing, or an id repeated.
+        InputError: there is no query, or all are empty; a column is missing or has a wrong type; an
+            id or a text is missing, or an id is repeated.
     """
     table = read_table(
         path,
@@ -103,7 +103,7 @@ def read_queries(path: Location, keywords: Keywords, layout: Layout = AS_NAMED) 
     )
     ids, texts = table["query_id"], table["text"]
     if table.num_rows == 0:
-        raise InputError(f"{path}: holds no query")
+        raise InputError(f"{path}: contains no query")
     if pa.types.is_integer(ids.type):
         largest = pc.max(ids).as_py()
         if largest is not None and largest > _INT64_MAX:
@@ -130,8 +130,8 @@ def read_queries(path: Location, keywords: Keywords, layout: Layout = AS_NAMED) 
         raise InputError(f"{path}: query_id {repeated!r} appears twice; give every query its own")
     if not any(text.strip() for text in texts.to_pylist()):
         raise InputError(f"{path}: all texts are empty; give queries in the column 'text'")
-    made = make_queries(texts.to_pylist(), keywords)
-    return made.set_column(0, "query_id", ids)
+    queries = make_queries(texts.to_pylist(), keywords)
+    return queries.set_column(0, "query_id", ids)
 
 
 def _rake_queries(
@@ -144,8 +144,8 @@ def _rake_queries(
         for first in range(0, len(texts), _SENTENCES_PER_TASK)
     ]
     shared = {"stop_words": stop_words}
-    found = for_each(_rake_part, parts, label="keywords", unit="parts", shared=shared)
-    return [query for part in found for query in part]
+    queries_of_parts = for_each(_rake_part, parts, label="keywords", unit="parts", shared=shared)
+    return [query for part in queries_of_parts for query in part]
 
 
 def _rake_part(texts: Sequence[str], *, stop_words: StopWords) -> list[str]:
@@ -154,24 +154,25 @@ def _rake_part(texts: Sequence[str], *, stop_words: StopWords) -> list[str]:
 
 
 def _rake_query(text: str, stop_words: Set[str]) -> str:
-    """The phrases as one text; empty where they hold no term, as phrases of signs do."""
+    """Join the RAKE phrases; the result is empty if they have no term, like phrases of signs."""
     query = " ".join(rake_keywords(text, stop_words))
     return query if terms(query) else ""
 
 
 def rake_keywords(text: str, stop_words: Set[str] = NLTK_STOP_WORDS) -> list[str]:
-    """The 20 best RAKE phrases of a text, best first, lower-cased; repeated phrases are kept.
+    """List the 20 best RAKE phrases of a text, best first, lower-cased; repeats are kept.
 
-    A phrase is a run of words between stop words and punctuation. A word scores degree/frequency:
-    the mean length of the phrases that hold it, each occurrence counted; a phrase the sum of its
-    words. Equal scores are in descending order of the phrases.
+    A phrase is a run of words between stop words and punctuation. The score of a word is
+    degree/frequency: the mean length of the phrases with the word, over all occurrences. The score
+    of a phrase is the sum of its words' scores. Ties are in descending order of the phrases.
 
     Args:
-        text: of one anchor.
-        stop_words: in lower case; the default is rake-nltk's.
+        text: task sentence.
+        stop_words: lower-cased stop words; the default is that of rake-nltk.
 
-    Source: Rose et al. 2010, "Automatic Keyword Extraction from Individual Documents", as the
-    package rake-nltk 1.0.6 does it, so that words of a phrase are not checked for being letters.
+    Source: Rose et al. 2010, "Automatic Keyword Extraction from Individual Documents",
+    doi:10.1002/9780470689646.ch1, as implemented in rake-nltk 1.0.6, where words of a phrase need
+    not consist of letters.
     """
     phrases = [
         tuple(run)
@@ -191,7 +192,7 @@ def rake_keywords(text: str, stop_words: Set[str] = NLTK_STOP_WORDS) -> list[str
     scored: list[tuple[float, str]] = []
     for phrase in phrases:
         score = 0.0
-        # Not sum(): from Python 3.12 on it rounds otherwise, and ties would break differently.
+        # Not sum(): since Python 3.12 it rounds differently, which would change ties.
         for word in phrase:
             score += degree[word] / frequency[word]
         scored.append((score, " ".join(phrase)))
@@ -199,10 +200,10 @@ def rake_keywords(text: str, stop_words: Set[str] = NLTK_STOP_WORDS) -> list[str
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences, as far as RAKE's phrases depend on them."""
+    """Split a text into sentences, as far as RAKE's phrases depend on it."""
     return [sentence for sentence in _SENTENCE_END.split(text) if sentence]
 
 
 def words(sentence: str) -> list[str]:
-    """Runs of letters, digits and underscores, and runs of other signs."""
+    """Split a sentence into runs of letters, digits and underscores, and runs of other signs."""
     return _WORD.findall(sentence)

@@ -1,4 +1,4 @@
-"""The queries of several tasks as one search, and each task's hits out of it."""
+"""Query sets: the queries of several tasks in one search, and the hits table of each task."""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ from raykd.retrieval.bm25.statistics import QueryTerms
 from raykd.retrieval.hits import RankedHits
 from raykd.storage.schemas import hits_schema
 
-# Rows that the best hits of a block of queries may have: 24 MB and the ids.
+# Most hits of a query batch: 24 MB and the ids.
 _ROWS_PER_BATCH = 1 << 21
-# So many blocks at least, where there are queries for it: CPUs that can share a shard.
+# Fewest batches, given enough queries: this many CPUs can share a shard.
 _MIN_BLOCKS = 8
 _MIN_QUERIES_PER_BATCH = 4096
-# Rows held to write the hits of some queries, which are a row group.
+# Rows of a row group of a hits table.
 _ROWS_PER_GROUP = 1 << 20
-# Neighbouring rows lie in the same or the next block; repeated queries lie further back.
+# Size of the cache of query batches: repeated queries refer to earlier batches.
 _BLOCKS_HELD = 4
 
-# Numbers of hits of some queries, and the ids and scores of all of them.
+# Numbers of hits of some queries, and ids and scores of these hits.
 Rows = tuple[NDArray[np.integer], pa.Array, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class QuerySet:
-    """The queries of one task.
+    """Queries of one task.
 
     Attributes:
-        name: of the file of hits.
-        table: columns as in `schemas.QUERIES`; `query_id` may also be int64.
-        top_k: hits wanted a query.
+        name: name of the file of hits.
+        table: columns of `schemas.QUERIES`; `query_id` may also be int64.
+        top_k: hits kept per query.
     """
 
     name: str
@@ -45,12 +45,12 @@ class QuerySet:
 
 @dataclass(frozen=True)
 class Searched:
-    """The queries that are searched: those of equal terms once, with the largest top_k.
+    """Distinct queries of all sets: queries of equal terms once, with the largest top_k.
 
     Attributes:
-        terms: of the D distinct queries, in the order in which they first appear.
-        top_k: (D,) hits wanted.
-        numbers: for each set, the number of each of its queries among the distinct ones.
+        terms: terms of the D distinct queries, in order of first appearance.
+        top_k: (D,) hits kept per query.
+        numbers: for each set, the position of each of its queries among the distinct ones.
     """
 
     terms: QueryTerms
@@ -59,16 +59,16 @@ class Searched:
 
     @property
     def is_empty(self) -> NDArray[np.bool_]:
-        """(D,) whether a query has no term."""
+        """Queries (D,) without any term."""
         return np.asarray(np.diff(self.terms.offsets) == 0)
 
 
 def distinct_queries(terms: QueryTerms, sets: Sequence[QuerySet]) -> Searched:
-    """Find the queries of equal terms, which have equal hits.
+    """Merge the queries of equal terms, which have equal hits.
 
     Args:
-        terms: of the queries of all sets, one set after the other.
-        sets: as searched.
+        terms: terms of the queries of all sets, set by set.
+        sets: query sets of the search.
     """
     bounds = terms.offsets.tolist()
     spans = (slice(bounds[query], bounds[query + 1]) for query in range(terms.num_queries))
@@ -87,10 +87,10 @@ def distinct_queries(terms: QueryTerms, sets: Sequence[QuerySet]) -> Searched:
 def distinct_texts(
     sets: Sequence[QuerySet],
 ) -> tuple[pa.Array, NDArray[np.int32], tuple[NDArray[np.int64], ...]]:
-    """The D distinct texts of all queries, the hits wanted of each, and their numbers in each set.
+    """Merge the queries of equal texts: D distinct texts, top_k (D,), and positions per set.
 
     Args:
-        sets: as searched; it is the text that counts, not the query made of it.
+        sets: query sets of the search; the column `text` is used, not `query`.
     """
     texts = [text for query_set in sets for text in query_set.table["text"].to_pylist()]
     first, top_k, numbers = _distinct(texts, sets)
@@ -100,21 +100,23 @@ def distinct_texts(
 def _distinct(
     keys: Iterable[Hashable], sets: Sequence[QuerySet]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], tuple[NDArray[np.int64], ...]]:
-    """Where each distinct key first stands, the largest top_k of its queries, and the numbers."""
+    """First position of each distinct key, largest top_k of its queries, and positions per set."""
     sizes = [query_set.table.num_rows for query_set in sets]
-    found: dict[Hashable, int] = {}
+    number_of: dict[Hashable, int] = {}
     numbers = np.fromiter(
-        (found.setdefault(key, len(found)) for key in keys), np.int64, count=sum(sizes)
+        (number_of.setdefault(key, len(number_of)) for key in keys),
+        np.int64,
+        count=sum(sizes),
     )
-    top_k = np.zeros(len(found), np.int32)
-    wanted = np.repeat(np.array([query_set.top_k for query_set in sets], np.int32), sizes)
-    np.maximum.at(top_k, numbers, wanted)
+    top_k = np.zeros(len(number_of), np.int32)
+    top_k_of_query = np.repeat(np.array([query_set.top_k for query_set in sets], np.int32), sizes)
+    np.maximum.at(top_k, numbers, top_k_of_query)
     first = np.unique(numbers, return_index=True)[1]
     return first, top_k, tuple(np.split(numbers, np.cumsum(sizes)[:-1]))
 
 
 def blocks_of(top_k: NDArray[np.int32]) -> list[tuple[int, int]]:
-    """Ranges [first, last) of queries whose best hits together fit in memory."""
+    """Split the queries into batches [first, last) whose hits fit in memory."""
     ends = np.cumsum(top_k, dtype=np.int64)
     num_blocks = min(_MIN_BLOCKS, len(top_k) // _MIN_QUERIES_PER_BATCH)
     rows = (
@@ -138,17 +140,17 @@ def write_hits(
     read_block: Callable[[int], RankedHits],
     max_hits: int,
 ) -> int:
-    """Write one set's hits table; returns the number of hits.
+    """Write the hits table of one set; return the number of hits.
+
+    The bytes depend only on the set and its hits, not on the batches.
 
     Args:
-        path: the file.
-        query_set: its ids, and its own top_k, which may be less than was searched.
-        numbers: of its queries among those searched.
-        blocks: the ranges [first, last) of searched queries.
-        read_block: reads the hits of a block.
-        max_hits: that any query can have: the units of the corpus.
-
-    The bytes depend on the set and its hits alone, not on the blocks.
+        path: output file.
+        query_set: ids of the queries, and the set's top_k, which may be less than was searched.
+        numbers: positions of the set's queries among the searched queries.
+        blocks: batches [first, last) of searched queries.
+        read_block: function that reads the hits of a batch.
+        max_hits: most hits of any query: the number of units of the corpus.
     """
     top_k = min(query_set.top_k, max_hits)
     read = lru_cache(maxsize=_BLOCKS_HELD)(read_block)
@@ -167,17 +169,17 @@ def write_rows(
     unit_id_type: pa.DataType,
     rows_per_query: int,
 ) -> int:
-    """Write one set's hits table; returns the number of hits.
+    """Write the hits table of one set; return the number of hits.
 
     Args:
-        path: the file.
-        query_set: its ids.
-        gather: hits of the queries [start, stop), which are asked for in their order.
-        unit_id_type: of the corpus.
+        path: output file.
+        query_set: ids of the queries.
+        gather: function that returns the hits of the queries [start, stop); called in order.
+        unit_id_type: type of the unit ids.
         rows_per_query: that `gather` holds at most for each.
     """
     query_ids = query_set.table["query_id"].combine_chunks()
-    schema = hits_schema(query_ids.type, _given_type(unit_id_type))
+    schema = hits_schema(query_ids.type, _file_type(unit_id_type))
     num_hits = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         size = max(1, _ROWS_PER_GROUP // rows_per_query)
@@ -188,7 +190,7 @@ def write_rows(
             ranks = _ranges(np.ones(stop - start, np.int64), counts)
             columns = [
                 query_ids.take(pa.array(queries)),
-                unit_ids.cast(_given_type(unit_ids.type)),
+                unit_ids.cast(_file_type(unit_ids.type)),
                 pa.array(scores),
                 pa.array(ranks.astype(np.int32)),
             ]
@@ -203,7 +205,7 @@ def _gather(
     read: Callable[[int], RankedHits],
     top_k: int,
 ) -> Rows:
-    """Numbers of hits, ids and scores of the best `top_k` hits of some queries, in their order."""
+    """Gather the best `top_k` hits of some queries, in the order of the queries."""
     block_of = np.searchsorted(firsts, numbers, side="right") - 1
     places: list[NDArray[np.int64]] = []
     ids: list[pa.Array] = []
@@ -226,12 +228,12 @@ def _gather(
     return counts, pa.concat_arrays(ids).take(pa.array(inverse)), np.concatenate(scores)[inverse]
 
 
-def _given_type(unit_id_type: pa.DataType) -> pa.DataType:
+def _file_type(unit_id_type: pa.DataType) -> pa.DataType:
     return pa.string() if unit_id_type == pa.large_string() else unit_id_type
 
 
 def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-    """`starts[i], starts[i] + 1, ...` of each length, one after the other."""
+    """Concatenate the ranges `starts[i], starts[i] + 1, ...` of the given lengths."""
     ends = np.cumsum(lengths, dtype=np.int64)
     steps = np.arange(ends[-1] if len(ends) else 0)
     ranges: NDArray[np.int64] = np.repeat(starts - (ends - lengths), lengths) + steps

@@ -40,7 +40,7 @@ _ID_COLUMNS = ("query_id", "text", "query")
 
 @dataclass(frozen=True)
 class Models:
-    """The encoder of a dense search, and where the embeddings of units are kept."""
+    """Encoder of a dense search, and directory of the units' embeddings."""
 
     embedder: Embedder
     folder: Path
@@ -48,16 +48,16 @@ class Models:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Queries and shards, ready for the waves.
+    """Prepared queries and shards of one ranker.
 
     Attributes:
-        searcher: of one shard.
-        shards: all of them.
-        num_units: that can be hits at most.
-        top_k: (D,) hits wanted of each distinct query.
-        numbers: for each set, the number of each of its queries among the distinct ones.
-        is_empty: (D,) whether there is nothing to search for.
-        facts: counts that only this ranker has.
+        searcher: search of one shard.
+        shards: shards of the corpus.
+        num_units: number of units that can be hits.
+        top_k: (D,) hits kept per distinct query.
+        numbers: for each set, the position of each of its queries among the distinct ones.
+        is_empty: (D,) queries without terms or embedding.
+        facts: additional counts of this ranker.
     """
 
     searcher: waves.Searcher
@@ -81,21 +81,21 @@ def write_all_hits(
 
     Args:
         unit_shards: files of units.
-        query_sets: the queries.
+        query_sets: queries of the tasks.
         config: settings.
-        models: what `dense` and `hybrid` need.
-        parts: the directory of what shards and waves bring.
-        draft: gets the files, and the counts over all sets and of each.
+        models: encoder of `dense` and `hybrid`.
+        parts: directory of intermediate results.
+        draft: output directory, and counts over all sets and per set.
 
     Raises:
-        InputError: a shard is missing or damaged, or there is no unit at all.
+        InputError: a shard is missing or damaged, or there are no units.
     """
     paths = [path.absolute() for path in unit_shards]
     if config.ranker == "bm25":
-        _search(_prepare_bm25(paths, query_sets, config, parts), query_sets, parts, draft)
+        _search_prepared(_prepare_bm25(paths, query_sets, config, parts), query_sets, parts, draft)
     elif config.ranker == "dense":
         prepared = _prepare_dense(paths, query_sets, config, models, parts)
-        _search(prepared, query_sets, parts, draft)
+        _search_prepared(prepared, query_sets, parts, draft)
     else:
         _search_both(paths, query_sets, config, models, parts, draft)
 
@@ -146,10 +146,12 @@ def _prepare_dense(
     )
     num_units = sum(shard.num_units for shard in shards)
     if num_units == 0:
-        raise InputError("the corpus holds no unit; give files with text")
+        raise InputError("the corpus has no units; give files with text")
     [unit_id_type] = {shard.unit_id_type for shard in shards if shard.num_units}
     texts, top_k, numbers = distinct_texts(query_sets)
-    chunks = [texts.slice(at, _QUERIES_PER_TASK) for at in range(0, len(texts), _QUERIES_PER_TASK)]
+    chunks = [
+        texts.slice(start, _QUERIES_PER_TASK) for start in range(0, len(texts), _QUERIES_PER_TASK)
+    ]
     embedded = embed(
         functools.partial(embed_texts, folder=parts, prefix=settings.query_prefix),
         chunks,
@@ -158,7 +160,7 @@ def _prepare_dense(
         shared={"embedder": embedder},
     )
     width = max(part.vectors.shape[1] for part in embedded)
-    # An empty query has no embedding: a row of zeros, of which no hit is wanted.
+    # An empty query has no embedding: its row is zero, and it gets no hits.
     queries = np.zeros((len(texts), width), np.float32)
     is_empty = np.ones(len(texts), np.bool_)
     for number, part in enumerate(embedded):
@@ -175,7 +177,9 @@ def _prepare_dense(
     )
 
 
-def _search(prepared: _Prepared, query_sets: Sequence[QuerySet], parts: Path, draft: Draft) -> None:
+def _search_prepared(
+    prepared: _Prepared, query_sets: Sequence[QuerySet], parts: Path, draft: Draft
+) -> None:
     num_units = prepared.num_units
     top_k = np.minimum(prepared.top_k, num_units).astype(np.int32)
     blocks = blocks_of(top_k)
@@ -193,7 +197,7 @@ def _search(prepared: _Prepared, query_sets: Sequence[QuerySet], parts: Path, dr
             for query_set, numbers in zip(query_sets, prepared.numbers, strict=True)
         ]
 
-    num_hits = waves.search(prepared.searcher, prepared.shards, top_k, blocks, parts, write)
+    num_hits = waves.search_shards(prepared.searcher, prepared.shards, top_k, blocks, parts, write)
     num_empty = [int(prepared.is_empty[numbers].sum()) for numbers in prepared.numbers]
     _set_counts(draft, query_sets, num_empty, num_hits)
     draft.counts.update(num_units=num_units, **prepared.facts)
@@ -207,7 +211,7 @@ def _search_both(
     parts: Path,
     draft: Draft,
 ) -> None:
-    """Search by both rankers, each a finished output of its own, and fuse their hits."""
+    """Search with both rankers, each with its own complete output, and fuse their hits."""
     assert models is not None
     candidates = config.fusion.candidates or 0
     sets = [QuerySet(one.name, one.table, max(one.top_k, candidates)) for one in query_sets]
@@ -223,7 +227,7 @@ def _search_both(
             "queries": queries,
         }
         folders.append(parts / f"side-{name}")
-        write = functools.partial(_search, side, sets, parts / name)
+        write = functools.partial(_search_prepared, side, sets, parts / name)
         write_once(folders[-1], f"{name} side of a search", settings, inputs, write)
     num_hits = [
         _write_fused(
@@ -271,9 +275,9 @@ def _set_counts(
             "num_queries": query_set.table.num_rows,
             "num_empty_queries": empty,
             "num_fallback_queries": pc.sum(query_set.table["is_fallback"], min_count=0).as_py(),
-            "num_hits": found,
+            "num_hits": hits_of_set,
         }
-        for query_set, empty, found in zip(query_sets, num_empty, num_hits, strict=True)
+        for query_set, empty, hits_of_set in zip(query_sets, num_empty, num_hits, strict=True)
     ]
     for name in counts[0]:
         draft.counts[name] = sum(count[name] for count in counts)

@@ -1,16 +1,15 @@
-"""A search over shards on Ray: waves of shards, each merged before the next.
+"""Search over shards on Ray, in waves whose hits are merged before the next wave.
 
-The first wave has no thresholds and is the slowest: as few shards as keep every CPU busy, where a
-shard is searched by several tasks, each for its share of the queries. After each wave the best hits
-so far are merged, and the score of a query's last wanted hit is a bound that later shards need not
-go below. Each wave is as large as all before it, so that the bounds rise while the last and largest
-waves are searched fast, and a multiple of the CPUs, so that none waits for others. What is left
-over at the end is again searched by several tasks a shard. Shards come in the order of their
-digests: any first part is a sample of the whole corpus. Bounds decide what is left out of a shard's
-hits, never what is among the best, so that the result is the same for any waves and tasks.
+The first wave has no thresholds and is the slowest: it has as few shards as keep every CPU busy,
+and several tasks share a shard, each with a part of the queries. After each wave the hits are
+merged; the score of a query's k-th hit is the threshold of later shards. Each wave is as large as
+all waves before it, so that the largest waves have high thresholds, and a multiple of the CPUs.
+Remaining shards are again shared by several tasks. Shards are sorted by digest, so that the first
+waves are a sample of the corpus. Thresholds exclude only hits below the top k, so that the result
+does not depend on the waves and tasks.
 
-What has been merged is removed, as the hits of a wave take about as much room as the best of all.
-The price: merged hits that a disk damages later cost a search of the shards behind them.
+Merged hits are removed, since the hits of a wave need about as much space as the top k of all. If
+a disk damages merged hits later, their shards have to be searched again.
 """
 
 import shutil
@@ -40,22 +39,21 @@ from raykd.storage.manifest import (
 
 Result = TypeVar("Result")
 
-# Hits that are merged at once, with one more row for each query of each part: a part without a hit
-# takes memory too, and there may be as many parts as shards.
+# Rows merged at once: hits, and one row per query and part, since parts without hits need memory.
 _ROWS_MERGED = 1 << 24
 _MERGE = "merge"
-# A file that is damaged each time it is written tells of a disk, not of an accident.
+# Damage that occurs repeatedly is a fault of the disk.
 _MAX_REPAIRS = 8
 
 
 @dataclass(frozen=True)
 class Shards:
-    """What is searched.
+    """Shards of the corpus.
 
     Attributes:
         paths: files of units.
-        digests: of the files, in the same order.
-        unit_id_type: of all shards that hold units: string or int64.
+        digests: digests of the files, in the same order.
+        unit_id_type: type of the ids in all shards with units: string or int64.
     """
 
     paths: tuple[Path, ...]
@@ -64,11 +62,11 @@ class Shards:
 
 
 class Searcher(Protocol):
-    """Finds the best hits of D queries in one shard; every task gets a copy."""
+    """Search of one shard for D queries; every task gets a copy."""
 
     @property
     def digest(self) -> str:
-        """Digest of all that decides the hits but the shards and `top_k`."""
+        """Digest of all that determines the hits, except the shards and `top_k`."""
 
     def search_shard(
         self,
@@ -79,20 +77,20 @@ class Searcher(Protocol):
         thresholds: NDArray[np.float64],
         blocks: Sequence[tuple[int, int]],
     ) -> Iterator[RankedHits]:
-        """The shard's own best hits, block after block of the queries.
+        """Find the best hits of one shard, query batch by query batch.
 
         Args:
-            path: the shard.
-            digest: of the file.
-            unit_id_type: of its ids.
-            top_k: (D,) hits wanted of each query.
-            thresholds: (D,) see `hits.thresholds`: units that score less may be left out.
-            blocks: ranges [first, last) of queries.
+            path: file of the shard.
+            digest: digest of the file.
+            unit_id_type: type of the unit ids.
+            top_k: (D,) hits kept per query.
+            thresholds: (D,) see `hits.thresholds`; units that score less may be skipped.
+            blocks: query batches [first, last).
         """
 
 
 class _Task(NamedTuple):
-    """A shard, and the blocks [first, last) of queries that it is searched for."""
+    """Task: a shard, and the query batches [first, last) to search it for."""
 
     shard: int
     first: int
@@ -100,7 +98,7 @@ class _Task(NamedTuple):
 
 
 class _Wave(NamedTuple):
-    """Shards that are searched together, and the numbers of shards merged before and after it."""
+    """Wave of tasks, and the numbers of shards that are merged before and after it."""
 
     tasks: tuple[_Task, ...]
     num_before: int
@@ -108,8 +106,8 @@ class _Wave(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Search:
-    """What the tasks of the waves must know beyond the job."""
+class _SearchPlan:
+    """Parameters of the tasks of all waves."""
 
     parts: Path
     shards: Shards
@@ -118,7 +116,7 @@ class _Search:
     digest: str
 
     def num_merged(self) -> int:
-        """How many shards' hits have been merged in all blocks: they are searched no more."""
+        """Number of shards whose hits are merged for all query batches; they are not searched."""
         blocks = range(len(self.blocks))
         for num_shards in range(len(self.shards.paths), 0, -1):
             if all(_is_merged(self.merged_folder(num_shards, block)) for block in blocks):
@@ -126,7 +124,7 @@ class _Search:
         return 0
 
     def waves(self, num_cpus: int, num_merged: int) -> list[_Wave]:
-        """All waves; what has been merged is the first, as CPUs may have been others before."""
+        """Plan all waves; merged shards are the first wave, since the number of CPUs may differ."""
         num_first = num_merged or -(-num_cpus // len(self.blocks))
         planned = plan_waves(self.shards.digests, num_first, num_cpus)
         ends = np.cumsum([0, *map(len, planned)]).tolist()
@@ -136,7 +134,7 @@ class _Search:
         ]
 
     def _tasks_of(self, wave: Sequence[int], num_cpus: int) -> list[_Task]:
-        """One task a shard, or several for those that are left once all CPUs have as many."""
+        """Plan one task per shard, or several for the shards that do not fill all CPUs."""
         num_left = len(wave) % num_cpus
         num_tasks = min(len(self.blocks), num_cpus // num_left) if num_left else 1
         ends = np.linspace(0, len(self.blocks), num_tasks + 1).astype(int).tolist()
@@ -147,23 +145,23 @@ class _Search:
         ]
 
     def folder_of(self, task: _Task) -> Path:
-        """Where the hits are that a task finds."""
+        """Directory of the hits of a task."""
         name = f"hits-{self.shards.digests[task.shard]}"
         is_all = task.last - task.first == len(self.blocks)
         return self.parts / (name if is_all else f"{name}-{task.first:05d}-{task.last:05d}")
 
     def merged_folder(self, num_shards: int, block: int) -> Path:
-        """Where a block's merged hits in the first `num_shards` shards are."""
+        """Directory of the merged hits of a query batch in the first `num_shards` shards."""
         return self.parts / f"merged-{self.digest[:32]}-{num_shards:06d}-{block:05d}"
 
     def sources_of(self, wave: _Wave, block: int) -> list[tuple[Path, int]]:
-        """What is merged after a wave: directories, and the number of the block in each."""
+        """List the hits to merge after a wave: directories, and the batch position in each."""
         before = [(self.merged_folder(wave.num_before, block), 0)] if wave.num_before else []
         own = (task for task in wave.tasks if task.first <= block < task.last)
         return [*before, *((self.folder_of(task), block - task.first) for task in own)]
 
     def remove_sources_of(self, wave: _Wave) -> None:
-        """Remove all that has been merged after a wave."""
+        """Remove the hits that were merged after a wave."""
         folders = {self.folder_of(task) for task in wave.tasks}
         folders |= {self.merged_folder(wave.num_before, block) for block in range(len(self.blocks))}
         for folder in folders:
@@ -171,23 +169,23 @@ class _Search:
 
 
 def plan_waves(digests: Sequence[str], num_first: int, num_cpus: int) -> list[list[int]]:
-    """Numbers of shards, wave after wave: `num_first`, then at least as many as all before.
+    """Plan the waves: `num_first` shards, then at least as many as in all previous waves.
 
     Args:
-        digests: of the shards; their order is that of the shards in the waves.
+        digests: digests of the shards; shards are searched in the order of their digests.
         num_first: shards of the first wave.
-        num_cpus: the later waves are multiples of it, but the last, which takes what is left.
+        num_cpus: later waves are multiples of it; the last wave has the remaining shards.
     """
     order = sorted(range(len(digests)), key=digests.__getitem__)
     ends = [0, num_first]
     while ends[-1] < len(order):
         end = ends[-1] + -(-ends[-1] // num_cpus) * num_cpus
-        # A rest that would leave CPUs idle is not worth a wave of its own.
+        # Too few remaining shards for all CPUs are added to this wave.
         ends.append(end if len(order) - end >= num_cpus else len(order))
     return [order[first:last] for first, last in pairwise(ends)]
 
 
-def search(
+def search_shards(
     searcher: Searcher,
     shards: Shards,
     top_k: NDArray[np.int32],
@@ -195,64 +193,63 @@ def search(
     parts: Path,
     use: Callable[[Sequence[Path]], Result],
 ) -> Result:
-    """Search all shards in waves; returns what `use` makes of the merged hits.
+    """Search all shards in waves; return the result of `use` for the merged hits.
+
+    A task needs memory for the searcher (mapped from the object store), for its index of a shard,
+    and for the hits of one query batch: 36 bytes per hit, at most 2 million hits. A merge needs 32
+    bytes per row, at most 16 million rows, and twice the memory of the ids. The driver needs 8
+    bytes per query. None of these depends on the number of shards.
 
     Args:
-        searcher: knows the queries.
-        shards: what is searched.
-        top_k: (D,) hits wanted of each query.
-        blocks: `query_sets.blocks_of` them.
-        parts: the directory of what shards and waves bring.
-        use: gets a directory of merged hits for each block, which `hit_files` reads; it is called
-            again if it finds damage there.
-
-    A task needs memory for the searcher (mapped from the object store), for what it makes of a
-    shard, and for the hits of one block: 36 bytes of at most 2 million. A merge needs 32 bytes for
-    each of at most 16 million hits and counts of hits, the ids of the units they hit, and as much
-    again for the ids of the result. Neither depends on the number of shards, nor does the driver,
-    which keeps 8 bytes a query.
+        searcher: search of one shard.
+        shards: shards of the corpus.
+        top_k: (D,) hits kept per query.
+        blocks: query batches from `query_sets.blocks_of`.
+        parts: directory of intermediate results.
+        use: function of one directory of merged hits per batch (see `hits_file`); it is called
+            again if it raises DamagedHitsError.
 
     Raises:
-        InputError: a shard has changed or is damaged; what is written is damaged again and again.
+        InputError: a shard has changed or is damaged, or files are damaged repeatedly.
     """
     digest = digest_of(
         {
-            # Thresholds are bounds for the corpus that they come from, and for no other.
+            # Thresholds are valid only for the corpus from which they were computed.
             "search": [searcher.digest, sorted(shards.digests)],
             "queries": [xxh3_128_hexdigest(top_k.tobytes()), [list(block) for block in blocks]],
         }
     )
-    wanted = _Search(parts, shards, top_k, tuple(blocks), digest)
-    shared = {"searcher": cluster.share(searcher), "wanted": cluster.share(wanted)}
+    plan = _SearchPlan(parts, shards, top_k, tuple(blocks), digest)
+    shared = {"searcher": cluster.share(searcher), "plan": cluster.share(plan)}
     for _ in range(_MAX_REPAIRS):
         try:
-            return use(_search_waves(wanted, shared))
+            return use(_search_waves(plan, shared))
         except DamagedHitsError as damage:
             shutil.rmtree(damage.args[0], ignore_errors=True)
             place = damage.args[0]
-    raise InputError(f"{place}: is damaged each time it is written; check the disk, or use another")
+    raise InputError(f"{place}: damaged each time it was written; check the disk, or use another")
 
 
-def _search_waves(wanted: _Search, shared: Mapping[str, Any]) -> list[Path]:
-    # An interrupted search left merged hits: the shards behind them are not looked at again.
-    num_merged = wanted.num_merged()
-    waves = wanted.waves(max(1, int(cluster.total_cpus())), num_merged)
-    blocks = range(len(wanted.blocks))
+def _search_waves(plan: _SearchPlan, shared: Mapping[str, Any]) -> list[Path]:
+    # Shards whose hits an interrupted search has merged are not searched again.
+    num_merged = plan.num_merged()
+    waves = plan.waves(max(1, int(cluster.total_cpus())), num_merged)
+    blocks = range(len(plan.blocks))
     for number in range(1 if num_merged else 0, len(waves)):
         wave = waves[number]
         name = f", wave {number + 1} of {len(waves)}" if len(waves) > 1 else ""
-        bounds = np.zeros(len(wanted.top_k))
+        bounds = np.zeros(len(plan.top_k))
         if wave.num_before:
-            for block, found in cluster.as_completed(
+            for block, batch_bounds in cluster.as_completed(
                 _bounds_of_block,
                 blocks,
                 label="thresholds",
-                shared={"wanted": shared["wanted"], "num_shards": wave.num_before},
+                shared={"plan": shared["plan"], "num_shards": wave.num_before},
                 shows_progress=False,
             ):
-                bounds[slice(*wanted.blocks[block])] = found
-            # No earlier: what they were merged into has just been read whole.
-            wanted.remove_sources_of(waves[number - 1])
+                bounds[slice(*plan.blocks[block])] = batch_bounds
+            # Not earlier: the merged hits have just been read and verified.
+            plan.remove_sources_of(waves[number - 1])
         are_whole = len({task.shard for task in wave.tasks}) == len(wave.tasks)
         cluster.for_each(
             _search_shard,
@@ -266,52 +263,52 @@ def _search_waves(wanted: _Search, shared: Mapping[str, Any]) -> list[Path]:
             blocks,
             label=f"merge{name}",
             unit="blocks of queries",
-            shared={"wanted": shared["wanted"], "wave": wave},
+            shared={"plan": shared["plan"], "wave": wave},
         )
-    return [wanted.merged_folder(waves[-1].num_after, block) for block in blocks]
+    return [plan.merged_folder(waves[-1].num_after, block) for block in blocks]
 
 
 def _search_shard(
-    task: _Task, *, searcher: Searcher, wanted: _Search, bounds: NDArray[np.float64]
+    task: _Task, *, searcher: Searcher, plan: _SearchPlan, bounds: NDArray[np.float64]
 ) -> None:
-    """Write the shard's own best hits, block after block of the queries."""
-    path, digest = wanted.shards.paths[task.shard], wanted.shards.digests[task.shard]
-    blocks = wanted.blocks[task.first : task.last]
+    """Write the best hits of one shard, query batch by query batch."""
+    path, digest = plan.shards.paths[task.shard], plan.shards.digests[task.shard]
+    blocks = plan.blocks[task.first : task.last]
 
     def write(draft: Draft) -> None:
         if digest_of_shard(path) != digest:
             raise InputError(f"{path}: has changed during the search; run it again")
-        found = searcher.search_shard(
-            path, digest, wanted.shards.unit_id_type, wanted.top_k, bounds, blocks
+        hits = searcher.search_shard(
+            path, digest, plan.shards.unit_id_type, plan.top_k, bounds, blocks
         )
-        write_blocks(draft.directory, found)
+        write_blocks(draft.directory, hits)
 
-    inputs = {"units": digest, "search": wanted.digest}
+    inputs = {"units": digest, "search": plan.digest}
     settings = {"blocks": [task.first, task.last]}
-    write_once(wanted.folder_of(task), "shard search", settings, inputs, write)
+    write_once(plan.folder_of(task), "shard search", settings, inputs, write)
 
 
 def _is_merged(folder: Path) -> bool:
-    """Whether a block has been merged here; who reads it finds out whether it is damaged since."""
+    """Check for merged hits in a directory; damage is detected when they are read."""
     manifest = read_manifest(folder)
     return manifest is not None and manifest.key == stage_key(_MERGE, {}, {"hits": folder.name})
 
 
-def _merge_block(block: int, *, wanted: _Search, wave: _Wave) -> None:
-    """Merge a block's hits in the shards of a wave and of all waves before."""
-    top_k = wanted.top_k[slice(*wanted.blocks[block])]
-    folder = wanted.merged_folder(wave.num_after, block)
+def _merge_block(block: int, *, plan: _SearchPlan, wave: _Wave) -> None:
+    """Merge the hits of a query batch in the shards of a wave and of all previous waves."""
+    top_k = plan.top_k[slice(*plan.blocks[block])]
+    folder = plan.merged_folder(wave.num_after, block)
 
     def write(draft: Draft) -> None:
-        write_blocks(draft.directory, [_merged(wanted.sources_of(wave, block), top_k)])
+        write_blocks(draft.directory, [_merged(plan.sources_of(wave, block), top_k)])
 
     write_once(folder, _MERGE, {}, {"hits": folder.name}, write)
 
 
-def _bounds_of_block(block: int, *, wanted: _Search, num_shards: int) -> NDArray[np.float64]:
-    """Thresholds of a block's queries, from its hits in the first `num_shards` shards."""
-    hits = read_block(wanted.merged_folder(num_shards, block), 0)
-    return thresholds(hits, wanted.top_k[slice(*wanted.blocks[block])])
+def _bounds_of_block(block: int, *, plan: _SearchPlan, num_shards: int) -> NDArray[np.float64]:
+    """Compute the thresholds of a query batch from its hits in the first `num_shards` shards."""
+    hits = read_block(plan.merged_folder(num_shards, block), 0)
+    return thresholds(hits, plan.top_k[slice(*plan.blocks[block])])
 
 
 def _merged(sources: Sequence[tuple[Path, int]], top_k: NDArray[np.int32]) -> RankedHits:

@@ -135,9 +135,9 @@ def _checked(row: Row, num_names: int, stated: str, may_be_bad: bool) -> Row:
 
 def _utf8_fault(fields: Sequence[str]) -> str:
     for number, field in enumerate(fields, 1):
-        if found := _BAD_BYTES.search(field):
+        if match := _BAD_BYTES.search(field):
             return (
-                f"not UTF-8 at character {found.start()} of field {number}; convert the file to "
+                f"not UTF-8 at character {match.start()} of field {number}; convert the file to "
                 "UTF-8"
             )
     return ""

@@ -156,16 +156,16 @@ class _Search:
         for entry in entries:
             path, names = folder / entry.name, (*parts, entry.name)
             following = states
-            if states is not None and not (following := _given(pattern).step(states, entry.name)):
+            if states is not None and not (following := _present(pattern).step(states, entry.name)):
                 continue
             if is_hidden(entry.name) and not (
-                states is not None and _given(pattern).names_hidden(states, entry.name)
+                states is not None and _present(pattern).names_hidden(states, entry.name)
             ):
                 self._leave_out(_HIDDEN, path)
             elif entry.is_dir():
                 if not self._is_excluded(path, names):
                     self._walk(path, names, pattern, following)
-            elif following is None or _given(pattern).is_match(following):
+            elif following is None or _present(pattern).is_match(following):
                 self._entry(path, names)
 
     def _entry(self, path: Path, parts: _Parts) -> None:
@@ -206,7 +206,7 @@ class _Search:
                 )
 
 
-def _given(pattern: Pattern | None) -> Pattern:
+def _present(pattern: Pattern | None) -> Pattern:
     assert pattern is not None
     return pattern
 

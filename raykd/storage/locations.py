@@ -95,9 +95,9 @@ def location_of(reference: str) -> Location:
     Raises:
         InputError: an unknown scheme or option, no bucket, or a URL that holds a secret.
     """
-    if (found := _URL.fullmatch(reference)) is None:
+    if (match := _URL.fullmatch(reference)) is None:
         return Path(reference)
-    scheme, rest = found[1].lower(), found[2]
+    scheme, rest = match[1].lower(), match[2]
     key, _, query = rest.partition("?")
     if scheme not in _SCHEMES:
         raise InputError(
@@ -162,8 +162,8 @@ def is_directory(location: Location) -> bool:
 
 def remote_files_below(remote: Remote) -> list[tuple[Remote, tuple[str, ...]]]:
     """All objects below a prefix, sorted, with the parts of their names below it."""
-    found = _system_of(remote).get_file_info(fs.FileSelector(remote.key, recursive=True))
-    keys = sorted(info.path for info in found if info.type == fs.FileType.File)
+    infos = _system_of(remote).get_file_info(fs.FileSelector(remote.key, recursive=True))
+    keys = sorted(info.path for info in infos if info.type == fs.FileType.File)
     return [
         (
             Remote(remote.scheme, key, remote.options),
@@ -244,29 +244,31 @@ def _problem_of(remote: Remote, reason: str) -> str | None:
 
 def _endpoint_of(remote: Remote) -> str:
     """Host and port that serve the store; empty settings count as none."""
-    given = dict(remote.options).get("endpoint_override")
+    endpoint = dict(remote.options).get("endpoint_override")
     if remote.scheme == "s3":
         variables = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-        given = given or next((os.environ[name] for name in variables if os.environ.get(name)), "")
-    if not given:
+        endpoint = endpoint or next(
+            (os.environ[name] for name in variables if os.environ.get(name)), ""
+        )
+    if not endpoint:
         return "the object store"
-    parts = urlsplit(given if "://" in given else f"//{given}")
+    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
     return parts.netloc.rpartition("@")[2]
 
 
 def _system_of(remote: Remote) -> fs.FileSystem:
     options = dict(remote.options)
-    given = options.get("endpoint_override") or (
+    setting = options.get("endpoint_override") or (
         os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         if remote.scheme == "s3"
         else None
     )
-    endpoint = _endpoint_of(remote) if given else None
-    given_scheme = given.partition("://")[0] if given and "://" in given else "https"
+    endpoint = _endpoint_of(remote) if setting else None
+    scheme = setting.partition("://")[0] if setting and "://" in setting else "https"
     arguments = {
         "anonymous": options.get("anonymous", "").lower() == "true",
         "endpoint_override": endpoint,
-        "scheme": options.get("scheme", given_scheme),
+        "scheme": options.get("scheme", scheme),
     }
     if remote.scheme == "gs":
         return _google(**arguments)

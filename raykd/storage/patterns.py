@@ -64,9 +64,9 @@ class Pattern:
 
     def excludes(self, parts: Sequence[str]) -> bool:
         """As `matches`; `used` says afterwards whether any path did."""
-        found = self.matches(parts)
-        self.used |= found
-        return found
+        is_match = self.matches(parts)
+        self.used |= is_match
+        return is_match
 
     def names_hidden(self, states: NameStates, name: str) -> bool:
         """Whether a state names the first character of a hidden name, as `_*.jsonl` does."""

@@ -49,7 +49,7 @@ def read_table(
             "is one (.tsv where tabs separate the columns)"
         )
 
-    def wanted(names: Sequence[str]) -> list[str]:
+    def chosen(names: Sequence[str]) -> list[str]:
         if choose is not None:
             # Of a file without a row nothing is known to choose from.
             return require_columns(path, names, choose(names)) if names else []
@@ -57,13 +57,13 @@ def read_table(
 
     with explained(path):
         if format_ == "parquet":
-            return _read_parquet(path, wanted, text_columns)
+            return _read_parquet(path, chosen, text_columns)
         if format_ == "jsonl":
-            return read_json_lines(path, compression, columns, wanted, text_columns)
+            return read_json_lines(path, compression, columns, chosen, text_columns)
         parsed = delimited.parse(path, _read_data(path, compression), format_, layout)
         if note := parsed.note(path):
             progress.say(note)
-        names = wanted_of_header(path, parsed.names, wanted, layout)
+        names = columns_to_read(path, parsed.names, chosen, layout)
         fault = next((row for row in parsed.rows if row.fault), None)
         if fault is not None:
             raise InputError(
@@ -101,8 +101,8 @@ def require_columns(path: Location, names: Sequence[str], columns: Sequence[str]
     return list(columns)
 
 
-def wanted_of_header(
-    path: Location, names: Sequence[str], wanted: Choose, layout: Layout
+def columns_to_read(
+    path: Location, names: Sequence[str], choose: Choose, layout: Layout
 ) -> Sequence[str]:
     """The columns to be read of a CSV or TSV file.
 
@@ -110,7 +110,7 @@ def wanted_of_header(
         InputError: as `wanted`; the first line is a row rather than the names of columns.
     """
     try:
-        return wanted(names)
+        return choose(names)
     except InputError:
         if layout.columns is None and delimited.looks_like_data(names):
             shown = ", ".join(names)
@@ -131,11 +131,11 @@ def column_of(table: delimited.Delimited, name: str) -> list[str]:
 
 def _read_parquet(path: Location, choose: Choose, text_columns: Collection[str]) -> pa.Table:
     with open_bytes(path, None) as source, pq.ParquetFile(source) as file:
-        wanted = list(choose(file.schema_arrow.names))
+        chosen = list(choose(file.schema_arrow.names))
         metadata = file.metadata
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-        check_size(path, parquet_bytes(groups, wanted))
-        table = file.read(columns=wanted).select(wanted)
+        check_size(path, parquet_bytes(groups, chosen))
+        table = file.read(columns=chosen).select(chosen)
     table.validate(full=True)
     for index, field in enumerate(table.schema):
         column = table.column(index)
@@ -215,5 +215,5 @@ def typed(values: Sequence[str], numbers: _Numbers = _NUMBERS) -> pa.Array:
 
 def typed_ids(values: Sequence[str]) -> list[str] | list[int]:
     """Ids of CSV or TSV: whole numbers if all are written as such, else strings."""
-    found: list[str] | list[int] = typed(values, _NUMBERS[:1]).to_pylist()
-    return found
+    ids: list[str] | list[int] = typed(values, _NUMBERS[:1]).to_pylist()
+    return ids

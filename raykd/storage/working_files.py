@@ -54,8 +54,8 @@ def sweep(directory: Path, pattern: str = "**/.*.partial-*") -> None:
     """
     ending = re.compile(rf"\.partial-{re.escape(platform.node())}-(\d+)-[0-9a-f]{{8}}$")
     for path in list(directory.glob(pattern)):
-        found = ending.search(path.name)
-        if found and not _is_alive(int(found[1])):
+        match = ending.search(path.name)
+        if match and not _is_alive(int(match[1])):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -79,8 +79,8 @@ def naming(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         # Safetensors and tokenizers are Rust, and raise errors of their own with such texts.
-        found = _RUST_OS_ERROR.search(str(error))
-        number = error.errno if isinstance(error, OSError) else found and int(found[1])
+        os_error = _RUST_OS_ERROR.search(str(error))
+        number = error.errno if isinstance(error, OSError) else os_error and int(os_error[1])
         if number is None or getattr(error, "filename", None):
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
@@ -128,7 +128,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def beside(out: Path, name: str) -> Path:
+def working_directory(out: Path, name: str) -> Path:
     """Where the parts of an unfinished output are kept: a hidden directory with `name`."""
     out = out.absolute()
     return out.with_name(f".{out.name}.{name}")
@@ -137,12 +137,12 @@ def beside(out: Path, name: str) -> Path:
 def discard_parts(out: Path) -> None:
     """Remove what is kept beside an unfinished output; nothing of it is needed any more."""
     for name in _PARTS:
-        shutil.rmtree(beside(out, name), ignore_errors=True)
+        shutil.rmtree(working_directory(out, name), ignore_errors=True)
 
 
 def sweep_parts(out: Path) -> None:
     """Remove what killed processes left of this output, which may be as large as it."""
     for name in _PARTS:
-        sweep(beside(out, name))
+        sweep(working_directory(out, name))
     out = out.absolute()
     sweep(out.parent, f".{glob.escape(out.name)}.partial-*")

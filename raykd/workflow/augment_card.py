@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from raykd.augment.pipeline import TEXTBOOK_FILE
 from raykd.contextualize.card import FILE_NAME, Compared
-from raykd.retrieval.queries import anchors
+from raykd.retrieval.queries import task_sentences
 from raykd.storage.manifest import Draft
 from raykd.text.figures import TextFigures, compare_with_task, sample_texts
 
@@ -45,7 +45,7 @@ def write_card(examples: pa.Table, draft: Draft) -> None:
         examples: the task's rows, of `schemas.EXAMPLES`.
         draft: the text, and its counts.
     """
-    task = anchors(examples)
+    task = task_sentences(examples)
     of_text, of_task = compare_with_task(
         sample_texts(_sentences(draft.directory / TEXTBOOK_FILE)), task
     )

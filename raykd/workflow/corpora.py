@@ -184,7 +184,7 @@ def _search(recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out:
     _take_hits(searches, together)
     missing = [search for search in searches if finished(search.hits, search.key) is None]
     if missing:
-        retrieval_pipeline.search(
+        retrieval_pipeline.search_corpus(
             shards,
             [search.query_set() for search in missing],
             recipe.retrieval,

@@ -54,7 +54,7 @@ def retrieve(run: Run) -> None:
     for corpus in _searched_corpora(run):
         queries = steps.write_queries(run.task_folder, config, run.queries)
         units = run.units_of(corpus)
-        retrieval_pipeline.search(
+        retrieval_pipeline.search_corpus(
             corpus_pipeline.shard_paths(units),
             [QuerySet("hits", pq.read_table(run.queries / QUERIES_FILE), config.top_k)],
             config,

@@ -12,7 +12,7 @@ from raykd.contextualize.card import GeneralFacts, SearchFacts
 from raykd.contextualize.sample import SAMPLE_SEED, Draw, draw_from_shard, write_sample
 from raykd.contextualize.select import ReferenceTexts
 from raykd.retrieval.config import RetrievalConfig
-from raykd.retrieval.queries import anchors, make_queries
+from raykd.retrieval.queries import make_queries, task_sentences
 from raykd.storage.manifest import Draft, Manifest, digest_of_file, write_once
 from raykd.tasks.store import read_task
 from raykd.tasks.task import Task
@@ -26,7 +26,7 @@ def write_queries(task_folder: Path, config: RetrievalConfig, out: Path) -> Mani
 
     def write(draft: Draft) -> None:
         queries = make_queries(
-            anchors(read_task(task_folder).train),
+            task_sentences(read_task(task_folder).train),
             config.query_keywords,
             cluster.for_each,
             stop_words=config.keyword_stop_words,
@@ -48,8 +48,8 @@ def reference_texts(
     draw = drawing(shards, SAMPLE_SEED, "sample of the general corpus")
     write_sample(num_units, draw, sample, {"units": units.digest})
     return ReferenceTexts(
-        evaluation_sentences=anchors(pa.concat_tables(task.evaluation_splits())),
-        task_sentences=anchors(task.train),
+        evaluation_sentences=task_sentences(pa.concat_tables(task.evaluation_splits())),
+        task_sentences=task_sentences(task.train),
         sample=sample,
         general=GeneralFacts(
             num_units=num_units,

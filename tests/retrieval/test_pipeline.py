@@ -17,7 +17,7 @@ from oracle_bm25 import best_hits
 from raykd import progress
 from raykd.cluster import tasks as cluster
 from raykd.corpus import custom_corpus, custom_ids
-from raykd.corpus.custom_corpus import write_given
+from raykd.corpus.custom_corpus import write_custom_units
 from raykd.corpus.custom_units import unit_files
 from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
 from raykd.corpus.shards import plan_shards
@@ -26,7 +26,7 @@ from raykd.errors import InputError
 from raykd.retrieval import query_sets, rankers, waves
 from raykd.retrieval.bm25.scoring import Bm25Config
 from raykd.retrieval.config import RetrievalConfig
-from raykd.retrieval.pipeline import gather, search, search_files
+from raykd.retrieval.pipeline import gather, search_corpus, search_files
 from raykd.retrieval.queries import make_queries
 from raykd.retrieval.query_sets import QuerySet, write_hits
 from raykd.retrieval.waves import plan_waves
@@ -77,7 +77,7 @@ def test_hits_are_the_same_bytes_for_any_shards_and_equal_the_oracle(tmp_path: P
     for num_shards in (1, 3, 11):
         shards = write_shards(tmp_path / f"shards-{num_shards}", units, num_shards)
         out = tmp_path / f"hits-{num_shards}"
-        manifest = search(shards[::-1], one_set(texts), CONFIG, out, {"units": "x"})
+        manifest = search_corpus(shards[::-1], one_set(texts), CONFIG, out, {"units": "x"})
         assert (manifest.counts["num_queries"], manifest.counts["num_empty_queries"]) == (4, 1)
         outputs.append((out / "hits.parquet").read_bytes())
         assert sorted(path.name for path in out.iterdir()) == ["hits.parquet", "manifest.json"]
@@ -116,7 +116,7 @@ def test_hits_are_the_same_bytes_for_any_waves_and_blocks(
         empty = pa.table([pa.array([], pa.string())] * 2, names=["unit_id", "text"])
         pq.write_table(empty, folder / "empty.parquet")
         found = [*shards, folder / "empty.parquet"]
-        search(found, one_set(texts, 5), CONFIG, folder / "hits", {"units": "x"})
+        search_corpus(found, one_set(texts, 5), CONFIG, folder / "hits", {"units": "x"})
         outputs.add((folder / "hits" / "hits.parquet").read_bytes())
     assert len(outputs) == 1
     table = pq.read_table(folder / "hits" / "hits.parquet")
@@ -138,8 +138,10 @@ def test_shards_of_equal_bytes_may_fill_whole_waves(
         shards.append(tmp_path / "shards" / f"empty-{number}.parquet")
         pq.write_table(UNITS.empty_table(), shards[-1])
     assert len({digest_of_file(path) for path in shards}) == 4
-    search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
-    search(shards[:3], one_set(["cat", "dog"]), CONFIG, tmp_path / "expected", {"units": "x"})
+    search_corpus(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
+    search_corpus(
+        shards[:3], one_set(["cat", "dog"]), CONFIG, tmp_path / "expected", {"units": "x"}
+    )
     outputs = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("hits", "expected")]
     assert outputs[0] == outputs[1]
 
@@ -151,7 +153,7 @@ def test_a_file_given_twice_counts_twice_in_any_wave(
     for num_cpus in (1, 8):
         monkeypatch.setattr(cluster, "total_cpus", lambda cpus=num_cpus: float(cpus))
         out = tmp_path / f"hits-{num_cpus}"
-        search([shard] * 4, one_set(["cat"], 5), CONFIG, out, {"units": "x"})
+        search_corpus([shard] * 4, one_set(["cat"], 5), CONFIG, out, {"units": "x"})
         ids = pq.read_table(out / "hits.parquet")["unit_id"].to_pylist()
         assert ids == ["a", "a", "a", "a", "b"]
 
@@ -163,10 +165,10 @@ def test_sets_searched_together_give_what_each_gives_alone(tmp_path: Path) -> No
         *one_set(["", "?"], 9, "b"),
         *one_set(["dog cat", "bee emu", "emu"], 100, "c"),
     ]
-    together = search(shards, sets, CONFIG, tmp_path / "together", {"units": "x"})
+    together = search_corpus(shards, sets, CONFIG, tmp_path / "together", {"units": "x"})
     for query_set in sets:
         out = tmp_path / query_set.name
-        alone = search(shards, [query_set], CONFIG, out, {"units": "x"})
+        alone = search_corpus(shards, [query_set], CONFIG, out, {"units": "x"})
         name = f"{query_set.name}.parquet"
         assert (out / name).read_bytes() == (tmp_path / "together" / name).read_bytes()
         assert together.counts[f"{query_set.name}.num_hits"] == alone.counts["num_hits"]
@@ -179,7 +181,7 @@ def test_sets_searched_together_give_what_each_gives_alone(tmp_path: Path) -> No
 def test_equal_scores_in_different_shards_stand_in_the_order_of_ids(tmp_path: Path) -> None:
     units = [(f"{number:02d}", "cat dog") for number in range(30)] + [("zz", "bee")]
     shards = write_shards(tmp_path / "shards", units, 6)
-    search(shards, one_set(["cat"], 7), CONFIG, tmp_path / "hits", {"units": "x"})
+    search_corpus(shards, one_set(["cat"], 7), CONFIG, tmp_path / "hits", {"units": "x"})
     ids = pq.read_table(tmp_path / "hits" / "hits.parquet")["unit_id"].to_pylist()
     assert ids == [f"{number:02d}" for number in range(7)]
 
@@ -188,7 +190,7 @@ def test_what_is_damaged_during_a_search_is_made_again_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shards = write_shards(tmp_path / "shards", some_units(), 5)
-    search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "expected", {"units": "x"})
+    search_corpus(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "expected", {"units": "x"})
     written: list[dict[str, int]] = []
 
     def damaging(path: Path, *rest: Any) -> int:
@@ -204,7 +206,7 @@ def test_what_is_damaged_during_a_search_is_made_again_and_nothing_else(
         return write_hits(path, *rest)
 
     monkeypatch.setattr(rankers, "write_hits", damaging)
-    search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
+    search_corpus(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
     outputs = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("expected", "hits")]
     assert outputs[0] == outputs[1]
     before, after = written
@@ -217,7 +219,7 @@ def test_merged_hits_that_are_damaged_cost_the_shards_behind_them(
 ) -> None:
     # Waves of 2, 2 and 2 shards: the hits of the first four are there merged only.
     shards = write_shards(tmp_path / "shards", some_units(), 6)
-    search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "expected", {"units": "x"})
+    search_corpus(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "expected", {"units": "x"})
     parts = tmp_path / ".hits.parts"
     searched: list[int] = []
     for_each = cluster.for_each
@@ -238,7 +240,7 @@ def test_merged_hits_that_are_damaged_cost_the_shards_behind_them(
 
     monkeypatch.setattr(rankers, "write_hits", damaging)
     monkeypatch.setattr(cluster, "for_each", counting)
-    search(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
+    search_corpus(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
     assert searched == [2, 2, 2, 2, 2, 0]
     outputs = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("expected", "hits")]
     assert outputs[0] == outputs[1]
@@ -249,7 +251,7 @@ def test_hits_are_removed_once_merged_and_not_searched_for_again_with_other_cpus
 ) -> None:
     shards = write_shards(tmp_path / "shards", some_units(), 7)
     queries = one_set(["cat", "dog emu"])
-    search(shards, queries, CONFIG, tmp_path / "expected", {"units": "x"})
+    search_corpus(shards, queries, CONFIG, tmp_path / "expected", {"units": "x"})
     searched: list[str] = []
     for_each = cluster.for_each
 
@@ -262,7 +264,7 @@ def test_hits_are_removed_once_merged_and_not_searched_for_again_with_other_cpus
 
     monkeypatch.setattr(cluster, "for_each", stopping)
     with pytest.raises(InterruptedError):
-        search(shards, queries, CONFIG, tmp_path / "hits", {"units": "x"})
+        search_corpus(shards, queries, CONFIG, tmp_path / "hits", {"units": "x"})
     parts = tmp_path / ".hits.parts"
     assert sorted(searched) == [path.name for path in shards]
     assert sorted(path.name for path in parts.glob("hits-*")) == sorted(
@@ -272,7 +274,7 @@ def test_hits_are_removed_once_merged_and_not_searched_for_again_with_other_cpus
     unmerged = searched[4:]
     searched.clear()
     monkeypatch.setattr(cluster, "total_cpus", lambda: 3.0)
-    search(shards, queries, CONFIG, tmp_path / "hits", {"units": "x"})
+    search_corpus(shards, queries, CONFIG, tmp_path / "hits", {"units": "x"})
     assert searched == unmerged
     outputs = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("expected", "hits")]
     assert outputs[0] == outputs[1]
@@ -313,12 +315,12 @@ def test_a_repeated_search_does_nothing_and_another_one_replaces_it(tmp_path: Pa
     shards = write_shards(tmp_path / "shards", some_units(), 2)
     queries = one_set(["cat"])
     out = tmp_path / "hits"
-    search(shards, queries, CONFIG, out, {"units": "x"})
+    search_corpus(shards, queries, CONFIG, out, {"units": "x"})
     written = (out / "hits.parquet").stat().st_mtime_ns
-    search(shards, queries, CONFIG, out, {"units": "x"})
+    search_corpus(shards, queries, CONFIG, out, {"units": "x"})
     assert (out / "hits.parquet").stat().st_mtime_ns == written
     fewer = [QuerySet("hits", queries[0].table, 1)]
-    assert search(shards, fewer, CONFIG, out, {"units": "x"}).counts["num_hits"] == 1
+    assert search_corpus(shards, fewer, CONFIG, out, {"units": "x"}).counts["num_hits"] == 1
 
 
 def test_finished_shards_of_an_interrupted_search_are_used_again(tmp_path: Path) -> None:
@@ -336,13 +338,13 @@ def test_finished_shards_of_an_interrupted_search_are_used_again(tmp_path: Path)
     files = []
     for _ in range(2):
         with pytest.raises(InputError, match=r"units-1\.parquet: damaged or truncated"):
-            search(shards, queries, CONFIG, tmp_path / "hits", {"units": "x"})
+            search_corpus(shards, queries, CONFIG, tmp_path / "hits", {"units": "x"})
         assert not (tmp_path / "hits").exists()
         files.append(counted.stat().st_ino)
     assert files[0] == files[1]
     shards[1].write_bytes(whole)
-    search(shards, queries, CONFIG, tmp_path / "hits", {"units": "x"})
-    search(shards, queries, CONFIG, tmp_path / "undisturbed", {"units": "x"})
+    search_corpus(shards, queries, CONFIG, tmp_path / "hits", {"units": "x"})
+    search_corpus(shards, queries, CONFIG, tmp_path / "undisturbed", {"units": "x"})
     hits = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("hits", "undisturbed")]
     assert hits[0] == hits[1]
     assert not (tmp_path / ".hits.parts").exists()
@@ -444,7 +446,7 @@ def test_what_cannot_be_sliced_is_searched_in_files_of_the_size_of_a_shard(
         packed.write_bytes(gzip.compress(plain.read_bytes()))
     else:
         pq.write_table(pa.Table.from_pylist(rows), packed)
-    written = write_given({"digest": packed}, tmp_path / "given", 2000)
+    written = write_custom_units({"digest": packed}, tmp_path / "given", 2000)
     assert [path.name for path in written] == ["shard-00000"]
     tables = [pq.read_table(path) for path in unit_files(written)]
     assert [sum(map(len, table["text"].to_pylist())) for table in tables] == [2002] * 4 + [682]
@@ -461,7 +463,7 @@ def test_a_change_of_the_shards_size_makes_the_files_of_units_anew(tmp_path: Pat
     packed = tmp_path / "corpus.jsonl.gz"
     packed.write_bytes(gzip.compress(text.encode()))
     nums_files = [
-        len(unit_files(write_given({"digest": packed}, tmp_path / "given", shard_bytes)))
+        len(unit_files(write_custom_units({"digest": packed}, tmp_path / "given", shard_bytes)))
         for shard_bytes in (2000, 300)
     ]
     assert nums_files == [1, 3]
@@ -470,7 +472,7 @@ def test_a_change_of_the_shards_size_makes_the_files_of_units_anew(tmp_path: Pat
 def test_long_rows_are_written_before_many_are_held(tmp_path: Path) -> None:
     rows = [{"unit_id": number, "text": "x" * (1 << 20)} for number in range(20)]
     corpus = write_jsonl(tmp_path / "corpus.jsonl", rows)
-    [path] = unit_files(write_given({"digest": corpus}, tmp_path / "given", 64 << 20))
+    [path] = unit_files(write_custom_units({"digest": corpus}, tmp_path / "given", 64 << 20))
     metadata = pq.read_metadata(path)
     groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     assert groups == [8, 8, 4]
@@ -527,7 +529,7 @@ def test_waves_show_how_far_they_are(
 ) -> None:
     monkeypatch.setattr(progress, "_LINE_INTERVAL_S", 0.0)
     shards = write_shards(tmp_path / "shards", some_units(), 7)
-    search(shards, one_set(["cat"]), CONFIG, tmp_path / "hits", {"units": "x"})
+    search_corpus(shards, one_set(["cat"]), CONFIG, tmp_path / "hits", {"units": "x"})
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if line.startswith("search")] == [
         *(f"search, wave 1 of 3: {number} of 2 shards" for number in (1, 2)),
@@ -598,18 +600,18 @@ def test_one_repeated_id_is_found_among_ids_that_are_compared_in_partitions(
     monkeypatch.setattr(custom_corpus, "_IDS_PER_PARTITION", 30)
     rows = [{"unit_id": to_id(number), "text": "emu"} for number in range(200)]
     path = write_jsonl(tmp_path / "corpus.jsonl", rows)
-    written = write_given({"once": path}, tmp_path / "given", 1000)
+    written = write_custom_units({"once": path}, tmp_path / "given", 1000)
     assert len(unit_files(written)) > 5
     assert [path for path in (tmp_path / "given").iterdir() if path.is_file()] == []
     write_jsonl(path, [*rows, rows[3]])
     with pytest.raises(InputError, match=f"the id {to_id(3)!r} appears twice"):
-        write_given({"twice": path}, tmp_path / "given", 1000)
+        write_custom_units({"twice": path}, tmp_path / "given", 1000)
 
 
 def test_ids_that_only_share_a_hash_are_not_taken_for_one(tmp_path: Path) -> None:
     rows = [{"unit_id": f"u{number}", "text": "emu"} for number in range(2500)]
     sources = {"digest": write_jsonl(tmp_path / "corpus.jsonl", rows)}
-    written = write_given(sources, tmp_path / "given", 1 << 20)
+    written = write_custom_units(sources, tmp_path / "given", 1 << 20)
     [hashes] = [custom_ids.id_hashes(path) for path in unit_files(written)]
     custom_ids.check_ids(hashes, plan_shards(sources, 1 << 20), written)
 

@@ -13,11 +13,11 @@ from rake_nltk import Rake
 from raykd.errors import InputError
 from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.queries import (
-    anchors,
     make_queries,
     rake_keywords,
     read_queries,
     sentences,
+    task_sentences,
     words,
 )
 from raykd.storage.schemas import EXAMPLES
@@ -120,7 +120,7 @@ def test_both_sides_of_a_pair_are_anchors_once_each_in_order_of_appearance() -> 
         },
         schema=EXAMPLES,
     )
-    assert anchors(table) == ["b", "a", "c"]
+    assert task_sentences(table) == ["b", "a", "c"]
 
 
 def test_an_anchor_without_phrases_is_searched_as_a_whole_and_counted() -> None:
@@ -146,7 +146,7 @@ def test_queries_as_they_are_keep_every_word_and_ids_sort_as_they_stand() -> Non
     ("content", "message"),
     [
         ("query_id,body\n1,cat\n", "no column 'text'; the columns are query_id, body"),
-        ("query_id,text\n", "holds no query"),
+        ("query_id,text\n", "contains no query"),
         ('query_id,text\n1," "\n2,""\n', "all texts are empty"),
         ("query_id,text\nx,cat\nx,dog\n", "query_id 'x' appears twice"),
     ],

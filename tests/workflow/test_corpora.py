@@ -172,7 +172,8 @@ from raykd.cli.app import _exit_code as raykd
 from raykd.storage.manifest import read_manifest
 
 moment, *command = sys.argv[1:]
-search, write_once, rmtree = corpora.retrieval_pipeline.search, corpora.write_once, shutil.rmtree
+search = corpora.retrieval_pipeline.search_corpus
+write_once, rmtree = corpora.write_once, shutil.rmtree
 
 
 def told_search(shards, query_sets, *others):
@@ -194,7 +195,7 @@ def killed_rmtree(path, **named):
     rmtree(path, **named)
 
 
-corpora.retrieval_pipeline.search, corpora.write_once = told_search, killed_write
+corpora.retrieval_pipeline.search_corpus, corpora.write_once = told_search, killed_write
 shutil.rmtree = killed_rmtree
 sys.exit(raykd(command))
 """
@@ -381,12 +382,12 @@ def test_a_corpus_recipe_is_read_without_loading_models():
 
 
 def test_many_anchors_make_the_same_queries_in_parts():
-    anchors = [f"the film number {number} was good" for number in range(20_001)]
+    sentences = [f"the film number {number} was good" for number in range(20_001)]
     sizes = []
 
     def for_each(function, parts, *, shared, **_):
         sizes.extend(len(part) for part in parts)
         return [function(part, **shared) for part in parts]
 
-    assert make_queries(anchors, "rake", for_each).equals(make_queries(anchors, "rake"))
+    assert make_queries(sentences, "rake", for_each).equals(make_queries(sentences, "rake"))
     assert sizes == [20_000, 1]

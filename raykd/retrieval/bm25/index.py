@@ -90,11 +90,11 @@ class ShardIndex:
         )
 
     def has_postings(self, superblock: int) -> bool:
-        """Whether the postings of a superblock are cached."""
+        """Test for cached postings of a superblock."""
         return superblock in self._postings
 
     def has_maxima(self, superblock: int) -> bool:
-        """Whether the block maxima of a superblock are cached."""
+        """Test for cached block maxima of a superblock."""
         return superblock in self._maxima
 
     def postings(self, superblock: int) -> Postings:

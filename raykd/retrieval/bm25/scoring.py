@@ -79,7 +79,7 @@ class Bm25Config(Config):
     )
 
     @model_validator(mode="after")
-    def _delta_has_a_use(self) -> Self:
+    def _check_delta(self) -> Self:
         if self.delta is not None and self.variant not in _DELTA:
             raise ValueError(
                 f"delta is a parameter of {' and '.join(_DELTA)}, not of {self.variant}; "

@@ -1,4 +1,4 @@
-"""All queries against one shard: the best hits of each, term after term."""
+"""BM25 search of one shard: choice between MaxScore and exhaustive search per superblock."""
 
 from dataclasses import dataclass
 
@@ -12,21 +12,22 @@ from raykd.retrieval.bm25.maxscore import MAX_DISTINCT_TERMS, MAX_QUERY_LENGTH, 
 from raykd.retrieval.bm25.query_plan import QueryPlan
 from raykd.retrieval.bm25.statistics import QueryTerms
 
-# To score the units of a block takes as long as to go through so many postings, and to make the
-# postings of a superblock as long as to go through so many for each of its units.
+# Costs in scored postings: of scoring the units of one block, and, per unit, of building the
+# postings of a superblock.
 _POSTINGS_PER_BLOCK = 220
 _POSTINGS_PER_UNIT = 60
-# One query in so many is tried before the others, and such a share of those are most.
+# MaxScore is first tried on every _PROBE_STRIDE-th query of a batch; if more than this share of
+# the probes exceed their limits, the other queries are not tried.
 _PROBE_STRIDE = 16
 _PROBE_FAIL_SHARE = 0.8
 
 
 @dataclass(frozen=True)
 class BlockHits:
-    """The best hits of a block of B queries in one shard: H hits, query after query.
+    """Best H hits of a batch of B queries in one shard, query by query.
 
     Attributes:
-        num_hits: (B,) hits of each query.
+        num_hits: (B,) number of hits of each query.
         units: (H,) positions of units in the shard.
         scores: (H,) positive; within a query sorted by (score descending, unit_id ascending).
     """
@@ -36,22 +37,22 @@ class BlockHits:
     scores: NDArray[np.float64]
 
 
-def search(
+def search_shard(
     index: ShardIndex,
     queries: QueryTerms,
     top_k: NDArray[np.int32],
     thresholds: NDArray[np.float64],
     block: tuple[int, int],
 ) -> BlockHits:
-    """The best hits of a block of queries in one shard.
+    """Find the best hits of a batch of queries in one shard.
 
     Args:
-        index: the shard.
-        queries: all Q queries.
-        top_k: (Q,) hits wanted a query; fewer where fewer units hold a term of it.
-        thresholds: (Q,) a bound that the query's `top_k`-th best score in the whole corpus is
-            known to reach, or 0: units that score less may be left out.
-        block: the queries [first, last) that are searched.
+        index: index of the shard.
+        queries: terms of all Q queries.
+        top_k: (Q,) hits kept per query; fewer if fewer units contain a term of the query.
+        thresholds: (Q,) lower bound of the query's k-th best score in the whole corpus, or 0;
+            units that score less may be skipped.
+        block: range [first, last) of the queries to search.
     """
     first, last = block
     plan = QueryPlan.of(queries, block, index)
@@ -71,23 +72,24 @@ def _search_superblock(
     use_exhaustive: NDArray[np.bool_],
     candidates: Candidates,
 ) -> None:
-    """Search one superblock in the way that costs a query the least.
+    """Search one superblock with the cheaper algorithm for each query.
 
-    Which way has no effect on the hits. Costs are counted in postings to go through.
+    The choice has no effect on the hits. Costs are counted in scored postings.
 
     Args:
-        index: the shard.
-        superblock: which.
-        plan: the B queries.
-        fits: (B,) whether `search_maxscore` can take the query.
-        use_exhaustive: (B,) whether it has no threshold, or one that leaves too much; written.
-        candidates: of the queries.
+        index: index of the shard.
+        superblock: number of the superblock.
+        plan: plan of the batch of B queries.
+        fits: (B,) whether `search_maxscore` supports the query.
+        use_exhaustive: (B,) whether the query has no threshold, or one that skips too little;
+            updated.
+        candidates: candidates of the batch.
     """
     held = plan.expected_postings > 0
     pruned, plain = held & fits & ~use_exhaustive, held & ~(fits & ~use_exhaustive)
     making = _POSTINGS_PER_UNIT * index.superblock_units
     limits = plan.expected_postings / _POSTINGS_PER_BLOCK
-    # Where the postings are there already, a few queries are not worth block maxima of their own.
+    # If the postings are cached, building block maxima does not pay off for a few queries.
     are_few = plan.expected_postings[pruned].sum() < making
     if are_few and index.has_postings(superblock) and not index.has_maxima(superblock):
         pruned, plain = np.zeros_like(pruned), pruned | plain
@@ -95,7 +97,7 @@ def _search_superblock(
         remained = _remaining(index, superblock, plan, np.flatnonzero(pruned), limits, candidates)
         late = pruned & (remained > limits)
         lost = (remained[late] - limits[late]).sum() * _POSTINGS_PER_BLOCK
-        # A few queries without a threshold are not worth postings of their own.
+        # Building postings does not pay off for a few queries without a threshold.
         lost += (plan.expected_postings[plain] * _POSTINGS_PER_BLOCK).sum()
         if index.has_postings(superblock) or lost > making or not fits[plain].all():
             use_exhaustive |= late
@@ -118,10 +120,11 @@ def _remaining(
     limits: NDArray[np.float64],
     candidates: Candidates,
 ) -> NDArray[np.float64]:
-    """(B,) the blocks that `search_maxscore` leaves of some queries, of which it takes a few first.
+    """Run `search_maxscore` on some queries; return the remaining blocks per query (B,).
 
-    Where it left too many of most of them, it is spared the others, which are taken to be like
-    them: thresholds of one wave mostly leave too much of all queries or of few.
+    A few queries are probed first. If too many blocks remain for most probes, the other queries are
+    not searched, and their remaining blocks are estimated from the probes: the thresholds of a wave
+    are mostly too low for all queries or for few.
     """
     tried, others = numbers[::_PROBE_STRIDE], np.delete(numbers, np.s_[::_PROBE_STRIDE])
     remained = search_maxscore(index, superblock, plan, tried, limits, candidates).astype(

@@ -101,7 +101,7 @@ class Bm25Searcher:
             self.job.config,
         )
         for block in blocks:
-            hits = search.search(shard_index, self.job.queries, top_k, thresholds, block)
+            hits = search.search_shard(shard_index, self.job.queries, top_k, thresholds, block)
             yield RankedHits.of_shard(
                 hits.num_hits, hits.units, hits.scores, shard_index.unit_ids, shard_index.id_rank
             )

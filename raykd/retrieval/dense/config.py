@@ -1,4 +1,4 @@
-"""Settings of a search by embeddings: the encoder and the index."""
+"""Settings of dense retrieval: the encoder and the index."""
 
 from typing import Literal, Self
 

@@ -1,4 +1,4 @@
-"""Embeddings of texts, computed once a shard and kept in files."""
+"""Embeddings of texts, computed once per shard and stored in files."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,32 +22,32 @@ _READ_ROWS = 8192
 
 
 class Embedder(Protocol):
-    """An encoder; every task gets a copy of it.
+    """Text encoder; every task gets a copy.
 
-    The embedding of a text may not depend on the texts that are embedded with it: hits would
-    otherwise depend on the shards.
+    The embedding of a text must not depend on the other texts of the batch, since hits would then
+    depend on the shards.
     """
 
     @property
     def digest(self) -> str:
-        """Digest of the model and of all settings that decide an embedding."""
+        """Digest of the model and of all settings that determine an embedding."""
 
     @property
     def num_gpus(self) -> int:
-        """GPUs that a task needs."""
+        """Number of GPUs per task."""
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(N, d) embeddings of N > 0 texts."""
+        """Embed N > 0 texts, (N, d)."""
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings of those of some texts that are not empty; white space is empty.
+    """Embeddings of the texts that are not empty or white space.
 
     Attributes:
         vectors: (N, d) float32.
         texts: (N,) positions of the texts, ascending.
-        num_texts: empty ones included.
+        num_texts: number of texts, empty ones included.
     """
 
     vectors: NDArray[np.float32]
@@ -57,7 +57,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard whose units have been embedded: its file, its digest, and what it holds."""
+    """Embedded shard: file, digest, type of ids, and numbers of units."""
 
     path: Path
     digest: str
@@ -67,18 +67,18 @@ class Shard:
 
 
 def embed_shard(path: Path, *, folder: Path, embedder: Embedder, prefix: str) -> Shard:
-    """Write the embeddings of a shard's units, unless they are there already.
+    """Write the embeddings of a shard's units, unless they exist.
 
-    Memory: the texts and embeddings of 8192 units.
+    Memory: texts and embeddings of 8192 units.
 
     Args:
-        path: the shard.
-        folder: where embeddings of all shards are kept.
-        embedder: the encoder.
-        prefix: put before each text.
+        path: file of the shard.
+        folder: directory of the embeddings of all shards.
+        embedder: text encoder.
+        prefix: text prepended to each unit.
 
     Raises:
-        InputError: the shard is missing or damaged, or the model answers with what is no number.
+        InputError: the shard is missing or damaged, or the model returns NaN or infinite values.
     """
     digest = digest_of_shard(path)
 
@@ -99,31 +99,31 @@ def embed_shard(path: Path, *, folder: Path, embedder: Embedder, prefix: str) ->
 
 
 def embed_texts(texts: pa.Array, *, folder: Path, embedder: Embedder, prefix: str) -> Embedded:
-    """Embed texts, or read what was written below `folder` when they were embedded before."""
+    """Embed texts, or read their embeddings if they exist in `folder`."""
     digest = digest_of(texts.to_pylist())
-    found = shard_folder(folder, digest, embedder.digest, prefix)
+    texts_folder = shard_folder(folder, digest, embedder.digest, prefix)
     inputs = {"texts": digest, "model": embedder.digest}
 
     def write(draft: Draft) -> None:
-        batches = [texts.slice(at, _READ_ROWS) for at in range(0, len(texts), _READ_ROWS)]
+        batches = [texts.slice(start, _READ_ROWS) for start in range(0, len(texts), _READ_ROWS)]
         _write(draft, batches, embedder, prefix)
 
-    write_once(found, "embeddings", {"prefix": prefix}, inputs, write)
-    return read_embedded(found)
+    write_once(texts_folder, "embeddings", {"prefix": prefix}, inputs, write)
+    return read_embedded(texts_folder)
 
 
 def shard_folder(folder: Path, units_digest: str, embedder_digest: str, prefix: str) -> Path:
-    """Where the embeddings of one shard are."""
+    """Directory of the embeddings of one shard."""
     model = digest_of([embedder_digest, prefix])[:16]
     return folder / f"embeddings-{units_digest}-{model}"
 
 
 def read_embedded(folder: Path) -> Embedded:
-    """Map embeddings that were written here before."""
+    """Map the embeddings in a directory into memory."""
     manifest = read_manifest(folder)
     assert manifest is not None, folder
     shape = int(manifest.counts["num_embedded"]), int(manifest.counts["width"])
-    # A file without a byte cannot be mapped.
+    # An empty file cannot be mapped.
     vectors: NDArray[np.float32] = (
         np.memmap(folder / _VECTORS_FILE, np.float32, "r", shape=shape)
         if shape[0]
@@ -146,8 +146,7 @@ def _write(draft: Draft, batches: Iterable[pa.Array], embedder: Embedder, prefix
             vectors = embedder([prefix + text for text in compress(texts, is_text)])
             if not np.isfinite(vectors).all():
                 raise InputError(
-                    "dense.model: its embeddings hold values that are no numbers (NaN or "
-                    "infinite); use another model"
+                    "dense.model: its embeddings contain NaN or infinite values; use another model"
                 )
             width = vectors.shape[1]
             file.write(np.ascontiguousarray(vectors, np.float32).data)

@@ -1,9 +1,8 @@
-"""Dense retrieval: the units whose embeddings are nearest to the query's.
+"""Dense retrieval: units whose embeddings are nearest to the embedding of the query.
 
-FAISS finds candidates in float32; their scores are computed anew in float64, each by itself and in
-one order of operations, as the sums of a matrix product depend on its shape. With the index `flat`
-the hits are exact: candidates are taken until no other unit can be among the best, whatever the
-rounding of float32.
+FAISS finds candidates in float32. Their scores are recomputed in float64, one by one in a fixed
+order of operations, since the sums of a matrix product depend on its shape. With the index `flat`
+the hits are exact: candidates are added until rounding errors of float32 cannot exclude a hit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,14 +25,14 @@ from raykd.retrieval.hits import RankedHits, id_ranks, rank
 from raykd.storage.locations import explained
 from raykd.storage.manifest import digest_of, finished, read_manifest
 
-# Candidates of a chunk of queries: 12 bytes each.
+# Most candidates of a chunk of queries, 12 bytes each.
 _MAX_CANDIDATES = 1 << 21
 _QUERIES_AT_ONCE = 1024
-# Candidates beyond top_k that are asked for at first.
+# Extra candidates beyond top_k in the first round.
 _SPARE = 16
 _GROWTH = 4
-# FAISS asks for as many units a list as this to train an IVF index.
-_MIN_UNITS_A_LIST = 39
+# Fewest units per list that FAISS requires to train an IVF index.
+_MIN_UNITS_PER_LIST = 39
 # Half the distance between 1 and the next float32.
 _UNIT_ROUNDOFF = 2.0**-24
 _LANES = 8
@@ -41,16 +40,16 @@ _LANES = 8
 
 @dataclass(frozen=True)
 class DenseSearcher:
-    """Finds the units of a shard whose embeddings are nearest to those of the queries.
+    """Search for the units of a shard whose embeddings are nearest to those of the queries.
 
     A task needs memory for the queries' embeddings (mapped from the object store) and, with `ivf`
     or `hnsw`, for the embeddings of the shard; with `flat` they are mapped from their file.
 
     Attributes:
-        queries: (D, d) float32.
-        is_empty: (D,) the queries without an embedding, which have no hits.
-        folder: where the embeddings of all shards are kept.
-        embedder_digest: of the encoder that made them.
+        queries: (D, d) float32 embeddings.
+        is_empty: (D,) queries without an embedding, which have no hits.
+        folder: directory of the embeddings of all shards.
+        embedder_digest: digest of the encoder.
         config: settings.
     """
 
@@ -77,7 +76,7 @@ class DenseSearcher:
         thresholds: NDArray[np.float64],
         blocks: Sequence[tuple[int, int]],
     ) -> Iterator[RankedHits]:
-        """The shard's own best hits, see `waves.Searcher`."""
+        """Find the best hits of one shard; see `waves.Searcher`."""
         with explained(path):
             unit_ids = pq.read_table(path, columns=["unit_id"])["unit_id"].combine_chunks()
         unit_ids = unit_ids.cast(unit_id_type)
@@ -86,7 +85,7 @@ class DenseSearcher:
         manifest = read_manifest(folder)
         if manifest is None or finished(folder, manifest.key) is None:
             raise InputError(
-                f"{folder}: has been damaged or removed during the search; run it again"
+                f"{folder}: damaged or removed during the search; run the search again"
             )
         embedded = embeddings.read_embedded(folder)
         shard = ShardVectors(embedded.vectors, self.config)
@@ -94,18 +93,21 @@ class DenseSearcher:
         for first, last in blocks:
             num_hits = np.zeros(last - first, np.int32)
             rows = np.flatnonzero(~self.is_empty[first:last])
-            wanted = rows + first
+            searched = rows + first
             num_hits[rows], units, scores = shard.search(
-                self.queries[wanted], top_k[wanted], thresholds[wanted], id_rank[embedded.texts]
+                self.queries[searched],
+                top_k[searched],
+                thresholds[searched],
+                id_rank[embedded.texts],
             )
             yield RankedHits.of_shard(num_hits, embedded.texts[units], scores, unit_ids, id_rank)
 
 
 class ShardVectors:
-    """The embeddings of one shard, ready to be searched.
+    """Index of the embeddings of one shard.
 
     Args:
-        vectors: (N, d) float32.
+        vectors: (N, d) float32 embeddings.
         config: settings.
     """
 
@@ -131,20 +133,20 @@ class ShardVectors:
         thresholds: NDArray[np.float64],
         id_rank: NDArray[np.int32],
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
-        """The best vectors of each query: numbers of hits, positions, scores.
+        """Find the best vectors of each query.
 
         Args:
-            queries: (Q, d).
-            top_k: (Q,) hits wanted a query.
-            thresholds: (Q,) what scores less may be left out; 0 for no threshold.
-            id_rank: (N,) positions of the vectors' units in the ascending order of ids.
+            queries: (Q, d) embeddings.
+            top_k: (Q,) hits kept per query.
+            thresholds: (Q,) vectors that score less may be skipped; 0 for no threshold.
+            id_rank: (N,) ranks of the vectors' units in the ascending order of ids.
 
         Returns:
-            (Q,), (H,) and (H,), ordered as `hits.rank` orders them. A score is the inner product,
-            or minus the squared distance.
+            Numbers of hits (Q,), positions (H,) and scores (H,), in the order of `hits.rank`. A
+            score is the inner product, or minus the squared distance.
         """
         num_hits = np.zeros(len(queries), np.int32)
-        found_units, found_scores = [np.empty(0, np.int32)], [np.empty(0)]
+        unit_parts, score_parts = [np.empty(0, np.int32)], [np.empty(0)]
         first = 0 if len(self._vectors) else len(queries)
         while first < len(queries):
             size = _MAX_CANDIDATES // (int(top_k[first:].max()) + _SPARE)
@@ -156,20 +158,20 @@ class ShardVectors:
             num_hits[chunk], units, scores = rank(
                 rows[is_hit], units[is_hit], scores[is_hit], id_rank, top_k[chunk]
             )
-            found_units.append(units)
-            found_scores.append(scores)
+            unit_parts.append(units)
+            score_parts.append(scores)
             first = chunk.stop
-        return num_hits, np.concatenate(found_units), np.concatenate(found_scores)
+        return num_hits, np.concatenate(unit_parts), np.concatenate(score_parts)
 
     def _build(self) -> Any:
-        """The index; None where all vectors are looked at."""
+        """Build the index; None for exhaustive search."""
         faiss, index_config = self._faiss, self._config.index
         num_vectors, width = self._vectors.shape
         match index_config:
             case FlatConfig():
                 return None
             case IvfConfig():
-                num_lists = max(1, min(index_config.num_lists, num_vectors // _MIN_UNITS_A_LIST))
+                num_lists = max(1, min(index_config.num_lists, num_vectors // _MIN_UNITS_PER_LIST))
                 quantizer = faiss.IndexFlat(width, self._metric)
                 index = faiss.IndexIVFFlat(quantizer, width, num_lists, self._metric)
                 index.nprobe = min(index_config.num_probes, num_lists)
@@ -189,15 +191,15 @@ class ShardVectors:
         top_k: NDArray[np.int32],
         thresholds: NDArray[np.float64],
     ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """(query, vector) pairs among which the best hits of all queries are."""
+        """Find pairs (query, vector) that include the best hits of all queries."""
         if self._index is None:
             return self._exact_candidates(queries, top_k, thresholds)
-        wanted = min(int(top_k.max()), len(self._vectors))
+        num_neighbors = min(int(top_k.max()), len(self._vectors))
         if isinstance(self._config.index, HnswConfig):
-            self._index.hnsw.efSearch = max(self._config.index.ef_search, wanted)
-        _, found = self._index.search(np.ascontiguousarray(queries), wanted)
-        rows, columns = np.nonzero(found >= 0)
-        return rows, found[rows, columns].astype(np.int32)
+            self._index.hnsw.efSearch = max(self._config.index.ef_search, num_neighbors)
+        _, neighbors = self._index.search(np.ascontiguousarray(queries), num_neighbors)
+        rows, columns = np.nonzero(neighbors >= 0)
+        return rows, neighbors[rows, columns].astype(np.int32)
 
     def _exact_candidates(
         self,
@@ -205,40 +207,39 @@ class ShardVectors:
         top_k: NDArray[np.int32],
         thresholds: NDArray[np.float64],
     ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """As `_candidates`, with no vector left out that can be among the best.
+        """Find all pairs (query, vector) that can be in the exact top k.
 
-        A similarity s of float32 is within e of the true score. `top_k` vectors have at least the
-        similarity s_k, so that the true score of the last of the best is at least s_k - e, and the
-        similarity of every vector that reaches it at least s_k - 2e. More neighbours are asked for
-        until one of them has less.
+        The float32 similarity s of a vector is within e of its true score. With s_k the k-th
+        largest similarity, the k-th best true score is at least s_k - e, so that every hit has a
+        similarity of at least s_k - 2e. Neighbors are added until one has a smaller similarity.
         """
         errors = self._errors(queries)
-        found: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
+        pairs: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
         waiting = np.arange(len(queries))
         width = min(int(top_k.max()) + _SPARE, len(self._vectors))
-        last_wanted = np.minimum(top_k, len(self._vectors)) - 1
+        last_hit = np.minimum(top_k, len(self._vectors)) - 1
         while len(waiting):
             size = max(1, _MAX_CANDIDATES // width)
             left: list[NDArray[np.int64]] = []
             for start in range(0, len(waiting), size):
                 rows = waiting[start : start + size]
-                similarities, units = self._neighbours(queries[rows], width)
-                lowest = similarities[np.arange(len(rows)), last_wanted[rows]] - 2 * errors[rows]
+                similarities, units = self._neighbors(queries[rows], width)
+                lowest = similarities[np.arange(len(rows)), last_hit[rows]] - 2 * errors[rows]
                 is_whole = (similarities[:, -1] < lowest) | (width == len(self._vectors))
                 left.append(rows[~is_whole])
                 bounds = thresholds[rows]
                 lowest = np.where(bounds == 0, lowest, np.maximum(lowest, bounds - errors[rows]))
                 kept = (similarities >= lowest[:, None]) & is_whole[:, None]
                 places, columns = np.nonzero(kept)
-                found.append((rows[places], units[places, columns].astype(np.int32)))
+                pairs.append((rows[places], units[places, columns].astype(np.int32)))
             waiting = np.concatenate(left)
             width = min(_GROWTH * width, len(self._vectors))
-        return np.concatenate([rows for rows, _ in found]), np.concatenate([u for _, u in found])
+        return np.concatenate([rows for rows, _ in pairs]), np.concatenate([u for _, u in pairs])
 
-    def _neighbours(
+    def _neighbors(
         self, queries: NDArray[np.float32], width: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Similarities, falling, and positions of the `width` nearest vectors, both (Q, width)."""
+        """Similarities (descending) and positions of the `width` nearest vectors, (Q, width)."""
         distances, units = self._faiss.knn(
             np.ascontiguousarray(queries), self._vectors, width, metric=self._metric
         )
@@ -246,12 +247,13 @@ class ShardVectors:
         return sign * distances.astype(np.float64), units
 
     def _errors(self, queries: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(Q,) bounds of the difference between a similarity of float32 and the true score.
+        """Bounds (Q,) of the difference between a float32 similarity and the true score.
 
-        Source: Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1: a sum
-        of n products in any order is within n u / (1 - n u) of sum |x_i y_i|, which is at most
-        |x| |y|; for distances, computed as |x|^2 + |y|^2 - 2 x y, of (|x| + |y|)^2. The factor 2
-        and the 8 operations more stand for the few that are no part of the sum.
+        Source: Higham 2002, "Accuracy and Stability of Numerical Algorithms",
+        doi:10.1137/1.9780898718027, section 3.1: the error of a sum of n products in any order is
+        at most n u / (1 - n u) times sum |x_i y_i| <= |x| |y|; for distances, computed as
+        |x|^2 + |y|^2 - 2 x y, times (|x| + |y|)^2. The factor 2 and the 8 additional operations
+        cover the operations outside of the sum.
         """
         lengths = np.sqrt((queries.astype(np.float64) ** 2).sum(1))
         factor = 2 * (queries.shape[1] + 8) * _UNIT_ROUNDOFF
@@ -268,8 +270,8 @@ class ShardVectors:
         return scores
 
 
-# Both sum in eight lanes, which the compiler computes side by side, and add up the lanes in one
-# order: the same bits on every machine. A product of float32 numbers is exact in float64.
+# Both use eight partial sums, which the compiler vectorizes, and add them in a fixed order: the
+# result has the same bits on every machine. Products of float32 numbers are exact in float64.
 
 
 @njit(cache=True, nogil=True)

@@ -42,7 +42,7 @@ def index_of(
 def hits_of(
     shard: ShardIndex, queries: QueryTerms, top_k: Sequence[int], thresholds: Sequence[float]
 ) -> list[Hit]:
-    found = search.search(
+    found = search.search_shard(
         shard,
         queries,
         np.array(top_k, np.int32),

@@ -19,7 +19,7 @@ from raykd.retrieval.bm25 import index, scoring
 from raykd.retrieval.bm25.forward_index import ForwardIndex
 from raykd.retrieval.bm25.index import ShardIndex
 from raykd.retrieval.bm25.scoring import Bm25Config, lucene_length
-from raykd.retrieval.bm25.search import search
+from raykd.retrieval.bm25.search import search_shard
 from raykd.retrieval.bm25.statistics import QueryTerms, Statistics, analyze_queries
 from raykd.retrieval.hits import RankedHits, merge
 from raykd.text.analyzer import TermLookup
@@ -35,7 +35,7 @@ def ranked_hits_of(
     shard: ShardIndex, queries: QueryTerms, top_k: int, block: tuple[int, int]
 ) -> RankedHits:
     num_queries = queries.num_queries
-    hits = search(
+    hits = search_shard(
         shard, queries, np.full(num_queries, top_k, np.int32), np.zeros(num_queries), block
     )
     return RankedHits.of_shard(

@@ -23,7 +23,7 @@ from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.dense import searcher as dense
 from raykd.retrieval.dense.config import DenseConfig
 from raykd.retrieval.dense.searcher import ShardVectors
-from raykd.retrieval.pipeline import search
+from raykd.retrieval.pipeline import search_corpus
 from raykd.retrieval.queries import make_queries
 from raykd.retrieval.query_sets import QuerySet
 from raykd.storage.manifest import Manifest, digest_of
@@ -215,7 +215,7 @@ def run(
     query_set = QuerySet("hits", make_queries(queries, "none"), config.top_k)
     inputs = {"units": digest_of(name)}
     embedder = embedder_of(config)
-    return search(
+    return search_corpus(
         shards, [query_set], config, tmp_path / name, inputs, embedder=embedder, **options
     )
 
@@ -293,7 +293,7 @@ def test_a_hybrid_search_fuses_more_candidates_than_it_returns(tmp_path: Path, m
         side = RetrievalConfig.parse(config.model_dump(), "test")
         query_set = QuerySet("hits", make_queries(["good film"], "none"), 20)
         embedder = embedder_of(retrieval("dense", model))
-        search(shards, [query_set], side, tmp_path / ranker, {}, embedder=embedder)
+        search_corpus(shards, [query_set], side, tmp_path / ranker, {}, embedder=embedder)
         sides.append(hits_of(tmp_path / ranker)["0"])
     scores: dict[str, float] = {}
     for side_hits in sides:
