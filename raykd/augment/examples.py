@@ -1,4 +1,4 @@
-"""Examples in; out come augmented examples, and the same as units of a textbook."""
+"""Examples in; out come augmented examples, and the same as units of a training text."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from raykd.augment.task_da import TaskDaConfig, augmented_pairs, variants
 from raykd.errors import InputError
 from raykd.storage.delimited import AS_NAMED, Layout
 from raykd.storage.locations import Location
-from raykd.storage.schemas import AUGMENTED, TEXTBOOK, TEXTBOOK_OF_PAIRS
+from raykd.storage.schemas import AUGMENTED, TRAINING_PAIRS, TRAINING_TEXT
 from raykd.storage.tables import read_table
 from raykd.tasks.examples import Examples, to_examples
 from raykd.tasks.glue import GLUE
@@ -124,8 +124,8 @@ def augment_rows(
         pa.array(labels, pa.float64()),
         pa.array(sources, pa.int64()),
     ]
-    made_of_pairs = textbook_schema(examples) == TEXTBOOK_OF_PAIRS
-    textbook = [
+    made_of_pairs = training_text_schema(examples) == TRAINING_PAIRS
+    units = [
         pa.array(unit_ids, pa.string()),
         columns[1],
         pa.array([0] * len(pairs), pa.int32()),
@@ -134,15 +134,15 @@ def augment_rows(
     ]
     return AugmentedRows(
         pa.table(columns, schema=AUGMENTED),
-        pa.table(textbook, schema=textbook_schema(examples)),
+        pa.table(units, schema=training_text_schema(examples)),
         counts,
     )
 
 
-def textbook_schema(examples: pa.Table) -> pa.Schema:
-    """Columns of the textbook: pairs stay pairs, as the task's models read them."""
+def training_text_schema(examples: pa.Table) -> pa.Schema:
+    """Columns of the training text: pairs stay pairs, as the task's models read them."""
     second = examples["sentence2"]
-    return TEXTBOOK if second.null_count == len(second) else TEXTBOOK_OF_PAIRS
+    return TRAINING_TEXT if second.null_count == len(second) else TRAINING_PAIRS
 
 
 def _unit_ids(row_id: int, num_first: int, num_rows: int, *, compat: bool) -> list[str]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raykd.augment.candidates import CandidateFinder
-from raykd.augment.examples import augment_rows, textbook_schema
+from raykd.augment.examples import augment_rows, training_text_schema
 from raykd.augment.task_da import TaskDaConfig
 from raykd.cluster import tasks as cluster
 from raykd.models.resolve import digest_of_model
@@ -27,10 +27,10 @@ from raykd.storage.manifest import (
     write_once,
 )
 from raykd.storage.outputs import output_path
-from raykd.storage.schemas import AUGMENTED, TEXTBOOK_OF_PAIRS
+from raykd.storage.schemas import AUGMENTED, TRAINING_PAIRS
 from raykd.storage.working_files import sweep
 
-TEXTBOOK_FILE = "textbook.parquet"
+TEXT_FILE = "text.parquet"
 EXAMPLES_FILE = "examples.parquet"
 # A part's work is kept when the job is interrupted.
 PART_ROWS = 256
@@ -58,11 +58,11 @@ def augment(
     part_rows: int = PART_ROWS,
     describe: Callable[[Draft], None] | None = None,
 ) -> Manifest:
-    """Write `out/examples.parquet` and `out/textbook.parquet`, unless `out` already holds them.
+    """Write `out/examples.parquet` and `out/text.parquet`, unless `out` already holds them.
 
     The examples have the columns of `schemas.AUGMENTED`: every row, followed by what was made of
-    it, with its label. The textbook holds the same without labels, a pair as one unit of two texts
-    (`schemas.TEXTBOOK_OF_PAIRS`), in the order of their ids: row, sentence that is changed and
+    it, with its label. The training text holds the same without labels, a pair as one unit of two
+    texts (`schemas.TRAINING_PAIRS`), in the order of their ids: row, sentence that is changed and
     number of its variant, which is 0 for the sentence itself. Both are the same bytes for any
     number of workers, and hold the same rows for any parts. An interrupted job resumes.
 
@@ -91,8 +91,9 @@ def augment(
         "embeddings": _digest_of_embeddings(config),
     }
     settings = config.model_dump(mode="json", exclude={"model", "embeddings_model", "embeddings"})
-    if textbook_schema(examples) == TEXTBOOK_OF_PAIRS:
-        settings["textbook"] = "pairs"  # a directory whose units are single sentences is not this
+    # Part of the key: earlier versions wrote pairs as single sentences, or under another file name.
+    has_pairs = training_text_schema(examples) == TRAINING_PAIRS
+    settings["text"] = "pairs" if has_pairs else "sentences"
     job = Job(out.with_name(f".{out.name}.parts"), config, settings, inputs)
 
     def write(draft: Draft) -> None:
@@ -107,7 +108,7 @@ def augment(
             num_gpus=1.0 if config.use_gpu else 0.0,
             shared={"examples": examples, "job": job},
         )
-        _collect([job.part(start) for start in starts], textbook_schema(examples), draft)
+        _collect([job.part(start) for start in starts], training_text_schema(examples), draft)
         draft.counts["num_rows"] = examples.num_rows
         if describe is not None:
             describe(draft)
@@ -127,7 +128,7 @@ def write_part(start: int, *, examples: pa.Table, job: Job, part_rows: int) -> N
     def write(draft: Draft) -> None:
         made = augment_rows(rows, _finder(job.config, digest_of(dict(job.inputs))), job.config)
         pq.write_table(made.examples, draft.directory / EXAMPLES_FILE, compression="zstd")
-        pq.write_table(made.units, draft.directory / TEXTBOOK_FILE, compression="zstd")
+        pq.write_table(made.units, draft.directory / TEXT_FILE, compression="zstd")
         draft.counts.update(made.counts)
 
     inputs = {**job.inputs, "rows": f"{start}-{start + rows.num_rows}"}
@@ -140,7 +141,7 @@ def _finder(config: TaskDaConfig, digest: str) -> CandidateFinder:
     return CandidateFinder(config)
 
 
-def _collect(parts: list[Path], textbook: pa.Schema, draft: Draft) -> None:
+def _collect(parts: list[Path], text_schema: pa.Schema, draft: Draft) -> None:
     """Put the parts together, their rows numbered through."""
     counts = draft.counts
     counts.update(num_examples=0, num_units=0, num_bytes=0)
@@ -148,14 +149,14 @@ def _collect(parts: list[Path], textbook: pa.Schema, draft: Draft) -> None:
         pq.ParquetWriter(
             draft.directory / EXAMPLES_FILE, AUGMENTED, compression="zstd"
         ) as examples,
-        pq.ParquetWriter(draft.directory / TEXTBOOK_FILE, textbook, compression="zstd") as units,
+        pq.ParquetWriter(draft.directory / TEXT_FILE, text_schema, compression="zstd") as units,
     ):
         for part in parts:
             rows = pq.read_table(part / EXAMPLES_FILE)
             first = int(counts["num_examples"])
             numbers = pa.array(range(first, first + rows.num_rows), pa.int64())
             examples.write_table(rows.set_column(0, AUGMENTED.field("row_id"), numbers))
-            texts = pq.read_table(part / TEXTBOOK_FILE)
+            texts = pq.read_table(part / TEXT_FILE)
             units.write_table(texts)
             counts["num_examples"] += rows.num_rows
             counts["num_units"] += texts.num_rows

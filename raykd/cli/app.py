@@ -93,7 +93,7 @@ def corpus(
         texts = [text for text in one.recipe.corpus_texts if text.kind == "contextualized"]
         if not texts:
             raise InputError(f"{recipe}: none of its variants learns from a contextualized corpus")
-        folders = {text: one.textbook(text) for text in texts}
+        folders = {text: one.training_text(text) for text in texts}
         name = one.recipe.task.name
         made = [
             MadeCorpus(
@@ -164,7 +164,7 @@ app.command(
     name="augment",
     help="Make more rows of a task by replacing words (TaskDA, TinyBERT's augmentation).\n\n"
     "Writes OUT/examples.parquet, labelled rows, each original before what was made of it, and "
-    "OUT/textbook.parquet, the same without labels.",
+    "OUT/text.parquet, the same without labels.",
     group=_JOBS,
     sort_key=6,
 )

@@ -53,7 +53,7 @@ class CorpusCard(BaseModel):
     """Statistics of a contextualized corpus, or of the random one that it is compared with.
 
     `num_candidates` counts the distinct units retrieved, or all units of the general corpus.
-    `num_wanted` is the limit in units, `target_bytes` the one in bytes, `top_percent` the share of
+    `max_units` is the limit in units, `target_bytes` the one in bytes, `top_percent` the share of
     the ranks; each is None if not set. `num_missing` and `num_missing_bytes` are the shortfall to
     the limit, and `num_beyond_limit` counts the units dropped because of it. `k` is the number of
     hits per query that were used. `num_duplicates`, `num_near_duplicates`, `num_leaks` and
@@ -68,7 +68,7 @@ class CorpusCard(BaseModel):
     num_bytes: int
     bytes_per_unit: float
     num_candidates: int
-    num_wanted: int | None
+    max_units: int | None
     num_missing: int
     target_bytes: int | None
     num_missing_bytes: int

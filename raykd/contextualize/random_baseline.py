@@ -119,13 +119,13 @@ def _draw_until(
     # Allows for 5 % removals.
     fraction = fraction_for(int(1.05 * num_units), num_candidates)
     while True:
-        filtered = filter_drawn(_as_textbook(by_key(draw(fraction))))
+        filtered = filter_drawn(_as_training_text(by_key(draw(fraction))))
         if len(filtered.kept_rows) >= num_units or fraction >= 1.0:
             return filtered.cut(num_units)
         fraction = min(1.0, 1.5 * fraction)
 
 
-def _as_textbook(units: pa.Table) -> pa.Table:
+def _as_training_text(units: pa.Table) -> pa.Table:
     return units.append_column("rank", pa.array(np.zeros(units.num_rows, np.int32))).append_column(
         "query_id", pa.nulls(units.num_rows, pa.string())
     )

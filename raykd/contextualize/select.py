@@ -32,7 +32,7 @@ from raykd.storage import schemas
 from raykd.storage.manifest import Draft, Manifest, digest_of, write_once
 from raykd.text.figures import TextFigures, compare, sample_rows
 
-TEXTBOOK_FILE = "textbook.parquet"
+TEXT_FILE = "text.parquet"
 REMOVED_FILE = "removed.parquet"
 CONTAMINATION_FILE = "leaks.parquet"
 LIMITS = ("max_units", "target_bytes", "top_percent")
@@ -140,7 +140,7 @@ def contextualize(
     *,
     search: SearchFacts,
 ) -> Manifest:
-    """Write textbook.parquet, removed.parquet and card.json, unless `out` is complete.
+    """Write text.parquet, removed.parquet and card.json, unless `out` is complete.
 
     With `leaks: keep`, also write leaks.parquet.
 
@@ -217,7 +217,7 @@ def contextualize(
 
 def figures(
     filtered: FilteredCandidates,
-    num_wanted: int | None,
+    max_units: int | None,
     reference_texts: ReferenceTexts,
     *,
     like: TextFigures | None = None,
@@ -237,8 +237,8 @@ def figures(
         "num_units": len(rows),
         "num_bytes": num_bytes,
         "bytes_per_unit": num_bytes / len(rows),
-        "num_wanted": num_wanted,
-        "num_missing": max(0, (num_wanted or 0) - len(rows)),
+        "max_units": max_units,
+        "num_missing": max(0, (max_units or 0) - len(rows)),
         "num_duplicates": filtered.count(DUPLICATE),
         "num_near_duplicates": filtered.count(NEAR_DUPLICATE),
         "leaks": filtered.policy,
@@ -267,17 +267,17 @@ def write_corpus(
 
     Args:
         directory: output directory.
-        filtered: candidates with the columns of TEXTBOOK, and their outcomes.
-        rows: rows to write, in the order of TEXTBOOK.
+        filtered: candidates with the columns of TRAINING_TEXT, and their outcomes.
+        rows: rows to write, in the order of TRAINING_TEXT.
         card: card of the corpus.
     """
-    columns = filtered.candidates.select(schemas.TEXTBOOK.names)
+    columns = filtered.candidates.select(schemas.TRAINING_TEXT.names)
     with pq.ParquetWriter(
-        directory / TEXTBOOK_FILE, schemas.TEXTBOOK, compression="zstd"
+        directory / TEXT_FILE, schemas.TRAINING_TEXT, compression="zstd"
     ) as writer:
         for first in range(0, len(rows), _WRITE_ROWS):
             part = columns.take(pa.array(rows[first : first + _WRITE_ROWS]))
-            writer.write_table(part.cast(schemas.TEXTBOOK))
+            writer.write_table(part.cast(schemas.TRAINING_TEXT))
     pq.write_table(filtered.removed(), directory / REMOVED_FILE, compression="zstd")
     if filtered.policy == "keep":
         pq.write_table(filtered.leaks(), directory / CONTAMINATION_FILE, compression="zstd")

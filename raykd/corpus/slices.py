@@ -13,7 +13,8 @@ from raykd.storage.locations import Location, explained, size_of
 from raykd.storage.manifest import FILE_NAME as MANIFEST
 from raykd.storage.manifest import manifest_of_source
 
-_OWN_TEXTS = ("units-*.parquet", "textbook.parquet")
+# The last one is the training text of an earlier version.
+_OWN_TEXTS = ("units-*.parquet", "text.parquet", "textbook.parquet")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
     """How the corpora came about, in groups of lines: a title, and the figure of each corpus."""
     searches = [card.search for card in cards]
     limits: list[tuple[str, list[Any]]] = [
-        ("Units wanted", [card.num_wanted for card in cards]),
+        ("Units wanted", [card.max_units for card in cards]),
         ("Bytes wanted", [card.target_bytes for card in cards]),
         ("Ranks wanted, in percent", [card.top_percent for card in cards]),
     ]

@@ -41,7 +41,7 @@ def hits_schema(
 # The contextualized corpus, sorted by (rank, unit_id): `rank` and `query_id` are those of the
 # unit's best hit. A random corpus and an augmented one have the same columns, with rank 0 and no
 # query.
-TEXTBOOK = pa.schema(
+TRAINING_TEXT = pa.schema(
     [
         ("unit_id", pa.string()),
         ("text", pa.string()),
@@ -50,8 +50,8 @@ TEXTBOOK = pa.schema(
     ]
 )
 
-# A textbook of augmented pairs: `text` and `text_pair` are read together, as one input.
-TEXTBOOK_OF_PAIRS = TEXTBOOK.append(pa.field("text_pair", pa.string()))
+# A training text of augmented pairs: `text` and `text_pair` are read together, as one input.
+TRAINING_PAIRS = TRAINING_TEXT.append(pa.field("text_pair", pa.string()))
 
 # Units left out that come before the last one kept, sorted by unit_id: `reason` is "duplicate" or
 # "near_duplicate" (`partner`: a unit that is kept, `jaccard`: that of the two), "leak" or

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from raykd.augment.pipeline import TEXTBOOK_FILE
+from raykd.augment.pipeline import TEXT_FILE
 from raykd.contextualize.card import FILE_NAME, Compared
 from raykd.retrieval.queries import task_sentences
 from raykd.storage.manifest import Draft
@@ -47,7 +47,7 @@ def write_card(examples: pa.Table, draft: Draft) -> None:
     """
     task = task_sentences(examples)
     of_text, of_task = compare_with_task(
-        sample_texts(_sentences(draft.directory / TEXTBOOK_FILE)), task
+        sample_texts(_sentences(draft.directory / TEXT_FILE)), task
     )
     counts = {name: int(number) for name, number in draft.counts.items()}
     card = AugmentCard(

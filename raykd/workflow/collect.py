@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from raykd.config import dump_yaml
 from raykd.contextualize.card import read_card
-from raykd.contextualize.select import TEXTBOOK_FILE
+from raykd.contextualize.select import TEXT_FILE
 from raykd.evaluation.pipeline import (
     PREDICTIONS_FILE,
     Comparison,
@@ -190,7 +190,7 @@ def collect(run: Run) -> Results:
             if read_manifest(run.out / name)
         }
         | {
-            f"textbook {text.name}": digest_of_directory(run.textbook(text))
+            f"text {text.name}": digest_of_directory(run.training_text(text))
             for text in recipe.corpus_texts
         },
         task=TaskFacts(
@@ -300,8 +300,8 @@ def _corpus_folders(recipe: Recipe) -> list[str]:
 
 
 def _corpus_facts(run: Run, text: Text) -> CorpusFacts:
-    folder = run.textbook(text)
-    units = pq.read_table(folder / TEXTBOOK_FILE).slice(0, _SAMPLE_UNITS).to_pylist()
+    folder = run.training_text(text)
+    units = pq.read_table(folder / TEXT_FILE).slice(0, _SAMPLE_UNITS).to_pylist()
     anchors = {}
     if text.kind == "contextualized":
         queries = pq.read_table(run.queries / QUERIES_FILE, columns=["query_id", "text"])

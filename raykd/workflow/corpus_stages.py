@@ -65,7 +65,7 @@ def retrieve(run: Run) -> None:
         )
 
 
-def make_textbooks(run: Run) -> None:
+def make_training_texts(run: Run) -> None:
     """contextualize: contextualized corpora, and random ones (of the same size, or as set)."""
     recipe = run.recipe
     if recipe.adaptation.rows == "task_da":
@@ -90,7 +90,7 @@ def _contextualize(run: Run, text: Text, units: Manifest) -> None:
         functools.partial(retrieval_pipeline.gather, _shards(run, text)),
         _reference_texts(run, text, units),
         run.recipe.contextualize,
-        run.textbook(text),
+        run.training_text(text),
         {"hits": hits.digest, "units": units.digest},
         search=steps.search_facts(retrieval, retrieval.top_k, hits),
     )
@@ -99,7 +99,7 @@ def _contextualize(run: Run, text: Text, units: Manifest) -> None:
 def _draw_at_random(run: Run, text: Text, units: Manifest) -> None:
     config, num_units, like = run.recipe.contextualize, text.num_units, None
     if num_units is None:
-        card = read_card(run.textbook(Text("contextualized", text.corpus)))
+        card = read_card(run.training_text(Text("contextualized", text.corpus)))
         num_units, like = card.num_units, card.text
     shards = _shards(run, text)
     random_corpus(
@@ -107,7 +107,7 @@ def _draw_at_random(run: Run, text: Text, units: Manifest) -> None:
         num_units,
         _reference_texts(run, text, units),
         config,
-        run.textbook(text),
+        run.training_text(text),
         {"units": units.digest},
         draw=steps.drawing(shards, config.random_seed, "random corpus"),
         like=like,

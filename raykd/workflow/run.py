@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raykd.augment.pipeline import EXAMPLES_FILE
-from raykd.contextualize.select import TEXTBOOK_FILE
+from raykd.contextualize.select import TEXT_FILE
 from raykd.errors import InputError
 from raykd.models.student.init import Init
 from raykd.storage.checked_json import read_informative, to_checked_json
@@ -28,7 +28,7 @@ _STAGE_FOLDERS = {
     "task": ("task",),
     "ingest": ("units", "units@*"),
     "retrieve": ("queries", "hits", "hits@*"),
-    "contextualize": ("sample", "sample@*", "textbooks/*", "augmented"),
+    "contextualize": ("sample", "sample@*", "texts/*", "augmented"),
     "generator": ("generator/*",),
     "teacher": ("teacher",),
     "inject": ("teacher_outputs/*", "students/*/injected"),
@@ -104,9 +104,9 @@ class Run:
         """Examples of a split: train, dev or test."""
         return self.task_folder / f"{name}.parquet"
 
-    def textbook(self, text: Text) -> Path:
+    def training_text(self, text: Text) -> Path:
         """Folder of a text that is made from a general corpus."""
-        return self.out / "textbooks" / text.name
+        return self.out / "texts" / text.name
 
     def text(self, text: Text) -> Path:
         """The rows of a text of an injection."""
@@ -114,8 +114,8 @@ class Run:
             return self.split("train")
         if text.kind == "task_da":
             assert self.recipe.task_da is not None
-            return Path(self.recipe.task_da) / TEXTBOOK_FILE
-        return self.textbook(text) / TEXTBOOK_FILE
+            return Path(self.recipe.task_da) / TEXT_FILE
+        return self.training_text(text) / TEXT_FILE
 
     def labeled_rows(self, name: str) -> Path:
         """The rows of an adaptation, see `Recipe.adaptation_text`."""

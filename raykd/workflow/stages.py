@@ -29,7 +29,7 @@ from raykd.workflow.corpus_stages import (
     ingest,
     load_task,
     make_docstrings,
-    make_textbooks,
+    make_training_texts,
     retrieve,
 )
 from raykd.workflow.generators import train_generators
@@ -82,7 +82,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "task": load_task,
     "ingest": ingest,
     "retrieve": retrieve,
-    "contextualize": make_textbooks,
+    "contextualize": make_training_texts,
     "generator": train_generators,
     "teacher": train_teacher,
     "inject": inject,

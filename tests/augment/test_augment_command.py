@@ -13,14 +13,14 @@ from known_models import save_bert
 from raykd.augment import pipeline
 from raykd.augment.candidates import CandidateFinder
 from raykd.augment.examples import read_examples
-from raykd.augment.pipeline import EXAMPLES_FILE, TEXTBOOK_FILE, Job, augment, write_part
+from raykd.augment.pipeline import EXAMPLES_FILE, TEXT_FILE, Job, augment, write_part
 from raykd.augment.task_da import TaskDaConfig, variants
 from raykd.cli import app as cli
 from raykd.errors import InputError
 from raykd.models.encoder import load_tokenizer
 from raykd.models.tokenization.tokens import read_rows
 from raykd.storage.manifest import Draft, digest_of_file, read_manifest
-from raykd.storage.schemas import AUGMENTED, EXAMPLES, TEXTBOOK, TEXTBOOK_OF_PAIRS
+from raykd.storage.schemas import AUGMENTED, EXAMPLES, TRAINING_PAIRS, TRAINING_TEXT
 from raykd.tasks.task import TaskConfig, load_task
 from raykd.workflow.augment_card import read_augment_card, write_card
 
@@ -55,14 +55,14 @@ def command(*arguments: object) -> int:
 
 
 def rows_of(units: list[tuple[str, ...]], schema: pa.Schema) -> list[list[object]]:
-    """Columns of a textbook, of an id and one or two texts per unit."""
+    """Columns of a training text, of an id and one or two texts per unit."""
     unit_ids, texts, *pairs = map(list, zip(*units, strict=True))
     assert len(schema) == 4 + len(pairs)
     return [unit_ids, texts, [0] * len(units), [None] * len(units), *pairs]
 
 
 def written(folder: Path, units: pa.Table) -> Draft:
-    pq.write_table(units, folder / TEXTBOOK_FILE)
+    pq.write_table(units, folder / TEXT_FILE)
     texts = [text for name in units.column_names if "text" in name for text in units[name]]
     counts = {
         "num_rows": 2,
@@ -76,7 +76,7 @@ def written(folder: Path, units: pa.Table) -> Draft:
 
 
 def files_of(out: Path) -> list[str]:
-    return [digest_of_file(out / name) for name in (EXAMPLES_FILE, TEXTBOOK_FILE)]
+    return [digest_of_file(out / name) for name in (EXAMPLES_FILE, TEXT_FILE)]
 
 
 @pytest.mark.ray
@@ -118,13 +118,13 @@ def test_each_row_is_followed_by_what_was_made_of_it(tmp_path, model, capsys):
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_sentences_of_pairs_change_one_at_a_time_and_stay_pairs_in_the_textbook(tmp_path, model):
+def test_sentences_of_pairs_change_one_at_a_time_and_stay_pairs_in_the_text(tmp_path, model):
     train = write_rows(tmp_path / "train.jsonl", PAIRS)
     options = ("--train", train, "--model", model, "--task", "stsb", "--num-rounds", 3)
     assert command(*options, "--out", tmp_path / "out") == 0
     rows = pq.read_table(tmp_path / "out" / EXAMPLES_FILE).to_pylist()
-    units = pq.read_table(tmp_path / "out" / TEXTBOOK_FILE)
-    assert units.schema == TEXTBOOK_OF_PAIRS
+    units = pq.read_table(tmp_path / "out" / TEXT_FILE)
+    assert units.schema == TRAINING_PAIRS
     ids = units["unit_id"].to_pylist()
     assert ids == sorted(set(ids))
     assert set(units["rank"].to_pylist()) == {0}
@@ -143,13 +143,13 @@ def test_sentences_of_pairs_change_one_at_a_time_and_stay_pairs_in_the_textbook(
     assert command(*options, "--compat", "--out", tmp_path / "compat") == 0
     compat = pq.read_table(tmp_path / "compat" / EXAMPLES_FILE)
     assert compat.num_rows == len(rows) + len(PAIRS)
-    assert pq.read_metadata(tmp_path / "compat" / TEXTBOOK_FILE).num_rows == compat.num_rows
+    assert pq.read_metadata(tmp_path / "compat" / TEXT_FILE).num_rows == compat.num_rows
 
 
 def test_the_card_compares_augmented_text_with_the_tasks_sentences(tmp_path):
     examples = pa.table([[0, 1], ["a cat", "the dog"], [None, None], [0.0, 1.0]], schema=EXAMPLES)
     units = [("0-1-0", "a cat"), ("0-1-1", "a lion"), ("1-1-0", "the dog")]
-    draft = written(tmp_path, pa.table(rows_of(units, TEXTBOOK), schema=TEXTBOOK))
+    draft = written(tmp_path, pa.table(rows_of(units, TRAINING_TEXT), schema=TRAINING_TEXT))
     write_card(examples, draft)
     card = read_augment_card(tmp_path)
     assert (card.bytes_per_unit, card.task.num_units, card.task.num_bytes) == (6.0, 2, 12)
@@ -161,7 +161,7 @@ def test_the_card_compares_augmented_text_with_the_tasks_sentences(tmp_path):
 def test_the_card_describes_both_sentences_of_pairs(tmp_path):
     examples = pa.table([[0], ["good film"], ["bad book"], [1.0]], schema=EXAMPLES)
     units = [("0-1-0", "good film", "bad book")]
-    draft = written(tmp_path, pa.table(rows_of(units, TEXTBOOK_OF_PAIRS), schema=TEXTBOOK_OF_PAIRS))
+    draft = written(tmp_path, pa.table(rows_of(units, TRAINING_PAIRS), schema=TRAINING_PAIRS))
     write_card(examples, draft)
     card = read_augment_card(tmp_path)
     assert (card.num_units, card.task.num_units, card.task.num_bytes) == (1, 2, 17)
@@ -174,8 +174,8 @@ def test_what_was_written_can_be_trained_on(tmp_path, model):
     train, out = write_rows(tmp_path / "train.jsonl", SINGLE), tmp_path / "out"
     augment(read_examples(train).table, out, config(model, num_rounds=2))
     tokenizer = load_tokenizer(str(model))
-    units = read_rows(out / TEXTBOOK_FILE, tokenizer, max_length=16)
-    assert len(units) == pq.read_metadata(out / TEXTBOOK_FILE).num_rows
+    units = read_rows(out / TEXT_FILE, tokenizer, max_length=16)
+    assert len(units) == pq.read_metadata(out / TEXT_FILE).num_rows
     labelled = read_rows(out / EXAMPLES_FILE, tokenizer, max_length=16)
     assert labelled.labels.tolist() == pq.read_table(out / EXAMPLES_FILE)["label"].to_pylist()
     task = TaskConfig(
@@ -196,7 +196,7 @@ def test_the_rows_are_the_same_for_any_parts_and_the_bytes_in_every_run(tmp_path
     for out, part_rows in zip(outs, (256, 256, 5), strict=True):
         augment(examples, out, config(model), part_rows=part_rows)
     assert files_of(outs[0]) == files_of(outs[1])
-    for name in (EXAMPLES_FILE, TEXTBOOK_FILE):
+    for name in (EXAMPLES_FILE, TEXT_FILE):
         assert pq.read_table(outs[0] / name).equals(pq.read_table(outs[2] / name))
     augment(examples, outs[1], config(model, seed=1))
     assert files_of(outs[0]) != files_of(outs[1])

@@ -10,7 +10,7 @@ from raykd.augment.rows import select_rows
 from raykd.errors import InputError
 from raykd.models.encoder import load_tokenizer
 from raykd.models.tokenization.tokens import tokenize_table
-from raykd.storage.schemas import AUGMENTED, TEXTBOOK_OF_PAIRS
+from raykd.storage.schemas import AUGMENTED, TRAINING_PAIRS
 from raykd.tasks.store import hold_out, write_task
 from raykd.tasks.task import TaskConfig
 
@@ -77,7 +77,7 @@ def test_rows_made_of_another_file_or_of_other_classes_are_refused(tmp_path, tas
 def test_a_unit_of_a_pair_is_read_as_the_example_is(tmp_path):
     save_tiny_model(tmp_path / "model")
     tokenizer = load_tokenizer(str(tmp_path / "model"))
-    unit = pa.table([["u"], ["the film"], [0], [None], ["a plot"]], schema=TEXTBOOK_OF_PAIRS)
+    unit = pa.table([["u"], ["the film"], [0], [None], ["a plot"]], schema=TRAINING_PAIRS)
     example = pa.table({"sentence1": ["the film"], "sentence2": ["a plot"], "label": [1.0]})
     read = [tokenize_table(tokenizer, table, max_length=16) for table in (unit, example)]
     assert read[0].input_ids.tolist() == read[1].input_ids.tolist()

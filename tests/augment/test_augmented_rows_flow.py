@@ -103,7 +103,7 @@ def test_a_search_leaves_out_what_was_made_of_the_rows_it_is_scored_on(folder, t
 def test_rows_that_are_lost_are_missed_before_work_starts(folder, tmp_path, capsys):
     less = tmp_path / "less"
     less.mkdir()
-    shutil.copy(folder / "augmented" / "textbook.parquet", less)
+    shutil.copy(folder / "augmented" / "text.parquet", less)
     recipe = write_recipe(folder, "less", task_da=str(less))
     assert raykd(["run", recipe, "--out", str(tmp_path / "out")]) == 2
     assert f"task_da: no examples.parquet in {less}; run raykd augment" in capsys.readouterr().err

@@ -57,8 +57,8 @@ def card(folder):
 def test_the_units_with_the_smallest_hashes_are_drawn_in_order_of_their_ids(tmp_path):
     units = {f"u{number:03}": f"text {number}" for number in range(500)}
     run(tmp_path, write_shards(tmp_path, [units]), 20, random_seed=7)
-    table = read(tmp_path, "textbook")
-    assert table.schema == schemas.TEXTBOOK
+    table = read(tmp_path, "text")
+    assert table.schema == schemas.TRAINING_TEXT
     drawn = sorted(units, key=lambda unit: xxhash.xxh3_64_intdigest(unit.encode(), 7))[:20]
     assert table["unit_id"].to_pylist() == sorted(drawn)
     assert table["text"].to_pylist() == [units[unit] for unit in sorted(drawn)]
@@ -80,7 +80,7 @@ def test_another_seed_draws_other_units(tmp_path):
     drawn = []
     for seed in (0, 1):
         run(tmp_path, paths, 10, random_seed=seed)
-        drawn.append(read(tmp_path, "textbook")["unit_id"].to_pylist())
+        drawn.append(read(tmp_path, "text")["unit_id"].to_pylist())
     assert drawn[0] != drawn[1]
 
 
@@ -89,7 +89,7 @@ def test_duplicates_and_contaminated_units_are_replaced(tmp_path):
     units = {f"u{number}": f"own {number}" if number % 10 == 0 else "same" for number in range(300)}
     evaluation = ["own 0", "own 10"]
     run(tmp_path, write_shards(tmp_path, [units]), 25, evaluation)
-    texts = read(tmp_path, "textbook")["text"].to_pylist()
+    texts = read(tmp_path, "text")["text"].to_pylist()
     assert len(texts) == len(set(texts)) == 25
     assert not set(texts) & {"own 0", "own 10"}
     figures = card(tmp_path)
@@ -102,9 +102,9 @@ def test_duplicates_and_contaminated_units_are_replaced(tmp_path):
 def test_if_too_few_units_exist_all_are_taken_and_the_card_reports_it(tmp_path):
     paths = write_shards(tmp_path, [{"u0": "a", "u1": "A"}, {"u2": "b"}, {}])
     manifest = run(tmp_path, paths, 10)
-    assert read(tmp_path, "textbook")["text"].to_pylist() in (["a", "b"], ["A", "b"])
+    assert read(tmp_path, "text")["text"].to_pylist() in (["a", "b"], ["A", "b"])
     figures = card(tmp_path)
-    assert (figures.num_wanted, figures.num_missing, figures.num_duplicates) == (10, 8, 1)
+    assert (figures.max_units, figures.num_missing, figures.num_duplicates) == (10, 8, 1)
     assert figures.kind == "random"
     assert manifest.counts["num_missing"] == 8
 
@@ -112,7 +112,7 @@ def test_if_too_few_units_exist_all_are_taken_and_the_card_reports_it(tmp_path):
 def test_a_file_listed_twice_is_drawn_once(tmp_path):
     units = {f"u{number}": f"text {number}" for number in range(10)}
     run(tmp_path, write_shards(tmp_path, [units, units]), 20)
-    assert read(tmp_path, "textbook")["unit_id"].to_pylist() == sorted(units)
+    assert read(tmp_path, "text")["unit_id"].to_pylist() == sorted(units)
     assert card(tmp_path).num_duplicates == 10
 
 
@@ -158,8 +158,8 @@ def test_the_result_does_not_depend_on_shards_and_their_order(
     run(folders[0], whole, num_units, ["text 3"], random_seed=seed)
     paths = write_shards(folders[1], shards)
     run(folders[1], paths, num_units, ["text 3"], draw=draw_backwards, random_seed=seed)
-    for name in ("textbook.parquet", "removed.parquet", "card.json"):
+    for name in ("text.parquet", "removed.parquet", "card.json"):
         left, right = ((folder / "out" / name).read_bytes() for folder in folders)
         assert left == right
-    texts = set(read(folders[0], "textbook")["text"].to_pylist())
+    texts = set(read(folders[0], "text")["text"].to_pylist())
     assert len(texts) == min(num_units, len(set(units.values()) - {"text 3"}))

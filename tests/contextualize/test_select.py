@@ -60,9 +60,9 @@ def run(folder, hits, texts, evaluation=(), inputs=None, **config):
     )
 
 
-def textbook(folder):
-    table = pq.read_table(folder / "out" / "textbook.parquet")
-    assert table.schema == schemas.TEXTBOOK
+def training_text(folder):
+    table = pq.read_table(folder / "out" / "text.parquet")
+    assert table.schema == schemas.TRAINING_TEXT
     return [tuple(row.values()) for row in table.to_pylist()]
 
 
@@ -79,7 +79,7 @@ def card(folder):
 def test_a_unit_with_several_hits_has_its_smallest_rank_and_that_query(tmp_path):
     hits = [("q0", "u1", 1), ("q0", "u2", 2), ("q1", "u2", 1), ("q1", "u3", 2), ("q1", "u1", 3)]
     run(tmp_path, hits, {"u3": "three", "u1": "one", "u2": "two", "u4": "four"})
-    assert textbook(tmp_path) == [
+    assert training_text(tmp_path) == [
         ("u1", "one", 1, "q0"),
         ("u2", "two", 1, "q1"),
         ("u3", "three", 2, "q1"),
@@ -89,7 +89,7 @@ def test_a_unit_with_several_hits_has_its_smallest_rank_and_that_query(tmp_path)
 def test_duplicates_that_tie_in_rank_keep_the_smallest_unit_id(tmp_path):
     hits = [("q0", "u9", 1), ("q1", "u2", 1), ("q2", "u1", 2)]
     run(tmp_path, hits, {"u9": "Same text", "u2": "same  TEXT", "u1": "same text"})
-    assert textbook(tmp_path) == [("u2", "same  TEXT", 1, "q1")]
+    assert training_text(tmp_path) == [("u2", "same  TEXT", 1, "q1")]
     assert removed(tmp_path) == [("u1", "duplicate", "u2", 1.0), ("u9", "duplicate", "u2", 1.0)]
 
 
@@ -97,7 +97,7 @@ def test_max_units_counts_after_removals_and_takes_hits_by_rank(tmp_path):
     hits = [("q0", "u0", 1), ("q0", "u3", 2), ("q0", "u4", 3), ("q1", "u1", 1), ("q1", "u2", 2)]
     texts = {"u0": "a", "u1": "A", "u2": "the secret one", "u3": "b", "u4": "c"}
     run(tmp_path, hits, texts, ["the secret one"], max_units=2)
-    assert textbook(tmp_path) == [("u0", "a", 1, "q0"), ("u3", "b", 2, "q0")]
+    assert training_text(tmp_path) == [("u0", "a", 1, "q0"), ("u3", "b", 2, "q0")]
     assert removed(tmp_path) == [
         ("u1", "duplicate", "u0", 1.0),
         ("u2", "leak", "the secret one", None),
@@ -133,7 +133,7 @@ def test_the_card_has_all_counts(tmp_path):
         "num_bytes": 9,
         "bytes_per_unit": 4.5,
         "num_candidates": 4,
-        "num_wanted": 5,
+        "max_units": 5,
         "num_missing": 3,
         "target_bytes": None,
         "num_missing_bytes": 0,
@@ -199,7 +199,7 @@ def test_target_bytes_takes_the_smallest_k_that_reaches_them_after_removals(tmp_
     # Bytes up to rank 1, 2, 3: 4, 6 (one duplicate), 10 (one leak).
     for target, k, kept in ((4, 1, "u0 u1"), (5, 2, "u0 u1 u3"), (7, 3, "u0 u1 u3 u5")):
         run(tmp_path, SLICES, SLICE_TEXTS, ["leaks"], target_bytes=target)
-        assert [row[0] for row in textbook(tmp_path)] == kept.split()
+        assert [row[0] for row in training_text(tmp_path)] == kept.split()
         figures = card(tmp_path)
         assert (figures.k, figures.num_hits, figures.num_missing_bytes) == (k, 2 * k, 0)
         assert figures.num_beyond_limit == 4 - len(kept.split())
@@ -215,7 +215,7 @@ def test_unreachable_target_bytes_are_reported_in_the_card_and_the_log(tmp_path,
 @pytest.mark.parametrize(("percent", "k"), [(1, 1), (33.3, 1), (33.4, 2), (66.7, 3), (100, 3)])
 def test_top_percent_takes_the_ranks_up_to_its_share_of_top_k_rounded_up(tmp_path, percent, k):
     run(tmp_path, SLICES, SLICE_TEXTS, top_percent=percent)
-    assert max(row[2] for row in textbook(tmp_path)) == k
+    assert max(row[2] for row in training_text(tmp_path)) == k
     assert (card(tmp_path).k, card(tmp_path).num_hits) == (k, 2 * k)
 
 
@@ -246,10 +246,10 @@ def test_near_duplicates_are_removed_if_configured_and_list_a_kept_unit(tmp_path
     # u0 leaks, so that u1, which is nearly equal to it, stays.
     texts = {"u0": f"{text} my secret", "u1": f"{text} at noon", "u2": f"{text} at night"}
     run(tmp_path, hits, texts, ["my secret"], leak_min_words=2)
-    assert [row[0] for row in textbook(tmp_path)] == ["u1", "u2"]
+    assert [row[0] for row in training_text(tmp_path)] == ["u1", "u2"]
     near = {"threshold": 0.6, "num_bands": 64, "rows_per_band": 2}
     run(tmp_path, hits, texts, ["my secret"], leak_min_words=2, near_duplicates=near)
-    assert [row[0] for row in textbook(tmp_path)] == ["u1"]
+    assert [row[0] for row in training_text(tmp_path)] == ["u1"]
     # Of 15 shingles of five words each, all but the last are shared.
     assert ("u2", "near_duplicate", "u1", 14 / 16) in removed(tmp_path)
     assert card(tmp_path).num_near_duplicates == 1
@@ -259,11 +259,11 @@ def test_contaminated_units_can_be_kept_counted_and_listed(tmp_path):
     hits = [("q0", f"u{number}", number // 2 + 1) for number in range(4)]
     texts = {"u0": "my secret", "u1": "of my secret", "u2": "My secret", "u3": "free"}
     run(tmp_path, hits, texts, ["my secret"], leak_min_words=2)
-    assert [row[0] for row in textbook(tmp_path)] == ["u3"]
+    assert [row[0] for row in training_text(tmp_path)] == ["u3"]
     assert (card(tmp_path).leaks, card(tmp_path).num_leaks) == ("remove", 3)
     assert not (tmp_path / "out" / "leaks.parquet").exists()
     run(tmp_path, hits, texts, ["my secret"], leak_min_words=2, leaks="keep")
-    assert [row[0] for row in textbook(tmp_path)] == ["u0", "u1", "u3"]
+    assert [row[0] for row in training_text(tmp_path)] == ["u0", "u1", "u3"]
     assert removed(tmp_path) == [("u2", "duplicate", "u0", 1.0)]
     assert (card(tmp_path).leaks, card(tmp_path).num_leaks) == ("keep", 3)
     leaks = pq.read_table(tmp_path / "out" / "leaks.parquet")
@@ -299,9 +299,9 @@ def test_hits_of_another_corpus_are_an_error(tmp_path):
 def test_a_second_run_reads_nothing_and_other_evaluation_sentences_run_again(tmp_path):
     hits, texts = [("q0", "u0", 1), ("q0", "u1", 2)], {"u0": "a", "u1": "b"}
     first = run(tmp_path, hits, texts)
-    written_at = (tmp_path / "out" / "textbook.parquet").stat().st_mtime_ns
+    written_at = (tmp_path / "out" / "text.parquet").stat().st_mtime_ns
     assert run(tmp_path, [], {}) == first
-    assert (tmp_path / "out" / "textbook.parquet").stat().st_mtime_ns == written_at
+    assert (tmp_path / "out" / "text.parquet").stat().st_mtime_ns == written_at
     assert run(tmp_path, hits, texts, ["b"]).counts["num_leaks"] == 1
     assert run(tmp_path, hits, texts, inputs={"hits": "other"}).counts["num_leaks"] == 0
 
@@ -337,7 +337,7 @@ def test_the_corpus_matches_the_naive_result_for_any_order_of_hits(
     folders = [tmp_path_factory.mktemp("corpus") for _ in range(2)]
     for folder in folders:
         run(folder, hits, texts, max_units=max_units)
-        assert textbook(folder) == expected[:max_units]
+        assert training_text(folder) == expected[:max_units]
         shuffled.shuffle(hits)
-    files = [(folder / "out" / "textbook.parquet").read_bytes() for folder in folders]
+    files = [(folder / "out" / "text.parquet").read_bytes() for folder in folders]
     assert files[0] == files[1]

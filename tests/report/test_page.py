@@ -47,7 +47,7 @@ def card(kind):
         num_bytes=312_345,
         bytes_per_unit=104.115,
         num_candidates=17_123,
-        num_wanted=3000,
+        max_units=3000,
         num_missing=0,
         target_bytes=None,
         num_missing_bytes=0,
@@ -230,7 +230,7 @@ def test_the_texts_are_compared_with_the_general_corpus_and_the_task(page):
 def test_a_limit_in_bytes_and_leaked_ngrams_are_shown_where_there_are_any():
     values = results().model_dump()
     changes = {"target_bytes": 500_000, "num_missing_bytes": 187_655, "leak_ngram": 13}
-    values["corpora"][0]["card"] |= changes | {"num_wanted": None, "num_leaked_ngrams": 7}
+    values["corpora"][0]["card"] |= changes | {"max_units": None, "num_leaked_ngrams": 7}
     text = Page(render(Results.model_validate(values))).text
     assert "Bytes wanted 500,000 -" in text
     assert "Missing bytes 187,655 0" in text

@@ -131,16 +131,16 @@ def test_corpora_of_two_tasks_from_one_corpus(folder, capsys):
         corpus = out / entry["folder"]
         card = read_card(corpus)
         assert card.model_dump(mode="json") == entry["card"]
-        table = pq.read_table(corpus / "textbook.parquet")
-        assert table.schema == schemas.TEXTBOOK
+        table = pq.read_table(corpus / "text.parquet")
+        assert table.schema == schemas.TRAINING_TEXT
         assert table.num_rows == card.num_units > 0
         assert card.general.num_units == 300 + 400
     reviews, metals = (read_card(out / entry["folder"]) for entry in facts)
-    assert (reviews.num_wanted, reviews.target_bytes, reviews.k) == (60, None, 4)
-    assert (metals.num_wanted, metals.target_bytes) == (None, 400)
+    assert (reviews.max_units, reviews.target_bytes, reviews.k) == (60, None, 4)
+    assert (metals.max_units, metals.target_bytes) == (None, 400)
     assert metals.num_bytes >= 400
     assert metals.search.top_k == 6
-    texts = pq.read_table(out / "metals" / "contextualized" / "textbook.parquet")["text"]
+    texts = pq.read_table(out / "metals" / "contextualized" / "text.parquet")["text"]
     assert all("holds some" in text for text in texts.to_pylist())
 
     # A second call writes nothing; another limit of one task searches nothing.

@@ -16,7 +16,7 @@ from transformers import pipeline
 
 from raykd.cli.app import _exit_code as raykd
 from raykd.report.results import Results
-from raykd.storage.schemas import TEXTBOOK
+from raykd.storage.schemas import TRAINING_TEXT
 from raykd.workflow.recipe.recipe_file import load_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -123,9 +123,7 @@ def test_a_run_scores_every_variant_before_and_after_adaptation(finished):
 
 def test_corpora_have_equal_size_and_do_not_hold_an_evaluation_sentence(finished):
     texts = {
-        variant: pq.read_table(finished / "textbooks" / variant / "textbook.parquet")[
-            "text"
-        ].to_pylist()
+        variant: pq.read_table(finished / "texts" / variant / "text.parquet")["text"].to_pylist()
         for variant in ("random", "contextualized")
     }
     assert len(texts["random"]) == len(texts["contextualized"]) == 60
@@ -262,7 +260,7 @@ def augmented(folder) -> Path:
         {"unit_id": f"{at}", "text": text, "rank": 0, "query_id": None}
         for at, (text, _) in enumerate(sentences(20, seed=9))
     ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=TEXTBOOK), out / "textbook.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema=TRAINING_TEXT), out / "text.parquet")
     return out
 
 
@@ -280,7 +278,7 @@ def test_a_student_can_learn_from_the_tasks_rows_augmented(folder, augmented, ca
     out = folder / "task_da"
 
     assert raykd(["distill", str(path), "--out", str(out)]) == 2
-    assert "task_da: no textbook.parquet in" in capsys.readouterr().err
+    assert "task_da: no text.parquet in" in capsys.readouterr().err
     path.write_text(yaml.safe_dump(values | {"task_da": str(augmented)}))
 
     assert raykd(["distill", str(path), "--out", str(out)]) == 0
@@ -307,7 +305,7 @@ def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus
         for variant in ("contextualized", "contextualized_task_da")
     ]
     first, second = map(counts, injected)
-    assert first["num_rows"] == counts(out / "textbooks" / "contextualized")["num_units"]
+    assert first["num_rows"] == counts(out / "texts" / "contextualized")["num_units"]
     assert second["num_rows"] == 20
     for text in ("contextualized", "+task_da"):
         assert (out / "teacher_outputs" / text / "relations-paper.npy").exists()
@@ -378,7 +376,7 @@ def test_a_run_can_search_by_terms_and_embeddings(folder, capsys):
     }
     path = write_recipe(folder / "hybrid.yaml", **recipe)
     assert raykd(["contextualize", str(path), "--out", str(out)]) == 0
-    card = json.loads((out / "textbooks" / "contextualized" / "card.json").read_text())
+    card = json.loads((out / "texts" / "contextualized" / "card.json").read_text())
     assert card["search"]["ranker"] == "hybrid"
     assert card["search"]["model"] == str(folder / "teacher")
     assert card["num_units"] == 60
@@ -408,9 +406,9 @@ def test_without_a_test_split_the_search_is_scored_on_rows_kept_from_teacher_and
     assert "accuracy on rows held out of train" in capsys.readouterr().out
     run = out / "tune" / "run"
     held_out = set(pq.read_table(run / "task" / "dev.parquet")["sentence1"].to_pylist())
-    textbook = run / "textbooks" / "contextualized" / "textbook.parquet"
+    text = run / "texts" / "contextualized" / "text.parquet"
     assert held_out
-    assert not held_out & set(pq.read_table(textbook)["text"].to_pylist())
+    assert not held_out & set(pq.read_table(text)["text"].to_pylist())
     assert not held_out & set(
         pq.read_table(run / "queries" / "queries.parquet")["text"].to_pylist()
     )

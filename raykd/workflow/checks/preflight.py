@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from raykd.augment.pipeline import EXAMPLES_FILE, TEXTBOOK_FILE
+from raykd.augment.pipeline import EXAMPLES_FILE, TEXT_FILE
 from raykd.cluster import tasks as cluster
 from raykd.errors import InputError
 from raykd.models.embedding import TextEmbedder
@@ -60,11 +60,13 @@ def check_models(run: Run) -> list[str]:
     check_lengths(recipe)
     if recipe.task_da is not None:
         augmented, has_rows = Path(recipe.task_da), recipe.adaptation.rows == "task_da"
-        for name in (TEXTBOOK_FILE, *([EXAMPLES_FILE] if has_rows else [])):
+        for name in (TEXT_FILE, *([EXAMPLES_FILE] if has_rows else [])):
             if not (augmented / name).is_file():
+                is_old = (augmented / "textbook.parquet").is_file()
+                origin = " (it was written by an earlier version of raykd)" if is_old else ""
                 raise InputError(
-                    f"task_da: no {name} in {augmented}; run raykd augment --out {augmented}, or "
-                    "name the directory that it wrote"
+                    f"task_da: no {name} in {augmented}{origin}; run raykd augment --out "
+                    f"{augmented}, or name the directory that it wrote"
                 )
         _check_pairs(augmented, is_of_pairs=recipe.task.has_pairs)
     tokenizer = load_tokenizer(reference)
@@ -107,7 +109,7 @@ def check_models(run: Run) -> list[str]:
 
 def _check_pairs(augmented: Path, *, is_of_pairs: bool) -> None:
     """Refuse augmented text whose units are single sentences where the task's rows are pairs."""
-    path = augmented / TEXTBOOK_FILE
+    path = augmented / TEXT_FILE
     try:
         has_pairs = "text_pair" in pq.read_schema(path).names
     except (OSError, pa.ArrowException) as error:

@@ -50,9 +50,9 @@ def test_labels_are_classes_or_scores(tokenizer, tmp_path):
 def test_units_are_read_in_parts_that_join_to_the_whole(tokenizer, tmp_path):
     texts = ["good film", "bad", "the plot was dull", "fine story"]
     table = pa.table(
-        [[str(at) for at in range(4)], texts, [0] * 4, [None] * 4], schema=schemas.TEXTBOOK
+        [[str(at) for at in range(4)], texts, [0] * 4, [None] * 4], schema=schemas.TRAINING_TEXT
     )
-    path = tmp_path / "textbook.parquet"
+    path = tmp_path / "text.parquet"
     pq.write_table(table, path, row_group_size=2)
     whole = read_rows(path, tokenizer, max_length=16)
     assert whole.input_ids.tolist() == tokenize(tokenizer, texts, max_length=16).input_ids.tolist()

@@ -10,7 +10,7 @@ from families import FAMILIES, make_tokenizer, save_model
 from transformers import AutoModelForMaskedLM
 
 from raykd.errors import InputError
-from raykd.storage.schemas import TEXTBOOK, TEXTBOOK_OF_PAIRS
+from raykd.storage.schemas import TRAINING_PAIRS, TRAINING_TEXT
 from raykd.workflow.checks.preflight import check_models
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
@@ -57,8 +57,8 @@ def test_a_generator_that_reads_from_left_to_right_is_refused_before_any_stage(t
 @pytest.mark.parametrize(
     ("columns", "fits", "message"),
     [
-        (["a", "b"], TEXTBOOK_OF_PAIRS, "holds single sentences, and a row of the task is a pair"),
-        (["a"], TEXTBOOK, "holds pairs, and a row of the task is one sentence"),
+        (["a", "b"], TRAINING_PAIRS, "holds single sentences, and a row of the task is a pair"),
+        (["a"], TRAINING_TEXT, "holds pairs, and a row of the task is one sentence"),
     ],
 )
 def test_augmented_text_without_the_tasks_pairs_is_refused(tmp_path, columns, fits, message):
@@ -73,13 +73,16 @@ def test_augmented_text_without_the_tasks_pairs_is_refused(tmp_path, columns, fi
     }
 
     def write(schema: pa.Schema) -> None:
-        pq.write_table(schema.empty_table(), tmp_path / "textbook.parquet")
+        pq.write_table(schema.empty_table(), tmp_path / "text.parquet")
 
+    (tmp_path / "textbook.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"by an earlier version of raykd\); run raykd augment"):
+        check_recipe(tmp_path, **changes)
     write(fits)
     check_recipe(tmp_path, **changes)
-    write(TEXTBOOK if fits == TEXTBOOK_OF_PAIRS else TEXTBOOK_OF_PAIRS)
+    write(TRAINING_TEXT if fits == TRAINING_PAIRS else TRAINING_PAIRS)
     with pytest.raises(InputError, match=f"{message}.*; run raykd augment again"):
         check_recipe(tmp_path, **changes)
-    (tmp_path / "textbook.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"textbook\.parquet: cannot be read"):
+    (tmp_path / "text.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"text\.parquet: cannot be read"):
         check_recipe(tmp_path, **changes)
