@@ -197,7 +197,7 @@ def _locate(
         }
         # Any other part is an index of a list, or a user-defined key of a mapping.
         if part in fields:
-            models, tag = _models_in(fields[str(part)].annotation), tag if len(path) > 1 else None
+            models, tag = models_in(fields[str(part)].annotation), tag if len(path) > 1 else None
     return ".".join(path), tag, list(fields)
 
 
@@ -205,7 +205,8 @@ def _tag(model: type[BaseModel]) -> Any:
     return model.model_fields["name"].default if "name" in model.model_fields else None
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The settings classes that a key's type names, such as the variants of an objective."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
+    return [model for part in get_args(annotation) for model in models_in(part)]

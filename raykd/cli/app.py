@@ -191,6 +191,24 @@ app.command(
     sort_key=8,
 )
 
+app.command(
+    "raykd.cli.init:init",
+    name="init",
+    help="Write a starter recipe for your own task: NAME.yaml, with a comment at each choice.\n\n"
+    "Text columns, label column, classes and metric are found from the files; options name what "
+    "cannot be found.",
+    group=_JOBS,
+    sort_key=9,
+)
+
+app.command(
+    "raykd.cli.schema:schema",
+    name="schema",
+    help="Print the JSON schema of recipes, for editors and checkers; or a reference of all keys.",
+    group=_JOBS,
+    sort_key=10,
+)
+
 
 def _stage_command(name: str, description: str, position: int) -> None:
     def command(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:

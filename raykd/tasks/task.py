@@ -28,6 +28,11 @@ Split = Literal["train", "dev", "test"]
 _PLAIN_COLUMNS = {1: ("sentence",), 2: ("sentence1", "sentence2")}
 
 
+_Label = Annotated[
+    str, BeforeValidator(label_name, json_schema_input_type=str | bool | int | float)
+]
+
+
 class TaskConfig(Config):
     """A labeled task and its files.
 
@@ -43,16 +48,16 @@ class TaskConfig(Config):
     )
     train: str | None = Field(
         None,
-        description="File, folder or URL of the training rows (CSV, TSV, JSON lines or Parquet). "
+        description="File or URL of the training rows (CSV, TSV, JSON lines or Parquet). "
         "Default for GLUE: the hub.",
     )
     dev: str | None = Field(
         None,
-        description="File, folder or URL of the rows on which models are scored and chosen. "
+        description="File or URL of the rows on which models are scored and chosen. "
         "Default for GLUE: the hub's validation split.",
     )
     test: str | None = Field(
-        None, description="File, folder or URL of rows that are scored once, at the end."
+        None, description="File or URL of rows that are scored once, at the end."
     )
     sentence_columns: tuple[str, ...] | None = Field(
         None,
@@ -73,7 +78,7 @@ class TaskConfig(Config):
         description="Whether quotation marks enclose fields: standard, none, or auto (CSV: yes; "
         "TSV: where every line is as a writer with quotes would write it).",
     )
-    labels: tuple[Annotated[str, BeforeValidator(label_name)], ...] | None = Field(
+    labels: tuple[_Label, ...] | None = Field(
         None,
         min_length=2,
         description="The classes in order; any other label is refused. Default: those of the "
@@ -195,12 +200,18 @@ class Task:
         return [table for split, table in self.splits.items() if split != "train"]
 
 
-def load_task(config: TaskConfig, resolve: Callable[[str], Location] = location_of) -> Task:
+def load_task(
+    config: TaskConfig,
+    resolve: Callable[[str], Location] = location_of,
+    *,
+    options: bool = False,
+) -> Task:
     """Read every split of a task.
 
     Args:
         config: the task.
         resolve: turns a path or URL as written in the recipe into a file's location.
+        options: whether errors name options of a command instead of keys of a recipe.
 
     Raises:
         InputError: a file, column, row or label is not as it should be, or GLUE's hub cannot be
@@ -210,7 +221,7 @@ def load_task(config: TaskConfig, resolve: Callable[[str], Location] = location_
     regression = not glue.labels if glue else config.regression
     score_range = glue.score_range if glue else None
     listed = (glue.labels if glue else config.labels) or None
-    rules = LabelRules(config.label_column, listed, config.unlabeled_rows)
+    rules = LabelRules(config.label_column, listed, config.unlabeled_rows, options)
     raw: dict[Split, tuple[str, pa.Table]] = {
         "train": _read(config, "train", resolve, rules),
         "dev": _read(config, "dev", resolve, rules),

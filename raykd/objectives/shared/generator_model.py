@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from raykd.config import Config
 
@@ -61,11 +61,19 @@ class TrainHeadConfig(Config):
         return self.model_dump(mode="json", exclude={"max_perplexity_ratio", "min_accuracy_gain"})
 
 
+def _with_short_form(schema: dict[str, Any]) -> None:
+    whole = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [{"type": "string"}, {"type": "null"}, whole]
+
+
 class GeneratorModelConfig(Config):
     """The generator: a masked language model with the teacher's tokenizer.
 
     `generator: NAME` is short for `generator: {model: NAME}`.
     """
+
+    model_config = ConfigDict(json_schema_extra=_with_short_form)
 
     model: str | None = Field(
         None,

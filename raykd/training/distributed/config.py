@@ -1,10 +1,13 @@
 """Settings of workers per model and of models trained concurrently."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
 from raykd.config import Config
+
+_Number = Annotated[int, Field(ge=1)]
+_Range = tuple[_Number, _Number]
 
 
 class WorkersConfig(Config):
@@ -45,7 +48,7 @@ class WorkersConfig(Config):
         """Maximum number of workers of a model."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
-    @field_validator("num_workers", mode="before")
+    @field_validator("num_workers", mode="before", json_schema_input_type=_Number | _Range)
     @classmethod
     def _check_num_workers(cls, value: Any) -> Any:
         ends = value if isinstance(value, list | tuple) else [value, value]

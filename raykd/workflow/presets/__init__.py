@@ -5,6 +5,7 @@ what differs for a task: trees of a recipe's keys whose leaves are `{value: ...,
 """
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -54,11 +55,12 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _read(name: str) -> dict[str, Any]:
+@cache
+def _read(name: str) -> Mapping[str, Any]:
     if name not in preset_names():
         raise InputError(f"preset {name!r:.60}: there is none; choose {', '.join(preset_names())}")
     text = files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    tree: dict[str, Any] = yaml.safe_load(text)
+    tree: Mapping[str, Any] = yaml.safe_load(text)
     return tree
 
 

