@@ -1,4 +1,4 @@
-"""The command line: one command for a whole run, one for each stage."""
+"""Command-line application: commands for whole jobs, and one command per stage."""
 
 import os
 import sys
@@ -8,35 +8,35 @@ from typing import Annotated
 from cyclopts import App, Group, Parameter
 
 from raykd.cli.exit_codes import exit_code_of
-from raykd.cli.reading_options import AS_FOUND, ReadingOptions
+from raykd.cli.reading_options import NO_READING_OPTIONS, ReadingOptions
 from raykd.cli.recipe_options import OutFolder, RecipeFile, run_until
 from raykd.errors import InputError
 
-# Heavy imports stand inside the commands, so that `raykd --help` answers at once.
+# Heavy imports are inside the commands, so that `raykd --help` is fast.
 
 app = App(
     name="raykd",
-    help="Turn a large fine-tuned text classifier into a small one: contextualize a corpus, "
-    "distil, search, on Ray.",
+    help="Distill a fine-tuned text classifier into a small one on Ray: retrieve a corpus for the "
+    "task, train students on it, tune their settings, report scores and costs.",
     help_format="plaintext",
     version_flags=["--version"],
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
 
-_JOBS = Group("A whole job", sort_key=0)
-_STAGES = Group("One stage, after those before it that are not done", sort_key=1)
+_JOBS = Group("Jobs", sort_key=0)
+_STAGES = Group("Stages (earlier stages are run first unless completed)", sort_key=1)
 
 
 @app.command(group=_JOBS, sort_key=0)
 def run(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
-    """Run every stage of a recipe, from corpus to report; what is done is not done again."""
+    """Run every stage of a recipe, from corpus to report; completed stages are skipped."""
     run_until("report", recipe, out)
 
 
 @app.command(group=_JOBS, sort_key=1)
 def tune(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
-    """Search the recipe's `tune` section for the best settings (Ray Tune and Optuna)."""
+    """Tune the settings in the recipe's `tune` section (Ray Tune and Optuna)."""
     from raykd.workflow.run import open_run
     from raykd.workflow.tuning import tune as tune_run
 
@@ -45,37 +45,47 @@ def tune(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
 
 @app.command(group=_JOBS, sort_key=1)
 def distill(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
-    """Train a recipe's teacher and students, and score them: what `run` does before its report."""
+    """Train and evaluate a recipe's teacher and students: all stages of `run` but the report."""
     run_until("evaluate", recipe, out)
 
 
 @app.command(group=_JOBS, sort_key=2)
 def best(
-    folder: Annotated[Path, Parameter(name="RUN", help="The run directory of `raykd tune`.")], /
+    folder: Annotated[Path, Parameter(name="RUN", help="Run directory of `raykd tune`.")], /
 ) -> None:
-    """Show what `raykd tune` found, and write the winner's recipe to RUN/best.yaml."""
+    """Show the results of `raykd tune`, and write the best trial's recipe to RUN/best.yaml."""
     from raykd.workflow.best import show_best
 
     show_best(folder)
 
 
-app.command("raykd.cli.search:search", name="search", group=_JOBS, sort_key=3)
+app.command(
+    "raykd.cli.search:search",
+    name="search",
+    help="Find the top-k units per query by exact BM25, by embeddings, or by both.\n\n"
+    "Give --corpus, --queries and --out to search any corpus with any queries. Corpus rows have "
+    "the column text, and optionally unit_id or doc_id (kept in the hits) and title (searched with "
+    "the text). Give RECIPE to run the stages of a recipe up to retrieval, as `raykd retrieve` "
+    "does.",
+    group=_JOBS,
+    sort_key=3,
+)
 
 
-@app.command(group=_JOBS, sort_key=4)
+@app.command(
+    group=_JOBS,
+    sort_key=4,
+    help="Build the contextualized corpora of several tasks in one pass over a general corpus.\n\n"
+    "Writes OUT/TASK/contextualized for each task, and prints a summary. For the recipe of a run, "
+    "runs the stages up to `contextualize`.",
+)
 def corpus(
-    recipe: Annotated[
-        Path, Parameter(help="A YAML file that names several tasks, or the recipe of a run.")
-    ],
+    recipe: Annotated[Path, Parameter(help="Recipe of a run, or YAML file with several tasks.")],
     /,
     *,
     out: OutFolder = None,
 ) -> None:
-    """Make the contextualized corpora of several tasks, in one pass over a general corpus.
-
-    Writes OUT/TASK/contextualized for each task, and says how they came out. Of a run's recipe,
-    the stages up to `contextualize` are run.
-    """
+    """Build the corpora, and print a summary and their folders."""
     from raykd.storage.outputs import output_path
     from raykd.workflow.corpora import MadeCorpus, make_corpora, summary
     from raykd.workflow.recipe.corpora_recipe import is_corpora_recipe, load_corpora
@@ -92,7 +102,7 @@ def corpus(
         run_stages(one, "contextualize")
         texts = [text for text in one.recipe.corpus_texts if text.kind == "contextualized"]
         if not texts:
-            raise InputError(f"{recipe}: none of its variants learns from a contextualized corpus")
+            raise InputError(f"{recipe}: no variant uses a contextualized corpus")
         folders = {text: one.training_text(text) for text in texts}
         name = one.recipe.task.name
         made = [
@@ -106,55 +116,71 @@ def corpus(
         print(one_corpus.folder)  # noqa: T201  # as above
 
 
-@app.command(group=_JOBS, sort_key=5)
+@app.command(
+    group=_JOBS,
+    sort_key=5,
+    help="Remove duplicate units, and near duplicates with --near, from a corpus.\n\n"
+    "CORPUS is read as by `raykd search --corpus`; it can also be the output of ingest. Of units "
+    "with equal text, OUT/units keeps the one with the smallest id. A near duplicate is removed if "
+    "a similar unit with a smaller id is kept; OUT/removed.parquet lists that unit and their "
+    "Jaccard similarity. OUT/units contains only the id and the text (with the title first) of a "
+    "row: use the id (unit_id or doc_id) to join other columns.",
+)
 def dedup(
     corpus: Annotated[
         list[str],
-        Parameter(name="CORPUS", negative="", help="Files or folders of text rows, or URLs."),
+        Parameter(name="CORPUS", negative="", help="Files, folders or URLs of text rows."),
     ],
     /,
     *,
-    out: Annotated[Path, Parameter(name="--out", help="The directory to be written.")],
-    near: Annotated[bool, Parameter(negative="", help="Remove near duplicates too.")] = False,
+    out: Annotated[Path, Parameter(name="--out", help="Output directory.")],
+    near: Annotated[
+        bool, Parameter(negative="", help="Remove near duplicates too.", show_default="no")
+    ] = False,
     threshold: Annotated[
-        float, Parameter(help="Near duplicates: the least Jaccard of their shingles.")
-    ] = 0.8,
-    shingle_words: Annotated[int, Parameter(help="Words in a row that make a shingle.")] = 5,
-    num_bands: Annotated[int, Parameter(help="MinHash: bands of a signature.")] = 16,
-    rows_per_band: Annotated[int, Parameter(help="MinHash: rows of a band.")] = 8,
-    seed: Annotated[int, Parameter(help="MinHash: chooses the hash functions.")] = 0,
-    reading: ReadingOptions = AS_FOUND,
+        float | None,
+        Parameter(
+            help="--near: smallest Jaccard similarity of two units' shingles.", show_default="0.8"
+        ),
+    ] = None,
+    shingle_words: Annotated[
+        int | None, Parameter(help="--near: words per shingle.", show_default="5")
+    ] = None,
+    num_bands: Annotated[
+        int | None, Parameter(help="--near: bands of a MinHash signature.", show_default="16")
+    ] = None,
+    rows_per_band: Annotated[
+        int | None, Parameter(help="--near: rows per band.", show_default="8")
+    ] = None,
+    seed: Annotated[
+        int | None, Parameter(help="--near: seed of the hash functions.", show_default="0")
+    ] = None,
+    reading: ReadingOptions = NO_READING_OPTIONS,
 ) -> None:
-    """Remove units of equal text, and with --near such of nearly equal text, from a corpus.
-
-    CORPUS is as in `raykd search --corpus`, or what ingest wrote. Of units of equal text, the one
-    with the smallest id is kept, in OUT/units. A near duplicate is removed when a unit with a
-    smaller id is kept that is near to it; OUT/removed.parquet names that unit and their Jaccard.
-    OUT/units has only a row's id and its text, the title before it: give rows an id (`unit_id` or
-    `doc_id`) to join other columns.
-    """
-    given = {
+    """Check the options, remove the duplicates, and print a summary."""
+    options = {
         "threshold": threshold,
         "shingle_words": shingle_words,
         "num_bands": num_bands,
         "rows_per_band": rows_per_band,
         "seed": seed,
     }
-    from raykd.dedup.minhash import NearDuplicatesConfig
-
-    settings = NearDuplicatesConfig.parse(given, "raykd dedup")
-    if not near and settings != NearDuplicatesConfig():
+    given = {name: value for name, value in options.items() if value is not None}
+    if given and not near:
         raise InputError(
-            "raykd dedup: the settings of near duplicates need --near; add it, or leave them out"
+            f"raykd dedup: {', '.join('--' + name.replace('_', '-') for name in given)}: these "
+            "settings require --near; add it, or remove them"
         )
     from raykd.cli import summaries
+    from raykd.dedup.minhash import NearDuplicatesConfig
     from raykd.dedup.pipeline import DedupConfig
     from raykd.dedup.pipeline import dedup as dedup_corpus
     from raykd.storage.locations import location_of
 
+    settings = NearDuplicatesConfig.parse(given, "raykd dedup")
     config = DedupConfig(near_duplicates=settings if near else None)
     manifest = dedup_corpus(
-        [location_of(given) for given in corpus], out, config, reading=reading.reading()
+        [location_of(path) for path in corpus], out, config, reading=reading.reading()
     )
     print(summaries.of_dedup(out, manifest))  # noqa: T201  # the command's answer
 
@@ -162,8 +188,8 @@ def dedup(
 app.command(
     "raykd.cli.augment:augment",
     name="augment",
-    help="Make more rows of a task by replacing words (TaskDA, TinyBERT's augmentation).\n\n"
-    "Writes OUT/examples.parquet, labelled rows, each original before what was made of it, and "
+    help="Augment the rows of a task by replacing words (TaskDA, TinyBERT's augmentation).\n\n"
+    "Writes OUT/examples.parquet, labeled rows, each followed by its augmented copies, and "
     "OUT/text.parquet, the same without labels.",
     group=_JOBS,
     sort_key=6,
@@ -172,9 +198,9 @@ app.command(
 app.command(
     "raykd.models.onnx_export:export",
     name="export",
-    help="Write a model as one ONNX file, once its answers are seen to be PyTorch's.\n\n"
-    "The file takes what the tokenizer of the model's folder gives, batches of any size and length "
-    'padded on the right: session.run(["logits"], dict(tokenizer(texts, padding=True, '
+    help="Export a model as one ONNX file, after checking that its outputs equal PyTorch's.\n\n"
+    "Its inputs are the outputs of the tokenizer in the model's folder, in batches of any size and "
+    'length, padded on the right: session.run(["logits"], dict(tokenizer(texts, padding=True, '
     'truncation=True, return_tensors="np"))). Column i of logits is id2label[i] of the folder\'s '
     'config.json. Needs pip install ".[onnx]".',
     group=_JOBS,
@@ -184,9 +210,9 @@ app.command(
 app.command(
     "raykd.cli.train_head:train_head",
     name="train-head",
-    help="Train a masked-LM head for an encoder that has none, so that it can generate text.\n\n"
-    "Writes OUT, a folder of a masked language model with tokenizer, for raykd augment --model and "
-    "for objective.generator of a recipe. OUT/head.json says how well it predicts held-out words.",
+    help="Train a masked-LM head for an encoder without one, so that it can generate text.\n\n"
+    "Writes OUT, a masked language model with its tokenizer, for raykd augment --model and for "
+    "objective.generator of a recipe. OUT/head.json reports its accuracy on held-out words.",
     group=_JOBS,
     sort_key=8,
 )
@@ -219,15 +245,16 @@ def _stage_command(name: str, description: str, position: int) -> None:
 
 
 _DESCRIPTIONS = {
-    "docstrings": "Make the demo's corpus and task from installed packages' documentation.",
+    "docstrings": "Build the demo's corpus and task from the documentation of installed packages.",
     "task": "Load and check the task's examples.",
-    "ingest": "Cut the general corpus into units and shards.",
-    "contextualize": "Gather, deduplicate and check the units found: the contextualized corpus.",
-    "generator": "Train masked-LM heads for generators (CILDA, MATE-KD) that have none.",
+    "ingest": "Split the general corpus into units and shards.",
+    "retrieve": "Find the top-k units per task sentence.",
+    "contextualize": "Collect, deduplicate and filter the retrieved units.",
+    "generator": "Train masked-LM heads of generators (CILDA, MATE-KD) without one.",
     "teacher": "Fine-tune the teacher on the task.",
-    "inject": "Distil the teacher into students on unlabelled text.",
+    "inject": "Distill the teacher into students on unlabeled text.",
     "adapt": "Train the students on the task.",
-    "evaluate": "Score teacher, students and baselines, and measure what the models cost to run.",
+    "evaluate": "Score teacher, students and baselines, and measure inference costs.",
     "report": "Write results.json and report.html.",
 }
 for _position, (_name, _description) in enumerate(_DESCRIPTIONS.items()):
@@ -235,8 +262,8 @@ for _position, (_name, _description) in enumerate(_DESCRIPTIONS.items()):
 
 
 def main() -> None:
-    """Entry point; exit code 0, 2 for the user's mistake, 1 for ours."""
-    # Names of files need not be UTF-8, nor the terminal.
+    """Run the command line; exit code 0, 2 for a user error, 1 for an internal error."""
+    # File names and the terminal may use other encodings than UTF-8.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text streams
     arguments = sys.argv[1:]

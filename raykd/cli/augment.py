@@ -19,58 +19,58 @@ from raykd.workflow.augment_card import read_augment_card, summary, write_card
 def augment(
     *,
     train: Annotated[
-        str, Parameter(help="Path or URL of the task's labelled rows: Parquet, JSONL, CSV or TSV.")
+        str, Parameter(help="Path or URL of the task's labeled rows: Parquet, JSONL, CSV or TSV.")
     ],
     model: Annotated[
         str,
-        Parameter(
-            help="A masked language model: a folder, package:NAME/FOLDER, or a name on the hub."
-        ),
+        Parameter(help="Masked language model: folder, package:NAME/FOLDER, or hub name."),
     ],
-    out: Annotated[Path, Parameter(name="--out", help="The directory to be written.")],
+    out: Annotated[Path, Parameter(name="--out", help="Output directory.")],
     task: Annotated[
-        str | None, Parameter(help="A GLUE name: decides columns, labels and rounds.")
+        str | None, Parameter(help="GLUE task; sets columns, labels and rounds.")
     ] = None,
     sentence_columns: Annotated[
         list[str] | None,
-        Parameter(consume_multiple=True, negative="", help="One column of sentences, or two."),
+        Parameter(consume_multiple=True, negative="", help="One or two columns of sentences."),
     ] = None,
-    label_column: Annotated[str, Parameter(help="The column of labels.")] = "label",
+    label_column: Annotated[str, Parameter(help="Column of labels.")] = "label",
     labels: Annotated[
         list[str] | None,
-        Parameter(
-            consume_multiple=True, negative="", help="The classes in order (default: sorted)."
-        ),
+        Parameter(consume_multiple=True, negative="", help="Classes in order (default: sorted)."),
     ] = None,
     unlabeled_rows: Annotated[
         Literal["error", "skip"],
-        Parameter(help="Rows without a label end the command, or are left out."),
+        Parameter(help="Handling of rows without a label."),
     ] = "error",
-    regression: Annotated[bool, Parameter(negative="", help="Labels are scores.")] = False,
+    regression: Annotated[
+        bool, Parameter(negative="", help="Labels are scores, not classes.")
+    ] = False,
     columns: ColumnNames = None,
     quoting: Annotated[
-        Quoting, Parameter(help="Whether quotation marks enclose fields of CSV and TSV files.")
+        Quoting, Parameter(help="Quotation marks around fields of CSV and TSV files.")
     ] = "auto",
     num_rounds: Annotated[
-        int | None, Parameter(help="Variants of a sentence at most (default: the task's, or 30).")
+        int | None,
+        Parameter(help="Maximum number of copies per sentence (default: the task's, or 30)."),
     ] = None,
-    num_candidates: Annotated[int, Parameter(help="Words looked for in the place of one.")] = 15,
+    num_candidates: Annotated[int, Parameter(help="Candidate replacements per word.")] = 15,
     replace_probability: Annotated[
-        float, Parameter(help="How likely a word is replaced in a round.")
+        float, Parameter(help="Probability that a word is replaced in a round.")
     ] = 0.4,
     embeddings_model: Annotated[
-        str | None, Parameter(help="Whose word embeddings give neighbours (default: --model).")
+        str | None,
+        Parameter(help="Model whose word embeddings define nearest words (default: --model)."),
     ] = None,
     embeddings: Annotated[
-        str | None, Parameter(help="A file of word embeddings to be used for them, as GloVe's.")
+        str | None, Parameter(help="File of word embeddings to use instead, in GloVe's format.")
     ] = None,
-    seed: Annotated[int, Parameter(help="Decides every draw.")] = 0,
+    seed: Annotated[int, Parameter(help="Random seed.")] = 0,
     compat: Annotated[
-        bool, Parameter(negative="", help="Combine the sentences of pairs as TinyBERT's code does.")
+        bool, Parameter(negative="", help="Combine the sentences of pairs as in TinyBERT's code.")
     ] = False,
     use_gpu: Annotated[bool, Parameter(negative="", help="Run the model on GPUs.")] = False,
 ) -> None:
-    """Parse settings, read the rows, augment them, and say what came of it."""
+    """Read the rows, augment them, and print a summary."""
     values = {
         "model": model,
         "embeddings_model": embeddings_model,

@@ -1,4 +1,4 @@
-"""What the shell is told when a command ends: one line, and a code."""
+"""Exit codes and final messages of commands."""
 
 import errno
 import os
@@ -10,13 +10,13 @@ from cyclopts import CycloptsError
 
 from raykd.errors import FULL_DISK, InputError
 
-USER_MISTAKE = 2
-OUR_MISTAKE = 1
+USER_ERROR = 2
+INTERNAL_ERROR = 1
 _INTERRUPTED = 130
 
-# What the file system answers that is the user's to mend, and what to do about it.
+# Errors of the file system that the user can fix, and their remedies.
 _REMEDIES = {
-    **dict.fromkeys(FULL_DISK, "make room there, or choose another disk with --out"),
+    **dict.fromkeys(FULL_DISK, "free some space, or choose another disk with --out"),
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM), "change its permissions, or choose another place with --out"
     ),
@@ -28,37 +28,38 @@ _REMEDIES = {
 
 
 def exit_code_of(command: Callable[[], object]) -> int:
-    """Run a command to its end; returns 0, 2 for the user's mistake, 1 for ours."""
+    """Run a command; return 0, 2 for a user error, or 1 for an internal error."""
     try:
         command()
     except CycloptsError:
-        return USER_MISTAKE
+        return USER_ERROR
     except InputError as error:
-        return _fail(f"error: {error}", USER_MISTAKE)
+        return _fail(f"error: {error}", USER_ERROR)
     except KeyboardInterrupt:
         return _fail(
-            "interrupted; the same command goes on from the last finished step", _INTERRUPTED
+            "interrupted; rerun the same command to resume from the last completed step",
+            _INTERRUPTED,
         )
     except MemoryError as error:
         return _fail(
-            f"error: out of memory{_first_line(error)}; close other programs, or take a machine "
-            "with more; the same command goes on from the last finished step",
-            USER_MISTAKE,
+            f"error: out of memory{_first_line(error)}; close other programs or use a machine with "
+            "more memory, then rerun the same command to resume from the last completed step",
+            USER_ERROR,
         )
     except OSError as error:
         if remedy := _REMEDIES.get(error.errno or 0):
             where = f"{error.filename}: " if error.filename else ""
-            return _fail(f"error: {where}{error.strerror}; {remedy}", USER_MISTAKE)
-        return _fail(_as_ours(error), OUR_MISTAKE)
+            return _fail(f"error: {where}{error.strerror}; {remedy}", USER_ERROR)
+        return _fail(_internal_error(error), INTERNAL_ERROR)
     except Exception as error:
-        return _fail(_as_ours(error), OUR_MISTAKE)
+        return _fail(_internal_error(error), INTERNAL_ERROR)
     return 0
 
 
-def _as_ours(error: Exception) -> str:
+def _internal_error(error: Exception) -> str:
     return (
         f"internal error: {type(error).__name__}{_first_line(error)}\n"
-        "This is a fault of raykd. Run again with --debug for the traceback, and report it."
+        "This is a bug in raykd. Rerun with --debug for the traceback, and report it."
     )
 
 

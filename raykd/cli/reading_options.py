@@ -1,54 +1,56 @@
-"""Options of the commands that read any corpus: what is left out, and how files are written."""
+"""Options for reading a corpus, shared by several commands."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 if TYPE_CHECKING:
     from raykd.corpus.custom_units import Reading
 
-# Names of the columns of a file, an option that takes several.
 ColumnNames = Annotated[
     list[str] | None,
     Parameter(
         consume_multiple=True,
         negative="",
-        help="Names of the columns of CSV and TSV files without a header line.",
+        help="Column names of CSV and TSV files without a header line.",
     ),
 ]
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Corpus files", sort_key=1))
 @dataclass(frozen=True)
 class ReadingOptions:
-    """Options of a corpus."""
+    """Options for reading a corpus; None if not given."""
 
     exclude: Annotated[
         list[str] | None,
         Parameter(
             consume_multiple=True,
             negative="",
-            help="Leave out files and folders of these names or paths (patterns, as '*.md').",
+            help="Skip files and folders with these names or paths (patterns such as '*.md').",
         ),
     ] = None
     columns: ColumnNames = None
     quoting: Annotated[
-        Literal["auto", "none", "standard"],
-        Parameter(help="Whether quotation marks enclose fields of CSV and TSV files."),
-    ] = "auto"
+        Literal["auto", "none", "standard"] | None,
+        Parameter(help="Quotation marks around fields of CSV and TSV files.", show_default="auto"),
+    ] = None
     empty: Annotated[
-        Literal["skip", "error"], Parameter(help="What becomes of documents without text.")
-    ] = "skip"
+        Literal["skip", "error"] | None,
+        Parameter(help="Handling of documents without text.", show_default="skip"),
+    ] = None
 
     def reading(self) -> "Reading":
-        """The options as `corpus.custom_units` takes them."""
-        # A second of imports, which `raykd --help` is spared.
+        """Convert the options for `corpus.custom_units`."""
+        # Imported here to keep `raykd --help` fast.
         from raykd.corpus.custom_units import Reading
         from raykd.storage.delimited import Layout
 
         columns = None if self.columns is None else tuple(self.columns)
-        return Reading(tuple(self.exclude or ()), Layout(columns, self.quoting), self.empty)
+        return Reading(
+            tuple(self.exclude or ()), Layout(columns, self.quoting or "auto"), self.empty or "skip"
+        )
 
 
-AS_FOUND = ReadingOptions()
+NO_READING_OPTIONS = ReadingOptions()

@@ -1,4 +1,4 @@
-"""What `raykd search` and `raykd dedup` answer: a sentence, and where the files stand."""
+"""Final messages of `raykd search` and `raykd dedup`: counts and output files."""
 
 from pathlib import Path
 
@@ -8,36 +8,36 @@ from raykd.storage.manifest import Manifest
 
 
 def of_search(out: Path, manifest: Manifest) -> str:
-    """The answer of `raykd search`, from the manifest of `retrieval.pipeline.search_files`."""
+    """Summarize a search from the manifest of `retrieval.pipeline.search_files`."""
     counts = manifest.counts
     lines = [
         f"{out / 'hits.parquet'}: {counts['num_hits']:,.0f} hits of {counts['num_queries']:,.0f} "
         f"queries in {counts['num_units']:,.0f} units"
     ]
     if counts["num_empty_queries"]:
-        lines.append(f"queries without a word to search for: {counts['num_empty_queries']:,.0f}")
-    return "\n".join([*lines, *_left_out(manifest), *_bad_rows(out)])
+        lines.append(f"empty queries (no searchable terms): {counts['num_empty_queries']:,.0f}")
+    return "\n".join([*lines, *_skipped(manifest), *_unreadable_rows(out)])
 
 
 def of_dedup(out: Path, manifest: Manifest) -> str:
-    """The answer of `raykd dedup`, from the manifest of `dedup.pipeline.dedup`."""
+    """Summarize a deduplication from the manifest of `dedup.pipeline.dedup`."""
     counts = manifest.counts
     removed = counts["num_units_read"] - counts["num_units"]
     lines = [
         f"{out / 'units'}: {counts['num_units']:,.0f} of {counts['num_units_read']:,.0f} units",
-        f"{out / 'removed.parquet'}: the other {removed:,.0f}: "
+        f"{out / 'removed.parquet'}: {removed:,.0f} removed units: "
         f"duplicates {counts['num_exact_duplicates']:,.0f}, "
         f"near duplicates {counts['num_near_duplicates']:,.0f}",
     ]
-    return "\n".join([*lines, *_left_out(manifest), *_bad_rows(out)])
+    return "\n".join([*lines, *_skipped(manifest), *_unreadable_rows(out)])
 
 
-def _left_out(manifest: Manifest) -> list[str]:
-    """What of the files was not searched or compared, where there is any."""
+def _skipped(manifest: Manifest) -> list[str]:
+    """Count the files, documents and titles that were skipped, if any."""
     words = {
-        "num_duplicate_files": "files equal to others, not read",
-        "num_empty": "empty documents, left out",
-        "num_odd_titles": "titles that are no text (numbers are kept, other values ignored)",
+        "num_duplicate_files": "duplicate files skipped",
+        "num_empty": "empty documents skipped",
+        "num_odd_titles": "titles that are not text (numbers are kept, other values ignored)",
     }
     return [
         f"{text}: {number:,.0f}"
@@ -46,7 +46,7 @@ def _left_out(manifest: Manifest) -> list[str]:
     ]
 
 
-def _bad_rows(out: Path) -> list[str]:
+def _unreadable_rows(out: Path) -> list[str]:
     path = out / "quarantine.parquet"
     number = pq.read_metadata(path).num_rows
-    return [f"{path}: rows that could not be read: {number:,}"] if number else []
+    return [f"{path}: unreadable rows: {number:,}"] if number else []

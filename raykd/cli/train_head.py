@@ -33,7 +33,7 @@ _DEFAULTS = TrainHeadConfig()
 def train_head(
     model: Annotated[
         str,
-        Parameter(help="An encoder without a head: a folder, package:NAME/FOLDER or hub name."),
+        Parameter(help="Encoder without a head: folder, package:NAME/FOLDER, or hub name."),
     ],
     /,
     *,
@@ -41,7 +41,7 @@ def train_head(
         list[str],
         Parameter(consume_multiple=True, negative="", help="Files or folders of text to train on."),
     ],
-    out: Annotated[Path, Parameter(name="--out", help="The folder to be written.")],
+    out: Annotated[Path, Parameter(name="--out", help="Output directory.")],
     num_steps: Annotated[int, Parameter(help="Optimizer steps.")] = _DEFAULTS.num_steps,
     batch_size: Annotated[int, Parameter(help="Rows per step.")] = _DEFAULTS.batch_size,
     learning_rate: Annotated[
@@ -49,15 +49,15 @@ def train_head(
     ] = _DEFAULTS.learning_rate,
     max_length: Annotated[int, Parameter(help="Tokens kept per row.")] = _DEFAULTS.max_length,
     max_perplexity_ratio: Annotated[
-        float, Parameter(help="Highest perplexity accepted, as a share of the unigram baseline's.")
+        float, Parameter(help="Maximum perplexity, relative to the unigram baseline.")
     ] = _DEFAULTS.max_perplexity_ratio,
     min_accuracy_gain: Annotated[
-        float, Parameter(help="Least gain in accuracy over the most frequent token.")
+        float, Parameter(help="Minimum gain in accuracy over the most frequent token.")
     ] = _DEFAULTS.min_accuracy_gain,
     seed: Annotated[int, Parameter(help="Seed of the head, the batches and the masks.")] = 1,
     use_gpu: Annotated[bool, Parameter(negative="", help="Train on a GPU.")] = False,
 ) -> None:
-    """Read the text, train the head, and write the model if the head learned enough."""
+    """Train the head on the text, and write the model if the head is good enough."""
     config = TrainHeadConfig.parse(
         {
             "num_steps": num_steps,
@@ -74,7 +74,7 @@ def train_head(
     check_output(out)
     if not missing_head_weights(model):
         raise InputError(
-            f"model {model}: its checkpoint has a masked-language-model head; use it as it is"
+            f"model {model}: its checkpoint already has a masked-language-model head; use it as is"
         )
     check_max_length("raykd train-head: --max-length", config.max_length, model)
     paths = [location_of(path) for path in text]
@@ -104,7 +104,7 @@ def train_head(
         shutil.copytree(job.out, draft.directory, dirs_exist_ok=True)
 
     write_once(out, "train_head", config.training_settings(), inputs, write)
-    # One that was written before may be asked for more now.
+    # An existing output may have been written with less strict limits.
     check_report(read_report(out), config, _option)
     shutil.rmtree(work, ignore_errors=True)
     progress.say(f"{out}: {summary(read_report(out))}")

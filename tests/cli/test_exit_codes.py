@@ -1,4 +1,4 @@
-"""What a command's end tells the shell and the user."""
+"""Exit codes and final messages of commands."""
 
 import errno
 
@@ -17,7 +17,7 @@ def failing(error):
     return command
 
 
-def test_a_command_that_ends_well_says_nothing(capsys):
+def test_a_successful_command_prints_nothing(capsys):
     assert exit_code_of(lambda: "anything") == 0
     assert capsys.readouterr() == ("", "")
 
@@ -27,10 +27,10 @@ def test_a_command_that_ends_well_says_nothing(capsys):
     [
         (InputError("a.txt: no such file"), 2, "error: a.txt: no such file\n"),
         (OSError(errno.ENOSPC, "No space left on device", "a"), 2, "error: a: No space left on "),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
+        (KeyboardInterrupt(), 130, "interrupted; rerun the same command to resume"),
         (OSError(errno.EIO, "I/O error"), 1, "internal error: OSError: [Errno 5] I/O error\n"),
-        (KeyError("a"), 1, "internal error: KeyError: 'a'\nThis is a fault of raykd. Run again"),
-        (AssertionError(), 1, "internal error: AssertionError\nThis is a fault of raykd."),
+        (KeyError("a"), 1, "internal error: KeyError: 'a'\nThis is a bug in raykd. Rerun"),
+        (AssertionError(), 1, "internal error: AssertionError\nThis is a bug in raykd."),
     ],
 )
 def test_each_error_gets_its_line_and_code(capsys, error, code, line):
@@ -41,8 +41,8 @@ def test_each_error_gets_its_line_and_code(capsys, error, code, line):
 @pytest.mark.parametrize(
     "allocate", [lambda: np.empty(1 << 55), lambda: pa.allocate_buffer(1 << 60)]
 )
-def test_want_of_memory_is_told_as_such_by_whatever_library_it_comes(capsys, allocate):
+def test_out_of_memory_errors_of_any_library_are_reported_as_such(capsys, allocate):
     assert exit_code_of(allocate) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: out of memory: ")
-    assert "more; the same command goes on" in told
+    message = capsys.readouterr().err
+    assert message.startswith("error: out of memory: ")
+    assert "more memory, then rerun the same command to resume" in message

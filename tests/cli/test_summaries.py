@@ -1,4 +1,4 @@
-"""The last words of `raykd search` and `raykd dedup`."""
+"""Final messages of `raykd search` and `raykd dedup`."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def corpus(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_search_says_what_was_found_where_and_what_could_not_be_read(
+def test_search_reports_hits_empty_queries_and_unreadable_rows(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     queries = tmp_path / "queries.jsonl"
@@ -29,18 +29,18 @@ def test_a_search_says_what_was_found_where_and_what_could_not_be_read(
     assert raykd(["search", *paths, "--top-k", "3"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{out}/hits.parquet: 3 hits of 2 queries in 1,200 units",
-        "queries without a word to search for: 1",
-        f"{out}/quarantine.parquet: rows that could not be read: 1",
+        "empty queries (no searchable terms): 1",
+        f"{out}/quarantine.parquet: unreadable rows: 1",
     ]
 
 
-def test_dedup_says_what_is_kept_and_what_is_not(
+def test_dedup_reports_kept_and_removed_units(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "clean"
     assert raykd(["dedup", str(corpus), "--out", str(out)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{out}/units: 1,199 of 1,200 units",
-        f"{out}/removed.parquet: the other 1: duplicates 1, near duplicates 0",
-        f"{out}/quarantine.parquet: rows that could not be read: 1",
+        f"{out}/removed.parquet: 1 removed units: duplicates 1, near duplicates 0",
+        f"{out}/quarantine.parquet: unreadable rows: 1",
     ]

@@ -351,4 +351,4 @@ def test_who_interrupts_a_command_is_told_that_it_goes_on(tmp_path, monkeypatch,
 
     monkeypatch.setattr("raykd.dedup.pipeline.dedup", interrupted)
     assert raykd(["dedup", "corpus", "--out", str(tmp_path / "out")]) == 130
-    assert "interrupted; the same command goes on" in capsys.readouterr().err
+    assert "interrupted; rerun the same command to resume" in capsys.readouterr().err

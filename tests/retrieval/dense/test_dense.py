@@ -392,10 +392,10 @@ def test_the_command_searches_any_two_tables_by_a_model(
     assert hits["unit_id"] == [3, 4]
     np.testing.assert_allclose(hits["score"], [1, 1], rtol=1e-6)
     for wrong, complaint in (
-        ([*options, "--k1", "2"], "--k1, --b, --variant, --norms, --keywords, --stemmer"),
+        ([*options, "--k1", "2"], "--k1: use with --ranker bm25 or hybrid"),
         (["--method", "dense"], "raykd search: `--method` is now `--ranker`"),
-        (options[:2], "--ranker dense needs the --model that embeds"),
-        (options[2:], "--model, --pooling, --max-length, --index and --embeddings go with"),
+        (options[:2], "--ranker dense requires --model"),
+        (options[2:], "--model, --max-length: use with --ranker dense or hybrid"),
         ([*options[:3], str(tmp_path / "none"), *options[4:]], "none: no such folder"),
         ([*options[:5], "1000"], "max_length 1000: model"),
     ):
