@@ -1,4 +1,4 @@
-"""The distillation objectives: to add one, write its file and name it in both lists."""
+"""Registry of the distillation objectives: a new one is a file that both lists name."""
 
 from typing import Annotated
 
@@ -65,7 +65,7 @@ def build(
     generator: MaskedLm | None = None,
     special_tokens: SpecialTokens | None = None,
 ) -> Objective:
-    """Make the objective that the settings name; it gets the teacher only if it runs it.
+    """Build the objective named by the settings; it gets the teacher only if it runs it.
 
     Raises:
         InputError: the settings do not fit the models.

@@ -1,29 +1,32 @@
-"""AD2: distil on the text and on the perturbation of it that hurts the student most.
+"""AD2: distillation on the text and on an adversarial perturbation of its word embeddings.
 
     loss = CE(S(x), y) + kd(S(x), T(x)) + alpha kd(S(e + delta), T(x))
 
 with e the student's word embeddings of x. The perturbation delta is found by projected gradient
-ascent (`perturbation`): from delta_0, K times, g the gradient by delta of the sum over the batch of
-kd(S(e + delta), T(x)), delta moves by step_size g / ||g|| and is scaled down to size epsilon. The
-teacher sees the unchanged text, once a batch.
+ascent (`perturbation`): K times, with g the gradient with respect to delta of the batch's sum of
+kd(S(e + delta), T(x)), delta moves by step_size g / ||g|| and is projected to size epsilon. The
+teacher reads the unchanged text, once per batch.
 
-From zeros, the first gradient is that of the clean pass, which is differentiated for it: one
-forward pass less (and that pass's dropout draw). From another start, or with `inner_eval`, every
-step has a pass of its own.
+If delta starts at zero, the first gradient is that of the clean forward pass, with its dropout
+mask, which saves one pass. With another start, or with `inner_eval`, every step runs its own pass.
 
-Ablations: `logit_weight: 0` learns from gold labels and perturbed text alone ("-KD": the ascent
-follows the gold label's loss), `adversarial_weight: 0` has no ascent ("-AD"). Deep KD ("-DKD" in
-the ablations, but not in the paper's algorithm) is off by default: `feature_weight` and
-`attention_weight` add TinyBERT's losses of hidden states and attention scores, layer i of the
-student's m learning from the teacher's i n / m; the teacher then runs in the step.
+Ablations: `logit_weight: 0` uses gold labels and perturbed text only ("-KD": the ascent maximizes
+the task loss), `adversarial_weight: 0` has no ascent ("-AD"). Deep KD ("-DKD" in the ablations, but
+not in the paper's algorithm) is off by default: `feature_weight` and `attention_weight` add
+TinyBERT's losses of hidden states and attention scores between layer i of the student's m and the
+teacher's layer i n / m; the teacher then runs in every step.
 
-Source: AD2, equations 1 to 3 and Algorithm 1; the relatives that it builds on are Zhu et al. 2020,
-"FreeLB", and Jiang et al. 2020, "SMART".
+Source: Zhang, Naresh and He 2022, "Adversarial Data Augmentation for Task-Specific Knowledge
+Distillation of Pre-trained Transformers" (doi:10.1609/aaai.v36i10.21423), equations 1 to 3 and
+Algorithm 1. Adversaries: Zhu et al. 2020, "FreeLB: Enhanced Adversarial Training for Natural
+Language Understanding" (arXiv:1909.11764), and Jiang et al. 2020, "SMART: Robust and Efficient
+Fine-Tuning for Pre-trained Natural Language Models through Principled Regularized Optimization"
+(arXiv:1911.03437).
 Differs from the paper: the default adversary is FreeLB's. The paper's epsilon, 1e-5, is below its
-step of 1e-3 and about 1e-5 of a token's embedding: what it trains is a second pass with another
-dropout draw (`adversary: paper` does just that, with a warning). KL is KL(teacher || student)
-everywhere. A perturbation beyond epsilon is scaled down, a row's tokens together.
-Differs from the authors' code: it has not been published.
+step of 1e-3 and about 1e-5 of the norm of a token's embedding, so that it amounts to a second pass
+with another dropout mask (`adversary: paper` selects it, with a warning). KL is KL(teacher ||
+student) everywhere. A perturbation larger than epsilon is scaled down, all tokens of a row
+together. The authors published no code.
 """
 
 import logging
@@ -57,20 +60,20 @@ from raykd.objectives.losses.perturbation import (
 _LOG = logging.getLogger(__name__)
 # steps, epsilon, step_size, norm, initialisation, initial_size, normalized
 _ADVERSARIES = {
-    # Word embeddings have norms of about 1, those of a row of L tokens about sqrt(L).
+    # Word embeddings have norms of about 1, those of a row of L tokens together about sqrt(L).
     "freelb": Ascent(1, 0.5, 0.5, "row_l2", "zeros", 0.1),
-    # The literal settings: the step is cut to a hundredth, which no classifier can see.
+    # The paper's values: the step is scaled down to a hundredth, which has no effect.
     "paper": Ascent(1, 1e-5, 1e-3, "row_l2", "zeros", 1e-5),
     # SMART's first code (namisan/mt-dnn, 0d6201e2): the gradient is divided by each token's largest
     # entry.
     "smart": Ascent(1, 1e-3, 1e-3, "token_linf", "gaussian", 1e-5),
-    # Its later code (676b48b1): the perturbation is, so that its largest entry is always 1.
+    # SMART's later code (676b48b1): the perturbation is divided, so its largest entry is always 1.
     "smart_later": Ascent(1, 1.0, 1e-3, "token_linf", "gaussian", 1e-5, "perturbation"),
 }
 
 
 class Ad2Config(MethodConfig):
-    """Weights of the terms, and the adversary's settings (`perturbation.Ascent`)."""
+    """Settings of AD2: weights of the terms, and the adversary (`perturbation.Ascent`)."""
 
     name: Literal["ad2"] = Field(
         "ad2",
@@ -172,7 +175,7 @@ class Ad2Config(MethodConfig):
     @model_validator(mode="after")
     def _has_terms(self) -> Self:
         if not (self.task_weight or self.logit_weight):
-            raise ValueError("give task_weight or logit_weight a value above 0")
+            raise ValueError("task_weight and logit_weight are 0; set one of them above 0")
         if self.deep_on_adversarial and not (self.is_deep and self.adversarial_weight):
             raise ValueError(
                 "deep_on_adversarial needs adversarial_weight and feature_weight or "
@@ -187,29 +190,29 @@ class Ad2Config(MethodConfig):
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
-        """The teacher itself for deep KD, else its logits if they have a weight."""
+        """Model for deep KD, otherwise logits if they have a weight."""
         if self.is_deep:
             return frozenset({"model"})
         return frozenset({"logits"}) if self.logit_weight > 0 else frozenset()
 
     @property
     def is_deep(self) -> bool:
-        """True if the losses of layers have a weight."""
+        """True if the layer losses have a weight."""
         return self.feature_weight > 0 or self.attention_weight > 0
 
     @property
     def ascent(self) -> Ascent:
-        """The settings of the adversary, those that are given in place of its own."""
+        """Settings of the adversary, overridden by the keys that are set."""
         given = {key: getattr(self, key) for key in Ascent._fields}
         own = _ADVERSARIES[self.adversary]
         if (self.normalized or own.normalized) == "gradient":
-            # Else one of the two would have no effect, or undo the other.
+            # Otherwise the step would be projected back, or be smaller than intended.
             given["step_size"] = self.step_size or self.epsilon
         return own._replace(**{key: value for key, value in given.items() if value is not None})
 
 
 class Ad2(Objective):
-    """Train the student on clean and adversarially perturbed text."""
+    """Training on clean and adversarially perturbed text."""
 
     trains_classifier = True
     student_traits = Objective.student_traits | {"embeddings"}
@@ -217,14 +220,14 @@ class Ad2(Objective):
 
     @classmethod
     def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
-        """See `Objective`; deep KD may compare attention scores."""
+        """Traits of `Objective`, and attention scores for deep KD."""
         assert isinstance(config, Ad2Config)
         needed = super().traits(config, role)
         return needed | {"relations", "first_token"} if config.attention_weight > 0 else needed
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """Deep KD needs layers, and attention heads, that can be compared one by one."""
+        """Refuse models whose layers or attention heads deep KD cannot compare."""
         assert isinstance(config, Ad2Config)
         if config.is_deep:
             check_token_maps("ad2", student, teacher, attention=config.attention_weight > 0)
@@ -244,8 +247,8 @@ class Ad2(Objective):
             )
         if config.adversarial_weight and self._ascent.epsilon < self._ascent.step_size:
             _LOG.warning(
-                "ad2: epsilon %g is below step_size %g: every perturbation is cut to epsilon; word "
-                "embeddings have a size of about 1, and adversary: freelb takes a step of 0.5",
+                "ad2: epsilon %g is below step_size %g: every perturbation is scaled to epsilon; "
+                "word embeddings have norms of about 1, and adversary: freelb takes a step of 0.5",
                 self._ascent.epsilon,
                 self._ascent.step_size,
             )
@@ -269,7 +272,7 @@ class Ad2(Objective):
         return terms
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The weighted losses of a batch."""
+        """Weighted losses of a batch."""
         config, teacher = self.config, self._run_teacher(batch)
         embedded = self.student.embed(batch["input_ids"])
         clean = self._run_student(batch, embedded)
@@ -300,7 +303,7 @@ class Ad2(Objective):
         clean_loss: Tensor,
         teacher: EncoderOutput | None,
     ) -> Tensor:
-        """The perturbation, (B, L, e); `clean_loss` is what is to grow, a mean over the rows."""
+        """Perturbation (B, L, e) that maximizes the loss; `clean_loss` is its mean at the start."""
         mask, num_rows = batch["attention_mask"], len(batch["input_ids"])
 
         def loss_of(word_embeddings: Tensor) -> Tensor:
@@ -313,7 +316,7 @@ class Ad2(Objective):
         return perturbation(embedded, mask, self._ascent, loss_of, gradient)
 
     def _search(self, batch: Mapping[str, Tensor], word_embeddings: Tensor) -> Tensor:
-        """The student's logits within the ascent."""
+        """Logits of the student during the ascent."""
         mode = self.student.training
         self.student.train(mode and not self.config.inner_eval)
         logits = run(self.student, batch, word_embeddings=word_embeddings).logits
@@ -335,11 +338,11 @@ class Ad2(Objective):
     def _distance(
         self, logits: Tensor, batch: Mapping[str, Tensor], teacher: EncoderOutput | None
     ) -> Tensor:
-        """From the teacher, or from the gold labels where its logits have no weight."""
+        """Distance to the teacher, or to the gold labels if its logits have no weight."""
         if not self.config.logit_weight:
             return task_loss(logits, batch["labels"])
-        wanted = batch["teacher_logits"] if teacher is None else teacher.logits
-        return kd_loss(logits, wanted, self.config.temperature)
+        teacher_logits = batch["teacher_logits"] if teacher is None else teacher.logits
+        return kd_loss(logits, teacher_logits, self.config.temperature)
 
     def _deep_terms(
         self,
@@ -359,7 +362,7 @@ class Ad2(Objective):
 
 
 def _size_ratio(delta: Tensor, embedded: Tensor, attention_mask: Tensor) -> Tensor:
-    """L2 norm of a row's perturbation by that of its word embeddings, mean over rows."""
+    """Ratio of the L2 norms of perturbation and word embeddings per row, mean over rows."""
     tokens = embedded.detach() * attention_mask[..., None]
     sizes = norms(tokens, "row_l2").clamp(min=torch.finfo(tokens.dtype).tiny)
     return (norms(delta, "row_l2") / sizes).mean()

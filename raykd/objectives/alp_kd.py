@@ -1,4 +1,4 @@
-"""ALP-KD: every layer of the student learns from a mixture of the teacher's, found by attention.
+"""ALP-KD: match each student layer to an attention-weighted mixture of teacher layers.
 
 For the first token's vectors s_j of the student's layers and t_i of the teacher's:
 
@@ -6,17 +6,18 @@ For the first token's vectors s_j of the student's layers and t_i of the teacher
     z_j   = sum over i of a_ji t_i
     layers = sum over j of the mean over rows and width of (s_j - z_j)^2
 
-Source: Passban et al. 2021, "ALP-KD: Attention-Based Layer Projection for Knowledge Distillation".
-Differs from the paper: intermediate layers alone take part unless `include_last` is set, as where
-RAIL-KD compares itself with ALP-KD. Where the widths differ, one linear map a network brings all
-its layers to `projection_size`, as RAIL-KD does it, and attention and loss are computed there. The
-teacher's map is frozen unless told otherwise: lengths count here, and two trained maps could shrink
-both sides to nothing.
+Source: Passban et al. 2021, "ALP-KD: Attention-Based Layer Projection for Knowledge Distillation"
+(arXiv:2012.14022).
+Differs from the paper: only intermediate layers are used unless `include_last` is set, as in
+RAIL-KD's comparison with ALP-KD. If the widths differ, one linear map per network projects all its
+layers to `projection_size`, as in RAIL-KD, and attention and loss are computed there. The teacher's
+map is frozen by default: the loss depends on vector lengths, and two trained maps could shrink both
+sides to zero.
 The authors published no code; scale, reduction and weights are those of GLMKD (third party).
 
-`attention_J_I` among the measures is the mean weight of the teacher's layer I for the student's J.
-Raw products of wide vectors make it close to one-hot; `scale: sqrt_d` divides them by the root of
-the width.
+The measure `attention_J_I` is the mean weight of teacher layer I for student layer J. Unscaled
+products of wide vectors make the weights almost one-hot; `scale: sqrt_d` divides the products by
+the square root of the width.
 """
 
 from collections.abc import Mapping
@@ -43,7 +44,7 @@ Scale = Literal["none", "sqrt_d"]
 
 
 class AlpKdConfig(LayerMatchingConfig):
-    """Settings of ALP-KD; projections are used where teacher and student differ in width."""
+    """Settings of ALP-KD; projections are used if teacher and student differ in width."""
 
     name: Literal["alp_kd"] = Field(
         "alp_kd",
@@ -89,12 +90,12 @@ class AlpKdConfig(LayerMatchingConfig):
 
 
 def attention_over_layers(student: Tensor, teacher: Tensor, scale: Scale) -> Tensor:
-    """Weights (B, m, n) of the teacher's layers for each of the student's; they sum to 1 over n.
+    """Weights (B, m, n) of the teacher's layers per student layer; they sum to 1 over n.
 
     Args:
-        student: (B, m, d).
-        teacher: (B, n, d).
-        scale: "none" for the plain products, "sqrt_d" divides them by the root of d.
+        student: vectors (B, m, d).
+        teacher: vectors (B, n, d).
+        scale: "none" for unscaled products, "sqrt_d" to divide them by the square root of d.
     """
     scores = student @ teacher.transpose(1, 2)
     if scale == "sqrt_d":
@@ -103,24 +104,24 @@ def attention_over_layers(student: Tensor, teacher: Tensor, scale: Scale) -> Ten
 
 
 def mixture_loss(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
-    """Mean squared distance to the weighted sum of the teacher's layers, summed over the student's.
+    """Mean squared distance to the weighted sum of teacher layers, summed over student layers.
 
     Args:
-        student: (B, m, d).
-        teacher: (B, n, d).
-        weights: (B, m, n).
+        student: vectors (B, m, d).
+        teacher: vectors (B, n, d).
+        weights: attention weights (B, m, n).
     """
     return (student - weights @ teacher).square().mean((0, 2)).sum()
 
 
 class AlpKd(LayerMatching):
-    """Train the student on mixtures of the teacher's layers, on its logits and on labels."""
+    """Training on mixtures of teacher layers, on logits and on labels."""
 
     config: AlpKdConfig
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """There must be layers that take part."""
+        """Refuse models without layers to compare."""
         assert isinstance(config, AlpKdConfig)
         super().check(config, student, teacher)
         for role, encoder in (("student", student), ("teacher", teacher)):
@@ -157,17 +158,24 @@ class AlpKd(LayerMatching):
         teacher: Mapping[int, Tensor],
         batch: Mapping[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of the mixtures, and the mean weights in them."""
+        """Loss of the mixtures, and their mean weights."""
         mask = batch["attention_mask"]
-        wanted = pooled_layers(teacher, self.teacher_layers, mask, self.config.layer_pooling)
-        given = pooled_layers(student, self.student_layers, mask, self.config.layer_pooling)
+        teacher_vectors = pooled_layers(
+            teacher, self.teacher_layers, mask, self.config.layer_pooling
+        )
+        student_vectors = pooled_layers(
+            student, self.student_layers, mask, self.config.layer_pooling
+        )
         if self.student_projection is not None and self.teacher_projection is not None:
-            wanted, given = self.teacher_projection(wanted), self.student_projection(given)
-        weights = attention_over_layers(given, wanted, self.config.scale)
+            teacher_vectors, student_vectors = (
+                self.teacher_projection(teacher_vectors),
+                self.student_projection(student_vectors),
+            )
+        weights = attention_over_layers(student_vectors, teacher_vectors, self.config.scale)
         means = weights.mean(0)
         measures = {
             f"attention_{of_student}_{of_teacher}": means[row, column]
             for row, of_student in enumerate(self.student_layers)
             for column, of_teacher in enumerate(self.teacher_layers)
         }
-        return mixture_loss(given, wanted, weights), measures
+        return mixture_loss(student_vectors, teacher_vectors, weights), measures

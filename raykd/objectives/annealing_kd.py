@@ -1,21 +1,21 @@
-"""Annealing-KD, the first phase: match the teacher's logits, scaled up epoch by epoch.
+"""Annealing-KD, phase 1: match the teacher's logits, scaled by a factor that grows over the epochs.
 
     loss = mean over rows and classes of (x_S - phi x_T)^2,    phi = 1/M, 2/M, ..., 1
 
-with M `max_temperature`, each phi for as many epochs (as nearly as whole epochs allow). No labels
-are read, so any text will do.
+with M = `max_temperature` and each phi used for an equal number of epochs (up to rounding). No
+labels are needed.
 
-A recipe makes the method's two phases with the variant `task`: `injection` with this objective on
+In a recipe, the method's two phases are the variant `task`: `injection` with this objective on
 the task's rows (the authors' defaults: 14 epochs, M = 7, learning rate 2e-5, no warm-up), then
-`adaptation` with `fine_tune` (4 epochs), which has an optimiser and a schedule of its own.
+`adaptation` with `fine_tune` (4 epochs), with a new optimizer and schedule.
 
-Source: Jafari et al. 2021, "Annealing Knowledge Distillation", and its code.
+Source: Jafari et al. 2021, "Annealing Knowledge Distillation" (arXiv:2104.07163), and its code.
 Differs from the paper: adaptation starts from the last student of the first phase, not from the one
 that was best on the dev set, whose phi may have been below 1.
-Differs from the authors' code: with epochs that are no multiple of M, phi stays at most 1 and ends
-there (theirs goes beyond); with fewer epochs than M, each epoch has a phi of its own, M being
-lowered to their number (theirs divides by zero). Scores of regression are compared row by row
-(theirs broadcasts them to all pairs of rows).
+Differs from the authors' code: phi never exceeds 1 and ends there if the number of epochs is not a
+multiple of M (theirs exceeds it); with fewer epochs than M, M is lowered to their number (theirs
+divides by zero). Regression scores are compared per row (theirs broadcasts them to all pairs of
+rows).
 """
 
 import logging
@@ -49,17 +49,17 @@ class AnnealingKdConfig(MethodConfig):
 
     @property
     def needs_labels(self) -> bool:
-        """Any text will do."""
+        """False."""
         return False
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Its logits."""
+        """Logits."""
         return frozenset({"logits"})
 
 
 class AnnealingKd(Objective):
-    """Train the student on scaled logits of the teacher."""
+    """Training on scaled logits of the teacher."""
 
     trains_classifier = True
     allows_other_tokenizer = True
@@ -70,7 +70,7 @@ class AnnealingKd(Objective):
         self._scale: float | None = None
 
     def start_epoch(self, epoch: Epoch) -> None:
-        """Choose phi."""
+        """Set phi."""
         num_scales = self.config.max_temperature
         if epoch.number == 1 and epoch.total < num_scales:
             _LOG.warning(
@@ -86,7 +86,7 @@ class AnnealingKd(Objective):
         return {"logits": f"student's logits, teacher's logits cached, {scales}"}
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The loss of a batch that carries teacher_logits."""
+        """Loss of a batch with teacher_logits."""
         assert self._scale is not None, "start_epoch comes first"
         logits = run(self.student, batch).logits
         loss = annealing_loss(logits, batch["teacher_logits"], self._scale)
@@ -94,24 +94,22 @@ class AnnealingKd(Objective):
 
 
 def scale_of_epoch(epoch: Epoch, max_temperature: int) -> float:
-    """phi, between 0 and 1: it never falls, and is 1 in the last epoch.
+    """Scale phi in (0, 1], non-decreasing and 1 in the last epoch.
 
     Args:
-        epoch: with its number, and how many there are.
-        max_temperature: how many scales there are, if there are as many epochs.
+        epoch: epoch number and number of epochs.
+        max_temperature: number of scales, lowered to the number of epochs if that is smaller.
     """
     num_scales = min(max_temperature, epoch.total)
     return (1 + (epoch.number - 1) * num_scales // epoch.total) / num_scales
 
 
 def annealing_loss(student_logits: Tensor, teacher_logits: Tensor, scale: float) -> Tensor:
-    """Squared error to the scaled logits of the teacher, mean over rows and classes.
-
-    Source: Jafari et al. 2021, "Annealing Knowledge Distillation", and its code.
+    """Squared error to the scaled teacher logits, mean over rows and classes.
 
     Args:
         student_logits: (B, C).
-        teacher_logits: (B, C); (B,) will do where C is 1.
+        teacher_logits: (B, C), or (B,) if C is 1.
         scale: phi.
     """
     if student_logits.size(-1) == 1:

@@ -1,4 +1,4 @@
-"""What every objective is: a module whose forward pass is the training step."""
+"""Base classes of objectives: modules whose forward pass computes the training loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -16,21 +16,21 @@ from raykd.models.pooling import Pooling
 from raykd.models.probe import Trait
 from raykd.objectives.shared.generator_model import TrainHeadConfig
 
-# "logits": batches carry teacher_logits; "model": the teacher is there, and runs in the step unless
-# batches carry teacher_features or teacher_relations.
+# "logits": batches contain teacher_logits; "model": the teacher is loaded, and runs in every step
+# unless batches contain teacher_features or teacher_relations.
 TeacherPart = Literal["logits", "model"]
 Role = Literal["student", "teacher"]
 STUDENT = "student"
 
 
 class MethodConfig(Config):
-    """Base of the objectives' settings; `name` is the key in `OBJECTIVES`."""
+    """Base class of the objectives' settings; `name` is the key in `OBJECTIVES`."""
 
     name: str
 
     @property
     def needs_labels(self) -> bool:
-        """True if the batches must carry gold labels."""
+        """True if batches must contain gold labels."""
         return True
 
     @property
@@ -40,54 +40,54 @@ class MethodConfig(Config):
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
-        """What the objective wants of the teacher; nothing where it has none."""
+        """Parts of the teacher that the objective needs."""
         return frozenset()
 
     @property
     def reads_logits(self) -> bool:
-        """True if the loss reads the teacher's logits, which only a fine-tuned teacher has."""
+        """True if the loss depends on the teacher's logits, which need a fine-tuned teacher."""
         return bool(self.needs_teacher)
 
     @property
     def masks_words(self) -> bool:
-        """True if words of the text are masked, for which `Models.special_tokens` are needed."""
+        """True if words of the text are masked, which needs `Models.special_tokens`."""
         return False
 
     @property
     def teacher_features(self) -> Pooling | None:
-        """How the teacher's hidden states are pooled that batches carry, None if they do not."""
+        """Pooling of the teacher's hidden states in batches; None if batches have none."""
         return None
 
     @property
     def teacher_relations(self) -> int | None:
-        """The teacher's block whose relation vectors batches carry; None if they do not.
+        """Teacher layer whose relation vectors are in batches; None if batches have none.
 
-        Counted from 1, or `PAPER_LAYER` for that of the MiniLMv2 paper.
+        Layers count from 1; `PAPER_LAYER` is that of the MiniLMv2 paper.
         """
         return None
 
     def generator_reference(self, teacher: str) -> str | None:
-        """The masked language model that is trained beside the student, None if there is none.
+        """Reference of the masked language model trained as a generator; None without one.
 
         Args:
-            teacher: the reference of the pretrained model that the teacher was fine-tuned from.
+            teacher: reference of the pretrained model that the teacher was fine-tuned from.
         """
         return None
 
     @property
     def head_training(self) -> TrainHeadConfig | None:
-        """How that model's masked-LM head is trained if its checkpoint has none."""
+        """Training of the generator's masked-LM head if its checkpoint has none."""
         return None
 
 
 class Models(NamedTuple):
-    """The models of an objective.
+    """Models of an objective.
 
     Attributes:
-        student: is trained.
-        teacher: None where `needs_teacher` does not hold "model".
-        generator: None where the method has none.
-        special_tokens: of the tokenizer; None where `masks_words` does not hold.
+        student: model to train.
+        teacher: None unless `needs_teacher` contains "model".
+        generator: masked language model; None if the method has none.
+        special_tokens: the tokenizer's special tokens; None unless `masks_words`.
     """
 
     student: Encoder
@@ -98,7 +98,7 @@ class Models(NamedTuple):
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The loss to minimise, its unweighted terms for the log, and what else is logged."""
+    """Loss to minimize, and its unweighted terms and other measures for the log."""
 
     total: Tensor
     parts: dict[str, Tensor]
@@ -115,19 +115,21 @@ class LossTerms:
         )
 
     def measuring(self, **measures: Tensor) -> Self:
-        """The same, with scalars that are logged beside the losses."""
+        """Copy with additional scalars to log."""
         detached = {name: value.detach() for name, value in measures.items()}
         return type(self)(self.total, self.parts, self.measures | detached)
 
 
 @dataclass(frozen=True)
 class Player:
-    """Who is trained in some of the steps, by an optimiser and a schedule of its own.
+    """Parameters with their own optimizer and schedule: the student, or a generator.
+
+    A min-max objective trains its players in turns; all others have the student as only player.
 
     Attributes:
-        parameters: those that its steps change.
-        learning_rate: None for the phase's.
-        max_grad_norm: None for the phase's.
+        parameters: parameters to update.
+        learning_rate: peak learning rate; None for the phase's.
+        max_grad_norm: gradient norm to clip to; None for the phase's.
     """
 
     parameters: tuple[nn.Parameter, ...]
@@ -136,7 +138,7 @@ class Player:
 
 
 class Epoch(NamedTuple):
-    """One pass over the rows: counted from 1 to `total`; `seed` is the run's."""
+    """Epoch number, from 1 to `total`, and seed of the run."""
 
     seed: int
     number: int
@@ -144,32 +146,29 @@ class Epoch(NamedTuple):
 
 
 class Objective(nn.Module, ABC):
-    """Student, frozen teacher and heads of one method.
+    """Loss of one method, with its student, frozen teacher and heads.
 
     `forward(batch)` returns the loss of a batch with the keys input_ids (B, L), attention_mask
-    (B, L), row_ids (B,) and, where there are any, token_type_ids (B, L), labels (B,) (int64;
-    float32 for regression), teacher_logits (B, C) and teacher_features (B, n, d) float32, pooled
-    hidden states of the teacher's n layers, or teacher_relations (B, L, 3, d) float32, query, key
-    and value vectors of one of them. Losses are means over the rows of the batch,
-    independent of padding.
+    (B, L), row_ids (B,) and optionally token_type_ids (B, L), labels (B,) (int64; float32 for
+    regression), teacher_logits (B, C), teacher_features (B, n, d) float32 (pooled hidden states of
+    the teacher's n layers) or teacher_relations (B, L, 3, d) float32 (query, key and value vectors
+    of one layer). Losses are means over the rows of the batch, independent of padding.
 
-    Every parameter of the player whose turn it is gets a gradient in every step, on every worker,
-    and no other parameter does.
+    In every step and on every worker, exactly the parameters of the active player get a gradient.
 
     Args:
-        config: the method's settings.
-        models: all parameters of the student, and of the generator, are made trainable, then the
-            method freezes those that its loss does not reach. The teacher is frozen and stays in
-            evaluation mode.
+        config: settings of the method.
+        models: models; student and generator become trainable except for parameters that the loss
+            does not depend on. The teacher is frozen and stays in evaluation mode.
     """
 
-    # Whether the student can classify after this objective alone.
+    # Whether this objective trains the student's classifier.
     trains_classifier: ClassVar[bool]
-    # Traits (see `models.probe`) that the student must have, and the teacher if there is one.
+    # Traits (see `models.probe`) required of the student, and of the teacher if there is one.
     student_traits: ClassVar[frozenset[Trait]] = frozenset({"logits", "padding", "gradients"})
     teacher_traits: ClassVar[frozenset[Trait]] = frozenset({"logits", "padding"})
-    # Whether teacher and student may have different tokenizers, each reading the text by its own:
-    # nothing is compared but logits, and the text that both read is the row itself.
+    # Whether teacher and student may have different tokenizers: true if only logits are compared,
+    # and both read the original text.
     allows_other_tokenizer: ClassVar[bool] = False
 
     def __init__(self, config: MethodConfig, models: Models) -> None:
@@ -184,7 +183,7 @@ class Objective(nn.Module, ABC):
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """Refuse settings that do not fit the two models, whose weights are not looked at.
+        """Refuse settings that do not fit the models, which may be meta models.
 
         Raises:
             InputError: names the setting and what would fit.
@@ -192,12 +191,12 @@ class Objective(nn.Module, ABC):
 
     @classmethod
     def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
-        """Traits that a model must have in a role, with these settings."""
+        """Traits required of a model in a role."""
         return cls.student_traits if role == "student" else cls.teacher_traits
 
     @property
     def needs_labels(self) -> bool:
-        """True if the batches must carry gold labels."""
+        """True if batches must contain gold labels."""
         return self.config.needs_labels
 
     @property
@@ -207,30 +206,30 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, str]:
-        """What each loss term of a student's step is made of, by its name in `LossTerms.parts`."""
+        """Description of each loss term of a student's step, by its name in `LossTerms.parts`."""
 
     def start_training(self, num_rows: int, labels: Tensor | None, seed: int) -> None:
-        """Called once before the first step; the modules stand on their device.
+        """Prepare training; called once before the first step, with modules on their device.
 
         Args:
-            num_rows: rows of the text; `row_ids` are below it.
-            labels: (num_rows,) of all rows, where the objective needs labels.
-            seed: of the run.
+            num_rows: rows of the text; the upper bound of `row_ids`.
+            labels: (num_rows,) labels of all rows, if the objective needs labels.
+            seed: seed of the run.
         """
 
     def start_epoch(self, epoch: Epoch) -> None:
-        """Called before the first step of every epoch, with the same argument on every worker."""
+        """Prepare an epoch; called before its first step, with equal arguments on all workers."""
 
     def players(self) -> dict[str, Player]:
-        """Who is trained, by name; all but the student's method has this one."""
+        """Players by name; by default the student with all trainable parameters."""
         return {STUDENT: Player(tuple(p for p in self.parameters() if p.requires_grad))}
 
     def player_of(self, step: int) -> str:
-        """Whose turn the step is, counted from 1."""
+        """Name of the player that a step trains; steps count from 1."""
         return STUDENT
 
     def take_turn(self, player: str, players: Mapping[str, Player]) -> None:
-        """Let the next forward passes be those of a player: all but its parameters stand still."""
+        """Make a player active: only its parameters require gradients."""
         if player == self._player and len(players) == 1:
             return
         self._player = player
@@ -239,7 +238,7 @@ class Objective(nn.Module, ABC):
             parameter.requires_grad_(True)
 
     def teacher_output(self, batch: Mapping[str, Tensor], layers: Collection[int]) -> EncoderOutput:
-        """Logits and hidden states of layers of the teacher; those in the batch are (B, 1, d)."""
+        """Teacher's logits and hidden states of layers; cached, pooled ones are (B, 1, d)."""
         assert self.teacher is not None
         if self.config.teacher_features is None:
             with torch.no_grad():
@@ -249,7 +248,7 @@ class Objective(nn.Module, ABC):
         return EncoderOutput(batch["teacher_logits"], states, {})
 
     def train(self, mode: bool = True) -> Self:
-        """Switch student, generator and heads; the teacher stays in evaluation mode."""
+        """Set the mode of student, generator and heads; the teacher stays in evaluation mode."""
         super().train(mode)
         if self.teacher is not None:
             self.teacher.eval()
@@ -257,21 +256,21 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The loss of a batch."""
+        """Loss of a batch."""
 
 
 def freeze_beyond(student: Encoder, **layers: Collection[int]) -> None:
-    """Freeze what some of a student's layers do not depend on: later ones, pooler, classifier.
+    """Freeze parameters that the given layers do not depend on: later layers, pooler, classifier.
 
-    It is found by differentiation, since every family names and orders its modules differently.
+    They are determined by differentiation, since families name and order modules differently.
 
     Args:
-        student: any.
+        student: model to freeze in part.
         layers: `layers` and `relation_layers`, as `Encoder.forward` takes them.
     """
     parameters = list(student.parameters())
     ids = torch.zeros(1, 2, dtype=torch.int64, device=parameters[0].device)
-    # Without a mask it works on the device `meta`, too.
+    # No mask, so that it also works on the device `meta`.
     output: EncoderOutput = student(ids, None, **layers)
     vectors = [part for parts in output.relation_vectors.values() for part in parts]
     reached = torch.stack([part.sum() for part in (*output.hidden_states.values(), *vectors)])

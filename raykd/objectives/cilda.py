@@ -1,20 +1,19 @@
-"""CILDA: a generator's text on which student and teacher are also told apart layer by layer.
+"""CILDA: adversarial text generation with contrastive distillation of intermediate layers.
 
-With x the text, x' what the generator makes of it (see `generation`), and L_CRD the contrast of
-the two networks' intermediate layers: their states of the first token after each block,
-concatenated, mapped to vectors t and s, and `-log softmax_j(cos(t_k, s_j) / 2)[k]` averaged over
-the rows k of the batch. The generator's turns maximise `KL(x') + L_CRD(x')`, the student's
-minimise `1/3 CE(x) + 1/3 KL(x) + 2/9 KL(x') + 1/9 L_CRD(x')`. For regression CE and KL become the
-squared error.
+x is the text, x' its version rewritten by the generator (see `generation`). L_CRD compares the
+first token's hidden states of all layers, concatenated and mapped to vectors t (teacher) and s
+(student): `-log softmax_j(cos(t_k, s_j) / 2)[k]`, averaged over the rows k of the batch. Generator
+steps maximize `KL(x') + L_CRD(x')`, student steps minimize
+`1/3 CE(x) + 1/3 KL(x) + 2/9 KL(x') + 1/9 L_CRD(x')`. For regression CE and KL become the squared
+error.
 
 Source: Haidar et al. 2022, "CILDA: Contrastive Data Augmentation using Intermediate Layer Knowledge
-Distillation", equations 1 to 3.
-Differs from the paper: nothing known; where it is open, this is how it is read. Of its two weights
-for generated text 2/9 belongs to KL and 1/9 to L_CRD, so that all sum to 1 and the maps to t and s
-have something to learn: the student's turns train both, the generator's leave them as they are.
-Candidates are the rows of the batch, the row itself among them. Differs from the authors' code:
-none is public; that of TKC002 has other terms (see `aug_terms`), lets the generator train the
-maps, and masks each text once for all epochs.
+Distillation" (arXiv:2204.07674), equations 1 to 3.
+Readings of unclear points of the paper: of the two weights of generated text, 2/9 is that of KL and
+1/9 that of L_CRD, so that all weights sum to 1 and the maps to t and s are trained, in student
+steps only. Candidates are all rows of the batch, including the row itself. The authors published no
+code; the third-party code of TKC002 has other terms (see `aug_terms`), trains the maps in generator
+steps and masks each text once for all epochs.
 """
 
 from collections.abc import Mapping
@@ -43,9 +42,9 @@ _Weight = Annotated[float, Field(gt=0)]
 class CildaConfig(GeneratorConfig):
     """Settings of CILDA.
 
-    The reading of TKC002 (third party), which gives generated text the gold labels, is
-    `aug_terms: {task: 0.2222, logits: 0.1111}`; the maps of the layers then keep their random
-    start. The number of candidates is logged as `num_candidates`.
+    TKC002's terms, with gold labels for generated text, are
+    `aug_terms: {task: 0.2222, logits: 0.1111}`; the layer maps then stay at their random
+    initialization. The number of candidates is logged as `num_candidates`.
     """
 
     name: Literal["cilda"] = Field(
@@ -85,17 +84,17 @@ class CildaConfig(GeneratorConfig):
 
     @property
     def needs_labels(self) -> bool:
-        """True if the gold labels have a weight, be it for generated text."""
+        """True if gold labels have a weight, on original or generated text."""
         return self.task_weight > 0 or "task" in self.aug_terms
 
     @property
     def mixes_examples(self) -> bool:
-        """The batch's other rows are the negatives."""
+        """True: other rows of the batch are negatives."""
         return True
 
 
 class Cilda(GeneratorObjective):
-    """Train the student on its text and on its generator's, there layer by layer as well."""
+    """Training on original text, and on generated text including its intermediate layers."""
 
     student_traits = GeneratorObjective.student_traits | {"first_token"}
     teacher_traits = GeneratorObjective.teacher_traits | {"first_token"}
@@ -103,7 +102,7 @@ class Cilda(GeneratorObjective):
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """Both must read the same tokens, and their layers must be known."""
+        """Refuse models with different vocabularies or unknown layers."""
         super().check(config, student, teacher)
         student.blocks()
         teacher.blocks()
@@ -115,7 +114,7 @@ class Cilda(GeneratorObjective):
         self.teacher_projection = _projection(self.teacher, config.projection_size)
 
     def student_parameters(self) -> tuple[nn.Parameter, ...]:
-        """The student, and the maps of the layers where its loss reaches them."""
+        """Parameters of the student, and of the layer maps if the loss uses them."""
         maps = (self.student_projection, self.teacher_projection)
         learning = maps if "contrastive" in self.config.aug_terms else ()
         heads = [parameter for projection in learning for parameter in projection.parameters()]
@@ -139,7 +138,7 @@ class Cilda(GeneratorObjective):
         return terms | ({"task": of_labels()} if config.task_weight else {})
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The losses of a batch that carries teacher_logits, for the player whose turn it is."""
+        """Losses of a batch with teacher_logits, for the active player."""
         assert self.teacher is not None
         config, text = self.config, self._generate(batch)
         generates = self._player == GENERATOR
@@ -172,7 +171,7 @@ class Cilda(GeneratorObjective):
     def _contrast(
         self, student: EncoderOutput, teacher: EncoderOutput, batch: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """L_CRD, and the number of candidates."""
+        """L_CRD and the number of candidates."""
         anchors = self.teacher_projection(_first_tokens(teacher, batch))
         vectors = self.student_projection(_first_tokens(student, batch))
         return in_batch_loss(
@@ -192,7 +191,7 @@ def _read(
 
 
 def _first_tokens(output: EncoderOutput, batch: Mapping[str, Tensor]) -> Tensor:
-    """All layers' states of the first token, one after the other, (B, layers * d)."""
+    """Concatenated hidden states of the first token in all layers, (B, layers * d)."""
     states = output.hidden_states
     return pooled_layers(states, states, batch["attention_mask"], "cls").flatten(1)
 

@@ -1,18 +1,18 @@
-"""Combine-KD (CKD): a layer of the student learns from a group of the teacher's, side by side.
+"""Combine-KD (CKD): match each student layer to a group of concatenated teacher layers.
 
     layers = sum over groups of the mean over rows, and over a row's tokens, of
              |unit(W_j h_j) - unit(concatenation of the group's layers)|^2
 
-Every layer j of the student has a map W_j of its own, with bias, to the group's joined width.
+Each student layer j has a linear map W_j with bias to the group's concatenated width.
 
 Source: Wu et al. 2020, "Why Skip If You Can Combine: A Simple Knowledge Distillation Technique for
-Intermediate Layers".
-Differs from the paper: it translates texts, six layers to two, the last included; here text is
-classified and groupings are rules for any numbers of layers (`grouped`) that give the paper's
-groups for its numbers. Intermediate layers alone take part unless `include_last` is set, as where
-RAIL-KD compares itself with it.
-Differs from the authors' code: tokens are averaged within a row, then over rows, instead of summed
-and divided by the tokens of the batch; losses of attention matrices are left out.
+Intermediate Layers" (arXiv:2010.03034).
+Differs from the paper: the paper distils translation models from six layers to two, including the
+last; here models classify, and groupings are rules for any number of layers (`grouped`) that give
+the paper's groups for its numbers. Only intermediate layers are used unless `include_last` is set,
+as in RAIL-KD's comparison with CKD.
+Differs from the authors' code: the mean is taken over a row's tokens, then over rows, instead of
+over all tokens of the batch; there are no losses of attention matrices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ Group = Annotated[tuple[Layer, ...], Field(min_length=1)]
 
 
 class CkdConfig(LayerMatchingConfig):
-    """Settings of Combine-KD; the weights are those of the authors' example."""
+    """Settings of Combine-KD; default weights are those of the authors' example."""
 
     name: Literal["ckd"] = Field(
         "ckd",
@@ -80,27 +80,27 @@ class CkdConfig(LayerMatchingConfig):
     def _cache_holds_tokens(self) -> Self:
         if self.cached_teacher and self.tokens == "all":
             raise ValueError(
-                "cached_teacher keeps one vector a row, and tokens 'all' compares all tokens'; set "
-                "tokens: cls, or leave cached_teacher out"
+                "cached_teacher stores one vector per row, but tokens 'all' compares all tokens; "
+                "set tokens: cls, or remove cached_teacher"
             )
         return self
 
 
 def grouped(strategy: Strategy, layers: Sequence[int], num_groups: int) -> list[list[int]]:
-    """As many groups of layers, empty ones where there are too few.
+    """Split layers into `num_groups` groups; some are empty if there are too few layers.
 
     For layers 1 to 6 in two groups:
 
-    - regular, runs as equal as can be, the longer ones first: [1, 2, 3], [4, 5, 6];
-    - overlap, those runs and their neighbours on both sides: [1, 2, 3, 4], [3, 4, 5, 6];
-    - skip_middle, runs of what is left without the third in the middle: [1, 2], [5, 6];
+    - regular, runs of about equal length, longer ones first: [1, 2, 3], [4, 5, 6];
+    - overlap, these runs with the adjacent layers on both sides: [1, 2, 3, 4], [3, 4, 5, 6];
+    - skip_middle, runs of the layers without the middle third: [1, 2], [5, 6];
     - cross, every second layer of each run, from its first: [1, 3], [4, 6];
-    - skip_comb, dealt out one by one: [1, 3, 5], [2, 4, 6].
+    - skip_comb, layers assigned to the groups in rotation: [1, 3, 5], [2, 4, 6].
 
     Args:
-        strategy: which.
-        layers: consecutive layers of the teacher.
-        num_groups: layers of the student.
+        strategy: grouping rule.
+        layers: consecutive teacher layers.
+        num_groups: number of student layers.
     """
     if strategy == "skip_comb":
         return [list(layers[first::num_groups]) for first in range(num_groups)]
@@ -123,8 +123,6 @@ def grouped(strategy: Strategy, layers: Sequence[int], num_groups: int) -> list[
 def combined_loss(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> Tensor:
     """Squared distance of unit vectors, mean over a row's tokens, then over rows.
 
-    Source: Wu et al. 2020, section 3; the authors' `_compute_internal_loss`.
-
     Args:
         student: (B, L, w).
         teacher: (B, L, w).
@@ -138,20 +136,20 @@ def combined_loss(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> T
 
 
 class Ckd(LayerMatching):
-    """Train the student on groups of the teacher's layers, on its logits and on labels."""
+    """Training on groups of teacher layers, on logits and on labels."""
 
     config: CkdConfig
 
     @classmethod
     def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
-        """See `Objective`; all tokens are compared where `tokens` is "all"."""
+        """Traits of `Objective`, and those of all tokens if `tokens` is "all"."""
         assert isinstance(config, CkdConfig)
         needed = super().traits(config, role)
         return needed - {"first_token"} if config.tokens == "all" else needed
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """Every layer of the student that takes part must get a layer of the teacher."""
+        """Refuse models for which a student layer would get no teacher layer."""
         assert isinstance(config, CkdConfig)
         super().check(config, student, teacher)
         _groups(config, student, teacher)
@@ -181,7 +179,7 @@ class Ckd(LayerMatching):
         teacher: Mapping[int, Tensor],
         batch: Mapping[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The losses of all groups."""
+        """Sum of the groups' losses."""
         attention_mask = batch["attention_mask"]
         num_tokens = 1 if self.config.tokens == "cls" else attention_mask.size(1)
         losses = [
@@ -198,21 +196,21 @@ class Ckd(LayerMatching):
 
 
 def _groups(config: CkdConfig, student: Encoder, teacher: Encoder) -> dict[int, list[int]]:
-    """The teacher's layers for each of the student's that takes part, in order."""
-    wanted = config.grouping
-    if isinstance(wanted, Mapping):
-        pairs = [(layer, one) for layer, group in wanted.items() for one in group]
+    """Teacher layers per student layer, in order."""
+    grouping = config.grouping
+    if isinstance(grouping, Mapping):
+        pairs = [(layer, one) for layer, group in grouping.items() for one in group]
         check_layers(config.name, "grouping", pairs, student, teacher)
-        return {layer: list(wanted[layer]) for layer in sorted(wanted)}
+        return {layer: list(grouping[layer]) for layer in sorted(grouping)}
     layers = [
         layers_taking_part(config.name, role, encoder, include_last=config.include_last)
         for role, encoder in (("student", student), ("teacher", teacher))
     ]
-    groups = grouped(wanted, layers[1], len(layers[0]))
+    groups = grouped(grouping, layers[1], len(layers[0]))
     if not all(groups):
         raise InputError(
-            f"ckd: grouping {wanted!r} cannot give each of {len(layers[0])} layers of the student "
-            f"one of the teacher's {len(layers[1])}; choose another, a student of fewer layers, or "
-            "give the groups themselves, student: [teacher, ...]"
+            f"ckd: grouping {grouping!r} cannot give each of {len(layers[0])} student layers one "
+            f"of {len(layers[1])} teacher layers; choose another grouping, a student with fewer "
+            "layers, or list the groups, student: [teacher, ...]"
         )
     return dict(zip(layers[0], groups, strict=True))

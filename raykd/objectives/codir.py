@@ -1,34 +1,33 @@
-"""CoDIR: tell a row's layers from those of other rows, beside gold labels and teacher's logits.
+"""CoDIR: contrastive distillation of intermediate layers against negatives from a memory.
 
-For each row, the pooled hidden states of the chosen layers are concatenated, mapped linearly to u
-numbers and given length 1: s for the student, t for the teacher; both maps are trained. Negatives
-are vectors that earlier batches left in a memory.
+For each row, the pooled hidden states of the chosen layers are concatenated, mapped linearly to
+width u and normalized: s for the student, t for the teacher; both maps are trained. Negatives are
+vectors of earlier batches, stored in a memory.
 
     total = task_weight task + logit_weight kd + contrastive_weight contrastive
     "infonce": -log( e(t, s) / (e(t, s) + sum_k e(t, s_k)) ),   e(x, y) = exp(<x, y> / tau)
-    "nce":     the mean of two such losses, s with the teacher's memory and t with the student's:
+    "nce":     mean of two losses, of s with the teacher's memory and of t with the student's:
                -log( P_0 / (P_0 + K/N) ) - sum_k log( (K/N) / (P_k + K/N) ),   P = e / Z;
-               P_0 is of the row's own memory, Z is N times the mean e of the first batch
+               P_0 is that of the row's own memory, Z is N times the mean e of the first batch
 
 Source: Sun et al. 2020, "Contrastive Distillation on Intermediate Representations for Language
-Model Compression", section 3; "nce" and the bank's momentum: the authors' code
-(github.com/intersun/CoDIR), there taken from Tian et al. 2020, "Contrastive Representation
-Distillation", equation 18.
+Model Compression" (arXiv:2009.14167), section 3; "nce" and the bank's momentum: the authors' code
+(github.com/intersun/CoDIR), after Tian et al. 2020, "Contrastive Representation Distillation"
+(arXiv:1910.10699), equation 18.
 
-Memory. `bank`: one vector for every row of the text; a row's K negatives are rows of another label
-or, on unlabelled text, any other rows. It takes 4 N u bytes on each worker, twice that for "nce"
-(MNLI, u = 128: 200 and 400 MB), and 32 bytes a row for the draw. `queue`: the last K vectors,
-whatever their labels, as for the paper's pre-training; a row's own older vectors are passed over.
-Workers exchange the vectors of every step, so that all hold the same memory.
+Memory: `bank` holds one vector per row of the text; a row's K negatives are rows with another label
+or, on unlabeled text, any other rows. It takes 4 N u bytes on each worker, twice that for "nce"
+(MNLI, u = 128: 200 and 400 MB), and 32 bytes per row for the draw. `queue` holds the last K vectors
+with any labels, as in the paper's pre-training; a row's own older vectors are skipped. The vectors
+of every step are gathered from all workers, so that their memories are equal.
 
 Regression: the bank's negatives are rows whose label differs by more than `label_margin`.
 
-Differs from the paper: distilling on unlabelled text matches the classifier's logits and has no
-masked language model. Differs from the authors' code, which is another method than the paper's
-(its issue 5; `loss: nce, pooling: cls, teacher_layers: alternate` chooses it): the teacher has no
-dropout; negatives depend on seed, epoch and row alone; rows repeat only where a pool has fewer
-than K; Z is that of all workers' rows; contrastive_weight is not divided by the batch size; and
-regression, which crashes there, works.
+Differs from the paper: distillation on unlabeled text uses the classifier's logits, not a masked
+language model. Differs from the authors' code, whose method is not the paper's (its issue 5; here
+`loss: nce, pooling: cls, teacher_layers: alternate`): the teacher has no dropout; negatives depend
+only on seed, epoch and row; rows repeat only if a pool has fewer than K; Z is computed over all
+workers' rows; contrastive_weight is not divided by the batch size; regression is supported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -74,7 +73,7 @@ Layers = Literal["all", "alternate"] | Annotated[tuple[Layer, ...], Field(min_le
 
 
 class CodirConfig(MethodConfig):
-    """Settings of CoDIR; the defaults are the paper's loss with the authors' code's numbers."""
+    """Settings of CoDIR; defaults are the paper's loss with the values of the authors' code."""
 
     name: Literal["codir"] = Field(
         "codir",
@@ -166,19 +165,19 @@ class CodirConfig(MethodConfig):
     def _check(self) -> Self:
         if self.memory == "queue" and self.loss == "nce":
             raise ValueError(
-                "loss 'nce' compares a row with its own memory, which a queue has not; set "
-                "negatives: bank, or loss: infonce"
+                "loss 'nce' compares a row with its own entry in the memory, which a queue does "
+                "not have; set negatives: bank, or loss: infonce"
             )
         if self.memory == "queue" and self.momentum is not None:
             raise ValueError(
-                "'momentum' belongs to a bank, and the negatives stand in a queue; leave it out, "
-                "or set negatives: bank"
+                "momentum belongs to a bank, but the negatives are in a queue; remove it, or set "
+                "negatives: bank"
             )
         return self
 
     @property
     def memory(self) -> Literal["bank", "queue"]:
-        """Where the negatives stand."""
+        """Kind of memory that holds the negatives."""
         if self.negatives is not None:
             return self.negatives
         return "bank" if self.needs_labels or self.loss == "nce" else "queue"
@@ -190,22 +189,22 @@ class CodirConfig(MethodConfig):
 
     @property
     def mixes_examples(self) -> bool:
-        """The negatives are rows of earlier batches."""
+        """False: negatives are rows of earlier batches."""
         return True
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Its hidden states, and its logits with them."""
+        """Model, for hidden states and logits."""
         return frozenset({"model", "logits"} if self.cached_teacher else {"model"})
 
     @property
     def teacher_features(self) -> Pooling | None:
-        """As its vectors are pooled."""
+        """Pooling of the vectors, if the teacher is cached."""
         return self.pooling if self.cached_teacher else None
 
 
 class Codir(Objective):
-    """Train the student so that its layers and the teacher's know each other among many rows'."""
+    """Contrastive distillation: match student and teacher representations of the same example."""
 
     trains_classifier = True
     config: CodirConfig
@@ -213,20 +212,20 @@ class Codir(Objective):
 
     @classmethod
     def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
-        """See `Objective`; first tokens are compared where `pooling` is "cls"."""
+        """Traits of `Objective`, and that of first tokens if `pooling` is "cls"."""
         assert isinstance(config, CodirConfig)
         needed = super().traits(config, role)
         return needed | {"first_token"} if config.pooling == "cls" else needed
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """The layers must be there, each once."""
+        """Refuse layers that do not exist or are repeated."""
         assert isinstance(config, CodirConfig)
-        for role, encoder, wanted in (
+        for role, encoder, chosen in (
             ("student", student, config.student_layers),
             ("teacher", teacher, config.teacher_layers),
         ):
-            layers = _resolve(wanted, encoder)
+            layers = _resolve(chosen, encoder)
             if len(set(layers)) < len(layers) or max(layers) > encoder.num_layers:
                 raise InputError(
                     f"codir: {role}_layers {list(layers)} of a {role} with {encoder.num_layers} "
@@ -246,10 +245,10 @@ class Codir(Objective):
         self.teacher_projection = nn.Linear(len(self._teacher_layers) * teacher.hidden_size, width)
 
     def start_training(self, num_rows: int, labels: Tensor | None, seed: int) -> None:
-        """Fill the memory with random vectors.
+        """Initialize the memory with random vectors.
 
         Raises:
-            InputError: a row has no other row to be told apart from.
+            InputError: a row has no negative.
         """
         config, random = self.config, random_numbers(seed, 0)
         device = self.student_projection.weight.device
@@ -298,11 +297,11 @@ class Codir(Objective):
         return terms | ({"task": of_labels()} if self.needs_labels else {})
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The weighted losses of a batch, whose vectors then enter the memory."""
+        """Weighted losses of a batch, whose vectors are then stored in the memory."""
         config, mask = self.config, batch["attention_mask"]
         student = run(self.student, batch, layers=self._student_layers)
         teacher = self.teacher_output(batch, self._teacher_layers)
-        # In bfloat16 the scores' rounding, magnified by 1 / tau, would be too large.
+        # In bfloat16 the rounding errors of the scores, scaled by 1 / tau, would be too large.
         with torch.autocast(mask.device.type, enabled=False):
             contrast, num_candidates = self.contrast(
                 self._vectors(self.student_projection, student, self._student_layers, mask),
@@ -321,15 +320,15 @@ class Codir(Objective):
     def _vectors(
         self, projection: nn.Linear, output: EncoderOutput, layers: Sequence[int], mask: Tensor
     ) -> Tensor:
-        """One vector of length 1 a row, (B, u)."""
+        """Unit vector per row, (B, u)."""
         features = pooled_layers(output.hidden_states, layers, mask, self.config.pooling)
         return F.normalize(projection(features.flatten(1)), dim=-1)
 
 
-def _resolve(wanted: Layers, encoder: Encoder) -> tuple[int, ...]:
-    if isinstance(wanted, tuple):
-        return wanted
-    return tuple(range(1, encoder.num_layers + 1, 1 if wanted == "all" else 2))
+def _resolve(layers: Layers, encoder: Encoder) -> tuple[int, ...]:
+    if isinstance(layers, tuple):
+        return layers
+    return tuple(range(1, encoder.num_layers + 1, 1 if layers == "all" else 2))
 
 
 def _why_alone(row: int, labels: Tensor | None, margin: float) -> str:

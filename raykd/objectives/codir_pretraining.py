@@ -1,22 +1,23 @@
-"""CoDIR, pre-training: masked words, next to telling a row's layers from those of earlier rows.
+"""CoDIR pre-training: masked language modeling with contrastive distillation of layers.
 
     total = masked_word_weight masked_words + contrastive_weight contrastive
     masked_words: mean over the masked words of a row, then over rows, of -log p(word)
     contrastive:  -log( e(t, s) / (e(t, s) + sum_k e(t, s_k)) ),   e(x, y) = exp(<x, y> / tau)
 
 Both networks read the masked text. s and t are the mean-pooled hidden states of all layers of
-student and teacher, concatenated, mapped linearly to u numbers and given length 1; both maps are
-trained. The s_k are the student's vectors of the last K rows, in a queue; a row's own older vectors
-are passed over. The teacher is the model as downloaded (`teacher: pretrained` in a recipe).
+student and teacher, concatenated, mapped linearly to width u and normalized; both maps are trained.
+The s_k are the student's vectors of the last K rows, in a queue; a row's own older vectors are
+skipped. The teacher is the pretrained model (`teacher: pretrained` in a recipe).
 
 The head that predicts words is a linear map, GELU and layer norm to the width of the word
-embeddings, then the student's word embeddings themselves and a bias; it is dropped with the
-projections when training ends.
+embeddings, then the student's word embeddings and a bias; it is discarded with the projections
+after training.
 
 Source: Sun et al. 2020, "Contrastive Distillation on Intermediate Representations for Language
 Model Compression" (arXiv:2009.14167), section 3: InfoNCE with the teacher as anchor, mean pooling
-over all layers, a queue of negatives as in He et al. 2020 ("MoCo", arXiv:1911.05722), and the
-masked-language-model loss next to it [P]. The authors published the fine-tuning part alone; their
+over all layers, a queue of negatives as in He et al. 2020, "Momentum Contrast for Unsupervised
+Visual Representation Learning" (arXiv:1911.05722), and the masked-language-model loss [P]. The
+authors published only the fine-tuning part; their
 code [C] gives the embedding maps and tau = 0.07. Not in either source, or from memory of the paper
 only [K]: the weight of the contrastive loss, K, the masking (15 % of the words; of these 80 %
 become the mask token, 10 % a random one, 10 % stay, as in Devlin et al. 2019, "BERT",
@@ -56,7 +57,7 @@ _MASK_SHARE, _RANDOM_SHARE = 0.8, 0.1
 
 
 class CodirPretrainingConfig(MethodConfig):
-    """Needs neither labels nor a fine-tuned teacher: any text will do."""
+    """Settings of CoDIR pre-training, which needs neither labels nor a fine-tuned teacher."""
 
     name: Literal["codir_pretraining"] = Field(
         "codir_pretraining",
@@ -90,31 +91,31 @@ class CodirPretrainingConfig(MethodConfig):
 
     @property
     def needs_labels(self) -> bool:
-        """Any text will do."""
+        """False."""
         return False
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Its hidden states."""
+        """Model, for hidden states."""
         return frozenset({"model"})
 
     @property
     def reads_logits(self) -> bool:
-        """Hidden states alone are read."""
+        """False: only hidden states are used."""
         return False
 
     @property
     def masks_words(self) -> bool:
-        """The text is masked."""
+        """True."""
         return True
 
 
 class MaskedWordHead(nn.Module):
-    """From hidden states to the vocabulary, through the word embeddings of a student.
+    """Masked-LM head that predicts words through the student's word embeddings.
 
     Args:
-        hidden_size: d.
-        embedding_weight: (V, e), only its shape is read.
+        hidden_size: width d of the hidden states.
+        embedding_weight: word embeddings (V, e), for their shape.
     """
 
     def __init__(self, hidden_size: int, embedding_weight: Tensor) -> None:
@@ -128,20 +129,20 @@ class MaskedWordHead(nn.Module):
         """Logits (n, V) float32.
 
         Args:
-            vectors: (n, d) of the masked tokens.
-            embedding_weight: (V, e).
+            vectors: hidden states (n, d) of the masked tokens.
+            embedding_weight: word embeddings (V, e).
         """
         transformed = self.norm(F.gelu(self.transform(vectors)))
         return F.linear(transformed, embedding_weight, self.bias).float()
 
 
 def masked_word_loss(logits: Tensor, words: Tensor, is_masked: Tensor) -> Tensor:
-    """-log p(word), mean over the masked words of a row, then over rows; 0 for a row without any.
+    """Mean -log p(word) over the masked words of a row, then over rows; 0 for a row without any.
 
     Args:
-        logits: (n, V) of the masked tokens, row after row.
-        words: (n,) the words that were there.
-        is_masked: (B, L), where they were.
+        logits: (n, V) logits of the masked tokens, in row order.
+        words: (n,) original words.
+        is_masked: (B, L) positions of the masked tokens.
     """
     num_masked = is_masked.sum(1)
     surprises = F.cross_entropy(logits, words, reduction="none")
@@ -156,19 +157,19 @@ def mask_words(
     vocabulary_size: int,
     probability: float,
 ) -> tuple[Tensor, Tensor]:
-    """Mask words at random, as for BERT's pre-training.
+    """Mask words at random, as in BERT's pre-training.
 
-    The same random state masks the same words, however wide the batch is padded.
+    The masked words depend on the random state but not on the width of the padding.
 
     Args:
         input_ids: (B, L).
         attention_mask: (B, L).
-        special_tokens: are never masked.
-        vocabulary_size: V; random tokens are below it.
-        probability: of each word, independent of the others.
+        special_tokens: tokens that are never masked.
+        vocabulary_size: V, the upper bound of random tokens.
+        probability: probability of each word, independent of the others.
 
     Returns:
-        The masked text (B, L), and where words are to be predicted (B, L).
+        The masked text (B, L), and the positions of the words to predict (B, L).
     """
     special_ids = torch.tensor(special_tokens.ids, device=input_ids.device)
     are_words = (attention_mask != 0) & ~torch.isin(input_ids, special_ids)
@@ -186,7 +187,7 @@ def mask_words(
 
 
 class CodirPretraining(Objective):
-    """Train the student's body on masked words and on the teacher's layers, on any text."""
+    """Training of the student's encoder on masked words and teacher layers."""
 
     trains_classifier = False
     mixes_examples = True
@@ -195,7 +196,7 @@ class CodirPretraining(Objective):
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """The layers of both models must be known one by one, and their tokens be the same."""
+        """Refuse models with unknown layers or different vocabularies."""
         student.blocks()
         teacher.blocks()
         sizes = [len(encoder.embedding_weight) for encoder in (student, teacher)]
@@ -222,7 +223,7 @@ class CodirPretraining(Objective):
         self.head = MaskedWordHead(student.hidden_size, student.embedding_weight)
 
     def start_training(self, num_rows: int, labels: Tensor | None, seed: int) -> None:
-        """Fill the queue with random vectors."""
+        """Initialize the queue with random vectors."""
         config = self.config
         vectors = random_vectors(
             config.num_negatives, config.projection_size, random_numbers(seed, 0)
@@ -246,7 +247,7 @@ class CodirPretraining(Objective):
         }
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The weighted losses of a batch, whose vectors then enter the queue."""
+        """Weighted losses of a batch, whose vectors are then stored in the queue."""
         assert self.teacher is not None
         config, mask = self.config, batch["attention_mask"]
         weight = self.student.embedding_weight
@@ -261,7 +262,7 @@ class CodirPretraining(Objective):
         words = masked_word_loss(
             self.head(last[is_masked], weight), batch["input_ids"][is_masked], is_masked
         )
-        # In bfloat16 the scores' rounding, magnified by 1 / tau, would be too large.
+        # In bfloat16 the rounding errors of the scores, scaled by 1 / tau, would be too large.
         with torch.autocast(mask.device.type, enabled=False):
             contrast, num_candidates = self.contrast(
                 _vectors(self.student_projection, student, self._student_layers, mask),
@@ -277,6 +278,6 @@ class CodirPretraining(Objective):
 def _vectors(
     projection: nn.Linear, output: EncoderOutput, layers: tuple[int, ...], mask: Tensor
 ) -> Tensor:
-    """One vector of length 1 per row, (B, u)."""
+    """Unit vector per row, (B, u)."""
     features = pooled_layers(output.hidden_states, layers, mask, "mean")
     return F.normalize(projection(features.flatten(1)), dim=-1)

@@ -1,8 +1,9 @@
-"""Fine-tuning: gold labels alone, no teacher.
+"""Fine-tuning on gold labels, without a teacher.
 
-    loss = CE(student, label), for regression the squared error; mean over rows
+    loss = CE(student, label), or squared error for regression; mean over rows
 
-Source: Devlin et al. 2019, "BERT"; the baseline "w/o KD" of the distillation papers.
+Source: Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
+Understanding" (arXiv:1810.04805); the baseline "w/o KD" of the distillation papers.
 Differs from the paper: nothing known.
 """
 
@@ -19,7 +20,7 @@ from raykd.objectives.losses.logits import task_loss
 
 
 class FineTuneConfig(MethodConfig):
-    """Nothing to set: cross-entropy, or squared error for regression."""
+    """Settings of fine-tuning: none except its name."""
 
     name: Literal["fine_tune"] = Field(
         "fine_tune",
@@ -28,7 +29,7 @@ class FineTuneConfig(MethodConfig):
 
 
 class FineTune(Objective):
-    """Train the student on gold labels."""
+    """Training on gold labels."""
 
     trains_classifier = True
     allows_other_tokenizer = True
@@ -38,6 +39,6 @@ class FineTune(Objective):
         return {"task": of_labels()}
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The task loss of a labelled batch."""
+        """Task loss of a labeled batch."""
         logits = run(self.student, batch).logits
         return LossTerms.weighted(task=(1.0, task_loss(logits, batch["labels"])))

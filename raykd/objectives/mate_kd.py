@@ -1,14 +1,14 @@
-"""MATE-KD: match the teacher's logits also on text that a generator writes to widen their gap.
+"""MATE-KD: match the teacher's logits on the text and on adversarially generated text.
 
-With x the text, x' what the generator makes of it (see `generation`) and D the divergence of
-teacher and student: the generator's turns minimise -D(x'), the student's
+With x the text, x' its version rewritten by the generator (see `generation`) and D the divergence
+of student and teacher: generator steps minimize -D(x'), student steps
 `1/3 CE(x) + 1/3 D(x) + 1/3 D(x')`.
 
 Source: Rashid et al. 2021, "MATE-KD: Masked Adversarial TExt, a Companion to Knowledge
-Distillation", equations 2 to 9.
-Differs from the authors' code: D is the KL divergence, `divergence: soft_ce` gives their
-cross-entropy, by which the generator also seeks text that the teacher is unsure of; AdamW for the
-student as well, without a fixed number of warm-up steps; see also `generation`.
+Distillation" (arXiv:2105.05912), equations 2 to 9.
+Differs from the authors' code: D is the KL divergence; `divergence: soft_ce` selects their
+cross-entropy, with which the generator also maximizes the teacher's entropy. The student uses AdamW
+without a fixed number of warm-up steps. See also `generation`.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ Divergence = Literal["kl", "soft_ce"]
 
 
 class MateKdConfig(GeneratorConfig):
-    """`task_weight * task + logit_weight * D(x) + aug_logit_weight * D(x')`, D at temperature 1."""
+    """Settings of MATE-KD; D has temperature 1."""
 
     name: Literal["mate_kd"] = Field(
         "mate_kd",
@@ -49,7 +49,7 @@ class MateKdConfig(GeneratorConfig):
 
 
 class MateKd(GeneratorObjective):
-    """Train the student on its text and on its generator's, by gold labels and by the teacher."""
+    """Training on labels and the teacher's logits, on original and generated text."""
 
     config: MateKdConfig
 
@@ -62,7 +62,7 @@ class MateKd(GeneratorObjective):
         return terms | ({"task": of_labels()} if self.needs_labels else {})
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The losses of a batch that carries teacher_logits, for the player whose turn it is."""
+        """Losses of a batch with teacher_logits, for the active player."""
         assert self.teacher is not None
         config, text = self.config, self._generate(batch)
         student = run(self.student, batch, word_embeddings=text.word_embeddings(self.student))
@@ -82,16 +82,15 @@ class MateKd(GeneratorObjective):
 
 
 def divergence(student_logits: Tensor, teacher_logits: Tensor, kind: Divergence) -> Tensor:
-    """KL divergence or cross-entropy of the student from the teacher, mean over rows.
+    """KL divergence or cross-entropy between teacher and student, mean over rows.
 
-    `soft_ce` is `-sum_c softmax(teacher)_c log softmax(student)_c`, KL plus the teacher's entropy:
-    the same to the student, not to who writes the text. With one class both are squared error.
-    Source: Rashid et al. 2021, equation 4, and the authors' code.
+    `soft_ce` is `-sum_c softmax(teacher)_c log softmax(student)_c`, KL plus the teacher's entropy,
+    whose gradient differs for the generator only. With one class both are the squared error.
 
     Args:
         student_logits: (B, C).
-        teacher_logits: (B, C); (B,) will do where C is 1.
-        kind: which.
+        teacher_logits: (B, C), or (B,) if C is 1.
+        kind: kind of divergence.
     """
     if kind == "kl" or student_logits.size(-1) == 1:
         return kd_loss(student_logits, teacher_logits, temperature=1.0)

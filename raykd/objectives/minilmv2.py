@@ -1,13 +1,13 @@
-"""MiniLMv2: match the relations among queries, among keys and among values of one layer.
+"""MiniLMv2: match the self-attention relations (query, key and value) of one layer.
 
     loss = sum over X in {Q, K, V} of KL(softmax(teacher's R_X) || softmax(student's R_X)),
     R_X = X X^T / sqrt(width of a relation head); mean over heads, tokens, then rows
 
 Source: Wang et al. 2021, "MiniLMv2: Multi-Head Self-Attention Relation Distillation for
-Compressing Pretrained Transformers".
+Compressing Pretrained Transformers" (arXiv:2012.15828).
 Differs from the paper: the teacher may be fine-tuned on a task first, as AD2 and the
-contextualized corpus use it. The authors published no code of the distillation. Padding is left
-out of both sides of a relation, averages are taken over the tokens of a row, then over rows.
+contextualized corpus use it. The authors published no distillation code. Padding is excluded from
+both sides of a relation; means are taken over a row's tokens, then over rows.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ from raykd.objectives.losses.relations import relation_loss
 
 
 class MiniLmV2Config(MethodConfig):
-    """Settings of MiniLMv2; the defaults are the paper's for teachers of base size."""
+    """Settings of MiniLMv2; defaults are the paper's for base-size teachers."""
 
     name: Literal["minilmv2"] = Field(
         "minilmv2",
@@ -60,37 +60,37 @@ class MiniLmV2Config(MethodConfig):
 
     @property
     def needs_labels(self) -> bool:
-        """Any text will do."""
+        """False."""
         return False
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Its relations."""
+        """Model, for its relations."""
         return frozenset({"model", "logits"} if self.cached_teacher else {"model"})
 
     @property
     def reads_logits(self) -> bool:
-        """Relations alone are read."""
+        """False: only relations are used."""
         return False
 
     @property
     def teacher_relations(self) -> int | None:
-        """Those of `teacher_layer`."""
+        """Layer `teacher_layer`, if the teacher is cached."""
         return (self.teacher_layer or PAPER_LAYER) if self.cached_teacher else None
 
 
 class MiniLmV2(Objective):
-    """Train the student's body so that its last layer relates tokens as the teacher's does."""
+    """Training of the student's encoder on the relations of a teacher layer."""
 
     trains_classifier = False
-    # Relations of all pairs of tokens are compared, and what is after the layers is not trained.
+    # Relations of all pairs of tokens are compared, and pooler and classifier are not trained.
     student_traits = frozenset({"logits", "padding", "first_token", "relations"})
     teacher_traits = student_traits
     config: MiniLmV2Config
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """Heads must divide both widths; the layer must be one of the teacher's."""
+        """Refuse relation heads that do not divide the widths, and layers that do not exist."""
         assert isinstance(config, MiniLmV2Config)
         for role, encoder in (("student", student), ("teacher", teacher)):
             if encoder.hidden_size % config.relation_heads:
@@ -128,7 +128,7 @@ class MiniLmV2(Objective):
         }
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The three relation losses of a batch."""
+        """Relation losses of a batch."""
         teacher = self._teacher_relations(batch)
         student = _relations(self.student, batch, self.student.num_layers)
         mask, num_heads = batch["attention_mask"], self.config.relation_heads

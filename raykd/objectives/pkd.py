@@ -1,20 +1,19 @@
-"""BERT-PKD: match the first token's vector of the student's layers to that of the teacher's.
+"""BERT-PKD: match the first token's hidden states of student and teacher layers.
 
     patience = mean over rows, layers and width of (unit(student) - unit(teacher))^2
 
-The student's layers 1 to m - 1 are paired with layers of the teacher by `layer_map`: "skip" (every
-second one, from 12 to 6) or "last" (7 to 11), as in the paper, or any other.
+Student layers 1 to m - 1 are paired with teacher layers by `layer_map`: "skip" (every second layer
+for 12 to 6) or "last" (layers 7 to 11), as in the paper, or a custom map.
 
-Source: Sun et al. 2019, "Patient Knowledge Distillation for BERT Model Compression"; the layer
-loss is "PT", the total `(1 - alpha) CE + alpha KD + beta PT`.
-Differs from the paper: `reduction: mean` averages over width and layers as the authors' code does,
-for which all published weights were chosen; `sum_dim` is the paper's formula. One is layers * width
-times the other: 100 of one weighs as much as 0.026 of the other for five layers of 768.
-Where the widths differ, one linear map a layer brings the student's vectors to the teacher's width;
-the paper has no such case.
-Differs from the authors' code: the divergence of the logits is summed over classes, not averaged,
-so that alpha of theirs is a `logit_weight` of alpha / classes, as in the preset; rows are shuffled,
-and the teacher runs in the step.
+Source: Sun et al. 2019, "Patient Knowledge Distillation for BERT Model Compression"
+(arXiv:1908.09355); the layer loss is "PT", the total `(1 - alpha) CE + alpha KD + beta PT`.
+Differs from the paper: `reduction: mean` averages over width and layers as in the authors' code,
+for which all published weights were chosen; `sum_dim` is the paper's formula, larger by a factor of
+layers * width (weight 100 of `mean` equals 0.026 of `sum_dim` for five layers of width 768). If the
+widths differ, one linear map per layer projects the student's vectors to the teacher's width.
+Differs from the authors' code: the logit divergence is summed over classes, not averaged, so that
+their alpha is a `logit_weight` of alpha / classes, as in the preset; rows are shuffled, and the
+teacher runs in every step.
 """
 
 from collections.abc import Mapping
@@ -44,9 +43,9 @@ Reduction = Literal["mean", "sum_dim"]
 class PkdConfig(LayerMatchingConfig):
     """Settings of BERT-PKD.
 
-    The defaults are the numbers that the authors' code predefines for a student of six layers
-    (alpha 0.7, beta 500, temperature 10, normalized, layers by "skip"). Their code averages the
-    divergence over classes, so that for two classes alpha 0.7 is a `logit_weight` of 0.35.
+    Defaults are the values of the authors' code for a six-layer student (alpha 0.7, beta 500,
+    temperature 10, normalized, layers by "skip"). Their code averages the divergence over classes,
+    so that for two classes alpha 0.7 is a `logit_weight` of 0.35.
     """
 
     name: Literal["pkd"] = Field(
@@ -96,16 +95,14 @@ class PkdConfig(LayerMatchingConfig):
 def patience_loss(
     student: Tensor, teacher: Tensor, *, normalize: bool, reduction: Reduction
 ) -> Tensor:
-    """Squared differences of vectors, of unit length where `normalize` holds.
-
-    Source: Sun et al. 2019, section 3.2; the authors' `patience_loss`.
+    """Squared differences of vectors, normalized to unit length if `normalize` is set.
 
     Args:
         student: (B, layers, d).
         teacher: (B, layers, d).
-        normalize: whether lengths are left out.
-        reduction: "mean" over rows, layers and width; "sum_dim" is summed over layers and width,
-            its mean is over rows.
+        normalize: whether to normalize the vectors.
+        reduction: "mean" over rows, layers and width, or "sum_dim" for the sum over layers and
+            width, with the mean over rows.
     """
     assert student.shape == teacher.shape, (student.shape, teacher.shape)
     if normalize:
@@ -115,13 +112,13 @@ def patience_loss(
 
 
 class Pkd(LayerMatching):
-    """Train the student on the first token's vectors of chosen layers, on logits and labels."""
+    """Training on the first token's vectors of chosen layers, on logits and on labels."""
 
     config: PkdConfig
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """The map must name layers that are there."""
+        """Refuse maps with layers that do not exist."""
         assert isinstance(config, PkdConfig)
         super().check(config, student, teacher)
         resolve_layer_map(config.name, config.layer_map, student, teacher, with_last=False)
@@ -148,17 +145,21 @@ class Pkd(LayerMatching):
         teacher: Mapping[int, Tensor],
         batch: Mapping[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The patience loss."""
+        """Patience loss."""
         mask = batch["attention_mask"]
-        wanted = pooled_layers(teacher, self.teacher_layers, mask, self.config.layer_pooling)
-        given = pooled_layers(student, self.student_layers, mask, self.config.layer_pooling)
+        teacher_vectors = pooled_layers(
+            teacher, self.teacher_layers, mask, self.config.layer_pooling
+        )
+        student_vectors = pooled_layers(
+            student, self.student_layers, mask, self.config.layer_pooling
+        )
         mapped = [
             projection(vectors)
-            for projection, vectors in zip(self.projections, given.unbind(1), strict=True)
+            for projection, vectors in zip(self.projections, student_vectors.unbind(1), strict=True)
         ]
         loss = patience_loss(
             torch.stack(mapped, dim=1),
-            wanted,
+            teacher_vectors,
             normalize=self.config.normalize,
             reduction=self.config.reduction,
         )

@@ -1,27 +1,26 @@
-"""RAIL-KD: match the student's layers to layers of the teacher that every epoch draws anew.
+"""RAIL-KD: match student layers to teacher layers drawn at random per epoch.
 
-Of the teacher's intermediate layers 1 to n - 1 every epoch draws as many as the student has,
-m - 1, without replacement, and pairs them in order. Mean over tokens, linear map, unit length:
+Every epoch draws m - 1 of the teacher's intermediate layers 1 to n - 1 without replacement, and
+pairs them in order with the student's. Vectors are token means, mapped linearly and normalized:
 
     layer_wise    layers = mean over rows of the sum over pairs i of alpha_i |t_i - s_i|^2
-    concatenated  layers = mean over rows of |t - s|^2, the pairs' vectors joined before the map
+    concatenated  layers = mean over rows of |t - s|^2, the pairs' vectors concatenated first
 
-With `matching: contrastive` the squared distance is replaced by the contrastive loss that section
-3.2 names as an alternative: `-log softmax_j(cos(t_k, s_j) / T)[k]` over the rows j of the batch, as
-in CILDA, by the same authors. The student's row k has to be told from the other rows, so that one
-direction for all texts is no minimum.
+`matching: contrastive` replaces the squared distance by the contrastive loss that section 3.2 names
+as an alternative: `-log softmax_j(cos(t_k, s_j) / T)[k]` over the rows j of the batch, as in CILDA
+by the same authors. Its minimum is not a single direction for all texts.
 
-Source: Haidar et al. 2022, "RAIL-KD: RAndom Intermediate Layer Mapping for Knowledge Distillation".
-Differs from the paper: sums over rows are read as means, and padding is left out of the mean over
-tokens. The paper does not say whether layers share a map: `projections: shared` has one a network,
-`per_slot` one for each pair, whose teacher layer changes. Maps have no bias.
+Source: Haidar et al. 2022, "RAIL-KD: RAndom Intermediate Layer Mapping for Knowledge Distillation"
+(arXiv:2109.10164).
+Differs from the paper: sums over rows are means, and padding is excluded from the mean over tokens.
+The paper does not say whether layers share a map: `projections: shared` has one per network,
+`per_slot` one per pair, whose teacher layer changes. Maps have no bias.
 The authors published no code.
 
-Both maps being trained, sending all texts to one direction satisfies the loss: watch
-`teacher_cosine` among the measures, the mean cosine of two rows' projected teacher vectors, which
-is 1 then; `teacher_projection: frozen_orthogonal` and `matching: contrastive` rule it out.
-`teacher_layer_J` is the layer that the epoch drew for the student's layer J. A training of one
-epoch has one draw.
+Since both maps are trained, mapping all texts to one direction minimizes the loss. The measure
+`teacher_cosine`, the mean cosine of two rows' projected teacher vectors, is then 1.
+`teacher_projection: frozen_orthogonal` and `matching: contrastive` prevent this collapse.
+The measure `teacher_layer_J` is the layer drawn for student layer J in the epoch.
 """
 
 from collections.abc import Mapping
@@ -45,7 +44,7 @@ from raykd.objectives.shared.layer_matching import LayerMatching, LayerMatchingC
 
 
 class RailKdConfig(LayerMatchingConfig):
-    """Equal weights and a width of 128 are the paper's; it does not name its temperature."""
+    """Settings of RAIL-KD; equal weights and width 128 are the paper's, the temperature is not."""
 
     name: Literal["rail_kd"] = Field(
         "rail_kd",
@@ -56,7 +55,7 @@ class RailKdConfig(LayerMatchingConfig):
         None,
         gt=0,
         description="Sum that task_weight, logit_weight and layer_weight must have (1 in the "
-        "paper); not checked where not given.",
+        "paper); not checked where not student_vectors.",
     )
     pair_weights: tuple[Weight, ...] | None = Field(
         None,
@@ -101,12 +100,12 @@ class RailKdConfig(LayerMatchingConfig):
 
     @property
     def layer_pooling(self) -> Pooling:
-        """As the setting `pooling` says."""
+        """Pooling of the setting `pooling`."""
         return self.pooling
 
     @property
     def mixes_examples(self) -> bool:
-        """The contrastive matching's negatives are the batch's other rows."""
+        """True for contrastive matching, whose negatives are the batch's other rows."""
         return self.matching == "contrastive"
 
     @model_validator(mode="after")
@@ -114,7 +113,7 @@ class RailKdConfig(LayerMatchingConfig):
         total = self.task_weight + self.logit_weight + self.layer_weight
         if self.total_weight is not None and abs(total - self.total_weight) > 1e-6:
             raise ValueError(
-                f"task_weight, logit_weight and layer_weight sum to {total:g}, and total_weight is "
+                f"task_weight, logit_weight and layer_weight sum to {total:g}, but total_weight is "
                 f"{self.total_weight:g}; change the weights or total_weight"
             )
         return self
@@ -123,19 +122,19 @@ class RailKdConfig(LayerMatchingConfig):
     def _projections_have_slots(self) -> Self:
         if self.variant == "concatenated" and self.pair_weights is not None:
             raise ValueError(
-                "the concatenated variant has one term, so pair_weights have no effect; leave them "
-                "out, or set variant: layer_wise"
+                "pair_weights have no effect with variant: concatenated, which has one term; "
+                "remove them, or set variant: layer_wise"
             )
         if self.variant == "concatenated" and self.projections == "per_slot":
             raise ValueError(
-                "the concatenated variant has one map a network; leave out 'projections', or set "
-                "variant: layer_wise"
+                "projections has no effect with variant: concatenated, which has one map per "
+                "network; remove it, or set variant: layer_wise"
             )
         return self
 
 
 def draw_layers(epoch: Epoch, num_drawn: int, num_layers: int) -> list[int]:
-    """Different layers from 1 to `num_layers`, ascending; a function of seed and epoch alone."""
+    """Draw distinct layers from 1 to `num_layers`, ascending; a function of seed and epoch."""
     generator = np.random.default_rng([epoch.seed, epoch.number])
     drawn = generator.choice(num_layers, num_drawn, replace=False)
     return sorted((drawn + 1).tolist())
@@ -144,12 +143,12 @@ def draw_layers(epoch: Epoch, num_drawn: int, num_layers: int) -> list[int]:
 def rail_loss(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
     """Squared distance of unit vectors, weighted sum over slots, mean over rows: 0 to 4 per slot.
 
-    Source: Haidar et al. 2022, section 3, layer-wise; concatenated with a single slot.
+    The concatenated variant has a single slot.
 
     Args:
         student: (B, slots, u).
         teacher: (B, slots, u).
-        weights: (slots,), alpha of each.
+        weights: (slots,) weights alpha.
     """
     assert student.shape == teacher.shape, (student.shape, teacher.shape)
     difference = F.normalize(student, dim=-1) - F.normalize(teacher, dim=-1)
@@ -157,9 +156,9 @@ def rail_loss(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
 
 
 def mean_pairwise_cosine(vectors: Tensor) -> Tensor:
-    """Mean cosine of all pairs of different rows of (B, d): 1 where all point the same way.
+    """Mean cosine of all pairs of different rows of (B, d): 1 if all have the same direction.
 
-    A single row has no pair: 0.
+    It is 0 for a single row.
     """
     unit = F.normalize(vectors.float(), dim=-1)
     num_rows = len(unit)
@@ -170,20 +169,20 @@ def mean_pairwise_cosine(vectors: Tensor) -> Tensor:
 
 
 class RailKd(LayerMatching):
-    """Train the student on layers of the teacher drawn every epoch, on its logits and on labels."""
+    """Training on teacher layers drawn per epoch, on logits and on labels."""
 
     config: RailKdConfig
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """The teacher must have as many intermediate layers as the student, which must have one."""
+        """Refuse a student without, or with more, intermediate layers than the teacher."""
         super().check(config, student, teacher)
         num_slots = len(layers_taking_part(config.name, "student", student, include_last=False))
         if teacher.num_layers - 1 < num_slots:
             raise InputError(
-                f"rail_kd: the {num_slots} intermediate layers of the student need as many of the "
-                f"teacher, which has {teacher.num_layers - 1}; choose a teacher of at least "
-                f"{num_slots + 1} layers, or a student of at most {teacher.num_layers}"
+                f"rail_kd: the student has {num_slots} intermediate layers, the teacher only "
+                f"{teacher.num_layers - 1}; choose a teacher with at least {num_slots + 1} layers, "
+                f"or a student with at most {teacher.num_layers}"
             )
         assert isinstance(config, RailKdConfig)
         if config.pair_weights is not None and len(config.pair_weights) != num_slots:
@@ -213,7 +212,7 @@ class RailKd(LayerMatching):
         )
 
     def start_epoch(self, epoch: Epoch) -> None:
-        """Draw the epoch's layers of the teacher, the same on every worker."""
+        """Draw the epoch's teacher layers, the same on every worker."""
         assert self.teacher is not None
         num_slots, num_layers = len(self.student_layers), self.teacher.num_layers - 1
         self.teacher_layers = draw_layers(epoch, num_slots, num_layers)
@@ -234,20 +233,28 @@ class RailKd(LayerMatching):
         teacher: Mapping[int, Tensor],
         batch: Mapping[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of the epoch's pairs, which they are, and whether the maps collapse."""
+        """Loss of the epoch's pairs, and measures of the pairs and of collapse."""
         pooling, attention_mask = self.config.layer_pooling, batch["attention_mask"]
-        wanted = pooled_layers(teacher, self.teacher_layers, attention_mask, pooling)
-        given = pooled_layers(student, self.student_layers, attention_mask, pooling)
+        teacher_vectors = pooled_layers(teacher, self.teacher_layers, attention_mask, pooling)
+        student_vectors = pooled_layers(student, self.student_layers, attention_mask, pooling)
         if self.config.variant == "concatenated":
-            wanted, given = wanted.flatten(1)[:, None], given.flatten(1)[:, None]
-        wanted, given = self.teacher_projection(wanted), self.student_projection(given)
-        cosines = [mean_pairwise_cosine(vectors) for vectors in wanted.unbind(1)]
+            teacher_vectors, student_vectors = (
+                teacher_vectors.flatten(1)[:, None],
+                student_vectors.flatten(1)[:, None],
+            )
+        teacher_vectors, student_vectors = (
+            self.teacher_projection(teacher_vectors),
+            self.student_projection(student_vectors),
+        )
+        cosines = [mean_pairwise_cosine(vectors) for vectors in teacher_vectors.unbind(1)]
         measures = {"teacher_cosine": torch.stack(cosines).mean()}
         for of_student, of_teacher in zip(self.student_layers, self.teacher_layers, strict=True):
-            measures[f"teacher_layer_{of_student}"] = wanted.new_full((), of_teacher)
-        weights = wanted.new_tensor(self.config.pair_weights or [1.0] * wanted.size(1))
+            measures[f"teacher_layer_{of_student}"] = teacher_vectors.new_full((), of_teacher)
+        weights = teacher_vectors.new_tensor(
+            self.config.pair_weights or [1.0] * teacher_vectors.size(1)
+        )
         if self.config.matching == "squared":
-            return rail_loss(given, wanted, weights), measures
+            return rail_loss(student_vectors, teacher_vectors, weights), measures
         losses = [
             in_batch_loss(
                 anchors,
@@ -256,7 +263,9 @@ class RailKd(LayerMatching):
                 self.config.contrastive_temperature,
                 gather=self.config.gather_negatives,
             )
-            for anchors, candidates in zip(wanted.unbind(1), given.unbind(1), strict=True)
+            for anchors, candidates in zip(
+                teacher_vectors.unbind(1), student_vectors.unbind(1), strict=True
+            )
         ]
         measures["num_candidates"] = losses[0][1]
         return torch.stack([loss for loss, _ in losses]) @ weights, measures

@@ -1,4 +1,4 @@
-"""TinyBERT, the intermediate stage: the teacher's hidden states and attention scores in all layers.
+"""TinyBERT, intermediate stage: match hidden states and attention scores of all layers.
 
     loss = sum over i = 1..m of MSE(A_S[i], A_T[g(i)])
          + sum over i = 0..m of MSE(W h_S[i], h_T[g(i)]),    g(i) = i n / m
@@ -6,18 +6,17 @@
 with A the attention scores before the softmax, after their scaling; h[0] the output of the
 embeddings; m and n the layers of student and teacher; W a linear map to the teacher's width.
 
-It is the injection of a recipe, on any text. The paper's second stage, on the same text, is the
-adaptation with `vanilla_kd`, task_weight 0 and temperature 1 (for regression `fine_tune`: the
-authors train on the labels there).
+In a recipe this is the injection, on any text. The paper's second stage, on the same text, is an
+adaptation with `vanilla_kd`, task_weight 0 and temperature 1 (for regression `fine_tune`, as the
+authors train on labels there).
 
-Source: Jiao et al. 2020, "TinyBERT: Distilling BERT for Natural Language Understanding", equations
-7 to 9, and the task-specific half of its code.
-Differs from the paper: one W for the embeddings and all layers, as the authors' code has it
-(`projection: per_layer` gives each its own; the paper has one for the embeddings, one for the
-layers).
-Differs from the authors' code: padding is left out, averages are taken over the tokens (or pairs of
-tokens) of a row, then over rows; `mask_padding: false` counts padding as they do. What is masked is
-known from the mask, not from scores below -100.
+Source: Jiao et al. 2020, "TinyBERT: Distilling BERT for Natural Language Understanding"
+(arXiv:1909.10351), equations 7 to 9, and the task-specific part of its code.
+Differs from the paper: one W for the embeddings and all layers, as in the authors' code
+(`projection: per_layer` has one W each; the paper has one for the embeddings, one for the layers).
+Differs from the authors' code: padding is excluded; means are taken over the tokens (or pairs of
+tokens) of a row, then over rows; `mask_padding: false` includes padding as they do. Padding is
+determined by the attention mask, not by scores below -100.
 """
 
 from collections.abc import Mapping
@@ -45,7 +44,7 @@ from raykd.objectives.losses.hidden_and_attention import (
 
 
 class TinyBertConfig(MethodConfig):
-    """The student's layers must divide the teacher's; both have as many attention heads."""
+    """Settings of TinyBERT's intermediate stage."""
 
     name: Literal["tinybert"] = Field(
         "tinybert",
@@ -64,32 +63,32 @@ class TinyBertConfig(MethodConfig):
 
     @property
     def needs_labels(self) -> bool:
-        """Any text will do."""
+        """False."""
         return False
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Its layers."""
+        """Model, for its layers."""
         return frozenset({"model"})
 
     @property
     def reads_logits(self) -> bool:
-        """Hidden states and attention scores alone are read."""
+        """False: only hidden states and attention scores are used."""
         return False
 
 
 class TinyBert(Objective):
-    """Train the student's body so that all its layers see what the teacher's see."""
+    """Training of the student's encoder on the teacher's hidden states and attention scores."""
 
     trains_classifier = False
-    # Relations of all pairs of tokens are compared, and what is after the layers is not trained.
+    # Relations of all pairs of tokens are compared, and pooler and classifier are not trained.
     student_traits = frozenset({"logits", "padding", "first_token", "relations"})
     teacher_traits = student_traits
     config: TinyBertConfig
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """Layers must divide, heads be equal, and scores be plain products."""
+        """Refuse models whose layers or attention scores cannot be compared."""
         check_token_maps("tinybert", student, teacher, attention=True)
 
     def __init__(self, config: TinyBertConfig, models: Models) -> None:
@@ -107,7 +106,7 @@ class TinyBert(Objective):
         return self.maps.describe()
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The sums over the layers of both losses."""
+        """Sums of both losses over the layers."""
         assert self.teacher is not None
         with torch.no_grad():
             teacher = run(self.teacher, batch, **self.maps.of_teacher)

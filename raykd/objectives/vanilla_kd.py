@@ -1,11 +1,11 @@
-"""Vanilla-KD: match the teacher's logits, beside the gold labels or, on unlabelled text, alone.
+"""Vanilla-KD: match the teacher's logits, optionally together with gold labels.
 
     loss = task_weight * CE(student, label)
          + logit_weight * T^2 * KL(softmax(teacher / T) || softmax(student / T))
 
-Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network".
-Differs from the paper: regression takes the squared error of the scores, without temperature, as
-AD2, MATE-KD and CoDIR do; Hinton et al. treat classes only.
+Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network" (arXiv:1503.02531).
+Differs from the paper, which has classification only: regression uses the squared error of the
+scores, without temperature, as AD2, MATE-KD and CoDIR do.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from raykd.objectives.losses.logits import kd_loss, task_loss
 
 
 class VanillaKdConfig(MethodConfig):
-    """Settings of Vanilla-KD; the defaults are the baseline of AD2 (Algorithm 1)."""
+    """Settings of Vanilla-KD; defaults are AD2's baseline (Algorithm 1)."""
 
     name: Literal["vanilla_kd"] = Field(
         "vanilla_kd",
@@ -55,12 +55,12 @@ class VanillaKdConfig(MethodConfig):
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Its logits."""
+        """Logits."""
         return frozenset({"logits"})
 
 
 class VanillaKd(Objective):
-    """Train the student on the teacher's logits and, where they have a weight, on gold labels."""
+    """Training on the teacher's logits and, if they have a weight, on gold labels."""
 
     trains_classifier = True
     allows_other_tokenizer = True
@@ -72,7 +72,7 @@ class VanillaKd(Objective):
         return terms | ({"task": of_labels()} if self.needs_labels else {})
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The weighted losses of a batch that carries teacher_logits."""
+        """Weighted losses of a batch with teacher_logits."""
         logits = run(self.student, batch).logits
         divergence = kd_loss(logits, batch["teacher_logits"], self.config.temperature)
         terms = {"logits": (self.config.logit_weight, divergence)}

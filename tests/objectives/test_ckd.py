@@ -131,7 +131,7 @@ def test_each_layer_is_mapped_to_its_group_and_compared_there(
 @pytest.mark.parametrize(
     ("grouping", "message"),
     [
-        ("regular", "ckd: grouping 'regular' cannot give each of 3 layers of the student one"),
+        ("regular", "ckd: grouping 'regular' cannot give each of 3 student layers one"),
         ({4: (1,), 5: (1,)}, "ckd: grouping names layer 5 of the student, which has 4"),
         ({1: (1, 4)}, "ckd: grouping names layer 4 of the teacher, which has 3"),
         ({}, "ckd: grouping is empty"),

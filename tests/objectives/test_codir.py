@@ -156,7 +156,7 @@ def test_a_bank_serves_labelled_text_and_a_queue_other_text():
     ("settings", "message"),
     [
         ({"loss": "nce", "negatives": "queue"}, "set negatives: bank, or loss: infonce"),
-        ({"task_weight": 0, "momentum": 0.5}, "'momentum' belongs to a bank"),
+        ({"task_weight": 0, "momentum": 0.5}, "momentum belongs to a bank"),
         ({"logit_weight": 0}, "greater than 0"),
         ({"teacher_layers": ()}, "at least 1 item"),
         ({"teacher_layers": (0,)}, "greater than or equal to 1"),

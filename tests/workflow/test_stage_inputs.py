@@ -111,7 +111,7 @@ def test_a_generator_with_other_tokens_is_refused_before_any_training(run, tmp_p
     tokens = (generator / "tokenizer.json").read_text()
     (generator / "tokenizer.json").write_text(tokens.replace('"film"', '"movie"'))
     with pytest.raises(
-        InputError, match=r"generator .*tokenizers.*leave out objective.generator.model"
+        InputError, match=r"generator .*tokenizers.*remove objective.generator.model"
     ):
         check_models(with_generator(run, generator))
 

@@ -261,7 +261,7 @@ def check_tokenizers(
     raise InputError(
         f"teacher {teacher_tokenizer.name_or_path} and {role} {student_tokenizer.name_or_path} "
         f"have different tokenizers: {difference}; choose a {role} with the teacher's tokenizer, "
-        f"or leave out {setting} to make one from the teacher{otherwise}"
+        f"or remove {setting} to make one from the teacher{otherwise}"
     )
 
 

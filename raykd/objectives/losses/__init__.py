@@ -1,1 +1,1 @@
-"""The loss functions that objectives are made of."""
+"""Loss functions and their building blocks."""

@@ -1,26 +1,26 @@
-"""How a plan tells the user what a loss term is made of."""
+"""Descriptions of loss terms for a run's description."""
 
 from collections.abc import Iterable
 
 
 def of_labels() -> str:
-    """A task loss."""
+    """Description of a task loss."""
     return "student's logits, gold labels"
 
 
 def of_logits(temperature: float, *, cached: bool) -> str:
-    """A divergence of logits, those of the teacher from a cache or from the step itself."""
+    """Description of a logit loss, with the teacher's logits from a cache or from the step."""
     source = "cached" if cached else "of the same step"
     return f"student's logits, teacher's logits {source}, temperature {temperature:g}"
 
 
 def of_layers(layers: Iterable[int]) -> str:
-    """Layers, counted from 1; 0 is the output of the embeddings."""
+    """Layer numbers, from 1; 0 is the embedding output."""
     return ", ".join(map(_name, layers))
 
 
 def of_pairs(pairs: Iterable[tuple[int, int]]) -> str:
-    """Layers of the student, each with the teacher's that it learns from."""
+    """Student layers, each with the teacher layer that it learns from."""
     return ", ".join(f"{_name(student)} <- {_name(teacher)}" for student, teacher in pairs)
 
 

@@ -1,6 +1,6 @@
-"""The rows of a batch that the workers share among them.
+"""All-gather of a batch's rows from all workers.
 
-Shapes: B rows of this worker, R of the largest share, W workers, u width.
+Shapes: B rows of this worker, R rows of the largest share, W workers, u width.
 """
 
 from typing import Any
@@ -11,15 +11,15 @@ from torch import Tensor, distributed
 
 
 def rows_of_all_workers(row_ids: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows of the whole batch and their vectors, in the order of their numbers.
+    """Rows of the whole batch and their vectors, in the order of row ids.
 
-    Shares may differ in size. A row of several workers (without weight but on the first, in a last
-    batch with fewer rows than workers) is there once. Gradients go back to the workers that the
-    vectors came from.
+    Shares may differ in size. A row on several workers (in a last batch with fewer rows than
+    workers, with weight 0 on all but the first) is returned once. Gradients are sent back to the
+    workers that the vectors came from.
 
     Args:
-        row_ids: (B,) of this worker, not negative.
-        vectors: (B, u).
+        row_ids: (B,) non-negative row ids of this worker.
+        vectors: (B, u) vectors of the rows.
     """
     if distributed.is_available() and distributed.is_initialized():
         row_ids, vectors = _gathered(row_ids, vectors)
@@ -29,7 +29,7 @@ def rows_of_all_workers(row_ids: Tensor, vectors: Tensor) -> tuple[Tensor, Tenso
 
 
 def _gathered(row_ids: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Every worker's rows, filled up to the largest share with rows -1; (W R,) and (W R, u)."""
+    """All workers' rows, (W R,) and (W R, u), padded to the largest share with row id -1."""
     largest = torch.tensor(len(row_ids), device=row_ids.device)
     distributed.all_reduce(largest, distributed.ReduceOp.MAX)
     num_missing = int(largest) - len(row_ids)
@@ -39,14 +39,14 @@ def _gathered(row_ids: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gather(tensor: Tensor) -> Tensor:
-    """(R, ...) of every worker, (W, R, ...)."""
+    """All-gather (R, ...) to (W, R, ...)."""
     parts = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
     distributed.all_gather(parts, tensor.contiguous())
     return torch.stack(parts)
 
 
 class _Gather(torch.autograd.Function):
-    """`_gather`, through which every worker's loss reaches every worker's vectors."""
+    """Differentiable `_gather`: gradients of all workers' losses are summed."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:

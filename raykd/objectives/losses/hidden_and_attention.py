@@ -1,6 +1,6 @@
-"""What objectives compare token by token: hidden states and attention scores, layer by layer.
+"""Losses of hidden states and attention scores per token and layer.
 
-TinyBERT trains on these losses alone; AD2 adds them to its own as deep KD.
+TinyBERT uses only these losses; AD2 adds them as deep KD.
 Shapes: B rows, L tokens, d_S and d_T widths, H attention heads.
 """
 
@@ -17,7 +17,7 @@ from raykd.objectives.losses.logits import wide
 
 ProjectionSharing = Literal["shared", "per_layer"]
 
-# Families whose scores are the scaled product of query and key and nothing else.
+# Families whose attention scores are only the scaled product of query and key.
 _PLAIN_ATTENTION = (
     "bert",
     "roberta",
@@ -27,7 +27,7 @@ _PLAIN_ATTENTION = (
     "electra",
     "megatron-bert",
     "roberta-prelayernorm",
-    # Its scores add a bias by distance, which is the same for all texts and layers: left out.
+    # Its scores add a distance bias, the same for all texts and layers, which is ignored.
     "mpnet",
 )
 _WHY_NOT = {
@@ -40,18 +40,18 @@ _WHY_NOT = {
 
 
 class TokenMaps(nn.Module):
-    """Compares hidden states (a linear map of the student's) and attention scores of all layers.
+    """Losses of linearly mapped hidden states and of attention scores in all layers.
 
-    Layer i of the student, of m, learns from the teacher's i n / m, of n; the outputs of the
-    embeddings are compared as well. `check_token_maps` says which models fit.
+    Student layer i of m learns from teacher layer i n / m of n; embedding outputs are compared as
+    well. `check_token_maps` refuses models that do not fit.
 
     Args:
-        student: of width d_S.
-        teacher: of width d_T.
-        hidden: compare hidden states.
-        attention: compare attention scores.
-        projection: one linear map to the teacher's width for all layers, or one for each.
-        mask_padding: leave padding out.
+        student: model of width d_S.
+        teacher: model of width d_T.
+        hidden: whether to compare hidden states.
+        attention: whether to compare attention scores.
+        projection: one linear map to the teacher's width for all layers, or one per layer.
+        mask_padding: whether to exclude padding.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class TokenMaps(nn.Module):
 
     @property
     def of_student(self) -> dict[str, list[int]]:
-        """What the student is to return, as `Encoder.forward` takes it."""
+        """Student outputs to request, as options of `Encoder.forward`."""
         return {
             "layers": [layer for layer, _ in self._hidden],
             "relation_layers": [layer for layer, _ in self._attention],
@@ -86,14 +86,14 @@ class TokenMaps(nn.Module):
 
     @property
     def of_teacher(self) -> dict[str, list[int]]:
-        """What the teacher is to return, as `Encoder.forward` takes it."""
+        """Teacher outputs to request, as options of `Encoder.forward`."""
         return {
             "layers": [layer for _, layer in self._hidden],
             "relation_layers": [layer for _, layer in self._attention],
         }
 
     def describe(self) -> dict[str, str]:
-        """What each loss compares."""
+        """Description of each loss by name."""
         states = f"all tokens' hidden states, student <- teacher: {of_pairs(self._hidden)}"
         scores = f"attention scores, student <- teacher: {of_pairs(self._attention)}"
         terms = {"hidden": states} if self._hidden else {}
@@ -102,7 +102,7 @@ class TokenMaps(nn.Module):
     def forward(
         self, student: EncoderOutput, teacher: EncoderOutput, attention_mask: Tensor
     ) -> dict[str, Tensor]:
-        """The sums over the layers of what is compared: `hidden`, `attention`."""
+        """Losses `hidden` and `attention`, each summed over the layers."""
         losses: dict[str, list[Tensor]] = {}
         with torch.autocast(attention_mask.device.type, enabled=False):
             for at, (of_student, of_teacher) in enumerate(self._hidden):
@@ -127,17 +127,17 @@ class TokenMaps(nn.Module):
 
 
 def check_token_maps(method: str, student: Encoder, teacher: Encoder, *, attention: bool) -> None:
-    """Refuse two models whose layers, or attention scores, cannot be compared one by one.
+    """Refuse two models whose layers or attention scores cannot be paired.
 
     Args:
         method: the objective's name, for messages.
-        student: of m layers.
-        teacher: of n layers.
+        student: model with m layers.
+        teacher: model with n layers.
         attention: whether attention scores are compared.
 
     Raises:
-        InputError: m does not divide n; or the numbers of heads differ, or a family's scores are
-            more than the product of query and key.
+        InputError: m does not divide n, the numbers of heads differ, or a family's scores are not
+            just the product of query and key.
     """
     num_student, num_teacher = student.num_layers, teacher.num_layers
     if num_teacher % num_student:
@@ -157,27 +157,27 @@ def check_token_maps(method: str, student: Encoder, teacher: Encoder, *, attenti
             why = _WHY_NOT.get(model_type, "are not known to be the product of query and key")
             raise InputError(
                 f"{method}: attention scores of the {role}, a {model_type!r}, cannot be compared, "
-                f"for they {why}; use a {', '.join(_PLAIN_ATTENTION)} or another objective"
+                f"since they {why}; use a {', '.join(_PLAIN_ATTENTION)} or another objective"
             )
     if student.num_heads != teacher.num_heads:
         raise InputError(
             f"{method}: the student has {student.num_heads} attention heads, the teacher "
-            f"{teacher.num_heads}, and head learns from head; give the student {teacher.num_heads}"
+            f"{teacher.num_heads}, and heads are paired; give the student {teacher.num_heads}"
         )
 
 
 def hidden_loss(
     student: Tensor, teacher: Tensor, attention_mask: Tensor, *, mask_padding: bool = True
 ) -> Tensor:
-    """Mean squared error of hidden states: over a row's tokens and the width, then over rows.
+    """Mean squared error of hidden states, over a row's tokens and the width, then over rows.
 
-    Source: Jiao et al. 2020, "TinyBERT", equations 8 and 9.
+    Source: TinyBERT, equations 8 and 9.
 
     Args:
         student: (B, L, d_T), projected to the teacher's width.
         teacher: (B, L, d_T).
         attention_mask: (B, L), 1 for tokens and 0 for padding.
-        mask_padding: False counts padding as tokens, as the authors' code does.
+        mask_padding: False to include padding, as the authors' code does.
     """
     assert student.shape == teacher.shape, (student.shape, teacher.shape)
     with torch.autocast(student.device.type, enabled=False):
@@ -195,18 +195,18 @@ def attention_loss(
     *,
     mask_padding: bool = True,
 ) -> Tensor:
-    """Mean squared error of attention scores before the softmax, after their scaling.
+    """Mean squared error of scaled attention scores before the softmax.
 
-    It is averaged over the heads and over the pairs of a row's tokens, then over rows.
-    Source: Jiao et al. 2020, "TinyBERT", equation 7; scores in place of probabilities as there.
+    The mean is taken over heads and pairs of a row's tokens, then over rows.
+    Source: TinyBERT, equation 7.
 
     Args:
-        student: query and key (B, L, d_S); the value is not looked at.
+        student: query and key (B, L, d_S); the value is not used.
         teacher: query and key (B, L, d_T).
         attention_mask: (B, L), 1 for tokens and 0 for padding.
-        num_heads: H, of both.
-        mask_padding: False averages over all L * L pairs, as the authors' code does: the scores
-            of padding as key are 0, as query they count.
+        num_heads: number of heads H of both.
+        mask_padding: False to average over all L * L pairs, as the authors' code does, with scores
+            0 where the key is padding.
     """
     mask = attention_mask
     with torch.autocast(student.query.device.type, enabled=False):
@@ -232,8 +232,8 @@ def _heads(vectors: Tensor, num_heads: int) -> Tensor:
 
 
 def _mean_of_rows(errors: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the entries of a row that count, then over rows; both (B, entries)."""
+    """Mean over the unmasked entries of a row, then over rows; both (B, entries)."""
     counts = mask.to(errors.dtype)
-    # Not by multiplication alone: what stands on padding may be as large as it likes.
+    # Not only a multiplication by the mask, since values on padding may be infinite.
     errors = errors.masked_fill(mask == 0, 0)
     return (errors.sum(-1) / counts.sum(-1).clamp(min=1)).mean()

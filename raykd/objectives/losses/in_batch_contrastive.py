@@ -1,4 +1,4 @@
-"""What in-batch contrastive losses need: to find a row's own vector among those of the batch.
+"""In-batch contrastive loss: identify a row's own vector among those of the batch.
 
 Shapes: B rows of this worker, K candidates, u width.
 """
@@ -13,14 +13,14 @@ from raykd.objectives.losses.gather import rows_of_all_workers
 def info_nce(anchors: Tensor, candidates: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """`-log softmax(cos(anchor, candidates) / T)` of each anchor's own candidate, mean over rows.
 
-    A single candidate costs nothing. Computed in float32 even under autocast.
-    Source: van den Oord et al. 2018, "Representation Learning with Contrastive Predictive Coding",
-    equation 4; with cosines as in CILDA.
+    The loss is 0 for a single candidate. It is computed in float32 even under autocast.
+    Source: van den Oord et al. 2018, "Representation Learning with Contrastive Predictive Coding"
+    (arXiv:1807.03748), equation 4; with cosines as in CILDA.
 
     Args:
         anchors: (B, u).
         candidates: (K, u).
-        targets: (B,) int64, the place of each anchor's own among the candidates.
+        targets: (B,) int64, index of each anchor's positive among the candidates.
         temperature: T > 0.
     """
     with torch.autocast(anchors.device.type, enabled=False):
@@ -33,14 +33,14 @@ def info_nce(anchors: Tensor, candidates: Tensor, targets: Tensor, temperature: 
 def in_batch_loss(
     anchors: Tensor, vectors: Tensor, row_ids: Tensor, temperature: float, *, gather: bool
 ) -> tuple[Tensor, Tensor]:
-    """`info_nce` of each anchor against the batch's vectors, and the number of candidates.
+    """`info_nce` of each anchor with the batch's vectors, and the number of candidates.
 
     Args:
         anchors: (B, u).
-        vectors: (B, u), each anchor's own in its place.
-        row_ids: (B,), not negative.
+        vectors: (B, u), positives in the order of the anchors.
+        row_ids: (B,) non-negative row ids.
         temperature: T > 0.
-        gather: whether the rows of all workers are candidates, or those of this one.
+        gather: whether candidates are the rows of all workers, or of this one only.
     """
     candidates, places = (
         gathered_candidates(vectors.float(), row_ids) if gather else own_candidates(vectors.float())
@@ -50,19 +50,19 @@ def in_batch_loss(
 
 
 def own_candidates(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """The vectors of this worker's rows as candidates, (B, u), and each row's place, (B,)."""
+    """Candidates (B, u) of this worker, and the index (B,) of each row among them."""
     return vectors, torch.arange(len(vectors), device=vectors.device)
 
 
 def gathered_candidates(vectors: Tensor, row_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The vectors of all workers' rows as candidates, and the places of this worker's among them.
+    """Candidates of all workers, and the index of each of this worker's rows among them.
 
     Args:
         vectors: (B, u), where B may differ between workers.
-        row_ids: (B,), not negative.
+        row_ids: (B,) non-negative row ids.
 
     Returns:
-        (K, u), see `rows_of_all_workers`, and (B,).
+        Candidates (K, u), see `rows_of_all_workers`, and indices (B,).
     """
     all_row_ids, candidates = rows_of_all_workers(row_ids, vectors)
     return candidates, torch.searchsorted(all_row_ids, row_ids)

@@ -1,11 +1,10 @@
-"""Pure losses, computed in float32 even under autocast.
+"""Task and logit losses, computed in float32 even under autocast.
 
 Shapes: B rows, C classes (1: regression).
 
-Published code scales the divergence of the logits otherwise, by factors that a weight can bring
-back: PKD averages over classes too, 1 / C; TinyBERT's second stage as well, with a cross-entropy in
-place of the divergence (the teacher's entropy more); TextBrewer leaves out T^2; CoDIR sums over
-rows, and its trainer divides by B.
+Published code scales the logit divergence differently, by factors that can be set as a weight: PKD
+averages over classes as well (1 / C), and so does TinyBERT's second stage, with a cross-entropy
+instead of the divergence; TextBrewer omits T^2; CoDIR sums over rows, and its trainer divides by B.
 """
 
 import torch
@@ -14,11 +13,11 @@ from torch import Tensor
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy with gold classes, or squared error for regression; mean over rows.
+    """Cross-entropy with gold labels, or squared error for regression; mean over rows.
 
     Args:
         logits: (B, C).
-        labels: (B,) int64 classes, or (B,) or (B, 1) scores where C is 1.
+        labels: (B,) int64 classes, or (B,) or (B, 1) scores if C is 1.
     """
     if logits.size(-1) == 1:
         return _squared_error(logits, labels)
@@ -29,12 +28,12 @@ def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """`T^2 * KL(softmax(teacher / T) || softmax(student / T))`, summed over C, mean over rows.
 
-    With one class (regression) the squared error of the scores, without temperature.
-    Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", section 2.
+    With C = 1 (regression) it is the squared error of the scores, without temperature.
+    Source: Hinton et al. 2015, section 2; see `vanilla_kd`.
 
     Args:
         student_logits: (B, C).
-        teacher_logits: (B, C); (B,) will do where C is 1.
+        teacher_logits: (B, C), or (B,) if C is 1.
         temperature: T > 0.
     """
     if student_logits.size(-1) == 1:
@@ -50,12 +49,12 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """At least float32, whatever autocast made of it."""
+    """Cast to at least float32."""
     return tensor if tensor.element_size() >= 4 else tensor.float()
 
 
 def _squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared error of equally many scores, whether (B,) or (B, 1)."""
+    """Mean squared error of scores with shape (B,) or (B, 1)."""
     assert predictions.numel() == targets.numel(), (predictions.shape, targets.shape)
     with _float32(predictions):
         predicted = wide(predictions).flatten()

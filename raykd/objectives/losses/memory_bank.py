@@ -1,6 +1,6 @@
-"""What contrastive losses remember of earlier batches, the same on all workers.
+"""Memories of earlier batches' vectors for contrastive losses, equal on all workers.
 
-Shapes: N rows of the text, B rows of the batch, K negatives of a row, Q places, u width.
+Shapes: N rows of the text, B rows of the batch, K negatives per row, Q queue entries, u width.
 """
 
 import numpy as np
@@ -10,34 +10,34 @@ from torch import Tensor, nn
 
 from raykd.objectives.base import Epoch
 
-# Sets these random numbers apart from others that are drawn from the same seed and epoch.
+# Separates these random numbers from others with the same seed and epoch.
 _STREAM = 0xC0D1
 
 
 def random_numbers(seed: int, epoch: int) -> np.random.Generator:
-    """The source of an epoch's draws, the same on every worker; epoch 0 is before training."""
+    """Random generator of an epoch, the same on every worker; epoch 0 is before training."""
     return np.random.default_rng([seed, epoch, _STREAM])
 
 
 class OtherRows:
-    """For each row, K rows that it shall be told apart from, drawn anew every epoch.
+    """Sampler of K negatives per row, redrawn every epoch.
 
-    In the order of the labels, the rows that a row shall not be told apart from stand side by
-    side; its pool is what stands before and after them. The pool is cut into K parts of equal
-    size, up to one row, and each gives one row: K different rows wherever the pool has as many;
-    otherwise each of its rows once, or equally often up to one. All rows of an epoch share the
-    places in the parts, but each counts its pool from another place on, going round, so that every
-    row of the pool is equally likely. Places and starts depend on (seed, epoch) and the row alone,
-    not on its batch or on the worker.
+    In the order of labels, the rows that are no negatives of a row are contiguous; its pool is all
+    rows before and after them. The pool is split into K parts whose sizes differ by at most one,
+    and each part contributes one row: K different rows if the pool has as many, otherwise each of
+    its rows about equally often. The positions within the parts are shared by all rows of an epoch,
+    but each row indexes its pool cyclically from a random start, so that every row of the pool is
+    equally likely. Positions and starts depend only on (seed, epoch) and the row, not on its batch
+    or worker.
 
     Args:
-        labels: (N,) of all rows.
-        margin: rows whose labels differ by no more than this are not told apart.
-        num_draws: K.
+        labels: (N,) labels of all rows.
+        margin: largest difference of labels at which rows are no negatives of each other.
+        num_draws: negatives per row, K.
     """
 
     def __init__(self, labels: Tensor, margin: float, num_draws: int) -> None:
-        labels = labels.double()  # Row numbers can be labels.
+        labels = labels.double()  # row numbers can be labels
         in_order, self._order = labels.sort(stable=True)
         self._start = torch.searchsorted(in_order, labels - margin)
         self._stop = torch.searchsorted(in_order, labels + margin, right=True)
@@ -45,22 +45,22 @@ class OtherRows:
 
     @property
     def num_rows(self) -> int:
-        """N."""
+        """Number of rows, N."""
         return len(self._order)
 
     def num_different(self, row_ids: Tensor) -> Tensor:
-        """How many different rows are drawn for each of (B,) rows, (B,)."""
+        """Number of different negatives (B,) per row of (B,)."""
         return self._pool_sizes(row_ids).clamp(max=self._num_draws)
 
     def start_epoch(self, epoch: Epoch) -> None:
-        """Choose the epoch's places and starts."""
+        """Draw the epoch's positions and starts."""
         random = random_numbers(epoch.seed, epoch.number)
         device = self._order.device
         self._places = torch.from_numpy(random.random(self._num_draws)).to(device)
         self._starts = torch.from_numpy(random.random(len(self._order))).to(device)
 
     def draw(self, row_ids: Tensor) -> Tensor:
-        """The epoch's negatives of (B,) rows, (B, K)."""
+        """Negatives (B, K) of (B,) rows in the epoch."""
         start = self._start[row_ids][:, None]
         size = self._pool_sizes(row_ids)[:, None]
         part = torch.arange(self._num_draws + 1, device=row_ids.device) * size // self._num_draws
@@ -74,11 +74,11 @@ class OtherRows:
 
 
 class Bank(nn.Module):
-    """One vector for each row of the text: N * u * 4 bytes.
+    """Memory bank with one vector per row of the text: N * u * 4 bytes.
 
     Args:
-        initial: (N, u).
-        momentum: share of its old vector that a row keeps.
+        initial: initial vectors (N, u).
+        momentum: weight of a row's old vector in an update.
     """
 
     vectors: Tensor
@@ -89,20 +89,20 @@ class Bank(nn.Module):
         self._momentum = momentum
 
     def cosines(self, anchors: Tensor, row_ids: Tensor) -> Tensor:
-        """Of anchors (B, u) with the vectors of rows (B, K) each, (B, K)."""
+        """Cosines (B, K) of anchors (B, u) with the vectors of rows (B, K)."""
         return torch.einsum("bu,bku->bk", anchors, self.vectors[row_ids])
 
     def update(self, row_ids: Tensor, vectors: Tensor) -> None:
-        """Mix new vectors (B, u) of different rows (B,) into theirs, and give those length 1."""
+        """Update the vectors of different rows (B,) with (B, u) by momentum, and normalize them."""
         mixed = self._momentum * self.vectors[row_ids] + (1 - self._momentum) * vectors
         self.vectors[row_ids] = F.normalize(mixed, dim=-1)
 
 
 class Queue(nn.Module):
-    """The last Q vectors and their rows: Q * u * 4 bytes; the initial ones belong to row -1.
+    """Queue of the last Q vectors and their rows: Q * u * 4 bytes; initial ones have row -1.
 
     Args:
-        initial: (Q, u).
+        initial: initial vectors (Q, u).
     """
 
     vectors: Tensor
@@ -114,15 +114,15 @@ class Queue(nn.Module):
         self.register_buffer("row_ids", initial.new_full((len(initial),), -1, dtype=torch.int64))
 
     def push(self, row_ids: Tensor, vectors: Tensor) -> None:
-        """Append vectors (B, u) of rows (B,); the oldest leave."""
-        # New tensors: the old ones may be waiting for a backward pass.
+        """Append vectors (B, u) of rows (B,) and remove the oldest."""
+        # New tensors: a backward pass may still need the old ones.
         size = len(self.row_ids)
         self.vectors = torch.cat([self.vectors, vectors])[-size:]
         self.row_ids = torch.cat([self.row_ids, row_ids])[-size:]
 
 
 def random_vectors(num_vectors: int, width: int, random: np.random.Generator) -> Tensor:
-    """Vectors (num_vectors, width), uniform in +-sqrt(3 / width): their mean square length is 1."""
+    """Vectors (num_vectors, width), uniform in +-sqrt(3 / width): mean squared length 1."""
     bound = (3 / width) ** 0.5
     uniform = torch.from_numpy(random.random((num_vectors, width), dtype=np.float32))
     return uniform.mul_(2 * bound).sub_(bound)

@@ -1,7 +1,7 @@
-"""Contrastive losses between student and teacher whose negatives come from a memory.
+"""Contrastive losses between student and teacher with negatives from a memory.
 
-Shapes: N rows of the text, B rows of the batch, K negatives of a row, u width. Vectors have
-length 1, so that inner products are cosines. All is computed in the vectors' precision.
+Shapes: N rows of the text, B rows of the batch, K negatives per row, u width. Vectors are unit
+vectors, so that inner products are cosines. Losses are computed in the vectors' precision.
 """
 
 import math
@@ -15,65 +15,65 @@ from raykd.objectives.base import Epoch
 from raykd.objectives.losses.gather import rows_of_all_workers
 from raykd.objectives.losses.memory_bank import Bank, OtherRows, Queue
 
-# What the authors' code of CRD and CoDIR adds to its denominators.
+# Added to denominators in the authors' code of CRD and CoDIR.
 _GUARD = 1e-7
 
 
 def infonce_loss(cosines: Tensor, temperature: float) -> Tensor:
     """`-log softmax(cosines / temperature)` of the positive, mean over rows.
 
-    Source: Sun et al. 2020 (CoDIR), section 3.
+    Source: CoDIR, section 3.
 
     Args:
-        cosines: (B, 1 + K), the positive first; -inf for what is no candidate.
+        cosines: (B, 1 + K), the positive first; -inf for entries that are no candidates.
         temperature: tau > 0.
     """
     return -F.log_softmax(cosines / temperature, dim=-1)[:, 0].mean()
 
 
-def nce_loss(cosines: Tensor, normaliser: Tensor, num_rows: int, temperature: float) -> Tensor:
-    """Tell the positive from K draws out of N equally likely rows; sum over K, mean over rows.
+def nce_loss(cosines: Tensor, normalizer: Tensor, num_rows: int, temperature: float) -> Tensor:
+    """NCE of the positive against K draws from N equally likely rows; sum over K, mean over rows.
 
-    Source: the authors' code of CoDIR; Tian et al. 2020 (CRD), equation 18.
+    Source: the authors' code of CoDIR; CRD, equation 18.
 
     Args:
         cosines: (B, 1 + K), the positive first.
-        normaliser: Z > 0, a scalar.
+        normalizer: Z > 0, a scalar.
         num_rows: N.
         temperature: tau > 0.
     """
     noise = (cosines.size(1) - 1) / num_rows
     # P / (P + noise) is the sigmoid of this.
-    log_ratio = cosines / temperature - normaliser.log() - math.log(noise + _GUARD)
+    log_ratio = cosines / temperature - normalizer.log() - math.log(noise + _GUARD)
     positive = F.softplus(-log_ratio[:, 0])
     negatives = F.softplus(log_ratio[:, 1:]) + math.log1p(_GUARD / noise)
     return (positive + negatives.sum(1)).mean()
 
 
 class Contrast(nn.Module, ABC):
-    """A contrastive loss and its memory, which holds the vectors of the batches so far."""
+    """Contrastive loss and its memory of the vectors of earlier batches."""
 
     def start_epoch(self, epoch: Epoch) -> None:
-        """Called before the first step of every epoch."""
+        """Prepare an epoch; called before its first step."""
 
     @abstractmethod
     def forward(self, student: Tensor, teacher: Tensor, row_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, whose vectors then enter the memory.
+        """Loss of a batch, whose vectors are then stored in the memory.
 
         Args:
-            student: (B, u).
-            teacher: (B, u).
-            row_ids: (B,).
+            student: vectors (B, u).
+            teacher: vectors (B, u).
+            row_ids: (B,) rows of the vectors.
 
         Returns:
-            The mean loss, and how many different candidates a row had on average.
+            The mean loss, and the mean number of different candidates per row.
         """
 
 
 class QueueContrast(Contrast):
-    """InfoNCE: the teacher's vector tells the student's from those in a queue.
+    """InfoNCE with the teacher's vector as anchor and negatives from a queue.
 
-    A row's own older vectors in the queue are passed over.
+    A row's own older vectors in the queue are skipped.
     """
 
     def __init__(self, student: Queue, temperature: float) -> None:
@@ -91,7 +91,7 @@ class QueueContrast(Contrast):
 
 
 class BankContrast(Contrast):
-    """InfoNCE: the teacher's vector tells the student's from those of other rows in a bank."""
+    """InfoNCE with the teacher's vector as anchor and other rows of a memory bank as negatives."""
 
     def __init__(self, student: Bank, others: OtherRows, temperature: float) -> None:
         super().__init__()
@@ -112,18 +112,18 @@ class BankContrast(Contrast):
 
 
 class NceContrast(BankContrast):
-    """NCE: either network's vector tells the other's of the same row, in a bank, from others'.
+    """NCE of each network's vector with the other network's memory bank.
 
-    Two such losses are averaged. Their normalisers Z are set by the first batch of all workers.
+    The two losses are averaged. The first batch of all workers sets their normalizers Z.
     """
 
-    normalisers: Tensor
+    normalizers: Tensor
 
     def __init__(self, student: Bank, teacher: Bank, others: OtherRows, temperature: float) -> None:
         super().__init__(student, others, temperature)
         self.teacher = teacher
-        # With the student and with the teacher as anchor; 0 until the first batch.
-        self.register_buffer("normalisers", torch.zeros(2))
+        # For the student and for the teacher as anchor; 0 until the first batch.
+        self.register_buffer("normalizers", torch.zeros(2))
 
     def forward(self, student: Tensor, teacher: Tensor, row_ids: Tensor) -> tuple[Tensor, Tensor]:
         """See `Contrast`."""
@@ -132,13 +132,13 @@ class NceContrast(BankContrast):
         )
         all_students, all_teachers = vectors.chunk(2, dim=1)
         num_rows, temperature = self._others.num_rows, self._temperature
-        if not self.normalisers.all():
+        if not self.normalizers.all():
             cosines = torch.stack(self._cosines(all_students, all_teachers, all_row_ids))
-            self.normalisers = (cosines / temperature).exp().mean((1, 2)) * num_rows
+            self.normalizers = (cosines / temperature).exp().mean((1, 2)) * num_rows
         of_students, of_teachers = (
-            nce_loss(cosines, normaliser, num_rows, temperature)
-            for cosines, normaliser in zip(
-                self._cosines(student, teacher, row_ids), self.normalisers, strict=True
+            nce_loss(cosines, normalizer, num_rows, temperature)
+            for cosines, normalizer in zip(
+                self._cosines(student, teacher, row_ids), self.normalizers, strict=True
             )
         )
         self.student.update(all_row_ids, all_students)
@@ -147,7 +147,7 @@ class NceContrast(BankContrast):
         return (of_students + of_teachers) / 2, num_candidates
 
     def _cosines(self, student: Tensor, teacher: Tensor, row_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each network's vectors with the other's memory, twice (B, 1 + K)."""
+        """Cosines of each network's vectors with the other's memory, twice (B, 1 + K)."""
         candidates = torch.cat([row_ids[:, None], self._others.draw(row_ids)], dim=1)
         return (
             self.teacher.cosines(student, candidates),
@@ -156,5 +156,5 @@ class NceContrast(BankContrast):
 
 
 def _with_positive(student: Tensor, teacher: Tensor, negatives: Tensor) -> Tensor:
-    """The cosines (B, K) behind that of the row's own two vectors."""
+    """Cosines (B, 1 + K): that of the row's own two vectors, then the negatives' (B, K)."""
     return torch.cat([(teacher * student).sum(-1, keepdim=True), negatives], dim=1)

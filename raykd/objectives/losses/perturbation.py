@@ -1,7 +1,7 @@
-"""Projected gradient ascent on word embeddings: how the perturbation of a text starts and moves.
+"""Adversarial perturbation of word embeddings by projected gradient ascent.
 
 Shapes: B rows, L tokens, e width of the word embeddings. A perturbation is (B, L, e) float32 and 0
-on padding; no row's depends on another's.
+on padding; rows are independent of each other.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,19 @@ Initialisation = Literal["zeros", "uniform", "gaussian"]
 
 
 class Ascent(NamedTuple):
-    """How a perturbation is found.
+    """Settings of the gradient ascent.
 
     Attributes:
-        steps: steps of ascent.
-        epsilon: the largest size of a perturbation, in `norm`.
-        step_size: the size of a step, in `norm`.
-        norm: L2 norm or largest entry (linf), of all of a row's tokens together or of each token.
-        initialisation: where it starts.
-        initial_size: of a uniform start, the largest size that it can have in `norm`; of a
-            gaussian one, the standard deviation of each entry.
-        normalized: what has the size of a step or of epsilon. `gradient`: a step has `step_size`,
-            then the perturbation is brought back into the ball. `perturbation`: `step_size` times
-            the gradient itself is added, then the perturbation is scaled to `epsilon`, up or down.
+        steps: number of steps.
+        epsilon: maximum size of a perturbation, in `norm`.
+        step_size: size of a step, in `norm`.
+        norm: L2 norm or largest entry (linf), over all tokens of a row or per token.
+        initialisation: distribution of the start.
+        initial_size: maximum size in `norm` of a uniform start, or standard deviation of each entry
+            of a gaussian start.
+        normalized: `gradient`: each step has `step_size`, then the perturbation is projected into
+            the ball of size `epsilon`. `perturbation`: `step_size` times the raw gradient is added,
+            then the perturbation is scaled to `epsilon`, up or down.
     """
 
     steps: int
@@ -47,15 +47,15 @@ def perturbation(
     loss_of: Callable[[Tensor], Tensor],
     first_gradient: Tensor | None = None,
 ) -> Tensor:
-    """The perturbation after all steps; nothing but it is differentiated by.
+    """Perturbation after all steps; gradients with respect to parameters are not computed.
 
     Args:
-        word_embeddings: (B, L, e); they stay as they are.
+        word_embeddings: (B, L, e), unchanged.
         attention_mask: (B, L), 1 for tokens and 0 for padding.
-        ascent: how to find it.
-        loss_of: the loss that is to grow, of perturbed word embeddings: a sum over the rows, which
-            keeps a row's gradient the same in batches of any size.
-        first_gradient: (B, L, e), where the loss's gradient at the start is known already.
+        ascent: settings of the ascent.
+        loss_of: function from perturbed word embeddings to the loss to maximize, summed over rows,
+            so that a row's gradient does not depend on the batch size.
+        first_gradient: (B, L, e) gradient of the loss at the start, if known.
     """
     fixed = word_embeddings.detach()
     delta, gradient = initial(fixed, attention_mask, ascent), first_gradient
@@ -69,15 +69,14 @@ def perturbation(
 
 
 def initial(word_embeddings: Tensor, attention_mask: Tensor, ascent: Ascent) -> Tensor:
-    """The perturbation before the first step.
+    """Perturbation before the first step.
 
-    Source of the uniform start: Zhu et al. 2020, "FreeLB"; of the gaussian one: Jiang et al. 2020,
-    "SMART"; both as in their code.
+    The uniform start is that of FreeLB's code, the gaussian one that of SMART's code.
 
     Args:
-        word_embeddings: (B, L, e), for their shape.
+        word_embeddings: (B, L, e), for its shape.
         attention_mask: (B, L), 1 for tokens and 0 for padding.
-        ascent: initialisation, initial_size and norm are read.
+        ascent: settings; initialisation, initial_size and norm are used.
     """
     start = torch.zeros_like(word_embeddings, dtype=torch.float32)
     if ascent.initialisation == "zeros":
@@ -90,19 +89,19 @@ def initial(word_embeddings: Tensor, attention_mask: Tensor, ascent: Ascent) -> 
 
 
 def ascended(delta: Tensor, gradient: Tensor, attention_mask: Tensor, ascent: Ascent) -> Tensor:
-    """One step of ascent, and the perturbation's size bounded by epsilon.
+    """Perturbation after one step of ascent and the projection to size epsilon.
 
-    Outside of an L2 ball a perturbation is scaled down, outside of a linf ball each entry is cut,
-    as FreeLB's code does (zhuchen03/FreeLB, eb237016). Where the gradient is 0 there is no step.
+    Outside an L2 ball the perturbation is scaled down, outside a linf ball entries are clipped, as
+    in FreeLB's code (zhuchen03/FreeLB, eb237016). A zero gradient makes no step.
     `normalized: gradient` is the step of FreeLB and of SMART's first code (namisan/mt-dnn,
     0d6201e2, which keeps no perturbation between steps and has no ball); `perturbation` that of
     SMART's later code (676b48b1).
 
     Args:
-        delta: (B, L, e), 0 on padding.
-        gradient: (B, L, e), of what is to grow.
+        delta: perturbation (B, L, e), 0 on padding.
+        gradient: (B, L, e) gradient of the loss to maximize.
         attention_mask: (B, L), 1 for tokens and 0 for padding.
-        ascent: step_size, epsilon, norm and normalized are read.
+        ascent: settings; step_size, epsilon, norm and normalized are used.
     """
     gradient = gradient.float().masked_fill(attention_mask[..., None] == 0, 0)
     if ascent.normalized == "perturbation":
@@ -114,12 +113,12 @@ def ascended(delta: Tensor, gradient: Tensor, attention_mask: Tensor, ascent: As
 
 
 def _unit(vectors: Tensor, norm: Norm) -> Tensor:
-    """Scaled to size 1; what is 0 stays 0."""
+    """Scale to size 1; zeros stay 0."""
     return vectors / norms(vectors, norm).clamp(min=torch.finfo(vectors.dtype).tiny)
 
 
 def norms(vectors: Tensor, norm: Norm) -> Tensor:
-    """Sizes of (B, L, e): (B, 1, 1) of the rows, or (B, L, 1) of the tokens."""
+    """Sizes of (B, L, e): (B, 1, 1) per row, or (B, L, 1) per token."""
     order = torch.inf if norm.endswith("linf") else 2
     over = (1, 2) if norm.startswith("row") else (2,)
     sizes: Tensor = torch.linalg.vector_norm(vectors, ord=order, dim=over, keepdim=True)

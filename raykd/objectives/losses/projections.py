@@ -1,4 +1,4 @@
-"""Linear maps of two networks' vectors to the width in which they are compared."""
+"""Linear projections of two networks' vectors to a common width."""
 
 from typing import Literal
 
@@ -9,14 +9,14 @@ TeacherProjection = Literal["trainable", "frozen_orthogonal"]
 
 
 class Projection(nn.Module):
-    """Linear maps without bias, from an orthogonal start: one for all slots, or one for each.
+    """Linear maps without bias, initialized orthogonally: one for all slots, or one per slot.
 
     Args:
-        width: of the vectors.
-        size: of what they are mapped to.
-        num_maps: 1, or as many as there are slots.
-        frozen: keep the start. If both networks' maps are trained, mapping everything to the same
-            vector makes them agree; with the teacher's frozen it does not.
+        width: width of the vectors.
+        size: width of the projection.
+        num_maps: 1, or the number of slots.
+        frozen: whether to keep the initial weights. If the maps of both networks are trained, they
+            can collapse to a constant vector; with the teacher's frozen they cannot.
     """
 
     def __init__(self, width: int, size: int, *, num_maps: int = 1, frozen: bool = False) -> None:

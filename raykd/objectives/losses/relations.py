@@ -1,4 +1,4 @@
-"""How far the relations among a student's vectors are from those among the teacher's.
+"""Relation loss of MiniLMv2, with an explicit gradient that needs little memory.
 
 For row r with n tokens, of B rows, and relation head a of A, S and T are the head's columns of the
 row's vectors, of widths k_S = d_S / A and k_T = d_T / A:
@@ -7,12 +7,11 @@ row's vectors, of widths k_S = d_S / A and k_T = d_T / A:
     loss = sum over r, a of w sum over tokens i of KL(P[i] || Q[i]),    w = 1 / (B A n)
     dloss/dS = w (G + G^T) S / sqrt(k_S),    G = Q - P
 
-Source: Wang et al. 2021, "MiniLMv2: Multi-Head Self-Attention Relation Distillation for Compressing
-Pretrained Transformers", equations 3 to 6; the gradient is theirs differentiated.
+Source: MiniLMv2 (see `minilmv2`), equations 3 to 6, and their derivative.
 
-P, Q and what stands between them are (B, A, L, L). Left to autograd, ten such tensors pass through
-memory, and some are kept for the backward pass. Here the gradient, of the size of S, is made beside
-the loss, of so many matrices at once that they fit the CPU's cache, each cut to its row's length.
+P, Q and intermediate results are (B, A, L, L). Autograd would write ten such tensors to memory and
+keep some for the backward pass. Here the gradient, of the size of S, is computed together with the
+loss, for as many matrices at once as fit the CPU's cache, each cut to its row's length.
 """
 
 from collections.abc import Iterator
@@ -24,10 +23,10 @@ from torch.autograd.function import once_differentiable
 
 from raykd.objectives.losses.logits import wide
 
-# What the scores of the matrices that are compared at once may take, unless one takes more. On a
-# CPU, four times this stays in its cache: with 3 MB a number takes twice the time (LOG.md).
+# Maximum bytes of the score matrices processed at once (at least one matrix). On a CPU, four times
+# this stays in its cache: with 3 MB a number takes twice the time (LOG.md).
 _CPU_BYTES = 2**18
-# On a GPU few large kernels are fast.
+# On a GPU, few large kernels are faster.
 _GPU_BYTES = 2**28
 
 
@@ -36,15 +35,15 @@ def relation_loss(
 ) -> Tensor:
     """KL between the self-relations of teacher and student, which may differ in width.
 
-    Padding takes no part in relations. The divergence is averaged over a row's tokens and heads,
-    then over rows, in float32 even under autocast. It cannot be differentiated twice, nor with
-    respect to the teacher.
+    Padding is excluded. The divergence is averaged over a row's tokens and heads, then over rows,
+    in float32 even under autocast. It cannot be differentiated twice, nor with respect to the
+    teacher.
 
     Args:
         student_vectors: (B, L, d_S), d_S divisible by A.
         teacher_vectors: (B, L, d_T), d_T divisible by A.
         attention_mask: (B, L), 1 for tokens and 0 for padding.
-        num_heads: A.
+        num_heads: number of relation heads A.
     """
     with torch.autocast(student_vectors.device.type, enabled=False):
         student = wide(student_vectors)
@@ -61,8 +60,8 @@ class _RelationLoss(torch.autograd.Function):
         weights = _token_weights(mask, num_heads).to(student.dtype)
         for rows, width in _parts(mask, num_heads):
             part_mask = mask[:, :width][rows]
-            # What a CPU cuts to its length has no padding left; a GPU is not asked, for the answer
-            # would have to be waited for.
+            # Rows of equal length have no padding. Not checked on a GPU, since the check would
+            # wait for it.
             is_full = mask.device.type == "cpu" and bool(part_mask.all())
             part_loss, part_gradient = _loss_and_gradient(
                 student[:, :width][rows],
@@ -84,16 +83,16 @@ class _RelationLoss(torch.autograd.Function):
 
 
 def _token_weights(mask: Tensor, num_heads: int) -> Tensor:
-    """`w` of every token, 0 for padding, (B, L)."""
+    """Weights `w` (B, L) of the tokens, 0 for padding."""
     is_token = mask != 0
     return is_token / (len(mask) * num_heads * is_token.sum(1, keepdim=True).clamp(min=1))
 
 
 def _parts(mask: Tensor, num_heads: int) -> Iterator[tuple[Tensor | slice, int]]:
-    """Rows that are compared at once, and up to which token they are looked at.
+    """Rows to process at once, and the length to cut them to.
 
-    On a CPU they are of similar length. On a GPU they are not cut: to know their lengths, the host
-    would have to wait for all that it has asked the GPU to do.
+    On a CPU they have similar lengths. On a GPU they are not cut, since reading their lengths would
+    wait for the GPU.
     """
     num_rows, num_tokens = mask.shape
     if mask.device.type != "cpu":
@@ -118,14 +117,14 @@ def _bytes_of(num_matrices: int, num_tokens: int) -> int:
 def _loss_and_gradient(
     student: Tensor, teacher: Tensor, padding: Tensor | None, weights: Tensor, num_heads: int
 ) -> tuple[Tensor, Tensor]:
-    """The rows' share of the loss, and its gradient with respect to their vectors.
+    """Loss of the rows, and its gradient with respect to the student's vectors.
 
     Args:
         student: (R, n, d_S).
         teacher: (R, n, d_T).
-        padding: (R, n); None: there is none.
-        weights: (R, n).
-        num_heads: A.
+        padding: mask (R, n); None for no padding.
+        weights: token weights (R, n).
+        num_heads: number of relation heads A.
     """
     num_rows, num_tokens, width = student.shape
     limit = _CPU_BYTES if student.device.type == "cpu" else _GPU_BYTES
@@ -152,7 +151,7 @@ def _loss_and_gradient(
 
 
 def _scaled_heads(vectors: Tensor, num_heads: int) -> Tensor:
-    """Vectors whose products are the scores, (R * A, n, k)."""
+    """Scaled vectors (R * A, n, k) whose products are the scores."""
     num_rows, num_tokens, width = vectors.shape
     assert width % num_heads == 0, (width, num_heads)
     heads = vectors.reshape(num_rows, num_tokens, num_heads, -1).transpose(1, 2)
@@ -160,19 +159,19 @@ def _scaled_heads(vectors: Tensor, num_heads: int) -> Tensor:
 
 
 def _scale(width: int) -> float:
-    """Applied to both sides of a product, it divides by the root of the width."""
+    """Factor for both sides of a product, which divides it by the square root of the width."""
     return float(width**-0.25)
 
 
 def _for_heads(values: Tensor, num_heads: int) -> Tensor:
-    """What rows have, for each of their heads: (R, n) to (R * A, n)."""
+    """Repeat values of rows (R, n) for each head, (R * A, n)."""
     return values.repeat_interleave(num_heads, dim=0)
 
 
 def _scores(heads: Tensor, padding: Tensor | None) -> Tensor:
-    """Scaled products of the tokens, (M, n, n); columns of padding hold the lowest finite number.
+    """Scaled products of the tokens, (M, n, n); padding columns have the lowest finite number.
 
-    Finite, so that the divergence of a padded column is 0 * 0 and not 0 * (inf - inf).
+    It is finite, so that the divergence of a padding column is 0 * 0 and not 0 * (inf - inf).
     """
     scores = torch.bmm(heads, heads.transpose(1, 2))
     if padding is None:

@@ -1,1 +1,1 @@
-"""What several methods share."""
+"""Base classes shared by several methods."""

@@ -1,16 +1,17 @@
-"""What MATE-KD and CILDA share: a generator rewrites text, and two players take turns over batches.
+"""Adversarial text generation for MATE-KD and CILDA, with alternating generator and student steps.
 
-The generator, a masked language model, fills tokens that were masked at random; it is trained to
-write what the student understands less well than the teacher, then the student to follow there.
-Tokens are drawn with the chances that it gives them. The student's turns read them as any text;
-the generator's draw by Gumbel-softmax, and gradients go to its probabilities, straight through the
-choice, as if the embedding of a masked token were their mean over the vocabulary.
+The generator, a masked language model, replaces randomly masked tokens; it is trained to maximize
+the divergence of student and teacher on its text, the student to minimize it. Tokens are sampled
+from the generator's distribution. In student steps they are plain text; in generator steps they
+are sampled by Gumbel-softmax with straight-through gradients: the gradient is that of the mean
+embedding under its probabilities.
 
 Source: Rashid et al. 2021, "MATE-KD: Masked Adversarial TExt, a Companion to Knowledge
-Distillation", section 3; Jang et al. 2017, "Categorical Reparameterization with Gumbel-Softmax".
-Differs from the authors' code: masked tokens alone pass through the vocabulary, instead of all; the
-generator gets no gradient in the student's turns, and student and heads none in the generator's;
-each player's schedule has the length of its own turns.
+Distillation" (arXiv:2105.05912), section 3; Jang et al. 2017, "Categorical Reparameterization with
+Gumbel-Softmax" (arXiv:1611.01144).
+Differs from the authors' code: only masked tokens are multiplied with the vocabulary's embeddings,
+instead of all; the generator gets no gradient in student steps, student and heads get none in
+generator steps; each player's schedule has the length of its own steps.
 
 Shapes: B rows, L tokens, n masked tokens, V vocabulary, e width of the word embeddings.
 """
@@ -33,9 +34,9 @@ GENERATOR = "generator"
 
 
 class GeneratorConfig(MethodConfig):
-    """Settings shared by MATE-KD and CILDA; the defaults are the published code's.
+    """Settings shared by MATE-KD and CILDA; defaults are those of the published code.
 
-    The student's gradients are clipped as the phase says (`max_grad_norm`, 5 in the papers).
+    The student's gradients are clipped to the phase's `max_grad_norm` (5 in the papers).
     """
 
     generator: GeneratorModelConfig = Field(
@@ -70,8 +71,7 @@ class GeneratorConfig(MethodConfig):
         0.3,
         gt=0,
         le=1,
-        description="Probability of each token to be masked and generated anew; 0.3 in both "
-        "papers.",
+        description="Probability of each token to be masked and regenerated; 0.3 in both papers.",
     )
     gumbel_temperature: float = Field(
         1.0,
@@ -99,27 +99,27 @@ class GeneratorConfig(MethodConfig):
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Its logits on the text as it is; itself, to read what is generated."""
+        """Logits of the original text, and the model for generated text."""
         return frozenset({"logits", "model"})
 
     def generator_reference(self, teacher: str) -> str:
-        """The one that is named, or the pretrained model of the teacher."""
+        """Reference of the generator; by default the teacher's pretrained model."""
         return self.generator.model or teacher
 
     @property
     def head_training(self) -> TrainHeadConfig | None:
-        """See `MethodConfig`."""
+        """Training of the generator's head, if it is configured."""
         return self.generator.train_head
 
 
 class GeneratedText(NamedTuple):
-    """A batch in which masked tokens were chosen anew.
+    """Batch in which masked tokens are replaced by generated ones.
 
     Attributes:
         input_ids: (B, L).
-        is_masked: (B, L), where they were chosen.
-        probabilities: (n, V), which the choices maximise; row after row of the masked tokens.
-            None where no gradient shall go to the generator.
+        is_masked: (B, L) positions of generated tokens.
+        probabilities: (n, V) of the masked tokens in row order, whose maxima are the generated
+            tokens; None if the generator gets no gradient.
     """
 
     input_ids: Tensor
@@ -127,7 +127,7 @@ class GeneratedText(NamedTuple):
     probabilities: Tensor | None
 
     def word_embeddings(self, encoder: Encoder) -> Tensor:
-        """The text as an encoder reads it, (B, L, e), differentiable in the probabilities."""
+        """Word embeddings (B, L, e) of the text, differentiable in the probabilities."""
         embeddings = encoder.embed(self.input_ids)
         if self.probabilities is None:
             return embeddings
@@ -139,15 +139,15 @@ class GeneratedText(NamedTuple):
 def generate(
     generator: MaskedLm, batch: Mapping[str, Tensor], mask_probability: float, temperature: float
 ) -> GeneratedText:
-    """Mask words at random and let the generator choose others.
+    """Mask words at random and replace them by generated ones.
 
-    The same random state masks and chooses the same, however wide the batch is padded.
+    The result depends on the random state but not on the width of the padding.
 
     Args:
-        generator: what fills the masked tokens.
-        batch: its text.
-        mask_probability: of each word, independently of the others.
-        temperature: of the Gumbel-softmax.
+        generator: masked language model.
+        batch: batch with the original text.
+        mask_probability: probability of each word to be masked, independent of the others.
+        temperature: temperature of the Gumbel-softmax.
     """
     ids, attention_mask = batch["input_ids"], batch["attention_mask"]
     are_words = generator.are_words(ids, attention_mask)
@@ -163,25 +163,25 @@ def generate(
 
 
 def drawn(logits: Tensor) -> Tensor:
-    """A token of each row, drawn with the chances of its softmax, (n,).
+    """Sample a token per row from the softmax of its logits, (n,).
 
-    That is how Gumbel-max draws, at any temperature, for one random number a row in place of V.
+    Equal in distribution to Gumbel-max at any temperature, with one random number per row, not V.
 
     Args:
         logits: (n, V).
     """
-    # In float32 the sum over a vocabulary would lose what rare tokens add to it.
-    chances = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
+    # In float32 the cumulative sum over a vocabulary would lose rare tokens.
+    cumulative = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
     levels = torch.rand(len(logits), 1, dtype=torch.float64, device=logits.device)
-    places = torch.searchsorted(chances, levels * chances[:, -1:], right=True)
+    places = torch.searchsorted(cumulative, levels * cumulative[:, -1:], right=True)
     return places.flatten().clamp(max=logits.size(-1) - 1)
 
 
 def chosen_rows(probabilities: Tensor, weight: Tensor) -> Tensor:
-    """The row of the likeliest, (n, e); its gradient is that of `probabilities @ weight`.
+    """Embedding of the most probable token, (n, e), with the gradient of `probabilities @ weight`.
 
-    That is the straight-through estimator of one-hot rows times `weight`, but exact rows and no
-    (n, V) tensor beside the probabilities. Only they are differentiated.
+    This is the straight-through estimator of one-hot rows times `weight`, but with exact embeddings
+    and without a further (n, V) tensor. Only `probabilities` gets a gradient.
 
     Args:
         probabilities: (n, V).
@@ -204,7 +204,7 @@ class _ChosenRows(torch.autograd.Function):
 
 
 class GeneratorObjective(Objective):
-    """A student that learns on its text and on what a generator makes of it."""
+    """Base class of objectives that train a student on original and generated text."""
 
     trains_classifier = True
     student_traits = Objective.student_traits | {"embeddings"}
@@ -213,7 +213,7 @@ class GeneratorObjective(Objective):
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """Student and teacher must read the same tokens."""
+        """Refuse a student whose vocabulary is not the teacher's."""
         _check_vocabulary(config, "student", len(student.embedding_weight), teacher)
 
     def __init__(self, config: GeneratorConfig, models: Models) -> None:
@@ -225,11 +225,11 @@ class GeneratorObjective(Objective):
         super().__init__(config, models)
 
     def student_parameters(self) -> tuple[nn.Parameter, ...]:
-        """What the student's turns train."""
+        """Parameters trained in student steps."""
         return tuple(self.student.parameters())
 
     def players(self) -> dict[str, Player]:
-        """The student with the heads that it trains, and the generator."""
+        """Student with its heads, and generator."""
         assert self.generator is not None
         generator = Player(
             tuple(self.generator.parameters()),
@@ -239,13 +239,13 @@ class GeneratorObjective(Objective):
         return {STUDENT: Player(self.student_parameters()), GENERATOR: generator}
 
     def player_of(self, step: int) -> str:
-        """First the generator's steps of a cycle, then the student's."""
+        """Generator for the first steps of a cycle, then the student."""
         config = self.config
-        at = (step - 1) % (config.generator_steps + config.student_steps)
-        return GENERATOR if at < config.generator_steps else STUDENT
+        position = (step - 1) % (config.generator_steps + config.student_steps)
+        return GENERATOR if position < config.generator_steps else STUDENT
 
     def _generate(self, batch: Mapping[str, Tensor]) -> GeneratedText:
-        """The generated text, through which gradients flow in the generator's turns alone."""
+        """Generate text, with gradients to the generator in its own steps only."""
         assert self.generator is not None
         config = self.config
         with torch.set_grad_enabled(self._player == GENERATOR):
@@ -255,7 +255,7 @@ class GeneratorObjective(Objective):
 
 
 def check_generator(config: MethodConfig, generator: MaskedLm, teacher: Encoder) -> None:
-    """Refuse a generator whose tokens are not the teacher's; weights are not looked at.
+    """Refuse a generator whose vocabulary is not the teacher's; meta models suffice.
 
     Raises:
         InputError: names the setting and what would fit.
@@ -264,10 +264,10 @@ def check_generator(config: MethodConfig, generator: MaskedLm, teacher: Encoder)
 
 
 def _check_vocabulary(config: MethodConfig, role: str, size: int, teacher: Encoder) -> None:
-    if size != (wanted := len(teacher.embedding_weight)):
+    if size != (teacher_size := len(teacher.embedding_weight)):
         setting = "student.model" if role == STUDENT else "objective.generator.model"
         raise InputError(
             f"{config.name}: the {role} has word embeddings of {size} tokens, the teacher of "
-            f"{wanted}, and all must read the same generated text; choose a {role} with the "
-            f"teacher's vocabulary, or leave out {setting} to make one from the teacher"
+            f"{teacher_size}, and all must read the same generated text; choose a {role} with the "
+            f"teacher's vocabulary, or remove {setting} to make one from the teacher"
         )

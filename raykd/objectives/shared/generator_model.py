@@ -10,10 +10,9 @@ from raykd.config import Config
 class TrainHeadConfig(Config):
     """Training of a masked-LM head on a frozen encoder, by masked-language modeling.
 
-    The head's last map is the encoder's word embeddings, which stay frozen with the rest of the
-    encoder. Masked words are always replaced by the mask token, as the generator does it later: the
-    80/10/10 rule of BERT keeps the encoder from relying on the mask token, and the encoder does not
-    learn here.
+    The head's output layer is the encoder's word embeddings, which stay frozen with the encoder.
+    Masked words are always replaced by the mask token, as in generation: BERT's 80/10/10 rule
+    regularizes the encoder, which is not trained here.
     """
 
     num_steps: int = Field(2000, ge=1, description="Optimizer steps.")
@@ -57,7 +56,7 @@ class TrainHeadConfig(Config):
     seed: int = Field(1, description="Seed of the new head, the batches and the masks.")
 
     def training_settings(self) -> dict[str, Any]:
-        """The settings that decide the trained head; thresholds only judge it."""
+        """Settings that determine the trained head, without the acceptance thresholds."""
         return self.model_dump(mode="json", exclude={"max_perplexity_ratio", "min_accuracy_gain"})
 
 
@@ -68,7 +67,7 @@ def _with_short_form(schema: dict[str, Any]) -> None:
 
 
 class GeneratorModelConfig(Config):
-    """The generator: a masked language model with the teacher's tokenizer.
+    """Settings of the generator, a masked language model with the teacher's tokenizer.
 
     `generator: NAME` is short for `generator: {model: NAME}`.
     """
@@ -96,13 +95,13 @@ class GeneratorModelConfig(Config):
             return {"model": value}
         if not isinstance(value, dict | cls):
             raise ValueError(
-                "the name of a masked language model, or a section with the keys model and "
-                f"train_head, is expected, not {value!r:.60}"
+                "expected the name of a masked language model, or a section with the keys model "
+                f"and train_head, not {value!r:.60}"
             )
         return value
 
     @model_validator(mode="after")
-    def _has_a_name(self) -> Self:
+    def _check_name(self) -> Self:
         if self.model is not None and not self.model.strip():
-            raise ValueError("model is empty: name a masked language model, or leave it out")
+            raise ValueError("model is empty: name a masked language model, or remove the key")
         return self

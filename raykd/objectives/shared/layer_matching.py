@@ -1,8 +1,8 @@
-"""What the methods share that match intermediate layers beside logits and gold labels.
+"""Base class of methods that match intermediate layers, logits and gold labels.
 
     task_weight * task + logit_weight * kd + layer_weight * layers
 
-They differ in the last term alone. All of it comes from one forward pass of each model.
+Subclasses define the last term. Each model runs one forward pass per batch.
 """
 
 from abc import abstractmethod
@@ -22,13 +22,13 @@ from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.logits import kd_loss, task_loss
 
 Weight = Annotated[float, Field(gt=0)]
-# 0 fits unlabelled text.
+# 0 is for unlabeled text.
 TaskWeight = Annotated[float, Field(ge=0)]
 Temperature = Annotated[float, Field(gt=0)]
 
 
 class LayerMatchingConfig(MethodConfig):
-    """Weights of the task, logit and layer loss, and the temperature of the second."""
+    """Weights of task, logit and layer loss, and the temperature of the logit loss."""
 
     task_weight: TaskWeight = Field(
         1 / 3,
@@ -59,26 +59,26 @@ class LayerMatchingConfig(MethodConfig):
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Its hidden states, and its logits with them."""
+        """Model, for hidden states and logits."""
         return frozenset({"model", "logits"} if self.cached_teacher else {"model"})
 
     @property
     def teacher_features(self) -> Pooling | None:
-        """As the layer loss pools them."""
+        """Pooling of the layer loss, if the teacher is cached."""
         return self.layer_pooling if self.cached_teacher else None
 
     @property
     def layer_pooling(self) -> Pooling:
-        """How the layer loss pools hidden states."""
+        """Pooling of hidden states in the layer loss."""
         return "cls"
 
 
 class LayerMatching(Objective):
-    """Train the student on hidden states and logits of the teacher, and on gold labels.
+    """Training on the teacher's hidden states and logits, and on gold labels.
 
     Attributes:
-        student_layers: blocks, counted from 1, whose hidden states `layer_loss` is given.
-        teacher_layers: the same of the teacher.
+        student_layers: student layers, from 1, whose hidden states `layer_loss` needs.
+        teacher_layers: teacher layers likewise.
     """
 
     trains_classifier = True
@@ -88,14 +88,14 @@ class LayerMatching(Objective):
 
     @classmethod
     def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
-        """See `Objective`; first tokens are compared where `layer_pooling` is "cls"."""
+        """Traits of `Objective`, and that of first tokens if `layer_pooling` is "cls"."""
         assert isinstance(config, LayerMatchingConfig)
         needed = super().traits(config, role)
         return needed | {"first_token"} if config.layer_pooling == "cls" else needed
 
     @classmethod
     def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
-        """The layers of both models must be known one by one."""
+        """Refuse models with unknown layers."""
         for encoder in (student, teacher):
             encoder.blocks()
 
@@ -114,13 +114,13 @@ class LayerMatching(Objective):
 
     @abstractmethod
     def describe_layers(self) -> str:
-        """What `layer_loss` compares."""
+        """Description of `layer_loss`."""
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """The weighted losses of a batch."""
+        """Weighted losses of a batch."""
         teacher = self.teacher_output(batch, self.teacher_layers)
         student = run(self.student, batch, layers=self.student_layers)
-        # Projections too: what is left of a difference of two unit vectors is small.
+        # Including projections: differences of unit vectors are small.
         with torch.autocast(student.logits.device.type, enabled=False):
             layers, measures = self.layer_loss(student.hidden_states, teacher.hidden_states, batch)
         config = self.config
@@ -142,10 +142,10 @@ class LayerMatching(Objective):
         teacher: Mapping[int, Tensor],
         batch: Mapping[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss over layers and what is measured beside it; runs without autocast.
+        """Loss over the layers, and measures; runs without autocast.
 
         Args:
             student: hidden states (B, L, d_S) of `student_layers`.
             teacher: hidden states (B, L, d_T) of `teacher_layers`, or pooled ones (B, 1, d_T).
-            batch: of `forward`.
+            batch: batch passed to `forward`.
         """

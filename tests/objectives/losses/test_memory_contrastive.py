@@ -67,26 +67,26 @@ def test_nce_by_hand():
 
 def test_nce_has_the_guards_of_the_authors_code():
     scores = torch.tensor([[0.5, -0.2, 0.9], [0.1, 0.3, -0.4]], dtype=torch.float64)
-    num_rows, normaliser = 400_000, 7e5
+    num_rows, normalizer = 400_000, 7e5
     expected = 0.0
     for row in scores.tolist():
-        probabilities = [math.exp(score / TAU) / normaliser for score in row]
+        probabilities = [math.exp(score / TAU) / normalizer for score in row]
         noise = 2 / num_rows
         expected -= math.log(probabilities[0] / (probabilities[0] + noise + 1e-7)) / 2
         for probability in probabilities[1:]:
             expected -= math.log(noise / (probability + noise + 1e-7)) / 2
 
-    loss = nce_loss(scores, torch.tensor(normaliser, dtype=torch.float64), num_rows, TAU)
+    loss = nce_loss(scores, torch.tensor(normalizer, dtype=torch.float64), num_rows, TAU)
 
     assert loss.item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_gradients_of_the_pure_losses_are_those_of_finite_differences():
     cosines = torch.rand(3, 5, dtype=torch.float64).requires_grad_()
-    normaliser = torch.tensor(9.0, dtype=torch.float64)
+    normalizer = torch.tensor(9.0, dtype=torch.float64)
 
     assert torch.autograd.gradcheck(lambda x: infonce_loss(x, TAU), cosines)
-    assert torch.autograd.gradcheck(lambda x: nce_loss(x, normaliser, 30, TAU), cosines)
+    assert torch.autograd.gradcheck(lambda x: nce_loss(x, normalizer, 30, TAU), cosines)
 
 
 def test_a_bank_gives_the_negatives_of_infonce():
@@ -105,10 +105,10 @@ def test_a_bank_gives_the_negatives_of_infonce():
     assert num_candidates.item() == 4
 
 
-def test_nce_takes_both_anchors_and_freezes_the_first_batchs_normalisers():
+def test_nce_takes_both_anchors_and_freezes_the_first_batchs_normalizers():
     others, ours, theirs = other_rows(), bank(1), bank(2)
     contrast = NceContrast(ours, theirs, others, TAU)
-    normalisers = None
+    normalizers = None
     for step in range(2):
         memories = (theirs.vectors.clone(), ours.vectors.clone())
         student, teacher = unit_vectors(step), unit_vectors(10 + step)
@@ -124,21 +124,21 @@ def test_nce_takes_both_anchors_and_freezes_the_first_batchs_normalisers():
             for vectors, memory in zip((student, teacher), memories, strict=True)
         ]
         # 3 rows of 1 + 3 candidates, 8 rows in all.
-        normalisers = normalisers or [sum(map(sum, rows)) / 12 * 8 for rows in scores]
+        normalizers = normalizers or [sum(map(sum, rows)) / 12 * 8 for rows in scores]
         expected, noise = 0.0, 3 / 8
-        for rows, normaliser in zip(scores, normalisers, strict=True):
+        for rows, normalizer in zip(scores, normalizers, strict=True):
             for positive, *negatives in rows:
-                probability = positive / normaliser
+                probability = positive / normalizer
                 expected -= math.log(probability / (probability + noise)) / 6
                 for negative in negatives:
-                    expected -= math.log(noise / (negative / normaliser + noise)) / 6
+                    expected -= math.log(noise / (negative / normalizer + noise)) / 6
 
         loss, num_candidates = contrast(student, teacher, ROWS)
 
         assert loss.item() == pytest.approx(expected, rel=1e-5)
-        assert contrast.normalisers.tolist() == pytest.approx(normalisers, rel=1e-5)
+        assert contrast.normalizers.tolist() == pytest.approx(normalizers, rel=1e-5)
         assert num_candidates.item() == 4
-    assert {"student.vectors", "teacher.vectors", "normalisers"} == set(contrast.state_dict())
+    assert {"student.vectors", "teacher.vectors", "normalizers"} == set(contrast.state_dict())
 
 
 def test_a_queue_gives_its_vectors_but_the_rows_own():
