@@ -1,4 +1,4 @@
-"""Rows of any corpus as shards of units, written by one task a shard, with ids that are unique."""
+"""Custom corpora on Ray: each row is a unit; one task per shard, and a check for unique ids."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from raykd.corpus.custom_units import AS_FOUND, Reading
 from raykd.corpus.shards import Part, plan_shards
 from raykd.storage.locations import Location
 
-# A task sorts their hashes, 128 MiB.
+# Ids per task that compares ids; their hashes have 128 MiB.
 _IDS_PER_PARTITION = 1 << 24
 
 
@@ -22,19 +22,19 @@ def write_custom_units(
     shard_bytes: int,
     reading: Reading = AS_FOUND,
 ) -> list[Path]:
-    """Write rows of any corpus as shards of units, taken as they are.
+    """Write the rows of any corpus as shards of units.
 
     Args:
-        by_digest: digest -> file, none of them equal.
-        out: where the shards are written; those that are finished there are kept.
-        shard_bytes: of a shard, about.
-        reading: how the files are read.
+        by_digest: digest -> file, distinct files.
+        out: directory of the shards; complete shards in it are kept.
+        shard_bytes: approximate bytes of text per shard.
+        reading: format options of the files.
 
     Returns:
-        The shards' directories; `custom_units.unit_files` tells what they hold.
+        Directories of the shards; see `custom_units.unit_files`.
 
     Raises:
-        InputError: as `custom_units.write_shard`, `check` and `check_ids`.
+        InputError: see `custom_units.write_shard`, `custom_units.check` and `check_ids`.
     """
     shards = plan_shards(by_digest, shard_bytes)
     written = [out / f"shard-{number:05d}" for number in range(len(shards))]
@@ -51,11 +51,11 @@ def write_custom_units(
 
 
 def _repeated_hashes(files: Sequence[Path], num_units: int, folder: Path) -> NDArray[np.uint64]:
-    """Hashes of ids that appear twice; `folder` holds 8 bytes a unit meanwhile."""
+    """Find the hashes of repeated ids; needs 8 bytes per unit of temporary space in `folder`."""
     num_partitions = -(-num_units // _IDS_PER_PARTITION)
     partitions = [folder / f"ids-{number:05d}.bin" for number in range(num_partitions)]
-    found = cluster.as_completed(custom_ids.id_hashes, files, label="check ids", unit="files")
-    custom_ids.write_hashes((hashes for _, hashes in found), partitions)
+    results = cluster.as_completed(custom_ids.id_hashes, files, label="check ids", unit="files")
+    custom_ids.write_hashes((hashes for _, hashes in results), partitions)
     repeated = cluster.for_each(
         custom_ids.repeated_hashes, partitions, label="compare ids", unit="partitions"
     )

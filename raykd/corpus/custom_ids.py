@@ -1,4 +1,4 @@
-"""Ids that a corpus gives its rows: whether one appears twice, found by the hashes of all."""
+"""Check of custom row ids for repeats, by the hashes of all ids."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ _NUM_SUSPECTS = 1000
 
 
 def id_hashes(path: Path) -> NDArray[np.uint64]:
-    """64-bit hashes of the ids that the units of one file were given; none of made ids."""
+    """Compute 64-bit hashes of the custom ids in a file; none if the ids were generated."""
     manifest = read_manifest(path.parent)
     assert manifest is not None, path
     if manifest.counts["num_made_ids"]:
@@ -33,18 +33,18 @@ def id_hashes(path: Path) -> NDArray[np.uint64]:
 
 
 def write_hashes(hashes: Iterable[NDArray[np.uint64]], partitions: Sequence[Path]) -> None:
-    """Write `id_hashes` of all files to partitions, so that equal ones stand in one of them."""
+    """Write the hashes of all files to partitions; equal hashes are in the same partition."""
     num_partitions = np.uint64(len(partitions))
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("wb")) for path in partitions]
-        for found in hashes:
-            partition_of = found % num_partitions
+        for file_hashes in hashes:
+            partition_of = file_hashes % num_partitions
             for number, file in enumerate(files):
-                file.write(found[partition_of == number].tobytes())
+                file.write(file_hashes[partition_of == number].tobytes())
 
 
 def repeated_hashes(partition: Path) -> NDArray[np.uint64]:
-    """The hashes, each once, that a partition holds more than once."""
+    """Find the distinct hashes that a partition contains more than once."""
     ordered = np.sort(np.fromfile(partition, np.uint64))
     return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
 
@@ -55,14 +55,14 @@ def check_ids(
     """Check that no id appears twice.
 
     Args:
-        repeated: hashes that more than one unit's id has.
-        shards: as planned.
-        written: their directories.
+        repeated: hashes of more than one unit.
+        shards: planned shards.
+        written: directories of the shards.
 
     Raises:
-        InputError: names a repeated id and where it stands.
+        InputError: an id is repeated; the message has the id and its files.
     """
-    # All but always the first hash is that of a repeated id, and the rest need not be held.
+    # Equal hashes nearly always mean equal ids, so that the first chunk is usually sufficient.
     for start in range(0, len(repeated), _NUM_SUSPECTS):
         suspects = repeated[start : start + _NUM_SUSPECTS]
         seen: dict[str | int, Sequence[Part]] = {}
@@ -82,12 +82,12 @@ def _ids_of_hashes(path: Path, hashes: NDArray[np.uint64]) -> list[str | int]:
     if len(rows) == 0:
         return []
     ids = pq.read_table(path, columns=["unit_id"])["unit_id"]
-    found: list[str | int] = ids.take(pa.array(rows)).to_pylist()
-    return found
+    matching: list[str | int] = ids.take(pa.array(rows)).to_pylist()
+    return matching
 
 
 def _shown(parts: Sequence[Part]) -> str:
-    """The files of shards: one holds the rows of several small ones, any of which may be meant."""
+    """List the source files of shards; a shard can have the rows of several small files."""
     places = sorted({str(part.piece.path) for part in parts})
     shown = " and ".join(places[:_NUM_FILES_SHOWN])
     if len(places) > _NUM_FILES_SHOWN:

@@ -1,4 +1,4 @@
-"""Rows of any corpus as units, taken as they are, with the ids they were given."""
+"""Custom units: the rows of any corpus as units, with their own ids."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,10 +45,12 @@ _Unit = tuple[str | int, str]
 
 @dataclass(frozen=True)
 class Reading:
-    """How the files of any corpus are read.
+    """Options for reading the files of a custom corpus.
 
-    `exclude` are patterns of what to leave out (`directories.list_files`), `layout` says how CSV
-    and TSV files are written, `empty` what becomes of documents without text.
+    Attributes:
+        exclude: patterns of files and folders to leave out (see `directories.list_files`).
+        layout: format options of CSV and TSV files.
+        empty: handling of documents without text.
     """
 
     exclude: tuple[str, ...] = ()
@@ -56,7 +58,7 @@ class Reading:
     empty: Empty = "skip"
 
     def settings(self) -> dict[str, Any]:
-        """What decides the units besides the files."""
+        """Settings that determine the units, in addition to the files."""
         columns = self.layout.columns
         return {
             "columns": None if columns is None else list(columns),
@@ -69,14 +71,14 @@ AS_FOUND = Reading()
 
 
 def check_copies(sources: Sequence[tuple[str, Location]], reading: Reading = AS_FOUND) -> None:
-    """Check that files of equal content give their rows no ids, which would all be repeated.
+    """Check that no two files of equal content have row ids, which would all be repeated.
 
     Args:
-        sources: digest and file, equal digests next to each other.
-        reading: how the files are read.
+        sources: pairs (digest, file), sorted by digest.
+        reading: format options of the files.
 
     Raises:
-        InputError: names two such files and the first id.
+        InputError: two such files exist; the message has the files and the first id.
     """
     for (digest, path), (next_digest, copy) in pairwise(sources):
         if digest != next_digest:
@@ -93,22 +95,22 @@ def check_copies(sources: Sequence[tuple[str, Location]], reading: Reading = AS_
 def write_shard(
     parts: Sequence[Part], directory: Path, shard_bytes: int, reading: Reading = AS_FOUND
 ) -> None:
-    """Write one shard: its units, titles before the text, and the rows that could not be read.
+    """Write the units of one shard, titles prepended, and quarantine the unreadable rows.
 
-    Empty documents are counted and left out; where they are errors, they are among these rows.
+    Empty documents are counted and skipped; if they are errors, they are quarantined.
 
-    Rows without ids get `units.unit_id`, as one line or row is one unit. Memory: some 16 MiB of
-    text, or two rows; files of CSV and TSV are read whole.
+    Rows without ids get `units.unit_id`. Memory: about 16 MiB of text, or two rows; CSV and TSV
+    files are read whole.
 
     Args:
-        parts: what the shard is made of.
-        directory: where to.
-        shard_bytes: text of a file of units; only what cannot be sliced makes several files.
-        reading: how the files are read.
+        parts: slices of files that make up the shard.
+        directory: output directory.
+        shard_bytes: bytes of text per file of units; only unsliceable files need several.
+        reading: format options of the files.
 
     Raises:
-        InputError: a file is damaged or lacks the text column; some rows have an id and some have
-            none, or ids are of two types.
+        InputError: a file is damaged or has no text column, only some rows have an id, or ids are
+            of two types.
     """
 
     def write(draft: Draft) -> None:
@@ -116,7 +118,7 @@ def write_shard(
         dropped = Counter(num_empty=0, num_odd_titles=0)
         with ShardWriter(draft.directory, QUARANTINE_FILE, QUARANTINE, "reason") as quarantined:
             batches = _batches(_rows(parts, quarantined, kinds, dropped, reading))
-            # Its first rows tell the type of the ids.
+            # The first rows determine the type of the ids.
             first = next(batches)
             id_type = _ID_TYPES[next(iter(kinds), "made")]
             schema = pa.schema([("unit_id", id_type), ("text", pa.string())])
@@ -136,12 +138,12 @@ def write_shard(
 
 
 def unit_files(written: Sequence[Path]) -> list[Path]:
-    """The files of units of these shards' directories, in order."""
+    """List the files of units in the directories of shards, in order."""
     return [path for directory in written for path in sorted(directory.glob("units-*.parquet"))]
 
 
 def _batches(rows: Iterable[_Unit]) -> Iterator[tuple[list[str | int], list[str]]]:
-    """Ids and texts of rows that are written together; none in the last, where there are none."""
+    """Group rows into batches of ids and texts; the last batch may be empty."""
     ids: list[str | int] = []
     texts: list[str] = []
     num_chars = 0
@@ -184,9 +186,9 @@ def _rows(
                 if first != row.source:
                     where = f"{first} and {where}"
                 raise InputError(f"{where}: {_mixed(kind, next(iter(kinds)))}")
-            given = row.unit_id
-            made = unit_id(part.digest, row.offset, 0) if given is None else given
-            yield made, f"{row.title} {row.text}" if row.title else row.text
+            own_id = row.unit_id
+            unit = unit_id(part.digest, row.offset, 0) if own_id is None else own_id
+            yield unit, f"{row.title} {row.text}" if row.title else row.text
 
 
 def _kind_of(row: Document) -> _Kind:
@@ -211,19 +213,19 @@ def _mixed(kind: str, other: str) -> str:
 def check(
     shards: Sequence[Sequence[Part]], written: Sequence[Path], reading: Reading = AS_FOUND
 ) -> int:
-    """Check what only all shards together show, but for repeated ids.
+    """Check the counts and id types of all shards; `check_ids` checks for repeated ids.
 
     Args:
-        shards: as planned.
-        written: their directories.
-        reading: how the files were read.
+        shards: planned shards.
+        written: directories of the shards.
+        reading: format options of the files.
 
     Returns:
         The number of units.
 
     Raises:
-        InputError: no units; empty documents, where they are errors; too many bad rows; ids of
-            different kinds in different files.
+        InputError: there are no units, empty documents although they are errors, too many bad rows,
+            or ids of different types.
     """
     counts = [_counts(directory) for directory in written]
     num_units = sum(count["num_units"] for count in counts)
@@ -240,7 +242,7 @@ def check(
     if num_units == 0:
         problem = f"all {num_empty:,} documents of the corpus are empty"
         raise InputError(
-            f"{problem if num_empty else 'the corpus holds no row'}; give files with text"
+            f"{problem if num_empty else 'the corpus has no rows'}; give files with text"
         )
     kinds: dict[str, Location] = {}
     for parts, directory, count in zip(shards, written, counts, strict=True):
@@ -255,14 +257,14 @@ def check(
 
 
 def dropped(written: Sequence[Path]) -> dict[str, float]:
-    """How many documents of all shards were empty, and how many titles were no text."""
+    """Count the empty documents and the non-text titles of all shards."""
     counts = [_counts(directory) for directory in written]
     names = ("num_empty", "num_odd_titles")
     return {name: sum(count[name] for count in counts) for name in names}
 
 
 def quarantine(written: Sequence[Path]) -> pa.Table:
-    """The rows of all shards that could not be read: few, once `check` has passed them."""
+    """Read the quarantined rows of all shards; `check` has bounded their number."""
     return pa.concat_tables([pq.read_table(path / QUARANTINE_FILE) for path in written])
 
 

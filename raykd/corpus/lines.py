@@ -1,4 +1,4 @@
-"""Lines of big files, many at once: a line belongs to the slice of bytes in which it starts."""
+"""Blocks of lines of large files; a line belongs to the slice of bytes in which it starts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,19 +9,19 @@ from raykd.errors import InputError
 from raykd.storage.formats import Compression, format_of, named_format, open_bytes
 from raykd.storage.locations import READ_BYTES, explained, is_url, size_of
 
-# Bounds the memory a document takes, and with it the width of an offset inside one.
+# Bounds the memory of a document, and the width of offsets inside it.
 MAX_DOCUMENT_BYTES = 16 << 20
-# Text compresses three- to tenfold; a stream that grows beyond this is a decompression bomb.
+# Text compresses three- to tenfold; a stream with a larger ratio is a decompression bomb.
 MAX_EXPANSION = 200
 
 _MIN_EXPANDED_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
-# A second of counting line ends, even of compressed text, for each row of a message.
+# Limit of counting line ends for a message: about a second, even for compressed text.
 _MAX_COUNTED_BYTES = 256 << 20
 
 
 class Block(NamedTuple):
-    """Whole lines with the byte at which they start; None: one line that is too long."""
+    """Complete lines and the byte offset of the first; None: one line that is too long."""
 
     offset: int
     lines: bytes | None
@@ -30,13 +30,13 @@ class Block(NamedTuple):
 def read_blocks(piece: Slice, compression: Compression | None) -> Iterator[Block]:
     r"""Stream the lines of a slice in blocks of about a mebibyte; use it inside `explained`.
 
-    All lines end in `\n` but perhaps the last of the file. At most `MAX_DOCUMENT_BYTES` and two
-    chunks are held, whatever the length of the lines.
+    All lines end in `\n`, except possibly the last of the file. At most `MAX_DOCUMENT_BYTES` and
+    two chunks are in memory, whatever the length of the lines.
 
     Raises:
         InputError: the file expands to more than `MAX_EXPANSION` times its size.
     """
-    # The byte before the slice tells whether a line starts with the slice.
+    # The byte before the slice shows whether a line starts at the slice.
     first = max(piece.start - 1, 0)
     blocks = _blocks(_chunks(piece, compression, first), first, piece.stop)
     if piece.start:
@@ -48,7 +48,7 @@ def read_blocks(piece: Slice, compression: Compression | None) -> Iterator[Block
 
 
 def lines_of(block: Block) -> Iterator[tuple[int, bytes | None]]:
-    """The lines of a block with their offsets; None for one that is too long."""
+    """Iterate over the lines of a block with their offsets; None for a line that is too long."""
     if block.lines is None:
         yield block.offset, None
         return
@@ -59,10 +59,10 @@ def lines_of(block: Block) -> Iterator[tuple[int, bytes | None]]:
 
 
 def place_of(source: str, offset: int) -> str:
-    """Where a row stands, in words: "line 3" of text and JSONL, "row 2 (counted from 0)" of others.
+    """Describe the place of a row: "line 3" of text and JSONL, "row 2 (counted from 0)" of tables.
 
-    "byte 3000000000" in object stores and behind 256 mebibytes, where lines are not counted, and
-    where the file is not there any more.
+    The place is "byte 3000000000" in object stores, after 256 mebibytes (where lines are not
+    counted), and if the file is missing.
 
     Args:
         source: the file, as in `schemas.QUARANTINE`.
@@ -86,7 +86,7 @@ def place_of(source: str, offset: int) -> str:
 
 
 def _chunks(piece: Slice, compression: Compression | None, start: int) -> Iterator[bytes]:
-    # The store answers each read of an open object with a request of its own.
+    # Each read of an object in a store is a request.
     num_read = _CHUNK_BYTES if hasattr(piece.path, "stat") else READ_BYTES
     with open_bytes(piece.path, compression) as file:
         max_bytes = max(size_of(piece.path) * MAX_EXPANSION, _MIN_EXPANDED_BYTES)
@@ -97,14 +97,14 @@ def _chunks(piece: Slice, compression: Compression | None, start: int) -> Iterat
             num_bytes += len(chunk)
             if compression and num_bytes > max_bytes:
                 raise InputError(
-                    f"{piece.path}: expands to more than {MAX_EXPANSION} times its size; if that "
-                    "is meant, unpack the file and give the unpacked one"
+                    f"{piece.path}: expands to more than {MAX_EXPANSION} times its size; if this "
+                    "is intended, unpack the file and give the unpacked one"
                 )
             yield chunk
 
 
 def _blocks(chunks: Iterator[bytes], offset: int, stop: int | None) -> Iterator[Block]:
-    """Blocks of the lines that start before `stop`."""
+    """Group the lines that start before `stop` into blocks."""
     pending, num_discarded = b"", 0
     for chunk in chunks:
         if stop is not None and offset >= stop:
@@ -119,7 +119,7 @@ def _blocks(chunks: Iterator[bytes], offset: int, stop: int | None) -> Iterator[
             chunk, pending = chunk[end:], b""
             end = chunk.find(b"\n") + 1
         if end:
-            # The first line may have grown too long; the others are shorter than a chunk.
+            # Only the first line can be too long; the others are shorter than a chunk.
             lines, pending = pending + chunk[: (end := chunk.rfind(b"\n") + 1)], chunk[end:]
             yield from _before(Block(offset, lines), stop)
             offset += len(lines)
@@ -132,11 +132,11 @@ def _blocks(chunks: Iterator[bytes], offset: int, stop: int | None) -> Iterator[
 
 
 def _before(block: Block, stop: int | None) -> Iterator[Block]:
-    """The lines of a block that start before `stop`."""
+    """Truncate a block to the lines that start before `stop`."""
     assert block.lines is not None
     if stop is None or block.offset + len(block.lines) <= stop:
         yield block
     elif block.offset < stop:
-        # The last of them ends behind the byte before `stop`.
+        # The last of these lines ends after the byte before `stop`.
         end = block.lines.find(b"\n", stop - block.offset - 1) + 1
         yield Block(block.offset, block.lines[:end] if end else block.lines)

@@ -1,4 +1,4 @@
-"""Row groups of Parquet in batches of bounded size, of the columns that are read alone."""
+"""Rows of Parquet files in batches of bounded size, restricted to the required columns."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,21 +15,20 @@ from raykd.storage.tables import holds_text, parquet_bytes, require_columns
 
 _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 16_384
-# Rows decoded at once, before their bytes are known; fewer would cost time where rows are short.
+# Rows decoded at once, before their size is known; fewer would be slow for short rows.
 _STEP_ROWS = 256
 _STEP_BYTES = 128 << 10
 
 
 def parquet_batches(piece: Slice, columns: Columns) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Stream the row groups of a slice: number of the first row, and the columns there are.
+    """Stream the row groups of a slice: number of the first row, and the existing columns.
 
-    Pages are read one by one and decoded in steps of at most 256 rows, which are gathered to 8 MiB.
-    Memory depends neither on the row group nor on the file, but on the longest page and step: a
-    batch of more than 8 MiB is one step. Where the schema says dictionary, batches are decoded and
-    the dictionary is held whole. Use it inside `explained`.
+    Pages are read one by one and decoded in steps of at most 256 rows, which are joined to batches
+    of 8 MiB. Memory depends on the longest page and step, not on the row group or the file.
+    Dictionary columns are decoded, and their dictionary is in memory. Use it inside `explained`.
 
     Raises:
-        InputError: no such text column, or one that holds no text.
+        InputError: the text column is missing, or its type is not text.
     """
     path = piece.path
     with (
@@ -49,11 +48,11 @@ def parquet_batches(piece: Slice, columns: Columns) -> Iterator[tuple[int, pa.Re
         groups = [metadata.row_group(index) for index in range(piece.start, stop)]
         num_rows = sum(group.num_rows for group in groups)
         row_bytes = parquet_bytes(groups, names) // max(num_rows, 1) + 1
-        # As encoded: of texts that repeat, or of a few long ones, it says little.
+        # An estimate from the encoded size, which is inaccurate for repeated or a few long texts.
         step_rows = min(max(_STEP_BYTES // row_bytes, 1), _STEP_ROWS)
         read_rows = step_rows
         if pa.types.is_dictionary(schema.field(columns.text).type):
-            # Each batch brings the dictionary again, and holds a text once however often it stands.
+            # Each batch repeats the dictionary, which has every distinct text once.
             read_rows = min(max(_BATCH_BYTES // row_bytes, 1), _BATCH_ROWS)
         batches = file.iter_batches(read_rows, row_groups=range(piece.start, stop), columns=names)
         has_dictionary = any(pa.types.is_dictionary(schema.field(name).type) for name in names)
@@ -64,7 +63,7 @@ def parquet_batches(piece: Slice, columns: Columns) -> Iterator[tuple[int, pa.Re
 
 
 def _decoded(batches: Iterable[pa.RecordBatch], num_rows: int) -> Iterator[pa.RecordBatch]:
-    """Batches without dictionaries, of at most that many rows."""
+    """Decode dictionary columns, in batches of at most `num_rows` rows."""
     for batch in batches:
         for start in range(0, batch.num_rows, num_rows):
             step = batch.slice(start, num_rows)
@@ -76,7 +75,7 @@ def _decoded(batches: Iterable[pa.RecordBatch], num_rows: int) -> Iterator[pa.Re
 
 
 def _gathered(steps: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Steps joined up to `_BATCH_BYTES` and `_BATCH_ROWS`; a larger one is a batch of its own."""
+    """Join steps up to `_BATCH_BYTES` and `_BATCH_ROWS`; a larger step is a batch of its own."""
     gathered: list[pa.RecordBatch] = []
     num_bytes = num_rows = 0
     for step in steps:
@@ -93,7 +92,7 @@ def _gathered(steps: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def rows_of_batch(
     source: str, row_number: int, batch: pa.RecordBatch, columns: Columns
 ) -> Iterator[Row]:
-    """The rows of a batch of Parquet."""
+    """Iterate over the rows of a batch."""
     names = batch.schema.names
     values = [_values(batch.column(name)) for name in names]
     for number, row in enumerate(zip(*values, strict=True), start=row_number):
@@ -101,15 +100,15 @@ def rows_of_batch(
 
 
 def _check_holds_text(path: Location, field: pa.Field) -> None:
-    # A column of nulls alone has the type null.
+    # A column with only nulls has the type null.
     if not (
         holds_text(field.type) or holds_text(field.type, binary=True) or field.type == pa.null()
     ):
-        raise InputError(f"{path}: column {field.name!r} holds {field.type}, text is expected")
+        raise InputError(f"{path}: column {field.name!r} has type {field.type}, text is expected")
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """Python values; strings and binaries that are not UTF-8 stay bytes."""
+    """Convert to Python values; strings and binaries that are not UTF-8 remain bytes."""
     try:
         values = column.to_pylist()
     except UnicodeDecodeError:

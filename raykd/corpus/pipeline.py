@@ -1,4 +1,4 @@
-"""Ingest on Ray: sources to shards of units, one task a shard."""
+"""Ingest on Ray: source files to shards of units, one task per shard."""
 
 import shutil
 import time
@@ -61,7 +61,7 @@ _NUM_SHOWN = 5
 
 
 class CorpusConfig(Config):
-    """What is searched, and how it is cut."""
+    """Files of the corpus, and how documents are cut into units."""
 
     paths: tuple[str, ...] = Field(
         min_length=1,
@@ -124,7 +124,7 @@ class CorpusConfig(Config):
 
     @property
     def layout(self) -> Layout:
-        """How CSV and TSV files are written."""
+        """Format options of CSV and TSV files."""
         return Layout(self.columns, self.quoting)
 
 
@@ -135,21 +135,21 @@ class _Shard:
 
 
 def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manifest:
-    """Read a corpus into shards of units, `out/shard-00000/` and on.
+    """Read a corpus into shards of units, `out/shard-00000/` and so on.
 
-    The output depends on the contents of the files and on the settings, not on names or order, and
-    files of equal content are read once; the shards in order are sorted by `unit_id`. Finished
+    The output depends on the contents of the files and on the settings, not on names or order.
+    Files of equal content are read once. The units are sorted by `unit_id` across shards. Complete
     shards are kept when an interrupted run is repeated.
 
     Args:
-        config: the settings; `paths` in it is not looked at.
+        config: settings; its `paths` are ignored.
         paths: files and directories, on a disk or in an object store.
-        out: the output directory.
+        out: output directory.
 
     Raises:
         InputError: a source cannot be read, more than `max_bad_fraction` of the rows are bad or
-            `max_dropped_fraction` of the documents too short, there is no unit, or `out` lies in a
-            directory that is read.
+            `max_dropped_fraction` of the documents too short, there are no units, or `out` is
+            inside an input directory.
     """
     started_s = time.monotonic()
     out = out.absolute()
@@ -161,7 +161,7 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
     if manifest := finished(out, stage_key(_STAGE, settings, inputs)):
         _say_losses(manifest.counts)
         return manifest
-    # From here on `out` is not what an older manifest says.
+    # From here on an older manifest is not valid for `out`.
     (out / FILE_NAME).unlink(missing_ok=True)
     shards = [
         _Shard(out / f"shard-{number:05d}", parts)
@@ -183,9 +183,9 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
 
 
 def shard_paths(out: Path) -> list[Path]:
-    """The files of units that `ingest` wrote, in order.
+    """List the files of units that `ingest` wrote, in order.
 
-    A shard holds several where a compressed file or a Parquet row group is much larger than
+    A shard has several files if a compressed file or a Parquet row group is much larger than
     `shard_bytes`.
     """
     return sorted(out.glob("shard-*/units-*.parquet"))
@@ -194,17 +194,17 @@ def shard_paths(out: Path) -> list[Path]:
 def sources_with_digests(
     paths: Sequence[Location], out: Path, *, exclude: Sequence[str] = ()
 ) -> list[tuple[str, Location]]:
-    """The files that the paths name with their `source_digest`, sorted by digest, then path.
+    """List the source files with their `source_digest`, sorted by digest, then path.
 
-    What is left out is reported.
+    Files that are left out are reported.
 
     Args:
         paths: files, folders and patterns.
-        out: the output, which may not be in a folder that is read.
-        exclude: patterns of what to leave out.
+        out: output directory, which must not be in an input folder.
+        exclude: patterns of files and folders to leave out.
 
     Raises:
-        InputError: as `list_sources` and `check_apart`; a file cannot be read.
+        InputError: a file cannot be read; see `list_sources` and `check_apart`.
     """
     check_apart(out, paths)
     listing = list_sources(
@@ -212,7 +212,7 @@ def sources_with_digests(
     )
     if listing.holds(out):
         raise InputError(
-            f"{', '.join(map(shown, paths))}: would hold the output, {out}; write the output "
+            f"{', '.join(map(shown, paths))}: would contain the output, {out}; write the output "
             "elsewhere"
         )
     for line in listing.lines():
@@ -233,7 +233,7 @@ def sources_with_digests(
 
 
 def one_of_equal(sources: Sequence[tuple[str, Location]]) -> dict[str, Location]:
-    """Digest -> the first of the files that have it; the others are reported."""
+    """Map each digest to its first file; report the other files."""
     by_digest: dict[str, Location] = {}
     equal = []
     for digest, path in sources:
@@ -246,10 +246,10 @@ def one_of_equal(sources: Sequence[tuple[str, Location]]) -> dict[str, Location]
 
 
 def check_layout(layout: Layout, by_digest: Mapping[str, Location]) -> None:
-    """Check that there are CSV or TSV files, if columns of such without a header are named.
+    """Check that there are CSV or TSV files if `layout.columns` is set.
 
     Raises:
-        InputError: there are none.
+        InputError: there are no such files.
     """
     if layout.columns is None:
         return
@@ -267,7 +267,7 @@ def _digests_of_batch(paths: Sequence[Location]) -> list[str]:
 
 
 def _ingest_shard(shard: _Shard, *, config: CorpusConfig) -> Mapping[str, float]:
-    """Write one shard unless it is there; returns its counts."""
+    """Write one shard unless it is complete; return its counts."""
     settings = config.model_dump(
         mode="json", include={"text_column", "columns", "quoting", "empty", "units", "shard_bytes"}
     )
@@ -280,14 +280,14 @@ def _ingest_shard(shard: _Shard, *, config: CorpusConfig) -> Mapping[str, float]
 
 
 def write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) -> dict[str, int]:
-    """Read, cut and write the units of one shard, and the rows that could not be read.
+    """Read documents, cut them, and write the units of one shard; quarantine unreadable rows.
 
     Returns:
-        How many documents, units, bytes of units, bad rows, too short pieces, documents without a
-        unit, and empty documents there were.
+        Counts of documents, units, bytes of units, bad rows, too short pieces, documents without a
+        unit, and empty documents.
 
     Raises:
-        InputError: as `texts.read_texts`.
+        InputError: see `texts.read_texts`.
     """
     counts = dict.fromkeys(_COUNTS, 0)
     columns = Columns(config.text_column, ids=(), title=None, layout=config.layout)
@@ -329,14 +329,14 @@ def _check(
     )
     if num_rows == 0:
         problem = f"each of its {num_empty:,} documents is" if num_empty else "the corpus is"
-        raise InputError(f"{where}: {problem} empty; give files that hold text")
+        raise InputError(f"{where}: {problem} empty; give files with text")
     if num_bad > config.max_bad_fraction * num_rows:
         shown = "; ".join(islice(quarantined_rows(s.directory for s in shards), _NUM_SHOWN))
         raise InputError(
             f"{num_bad} of {num_rows} rows cannot be read, more than max_bad_fraction = "
             f"{config.max_bad_fraction} of them. The first: {shown}. "
-            f"All stand in {shards[0].directory.parent}/shard-*/{QUARANTINE_FILE}. "
-            "Mend the rows, or raise max_bad_fraction to go on without them"
+            f"All are listed in {shards[0].directory.parent}/shard-*/{QUARANTINE_FILE}. "
+            "Correct the rows, or raise max_bad_fraction to continue without them"
         )
     if counts["num_units"] == 0:
         raise InputError(
@@ -354,7 +354,7 @@ def _check(
 
 
 def _losses(counts: Mapping[str, float]) -> list[str]:
-    """Reasons why `ingest` left something out, with their counts."""
+    """Describe the dropped rows, documents and pieces, with their counts."""
     num_documents = int(counts["num_documents"])
     reasons = (
         ("num_quarantined", f"rows that cannot be read, listed in each shard's {QUARANTINE_FILE}"),
@@ -371,7 +371,7 @@ def _say_losses(counts: Mapping[str, float]) -> None:
 
 
 def _remove_stale(out: Path, shards: Sequence[_Shard]) -> None:
-    """Shards of an earlier plan, and what a killed process left half-written."""
+    """Remove shards of an earlier plan, and partial shards of killed processes."""
     current = {shard.directory for shard in shards}
     for directory in [*out.glob("shard-*"), *out.glob(".shard-*.partial-*")]:
         if directory not in current:

@@ -1,4 +1,4 @@
-"""Slices of files to rows, one by one; rows that cannot be read are returned."""
+"""Row-by-row reader of slices; unreadable rows are returned as such."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,11 +15,12 @@ from raykd.storage.tables import column_of, columns_to_read, require_columns, ty
 def read_slice(piece: Slice, columns: Columns = ALL_COLUMNS) -> Iterator[Row]:
     """Stream the rows of a slice; a line belongs to the slice in which it starts.
 
-    In text files a line is a document. Blank lines are skipped there and in JSONL. All is UTF-8.
+    In text files each line is a document. Blank lines of text and JSONL files are skipped. All
+    files are UTF-8.
 
     Raises:
-        InputError: the file is missing, damaged or cut off, expands more than `MAX_EXPANSION`
-            times, or its table has no such text column.
+        InputError: the file is missing, damaged or truncated, expands more than `MAX_EXPANSION`
+            times, or has no text column.
     """
     format_, compression = format_of(piece.path)
     source = shown(piece.path)
@@ -39,11 +40,10 @@ def read_slice(piece: Slice, columns: Columns = ALL_COLUMNS) -> Iterator[Row]:
 
 
 def table_rows(path: Location, columns: Columns) -> Iterator[Row]:
-    """The rows of a CSV or TSV file, which is read whole; offsets count rows from 0.
+    """Read the rows of a whole CSV or TSV file; offsets count rows from 0.
 
     Raises:
-        InputError: the file is too large, its header line cannot be read, or it has no such text
-            column.
+        InputError: the file is too large, its header line cannot be read, or it has no text column.
     """
     format_, compression = format_of(path)
     assert format_ in ("csv", "tsv")
@@ -57,7 +57,7 @@ def table_rows(path: Location, columns: Columns) -> Iterator[Row]:
         )
     )
     places = [table.names.index(name) for name in names]
-    # Ids are of one type: whole numbers, if all are written so.
+    # Ids are integers if all are written as such, otherwise strings.
     ids = [name for name in names if name in columns.ids]
     source = shown(path)
     typed: dict[str, Iterator[str | int]] = {

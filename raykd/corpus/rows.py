@@ -1,4 +1,4 @@
-"""Rows of a corpus: documents, empty ones, and rows that cannot be read."""
+"""Rows of a corpus: documents, empty documents, and unreadable rows."""
 
 import json
 from collections.abc import Mapping
@@ -15,19 +15,19 @@ _INT64_MAX = (1 << 63) - 1
 
 @dataclass(frozen=True)
 class Document:
-    """One document; `offset` is the byte of its line, or its row in Parquet, CSV and TSV."""
+    """Document; `offset` is the byte of its line, or its row in Parquet, CSV and TSV."""
 
     source: str
     offset: int
     text: str
     unit_id: str | int | None = None
     title: str | None = None
-    # Whether the row's title is no text: a number, kept as written, or another value, ignored.
+    # Whether the title is not a string: numbers are converted, other values are ignored.
     has_odd_title: bool = False
 
 
 class EmptyRow(NamedTuple):
-    """A row whose text is null, empty or white space."""
+    """Row whose text is null, empty or white space."""
 
     source: str
     offset: int
@@ -35,7 +35,7 @@ class EmptyRow(NamedTuple):
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that could not be read, for the quarantine table."""
+    """Unreadable row, for the quarantine table."""
 
     source: str
     offset: int
@@ -44,10 +44,13 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of Parquet, JSONL, CSV and TSV to read.
+    """Columns of Parquet, JSONL, CSV and TSV to read.
 
-    The first of `ids` that a row has is its id; a row with a title may lack text. `layout` says how
-    CSV and TSV files are written.
+    Attributes:
+        text: column of the text; optional in rows with a title.
+        ids: columns of ids; the first one that a row has is its id.
+        title: column of the title; None: not read.
+        layout: format options of CSV and TSV files.
     """
 
     text: str = "text"
@@ -64,7 +67,7 @@ ALL_COLUMNS = Columns()
 def row_of_line(
     source: str, offset: int, line: bytes | None, columns: Columns | None
 ) -> Row | None:
-    """The row of a line of JSONL, or of text if `columns` is None; None where it is blank."""
+    """Parse a line of JSONL, or of text if `columns` is None; None for a blank line."""
     if line is None:
         return BadRow(source, offset, f"the line has more than {MAX_DOCUMENT_BYTES:,} bytes")
     try:
@@ -106,24 +109,24 @@ def _encodes(document: Document) -> bool:
 
 
 def document_of(source: str, offset: int, row: Mapping[str, Any], columns: Columns) -> Row:
-    """The document of a row's values by column; strings that are not UTF-8 are bytes."""
+    """Make a document from a row's values by column; strings that are not UTF-8 are bytes."""
     text = row.get(columns.text)
     if isinstance(text, bytes):
         return BadRow(source, offset, f"{columns.text!r} is not UTF-8")
     if text is not None and not isinstance(text, str):
-        return BadRow(source, offset, f"{columns.text!r} is no string but {type(text).__name__}")
+        return BadRow(source, offset, f"{columns.text!r} is not a string but {type(text).__name__}")
     title, has_odd_title = _title_of(row.get(columns.title) if columns.title else None)
-    given = next((row[name] for name in columns.ids if row.get(name) is not None), None)
-    if given == "":
-        return BadRow(source, offset, "the id is empty; give the row one, or no row one")
-    if given is not None and not _is_id(given):
-        return BadRow(source, offset, f"the id is neither a string nor an int64: {given!r:.60}")
-    document = Document(source, offset, text or "", given, title or None, has_odd_title)
+    row_id = next((row[name] for name in columns.ids if row.get(name) is not None), None)
+    if row_id == "":
+        return BadRow(source, offset, "the id is empty; give an id to all rows, or to none")
+    if row_id is not None and not _is_id(row_id):
+        return BadRow(source, offset, f"the id is neither a string nor an int64: {row_id!r:.60}")
+    document = Document(source, offset, text or "", row_id, title or None, has_odd_title)
     return _text_or_bad(source, offset, document.text + (document.title or ""), document)
 
 
 def _title_of(value: object) -> tuple[str | None, bool]:
-    """A title as text, and whether it was none: numbers are titles too, other values are not."""
+    """Convert a title to text, and mark non-strings; numbers are converted, others ignored."""
     if value is None or isinstance(value, str):
         return value, False
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -139,9 +142,9 @@ def _is_id(value: object) -> bool:
 def _text_or_bad(source: str, offset: int, text: str, document: Document) -> Row:
     if not text or text.isspace():
         return EmptyRow(source, offset)
-    # UTF-16 of Latin letters is valid UTF-8 full of these.
+    # UTF-16 of Latin letters is valid UTF-8 with many NUL characters.
     if "\0" in text:
-        return BadRow(source, offset, "holds a NUL character; is the file UTF-16?")
+        return BadRow(source, offset, "contains a NUL character; is the file UTF-16?")
     if len(text) > MAX_DOCUMENT_BYTES:
         return BadRow(source, offset, f"longer than {MAX_DOCUMENT_BYTES:,} characters")
     return document

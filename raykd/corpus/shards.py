@@ -1,4 +1,4 @@
-"""What every reader of a corpus shares: which files make which shard, and where none may be."""
+"""Shard planning, quarantine tables and checks that all readers of a corpus share."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,33 +15,33 @@ from raykd.storage.locations import Location, explained
 from raykd.storage.manifest import digest_of, digest_of_file
 
 QUARANTINE_FILE = "quarantine.parquet"
-# Text and JSONL as they are, Parquet as decompressed.
+# Size of a shard: uncompressed text, JSONL and Parquet.
 SHARD_BYTES = 64 << 20
-# With more bad rows than this, a file is more likely the wrong one than a good one with faults.
+# A file with a larger share of bad rows is probably the wrong file.
 MAX_BAD_FRACTION = 0.01
 
 
-# What becomes of a document whose text is null, empty or white space.
+# Handling of documents whose text is null, empty or white space.
 Empty = Literal["skip", "error"]
-# The reason of such a row in the quarantine table.
+# Reason of such documents in the quarantine table.
 NO_TEXT = "no text"
 _NUM_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Part:
-    """A slice, and the digest of the file it is of."""
+    """Slice and the digest of its file."""
 
     digest: str
     piece: Slice
 
 
 def plan_shards(sources: Mapping[str, Location], shard_bytes: int) -> list[tuple[Part, ...]]:
-    """Slices of files in shards of about `shard_bytes`; small files share a shard.
+    """Group slices of files into shards of about `shard_bytes`; small files share a shard.
 
     Args:
-        sources: digest -> file, in the order in which the shards are to hold them.
-        shard_bytes: text and JSONL as they are, Parquet as decompressed.
+        sources: digest -> file, in the order of the shards.
+        shard_bytes: bytes of uncompressed text, JSONL and Parquet.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -59,34 +59,34 @@ def plan_shards(sources: Mapping[str, Location], shard_bytes: int) -> list[tuple
 
 
 def digest_of_parts(parts: Sequence[Part]) -> str:
-    """Digest of what a shard is made of: files' contents and positions, not their names."""
+    """Digest of the sources of a shard: contents and positions of files, not their names."""
     return digest_of([[part.digest, part.piece.start, part.piece.stop] for part in parts])
 
 
 def check_apart(out: Path, paths: Sequence[Location]) -> None:
-    """Check that the output is not among what is read, where a second run would read it.
+    """Check that the output is not inside an input, where a second run would read it.
 
     Raises:
-        InputError: names the path that holds the output, or that the output would replace.
+        InputError: a path contains the output, or would be replaced by it.
     """
     for path in paths:
         if not isinstance(path, Path):
             continue
         if out.resolve().is_relative_to(path.resolve()):
-            raise InputError(f"{path}: holds the output, {out}; write the output elsewhere")
+            raise InputError(f"{path}: contains the output, {out}; write the output elsewhere")
         if path.resolve().is_relative_to(out.resolve()):
             raise InputError(
-                f"{path}: stands in the output, {out}, which would replace it; write the output "
+                f"{path}: is inside the output, {out}, which would replace it; write the output "
                 "elsewhere"
             )
 
 
 def quarantined_rows(directories: Iterable[Path], reason: str | None = None) -> Iterator[str]:
-    """Place and reason of rows in the quarantine tables of shards, in words.
+    """Describe the rows in the quarantine tables of shards: place and reason.
 
     Args:
-        directories: of the shards.
-        reason: the only one wanted; None for all.
+        directories: directories of the shards.
+        reason: only rows with this reason; None: all rows.
     """
     for directory in directories:
         with pq.ParquetFile(directory / QUARANTINE_FILE) as file:
@@ -100,17 +100,17 @@ def quarantined_rows(directories: Iterable[Path], reason: str | None = None) -> 
 def check_empty(
     empty: Empty, num_empty: int, num_rows: int, directories: Iterable[Path], remedy: str
 ) -> None:
-    """Check that there is no empty document, where these are errors.
+    """Check that there are no empty documents if these are errors.
 
     Args:
-        empty: what becomes of empty documents.
-        num_empty: their number.
+        empty: handling of empty documents.
+        num_empty: number of empty documents.
         num_rows: number of all rows.
-        directories: of the shards, whose quarantine tables name them.
-        remedy: the key or option to leave them out.
+        directories: directories of the shards, with their quarantine tables.
+        remedy: key or option to skip empty documents.
 
     Raises:
-        InputError: names the first ones.
+        InputError: there are empty documents; the message lists the first ones.
     """
     if empty == "skip" or not num_empty:
         return

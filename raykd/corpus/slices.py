@@ -1,4 +1,4 @@
-"""Which files make a corpus, and how they are cut into slices that can be read apart."""
+"""Source files of a corpus, and their division into slices that can be read in parallel."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ _OWN_TEXTS = ("units-*.parquet", "text.parquet", "textbook.parquet")
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of a file: bytes of text and JSONL, row groups of Parquet; None: all of the file."""
+    """Part of a file: bytes of text and JSONL, row groups of Parquet; None: to the end."""
 
     path: Location
     start: int
@@ -28,22 +28,21 @@ class Slice:
 
 
 def list_sources(paths: Sequence[Location], exclude: Sequence[str] = ()) -> Listing:
-    """The files that paths, folders and patterns name, see `directories.list_files`.
+    """List the files of paths, folders and patterns; see `directories.list_files`.
 
-    Of a directory that raykd wrote, the units and contextualized corpora are taken, and not the
-    tables of what was left out.
+    Of a directory that raykd wrote, only the units and contextualized corpora are listed.
 
     Raises:
-        InputError: as `list_files`; the format of a file is not known.
+        InputError: the format of a file is unknown; see `list_files`.
     """
     listing = list_files(paths, exclude)
-    given = frozenset(paths)
-    found = _without_records([file for file in listing.files if file not in given])
-    kept = [file for file in listing.files if file in given or file in found]
+    named_files = frozenset(paths)
+    texts = _without_records([file for file in listing.files if file not in named_files])
+    kept = [file for file in listing.files if file in named_files or file in texts]
     if not kept:
         raise InputError(
-            f"{paths[0]}: the directory holds no file of text, only what raykd wrote about its "
-            "work; name the files or where they are"
+            f"{paths[0]}: the directory has no text files, only records of raykd; give the files "
+            "or their folder"
         )
     for source in kept:
         check_named(source)
@@ -51,10 +50,10 @@ def list_sources(paths: Sequence[Location], exclude: Sequence[str] = ()) -> List
 
 
 def plan_slices(sources: Sequence[Location], shard_bytes: int) -> list[Slice]:
-    """Divide files into slices of about `shard_bytes`, which together hold every row once.
+    """Divide files into slices of about `shard_bytes` that cover every row once.
 
-    A compressed file, a CSV and a TSV file is one slice, and so is a Parquet row group larger than
-    `shard_bytes` (counted as decompressed).
+    Compressed, CSV and TSV files are one slice each, and so are Parquet row groups larger than
+    `shard_bytes` (decompressed).
 
     Raises:
         InputError: a file is missing or not readable, or a Parquet file is damaged.
@@ -64,7 +63,7 @@ def plan_slices(sources: Sequence[Location], shard_bytes: int) -> list[Slice]:
 
 
 def _without_records(files: Sequence[Location]) -> set[Location]:
-    """Without what raykd wrote for the reader, where there is a manifest of its own."""
+    """Exclude raykd's records from directories with a manifest."""
     records = [file for file in files if isinstance(file, Path) and file.name == MANIFEST]
     own = {file.parent for file in records if manifest_of_source(file.parent) is not None}
     return {

@@ -1,4 +1,4 @@
-"""Compiled passes over UTF-8 bytes: the spans of units, made of sentences, and their copies."""
+"""Compiled passes over UTF-8: spans of units, made of sentences, and copies of spans."""
 
 import numpy as np
 from numba import njit
@@ -29,24 +29,24 @@ def unit_spans(
     packed: bool,
     capacity: int,
 ) -> tuple[Integers, Integers, Integers, Integers, Integers]:
-    """Where the pieces of documents stand, made of their sentences.
+    """Compute the spans of pieces of documents from their sentences.
 
     Args:
-        data: UTF-8.
+        data: UTF-8 of all documents.
         starts: (N,) first byte of each document.
         stops: (N,) byte after each document.
-        num_words: (N,) of each document.
-        is_unspaced: (N,) whether it may hold letters of a script without blanks.
-        kinds: `unspaced.classes`; empty where no document may.
-        lengths: (S,) characters of the sentences of all documents, which cover them.
+        num_words: (N,) number of words of each document.
+        is_unspaced: (N,) whether the document may have letters of a script without blanks.
+        kinds: `unspaced.classes`; empty if no document has such letters.
+        lengths: (S,) characters of the sentences of all documents; they cover the documents.
         first_lengths: (N + 1,) document i has `lengths[first_lengths[i] : first_lengths[i + 1]]`;
-            one that has none, and at most `max_words` words, is a piece as a whole.
-        max_words: a longer sentence is cut between words.
-        packed: join neighbours as long as they hold at most `max_words` words.
-        capacity: at least the number of pieces.
+            a document without sentences and with at most `max_words` words is one piece.
+        max_words: most words of a piece; longer sentences are cut between words.
+        packed: whether adjacent sentences are joined up to `max_words` words.
+        capacity: upper bound of the number of pieces.
 
     Returns:
-        Of each piece: its document, first byte, byte after it, character in its document, words.
+        Document, first byte, end, character offset in the document, and words of each piece.
     """
     document_of = np.empty(capacity, np.int64)
     first = np.empty(capacity, np.int64)
@@ -66,7 +66,7 @@ def unit_spans(
         num_before = num
         for number in range(first_lengths[document], first_lengths[document + 1]):
             end = _end_of(data, start, stop, lengths[number])
-            # Pieces of this sentence are written behind those before it, then perhaps joined.
+            # Pieces of this sentence are written after the previous ones, then possibly joined.
             free = first[num:], after[num:], words_of[num:]
             if is_unspaced[document]:
                 num_pieces = _cut_unspaced(data, start, end, max_words, kinds, *free)
@@ -80,7 +80,7 @@ def unit_spans(
                 and num > num_before
                 and words_of[num - 1] + words_of[num] <= max_words
             ):
-                # Only the first piece can fit: behind a piece that is full comes another sentence.
+                # Only a single piece can fit: a cut sentence starts with a full piece.
                 words_of[num - 1] += words_of[num]
                 after[num - 1] = after[num]
                 assert num_pieces == 1
@@ -104,7 +104,7 @@ def _cut_sentence(
     after: Integers,
     words_of: Integers,
 ) -> int:
-    """Write where the pieces of one sentence stand; returns their number."""
+    """Write the spans of the pieces of one sentence; return their number."""
     num_words = num_words_of(data, position, end)
     if num_words == 0:
         return 0
@@ -141,7 +141,7 @@ def _cut_unspaced(
     after: Integers,
     words_of: Integers,
 ) -> int:
-    """As `_cut_sentence`, for a sentence with letters of a script without blanks."""
+    """Write the spans of a sentence with letters of a script without blanks."""
     num_left = num_words_between(data, position, end, kinds)
     num_pieces = 0
     while num_left > 0:
@@ -158,7 +158,7 @@ def _cut_unspaced(
 
 @njit(cache=True, nogil=True)
 def _end_of(data: Bytes, start: int, stop: int, num_characters: int) -> int:
-    """The byte after so many characters."""
+    """Find the byte after `num_characters` characters."""
     while num_characters > 0 and start < stop:
         end = min(start + num_characters, stop)
         num_characters -= num_characters_of(data, start, end)
@@ -170,7 +170,7 @@ def _end_of(data: Bytes, start: int, stop: int, num_characters: int) -> int:
 
 @njit(cache=True, nogil=True)
 def copy_spans(data: Bytes, first: Integers, after: Integers) -> tuple[Bytes, NDArray[np.int32]]:
-    """The bytes of spans one behind another, and the offsets between them, (spans + 1,)."""
+    """Concatenate the bytes of spans; return them and their offsets (spans + 1,)."""
     offsets = np.zeros(len(first) + 1, np.int32)
     for span in range(len(first)):
         offsets[span + 1] = offsets[span] + after[span] - first[span]

@@ -1,6 +1,6 @@
-"""Slices of files to documents, many at once: what `read.read_slice` gives, without ids and titles.
+"""Batch reader of slices: the documents of `read.read_slice`, without ids and titles.
 
-Rows in good order are never Python objects, or only for the JSON parser; a batch with any other
+Valid rows are not converted to Python objects, except in the JSON parser; a batch with any other
 row is read again row by row.
 """
 
@@ -27,9 +27,9 @@ _GROUP_ROWS = 4096
 
 @dataclass(frozen=True)
 class Texts:
-    """N documents of one file, the offsets of empty ones, and rows that could not be read.
+    """N documents of one file, offsets of empty documents, and unreadable rows.
 
-    `data[starts[i]:stops[i]]` is the UTF-8 of document i, `offsets[i]` its `Document.offset`.
+    Document i is the UTF-8 `data[starts[i]:stops[i]]`; `offsets[i]` is its `Document.offset`.
     """
 
     offsets: NDArray[np.int64]
@@ -41,7 +41,7 @@ class Texts:
 
     @classmethod
     def of_rows(cls, rows: Iterable[Row | None]) -> "Texts":
-        """Rows side by side; None is left out."""
+        """Collect rows into arrays; None is skipped."""
         offsets: list[int] = []
         encoded: list[bytes] = []
         bad: list[BadRow] = []
@@ -60,18 +60,17 @@ class Texts:
 
 
 def read_texts(piece: Slice, columns: Columns) -> Iterator[Texts]:
-    """Stream the documents of a slice; `columns` names the text and neither ids nor titles.
+    """Stream the documents of a slice; `columns` must have no ids and no title.
 
-    A process that reads holds two chunks of a mebibyte (four from an object store) or a batch of
-    8 MiB of rows and one page of Parquet, and a few copies of them, whatever the size of the file,
-    of its row groups and of its lines: with what it writes 100 to 260 MB above the 200 MB of a
-    process that has just started (`experiments/benchmarks/bench_ingest.py`). A line of
-    `MAX_DOCUMENT_BYTES`, or 256 such rows of Parquet, is the most that adds to that. A CSV or TSV
-    file is held whole, as Python objects, and may have `tables.MAX_TABLE_BYTES` at most; write
-    larger ones as JSONL or Parquet.
+    Memory: two chunks of one mebibyte (four from an object store), or 8 MiB of rows and one page of
+    Parquet, and a few copies of these, whatever the size of files, row groups and lines. Together
+    with writing, a process needs 100 to 260 MB in addition to the 200 MB of an idle process
+    (`experiments/benchmarks/bench_ingest.py`), plus at most one line of `MAX_DOCUMENT_BYTES` or 256
+    such rows of Parquet. CSV and TSV files are in memory as Python objects, and are limited to
+    `formats.MAX_TABLE_BYTES`; write larger files as JSONL or Parquet.
 
     Raises:
-        InputError: as `read.read_slice`.
+        InputError: see `read.read_slice`.
     """
     format_, compression = format_of(piece.path)
     assert not columns.ids
@@ -128,11 +127,11 @@ def _of_json(source: str, block: Block, columns: Columns) -> Texts:
 
 
 def _json_texts(offset: int, block: bytes, text_column: str) -> Texts | None:
-    """The documents of a block in which every line is one; else None."""
+    """Parse a block in which every line is a document; None if any line is not."""
     lines = block.removesuffix(b"\n").split(b"\n")
     try:
         values = [orjson.loads(line)[text_column] for line in lines]
-        # A character that no document may hold.
+        # NUL: documents must not contain it.
         joined = "\0".join(values if None not in values else _with_blanks(values)).encode()
     except (ValueError, LookupError, TypeError):
         return None
@@ -157,7 +156,7 @@ def _fast_row(source: str, offset: int, line: bytes | None, columns: Columns) ->
         text = None
     if isinstance(text, str) and text and not text.isspace() and "\0" not in text:
         return Document(source, offset, text)
-    # What this parser does not take, the other may: NaN, half of a surrogate pair elsewhere.
+    # The standard parser accepts more, such as NaN and lone surrogates in other fields.
     return row_of_line(source, offset, line, columns)
 
 
@@ -170,17 +169,17 @@ def _is_utf8(lines: bytes) -> bool:
 
 
 def _are_good(texts: Texts) -> bool:
-    """Whether no document is too long, or holds a NUL character."""
+    """Check that no document is too long or contains a NUL character."""
     return texts.data.min(initial=1) > 0 and not _is_any_long(texts)
 
 
 def _is_any_long(texts: Texts) -> bool:
-    # Below the limit even with the carriage return that ends a line of text.
+    # >=: below the limit even with the carriage return at the end of a line of text.
     return int((texts.stops - texts.starts).max(initial=0)) >= MAX_DOCUMENT_BYTES
 
 
 def _without_blank(texts: Texts, valid: NDArray[np.bool_] | None = None) -> Texts:
-    """Texts whose blank documents, and those that are not valid, count as empty."""
+    """Move blank and invalid documents to the empty ones."""
     if valid is None and not has_blank(texts.data, texts.starts, texts.stops):
         return texts
     kept = ~are_blank(texts.data, texts.starts, texts.stops)

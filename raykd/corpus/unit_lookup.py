@@ -1,4 +1,4 @@
-"""Texts of units that were found, looked up by their ids in files of units."""
+"""Lookup of units by id in files of units."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _READ_ROWS = 32_768
 
 
 def id_range(path: Path) -> tuple[str | None, str | None]:
-    """The smallest and the largest id of a file of units, None where the file does not tell."""
+    """Read the smallest and the largest id of a file of units; None if it has no statistics."""
     with explained(path):
         metadata = pq.read_metadata(path)
     groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
@@ -29,12 +29,12 @@ def id_range(path: Path) -> tuple[str | None, str | None]:
 
 
 def ids_between(ordered: pa.Array, first: str | None, last: str | None) -> pa.Array:
-    """The ids from first to last, so that a file is asked only for what it may hold.
+    """Select the ids from `first` to `last`, which a file with this range may contain.
 
     Args:
         ordered: ids, ascending.
-        first: None for the smallest of all.
-        last: None for the largest of all.
+        first: smallest id; None: no lower bound.
+        last: largest id; None: no upper bound.
     """
 
     def name(place: int) -> str:
@@ -42,27 +42,27 @@ def ids_between(ordered: pa.Array, first: str | None, last: str | None) -> pa.Ar
 
     start = 0 if first is None else bisect_left(range(len(ordered)), first, key=name)
     stop = len(ordered) if last is None else bisect_right(range(len(ordered)), last, key=name)
-    # A copy: a slice would be sent to a task with all that it is a slice of.
+    # A copy: a slice would be sent to a task with its whole buffer.
     return pa.concat_arrays([ordered.slice(start, stop - start)])
 
 
-def units_of(wanted: tuple[Path, pa.Array]) -> pa.Table:
-    """The units of a file that have one of the ids, which are given in ascending order."""
-    return pa.Table.from_batches(_found(*wanted), UNITS)
+def units_of(job: tuple[Path, pa.Array]) -> pa.Table:
+    """Read the units with the given ids (ascending) from a file; `job` is (file, ids)."""
+    return pa.Table.from_batches(_matching_batches(*job), UNITS)
 
 
-def write_units_of(wanted: tuple[Path, pa.Array, Path]) -> None:
-    """As `units_of`, written to the last of the three."""
-    path, ordered, out = wanted
+def write_units_of(job: tuple[Path, pa.Array, Path]) -> None:
+    """Write the units with the given ids to a file; `job` is (file, ids, output file)."""
+    path, ordered, out = job
     with (
         replacing(out) as partial,
         ShardWriter(partial.parent, partial.name, UNITS, "text") as writer,
     ):
-        for batch in _found(path, ordered):
+        for batch in _matching_batches(path, ordered):
             writer.write(batch)
 
 
-def _found(path: Path, ordered: pa.Array) -> Iterator[pa.RecordBatch]:
+def _matching_batches(path: Path, ordered: pa.Array) -> Iterator[pa.RecordBatch]:
     with explained(path), pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             unit_ids = ids_between(ordered, *_id_range_of(file.metadata.row_group(group)))

@@ -1,4 +1,4 @@
-"""Documents to retrieval units: sentences, sentences packed into passages, or whole lines."""
+"""Retrieval units of documents: sentences, sentences packed into passages, or whole lines."""
 
 import re
 from typing import Literal, Self
@@ -16,23 +16,23 @@ from raykd.storage.schemas import UNITS
 from raykd.text.unspaced import classes, may_be_unspaced, num_words_between
 from raykd.text.white_space import Integers, count_words
 
-# sentencex takes quadratic time on long text with sentence ends outside ASCII.
+# sentencex needs quadratic time for long texts with sentence ends outside ASCII.
 WINDOW_CHARS = 8192
 _NO_KINDS = np.zeros(0, np.uint8)
-# Khmer full stops, which sentencex takes for none.
+# Khmer full stops, which sentencex does not support.
 _KHMER_STOPS = re.compile(r"(?<=[\u17d4\u17d5])")
-# Digits of an id: of the digest, of the document's place in the file, of the unit's in that.
+# Digits of an id: of the digest, the document's offset in the file, the unit's in the document.
 _DIGEST_DIGITS, _RECORD_DIGITS, _CHARACTER_DIGITS = 16, 12, 8
 _ID_LENGTH = _DIGEST_DIGITS + _RECORD_DIGITS + _CHARACTER_DIGITS + 2
 
 
 class UnitsConfig(Config):
-    """How a document becomes units; a word is what is between white space.
+    """Division of documents into units; words are separated by white space.
 
     In scripts without blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese) each
-    letter counts as a word, as everywhere in raykd (see `text.unspaced`): 100 of them are about
-    as many bytes as 75 English words. The default is the size of the passages that the CILDA and
-    contextual-corpus papers retrieve: 392 to 495 bytes, about 75 words on average.
+    letter counts as a word (see `raykd.text.unspaced`): 100 letters have about as many bytes as 75
+    English words. The default matches the passages that the CILDA and contextual-corpus papers
+    retrieve: 392 to 495 bytes, about 75 words on average.
     """
 
     policy: Literal["packed", "sentence", "line"] = Field(
@@ -58,14 +58,14 @@ class UnitsConfig(Config):
 
 
 def unit_id(source_digest: str, record_offset: int, char_offset: int) -> str:
-    """Name of a unit, made of its source's content and its place there alone.
+    """Make the id of a unit from the content of its source file and its position.
 
-    Within a source the names sort as the text runs.
+    Within a source file, ids are sorted in the order of the text.
 
     Args:
         source_digest: hexadecimal digest of the source file; its first 16 digits are used.
-        record_offset: where the document stands in the file: byte of its line, or row.
-        char_offset: where the unit starts in the document.
+        record_offset: offset of the document in the file: byte of its line, or row.
+        char_offset: first character of the unit in the document.
     """
     return (
         f"{source_digest[:_DIGEST_DIGITS]}-{record_offset:0{_RECORD_DIGITS}d}"
@@ -78,12 +78,12 @@ def cut(texts: Texts, source_digest: str, config: UnitsConfig) -> tuple[pa.Recor
 
     Args:
         texts: N documents of one file.
-        source_digest: hexadecimal digest of that file.
-        config: how to cut.
+        source_digest: hexadecimal digest of the file.
+        config: settings.
 
     Returns:
-        A batch of `schemas.UNITS` in the order of the documents, whose ids are those of `unit_id`,
-        how many pieces were dropped as too short, and how many documents have no unit at all.
+        A batch of `schemas.UNITS` in the order of the documents, with ids of `unit_id`; the number
+        of pieces dropped as too short; and the number of documents without a unit.
     """
     if config.policy == "line":
         document, first, after = np.arange(len(texts.starts)), texts.starts, texts.stops
@@ -100,27 +100,27 @@ def cut(texts: Texts, source_digest: str, config: UnitsConfig) -> tuple[pa.Recor
 
 
 def sentences(text: str) -> list[int]:
-    """Lengths of the sentences, which cover the text.
+    """Lengths of the sentences of a text, which cover it.
 
-    A sentence that a window cuts off is read again in the next.
+    A sentence that is cut off by a window is read again in the next window.
     """
     if len(text) <= WINDOW_CHARS:
         return _lengths(text)
-    found: list[int] = []
+    all_lengths: list[int] = []
     position = 0
     while position + WINDOW_CHARS < len(text):
         window = text[position : position + WINDOW_CHARS]
         lengths = _lengths(window)[:-1] or [_up_to_last_space(window)]
-        found += lengths
+        all_lengths += lengths
         position += sum(lengths)
-    return found + _lengths(text[position:])
+    return all_lengths + _lengths(text[position:])
 
 
 def _lengths(window: str) -> list[int]:
-    found = sentencex.segment("en", window)
+    parts = sentencex.segment("en", window)
     if "\u17d4" in window or "\u17d5" in window:
-        found = [part for sentence in found for part in _KHMER_STOPS.split(sentence)]
-    return list(filter(None, map(len, found)))
+        parts = [part for sentence in parts for part in _KHMER_STOPS.split(sentence)]
+    return list(filter(None, map(len, parts)))
 
 
 def _up_to_last_space(window: str) -> int:
@@ -137,7 +137,7 @@ def _pieces(texts: Texts, config: UnitsConfig) -> tuple[Integers, ...]:
             texts.data, int(texts.starts[number]), int(texts.stops[number]), kinds
         )
     packed = config.policy == "packed"
-    # Most documents of a corpus of paragraphs are one passage, whatever their sentences.
+    # In a corpus of paragraphs most documents are a single passage.
     whole = num_words <= config.max_words if packed else num_words == 0
     lengths: list[int] = []
     num_lengths = np.zeros(len(whole), np.int64)
@@ -166,7 +166,7 @@ def _pieces(texts: Texts, config: UnitsConfig) -> tuple[Integers, ...]:
 
 
 def _ids(source_digest: str, records: Integers, characters: Integers) -> pa.Array:
-    """`unit_id` of many units of one source."""
+    """Make the ids of many units of one source file (see `unit_id`)."""
     template = unit_id(source_digest, 0, 0).encode()
     assert len(template) == _ID_LENGTH
     assert len(records) == 0 or records.max() < 10**_RECORD_DIGITS

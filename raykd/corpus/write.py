@@ -1,4 +1,4 @@
-"""Batches on their way into Parquet files, in row groups and files of bounded size."""
+"""Writer of Parquet files with row groups and files of bounded size."""
 
 from pathlib import Path
 from types import TracebackType
@@ -14,14 +14,14 @@ _GROUP_BYTES = 8 << 20
 
 
 class ShardWriter:
-    """Writes `name.format(0)`, `name.format(1)`, ... in a directory; at least the first.
+    """Writer of the files `name.format(0)`, `name.format(1)`, ...; at least one is written.
 
     Args:
-        directory: where to.
-        name: a file name with a field for the number.
-        schema: of all batches.
-        sized_by: the column of strings whose bytes count.
-        max_file_bytes: the next row begins a new file; None: never.
+        directory: output directory.
+        name: file name with a field for the number.
+        schema: schema of all batches.
+        sized_by: string column whose bytes are counted.
+        max_file_bytes: bytes after which the next row begins a new file; None: one file.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ShardWriter:
         self._writer.close()
 
     def write(self, batch: pa.RecordBatch) -> int:
-        """Append rows; returns the bytes of the column that counts."""
+        """Append rows; return the bytes of the column `sized_by`."""
         lengths = pc.binary_length(batch.column(self._sized_by)).to_numpy()
         totals = np.cumsum(lengths, dtype=np.int64)
         start = 0
@@ -84,7 +84,7 @@ class ShardWriter:
             self._schema,
             compression="zstd",
             use_dictionary=False,
-            # Of ids alone: they tell which files may hold a unit.
+            # Statistics of ids show which files may contain a unit.
             write_statistics=["unit_id"],
         )
         self._num_files += 1

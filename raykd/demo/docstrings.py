@@ -1,7 +1,7 @@
-"""Text that is on every machine: the docstrings of installed packages, and a task made of them.
+"""Quickstart data: a corpus and a task made from the docstrings of installed packages.
 
-The task asks which subject a sentence documents; a class is a set of package folders. Files that
-give labelled or evaluation sentences give none to the general corpus.
+The task is to classify the subject that a sentence documents; a class is a set of package folders.
+Files with training or evaluation sentences are not part of the general corpus.
 """
 
 import ast
@@ -34,12 +34,12 @@ CORPUS = pa.schema([("text", pa.string()), ("source", pa.string())])
 SPLIT = pa.schema([("sentence", pa.string()), ("label", pa.string())])
 
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
-# Tests' docstrings are few and say little; other people's packages are not the one asked for.
+# Docstrings of tests are few and short; site-packages contains other packages.
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "site-packages", "test", "tests", "idle_test"})
 
 
 class DocstringsConfig(Config):
-    """Which docstrings are read, and how their files are split."""
+    """Packages whose docstrings are read, and split of their files."""
 
     packages: tuple[str, ...] = Field(
         min_length=1,
@@ -75,7 +75,7 @@ class DocstringsConfig(Config):
 
 
 class ForEach(Protocol):
-    """Runs a function on every item, somewhere, and returns the results in the items' order."""
+    """Parallel map: run a function on every item, and return the results in order."""
 
     def __call__(
         self,
@@ -92,8 +92,8 @@ class ForEach(Protocol):
 def build(config: DocstringsConfig, out: Path, for_each: ForEach) -> Manifest:
     """Write corpus.parquet (text, source), and train, dev and test.parquet (sentence, label).
 
-    Rows of the corpus stand in the order of packages, files and lines; rows of a split in a random
-    order that depends on the seed and the text alone, so that its first rows are a fair sample.
+    Rows of the corpus are in the order of packages, files and lines. Rows of a split are in a
+    random order that depends only on the seed and the text, so that its first rows are a sample.
 
     Raises:
         InputError: a package is not installed, or a class has too few sentences.
@@ -118,11 +118,11 @@ def build(config: DocstringsConfig, out: Path, for_each: ForEach) -> Manifest:
 
 
 def read_package(name: str, min_words: int = 8) -> pa.Table:
-    """Sentences of all docstrings of one installed package, files sorted by name; not imported.
+    """Read the sentences of all docstrings of an installed package, without importing it.
 
     Returns:
-        Columns text and source, a source being such as `sympy/solvers/ode.py`; files that are not
-        Python of this version are left out.
+        Columns text and source, such as `sympy/solvers/ode.py`, sorted by source; files that this
+        version of Python cannot parse are skipped.
 
     Raises:
         InputError: the package is not installed as source files.
@@ -135,9 +135,9 @@ def read_package(name: str, min_words: int = 8) -> pa.Table:
         if not _SKIPPED_FOLDERS.isdisjoint(relative.parts):
             continue
         for docstring in _docstrings(path):
-            found = sentences(docstring, min_words=min_words)
-            texts.extend(found)
-            sources.extend([f"{name}/{relative.as_posix()}"] * len(found))
+            prose = sentences(docstring, min_words=min_words)
+            texts.extend(prose)
+            sources.extend([f"{name}/{relative.as_posix()}"] * len(prose))
     if not texts:
         raise InputError(
             f"docstrings.packages: {name!r} has no docstrings below {root}; "
@@ -147,10 +147,10 @@ def read_package(name: str, min_words: int = 8) -> pa.Table:
 
 
 def _docstrings(path: Path) -> Iterator[str]:
-    """Docstrings of a file's module, classes and functions, in the order of the file."""
+    """Iterate over the docstrings of a file's module, classes and functions, in order."""
     try:
         with warnings.catch_warnings():
-            # Invalid escapes in other people's strings are no concern of the reader of a report.
+            # Invalid escapes in other packages are not the user's concern.
             warnings.simplefilter("ignore")
             tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):
@@ -162,7 +162,7 @@ def _docstrings(path: Path) -> Iterator[str]:
             docstring = ast.get_docstring(node, clean=False)
             if docstring:
                 yield docstring
-        # Only statements can hold a definition: expressions are most of a tree, and are skipped.
+        # Only statements can contain definitions; expressions, most of the tree, are skipped.
         for blocks in ("handlers", "finalbody", "orelse", "body"):
             children = getattr(node, blocks, ())
             if isinstance(children, list):
@@ -182,16 +182,16 @@ def _root_of(name: str) -> Path:
 
 
 def _version_of(name: str, distributions: Mapping[str, Sequence[str]]) -> str:
-    """The version of the distribution that installed a package, whatever its own name is."""
+    """Look up the version of the distribution that installed a package."""
     if name == STDLIB:
         return platform.python_version()
     root = _root_of(name)
-    found = sorted({version(distribution) for distribution in distributions.get(name, ())})
-    return ", ".join(found) or f"unknown, at {root}"
+    versions = sorted({version(distribution) for distribution in distributions.get(name, ())})
+    return ", ".join(versions) or f"unknown, at {root}"
 
 
 def _without_repetitions(table: pa.Table) -> pa.Table:
-    """Keep the first of sentences that have the same letters, whatever stands between them."""
+    """Keep the first of all sentences with the same letters, ignoring other characters."""
     seen: set[str] = set()
     kept = []
     for row, text in enumerate(table["text"].to_pylist()):
@@ -204,13 +204,13 @@ def _without_repetitions(table: pa.Table) -> pa.Table:
 
 @dataclass
 class _Pools:
-    """Sentences of one class by file, and the files each split got."""
+    """Sentences of one class by file, and the files of each split."""
 
     files: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     splits: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def assign(self, name: str, fraction: float, seed: int) -> None:
-        """Give a split whole files, in a random order, until it has its share of sentences."""
+        """Assign files in random order to a split until it has its share of sentences."""
         target = fraction * sum(map(len, self.files.values()))
         taken = {source for sources in self.splits.values() for source in sources}
         num_sentences = 0
@@ -222,13 +222,13 @@ class _Pools:
                 num_sentences += len(self.files[source])
 
     def sentences_of(self, name: str, seed: int) -> list[str]:
-        """The sentences of a split, in a random order."""
+        """List the sentences of a split in random order."""
         pooled = [text for source in self.splits[name] for text in self.files[source]]
         return sorted(pooled, key=partial(_random_key, seed=seed))
 
 
 def _split(table: pa.Table, config: DocstringsConfig) -> tuple[pa.Table, dict[str, pa.Table]]:
-    """Corpus and splits by file; a split holds at most so many sentences a class."""
+    """Split the files into corpus and splits; the sentences per class and split are limited."""
     sources = table["source"].to_pylist()
     labels = {source: _label_of(source, config) for source in set(sources)}
     pools = {label: _Pools() for label in config.classes}
@@ -245,9 +245,9 @@ def _split(table: pa.Table, config: DocstringsConfig) -> tuple[pa.Table, dict[st
     for label, pool in pools.items():
         for name, (fraction, num_rows) in sizes.items():
             pool.assign(name, fraction, config.split_seed)
-            found = pool.sentences_of(name, config.split_seed)[:num_rows]
-            rows[name].extend((text, label) for text in found)
-            _check_size(label, name, len(found), num_rows if name == "train" else 1)
+            chosen_texts = pool.sentences_of(name, config.split_seed)[:num_rows]
+            rows[name].extend((text, label) for text in chosen_texts)
+            _check_size(label, name, len(chosen_texts), num_rows if name == "train" else 1)
     taken = {
         source for pool in pools.values() for chosen in pool.splits.values() for source in chosen
     }
@@ -262,11 +262,11 @@ def _split_table(pairs: list[tuple[str, str]], seed: int) -> pa.Table:
     return pa.table([[text for text, _ in pairs], [label for _, label in pairs]], schema=SPLIT)
 
 
-def _check_size(label: str, split: str, num_found: int, num_needed: int) -> None:
-    if num_found < num_needed:
+def _check_size(label: str, split: str, num_sentences: int, num_needed: int) -> None:
+    if num_sentences < num_needed:
         raise InputError(
-            f"docstrings.classes.{label}: {num_found} sentences for {split}, {num_needed} needed; "
-            f"add folders to the class or ask for fewer rows (docstrings.{split}_rows_per_class)"
+            f"docstrings.classes.{label}: {num_sentences} sentences for {split}, {num_needed} needed;"
+            f" add folders to the class or ask for fewer rows (docstrings.{split}_rows_per_class)"
         )
 
 

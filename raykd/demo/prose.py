@@ -1,4 +1,4 @@
-"""The sentences of a docstring, without its markup, its code and its lists of parameters."""
+"""Extraction of prose sentences from docstrings, without markup, code and parameter lists."""
 
 import inspect
 import re
@@ -34,18 +34,18 @@ _WORD = re.compile(r"[^\W\d_]{2,}|\b[aAI]\b")
 
 
 def sentences(docstring: str, *, min_words: int) -> list[str]:
-    """The sentences of a raw docstring that have at least `min_words` words, in order.
+    """List the sentences of a raw docstring that have at least `min_words` words, in order.
 
     Doctests, code and literal blocks, parameter lists, references, tables and section heads are
-    left out; reStructuredText roles, links and emphasis are replaced by the text they show.
+    skipped; reStructuredText roles, links and emphasis are replaced by their visible text.
     """
-    found = []
+    kept = []
     for paragraph in _paragraphs(inspect.cleandoc(docstring).splitlines()):
         for sentence in sentencex.segment("en", _plain(paragraph)[:WINDOW_CHARS]):
             sentence = sentence.strip()
             if _is_prose(sentence, min_words):
-                found.append(sentence)
-    return found
+                kept.append(sentence)
+    return kept
 
 
 def _is_prose(sentence: str, min_words: int) -> bool:
@@ -67,7 +67,7 @@ def _plain(paragraph: str) -> str:
 
 
 def _shown(target: str) -> str:
-    """What a reader sees of a role: the title before `<target>`, or what a tilde leaves."""
+    """Visible text of a role: the title before `<target>`, or the last part after a tilde."""
     title = target.split("<")[0].strip()
     return title.rsplit(".", 1)[-1].lstrip("~!") if title.startswith("~") else title.lstrip("!")
 
@@ -84,7 +84,7 @@ def _paragraphs(lines: list[str]) -> Iterator[str]:
 
 
 def _prose_lines(lines: list[str]) -> Iterator[str]:
-    """Lines of prose; everything left out becomes an empty line, so that paragraphs end there."""
+    """Iterate over lines of prose; skipped lines become empty, so that paragraphs end there."""
     in_doctest = in_list = False
     skipped_indent: int | None = None
     for number, line in enumerate(lines):
@@ -120,7 +120,7 @@ def _prose_lines(lines: list[str]) -> Iterator[str]:
 
 
 def _head_of(lines: list[str], number: int) -> str | None:
-    """The section's name in lower case, where the line is an underlined or a Google-style head."""
+    """Name of the section in lower case, if the line is an underlined or Google-style head."""
     line = lines[number].strip()
     following = lines[number + 1] if number + 1 < len(lines) else ""
     name = line.rstrip(":").lower()
@@ -130,10 +130,10 @@ def _head_of(lines: list[str], number: int) -> str | None:
 
 
 def _ends_list(lines: list[str], number: int) -> bool:
-    """Whether prose follows a Google-style list: a line at the margin after an empty one.
+    """Detect prose after a Google-style list: a line at the margin after an empty line.
 
-    A numpy-style list also has its entries at the margin, but each is a short `name : type` with
-    an indented description below.
+    The entries of a numpy-style list are also at the margin, but each is a short `name : type`
+    with an indented description below.
     """
     after_empty = number > 0 and not lines[number - 1].strip()
     following = lines[number + 1] if number + 1 < len(lines) else ""

@@ -177,7 +177,7 @@ def test_too_many_bad_rows_stop_the_stage_and_are_named(tmp_path):
     message = (
         r"2 of 62 rows cannot be read, more than max_bad_fraction = 0\.01 of them\. The first: "
         r".*a\.jsonl, line 1: not JSON.*; .*a\.jsonl, line 2: no key 'text' \(keys: 'body'\)\. "
-        r"All stand in .*/shard-\*/quarantine\.parquet\. Mend"
+        r"All are listed in .*/shard-\*/quarantine\.parquet\. Correct"
     )
     for _ in range(2):
         with pytest.raises(InputError, match=message):
@@ -219,7 +219,7 @@ def test_an_unreadable_source_is_named_by_the_driver(tmp_path):
 
 def test_output_among_the_sources_is_refused(tmp_path):
     corpus = write_corpus(tmp_path / "corpus")
-    with pytest.raises(InputError, match=r"corpus: holds the output, .*; write the output else"):
+    with pytest.raises(InputError, match=r"corpus: contains the output, .*; write the output else"):
         ingest(config(), [corpus], corpus / "b/out")
 
 

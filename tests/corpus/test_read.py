@@ -316,9 +316,9 @@ def test_bad_lines_of_jsonl_are_returned_beside_the_good_ones(tmp_path):
         "one JSON object a line is expected, not an array; unpack it with jq -c '.[]'",
         "not a JSON object but str",
         "no key 'text' (keys",
-        "'text' is no string but int",
+        "'text' is not a string but int",
         "holds half of a surrogate pair",
-        "holds a NUL character; is the file UTF-16?",
+        "contains a NUL character; is the file UTF-16?",
         "not JSON",
         "the id is neither a string nor an int64",
         "the id is neither a string nor an int64",
@@ -331,8 +331,8 @@ def test_bad_lines_of_jsonl_are_returned_beside_the_good_ones(tmp_path):
 def test_an_empty_id_is_told_as_empty(tmp_path):
     csv = write(tmp_path / "a.csv", "unit_id,text\na,x\n,y\n")
     jsonl = write(tmp_path / "a.jsonl", '{"text": "x", "unit_id": ""}\n')
-    assert reasons_of(csv) == {1: "the id is empty; give the row one, or no row one"}
-    assert reasons_of(jsonl) == {0: "the id is empty; give the row one, or no row one"}
+    assert reasons_of(csv) == {1: "the id is empty; give an id to all rows, or to none"}
+    assert reasons_of(jsonl) == {0: "the id is empty; give an id to all rows, or to none"}
 
 
 def test_a_bad_id_or_title_is_no_fault_where_none_is_asked_for(tmp_path):
@@ -361,7 +361,7 @@ def test_bad_lines_of_text_are_returned_with_their_bytes(tmp_path):
     path = write(tmp_path / "a.txt", b"good\n\xff\xfeh\0\ni\0\nbad \xc3\nfine\n")
     assert reasons_of(path) == {
         5: "not UTF-8 at byte 0 of the line",
-        10: "holds a NUL character; is the file UTF-16?",
+        10: "contains a NUL character; is the file UTF-16?",
         13: "not UTF-8 at byte 4 of the line",
     }
     assert [row.text for row in rows_of(path) if isinstance(row, Document)] == ["good", "fine"]
@@ -497,7 +497,7 @@ def test_a_column_that_stands_twice_in_parquet_is_refused(tmp_path, name):
 
 def test_a_text_column_of_numbers_is_refused(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", pa.table({"text": [1, 2]}))
-    with pytest.raises(InputError, match=r"a\.parquet: column 'text' holds int64, text is"):
+    with pytest.raises(InputError, match=r"a\.parquet: column 'text' has type int64, text is"):
         rows_of(path)
 
 

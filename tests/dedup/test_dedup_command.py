@@ -254,7 +254,7 @@ def test_an_invalid_corpus_gives_one_clear_line(tmp_path):
     corpus.write_text('{"body": "x"}\n')
     with pytest.raises(InputError, match="text"):
         dedup([corpus], tmp_path / "out", DedupConfig())
-    with pytest.raises(InputError, match="holds the output"):
+    with pytest.raises(InputError, match="contains the output"):
         dedup([tmp_path], tmp_path / "out", DedupConfig())
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()

@@ -516,10 +516,10 @@ def test_output_among_what_is_searched_is_refused(tmp_path: Path, queries: Path)
     folder = tmp_path / "corpus"
     folder.mkdir()
     write_jsonl(folder / "1.jsonl", [{"text": "cat"}])
-    with pytest.raises(InputError, match=r"corpus: holds the output, .*; write the output else"):
+    with pytest.raises(InputError, match=r"corpus: contains the output, .*; write the output else"):
         search_files([folder], queries, folder / "hits", top_k=1)
     for inside in (folder / "1.jsonl", queries):
-        with pytest.raises(InputError, match=r"stands in the output, .*, which would replace it"):
+        with pytest.raises(InputError, match=r"is inside the output, .*, which would replace it"):
             search_files([folder / "1.jsonl"], queries, inside.parent, top_k=1)
         assert inside.exists()
 
@@ -560,7 +560,7 @@ def test_more_hits_than_can_be_numbered_are_refused_and_the_most_are_all_there_a
         ([{"doc_id": "1", "text": "cat"}, {"doc_id": 1, "text": "dog"}], "is a whole number"),
         ([{"doc_id": 1, "text": "cat"}, {"doc_id": 1, "text": "dog"}], "the id 1 appears twice"),
         ([{"doc_id": "é", "text": "cat"}] * 2, "the id 'é' appears twice"),
-        ([], "holds no row"),
+        ([], "has no rows"),
     ],
 )
 def test_a_wrong_corpus_is_refused(

@@ -132,7 +132,9 @@ CASES = [
         files={"corpus.jsonl": with_bad_rows(30)},
     ),
     Case(
-        "corpus that holds the output", ("holds the output", "elsewhere"), {"corpus.paths": ["."]}
+        "corpus that holds the output",
+        ("contains the output", "elsewhere"),
+        {"corpus.paths": ["."]},
     ),
     Case("task: not JSON", ("train.jsonl, line 49", "JSON"), files={"train.jsonl": TRAIN + b"\n{"}),
     Case(
