@@ -265,8 +265,9 @@ def _split_table(pairs: list[tuple[str, str]], seed: int) -> pa.Table:
 def _check_size(label: str, split: str, num_sentences: int, num_needed: int) -> None:
     if num_sentences < num_needed:
         raise InputError(
-            f"docstrings.classes.{label}: {num_sentences} sentences for {split}, {num_needed} needed;"
-            f" add folders to the class or ask for fewer rows (docstrings.{split}_rows_per_class)"
+            f"docstrings.classes.{label}: {num_sentences} sentences for {split}, {num_needed} "
+            "needed; add folders to the class or ask for fewer rows "
+            f"(docstrings.{split}_rows_per_class)"
         )
 
 

@@ -1,4 +1,4 @@
-"""JSON files that check themselves: their `checksum` is a digest of all else that is in them."""
+"""JSON files with a `checksum`: a digest of all other values."""
 
 import json
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ _CHECKSUM = "checksum"
 
 
 def to_checked_json(values: Mapping[str, Any]) -> str:
-    """JSON text of plain values, with their checksum as the last key."""
+    """Serialize plain values as JSON, with their checksum as the last key."""
     return json.dumps({**values, _CHECKSUM: _checksum_of(values)}, indent=2) + "\n"
 
 
 def from_checked_json(content: bytes) -> dict[str, Any] | None:
-    """The values, or None where a byte was changed or is missing, or there is no checksum."""
+    """Parse checked JSON; None if it is damaged or has no checksum."""
     try:
         values = json.loads(content)
         checksum = values.pop(_CHECKSUM)
@@ -29,7 +29,7 @@ def from_checked_json(content: bytes) -> dict[str, Any] | None:
 
 
 def read_informative(path: Path) -> dict[str, Any]:
-    """The values of a file that decides no result; a damaged one is removed, which is reported."""
+    """Read a file that determines no result; report and remove it if it is damaged."""
     try:
         values = from_checked_json(path.read_bytes())
     except FileNotFoundError:
@@ -42,6 +42,6 @@ def read_informative(path: Path) -> dict[str, Any]:
 
 
 def _checksum_of(values: Mapping[str, Any]) -> str:
-    # ASCII: half surrogates, which JSON can hold, have no UTF-8.
+    # ASCII: lone surrogates, which JSON allows, cannot be encoded as UTF-8.
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return xxhash.xxh3_128_hexdigest(text.encode())

@@ -1,7 +1,7 @@
-"""Rows of CSV and TSV, with the line each begins in; a row that cannot be read costs no other.
+"""Parser of CSV and TSV with line numbers; an unreadable row does not affect other rows.
 
-CSV follows RFC 4180. In TSV, as GLUE ships it, a quotation mark is an ordinary character, unless
-the whole file is written with quotes, as pandas writes it.
+CSV follows RFC 4180. In TSV (as in GLUE) a quotation mark is an ordinary character, unless the
+whole file is consistent with a writer that quotes fields (as pandas does).
 """
 
 import csv
@@ -16,7 +16,7 @@ from raykd.storage.locations import Location
 
 Quoting = Literal["auto", "none", "standard"]
 
-# What decoding makes of bytes that are not UTF-8.
+# Characters to which bytes that are not UTF-8 are decoded.
 _BAD_BYTES = re.compile("[\udc80-\udcff]")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _LONG_NAME = 64
@@ -26,11 +26,12 @@ _MAX_FIELD_CHARS = 1 << 30
 
 @dataclass(frozen=True)
 class Layout:
-    """How CSV and TSV files are written.
+    """Format options of CSV and TSV files.
 
-    `columns` names the columns of files without a header line; None where the first line does.
-    `quoting` says whether quotation marks enclose fields: in CSV by default, in TSV by default
-    ("auto") where every line is as a writer with quotes would write it.
+    Attributes:
+        columns: names of the columns of files without a header line; None: the first line.
+        quoting: whether quotation marks enclose fields. "auto": in CSV always, in TSV if every line
+            is consistent with a writer that quotes fields.
     """
 
     columns: tuple[str, ...] | None = None
@@ -42,7 +43,7 @@ AS_NAMED = Layout()
 
 
 class Row(NamedTuple):
-    """One row: the number of its first line, and its fields, or why it cannot be read."""
+    """Row: number of its first line, and its fields, or the fault that makes it unreadable."""
 
     line: int
     fields: Sequence[str]
@@ -51,7 +52,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Delimited:
-    """Names of the columns, and the rows; `is_quoted` where quotation marks enclose fields."""
+    """Column names and rows; `is_quoted`: quotation marks enclose fields."""
 
     names: Sequence[str]
     rows: Sequence[Row]
@@ -59,7 +60,7 @@ class Delimited:
     has_quotes: bool
 
     def note(self, path: Location) -> str | None:
-        """What a reader of a TSV file needs to know of its quotation marks."""
+        """Describe the handling of quotation marks in a TSV file; None if it has none."""
         if not self.has_quotes:
             return None
         if self.is_quoted:
@@ -71,14 +72,14 @@ def parse(path: Location, data: bytes, format_: Literal["csv", "tsv"], layout: L
     """Parse a whole file.
 
     Args:
-        path: where it comes from, for messages.
-        data: its bytes; rows that are not UTF-8 have a fault.
-        format_: says what delimits fields.
-        layout: how the file is written.
+        path: source of the data, for messages.
+        data: bytes of the file; rows that are not UTF-8 have a fault.
+        format_: "csv" or "tsv", which determines the delimiter.
+        layout: format options.
 
     Raises:
         InputError: the file is empty, its header line cannot be read, or it has a header line
-            though `layout.columns` says that it has none.
+            although `layout.columns` is set.
     """
     delimiter = "," if format_ == "csv" else "\t"
     text = str(data, "utf-8-sig", "surrogateescape")
@@ -114,7 +115,7 @@ def parse(path: Location, data: bytes, format_: Literal["csv", "tsv"], layout: L
 
 
 def looks_like_data(names: Sequence[str]) -> bool:
-    """Whether a first line is more likely a row than the names of columns."""
+    """Guess whether a first line is a row rather than column names."""
     return any(
         _NUMBER.fullmatch(name.strip()) is not None
         or len(name) > _LONG_NAME
@@ -150,14 +151,14 @@ def _plain_rows(text: str, delimiter: str) -> Iterator[Row]:
 
 
 def _quoted_rows(text: str, delimiter: str) -> Iterator[Row]:
-    """Rows with quotes; behind one that cannot be read, the next line begins a row."""
+    """Iterate over rows with quotes; after an unreadable row, the next line begins a row."""
     for row, _ in _quoted_spans(text, delimiter):
         yield row
 
 
 def _quoted_spans(text: str, delimiter: str) -> Iterator[tuple[Row, str]]:
-    """Rows with quotes, and the text that each was read from."""
-    # A setting of the process, 128 KiB unless it is raised; the whole text is bounded already.
+    """Iterate over rows with quotes, and the text of each row."""
+    # A process-wide limit, 128 KiB by default; the size of the text is bounded elsewhere.
     csv.field_size_limit(_MAX_FIELD_CHARS)
     lines = _Lines(list(io.StringIO(text, newline="")))
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -172,7 +173,7 @@ def _quoted_spans(text: str, delimiter: str) -> Iterator[tuple[Row, str]]:
             is_open = "unexpected end" in str(error)
             reason = "a quotation mark is opened and never closed" if is_open else str(error)
             yield Row(start + 1, (), f"not CSV ({reason})"), lines.all[start]
-            # What a stray quotation mark took for one row may be many.
+            # A stray quotation mark may have joined many rows.
             lines.position = start + 1
             continue
         if not fields:
@@ -188,7 +189,7 @@ def _quoted_spans(text: str, delimiter: str) -> Iterator[tuple[Row, str]]:
 
 
 class _Lines:
-    """Lines for `csv.reader`, which can be set back."""
+    """Rewindable lines for `csv.reader`."""
 
     def __init__(self, lines: list[str]) -> None:
         self.all = lines
@@ -209,7 +210,7 @@ class _Lines:
 
 
 def _rows_of_writer(text: str, delimiter: str) -> list[Row] | None:
-    """The rows, if every line is as a writer with quotes would write it; else None."""
+    """Parse the rows if every line is consistent with a writer that quotes fields; else None."""
     rows: list[Row] = []
     quotes = {"minimal": _is_special, "all": _always, "text": _is_no_number}
     for row, source in _quoted_spans(text, delimiter):

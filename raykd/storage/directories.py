@@ -1,8 +1,8 @@
-"""Files below folders and prefixes of object stores: which are read, and which are left out.
+"""Listing of input files in folders and object stores, with exclusions.
 
-Files and folders whose names begin with `_` or `.` are hidden, as they are to Spark, Hive and
-pyarrow (a folder `_key=value` is a partition). Linked folders are followed; a file or folder that
-is reached a second time is left out.
+Files and folders whose names begin with `_` or `.` are hidden, as in Spark, Hive and pyarrow (a
+folder `_key=value` is a partition). Linked folders are followed; a file or folder that is reached a
+second time is skipped.
 """
 
 import os
@@ -23,7 +23,7 @@ from raykd.storage.locations import (
 )
 from raykd.storage.patterns import NameStates, Pattern, has_magic, is_hidden
 
-# What `datasets` leaves out of the folder of a data set, too.
+# Files that `datasets` also ignores in the folder of a data set.
 _DESCRIPTIONS = frozenset(
     ("README.md", "config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
 )
@@ -31,7 +31,7 @@ _HIDDEN = "hidden (the name begins with _ or .)"
 _DESCRIPTION = "descriptions of a data set"
 _EXCLUDED = "excluded"
 _READ_ALREADY = "read already, by another path"
-# Of Delta Lake and Hudi.
+# Folders of the transaction logs of Delta Lake and Hudi.
 _TABLE_LOGS = ("/_delta_log", "/.hoodie")
 _NUM_SHOWN = 5
 
@@ -40,10 +40,10 @@ _Parts = tuple[str, ...]
 
 @dataclass
 class Listing:
-    """Files to read, each once, in order; and what was left out, by reason.
+    """Files to read, each once, in order; and the files that were left out, by reason.
 
-    `folders` are the real paths of the folders that were searched, each with the pattern and its
-    states there, which are None where every file below is read.
+    `folders` maps the real paths of the searched folders to patterns and their states there, or
+    None if every file below is read.
     """
 
     files: list[Location] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """What was left out, one line a reason."""
+        """Describe the files that were left out, one line per reason."""
         lines = []
         for reason, names in self.left_out.items():
             shown = ", ".join(names[:_NUM_SHOWN])
@@ -63,7 +63,7 @@ class Listing:
         return [*lines, *self.notes]
 
     def holds(self, out: Path) -> bool:
-        """Whether a later search of the same folders would find what is written to `out`."""
+        """Check whether a later search of the same folders would find files in `out`."""
         parts = out.resolve().parts
         return any(
             pattern is None or states is None or pattern.step(states, parts[number])
@@ -73,17 +73,17 @@ class Listing:
 
 
 def list_files(paths: Sequence[Location], exclude: Sequence[str] = ()) -> Listing:
-    """The files that paths, folders and patterns name.
+    """List the files of paths, folders and patterns.
 
     Args:
-        paths: files and folders, local or in an object store, and patterns of names with `*`, `?`,
-            `[abc]` and `**` (any number of folders). A name that exists is never a pattern.
+        paths: files and folders, local or in an object store, and patterns with `*`, `?`, `[abc]`
+            and `**` (any number of folders). An existing name is never a pattern.
         exclude: patterns of files and folders to leave out: of a name, or of a path (with `/`)
             relative to the given folder.
 
     Raises:
-        InputError: a path or what a link points to is missing, a pattern matches nothing, a folder
-            holds no file, or a file is a pipe, a socket or a device.
+        InputError: a path or the target of a link is missing, a pattern matches nothing, a folder
+            has no files, or a file is a pipe, a socket or a device.
     """
     search = _Search([Pattern(text if "/" in text else f"**/{text}") for text in exclude])
     for path in paths:
@@ -91,9 +91,9 @@ def list_files(paths: Sequence[Location], exclude: Sequence[str] = ()) -> Listin
         with explained(path):
             is_pattern = search.add(path)
         if search.num_found == before:
-            problem = "no file matches the pattern" if is_pattern else "the directory holds no file"
+            problem = "no file matches the pattern" if is_pattern else "the directory has no files"
             reasons = "".join(f" ({line})" for line in search.listing.lines())
-            raise InputError(f"{path}: {problem}{reasons}; name the files or where they are")
+            raise InputError(f"{path}: {problem}{reasons}; give the files or their folder")
     unused = [
         text for text, pattern in zip(exclude, search.exclude, strict=True) if not pattern.used
     ]
@@ -112,7 +112,7 @@ class _Search:
         self._seen: set[str] = set()
 
     def add(self, path: Location) -> bool:
-        """Add what a path names; returns whether it is a pattern."""
+        """Add the files of a path; return whether it is a pattern."""
         base, pattern = _split(path)
         if pattern is None and not is_directory(base):
             if isinstance(base, Path):
@@ -141,7 +141,7 @@ class _Search:
     def _walk(
         self, folder: Path, parts: _Parts, pattern: Pattern | None, states: NameStates | None
     ) -> None:
-        """Search a folder; `states` is None where the pattern matches it and all below it."""
+        """Search a folder; `states` is None if the pattern matches it and everything below."""
         if pattern is not None and states is not None and pattern.is_match(states):
             states = None
         walks = self.listing.folders[os.path.realpath(folder)]
@@ -212,7 +212,7 @@ def _present(pattern: Pattern | None) -> Pattern:
 
 
 def _split(path: Location) -> tuple[Location, Pattern | None]:
-    """The part of a path that exists or has no special characters, and the pattern behind it."""
+    """Split a path into a part without special characters, or that exists, and a pattern."""
     if isinstance(path, Remote):
         if not has_magic(path.key) or not _is_missing(path):
             return path, None
@@ -235,7 +235,7 @@ def _split(path: Location) -> tuple[Location, Pattern | None]:
 
 
 def _is_missing(path: Remote) -> bool:
-    """Whether an object store has neither an object nor a prefix of this key."""
+    """Check that an object store has neither an object nor a prefix with this key."""
     if is_directory(path):
         return False
     try:

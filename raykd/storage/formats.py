@@ -1,4 +1,4 @@
-"""Formats of files: by name, and by the bytes a file begins with."""
+"""File formats, detected by name and by the first bytes of a file."""
 
 import json
 from pathlib import Path, PurePath
@@ -24,10 +24,10 @@ FORMATS: dict[str, Format] = {
 }
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 
-# A table is held in memory as a whole; this also ends a decompression bomb.
+# Most bytes of a table, which is read into memory; also a limit for decompression bombs.
 MAX_TABLE_BYTES = 1 << 30
 
-# No text in UTF-8 begins with any of these.
+# Magic numbers of compressed files; UTF-8 text cannot begin with them.
 _COMPRESSED: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _COMPRESSED |= {bytes([first]) + b"\x2a\x4d\x18": "zstd" for first in range(0x50, 0x60)}
 _FOREIGN = {
@@ -37,27 +37,27 @@ _FOREIGN = {
     b"PK\x03\x04": "zip",
     b"ARROW1\x00\x00": "Arrow IPC",
 }
-# The magic number, and how the header of the first page begins.
+# Magic number, and first byte of the header of the first page.
 _PARQUET = b"PAR1\x15"
 _HEAD_BYTES = 16
 _MAX_FIRST_LINE_BYTES = 16 << 20
 
 
 def named_format(path: Location) -> tuple[Format | None, Compression | None]:
-    """The format and compression that a file's name states; None where it states none."""
+    """Derive format and compression from a file name; None if unknown."""
     name = PurePath(str(path))
     compression = COMPRESSIONS.get(name.suffix.lower())
     return FORMATS.get((name.with_suffix("") if compression else name).suffix.lower()), compression
 
 
 def format_of(path: Location) -> tuple[Format, Compression | None]:
-    """The format that a file's name states, and the compression that its first bytes show.
+    """Detect the format by the file name, and the compression by the first bytes.
 
-    A file whose name states no format is recognized where it holds Parquet or JSON lines.
+    Parquet and JSON lines are also recognized by content if the name has no known suffix.
 
     Raises:
-        InputError: the name states no format, and the content is not recognized; the content is
-            not what the name states; the file cannot be read.
+        InputError: the format is unknown, the content does not match the name, or the file cannot
+            be read.
     """
     format_, named = named_format(path)
     with explained(path):
@@ -70,7 +70,7 @@ def format_of(path: Location) -> tuple[Format, Compression | None]:
     for magic, kind in _FOREIGN.items():
         if head.startswith(magic):
             raise InputError(
-                f"{path}: holds {kind} data; unpack it, or write it as .parquet, .jsonl.gz or "
+                f"{path}: contains {kind} data; unpack it, or write it as .parquet, .jsonl.gz or "
                 f"{_or(COMPRESSIONS)}; {leave_out_hint(path)}"
             )
     if format_ == "parquet":
@@ -80,10 +80,10 @@ def format_of(path: Location) -> tuple[Format, Compression | None]:
     if head.startswith(_PARQUET):
         if format_ is None and named is None:
             return "parquet", None
-        raise InputError(f"{path}: holds Parquet data; name it .parquet")
+        raise InputError(f"{path}: contains Parquet data; name it .parquet")
     if named and head and compression is None:
         raise InputError(
-            f"{path}: holds no {named} data (it begins with {head[:8]!r}); name the file without "
+            f"{path}: is not {named} data (it begins with {head[:8]!r}); name the file without "
             f"{PurePath(str(path)).suffix}, or get it again"
         )
     compression = compression or named
@@ -93,10 +93,10 @@ def format_of(path: Location) -> tuple[Format, Compression | None]:
 
 
 def check_named(path: Location) -> None:
-    """Check that a file's format is known; opens only a file whose name does not state it.
+    """Check that the format of a file is known; open the file only if its name does not show it.
 
     Raises:
-        InputError: as `format_of`.
+        InputError: see `format_of`.
     """
     format_, _ = named_format(path)
     if format_ is None:
@@ -126,16 +126,16 @@ def check_is_file(path: Location) -> None:
 
 
 def leave_out_hint(path: Location) -> str:
-    """How a file in a folder is left out."""
+    """Describe how to leave a file of a folder out."""
     name = PurePath(str(path)).name
     return f"leave it out of the folder: --exclude '{name}', or exclude: ['{name}'] in a recipe"
 
 
 def source_digest(path: Location) -> str:
-    """Digest of what a file says: its content and its format.
+    """Digest of the content and format of a file.
 
     Raises:
-        InputError: the file is missing or not readable, or its format is not known.
+        InputError: the file is missing or not readable, or its format is unknown.
     """
     with explained(path):
         return digest_of({"format": format_of(path), "content": _digest_of_content(path)})
@@ -145,7 +145,7 @@ def open_bytes(path: Location, compression: Compression | None) -> pa.NativeFile
     """Open a file's decompressed bytes; use it inside `explained`.
 
     Raises:
-        InputError: not a regular file, or no byte where a compressed stream should be.
+        InputError: the path is not a regular file, or a compressed file is empty.
     """
     check_is_file(path)
     if compression is None:
@@ -156,7 +156,7 @@ def open_bytes(path: Location, compression: Compression | None) -> pa.NativeFile
 
 
 def check_size(path: Location, num_bytes: int) -> None:
-    """Check that a table can be held in memory.
+    """Check that a table fits into memory.
 
     Raises:
         InputError: it has more than `MAX_TABLE_BYTES`.
@@ -164,7 +164,7 @@ def check_size(path: Location, num_bytes: int) -> None:
     if num_bytes > MAX_TABLE_BYTES:
         raise InputError(
             f"{path}: more than {MAX_TABLE_BYTES:,} bytes of data, too large for a table that is "
-            "held in memory; split it"
+            "read into memory; split it"
         )
 
 
@@ -176,7 +176,7 @@ def _digest_of_content(path: Location) -> str:
 
 
 def _is_jsonl(path: Location, compression: Compression | None) -> bool:
-    """Whether the first line that is not blank is a JSON object."""
+    """Check whether the first nonblank line is a JSON object."""
     with explained(path), open_bytes(path, compression) as file:
         data = b""
         while chunk := file.read(1 << 16):

@@ -1,4 +1,4 @@
-"""Columns of JSON lines, with the line at fault where a value is not what it should be."""
+"""Reader of JSON lines into columns; errors have the line number of the invalid value."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -10,14 +10,14 @@ from raykd.errors import InputError
 from raykd.storage.formats import Compression, check_size, open_bytes
 from raykd.storage.locations import Location
 
-ARRAY_OF_ROWS = "one JSON object a line is expected, not an array; unpack it with jq -c '.[]'"
-HALF_OF_A_PAIR = "holds half of a surrogate pair"
+ARRAY_OF_ROWS = "one JSON object per line is expected, not an array; unpack it with jq -c '.[]'"
+HALF_OF_A_PAIR = "contains half of a surrogate pair"
 
-# Names of all columns of a file -> those to be read.
+# Names of all columns of a file -> names of the columns to read.
 Choose = Callable[[Sequence[str]], Sequence[str]]
 
 _READ_BYTES = 4 << 20
-# What a value takes in memory besides its text.
+# Memory of a value in addition to its text.
 _VALUE_BYTES = 8
 _KINDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 _KINDS |= {list: "a list", dict: "an object", type(None): "null"}
@@ -33,14 +33,14 @@ def read_json_lines(
     """Read a whole JSONL file; use it inside `explained`.
 
     Args:
-        path: the file.
-        compression: its compression.
-        columns: keys that `choose` may choose; None for all. Other values are not kept.
-        choose: given all keys, those to be read, in order.
+        path: input file.
+        compression: compression of the file.
+        columns: keys that `choose` may return; None: all. Other values are discarded.
+        choose: function from all keys to the keys to read, in order.
         text_columns: keys whose values must be strings or null.
 
     Raises:
-        InputError: names the line at fault; as `choose`.
+        InputError: a line is invalid; the message has its number. See also `choose`.
     """
     kept = None if columns is None else frozenset(columns)
     rows: list[tuple[int, dict[str, Any]]] = []
@@ -65,7 +65,7 @@ def read_json_lines(
 
 
 def _lines(path: Location, compression: Compression | None) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers; they end with a line feed, nothing else."""
+    """Iterate over the nonblank lines, with their numbers; only a line feed ends a line."""
     number = num_pending = 0
     pending: list[bytes] = []
     with open_bytes(path, compression) as file:
@@ -103,7 +103,7 @@ def _json_row(path: Location, number: int, line: str) -> dict[str, Any]:
             f"{path}, line {number}: not JSON ({error}); correct or remove the line"
         ) from None
     if not isinstance(row, dict):
-        raise InputError(f"{path}, line {number}: a JSON object is expected, one a line")
+        raise InputError(f"{path}, line {number}: one JSON object per line is expected")
     return row
 
 
@@ -130,12 +130,12 @@ def _jsonl_column(
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path}: the values of {name!r} are not of one type: {_two_kinds(rows, name)} "
-            f"({reason[:200]}); write all alike"
+            f"({reason[:200]}); write all values as one type"
         ) from None
 
 
 def kind_of(value: object) -> str:
-    """What a value is, in the words of JSON."""
+    """Name of a value's type in JSON."""
     return _KINDS.get(type(value), type(value).__name__)
 
 

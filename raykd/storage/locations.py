@@ -1,10 +1,10 @@
-"""Where files to read stand: on a disk, or in an object store (`s3://`, `gs://`).
+"""Locations of input files: paths, and URLs of object stores (`s3://`, `gs://`).
 
-Credentials and the endpoint come from where Amazon's and Google's own tools take them: the
+Credentials and endpoints are taken from the same sources as by Amazon's and Google's tools: the
 environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION,
-AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS), their files, or the node's role; every node needs
-them. A URL may end in options, as in `s3://bucket/folder?region=eu-west-1`; it holds no secret, as
-it is written into recipes.
+AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS), their configuration files, or the role of the
+node; every node needs them. A URL may have options, as in `s3://bucket/folder?region=eu-west-1`; it
+must not contain secrets, since URLs are written into recipes.
 """
 
 import functools
@@ -26,7 +26,7 @@ from raykd.config import absolute
 from raykd.errors import InputError
 from raykd.storage.outputs import missing_hint
 
-# One request to an object store reads this much.
+# Bytes per request to an object store.
 READ_BYTES = 4 << 20
 
 _SCHEMES = ("s3", "gs")
@@ -60,7 +60,7 @@ _READ_ERRORS: tuple[type[Exception], ...] = (
 
 @dataclass(frozen=True)
 class Remote:
-    """An object, or a prefix of objects, in an object store."""
+    """Object, or prefix of objects, in an object store."""
 
     scheme: str
     key: str
@@ -74,26 +74,26 @@ Location = Path | Remote
 
 
 def shown(location: Location) -> str:
-    r"""A location as text that is UTF-8: bytes of a name that are not, as `\xe9`."""
+    r"""Format a location as UTF-8 text; bytes of a name that are not UTF-8 are escaped (`\xe9`)."""
     name = str(location).encode("utf-8", "surrogateescape")
     return name.decode("utf-8", "backslashreplace")
 
 
 def is_url(reference: str) -> bool:
-    """Whether a reference is a URL, not a path."""
+    """Check whether a reference is a URL rather than a path."""
     return _URL.fullmatch(reference) is not None
 
 
 def absolute_reference(folder: Path, reference: str) -> str:
-    """A reference written in a file in `folder`, made absolute: a URL is absolute already."""
+    """Make a reference in a file in `folder` absolute; URLs are unchanged."""
     return reference if is_url(reference) else absolute(folder, reference)
 
 
 def location_of(reference: str) -> Location:
-    """The place that a path or URL names; nothing is opened.
+    """Parse a path or URL; nothing is opened.
 
     Raises:
-        InputError: an unknown scheme or option, no bucket, or a URL that holds a secret.
+        InputError: the URL has an unknown scheme or option, no bucket, or a secret.
     """
     if (match := _URL.fullmatch(reference)) is None:
         return Path(reference)
@@ -105,8 +105,8 @@ def location_of(reference: str) -> Location:
         )
     if "@" in key.partition("/")[0] or "@" in query:
         raise InputError(
-            f"{scheme}:// with a name and password in it: URLs are written into recipes; take "
-            f"them out, and {_REMEDY[scheme]}"
+            f"{scheme}:// with a name and password in it: URLs are written into recipes; remove "
+            f"them, and {_REMEDY[scheme]}"
         )
     options = parse_qsl(query, keep_blank_values=True)
     for name, _value in options:
@@ -115,12 +115,12 @@ def location_of(reference: str) -> Location:
                 f"{scheme}://{key}: unknown option {name!r}; known are {', '.join(_OPTIONS)}"
             )
     if not key.strip("/"):
-        raise InputError(f"{reference}: names no bucket; write {scheme}://BUCKET/KEY")
+        raise InputError(f"{reference}: has no bucket; write {scheme}://BUCKET/KEY")
     return Remote(scheme, key.rstrip("/"), tuple(options))
 
 
 def open_file(location: Location) -> pa.NativeFile:
-    """Open a file to read at any place; use it inside `explained`."""
+    """Open a file for random access; use it inside `explained`."""
     if isinstance(location, Path):
         # As bytes, since not every name is UTF-8.
         return pa.OSFile(os.fsencode(location))
@@ -128,9 +128,9 @@ def open_file(location: Location) -> pa.NativeFile:
 
 
 def open_stream(location: Location, compression: str | None) -> pa.NativeFile:
-    """Open a file's decompressed bytes to read from the start; use it inside `explained`."""
+    """Open a file's decompressed bytes as a stream; use it inside `explained`."""
     if compression == "gzip":
-        # Twice as fast as Arrow's.
+        # Twice as fast as Arrow's decompression.
         stream = igzip.open(open_stream(location, None))  # type: ignore[no-untyped-call]  # no stub
         return pa.PythonFile(stream, "r")
     if isinstance(location, Path):
@@ -142,7 +142,7 @@ def open_stream(location: Location, compression: str | None) -> pa.NativeFile:
 
 
 def size_of(location: Location) -> int:
-    """Bytes of a file; use it inside `explained`."""
+    """Size of a file in bytes; use it inside `explained`."""
     if isinstance(location, Path):
         return location.stat().st_size
     info = _system_of(location).get_file_info(location.key)
@@ -154,14 +154,14 @@ def size_of(location: Location) -> int:
 
 
 def is_directory(location: Location) -> bool:
-    """Whether it is a folder or a prefix of objects; use it inside `explained`."""
+    """Check for a folder or a prefix of objects; use it inside `explained`."""
     if isinstance(location, Path):
         return location.is_dir()
     return bool(_system_of(location).get_file_info(location.key).type == fs.FileType.Directory)
 
 
 def remote_files_below(remote: Remote) -> list[tuple[Remote, tuple[str, ...]]]:
-    """All objects below a prefix, sorted, with the parts of their names below it."""
+    """List all objects below a prefix, sorted, with the parts of their relative names."""
     infos = _system_of(remote).get_file_info(fs.FileSelector(remote.key, recursive=True))
     keys = sorted(info.path for info in infos if info.type == fs.FileType.File)
     return [
@@ -175,9 +175,9 @@ def remote_files_below(remote: Remote) -> list[tuple[Remote, tuple[str, ...]]]:
 
 @contextmanager
 def explained(location: Location) -> Iterator[None]:
-    """Say what cannot be read as an InputError: missing, no file, forbidden, damaged, no answer.
+    """Translate read errors to InputError: missing, not a file, forbidden, damaged, unreachable.
 
-    Want of memory stays the MemoryError that it is.
+    A MemoryError is not translated.
     """
     try:
         yield
@@ -195,7 +195,7 @@ def explained(location: Location) -> Iterator[None]:
     except PermissionError:
         raise InputError(f"{location}: not readable; check its permissions") from None
     except _READ_ERRORS as error:
-        # Faults of the disk carry an errno; the decoders' verdicts on the bytes do not.
+        # Errors of the disk have an errno; errors of decoders do not.
         if isinstance(location, Path) and getattr(error, "errno", None) is not None:
             raise
         reason = " ".join(str(error).split())
@@ -207,7 +207,7 @@ def explained(location: Location) -> Iterator[None]:
                 "128 MiB that are read; recompress it: zstd -d --long=31 --stdout FILE | zstd -o "
                 "NEW.zst"
             ) from None
-        # Some codecs and types are told of by an OSError.
+        # Unsupported codecs and types may be reported as an OSError.
         if isinstance(error, pa.ArrowNotImplementedError) or "not supported" in reason:
             raise InputError(
                 f"{location}: not supported ({reason[:200]}); write the file again with plain "
@@ -219,7 +219,7 @@ def explained(location: Location) -> Iterator[None]:
 
 
 def _window_of(location: Location) -> str:
-    """The window that the header of a zstd frame states (RFC 8878, section 3.1.1.1.2)."""
+    """Read the window size from the header of a zstd frame (RFC 8878, section 3.1.1.1.2)."""
     with open_file(location) as file:
         header = file.read(6)
     if len(header) < 6 or header[4] & 0x20:
@@ -230,10 +230,10 @@ def _window_of(location: Location) -> str:
 
 
 def _problem_of(remote: Remote, reason: str) -> str | None:
-    """What an object store's answer means and the remedy; the answer itself may name a key."""
+    """Explain an error of an object store, with a remedy; the original may contain a key."""
     bucket = remote.key.partition("/")[0]
     if "NO_SUCH_BUCKET" in reason or (f"ucket '{bucket}'" in reason and "not found" in reason):
-        return f"there is no bucket {bucket!r}; correct the URL"
+        return f"no bucket {bucket!r}; correct the URL"
     if _UNREACHABLE.search(reason):
         variable = "AWS_ENDPOINT_URL and AWS_REGION" if remote.scheme == "s3" else "the options"
         return f"{_endpoint_of(remote)} does not answer; check the network, and {variable}"
@@ -243,7 +243,7 @@ def _problem_of(remote: Remote, reason: str) -> str | None:
 
 
 def _endpoint_of(remote: Remote) -> str:
-    """Host and port that serve the store; empty settings count as none."""
+    """Host and port of the store; empty settings are ignored."""
     endpoint = dict(remote.options).get("endpoint_override")
     if remote.scheme == "s3":
         variables = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")

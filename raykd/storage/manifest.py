@@ -1,9 +1,8 @@
-"""What a stage wrote, and whether it is already done.
+"""Manifests of output directories, by which completed stages are skipped.
 
-An output directory exists for the next stage only when it holds a `manifest.json` whose key is the
-digest of what the stage was asked to do, and whose files have the recorded sizes and digests. The
-manifest itself has a checksum. One without it, as older versions wrote, counts as damaged: the
-stage runs again.
+An output directory is complete if it has a `manifest.json` whose key is the digest of the stage's
+settings and inputs, and whose files have the recorded sizes and digests. The manifest has a
+checksum. A manifest without a checksum (of older versions) counts as damaged: the stage runs again.
 """
 
 import json
@@ -33,16 +32,16 @@ from raykd.storage.working_files import (
 )
 
 FILE_NAME = "manifest.json"
-# Any of them shows that raykd wrote a manifest, though bytes of it were changed.
+# Any of these shows that raykd wrote a manifest that is now damaged.
 _MARKS = (b'"stage": "', b'"outputs": {', b'"raykd_version": "')
 _READ_BYTES = 1 << 22
 
 
 class ByteStream(Protocol):
-    """What bytes are read from."""
+    """Source of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """Read at most `size` bytes; none at the end."""
 
 
 class FileRecord(BaseModel):
@@ -53,7 +52,7 @@ class FileRecord(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What one directory holds, and what made it."""
+    """Manifest of one directory: its files, and the stage, settings and inputs that made it."""
 
     stage: str
     key: str
@@ -72,7 +71,7 @@ class Manifest(BaseModel):
 
 @dataclass
 class Draft:
-    """An output directory being written."""
+    """Output directory that is being written."""
 
     directory: Path
     counts: dict[str, float] = field(default_factory=dict)
@@ -91,7 +90,7 @@ def digest_of_file(path: Path) -> str:
 
 
 def digest_of_stream(stream: ByteStream) -> str:
-    """xxh3-128 of what is left of a stream, hexadecimal."""
+    """xxh3-128 of the rest of a stream, hexadecimal."""
     state = xxhash.xxh3_128()
     while chunk := stream.read(_READ_BYTES):
         state.update(chunk)
@@ -99,14 +98,14 @@ def digest_of_stream(stream: ByteStream) -> str:
 
 
 def stage_key(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """Digest of what decides a stage's output: settings, contents of inputs, version of raykd."""
+    """Digest of the settings, the contents of inputs and raykd's version, for one stage."""
     return digest_of(
         {"stage": stage, "config": config, "inputs": inputs, "raykd": version("raykd")}
     )
 
 
 def read_manifest(directory: Path) -> Manifest | None:
-    """The directory's manifest, or None where there is none, or a damaged one."""
+    """Read the manifest of a directory; None if it is missing or damaged."""
     try:
         values = from_checked_json((directory / FILE_NAME).read_bytes())
         return None if values is None else Manifest.model_validate(values)
@@ -115,10 +114,10 @@ def read_manifest(directory: Path) -> Manifest | None:
 
 
 def manifest_of_source(directory: Path) -> Manifest | None:
-    """The manifest of a directory that the user names to be read; None where raykd wrote none.
+    """Read the manifest of an input directory; None if raykd did not write it.
 
     Raises:
-        InputError: raykd wrote one, and it is damaged.
+        InputError: the manifest is damaged.
     """
     manifest = read_manifest(directory)
     path = directory / FILE_NAME
@@ -152,14 +151,14 @@ def check_source(folder: Path) -> None:
 
 
 def digest_of_directory(directory: Path) -> str:
-    """Digest of the finished output in a directory."""
+    """Digest of the complete output in a directory."""
     manifest = read_manifest(directory)
     assert manifest is not None, directory
     return manifest.digest
 
 
 def finished(directory: Path, key: str) -> Manifest | None:
-    """The manifest, if the directory holds the whole, undamaged output of this key."""
+    """Read the manifest if the directory has the complete, undamaged output of this key."""
     manifest = read_manifest(directory)
     if manifest is None or manifest.key != key:
         return None
@@ -175,11 +174,11 @@ def _is_whole(path: Path, record: FileRecord) -> bool:
 
 
 def check_replaceable(directory: Path) -> None:
-    """Keep what is the user's from being replaced, as with `--out .` beside a folder teacher.
+    """Check that an output does not replace the user's files, for example with `--out .`.
 
     Raises:
-        InputError: what stands in the place of an output has no manifest, or holds a file that the
-            manifest does not name.
+        InputError: an existing file or directory has no manifest, or contains a file that is not in
+            the manifest.
     """
     if not directory.exists():
         return
@@ -202,7 +201,7 @@ def check_replaceable(directory: Path) -> None:
 
 
 def _names_of_outputs(directory: Path) -> set[str] | None:
-    """Names in a manifest, checksum or not: what an older version made is not the user's."""
+    """Read the output names of a manifest, also without a checksum (of older versions)."""
     try:
         values = json.loads((directory / FILE_NAME).read_bytes())
         return set(values["outputs"])
@@ -211,10 +210,10 @@ def _names_of_outputs(directory: Path) -> set[str] | None:
 
 
 def check_output(out: Path) -> None:
-    """Check that a command's output can be written, before anything else is done.
+    """Check that the output of a command can be written, before any work starts.
 
     Raises:
-        InputError: nothing can be written there; as `check_replaceable`.
+        InputError: the directory is not writable; see also `check_replaceable`.
     """
     check_replaceable(out)
     probe = partial_of(out)
@@ -231,11 +230,11 @@ def check_output(out: Path) -> None:
 def commit(
     directory: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> Iterator[Draft]:
-    """Write a whole output directory, or nothing.
+    """Write a complete output directory atomically.
 
-    Files are written to `Draft.directory`, beside the final place; when the block ends without an
-    error they are synced, described in a manifest, and renamed into place, replacing an older
-    output.
+    Files are written to `Draft.directory`, next to the final directory. When the block ends without
+    an error, they are synced, described in a manifest, and moved to the final directory, where they
+    replace an older output.
     """
     started = time.monotonic()
     partial = partial_of(directory)
@@ -259,7 +258,7 @@ def write_once(
     inputs: Mapping[str, str],
     write: Callable[[Draft], None],
 ) -> Manifest:
-    """Commit what `write` writes, unless the directory already holds the output of this key."""
+    """Commit the output of `write`, unless the directory has the complete output of this key."""
     manifest = finished(directory, stage_key(stage, config, inputs))
     if manifest is None:
         with commit(directory, stage, config, inputs) as draft:
@@ -281,7 +280,7 @@ def write_manifest(
     """Describe all files below a directory and write its manifest last, atomically."""
     outputs = {}
     for path in sorted(directory.rglob("*")):
-        # The manifests of shards below hold durations: no part of what the stage made.
+        # Manifests of shards below are not outputs of the stage: they contain durations.
         if path.is_file() and path.name != FILE_NAME and not is_partial(path, directory):
             sync(path)
             outputs[str(path.relative_to(directory))] = FileRecord(
@@ -302,10 +301,10 @@ def write_manifest(
 
 
 def make_output_directory(out: Path) -> None:
-    """Make the directory that a whole job writes to, and clear it of what was left unfinished.
+    """Make the output directory of a job, and remove partial outputs in it.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: the directory cannot be made.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -317,9 +316,9 @@ def make_output_directory(out: Path) -> None:
 
 
 def _replace(partial: Path, directory: Path, key: str) -> None:
-    """Rename an output over what stands in its place, unless that is the output of this key.
+    """Replace the directory by a new output, unless it already has the output of this key.
 
-    Another process may have put it there meanwhile, and others may read it already.
+    Another process may have written it in the meantime, and others may already read it.
     """
     if not renamed(partial, directory) and finished(directory, key) is None:
         outdated = partial_of(directory)

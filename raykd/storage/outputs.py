@@ -1,4 +1,4 @@
-"""Where a command may write its results, and Ray's temporary copy of a submitted project."""
+"""Output paths of commands, and detection of Ray's temporary copy of a submitted project."""
 
 import os
 import re
@@ -19,7 +19,7 @@ def output_path(out: Path, option: str = "--out") -> Path:
 
     Args:
         out: path given by the user, or the default one.
-        option: what the user can change, for the message.
+        option: name of the option, for the message.
 
     Raises:
         InputError: the path is a URL, its name is not UTF-8, or it is in the temporary folder of a
@@ -47,12 +47,12 @@ def output_path(out: Path, option: str = "--out") -> Path:
 
 
 def in_job_copy(path: Path) -> bool:
-    """Whether a path is in the copy of the project that Ray made for a job."""
+    """Check whether a path is in the copy of the project that Ray made for a job."""
     return set(_COPY_FOLDERS) <= set(path.absolute().parts)
 
 
 def missing_hint(path: Path) -> str:
-    """What else to tell of a missing file: in a Ray job it may not have been uploaded."""
+    """Additional hint for a missing file: in a Ray job it may not have been uploaded."""
     if not in_job_copy(path):
         return ""
     return (

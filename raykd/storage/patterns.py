@@ -1,22 +1,22 @@
-"""Patterns of paths with `*`, `?`, `[abc]` and `**`, matched name by name from a folder on."""
+"""Path patterns with `*`, `?`, `[abc]` and `**`, matched name by name below a folder."""
 
 import fnmatch
 import re
 from collections.abc import Sequence
 
-# Numbers of the names of a pattern that may match next.
+# Positions of the names in a pattern that may match next.
 NameStates = frozenset[int]
 
 _MAGIC = re.compile(r"[*?\[]")
 
 
 def has_magic(name: str) -> bool:
-    """Whether a name may be a pattern."""
+    """Check whether a name may be a pattern."""
     return _MAGIC.search(name) is not None
 
 
 def is_hidden(name: str) -> bool:
-    """Whether Spark, Hive and pyarrow leave a file or folder of this name out."""
+    """Check whether Spark, Hive and pyarrow ignore a file or folder with this name."""
     return (
         name.startswith(".")
         or (name.startswith("_") and "=" not in name)
@@ -25,9 +25,9 @@ def is_hidden(name: str) -> bool:
 
 
 class Pattern:
-    """A pattern of paths relative to a folder; `**` matches any number of folders.
+    """Pattern of paths relative to a folder; `**` matches any number of folders.
 
-    A path matches where one of the folders that it is in does.
+    A path also matches if one of its parent folders does.
     """
 
     def __init__(self, text: str) -> None:
@@ -38,11 +38,11 @@ class Pattern:
         self.used = False
 
     def start(self) -> NameStates:
-        """The states in the folder that the pattern is relative to."""
+        """Initial states, in the base folder of the pattern."""
         return self._closed({0})
 
     def step(self, states: NameStates, name: str) -> NameStates:
-        """The states behind a name; none where nothing behind it can match."""
+        """Advance the states by a name; empty if nothing below it can match."""
         following: set[int] = set()
         for state in states:
             if state == len(self._names) or (regex := self._regexes[state]) is None:
@@ -52,30 +52,30 @@ class Pattern:
         return self._closed(following)
 
     def is_match(self, states: NameStates) -> bool:
-        """Whether what leads to these states matches."""
+        """Check whether a path with these states matches."""
         return len(self._names) in states
 
     def matches(self, parts: Sequence[str]) -> bool:
-        """Whether a path matches, or a folder that it is in."""
+        """Check whether a path, or one of its parent folders, matches."""
         states = self.start()
         for name in parts:
             states = self.step(states, name)
         return self.is_match(states)
 
     def excludes(self, parts: Sequence[str]) -> bool:
-        """As `matches`; `used` says afterwards whether any path did."""
+        """Check whether a path matches, and record in `used` that any path did."""
         is_match = self.matches(parts)
         self.used |= is_match
         return is_match
 
     def names_hidden(self, states: NameStates, name: str) -> bool:
-        """Whether a state names the first character of a hidden name, as `_*.jsonl` does."""
+        """Check whether the pattern has the first character of a hidden name, as `_*.jsonl`."""
         return any(
             state < len(self._names) and self._names[state].startswith(name[0]) for state in states
         )
 
     def names_any_hidden(self, parts: Sequence[str]) -> bool:
-        """Whether `names_hidden` holds for each hidden name of a path."""
+        """Check `names_hidden` for each hidden name of a path."""
         states = self.start()
         for name in parts:
             if is_hidden(name) and not self.names_hidden(states, name):

@@ -1,15 +1,15 @@
-"""Every table that crosses a stage: columns, types, and the order its rows stand in."""
+"""Schemas of all tables that are exchanged between stages: columns, types and row order."""
 
 import pyarrow as pa
 
 # Retrieval units, sorted by (source file, position); an id depends on neither shards nor order.
 UNITS = pa.schema([("unit_id", pa.string()), ("text", pa.string())])
 
-# Rows that could not be read. `offset` is a byte offset for text and JSONL, a row for Parquet.
+# Unreadable rows. `offset` is a byte offset for text and JSONL, a row number for tables.
 QUARANTINE = pa.schema([("source", pa.string()), ("offset", pa.int64()), ("reason", pa.string())])
 
-# One row an anchor: the task sentence, and the query made of it (empty: no query could be made);
-# `is_fallback` where no keyword was found in the sentence, so that the query is all of it.
+# One row per task sentence: the sentence (`text`) and its query; `is_fallback`: the sentence has no
+# keywords, so that the query is the whole sentence.
 QUERIES = pa.schema(
     [
         ("query_id", pa.string()),
@@ -24,9 +24,9 @@ def hits_schema(
     query_id_type: pa.DataType = pa.string(),  # noqa: B008  # Arrow types are immutable
     unit_id_type: pa.DataType = pa.string(),  # noqa: B008  # Arrow types are immutable
 ) -> pa.Schema:
-    """Hits, sorted by (query in the order given, rank); rank counts from 1.
+    """Schema of hits, sorted by (query in input order, rank); ranks count from 1.
 
-    Ids keep the type they were given with: string or int64.
+    Ids keep the type of the input: string or int64.
     """
     return pa.schema(
         [
@@ -38,9 +38,8 @@ def hits_schema(
     )
 
 
-# The contextualized corpus, sorted by (rank, unit_id): `rank` and `query_id` are those of the
-# unit's best hit. A random corpus and an augmented one have the same columns, with rank 0 and no
-# query.
+# Contextualized corpus, sorted by (rank, unit_id): `rank` and `query_id` of the unit's best hit.
+# Random and augmented corpora have the same columns, with rank 0 and no query.
 TRAINING_TEXT = pa.schema(
     [
         ("unit_id", pa.string()),
@@ -53,9 +52,9 @@ TRAINING_TEXT = pa.schema(
 # A training text of augmented pairs: `text` and `text_pair` are read together, as one input.
 TRAINING_PAIRS = TRAINING_TEXT.append(pa.field("text_pair", pa.string()))
 
-# Units left out that come before the last one kept, sorted by unit_id: `reason` is "duplicate" or
-# "near_duplicate" (`partner`: a unit that is kept, `jaccard`: that of the two), "leak" or
-# "leaked_ngram" (`partner`: the evaluation sentence that was found, or shares words in a row).
+# Removed units before the last kept one, sorted by unit_id: `reason` is "duplicate" or
+# "near_duplicate" (`partner`: the kept unit, `jaccard`: their similarity), "leak" or
+# "leaked_ngram" (`partner`: the evaluation sentence that the unit contains in whole or in part).
 REMOVED = pa.schema(
     [
         ("unit_id", pa.string()),
@@ -65,9 +64,8 @@ REMOVED = pa.schema(
     ]
 )
 
-# Units that hold an evaluation sentence where such units are not removed, sorted by unit_id:
-# `reason` is "leak" or "leaked_ngram", `sentence` the evaluation sentence; `is_kept` is false for
-# a unit removed as a duplicate.
+# Contaminated units, if these are not removed, sorted by unit_id: `reason` is "leak" or
+# "leaked_ngram", `sentence` the evaluation sentence; `is_kept` is false for removed duplicates.
 CONTAMINATION = pa.schema(
     [
         ("unit_id", pa.string()),
@@ -77,8 +75,8 @@ CONTAMINATION = pa.schema(
     ]
 )
 
-# Task data as the engine sees it, sorted by row_id (position in the source). `sentence2` is null
-# for single sentences. `label` is the index of the class, or the score of a regression task.
+# Task data, sorted by row_id (position in the source). `sentence2` is null for single sentences.
+# `label` is the index of the class, or the score of a regression task.
 EXAMPLES = pa.schema(
     [
         ("row_id", pa.int64()),
@@ -88,11 +86,11 @@ EXAMPLES = pa.schema(
     ]
 )
 
-# Examples with words replaced, sorted by row_id, a number of their own; `source_row_id` is that of
-# the example they were made of, which stands first.
+# Examples with replaced words, sorted by row_id; `source_row_id` is the row_id of the original
+# example, which precedes its variants.
 AUGMENTED = EXAMPLES.append(pa.field("source_row_id", pa.int64()))
 
-# What a model answered on an evaluation split, sorted by row_id.
+# Predictions of a model on an evaluation split, sorted by row_id.
 PREDICTIONS = pa.schema(
     [
         ("row_id", pa.int64()),

@@ -1,4 +1,4 @@
-"""Small tables (queries, task data), of which only the columns that are used are judged."""
+"""Reader of small tables (queries, task data); only the columns that are used are validated."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -27,20 +27,20 @@ def read_table(
     """Read a whole Parquet, JSONL, CSV or TSV file, the last three also as .gz or .zst.
 
     Text files are strict UTF-8. A column of CSV or TSV is int64 or float64 if every value is
-    written as a number, otherwise string. Strings are never null there, and keep their white space.
+    written as a number, otherwise string. Its strings are never null, and keep their white space.
 
     Args:
-        path: the file; its format is that of `formats.format_of`.
-        columns: the columns wanted, in this order, or those that `choose` may choose; None for all.
-            Values of other columns are not looked at.
-        choose: given the names of all columns, those of `columns` to be read, in order.
+        path: input file; see `formats.format_of` for its format.
+        columns: columns to read, in this order, or those that `choose` may return; None: all.
+            Values of other columns are not validated.
+        choose: function from the names of all columns to the columns to read, in order.
         text_columns: columns of text: in CSV and TSV even if every value is a number; in JSONL
             another value is an error; in Parquet bytes are decoded.
-        id_columns: those of CSV and TSV that are int64 or string, never float64.
-        layout: how CSV and TSV files are written.
+        id_columns: columns of CSV and TSV that are int64 or string, never float64.
+        layout: format options of CSV and TSV files.
 
     Raises:
-        InputError: names the file, and the line or column at fault.
+        InputError: the file is invalid; the message has the file, and the line or column.
     """
     format_, compression = format_of(path)
     if format_ == "text":
@@ -51,7 +51,7 @@ def read_table(
 
     def chosen(names: Sequence[str]) -> list[str]:
         if choose is not None:
-            # Of a file without a row nothing is known to choose from.
+            # A file without rows has no known columns.
             return require_columns(path, names, choose(names)) if names else []
         return require_columns(path, names, columns if columns is not None else names)
 
@@ -76,15 +76,15 @@ def read_table(
 
 
 def require_columns(path: Location, names: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """The columns asked for.
+    """Check that a table has the required columns, and return them.
 
     Args:
-        path: where the table comes from, for the message.
-        names: of all its columns.
-        columns: names that must be there.
+        path: source of the table, for the message.
+        names: names of all columns.
+        columns: names of the required columns.
 
     Raises:
-        InputError: a column is missing, and which there are; or it appears twice.
+        InputError: a column is missing or repeated.
     """
     if not names:
         raise InputError(f"{path}: is empty; it needs the columns {', '.join(columns)}")
@@ -92,7 +92,7 @@ def require_columns(path: Location, names: Sequence[str], columns: Sequence[str]
     if missing:
         raise InputError(
             f"{path}: no column {missing[0]!r}; the columns are {', '.join(names)}; rename "
-            f"one to {missing[0]!r}, or name it where an option or a key of the recipe takes it"
+            f"one to {missing[0]!r}, or give its name with an option or a key of the recipe"
         )
     counted = list(names)
     repeated = [name for name in columns if counted.count(name) > 1]
@@ -104,10 +104,10 @@ def require_columns(path: Location, names: Sequence[str], columns: Sequence[str]
 def columns_to_read(
     path: Location, names: Sequence[str], choose: Choose, layout: Layout
 ) -> Sequence[str]:
-    """The columns to be read of a CSV or TSV file.
+    """Choose the columns to read of a CSV or TSV file.
 
     Raises:
-        InputError: as `wanted`; the first line is a row rather than the names of columns.
+        InputError: the first line is a row rather than column names; see also `choose`.
     """
     try:
         return choose(names)
@@ -124,7 +124,7 @@ def columns_to_read(
 
 
 def column_of(table: delimited.Delimited, name: str) -> list[str]:
-    """The values of one column, of rows without a fault."""
+    """List the values of one column, of valid rows."""
     index = list(table.names).index(name)
     return [row.fields[index] for row in table.rows if not row.fault]
 
@@ -140,7 +140,7 @@ def _read_parquet(path: Location, choose: Choose, text_columns: Collection[str])
     for index, field in enumerate(table.schema):
         column = table.column(index)
         is_text = holds_text(field.type)
-        # What else a column of text may hold is judged by those who need it.
+        # Other types in a column of text are checked by the caller.
         if field.name in text_columns and not is_text and holds_text(field.type, binary=True):
             column, is_text = _as_strings(path, field.name, column), True
         if is_text and column.type != pa.string():
@@ -150,7 +150,7 @@ def _read_parquet(path: Location, choose: Choose, text_columns: Collection[str])
 
 
 def parquet_bytes(groups: Sequence[pq.RowGroupMetaData], names: Collection[str]) -> int:
-    """Decompressed bytes of some columns of row groups of Parquet, as they are encoded."""
+    """Decompressed, encoded bytes of some columns of Parquet row groups."""
     chunks = (group.column(number) for group in groups for number in range(group.num_columns))
     return sum(
         chunk.total_uncompressed_size
@@ -160,7 +160,7 @@ def parquet_bytes(groups: Sequence[pq.RowGroupMetaData], names: Collection[str])
 
 
 def holds_text(type_: pa.DataType, *, binary: bool = False) -> bool:
-    """Whether a type is one of strings, or with `binary` one of bytes, or a dictionary of them."""
+    """Check for a string type, or with `binary` a bytes type, or a dictionary of these."""
     if pa.types.is_dictionary(type_):
         return holds_text(type_.value_type, binary=binary)
     name = str(type_).removeprefix("large_").removesuffix("_view")
@@ -206,7 +206,7 @@ _NUMBERS: _Numbers = ((_INTEGER, int, pa.int64()), (_DECIMAL, float, pa.float64(
 
 
 def typed(values: Sequence[str], numbers: _Numbers = _NUMBERS) -> pa.Array:
-    """Values of CSV or TSV as int64 or float64 if every one is written as a number, else string."""
+    """Convert values of CSV or TSV to int64 or float64 if all are numbers, else to strings."""
     for pattern, convert, type_ in numbers:
         if values and all(map(pattern.fullmatch, values)):
             return pa.array([convert(value) for value in values], type_)
@@ -214,6 +214,6 @@ def typed(values: Sequence[str], numbers: _Numbers = _NUMBERS) -> pa.Array:
 
 
 def typed_ids(values: Sequence[str]) -> list[str] | list[int]:
-    """Ids of CSV or TSV: whole numbers if all are written as such, else strings."""
+    """Convert ids of CSV or TSV to integers if all are written as such, else to strings."""
     ids: list[str] | list[int] = typed(values, _NUMBERS[:1]).to_pylist()
     return ids

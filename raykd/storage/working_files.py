@@ -1,4 +1,4 @@
-"""Files and folders in the making: written under a hidden name, and renamed when they are whole."""
+"""Partial files and folders: written under a hidden name, and renamed when they are complete."""
 
 import errno
 import glob
@@ -13,21 +13,21 @@ from pathlib import Path
 
 from raykd.errors import InputError
 
-# What is kept beside an unfinished output.
+# What is kept next to an incomplete output.
 _PARTS = ("parts", "units", "embeddings")
 
 _RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a small text file so that a reader sees the old or the new one, never a part."""
+    """Replace a small text file atomically."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A place to write a file, which takes the place of `path` when the block ends well."""
+    """Yield a temporary path, which replaces `path` if the block ends without an error."""
     partial = partial_of(path)
     try:
         with naming(path):
@@ -40,17 +40,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_if_new(path: Path, text: str) -> None:
-    """`write_atomically`, unless the file holds just that."""
+    """Call `write_atomically` unless the file already has this content."""
     if not path.is_file() or path.read_bytes() != text.encode():
         write_atomically(path, text)
 
 
 def sweep(directory: Path, pattern: str = "**/.*.partial-*") -> None:
-    """Remove what processes of this machine that are gone left unfinished below a directory.
+    """Remove partial outputs of ended processes of this machine below a directory.
 
     Args:
-        directory: where to look.
-        pattern: of the paths to look at, relative to the directory.
+        directory: directory to search.
+        pattern: pattern of partial outputs, relative to the directory.
     """
     ending = re.compile(rf"\.partial-{re.escape(platform.node())}-(\d+)-[0-9a-f]{{8}}$")
     for path in list(directory.glob(pattern)):
@@ -63,7 +63,7 @@ def sweep(directory: Path, pattern: str = "**/.*.partial-*") -> None:
 
 
 def discard(directory: Path) -> None:
-    """Remove an output, so that a part of it never stands in its place."""
+    """Remove an output atomically: it never exists in part."""
     outdated = partial_of(directory)
     with suppress(FileNotFoundError):
         directory.rename(outdated)
@@ -72,13 +72,13 @@ def discard(directory: Path) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Raise errors of the disk as OSErrors that name a file, whichever library met them."""
+    """Translate disk errors of all libraries to an OSError with a file name."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        # Safetensors and tokenizers are Rust, and raise errors of their own with such texts.
+        # Safetensors and tokenizers are written in Rust, and raise their own errors.
         os_error = _RUST_OS_ERROR.search(str(error))
         number = error.errno if isinstance(error, OSError) else os_error and int(os_error[1])
         if number is None or getattr(error, "filename", None):
@@ -87,13 +87,13 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def is_partial(path: Path, directory: Path) -> bool:
-    """Whether a path below a directory is, or is in, something that is being written."""
+    """Check whether a path below a directory is, or is in, a partial output."""
     parts = path.relative_to(directory).parts
     return any(part.startswith(".") and ".partial-" in part for part in parts)
 
 
 def partial_of(final: Path) -> Path:
-    """A name beside the final one that no other process takes, on this machine or another."""
+    """Make a path next to the final one that is unique across processes and machines."""
     owner = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     return final.with_name(f".{final.name}.partial-{owner}")
 
@@ -109,7 +109,7 @@ def _is_alive(process_id: int) -> bool:
 
 
 def renamed(partial: Path, directory: Path) -> bool:
-    """Rename a directory to a place that is free, in one step; False if it is not."""
+    """Rename a directory atomically; return False if the target exists."""
     try:
         partial.rename(directory)
     except OSError as error:
@@ -120,7 +120,7 @@ def renamed(partial: Path, directory: Path) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Write what the system holds of a file or folder to the disk."""
+    """Flush a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -129,19 +129,19 @@ def sync(path: Path) -> None:
 
 
 def working_directory(out: Path, name: str) -> Path:
-    """Where the parts of an unfinished output are kept: a hidden directory with `name`."""
+    """Hidden directory next to `out` for intermediate results of an incomplete output."""
     out = out.absolute()
     return out.with_name(f".{out.name}.{name}")
 
 
 def discard_parts(out: Path) -> None:
-    """Remove what is kept beside an unfinished output; nothing of it is needed any more."""
+    """Remove the intermediate results of an output."""
     for name in _PARTS:
         shutil.rmtree(working_directory(out, name), ignore_errors=True)
 
 
 def sweep_parts(out: Path) -> None:
-    """Remove what killed processes left of this output, which may be as large as it."""
+    """Remove partial files of killed processes, which may be as large as the output."""
     for name in _PARTS:
         sweep(working_directory(out, name))
     out = out.absolute()

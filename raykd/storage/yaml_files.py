@@ -12,7 +12,7 @@ from raykd.errors import InputError, shortened
 from raykd.storage.outputs import missing_hint
 
 MAX_BYTES = 256 * 1024
-# After aliases are followed: a few lines of them can stand for billions of values.
+# Limit after expansion of aliases: a few lines can represent billions of values.
 MAX_VALUES = 20_000
 MAX_DEPTH = 40
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -72,11 +72,11 @@ def _read(path: Path) -> str:
 
 
 class _TooLargeError(Exception):
-    """The values are too many, or contain themselves."""
+    """Too many values, too deep nesting, or a value that contains itself."""
 
 
 def _count_values(node: yaml.Node, counted: dict[int, int | None]) -> int:
-    """Values below a node, each as often as aliases repeat it.
+    """Count the values below a node, with aliases expanded.
 
     Args:
         node: of the composed document.
@@ -107,12 +107,12 @@ def _position(node: yaml.Node) -> str:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys silently; a recipe must not."""
+    """YAML loader that refuses repeated keys, of which PyYAML silently keeps the last."""
 
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        # Before its scanner, which takes quadratic time, has read thousands of brackets.
+        # Checked early, since the scanner needs quadratic time for thousands of brackets.
         if self._depth > MAX_DEPTH:
             raise _TooLargeError(f"nested more than {MAX_DEPTH} levels deep")
         self._depth += 1
@@ -151,7 +151,7 @@ _UniqueKeyLoader.add_implicit_resolver(
 
 
 def _problems(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """The path and the fault of every value that is not plain."""
+    """Iterate over the paths and faults of all values that are not plain."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if isinstance(key, str) and not _CONTROL.search(key):
@@ -166,7 +166,7 @@ def _problems(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _problem(value: Any) -> str | None:
-    """The fault of a single value."""
+    """Describe the fault of a single value, if any."""
     if isinstance(value, str):
         control = _CONTROL.search(value)
         return control and f"contains the character U+{ord(control.group()):04X}; remove it"

@@ -313,11 +313,11 @@ def test_bad_lines_of_jsonl_are_returned_beside_the_good_ones(tmp_path):
     assert [reason.split(":")[0] for reason in reasons] == [
         "not JSON",
         "not UTF-8 at byte 10 of the line",
-        "one JSON object a line is expected, not an array; unpack it with jq -c '.[]'",
+        "one JSON object per line is expected, not an array; unpack it with jq -c '.[]'",
         "not a JSON object but str",
         "no key 'text' (keys",
         "'text' is not a string but int",
-        "holds half of a surrogate pair",
+        "contains half of a surrogate pair",
         "contains a NUL character; is the file UTF-16?",
         "not JSON",
         "the id is neither a string nor an int64",
@@ -343,7 +343,7 @@ def test_a_bad_id_or_title_is_no_fault_where_none_is_asked_for(tmp_path):
 def test_an_array_of_rows_is_told_with_the_remedy(tmp_path):
     one_line = write(tmp_path / "a.json", '[{"text": "a"}, {"text": "b"}]')
     many_lines = write(tmp_path / "b.json", '[\n  {"text": "a"},\n  {"text": "b"}\n]\n')
-    remedy = "one JSON object a line is expected, not an array; unpack it with jq -c '.[]'"
+    remedy = "one JSON object per line is expected, not an array; unpack it with jq -c '.[]'"
     assert reasons_of(one_line) == {0: remedy}
     assert reasons_of(many_lines)[0] == remedy
 
@@ -520,7 +520,7 @@ def test_of_what_raykd_wrote_only_units_and_contextualized_corpora_are_read(tmp_
     clean = tmp_path / "clean/units/units-00000.parquet"
     assert list_sources([tmp_path / "clean"]).files == [clean]
     write_once(tmp_path / "hits", "search", {}, {}, write_hits_output)
-    with pytest.raises(InputError, match="the directory holds no file"):
+    with pytest.raises(InputError, match="the directory has no files"):
         list_sources([tmp_path / "hits"])
 
 
@@ -537,7 +537,7 @@ def write_hits_output(draft):
 def test_what_is_no_source_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.txt: no such file"):
         list_sources([tmp_path / "none.txt"])
-    with pytest.raises(InputError, match="the directory holds no file"):
+    with pytest.raises(InputError, match="the directory has no files"):
         list_sources([tmp_path])
     write(tmp_path / "a.docx", "")
     with pytest.raises(InputError, match=r"a\.docx: unknown suffix '\.docx'; known are \.parquet"):

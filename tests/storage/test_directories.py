@@ -143,7 +143,7 @@ def test_pipes_sockets_devices_and_dangling_links_are_named_and_never_opened(tmp
 
 def test_a_folder_of_hidden_files_alone_says_what_was_left_out(tmp_path):
     make(tmp_path, "_SUCCESS")
-    with pytest.raises(InputError, match=r"the directory holds no file \(left out, hidden .*_SUC"):
+    with pytest.raises(InputError, match=r"the directory has no files \(left out, hidden .*_SUC"):
         list_files([tmp_path])
 
 

@@ -68,11 +68,11 @@ def zipped() -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl.gz", JSONL, r"a\.jsonl\.gz: holds no gzip data .*name the file without \.gz"),
-        ("a.jsonl.bz2", bz2.compress(JSONL), "holds bzip2 data; unpack it"),
-        ("a.jsonl", lzma.compress(JSONL), "holds xz data; unpack it"),
-        ("a.zip", zipped(), "holds zip data; unpack it"),
-        ("a.jsonl", parquet(), r"holds Parquet data; name it \.parquet"),
+        ("a.jsonl.gz", JSONL, r"a\.jsonl\.gz: is not gzip data .*name the file without \.gz"),
+        ("a.jsonl.bz2", bz2.compress(JSONL), "contains bzip2 data; unpack it"),
+        ("a.jsonl", lzma.compress(JSONL), "contains xz data; unpack it"),
+        ("a.zip", zipped(), "contains zip data; unpack it"),
+        ("a.jsonl", parquet(), r"contains Parquet data; name it \.parquet"),
         ("a.parquet", gzip.compress(parquet()), "Parquet is compressed inside; unpack the file"),
         ("README.md", b"# Title\n", r"README\.md: unknown suffix '\.md'"),
         ("empty", b"", "unknown suffix ''"),
@@ -177,7 +177,7 @@ def test_the_limit_counts_only_the_columns_that_are_read(tmp_path, monkeypatch, 
         ("7", r"line 3: 'text' is a whole number \(7\), text is expected"),
         ("[1]", r"line 3: 'text' is a list"),
         ("true", r"line 3: 'text' is true or false"),
-        ('"\\ud83d"', r"line 3: 'text' holds half of a surrogate pair"),
+        ('"\\ud83d"', r"line 3: 'text' contains half of a surrogate pair"),
     ],
 )
 def test_a_value_that_is_no_text_names_line_column_and_type(tmp_path, value, words):

@@ -199,7 +199,7 @@ def test_an_endpoint_that_does_not_answer_is_named_within_seconds(unused_port):
         ("http://host/a.txt", "http://: unknown; known are s3://, gs:// and paths"),
         ("s3://KEY:hidden@bucket/a.txt", "a name and password in it: .* set AWS_ACCESS_KEY_ID"),
         ("s3://bucket/a?secret_key=hidden", "unknown option 'secret_key'; known are anonymous"),
-        ("gs://", "names no bucket"),
+        ("gs://", "has no bucket"),
     ],
 )
 def test_a_wrong_url_is_refused_where_it_is_written(url, message):
