@@ -1,1 +1,1 @@
-"""Teacher and student, whatever their family, behind one output."""
+"""Teacher and student models of all families, with a common interface."""

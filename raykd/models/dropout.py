@@ -1,8 +1,8 @@
-"""Dropout whose masks cost little on a CPU.
+"""Fast dropout on the CPU.
 
-torch draws its masks there element after element: 7 ns each, an eighth of a student's step
+torch draws masks element by element: 7 ns each, an eighth of a student's step
 (experiments/LOG.md). Sixteen bits of a fast generator take 0.5 ns; a probability is rounded to
-1 / 65,536, and what is kept is scaled by the rounded one.
+1 / 65,536, and kept values are scaled by the rounded probability.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,10 +18,10 @@ _STEPS = 1 << 16
 
 
 class CpuDropout(TorchFunctionMode):
-    """While it is entered, dropout and attention with dropout draw their masks as said above.
+    """Torch function mode in which dropout and attention with dropout draw fast masks.
 
-    Masks depend on torch's generator alone, as always. Other devices, and calls that drop nothing,
-    are left to torch.
+    Masks depend only on torch's generator. Other devices, and calls without dropout, use torch's
+    implementation.
     """
 
     def __torch_function__(
@@ -31,14 +31,14 @@ class CpuDropout(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """What torch calls in place of each of its functions."""
-        given = dict(kwargs or {})
-        if func is functional.dropout and (found := _dropped(*args, **given)) is not None:
-            return found
+        """Replace dropout and attention; torch calls this instead of each of its functions."""
+        named = dict(kwargs or {})
+        if func is functional.dropout and (result := _dropped(*args, **named)) is not None:
+            return result
         if func is functional.scaled_dot_product_attention:
             found = _attended(*args, **given)
             if found is not None:
-                return found
+                return result
         return func(*args, **given)
 
 
@@ -56,18 +56,18 @@ def attention(
         query: (B, heads, L, d)
         key: (B, heads, M, d)
         value: (B, heads, M, d)
-        mask: None, or broadcasts to (B, heads, L, M): what is attended to, or numbers to be added.
-        probability: of a weight's being dropped.
-        scale: of the products; None: 1 / sqrt(d).
+        mask: None, or broadcastable to (B, heads, L, M): boolean mask, or numbers to add to scores.
+        probability: probability of dropping a weight.
+        scale: factor of the products; None for 1 / sqrt(d).
 
     Returns:
-        (B, heads, L, d); what attends to nothing attends to everything alike, not to nothing.
+        (B, heads, L, d); a query whose keys are all masked attends to all of them equally.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     scores = (query * scale) @ key.transpose(-2, -1)
     if mask is not None:
         if mask.dtype == torch.bool:
-            # Not -inf, which makes NaN of a row without any key.
+            # Not -inf, which gives NaN for a row without any key.
             lowest = torch.finfo(scores.dtype).min
             mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, lowest)
         scores = scores.add_(mask) if mask.shape[-2] in (1, scores.shape[-2]) else scores + mask
@@ -75,7 +75,7 @@ def attention(
 
 
 def dropout(values: Tensor, probability: float) -> Tensor:
-    """The values, each of them 0 with a probability below 1, else scaled up by what that takes."""
+    """Set each value to 0 with a probability below 1 and scale the others to keep the mean."""
     num_dropped = round(probability * _STEPS)
     if num_dropped == 0:
         return values
@@ -86,7 +86,7 @@ def dropout(values: Tensor, probability: float) -> Tensor:
 
 
 def _random_bits(size: int) -> Any:
-    """(size,) int16, all of them equally likely."""
+    """Uniform random int16 numbers, (size,)."""
     seed = int(torch.randint(1 << 62, ()))
     drawn = np.random.SFC64(seed).random_raw(-(-size // 4))
     return drawn.view(np.int16)[:size]
@@ -95,7 +95,7 @@ def _random_bits(size: int) -> Any:
 def _dropped(
     values: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor | None:
-    """None where torch shall do it."""
+    """Result of a fast implementation; None to use torch's."""
     if not training or inplace or not 0 < p < 1 or values.device.type != "cpu":
         return None
     return dropout(values, p)
@@ -111,7 +111,7 @@ def _attended(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor | None:
-    """None where torch shall do it."""
+    """Result of a fast implementation; None to use torch's."""
     if is_causal or enable_gqa or not 0 < dropout_p < 1 or query.device.type != "cpu":
         return None
     return attention(query, key, value, attn_mask, dropout_p, scale)

@@ -1,4 +1,4 @@
-"""An encoder as a function from texts to vectors, the same vector whatever stands beside a text."""
+"""Text embeddings by an encoder, independent of the other texts in a batch."""
 
 import functools
 from collections.abc import Sequence
@@ -19,32 +19,32 @@ from raykd.models.tokenization.positions import check_max_length
 from raykd.models.tokenization.tokens import TokenizedRows, tokenize
 from raykd.storage.manifest import digest_of
 
-# Widths that batches are padded to.
+# Batches are padded to multiples of this width.
 _WIDTH_STEP = 8
 
 
 @dataclass(frozen=True)
 class TextEmbedder:
-    """Embeds texts with any encoder; can be sent to other processes, which load the model once.
+    """Text embedder with any encoder; can be sent to other processes, which load the model once.
 
-    Sums of matrix products depend on the shapes of the matrices. Each text is therefore computed
-    in a batch of always the same number of rows, at a width that its own length decides, with one
-    thread: its embedding does not depend on the texts beside it. What a batch lacks are copies.
+    Rounding of matrix products depends on the shapes of the matrices. Each text is therefore
+    computed in a batch with a constant number of rows, with a width determined by its own length,
+    in one thread. Incomplete batches are filled with copies.
 
     Attributes:
-        model: see `resolve_model`.
-        model_digest: `digest_of_model` it.
+        model: model reference, see `resolve_model`.
+        model_digest: digest of the model, see `digest_of_model`.
         pooling: mean of the last hidden states, or the first of them.
-        normalise: whether vectors are divided by their Euclidean norm.
-        max_length: tokens that are read of a text.
-        batch_size: rows of a batch.
-        use_gpu: whether it runs on a GPU.
+        normalize: whether to divide vectors by their Euclidean norm.
+        max_length: maximum number of tokens per text.
+        batch_size: rows per batch.
+        use_gpu: whether to run on a GPU.
     """
 
     model: str
     model_digest: str
     pooling: Pooling
-    normalise: bool
+    normalize: bool
     max_length: int
     batch_size: int
     use_gpu: bool
@@ -56,43 +56,44 @@ class TextEmbedder:
         model: str,
         *,
         pooling: Pooling = "mean",
-        normalise: bool = True,
+        normalize: bool = True,
         max_length: int = 128,
         batch_size: int = 32,
         use_gpu: bool = False,
     ) -> "TextEmbedder":
-        """Check that there is such a model, and that it reads texts of this length.
+        """Create an embedder after checking that the model exists and reads `max_length` tokens.
 
         Args:
-            key: of the section that names the model, for the user.
+            key: key of the recipe section, for messages.
             model: see `resolve_model`.
             pooling: as the attribute.
-            normalise: as the attribute.
+            normalize: as the attribute.
             max_length: as the attribute.
             batch_size: as the attribute.
             use_gpu: as the attribute.
 
         Raises:
-            InputError: the model cannot be found or has no weights or tokenizer, or reads less.
+            InputError: the model cannot be found, has no weights or tokenizer, or reads fewer
+                tokens.
         """
         digest = digest_of_model(model)
         check_max_length(f"{key}.max_length", max_length, model)
         load_tokenizer(model)
-        return cls(model, digest, pooling, normalise, max_length, batch_size, use_gpu)
+        return cls(model, digest, pooling, normalize, max_length, batch_size, use_gpu)
 
     @property
     def digest(self) -> str:
-        """Digest of the model and of all settings that decide an embedding."""
-        settings = (self.pooling, self.normalise, self.max_length, self.batch_size, self.use_gpu)
+        """Digest of the model and all settings that determine an embedding."""
+        settings = (self.pooling, self.normalize, self.max_length, self.batch_size, self.use_gpu)
         return digest_of([self.model_digest, *settings])
 
     @property
     def num_gpus(self) -> int:
-        """GPUs that a task needs."""
+        """GPUs per task."""
         return int(self.use_gpu)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(N, d) embeddings of N > 0 texts.
+        """Embed N > 0 texts, (N, d).
 
         Raises:
             InputError: the model cannot be read.
@@ -103,10 +104,12 @@ class TextEmbedder:
         vectors: NDArray[np.float32] | None = None
         with one_thread():
             for width, batch in _batches(rows, self.batch_size, self.max_length):
-                found = self._embed(body, rows, batch, width, pad_id if pad_id is not None else 0)
+                embedded = self._embed(
+                    body, rows, batch, width, pad_id if pad_id is not None else 0
+                )
                 if vectors is None:
-                    vectors = np.empty((len(texts), found.shape[1]), np.float32)
-                vectors[batch] = found[: len(batch)]
+                    vectors = np.empty((len(texts), embedded.shape[1]), np.float32)
+                vectors[batch] = embedded[: len(batch)]
         assert vectors is not None
         return vectors
 
@@ -128,20 +131,20 @@ class TextEmbedder:
             states = body(
                 input_ids=torch.from_numpy(ids).to(device), attention_mask=attention_mask
             ).last_hidden_state
-            found = pooled(states, attention_mask, self.pooling)
-            if self.normalise:
-                found = nn.functional.normalize(found, dim=-1)
-        vectors: NDArray[np.float32] = found.cpu().numpy()
+            embedded = pooled(states, attention_mask, self.pooling)
+            if self.normalize:
+                embedded = nn.functional.normalize(embedded, dim=-1)
+        vectors: NDArray[np.float32] = embedded.cpu().numpy()
         return vectors
 
 
 def _batches(
     rows: TokenizedRows, batch_size: int, max_length: int
 ) -> list[tuple[int, NDArray[np.int64]]]:
-    """The width of each batch, and at most `batch_size` rows of it.
+    """Width of each batch, and its rows, at most `batch_size`.
 
-    Rows that fill the width stand apart: without any padding, transformers leaves out the mask,
-    and other kernels run.
+    Rows that fill the width are in batches of their own: without padding, transformers omits the
+    mask, and other kernels run.
     """
     lengths = rows.lengths
     widths = np.minimum(-(-lengths // _WIDTH_STEP) * _WIDTH_STEP, max_length)
@@ -154,15 +157,15 @@ def _batches(
     return batches
 
 
-# One at a time: a process embeds with one model.
+# A cache of one: a process embeds with one model.
 @functools.lru_cache(maxsize=1)
 def _load(
     model: str, model_digest: str, use_gpu: bool
 ) -> tuple[nn.Module, PreTrainedTokenizerBase]:
-    """The model's body in evaluation mode, where it runs, and its tokenizer.
+    """Load the model's encoder in evaluation mode, its device and its tokenizer.
 
-    A model whose files change has another digest, and is loaded anew.
+    A model whose files change has another digest and is loaded again.
     """
-    # The classifier on top is random, and not run.
+    # The classifier is random and not used.
     body: Any = load_encoder(model, num_labels=1).model.base_model
     return body.to("cuda" if use_gpu else "cpu"), load_tokenizer(model)

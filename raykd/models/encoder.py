@@ -1,6 +1,6 @@
-"""A transformer classifier of any family behind one output: logits, hidden states, relations.
+"""Transformer classifiers of all families with a common output: logits, hidden states, relations.
 
-Shapes: B batch, L tokens, C classes (1: regression), d width, n blocks.
+Shapes: B batch, L tokens, C classes (1: regression), d width, n layers.
 """
 
 import inspect
@@ -35,7 +35,7 @@ from raykd.models.families.layers import (
 )
 from raykd.models.resolve import TOKENIZER_FILES, resolve_model, weights_files
 
-# How every model is loaded: no code of others, no pickles, nothing that was not resolved before.
+# Options for loading models: no remote code, no pickles, only resolved local files.
 LOADING: dict[str, Any] = {
     "dtype": torch.float32,
     "use_safetensors": True,
@@ -46,10 +46,10 @@ LOADING: dict[str, Any] = {
 
 
 class EncoderOutput(NamedTuple):
-    """Output of a forward pass; the dictionaries hold what was asked for, by layer."""
+    """Output of a forward pass; the dictionaries hold the requested layers."""
 
     logits: Tensor  # (B, C) float32
-    hidden_states: dict[int, Tensor]  # (B, L, d); layer 0 is the embeddings' output
+    hidden_states: dict[int, Tensor]  # (B, L, d); layer 0 is the embedding output
     relation_vectors: dict[int, RelationVectors]
 
 
@@ -73,20 +73,20 @@ class Encoder(nn.Module):
 
     @property
     def num_labels(self) -> int:
-        """Classes, or 1 for regression."""
+        """Number of classes, or 1 for regression."""
         num_labels = self.model.config.num_labels
         assert num_labels is not None
         return num_labels
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """Names of the classes in order; none for regression."""
+        """Names of the classes in order; empty for regression."""
         names = sorted((self.model.config.id2label or {}).items())
         return tuple(str(name) for _, name in names) if self.num_labels > 1 else ()
 
     @property
     def num_layers(self) -> int:
-        """Transformer blocks, the embeddings not counted."""
+        """Number of transformer layers, without the embeddings."""
         return int(self.model.config.num_hidden_layers)
 
     @property
@@ -96,7 +96,7 @@ class Encoder(nn.Module):
 
     @property
     def num_heads(self) -> int:
-        """Attention heads of a block."""
+        """Attention heads per layer."""
         return int(self.model.config.num_attention_heads)
 
     def forward(
@@ -113,16 +113,16 @@ class Encoder(nn.Module):
 
         Args:
             input_ids: (B, L) int64.
-            attention_mask: (B, L), 1 for tokens and 0 for padding, which stands on the right;
-                None: there is no padding.
+            attention_mask: (B, L), 1 for tokens and 0 for padding on the right; None for no
+                padding.
             token_type_ids: (B, L); families without token types ignore them.
-            word_embeddings: (B, L, e) to take the place of `embed(input_ids)`.
-            layers: also return the hidden states of these: 0 is the output of the embeddings,
-                1 to n are the blocks.
-            relation_layers: also return the relation vectors of these blocks, counted from 1.
+            word_embeddings: (B, L, e), used instead of `embed(input_ids)`.
+            layers: layers whose hidden states to return: 0 is the embedding output, 1 to n are the
+                transformer layers.
+            relation_layers: layers, from 1, whose relation vectors to return.
 
         Raises:
-            InputError: the model has no such block, or its family's projections are not known.
+            InputError: the model has no such layer, or its family's projections are not known.
         """
         inputs: dict[str, Any] = {"attention_mask": attention_mask}
         if word_embeddings is None:
@@ -137,7 +137,7 @@ class Encoder(nn.Module):
             states = [stack.enter_context(self._state(number)) for number in numbers]
             vectors = [stack.enter_context(outputs_of(maps.modules)) for maps in projections]
             output = self.model(**inputs, return_dict=True)
-        # Longformer pads a text inside to a multiple of its attention window.
+        # Longformer pads texts internally to a multiple of its attention window.
         length = input_ids.size(1)
         return EncoderOutput(
             logits=output.logits.float(),
@@ -146,17 +146,17 @@ class Encoder(nn.Module):
                 for number, state in zip(numbers, states, strict=True)
             },
             relation_vectors={
-                number: maps.vectors([parts[at] for at in sorted(parts)])
+                number: maps.vectors([parts[index] for index in sorted(parts)])
                 for number, maps, parts in zip(relation_numbers, projections, vectors, strict=True)
             },
         )
 
     def _state(self, layer: int) -> AbstractContextManager[Mapping[int, Tensor]]:
-        """Collect, as item 0, the hidden states after a layer while the block runs.
+        """Context manager that collects, as item 0, the hidden states after a layer.
 
-        They are what the next layer reads, so that all between two layers is part of the first
-        (a convolution in DeBERTa-v2 xlarge); the last layer's are what the body returns, after the
-        final norm of families that have one (ModernBERT, EuroBERT, MegatronBERT).
+        They are the next layer's input, so that modules between two layers belong to the first (a
+        convolution in DeBERTa-v2 xlarge); the last layer's are the encoder's output, after a final
+        norm if the family has one (ModernBERT, EuroBERT, MegatronBERT).
         """
         if layer < self.num_layers:
             return input_of(self.block(layer + 1))
@@ -171,16 +171,16 @@ class Encoder(nn.Module):
         *,
         layer: int,
     ) -> RelationVectors:
-        """The relation vectors of one block, counted from 1; nothing behind them is computed.
+        """Relation vectors of one layer, from 1; later layers are not computed.
 
         Args:
-            input_ids: (B, L), as `attention_mask` and `token_type_ids`: see `forward`.
+            input_ids: (B, L); see `forward`.
             attention_mask: (B, L).
             token_type_ids: (B, L).
-            layer: of the block.
+            layer: layer number.
 
         Raises:
-            InputError: as `forward`.
+            InputError: see `forward`.
         """
         modules, vectors = self.projections(layer)
         return vectors(
@@ -188,22 +188,22 @@ class Encoder(nn.Module):
         )
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """The word embeddings of tokens, (B, L, e), before positions and normalisation."""
+        """Word embeddings of tokens, (B, L, e), before positions and normalization."""
         embedded: Tensor = self.model.get_input_embeddings()(input_ids)
         return embedded
 
     @property
     def embedding_weight(self) -> Tensor:
-        """The word embeddings of the whole vocabulary, (V, e)."""
+        """Word embeddings of the whole vocabulary, (V, e)."""
         weight = self.model.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
         return weight
 
     def block(self, layer: int) -> nn.Module:
-        """A transformer block, counted from 1.
+        """Transformer layer by number, from 1.
 
         Raises:
-            InputError: there is no such block, or the family's blocks are not known.
+            InputError: there is no such layer, or the family's layers are not known.
         """
         if not 1 <= layer <= self.num_layers:
             raise InputError(
@@ -213,31 +213,31 @@ class Encoder(nn.Module):
         return self.blocks()[layer - 1]
 
     def blocks(self) -> nn.ModuleList:
-        """The transformer blocks, first to last.
+        """Transformer layers, first to last.
 
         Raises:
-            InputError: the family keeps them in a place that is not known here.
+            InputError: the family's layers are not known.
         """
         return blocks_of(self.model)
 
     def projections(self, layer: int) -> Projections:
-        """The linear maps to query, key and value of a block counted from 1.
+        """Linear maps to query, key and value of a layer, from 1.
 
         Raises:
-            InputError: there is no such block, or its projections are not known.
+            InputError: there is no such layer, or its projections are not known.
         """
         return projections_of(self.model, self.block(layer))
 
     def reorder_classes(self, order: Sequence[int]) -> None:
-        """Make class order[i] of the classifier its class i, in its weights; names stay as set.
+        """Permute the classifier's weights so that class order[i] becomes class i; keep the names.
 
         Raises:
-            InputError: the weights that make the logits cannot be found.
+            InputError: the classifier's output layer cannot be found.
         """
         reorder_classes(self.model, order)
 
     def save(self, folder: Path) -> None:
-        """Write configuration and safetensors, as `AutoModelForSequenceClassification` reads."""
+        """Write configuration and safetensors for `AutoModelForSequenceClassification`."""
         with quiet_transformers():
             self.model.save_pretrained(folder)
 
@@ -253,13 +253,13 @@ def load_encoder(
 
     Args:
         reference: see `resolve_model`.
-        num_labels: outputs of the classifier, 1 for regression; a saved classifier of another
-            size, or none, gives way to a random one. None: the saved classifier is needed.
-        label_names: names of the classes in order; kept with the model when it is saved.
-        seed: of a random classifier; the process's random state is left alone.
+        num_labels: outputs of the classifier, 1 for regression; a missing classifier, or one of
+            another size, is initialized at random. None to require the saved classifier.
+        label_names: names of the classes in order, saved with the model.
+        seed: seed of a random classifier; the process's random state is kept.
 
     Raises:
-        InputError: the model cannot be found or read, or lacks a classifier that is needed.
+        InputError: the model cannot be found or read, or lacks a required classifier.
     """
     folder = resolve_model(reference)
     weights_files(folder, reference)
@@ -278,16 +278,16 @@ def load_encoder(
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a tokenizer's files, the same whatever it has tokenized before."""
+    """Write a tokenizer's files, independent of its earlier calls."""
     if isinstance(tokenizer, PreTrainedTokenizerFast):
-        # Each call leaves its truncation and padding behind, and they would be saved.
+        # Reset truncation and padding of the last call, which would be saved.
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder)
 
 
 def load_tokenizer(reference: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer that stands beside a model.
+    """Load the tokenizer in a model's folder.
 
     Raises:
         InputError: the model cannot be found, or has no tokenizer files.
@@ -296,7 +296,7 @@ def load_tokenizer(reference: str) -> PreTrainedTokenizerBase:
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise InputError(
             f"model {reference}: no tokenizer in {folder} (one of {', '.join(TOKENIZER_FILES)}); "
-            "save the tokenizer beside the model"
+            "save the tokenizer in the model's folder"
         )
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -312,8 +312,8 @@ def load_tokenizer(reference: str) -> PreTrainedTokenizerBase:
 def _check_weights(
     reference: str, model: PreTrainedModel, random: set[str], *, needs_head: bool
 ) -> None:
-    """Refuse a body with random weights, and a random classifier where a trained one is needed."""
-    # A sentence encoder may come without the pooler that classifiers put on top of the body.
+    """Refuse an encoder with random weights, and a random classifier if a trained one is needed."""
+    # A sentence encoder may lack the pooler that classifiers use.
     prefix = f"{model.base_model_prefix}."
     body = {name for name in random if name.startswith(prefix) and ".pooler." not in name}
     if body:
@@ -329,7 +329,7 @@ def _check_weights(
 
 
 def takes_token_types(model: PreTrainedModel) -> bool:
-    """True if token types mean anything to a model: not to DistilBERT, ModernBERT, RoBERTa."""
+    """True if a model uses token types; False for DistilBERT, ModernBERT and RoBERTa."""
     return (
         "token_type_ids" in inspect.signature(model.forward).parameters
         and getattr(model.config, "type_vocab_size", 0) > 1
@@ -338,12 +338,12 @@ def takes_token_types(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def loading_quietly(reference: str, kind: str, seed: int) -> Iterator[None]:
-    """Load a model in the block: random weights come from the seed, mistakes get one message.
+    """Context manager for loading a model: seeds random weights and translates errors.
 
-    The process's random state is left alone.
+    The process's random state is kept.
 
     Raises:
-        InputError: what the block raised means that the files are no such model.
+        InputError: the files are no such model.
     """
     generator_state = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)
@@ -360,7 +360,7 @@ def loading_quietly(reference: str, kind: str, seed: int) -> Iterator[None]:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence its bars and warnings in the block (`_check_weights` judges missing weights)."""
+    """Context manager that silences transformers (`_check_weights` checks missing weights)."""
     verbosity = transformers_logging.get_verbosity()
     had_bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
@@ -372,10 +372,10 @@ def quiet_transformers() -> Iterator[None]:
         _show_bars(had_bars)
 
 
-def _show_bars(wanted: bool) -> None:
+def _show_bars(show: bool) -> None:
     switch: Callable[[], None] = (
         transformers_logging.enable_progress_bar
-        if wanted
+        if show
         else transformers_logging.disable_progress_bar
     )
     switch()

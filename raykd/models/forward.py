@@ -1,4 +1,4 @@
-"""An encoder's answer to a batch as training and evaluation hold it."""
+"""Forward pass of an encoder on a batch."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from raykd.models.encoder import Encoder, EncoderOutput
 
 
 def run(encoder: Encoder, batch: Mapping[str, Tensor], **options: object) -> EncoderOutput:
-    """The encoder's output for a batch; `options` as `Encoder.forward`."""
+    """Output of the encoder for a batch; `options` are those of `Encoder.forward`."""
     output: EncoderOutput = encoder(
         batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"), **options
     )

@@ -1,4 +1,4 @@
-"""What a model answers on tokenized rows."""
+"""Inference on tokenized rows."""
 
 from typing import NamedTuple
 
@@ -16,18 +16,18 @@ _BATCH_TOKENS = 8192
 
 
 class Answers(NamedTuple):
-    """What a model says of N rows; features are asked for."""
+    """Logits of N rows, and features if requested."""
 
     logits: NDArray[np.float32]  # (N, C)
     features: NDArray[np.float32] | None  # (N, n, d): pooled hidden states of layers 1 to n
 
 
 class RelationRequest(NamedTuple):
-    """Which vectors of self-attention are wanted, and where to.
+    """Request to write relation vectors of a layer.
 
     Attributes:
-        layer: the block, counted from 1.
-        vectors: (T, 3, d) float16, for query, key and value of all T tokens of the rows.
+        layer: layer number, from 1.
+        vectors: (T, 3, d) float16 array to write query, key and value of all T tokens to.
     """
 
     layer: int
@@ -37,7 +37,7 @@ class RelationRequest(NamedTuple):
 def logits_of(
     encoder: Encoder, rows: TokenizedRows, *, pad_id: int, device: torch.device
 ) -> NDArray[np.float32]:
-    """The logits of `answers_of`."""
+    """Logits of `answers_of`."""
     return answers_of(encoder, rows, pad_id=pad_id, device=device).logits
 
 
@@ -50,10 +50,10 @@ def answers_of(
     pooling: Pooling | None = None,
     relations: RelationRequest | None = None,
 ) -> Answers:
-    """Logits, and with `pooling` features, of rows in their order; the encoder is on `device`.
+    """Logits, and features if `pooling` is set, of rows in order; the encoder is on `device`.
 
-    With `relations` their vectors are written too. Rows of similar length share a batch of a
-    bounded number of tokens. The encoder is afterwards in the mode (train or eval) it was in.
+    With `relations`, relation vectors are written as well. Rows of similar length share a batch
+    with a bounded number of tokens. The encoder's mode (train or eval) is restored afterwards.
     """
     num_rows, num_layers = len(rows), encoder.num_layers
     logits = np.empty((num_rows, encoder.num_labels), np.float32)
@@ -90,19 +90,19 @@ def answers_of(
 def _write_tokens(
     out: NDArray[np.float16], rows: TokenizedRows, indices: NDArray[np.int64], vectors: Tensor
 ) -> None:
-    found = vectors.half().cpu().numpy()
-    if not np.isfinite(found).all():
+    halves = vectors.half().cpu().numpy()
+    if not np.isfinite(halves).all():
         raise InputError(
-            "cached_teacher: the teacher's vectors are too large for float16, in which they are "
-            "kept; set cached_teacher: false"
+            "cached_teacher: the teacher's vectors are too large for float16, the format of the "
+            "cache; set cached_teacher: false"
         )
     for row, (index, length) in enumerate(zip(indices, rows.lengths[indices], strict=True)):
         start = rows.offsets[index]
-        out[start : start + length] = found[row, :length]
+        out[start : start + length] = halves[row, :length]
 
 
 def token_batches(lengths: NDArray[np.int64], max_tokens: int) -> list[NDArray[np.int64]]:
-    """Rows sorted by length, cut into batches of at most so many padded tokens, or one row."""
+    """Rows sorted by length, in batches of at most `max_tokens` padded tokens, or one row."""
     order = np.argsort(lengths, kind="stable")
     batches: list[NDArray[np.int64]] = []
     begin = 0
@@ -114,12 +114,12 @@ def token_batches(lengths: NDArray[np.int64], max_tokens: int) -> list[NDArray[n
 
 
 def check_finite(logits: NDArray[np.float32], model: str, text: str, *, start: int = 0) -> None:
-    """Refuse a model whose answers are no numbers.
+    """Refuse a model whose logits are not finite.
 
     Args:
         logits: (N, C).
-        model: for the message.
-        text: what the rows are of, for the message.
+        model: model reference, for the message.
+        text: name of the text, for the message.
         start: number of the first row.
 
     Raises:

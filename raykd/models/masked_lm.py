@@ -1,4 +1,4 @@
-"""A masked language model of any family that answers only where it is asked to.
+"""Masked language models of all families, with logits for masked tokens only.
 
 Shapes: B batch, L tokens, n masked tokens, d width, V vocabulary.
 """
@@ -18,7 +18,7 @@ from raykd.errors import InputError
 from raykd.models.encoder import LOADING, load_tokenizer, loading_quietly, takes_token_types
 from raykd.models.resolve import resolve_model, weights_files
 
-# What users of a model without a head can do, where the caller knows nothing better.
+# Default remedy for a model without a head.
 _REMEDY = (
     "name a masked language model, such as the pretrained one that yours was made from, or train "
     "a head with raykd train-head"
@@ -28,18 +28,18 @@ _KIND = "a masked language model"
 
 
 class SpecialTokens(NamedTuple):
-    """A tokenizer's tokens that are no words, the one that stands for a masked word among them."""
+    """Special tokens of a tokenizer, including the mask token."""
 
     mask_id: int
     ids: tuple[int, ...]
 
 
 class MaskedLm(nn.Module):
-    """A Hugging Face masked language model as generator.
+    """Hugging Face masked language model.
 
     Args:
-        model: an `AutoModelForMaskedLM` that is no encoder-decoder.
-        special_tokens: are never masked.
+        model: an `AutoModelForMaskedLM` that is not an encoder-decoder.
+        special_tokens: tokens that are never masked.
     """
 
     def __init__(self, model: PreTrainedModel, special_tokens: SpecialTokens) -> None:
@@ -52,11 +52,11 @@ class MaskedLm(nn.Module):
 
     @property
     def vocabulary_size(self) -> int:
-        """V."""
+        """Vocabulary size V."""
         return int(self.model.config.vocab_size)
 
     def are_words(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Which tokens may be masked, (B, L): neither special ones nor padding."""
+        """Tokens that may be masked, (B, L): neither special tokens nor padding."""
         return (attention_mask != 0) & ~torch.isin(input_ids, self.special_ids)
 
     def forward(
@@ -66,9 +66,9 @@ class MaskedLm(nn.Module):
         token_type_ids: Tensor | None,
         is_masked: Tensor,
     ) -> Tensor:
-        """Logits (n, V) float32 of the tokens where `is_masked` (B, L) holds, row after row.
+        """Logits (n, V) float32 of the tokens selected by `is_masked` (B, L), in row order.
 
-        The (B, L, V) logits of all tokens, the largest tensor of such a step, are never made.
+        The (B, L, V) logits of all tokens are never computed.
         """
         vectors = self.last_states(input_ids, attention_mask, token_type_ids)
         return self.predict(vectors[is_masked], input_ids)
@@ -76,7 +76,7 @@ class MaskedLm(nn.Module):
     def last_states(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
     ) -> Tensor:
-        """The body's last hidden states, (B, L, d)."""
+        """Last hidden states of the encoder, (B, L, d)."""
         inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None and self._takes_token_types:
             inputs["token_type_ids"] = token_type_ids
@@ -86,26 +86,26 @@ class MaskedLm(nn.Module):
     def predict(self, vectors: Tensor, input_ids: Tensor) -> Tensor:
         """Logits (n, V) float32 of last hidden states (n, d).
 
-        The family's own forward pass computes them, over a body that returns the vectors:
-        families name and order the modules of their heads differently.
+        They are computed by the family's own forward pass with an encoder that returns the vectors,
+        since families name and order the modules of their heads differently.
 
         Args:
-            vectors: of the tokens that are predicted.
-            input_ids: (B, L), any that the body accepts.
+            vectors: last hidden states of the tokens to predict.
+            input_ids: (B, L), any valid input.
         """
         with _body_returning(self.model, vectors[None]):
             logits: Tensor = self.model(input_ids=input_ids, return_dict=True).logits
         return logits[0].float()
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """The parameters outside the body; word embeddings that the head shares are the body's."""
+        """Parameters of the head, without word embeddings shared with the encoder."""
         body = {id(parameter) for parameter in self.model.base_model.parameters()}
         return [p for p in self.model.parameters() if id(p) not in body]
 
 
 @contextmanager
 def _body_returning(model: PreTrainedModel, states: Tensor) -> Iterator[None]:
-    """Let a model's body return the given states, (1, n, d), instead of computing any."""
+    """Context manager in which a model's encoder returns the given states (1, n, d)."""
     body: Any = model.base_model
     output = BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=states)
     body.forward = lambda *_, **__: output
@@ -118,14 +118,14 @@ def _body_returning(model: PreTrainedModel, states: Tensor) -> Iterator[None]:
 def load_masked_lm(
     reference: str, *, seed: int = 0, new_head: bool = False, remedy: str = _REMEDY
 ) -> MaskedLm:
-    """Load a masked language model in float32, in evaluation mode, with its tokenizer's marks.
+    """Load a masked language model in float32, in evaluation mode, with its special tokens.
 
     Args:
         reference: see `resolve_model`.
-        seed: of a random head; the process's random state is left alone.
-        new_head: give a model without a head a random one, to be trained; its last map is the word
-            embeddings.
-        remedy: what the user can do about a missing head.
+        seed: seed of a random head; the process's random state is kept.
+        new_head: whether a model without a head gets a random one, to be trained; its output layer
+            is the word embeddings.
+        remedy: advice for a missing head.
 
     Raises:
         InputError: the model cannot be found or read, or is of a family without masked tokens;
@@ -139,18 +139,18 @@ def load_masked_lm(
 
 
 def missing_head_weights(reference: str) -> tuple[str, ...]:
-    """Weights of the masked-LM head that a checkpoint lacks, sorted; none: it has a head.
+    """Weights of the masked-LM head that a checkpoint lacks, sorted; empty if it has a head.
 
-    Transformers decides: these are the weights that it would initialize at random.
+    These are the weights that transformers would initialize at random.
 
     Raises:
-        InputError: as `load_masked_lm`, the missing head apart.
+        InputError: as `load_masked_lm`, except for the missing head.
     """
     return _load(reference, seed=0)[1]
 
 
 def missing_head(reference: str, missing: tuple[str, ...], remedy: str) -> InputError:
-    """The error for a model whose checkpoint lacks the head."""
+    """Error for a model whose checkpoint lacks the head."""
     return InputError(
         f"model {reference}: its checkpoint has no masked-language-model head ({len(missing)} of "
         f"the head's weights are missing, {missing[0]} among them), so it would predict random "
@@ -159,7 +159,7 @@ def missing_head(reference: str, missing: tuple[str, ...], remedy: str) -> Input
 
 
 def load_special_tokens(reference: str) -> SpecialTokens:
-    """The special tokens of the tokenizer that stands beside a model.
+    """Load the special tokens of a model's tokenizer.
 
     Raises:
         InputError: the tokenizer is missing, or has no mask token.
@@ -167,14 +167,14 @@ def load_special_tokens(reference: str) -> SpecialTokens:
     tokenizer = load_tokenizer(reference)
     if tokenizer.mask_token_id is None:
         raise InputError(
-            f"model {reference}: its tokenizer has no mask token, which stands for the words that "
-            "are predicted; name a model that was trained to predict masked words, such as a BERT"
+            f"model {reference}: its tokenizer has no mask token, which is needed to predict "
+            "words; name a model that was trained to predict masked words, such as a BERT"
         )
     return SpecialTokens(tokenizer.mask_token_id, tuple(tokenizer.all_special_ids))
 
 
 def check_family(reference: str, config: PreTrainedConfig) -> None:
-    """Refuse families whose `AutoModelForMaskedLM` is no encoder with a head (BART).
+    """Refuse families whose `AutoModelForMaskedLM` is not an encoder with a head (BART).
 
     Raises:
         InputError: names the model and what fits.
@@ -182,13 +182,13 @@ def check_family(reference: str, config: PreTrainedConfig) -> None:
     if getattr(config, "is_encoder_decoder", False):
         raise InputError(
             f"model {reference}: model type {config.model_type!r} is an encoder-decoder, which "
-            "fills masked words by writing the whole text; name an encoder, such as a BERT or "
+            "fills masked words by generating the whole text; name an encoder, such as a BERT or "
             "RoBERTa"
         )
 
 
 def _load(reference: str, *, seed: int) -> tuple[PreTrainedModel, tuple[str, ...]]:
-    """The model, and the weights of its head that are random."""
+    """Load the model; returns it and the names of the head's random weights."""
     folder = resolve_model(reference)
     weights_files(folder, reference)
     with loading_quietly(reference, _KIND, seed):
@@ -197,7 +197,7 @@ def _load(reference: str, *, seed: int) -> tuple[PreTrainedModel, tuple[str, ...
     with loading_quietly(reference, _KIND, seed):
         model, missing = _from_files(folder, config)
         if missing and getattr(config, "legacy", False):
-            # DeBERTa-v2 has two forms of head, and published checkpoints have the other one.
+            # DeBERTa-v2 has two kinds of head, and published checkpoints have the other one.
             other = copy.deepcopy(config)
             other.legacy = False
             of_other = _from_files(folder, other)
@@ -221,14 +221,14 @@ def _from_files(folder: Path, config: PreTrainedConfig) -> tuple[PreTrainedModel
 
 
 def _check_predictions(reference: str, model: PreTrainedModel) -> None:
-    """Refuse a family whose predictions are not a function of its body's last hidden states."""
+    """Refuse a family whose predictions are not a function of the last hidden states."""
     ids = torch.arange(1, 1 + _PROBE_TOKENS)[None] % model.config.vocab_size
     mask, lm = torch.ones_like(ids), MaskedLm(model, SpecialTokens(0, ())).eval()
     try:
         with torch.inference_mode():
             expected = model(input_ids=ids, attention_mask=mask).logits[0]
-            found = lm(ids, mask, None, mask != 0)
-        agree = found.shape == expected.shape and torch.allclose(found, expected, atol=1e-4)
+            logits = lm(ids, mask, None, mask != 0)
+        agree = logits.shape == expected.shape and torch.allclose(logits, expected, atol=1e-4)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         agree = False
     if not agree:

@@ -1,4 +1,4 @@
-"""Probe of a masked language model: whether it can generate text that a student is trained on."""
+"""Probe of a masked language model for use as a generator."""
 
 from collections.abc import Sequence
 
@@ -29,16 +29,16 @@ def check_masked_lm(
     needed: frozenset[Trait],
     remedy: str = _REMEDY,
 ) -> None:
-    """Run a masked language model on a few short texts and refuse it where it lacks a trait.
+    """Run a masked language model on a few short texts and refuse it if it lacks a trait.
 
     Args:
-        user: what needs the model, for messages.
-        reference: of the model, for messages.
-        model: with weights, on the CPU; afterwards in evaluation mode.
-        tokenizer: its own.
-        max_length: tokens of the longest text that it shall read.
-        needed: the traits needed.
-        remedy: what the user can do.
+        user: feature that needs the model, for messages.
+        reference: model reference, for messages.
+        model: model with weights, on the CPU; left in evaluation mode.
+        tokenizer: tokenizer of the model.
+        max_length: tokens of the longest text to read.
+        needed: required traits.
+        remedy: advice for the user.
 
     Raises:
         InputError: names the user, the model, the reason and the remedy.
@@ -51,7 +51,7 @@ def check_masked_lm(
 
 
 class _MaskedLmProbe(Probe[MaskedLm]):
-    """Probe whose logits are those of all tokens that are no padding, row after row."""
+    """Probe whose logits are those of all non-padding tokens, in row order."""
 
     traits = ("logits", "padding", "gradients", "first_token")
 

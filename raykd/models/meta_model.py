@@ -1,4 +1,4 @@
-"""Models of the right shape without weights, to check what fits before anything is loaded."""
+"""Meta models: models without weights on the device `meta`, for checks before loading."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,12 +22,12 @@ from raykd.models.resolve import resolve_model, weights_files
 def load_meta_model(
     reference: str, *, num_labels: int | None = None, label_names: Sequence[str] = ()
 ) -> Encoder:
-    """A model of the right shape without weights, on the device `meta`: to check what fits.
+    """Create a classifier without weights on the device `meta`.
 
     Args:
         reference: see `resolve_model`.
-        num_labels: outputs of the classifier, 1 for regression; None: as saved.
-        label_names: names of the classes in order; none: as saved.
+        num_labels: outputs of the classifier, 1 for regression; None for the saved number.
+        label_names: names of the classes in order; empty for the saved names.
 
     Raises:
         InputError: the model cannot be found, or is of no known family.
@@ -40,7 +40,7 @@ def load_meta_model(
 
 
 def load_meta_masked_lm(reference: str) -> MaskedLm:
-    """A masked language model of the right shape without weights, with its tokenizer's marks.
+    """Create a masked language model without weights, with its tokenizer's special tokens.
 
     Raises:
         InputError: the model cannot be found, is of no known family, or has no mask token.

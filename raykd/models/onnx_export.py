@@ -1,8 +1,8 @@
-"""A trained classifier as one ONNX file, to be run without PyTorch.
+"""Export of a trained classifier to one ONNX file, to run without PyTorch.
 
-The file takes what the tokenizer gives, int64 arrays (B, L) of any B and L up to what the model
-reads, padding on the right, and gives `logits` (B, C). Tokenizer and names of the classes stay in
-the model's folder:
+Its inputs are the tokenizer's int64 arrays (B, L), with any B and any L up to the model's limit and
+padding on the right; its output is `logits` (B, C). Tokenizer and class names stay in the model's
+folder:
 
     tokenizer = AutoTokenizer.from_pretrained("student")
     session = onnxruntime.InferenceSession("student.onnx")
@@ -32,8 +32,8 @@ from raykd.models.probe import (
     KINDS_OF_FAILURE,
     check_pad_token,
     check_traits,
+    one_line,
     probe,
-    told,
 )
 from raykd.models.resolve import checked_model, weights_files
 from raykd.models.tokenization.positions import num_positions
@@ -41,7 +41,7 @@ from raykd.storage.outputs import output_path
 from raykd.storage.working_files import replacing
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-# Of a batch that is traced, and of those whose answers are compared; cut to what a model reads.
+# Shapes of the traced batch and of compared batches; lengths are limited to what a model reads.
 _TRACED = (2, 8)
 _COMPARED = ((1, 4), (2, 9), (5, 33), (16, 128))
 # One file holds less than 2 GiB, weights and graph.
@@ -56,7 +56,7 @@ def export(
     *,
     out: Annotated[Path, Parameter(name="--out", help="The ONNX file to be written.")],
 ) -> None:
-    """Write a model as one ONNX file, once its answers are seen to be PyTorch's."""
+    """Write a model as one ONNX file, after checking that its logits equal PyTorch's."""
     difference, names = export_onnx(model, out)
     print(  # noqa: T201  # the command's answer
         f"{out}: inputs {', '.join(names)}; output logits; within {difference:.1g} of PyTorch"
@@ -66,7 +66,7 @@ def export(
 def export_onnx(
     reference: str, out: Path, *, max_difference: float = 1e-4
 ) -> tuple[float, tuple[str, ...]]:
-    """Write a model's ONNX file; returns its largest difference to PyTorch, and its inputs' names.
+    """Write a model's ONNX file; returns the largest difference to PyTorch and the input names.
 
     Raises:
         InputError: the extra `onnx` is not installed, the model is damaged, cannot be loaded or is
@@ -78,8 +78,8 @@ def export_onnx(
     size = sum(path.stat().st_size for path in weights_files(checked_model(reference), reference))
     if size > _MAX_BYTES:
         raise InputError(
-            f"model {reference}: {size:,} bytes of weights, and an ONNX file holds less than "
-            f"{_MAX_BYTES:,}; export a smaller model"
+            f"model {reference}: it has {size:,} bytes of weights, but an ONNX file holds less "
+            f"than {_MAX_BYTES:,}; export a smaller model"
         )
     if out.is_dir():
         raise InputError(f"--out {out}: is a directory; name a file, such as {out}/student.onnx")
@@ -87,13 +87,13 @@ def export_onnx(
     check_pad_token(reference, tokenizer)
     names = tuple(tokenizer.model_input_names)
     limit = num_positions(reference)
-    found = probe(encoder, tokenizer, min(_COMPARED[-1][1], limit or _COMPARED[-1][1]))
-    check_traits("raykd export", "model", reference, {"logits", "padding"}, found)
+    missing = probe(encoder, tokenizer, min(_COMPARED[-1][1], limit or _COMPARED[-1][1]))
+    check_traits("raykd export", "model", reference, {"logits", "padding"}, missing)
 
     def batch(num_rows: int, length: int) -> dict[str, Tensor]:
         shape = num_rows, min(length, limit or length)
-        given = random_batch(encoder, *shape, pad_id=tokenizer.pad_token_id)
-        return {name: given[name] for name in names}
+        inputs = random_batch(encoder, *shape, pad_id=tokenizer.pad_token_id)
+        return {name: inputs[name] for name in names}
 
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as partial:
@@ -102,10 +102,10 @@ def export_onnx(
         except KINDS_OF_FAILURE as error:
             raise InputError(
                 f"model {reference}: a {encoder.model.config.model_type!r} cannot be written as "
-                f"ONNX ({told(error)}); use it with PyTorch, or export a {KNOWN_FAMILIES}"
+                f"ONNX ({one_line(error)}); use it with PyTorch, or export a {KNOWN_FAMILIES}"
             ) from None
         difference = largest_difference(encoder, partial, [batch(*shape) for shape in _COMPARED])
-        # Not `>`, which a NaN would pass.
+        # Not `>`, which is false for NaN.
         if not difference <= max_difference:
             raise InputError(
                 f"model {reference}: the ONNX file's logits differ from PyTorch's by up to "
@@ -116,7 +116,7 @@ def export_onnx(
 
 
 def random_batch(encoder: Encoder, num_rows: int, length: int, *, pad_id: int) -> dict[str, Tensor]:
-    """Random tokens (B, L), the first row full and the last a quarter full; int64."""
+    """Random int64 tokens (B, L); the first row is full, the last a quarter full."""
     generator = torch.Generator().manual_seed(0)
     vocabulary_size = encoder.embedding_weight.shape[0]
     lengths = torch.linspace(length, max(1, length // 4), num_rows).long()
@@ -131,7 +131,7 @@ def random_batch(encoder: Encoder, num_rows: int, length: int, *, pad_id: int) -
 
 
 def largest_difference(encoder: Encoder, file: Path, batches: Sequence[dict[str, Tensor]]) -> float:
-    """The largest difference of any logit of an ONNX file to the encoder's."""
+    """Largest absolute difference between the logits of an ONNX file and an encoder."""
     import onnxruntime  # an extra
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -139,14 +139,14 @@ def largest_difference(encoder: Encoder, file: Path, batches: Sequence[dict[str,
     for batch in batches:
         with torch.inference_mode():
             expected = _Classifier(encoder)(**batch).numpy()
-        given = {name: tensor.numpy() for name, tensor in batch.items()}
-        (logits,) = session.run(["logits"], given)
+        inputs = {name: tensor.numpy() for name, tensor in batch.items()}
+        (logits,) = session.run(["logits"], inputs)
         differences.append(np.abs(logits - expected).max())
     return float(np.max(differences))
 
 
 class _Classifier(nn.Module):
-    """An encoder whose only output is its logits."""
+    """Encoder whose only output is its logits."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ def _check_installed() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter on what it skips and renames: the answers are compared afterwards."""
+    """Context manager that silences the exporter; the logits are compared afterwards."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""One vector a row from the hidden states of its tokens.
+"""Pooling of hidden states to one vector per row.
 
 Shapes: B rows, L tokens, d width.
 """
@@ -13,12 +13,12 @@ Pooling = Literal["cls", "mean"]
 
 
 def pooled(hidden_states: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
-    """The first token's vector, or the mean over the tokens that are not padding, (B, d) float32.
+    """First token's vector, or mean over the non-padding tokens, (B, d) float32.
 
     Args:
-        hidden_states: (B, L, d), or (B, 1, d) of what has been pooled before.
+        hidden_states: (B, L, d), or already pooled ones (B, 1, d).
         attention_mask: (B, L), 1 for tokens and 0 for padding.
-        pooling: which.
+        pooling: kind of pooling.
     """
     if pooling == "cls" or hidden_states.size(1) == 1:
         return hidden_states[:, 0].float()
@@ -32,7 +32,7 @@ def pooled_layers(
     attention_mask: Tensor,
     pooling: Pooling,
 ) -> Tensor:
-    """`pooled` of several layers, (B, layers, d) float32."""
+    """Pooled vectors of several layers, (B, layers, d) float32."""
     return torch.stack(
         [pooled(hidden_states[layer], attention_mask, pooling) for layer in layers], dim=1
     )

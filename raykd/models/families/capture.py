@@ -1,4 +1,4 @@
-"""What modules take and return while a model runs, without changing how it runs."""
+"""Capture of modules' inputs and outputs during a forward pass."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,11 +11,11 @@ from transformers.utils.generic import ModelOutput
 
 @contextmanager
 def outputs_of(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
-    """Collect, by position in `modules`, what each returns first while the block runs."""
+    """Context manager that collects each module's first output, by position in `modules`."""
     outputs: dict[int, Tensor] = {}
 
     def keep(index: int, module: nn.Module, inputs: Any, output: Any) -> None:
-        # DeBERTa sends its relative positions through the same projections afterwards.
+        # DeBERTa also applies the same projections to its relative positions, afterwards.
         is_several = isinstance(output, tuple | ModelOutput)
         outputs.setdefault(index, output[0] if is_several else output)
 
@@ -28,7 +28,7 @@ def outputs_of(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
 
 @contextmanager
 def input_of(module: nn.Module) -> Iterator[dict[int, Tensor]]:
-    """Collect, as item 0, the first argument of the module's first call while the block runs."""
+    """Context manager that collects, as item 0, the first argument of the module's first call."""
     inputs: dict[int, Tensor] = {}
 
     def keep(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -41,23 +41,23 @@ def input_of(module: nn.Module) -> Iterator[dict[int, Tensor]]:
         handle.remove()
 
 
-class _Enough(Exception):  # noqa: N818  # it is no error
-    """All that was wanted of a run is there."""
+class _AllCaptured(Exception):  # noqa: N818  # no error
+    """Signal that all requested outputs are captured."""
 
 
 def first_outputs(modules: Sequence[nn.Module], run: Callable[[], object]) -> list[Tensor]:
-    """What each of some modules returns first in a run, which is left as soon as all have."""
+    """First output of each module in a run, which ends as soon as all are captured."""
     waiting = set(range(len(modules)))
 
     def leave(index: int, module: nn.Module, inputs: Any, output: Any) -> None:
         waiting.discard(index)
         if not waiting:
-            raise _Enough
+            raise _AllCaptured
 
     with ExitStack() as stack:
         outputs = stack.enter_context(outputs_of(modules))
-        for at, module in enumerate(modules):
-            stack.callback(module.register_forward_hook(partial(leave, at)).remove)
-        with suppress(_Enough):
+        for index, module in enumerate(modules):
+            stack.callback(module.register_forward_hook(partial(leave, index)).remove)
+        with suppress(_AllCaptured):
             run()
-    return [outputs[at] for at in range(len(modules))]
+    return [outputs[index] for index in range(len(modules))]

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from transformers import PreTrainedConfig
 
-# transformers leaves out of config.json what is its default for all families. BART's own is 3.
+# transformers omits its general default from config.json, although BART's own default is 3.
 _UNSAVED_NUM_LABELS = 2
 
 
 def classifier_options(folder: Path, num_labels: int | None) -> dict[str, int]:
-    """What transformers needs to know of a classifier besides a readable config.json.
+    """Options for transformers to load a classifier.
 
     Args:
-        folder: has the config.json.
-        num_labels: outputs that are wanted; None: as saved.
+        folder: folder with the config.json.
+        num_labels: number of outputs; None for that of the config.
     """
     if num_labels is not None:
         return {"num_labels": num_labels}
@@ -24,11 +24,11 @@ def classifier_options(folder: Path, num_labels: int | None) -> dict[str, int]:
 
 
 def name_classes(config: PreTrainedConfig, names: Sequence[str]) -> None:
-    """Write the names of the classes, in order, and the kind of task into a configuration.
+    """Write class names and kind of task into a configuration.
 
     Args:
-        config: with `num_labels` outputs, one for regression.
-        names: empty to leave those that it has.
+        config: configuration with `num_labels` outputs, one for regression.
+        names: class names in order; empty to keep those of the configuration.
     """
     if names:
         assert len(names) == config.num_labels, (names, config.num_labels)

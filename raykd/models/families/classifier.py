@@ -1,9 +1,9 @@
-"""The linear map of a classifier whose outputs are the logits, found by what the logits depend on.
+"""Detection of the output layer of a classifier by what the logits depend on.
 
-Families name it differently (`classifier`, `out_proj`, `score`, `logits_proj`), and the order in
-which a model lists its modules is not the order in which it runs them (XLM-RoBERTa lists a map of
-the layers last). Therefore the model is run, and the output of each candidate replaced by known
-numbers: where the logits become those numbers, it is the one.
+Families name it differently (`classifier`, `out_proj`, `score`, `logits_proj`), and modules are not
+listed in the order in which they run (XLM-RoBERTa lists a map of the layers last). Therefore the
+model is run with the output of each candidate replaced by known numbers: the output layer is the
+one for which the logits become those numbers.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from raykd.errors import InputError
 
 
 def reorder_classes(model: PreTrainedModel, order: Sequence[int]) -> None:
-    """Make class order[i] of a classifier its class i, in its weights; names are left alone.
+    """Permute a classifier's weights so that class order[i] becomes class i; keep the names.
 
     Raises:
-        InputError: the weights that make the logits cannot be found.
+        InputError: the output layer cannot be found.
     """
     assert sorted(order) == list(range(int(model.config.num_labels or 0))), order
     if list(order) == sorted(order):
@@ -35,7 +35,7 @@ def reorder_classes(model: PreTrainedModel, order: Sequence[int]) -> None:
 
 
 def last_map_of(model: PreTrainedModel) -> nn.Linear:
-    """The linear map whose outputs are the logits, one for each class.
+    """Linear map whose outputs are the logits, one per class.
 
     Raises:
         InputError: there is no such map.
@@ -82,7 +82,7 @@ def _makes_the_logits(model: PreTrainedModel, candidate: nn.Linear, num_labels: 
 
 
 def _logits(model: PreTrainedModel) -> Tensor:
-    """Logits (1, C) of a text that every family can read, without dropout."""
+    """Logits (1, C) of a short text that all families accept, without dropout."""
     was_training = model.training
     model.train(False)
     try:
@@ -94,9 +94,9 @@ def _logits(model: PreTrainedModel) -> Tensor:
 
 
 def short_text(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Three tokens (1, 3) that are no padding, the last one the end of a text where there is one.
+    """Three non-padding tokens (1, 3), the last one the end-of-text token if there is one.
 
-    BART and its relatives classify from the token that ends the text.
+    BART and its relatives classify from the end-of-text token.
     """
     config, table = model.config, model.get_input_embeddings().weight
     assert isinstance(table, Tensor)

@@ -1,4 +1,4 @@
-"""Where the families keep their layers, and the projections of self-attention in a layer."""
+"""Access to layers and self-attention projections of each family."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,14 +9,14 @@ from transformers import PreTrainedModel
 
 from raykd.errors import InputError
 
-# Families whose layers and projections are known here; tests hold that all of them work.
+# Families whose layers and projections are known; all are tested.
 KNOWN_FAMILIES = (
     "BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, ELECTRA, MPNet, DeBERTa, DeBERTa-v2, "
     "ModernBERT or NomicBERT"
 )
-# Where a family keeps its layers, below its base model.
+# Paths of the layers below the base model.
 _BLOCK_PATHS = ("encoder.layer", "transformer.layer", "layers")
-# What a family calls the projections of self-attention inside a layer.
+# Names of the self-attention projections in a layer.
 _PROJECTION_NAMES = (
     ("query", "key", "value"),  # BERT, RoBERTa, ELECTRA, XLM-R, CamemBERT
     ("q_lin", "k_lin", "v_lin"),  # DistilBERT
@@ -24,16 +24,16 @@ _PROJECTION_NAMES = (
     ("q", "k", "v"),  # MPNet
     ("q_proj", "k_proj", "v_proj"),  # NomicBERT, EuroBERT
 )
-# The output holds query, key and value one after the other.
+# Its output is the concatenation of query, key and value.
 _FUSED_PROJECTION = "Wqkv"  # ModernBERT
-# The output holds query, key and value of the first head, then of the second, and so on.
+# Its output is query, key and value of the first head, then of the second, and so on.
 _PROJECTION_FUSED_BY_HEAD = "in_proj"  # DeBERTa (v1)
 
 
 class RelationVectors(NamedTuple):
-    """Self-attention vectors of one layer after the projections, before the split into heads.
+    """Query, key and value vectors of one layer, before the split into heads.
 
-    Where a family rotates queries and keys (ModernBERT, NomicBERT), these are the vectors before
+    For families with rotary positions (ModernBERT, NomicBERT), these are the vectors before
     rotation.
     """
 
@@ -43,11 +43,11 @@ class RelationVectors(NamedTuple):
 
 
 class Projections(NamedTuple):
-    """The linear maps of a layer's self-attention, and how their outputs become vectors.
+    """Linear maps of a layer's self-attention, and the function from their outputs to vectors.
 
     Attributes:
-        modules: three linear maps, or one that holds them all.
-        vectors: makes the relation vectors of the modules' outputs.
+        modules: three linear maps, or one fused map.
+        vectors: function from the modules' outputs to relation vectors.
     """
 
     modules: list[nn.Module]
@@ -55,30 +55,30 @@ class Projections(NamedTuple):
 
 
 def blocks_of(model: PreTrainedModel) -> nn.ModuleList:
-    """The transformer layers of a model, first to last.
+    """Transformer layers of a model, first to last.
 
     Raises:
-        InputError: the family keeps them in a place that is not known here.
+        InputError: the family's layers are not known.
     """
     for path in _BLOCK_PATHS:
         try:
-            found = model.base_model.get_submodule(path)
+            module = model.base_model.get_submodule(path)
         except AttributeError:
             continue
-        if isinstance(found, nn.ModuleList):
-            return found
+        if isinstance(module, nn.ModuleList):
+            return module
     raise InputError(
         f"model type {model.config.model_type!r}: its layers cannot be read one by one; "
-        f"use a {KNOWN_FAMILIES}, or an objective that reads logits alone (vanilla_kd, "
+        f"use a {KNOWN_FAMILIES}, or an objective that reads only logits (vanilla_kd, "
         "annealing_kd, fine_tune)"
     )
 
 
 def projections_of(model: PreTrainedModel, block: nn.Module) -> Projections:
-    """The projections to query, key and value in one of a model's layers.
+    """Projections to query, key and value of a layer.
 
     Raises:
-        InputError: they are not known, or not of the layer's width.
+        InputError: they are not known, or have another width than the layer.
     """
     by_name = {name.rpartition(".")[2]: module for name, module in block.named_modules()}
     for names in _PROJECTION_NAMES:
@@ -100,7 +100,7 @@ def projections_of(model: PreTrainedModel, block: nn.Module) -> Projections:
 
 
 def _are_full_width(model: PreTrainedModel, modules: Sequence[nn.Module]) -> bool:
-    """False where several heads share a key (Qwen2), or heads are wider than the model (Gemma)."""
+    """False if heads share keys (Qwen2), or are wider in total than the model (Gemma)."""
     width = int(model.config.hidden_size)
     return all(getattr(module, "out_features", None) == width for module in modules)
 
@@ -113,7 +113,7 @@ def _split(outputs: Sequence[Tensor]) -> RelationVectors:
 def _split_by_head(
     attention: nn.Module, num_heads: int, outputs: Sequence[Tensor]
 ) -> RelationVectors:
-    """Vectors of a fused projection whose biases are parameters of their own, none for the key."""
+    """Vectors of a fused projection with separate biases for query and value."""
     (fused,) = outputs
     heads = fused.view(*fused.shape[:-1], num_heads, 3, -1)
     query, key, value = (part.flatten(-2) for part in heads.unbind(-2))

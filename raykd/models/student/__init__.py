@@ -1,1 +1,1 @@
-"""New students: their shape and their first weights."""
+"""Creation of students: shape and initial weights."""

@@ -1,4 +1,4 @@
-"""Students: new ones with random weights or with layers of another model, or pretrained ones."""
+"""Creation of students: random weights, layers copied from another model, or a pretrained model."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ from raykd.models.student.shape import cannot_be_shaped, set_sizes, shape_of_stu
 Init = Literal["random", "skip", "top", "bottom", "layers", "pretrained"]
 InitFrom = Literal["pretrained", "teacher"]
 
-# Text on which tokenizers of equal vocabulary may still differ: case, accents, white space, digits.
+# Text on which tokenizers with equal vocabulary may differ: case, accents, white space, digits.
 _PROBE = "The  Façade cost 1,250.50\tEUR; “naïve” ÉTÉ, 北京 don't!"
 _SIZES = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
 _COPYING = ("skip", "top", "bottom", "layers")
@@ -41,10 +41,10 @@ _OTHERWISE = (
 
 
 class StudentConfig(Config):
-    """A student cut from a model, or of its shape, or a pretrained one as a whole.
+    """Settings of the student: layers copied from a model, random weights, or a pretrained model.
 
-    Its source is `model`, or without `model` the teacher's model. Inits that copy layers need the
-    source's sizes; they copy the embeddings and the pooler as well.
+    The source is `model`, by default the teacher's model. Inits that copy layers require the
+    source's sizes, and copy embeddings and pooler as well.
     """
 
     num_layers: int | None = Field(
@@ -100,16 +100,16 @@ class StudentConfig(Config):
 
     @property
     def depth(self) -> int | None:
-        """Layers of the student; None if it has as many as its source."""
+        """Number of layers; None for that of the source."""
         return len(self.layers) if self.layers else self.num_layers
 
     def copies_layers(self, init: Init) -> bool:
-        """True if an init copies chosen layers of the source."""
+        """True if an init copies selected layers of the source."""
         return init in _COPYING
 
     @property
     def copying_inits(self) -> tuple[Init, ...]:
-        """The inits that copy chosen layers of the source."""
+        """Inits that copy selected layers of the source."""
         return tuple(init for init in self.inits if self.copies_layers(init))
 
     @model_validator(mode="before")
@@ -177,19 +177,19 @@ class StudentConfig(Config):
 def make_student(
     source: Encoder, config: StudentConfig, init: Init, seed: int, *, with_classifier: bool = False
 ) -> Encoder:
-    """Make one student, on the CPU, in float32 and evaluation mode.
+    """Create a student on the CPU, in float32 and evaluation mode.
 
     Args:
-        source: model with the student's family, vocabulary and classes, which gives the sizes that
-            are not set and the weights that are copied; stays as it is. With init "random" it may
-            be without weights; with init "pretrained" it is the student itself.
-        config: the sizes wanted.
+        source: model with the student's family, vocabulary and classes, default sizes and weights
+            to copy; unchanged. It may be a meta model with init "random"; with init "pretrained" it
+            is the student itself.
+        config: sizes of the student.
         init: one of `config.inits`.
-        seed: of the random weights; the process's random state is left alone.
-        with_classifier: copy the source's classifier along with its layers; else it is random.
+        seed: seed of random weights; the process's random state is kept.
+        with_classifier: whether to copy the source's classifier along with its layers.
 
     Raises:
-        InputError: the sizes do not fit each other, or not the layers to be copied.
+        InputError: the sizes are inconsistent, or differ from those of the layers to copy.
     """
     if init == "pretrained":
         return source.eval()
@@ -204,7 +204,7 @@ def make_student(
 
 
 def layers_of(source: Encoder, config: StudentConfig, init: Init) -> list[int]:
-    """Layers of the source, counted from 1, that an init copies; none for other inits.
+    """Layers of the source, from 1, that an init copies; empty for other inits.
 
     Raises:
         InputError: the source has too few layers, or they cannot be copied one by one.
@@ -229,13 +229,13 @@ def check_tokenizers(
     role: str = "student",
     setting: str = "student.model",
 ) -> None:
-    """Refuse a pair of models that would read the same text as different token ids.
+    """Refuse models whose tokenizers give different token ids for the same text.
 
     Args:
-        teacher_tokenizer: of the teacher.
-        student_tokenizer: of the student, or of another model beside the teacher.
-        role: what the second one is.
-        setting: names the second one.
+        teacher_tokenizer: tokenizer of the teacher.
+        student_tokenizer: tokenizer of the student, or of another model.
+        role: role of the other model.
+        setting: key that names the other model.
 
     Raises:
         InputError: vocabulary, special tokens or the tokens of a probe sentence differ.
@@ -266,7 +266,7 @@ def check_tokenizers(
 
 
 def same_tokens(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
-    """True if two tokenizers make the same token ids of a text."""
+    """True if two tokenizers give the same token ids for a text."""
     try:
         check_tokenizers(first, second)
     except InputError:
@@ -275,7 +275,7 @@ def same_tokens(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase)
 
 
 def _shape(source: Encoder, config: StudentConfig) -> dict[str, int]:
-    """The student's sizes under the names that its family's configuration gives them."""
+    """Sizes of the student by the names in its family's configuration."""
     head_width = source.hidden_size // source.num_heads
     width = config.hidden_size or source.hidden_size
     num_heads = config.num_heads or max(1, width // head_width)
@@ -294,11 +294,11 @@ def _shape(source: Encoder, config: StudentConfig) -> dict[str, int]:
 
 
 def _dropouts(source: Encoder, config: StudentConfig) -> dict[str, float]:
-    """Every dropout of the source's family, as set; none where nothing is set."""
+    """All dropout settings of the source's family, with the configured value; empty without one."""
     if config.dropout is None:
         return {}
     names = source.model.config.to_dict()
-    # Some families have one that is None and stands for another.
+    # Some families have a dropout setting of None, which falls back to another one.
     return {name: config.dropout for name in names if "dropout" in name}
 
 
@@ -308,7 +308,7 @@ def _check_copied_sizes(source_config: PreTrainedConfig, shape: dict[str, int], 
         if name not in ("num_hidden_layers", "decoder_layers") and size != source_size:
             raise InputError(
                 f"student {name} {size}: init {init!r} copies layers of a model whose {name} is "
-                f"{source_size}; leave the size out, or use init 'random'"
+                f"{source_size}; remove the size, or use init 'random'"
             )
 
 
@@ -323,11 +323,11 @@ def _random_student(
     torch.default_generator.manual_seed(seed)
     try:
         student = Encoder(make_model(config, dtype=torch.float32))
-    # A family's own checks of its configuration, which differ in what they raise.
+    # Families raise different exceptions for invalid configurations.
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as e:
         raise cannot_be_shaped(config, " ".join(str(e).split())) from None
     finally:
         torch.set_rng_state(generator_state)
-    wanted = int(config.num_hidden_layers), int(config.hidden_size)
-    assert (student.num_layers, student.hidden_size) == wanted, (config, wanted)
+    expected = int(config.num_hidden_layers), int(config.hidden_size)
+    assert (student.num_layers, student.hidden_size) == expected, (config, expected)
     return student

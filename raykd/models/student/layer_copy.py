@@ -1,4 +1,4 @@
-"""Layers of a model that become the layers of a smaller one of the same family."""
+"""Copy of a model's layers to a smaller model of the same family."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,10 +17,10 @@ LayerChoice = Literal["skip", "top", "bottom"]
 
 
 def choose_layers(choice: LayerChoice, num_layers: int, num_source_layers: int) -> list[int]:
-    """Layers of the source, counted from 1, that become the student's, first to last.
+    """Layers of the source, from 1, to copy to the student, first to last.
 
-    With m layers of n, `skip` takes 1 + floor(i n / m) for i = 0, ..., m - 1: the first layer and
-    from there evenly spaced ones, as in the papers 1, 3, ..., 11 for 12 to 6; `bottom` takes the
+    For m of n layers, `skip` selects 1 + floor(i n / m) for i = 0, ..., m - 1: the first layer and
+    evenly spaced ones after it, as in the papers (1, 3, ..., 11 for 12 to 6); `bottom` selects the
     first m layers, `top` the last m.
 
     Raises:
@@ -39,7 +39,7 @@ def choose_layers(choice: LayerChoice, num_layers: int, num_source_layers: int) 
 
 
 def check_layers(layers: Sequence[int], num_source_layers: int) -> None:
-    """Refuse a list of layers that names one the source does not have.
+    """Refuse a list with a layer that the source does not have.
 
     Raises:
         InputError: names the layer.
@@ -52,10 +52,10 @@ def check_layers(layers: Sequence[int], num_source_layers: int) -> None:
 
 
 def shares_layers(config: PreTrainedConfig) -> bool:
-    """True if one set of weights is all layers of a model (ALBERT).
+    """True if all layers of a model share one set of weights (ALBERT).
 
     Raises:
-        InputError: several sets are shared by groups of layers.
+        InputError: groups of layers share several sets of weights.
     """
     num_groups: int | None = getattr(config, "num_hidden_groups", None)
     if num_groups is not None and num_groups > 1:
@@ -67,11 +67,11 @@ def shares_layers(config: PreTrainedConfig) -> bool:
 
 
 def set_layer_types(config: PreTrainedConfig, layers: Sequence[int]) -> None:
-    """List the kinds of the chosen layers in a configuration that lists them.
+    """Set per-layer settings in a configuration to those of the chosen layers.
 
     Args:
-        config: of a student with as many layers as `layers`, or as it wants if that is empty.
-        layers: of the source, whose kinds the student's layers keep.
+        config: configuration of the student, with as many layers as `layers` unless that is empty.
+        layers: layers of the source whose settings the student's layers keep.
     """
     chosen = layers or range(1, config.num_hidden_layers + 1)
     for name in _LISTS_BY_LAYER:
@@ -83,16 +83,16 @@ def set_layer_types(config: PreTrainedConfig, layers: Sequence[int]) -> None:
 def copy_weights(
     source: Encoder, student: Encoder, layers: Sequence[int], *, with_classifier: bool
 ) -> None:
-    """Copy layers, embeddings and what else is in the body of a model, its pooler for instance.
+    """Copy layers, embeddings and other weights of the encoder, such as the pooler.
 
     Args:
-        source: stays as it is.
-        student: of the same sizes, except for the number of layers.
-        layers: of the source, counted from 1, one for each of the student's.
-        with_classifier: copy also what is outside of the body.
+        source: model to copy from.
+        student: model of the same sizes, except for the number of layers.
+        layers: layers of the source, from 1, one per student layer.
+        with_classifier: whether to copy the classifier as well.
 
     Raises:
-        InputError: a layer has weights of another kind than the student's layer in its place.
+        InputError: a layer's weights do not match those of the student's layer.
     """
     pairs = _pairs(source, student, layers)
     in_layers = {id(tensor) for layer, _ in pairs for tensor in _tensors(layer)}
@@ -107,43 +107,40 @@ def copy_weights(
     assert not unexpected, unexpected
     for own, layer in pairs:
         shapes, layer_state = _shapes(own), layer.state_dict()
-        found = _shapes(layer)
-        if wrong := [name for name in shapes if shapes[name] != found.get(name)]:
+        own_shapes = _shapes(layer)
+        if wrong := [name for name in shapes if shapes[name] != own_shapes.get(name)]:
             raise InputError(
                 f"student: layers {list(layers)} of a {source.model.config.model_type} do not fit: "
                 f"the student's layer has a weight {wrong[0]} of shape {list(shapes[wrong[0]])}, "
-                "which the source's has not; choose other layers"
+                "which the source's layer lacks; choose other layers"
             )
         own.load_state_dict({name: layer_state[name] for name in shapes})
 
 
 def weights_left_out(source: Encoder, student: Encoder, layers: Sequence[int]) -> dict[int, str]:
-    """Modules of the chosen layers without a place in the student, by layer of the source.
+    """Modules of the chosen layers that the student lacks, by layer of the source.
 
-    The first layer of a ModernBERT alone has no norm before its attention, so that another layer
-    in its place loses this norm.
+    Only the first layer of a ModernBERT has no norm before its attention, so that another layer
+    copied to its position loses this norm.
     """
-    found = {}
+    modules = {}
     for (own, layer), number in zip(_pairs(source, student, layers), layers, strict=False):
         names = _shapes(layer).keys() - _shapes(own).keys()
         if names:
-            found[number] = ", ".join(sorted({name.rpartition(".")[0] for name in names}))
-    return found
+            modules[number] = ", ".join(sorted({name.rpartition(".")[0] for name in names}))
+    return modules
 
 
 def check_increasing(layers: Sequence[int]) -> None:
-    """Refuse a list of layers that is not in the source's order, or names a layer twice."""
+    """Refuse a list of layers that is not strictly increasing."""
     if any(first >= second for first, second in pairwise(layers)):
-        raise ValueError(
-            f"layers {list(layers)}: list them from first to last, each only once, so that every "
-            "layer follows one that came before it in the source"
-        )
+        raise ValueError(f"layers {list(layers)}: list them in increasing order, each only once")
 
 
 def _pairs(
     source: Encoder, student: Encoder, layers: Sequence[int]
 ) -> list[tuple[nn.Module, nn.Module]]:
-    """The student's layers, each with that of the source which it copies."""
+    """Pairs of a student layer and the source layer that it copies."""
     if shares_layers(source.model.config):
         return []
     of_source = source.blocks()

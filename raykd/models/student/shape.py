@@ -1,7 +1,6 @@
-"""Sizes of a student in its family's configuration: the families name and repeat them differently.
+"""Sizes of a student in its family's configuration, whose names differ between families.
 
-Sizes with an alias that all families share (`num_hidden_layers`, `hidden_size`,
-`num_attention_heads`) are set by it.
+Sizes with a common alias (`num_hidden_layers`, `hidden_size`, `num_attention_heads`) are set by it.
 """
 
 import math
@@ -14,13 +13,13 @@ from raykd.models.families.layers import KNOWN_FAMILIES
 
 # Feed-forward width: BERT and most others, DistilBERT, GPT-2, XLNet and Funnel, BART.
 _INTERMEDIATE_NAMES = ("intermediate_size", "hidden_dim", "n_inner", "d_inner", "encoder_ffn_dim")
-# Sizes of a decoder (BART), which follow those of the encoder.
+# Sizes of a decoder (BART), set to those of the encoder.
 _DECODER_NAMES = {
     "num_hidden_layers": "decoder_layers",
     "num_attention_heads": "decoder_attention_heads",
     "encoder_ffn_dim": "decoder_ffn_dim",
 }
-# Width of a head where it is a size of its own: Qwen2, EuroBERT; XLNet.
+# Width of a head in families where it is a separate size: Qwen2, EuroBERT; XLNet.
 _HEAD_WIDTH_NAMES = ("head_dim", "d_head")
 
 
@@ -32,17 +31,17 @@ def shape_of_student(
     num_heads: int,
     intermediate_size: int | None,
 ) -> dict[str, int]:
-    """Sizes of a student under the names that its family gives them.
+    """Sizes of a student by its family's names.
 
     Args:
-        source: configuration that gives the family and the ratios of sizes.
-        num_layers: of the student, as the next three.
+        source: configuration with the family and default ratios of sizes.
+        num_layers: number of layers of the student.
         hidden_size: width d.
         num_heads: attention heads per layer.
-        intermediate_size: width of the feed-forward layers; None: the source's share of d.
+        intermediate_size: width of the feed-forward layers; None for the source's ratio to d.
 
     Raises:
-        InputError: the family has no feed-forward width that can be set.
+        InputError: the family's feed-forward width cannot be set.
     """
     shape = {
         "num_hidden_layers": num_layers,
@@ -58,7 +57,7 @@ def shape_of_student(
         if name is None:
             raise InputError(
                 f"student.intermediate_size {intermediate_size}: a {source.model_type!r} has no "
-                "such size of its own (it is 4 times the width); leave it out"
+                "such setting (it is 4 times the width); remove it"
             )
         shape[name] = intermediate_size
     shape |= {
@@ -94,7 +93,7 @@ def set_sizes(config: PreTrainedConfig, changes: Mapping[str, float]) -> None:
 
 
 def cannot_be_shaped(config: PreTrainedConfig, reason: str) -> InputError:
-    """The error for a family of which no student can be made by sizes."""
+    """Error for a family whose students cannot be made by sizes."""
     return InputError(
         f"student: no {config.model_type!r} can be made by the sizes of student ({reason}); name a "
         f"pretrained student as student.model, or use a {KNOWN_FAMILIES}"

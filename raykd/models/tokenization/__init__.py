@@ -1,1 +1,1 @@
-"""Texts -> token arrays of a length that a model can read."""
+"""Tokenization of text tables for a model."""

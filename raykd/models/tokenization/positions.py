@@ -1,4 +1,4 @@
-"""How long a text a model can read."""
+"""Maximum text length of a model."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from raykd.errors import InputError
 from raykd.models.resolve import resolve_model
 
-# What families call the embeddings of positions: BERT and most others, GPT-2, BART.
+# Names of position embeddings: BERT and most others, GPT-2, BART.
 _TABLES = ("position_embeddings", "wpe", "embed_positions")
 
 
 def num_positions(reference: str) -> int | None:
-    """Tokens of the longest text a model reads; None: no limit, its positions are relative.
+    """Maximum number of tokens of a text; None for no limit (relative positions).
 
     Only its configuration is read.
 
@@ -33,7 +33,7 @@ def num_positions(reference: str) -> int | None:
         ) from None
     for name, module in model.named_modules():
         if name.rpartition(".")[2] in _TABLES and isinstance(module, nn.Embedding):
-            # RoBERTa counts its positions from the one after the padding's, BART from 2.
+            # RoBERTa's positions start after that of padding, BART's at 2.
             padding = module.padding_idx
             first = getattr(module, "offset", 0) if padding is None else padding + 1
             return module.num_embeddings - int(first)
@@ -41,10 +41,10 @@ def num_positions(reference: str) -> int | None:
 
 
 def check_max_length(key: str, max_length: int, reference: str) -> None:
-    """Refuse texts longer than a model reads; `key` is where the recipe says how long they are.
+    """Refuse texts longer than a model reads; `key` is the recipe key of the length.
 
     Raises:
-        InputError: names the key, the model, and the most it can be.
+        InputError: names the key, the model and its limit.
     """
     limit = num_positions(reference)
     if limit is not None and max_length > limit:

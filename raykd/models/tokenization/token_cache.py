@@ -1,4 +1,4 @@
-"""A long text's tokens on disk: made once for all that train on it, mapped into memory."""
+"""Memory-mapped cache of a long text's tokens, shared by all trainings on it."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from raykd.models.tokenization.tokens import TokenizedRows, read_rows
 from raykd.storage.manifest import Draft, digest_of, digest_of_file, stage_key, write_once
 
 _STAGE = "tokens"
-# A shorter text is tokenized sooner than it would be looked for.
+# A shorter text is tokenized faster than its cache is found.
 _FEWEST_ROWS = 20_000
 _ROWS_AT_ONCE = 100_000
 
@@ -24,14 +24,14 @@ def cached_rows(
     folder: Path,
     fewest_rows: int = _FEWEST_ROWS,
 ) -> TokenizedRows:
-    """`read_rows` of a whole table; of one with many rows, its tokens stay on disk.
+    """Tokenized rows of a whole table; a table with many rows is memory-mapped from the cache.
 
     Args:
-        path: of the table.
-        tokenizer: one that cannot be written as JSON (not a fast one) is asked each time.
-        max_length: tokens that are kept of a row.
-        folder: where caches are; each text, tokenizer and length has its own in it.
-        fewest_rows: of a table whose tokens are kept.
+        path: file of the table.
+        tokenizer: tokenizer; slow tokenizers, which have no JSON form, are not cached.
+        max_length: maximum tokens per row.
+        folder: folder of the caches, one per text, tokenizer and length.
+        fewest_rows: minimum number of rows of a cached table.
     """
     num_rows = pq.read_metadata(path).num_rows
     if num_rows < fewest_rows or not tokenizer.is_fast:
@@ -76,7 +76,7 @@ def _write(
 
 
 def _digest_of(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Digest of what decides tokens: the length that was last asked for is no part of it."""
+    """Digest of a tokenizer, independent of the length of its last call."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     backend.pop("truncation", None)
     backend.pop("padding", None)

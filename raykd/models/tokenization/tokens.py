@@ -1,4 +1,4 @@
-"""Text tables -> token arrays -> padded batches."""
+"""Tokenization of text tables, and padded batches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ _COLUMNS = ("text", "text_pair", "sentence1", "sentence2", "label")
 
 @dataclass(frozen=True)
 class TokenizedRows:
-    """Rows of a text table as token ids, all rows in one flat array.
+    """Token ids of a text table's rows in one flat array.
 
     Shapes: N rows, T tokens in all. Row i is `input_ids[offsets[i]:offsets[i + 1]]`.
     """
@@ -37,7 +37,7 @@ class TokenizedRows:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each row, (N,)."""
+        """Tokens per row, (N,)."""
         return np.diff(self.offsets)
 
 
@@ -51,7 +51,7 @@ def read_rows(
 ) -> TokenizedRows:
     """Tokenize rows [start, stop) of a table of examples or of units (see `schemas`).
 
-    Rows stand in the order of the file; examples keep their labels.
+    Rows are in the order of the file; examples keep their labels.
     """
     return tokenize_table(tokenizer, _read_slice(path, start, stop), max_length=max_length)
 
@@ -61,7 +61,7 @@ def tokenize_table(
 ) -> TokenizedRows:
     """Tokenize the rows of a table of examples or of units; examples keep their labels.
 
-    Two sentences of an example, and a unit's `text` and `text_pair`, are one input.
+    The two sentences of an example, and a unit's `text` and `text_pair`, form one input.
     """
     if "text" in table.column_names:
         pairs = table["text_pair"].to_pylist() if "text_pair" in table.column_names else None
@@ -77,10 +77,10 @@ def tokenize_table(
 
 
 def _read_slice(path: Path, start: int, stop: int | None) -> pa.Table:
-    """Rows [start, stop), only the columns and the row groups that hold them."""
+    """Rows [start, stop), reading only the needed columns and row groups."""
     with pq.ParquetFile(path) as file:
         columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
-        sizes = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         ends = np.cumsum(sizes, dtype=np.int64)
         stop = int(sum(sizes)) if stop is None else stop
         groups = [at for at, end in enumerate(ends) if end > start and end - sizes[at] < stop]
@@ -96,7 +96,7 @@ def tokenize(
     *,
     max_length: int,
 ) -> TokenizedRows:
-    """Tokenize sentences or sentence pairs, cut to `max_length` tokens, without padding."""
+    """Tokenize sentences or sentence pairs, truncated to `max_length` tokens, without padding."""
     ids: list[NDArray[np.int32]] = []
     types: list[NDArray[np.int8]] = []
     lengths: list[int] = []
@@ -125,10 +125,10 @@ def tokenize(
 def collate(
     rows: TokenizedRows, indices: NDArray[np.int64], *, pad_id: int, regression: bool
 ) -> dict[str, Tensor]:
-    """One batch, padded on the right to its longest row.
+    """Batch of rows, padded on the right to the longest one.
 
     Returns:
-        input_ids (B, L), attention_mask (B, L), row_ids (B,) and, where the rows have them,
+        input_ids (B, L), attention_mask (B, L), row_ids (B,) and, if the rows have them,
         token_type_ids (B, L), labels (B,) int64 or float32, teacher_logits (B, C),
         teacher_features (B, n, d) and teacher_relations (B, L, 3, d) float32.
     """
@@ -157,5 +157,5 @@ def collate(
 
 
 def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Move every tensor of a batch."""
+    """Move all tensors of a batch."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

@@ -1,9 +1,9 @@
-"""A model that for a while has the word embeddings of some tokens alone.
+"""Restriction of a model's word embeddings to the tokens of its training text.
 
-Training on a text never reads the embeddings of tokens that are not in it, and yet a step fills
-their gradient with zeros, clips it, sends it to the other workers and runs the optimiser over it:
-most of a small student's step on a CPU. Their gradients and moments being zero, AdamW does nothing
-to them but decay them all by the same factors, whose product is applied once, at the end.
+Training never reads the embeddings of tokens that are not in the text, but each step would compute,
+clip, send and apply their zero gradients: most of a small student's step on a CPU. Since gradients
+and moments are zero, AdamW only decays these embeddings, all by the same factors, whose product is
+applied once at the end.
 """
 
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ from torch import Tensor, nn
 
 from raykd.models.encoder import Encoder
 
-# With more of the vocabulary than that in the text, there is little to be spared.
+# Above this share of the vocabulary in the text, a restriction saves little.
 _LARGEST_SHARE = 0.5
 _COUNTED_AT_ONCE = 1 << 22
 
 
 class PartialVocabulary:
-    """Takes the word embeddings of all tokens but some out of a model, and puts them back.
+    """Model whose word embeddings are restricted to some tokens, until `put_back`.
 
     Args:
-        encoder: whose embeddings are trained.
-        token_ids: different tokens; the model is run on no others meanwhile.
+        encoder: model with trainable embeddings.
+        token_ids: distinct tokens, the only ones that the model may be run on meanwhile.
     """
 
     def __init__(self, encoder: Encoder, token_ids: NDArray[np.int64]) -> None:
@@ -42,7 +42,7 @@ class PartialVocabulary:
 
     @contextmanager
     def whole(self, decay: float) -> Iterator[None]:
-        """In it, the model has all embeddings, those that were out having decayed by the factor."""
+        """Context manager in which the model has all embeddings, the unused ones decayed."""
         self.put_back(decay)
         try:
             yield
@@ -50,7 +50,7 @@ class PartialVocabulary:
             self._model.set_input_embeddings(self._part)
 
     def put_back(self, decay: float) -> None:
-        """Give the model all embeddings, those that were out having decayed by the factor."""
+        """Restore all embeddings, with the unused ones multiplied by the decay factor."""
         trained = self._part.weight.detach()
         with torch.no_grad():
             self._table.weight.copy_(self._first * decay)
@@ -63,7 +63,7 @@ class _PartialEmbedding(nn.Module):
     def __init__(self, table: nn.Embedding, token_ids: Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(table.weight.detach()[token_ids])
-        # A token that is not among them is an index out of range.
+        # Other tokens map to -1, an index out of range.
         places = torch.full((table.num_embeddings,), -1)
         places[token_ids] = torch.arange(len(token_ids))
         self.places: Tensor
@@ -78,15 +78,18 @@ class _PartialEmbedding(nn.Module):
 def restrict_to_used_vocabulary(
     encoder: Encoder, token_ids: NDArray[np.integer], pad_id: int
 ) -> PartialVocabulary | None:
-    """Leave a model the embeddings of a text's tokens, or all of them where that spares little.
+    """Restrict a model's word embeddings to the tokens of a text, if that saves much.
 
     Args:
-        encoder: in training; frozen embeddings stay as they are.
-        token_ids: (T,) the text, any token as often as it is there.
-        pad_id: of the token that fills batches.
+        encoder: model to train; frozen embeddings are not restricted.
+        token_ids: (T,) tokens of the text.
+        pad_id: padding token.
+
+    Returns:
+        The restricted vocabulary; None if all embeddings are kept.
     """
     table = encoder.model.get_input_embeddings()
-    # A subclass may do more than look up.
+    # A subclass may do more than a lookup.
     if type(table) is not nn.Embedding or not table.weight.requires_grad:
         return None
     counts = np.zeros(table.num_embeddings, np.int64)
@@ -96,7 +99,7 @@ def restrict_to_used_vocabulary(
     counts[pad_id] = 1
     if table.padding_idx is not None:
         counts[table.padding_idx] = 1
-    wanted = np.flatnonzero(counts)
-    if len(wanted) > _LARGEST_SHARE * table.num_embeddings:
+    used = np.flatnonzero(counts)
+    if len(used) > _LARGEST_SHARE * table.num_embeddings:
         return None
-    return PartialVocabulary(encoder, wanted)
+    return PartialVocabulary(encoder, used)
