@@ -36,10 +36,10 @@ class CpuDropout(TorchFunctionMode):
         if func is functional.dropout and (result := _dropped(*args, **named)) is not None:
             return result
         if func is functional.scaled_dot_product_attention:
-            found = _attended(*args, **given)
-            if found is not None:
+            result = _attended(*args, **named)
+            if result is not None:
                 return result
-        return func(*args, **given)
+        return func(*args, **named)
 
 
 def attention(

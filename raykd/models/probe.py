@@ -1,9 +1,9 @@
 """Probe of a model on a few short texts for the traits that objectives need.
 
 A model of an untested family could be trained incorrectly without an error: the first token's
-vector of a causal decoder does not depend on the rest of the text, a decoder may find the last token
-by its padding, which word embeddings do not show, and a classifier that reads the last position
-reads padding. The probe runs the model and reports this before training.
+vector of a causal decoder does not depend on the rest of the text, a decoder may find the last
+token by its padding, which word embeddings do not show, and a classifier that reads the last
+position reads padding. The probe runs the model and reports this before training.
 """
 
 from abc import ABC, abstractmethod
