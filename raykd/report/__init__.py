@@ -1,4 +1,4 @@
-"""Results -> one self-contained HTML page, readable offline and without JavaScript."""
+"""Report of a run: a self-contained HTML page, readable offline and without JavaScript."""
 
 from raykd.report.page import render
 

@@ -1,4 +1,4 @@
-"""The corpus card as lines of text, one column a corpus."""
+"""Tables of the corpus card, one column per corpus."""
 
 from typing import Any
 
@@ -8,61 +8,59 @@ from raykd.report.scores import NOTHING
 
 
 def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
-    """How the corpora came about, in groups of lines: a title, and the figure of each corpus."""
+    """Groups of lines on the origin of the corpora: a title, and one value per corpus."""
     searches = [card.search for card in cards]
     limits: list[tuple[str, list[Any]]] = [
-        ("Units wanted", [card.max_units for card in cards]),
-        ("Bytes wanted", [card.target_bytes for card in cards]),
-        ("Ranks wanted, in percent", [card.top_percent for card in cards]),
+        ("Target: units", [card.max_units for card in cards]),
+        ("Target: bytes", [card.target_bytes for card in cards]),
+        ("Target: top percent of ranks", [card.top_percent for card in cards]),
     ]
     groups: list[list[tuple[str, list[Any]]]] = [
         [
             *_rankers(searches),
-            ("Anchors searched for", [search and search.num_anchors for search in searches]),
+            ("Queries", [search and search.num_anchors for search in searches]),
             (
-                "Anchors without a query",
+                "Empty queries (no searchable terms)",
                 [search and search.num_empty_queries for search in searches],
             ),
             (
-                "Anchors searched as a whole, for want of keywords",
+                "Queries without RAKE keywords (full sentence used)",
                 [search and search.num_fallback_queries for search in searches],
             ),
-            ("Hits an anchor, at most", [search and search.top_k for search in searches]),
-            ("Hits an anchor that were used", [card.k for card in cards]),
+            ("Top-k per query", [search and search.top_k for search in searches]),
+            ("Hits used per query", [card.k for card in cards]),
             ("Hits", [card.num_hits for card in cards]),
-            ("Different units to choose from", [card.num_candidates for card in cards]),
-            ("General rows that could not be read", [card.num_quarantined for card in cards]),
+            ("Distinct units retrieved", [card.num_candidates for card in cards]),
+            ("Unreadable general rows", [card.num_quarantined for card in cards]),
             *_unless_zero("Empty general documents", [card.num_empty for card in cards]),
             *_unless_zero(
-                "General documents left out, all pieces too short",
+                "Documents dropped (all units too short)",
                 [card.num_dropped_documents for card in cards],
             ),
-            *_unless_zero(
-                "General pieces left out as too short", [card.num_dropped_short for card in cards]
-            ),
+            *_unless_zero("Units dropped (too short)", [card.num_dropped_short for card in cards]),
         ],
         [
             ("Removed: duplicates", [card.num_duplicates for card in cards]),
             *_unless_zero("Removed: near duplicates", [card.num_near_duplicates for card in cards]),
             *_leaks(cards),
             *((title, values) for title, values in limits if any(values)),
-            ("Left out beyond the limit", [card.num_beyond_limit for card in cards]),
-            ("Missing units", [card.num_missing for card in cards]),
-            *_unless_zero("Missing bytes", [card.num_missing_bytes for card in cards]),
+            ("Dropped beyond the target size", [card.num_beyond_limit for card in cards]),
+            ("Units short of the target", [card.num_missing for card in cards]),
+            *_unless_zero("Bytes short of the target", [card.num_missing_bytes for card in cards]),
             ("Rank of the last unit kept", [card.max_rank for card in cards]),
-            ("Units kept a hit", [card.kept_fraction for card in cards]),
+            ("Units kept per hit", [card.kept_fraction for card in cards]),
         ],
     ]
     return [
-        [(title, [_figure(value) for value in values]) for title, values in lines]
+        [(title, [_format(value) for value in values]) for title, values in lines]
         for lines in groups
     ]
 
 
 def text_table(corpora: list[CorpusFacts]) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """What the texts are like: the columns' titles; lines of a title and the columns' figures.
+    """Text statistics: column titles, and lines of a title with one value per column.
 
-    The general corpus and the task's sentences stand beside the corpora.
+    The columns are the corpora, their general corpora, and the task's sentences.
     """
     cards = [corpus.card for corpus in corpora]
     generals = {corpus.general: corpus.card.general for corpus in corpora}
@@ -76,39 +74,50 @@ def text_table(corpora: list[CorpusFacts]) -> tuple[list[str], list[tuple[str, l
         *(general.text for general in generals.values()),
         task.text,
     ]
-    words = _shared("on {} words", [text.num_words for text in texts])
-    vocabulary = _shared("{} most frequent words", [text.num_vocabulary_words for text in texts])
-    content = _shared(
+    with_task, with_general = "Shared with the task", "Shared with the general corpus"
+    words = _with_sizes("on {} words", [text.num_words for text in texts])
+    vocabulary = _with_sizes(
+        "{} most frequent words", [text.num_vocabulary_words for text in texts]
+    )
+    content = _with_sizes(
         "{} most frequent words without stop words",
         [text.num_content_vocabulary_words for text in texts],
     )
-    general = "Shared with the general corpus of the"
     lines: list[tuple[str, list[Any]]] = [
         ("Units", [num_units for num_units, _ in sizes]),
         ("Bytes of text", [num_bytes for _, num_bytes in sizes]),
-        ("Bytes a unit", [num_bytes / max(1, num_units) for num_units, num_bytes in sizes]),
+        ("Bytes per unit", [num_bytes / max(1, num_units) for num_units, num_bytes in sizes]),
         (f"Distinct-1, {words}", [text.distinct_1 for text in texts]),
         (f"Distinct-2, {words}", [text.distinct_2 for text in texts]),
-        (f"Shared with the task of the {vocabulary}", [text.task_overlap for text in texts]),
-        (f"Shared with the task of the {content}", [text.content_task_overlap for text in texts]),
-        (f"{general} {vocabulary}", [text.general_overlap for text in texts]),
-        (f"{general} {content}", [text.content_general_overlap for text in texts]),
+        (f"{with_task}: {vocabulary}", [text.task_overlap for text in texts]),
+        (
+            f"{with_task}: {content}",
+            [text.content_task_overlap for text in texts],
+        ),
+        (
+            f"{with_general}: {vocabulary}",
+            [text.general_overlap for text in texts],
+        ),
+        (
+            f"{with_general}: {content}",
+            [text.content_general_overlap for text in texts],
+        ),
     ]
     titles = [
         *(corpus.title for corpus in corpora),
         *(f"general corpus {name}".rstrip() for name in generals),
         "task\N{RIGHT SINGLE QUOTATION MARK}s sentences",
     ]
-    return titles, [(title, [_figure(value) for value in values]) for title, values in lines]
+    return titles, [(title, [_format(value) for value in values]) for title, values in lines]
 
 
 def _rankers(searches: list[SearchFacts | None]) -> list[tuple[str, list[str | None]]]:
-    """Nothing where all were searched by BM25, as most are."""
+    """Return lines on ranker and embedding model, or none if all corpora used BM25."""
     models = [search.model if search else None for search in searches]
     if not any(models):
         return []
     rankers = [search.ranker if search else None for search in searches]
-    return [("Searched by", rankers), ("Model of the embeddings", models)]
+    return [("Ranker", rankers), ("Embedding model", models)]
 
 
 def _unless_zero(title: str, values: list[int]) -> list[tuple[str, list[int]]]:
@@ -116,30 +125,30 @@ def _unless_zero(title: str, values: list[int]) -> list[tuple[str, list[int]]]:
 
 
 def _leaks(cards: list[CorpusCard]) -> list[tuple[str, list[int | None]]]:
-    """Units that hold evaluation sentences, for each way to treat them, and words shared in a row.
+    """Lines on units that contain evaluation sentences or n-grams of them, per policy.
 
-    A corpus that was treated another way has no figure.
+    Corpora with another policy have no value.
     """
     lines: list[tuple[str, list[int | None]]] = []
     for policy, verb in (("remove", "Removed"), ("keep", "Kept")):
         treated = [card for card in cards if card.leaks == policy]
         if treated:
             values = [card.num_leaks if card.leaks == policy else None for card in cards]
-            lines.append((f"{verb}: hold an evaluation sentence", values))
+            lines.append((f"{verb}: contain an evaluation sentence", values))
         for size in sorted({card.leak_ngram for card in treated if card.leak_ngram}):
             counted = [card.num_leaked_ngrams if card.leaks == policy else None for card in cards]
-            lines.append((f"{verb}: share {size} words in a row with one", counted))
+            lines.append((f"{verb}: share a {size}-gram with an evaluation sentence", counted))
     return lines
 
 
-def _shared(title: str, sizes: list[int]) -> str:
-    """The size of the samples; where they differ the figures cannot be compared, which it says."""
+def _with_sizes(title: str, sizes: list[int]) -> str:
+    """Insert the sample sizes into a title, and mark values of different sizes as incomparable."""
     if len(set(sizes)) == 1:
-        return title.format(_figure(sizes[0]))
-    return title.format(" / ".join(map(_figure, dict.fromkeys(sizes)))) + " (not comparable)"
+        return title.format(_format(sizes[0]))
+    return title.format(" / ".join(map(_format, dict.fromkeys(sizes)))) + " (not comparable)"
 
 
-def _figure(value: float | str | None) -> str:
+def _format(value: float | str | None) -> str:
     if value is None:
         return NOTHING
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Results -> Plotly figures as plain data; colours of text and grid are set in the page."""
+"""Plotly figures of the results as plain data; the page sets colors of text and grid."""
 
 import html
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +9,8 @@ from raykd.report.scores import METRIC_TITLES
 
 Figure = dict[str, Any]
 
-# Readable on white and on near-black, and told apart without red-green vision (Okabe and Ito).
-_COLOURS = {
+# Readable on white and near-black, distinguishable without red-green vision (Okabe and Ito).
+_COLORS = {
     "contextualized": "#2b8cd6",
     "random": "#e08a00",
     "task": "#12a37a",
@@ -22,14 +22,14 @@ _COLOURS = {
     "majority": "#8a8f98",
     "tfidf": "#8a8f98",
 }
-_OTHER_COLOURS = ("#d1495b",)
+_OTHER_COLORS = ("#d1495b",)
 _MARKED_POINTS = 20
 _ROW_HEIGHT_PX = 34
 _CELL_HEIGHT_PX = 26
-# Cells narrower than one of so many have no room for a number.
+# Heat maps with more columns have no room for numbers in their cells.
 _NUMBERED_COLUMNS = 12
 _SHADES = [[0, "#eef3f8"], [0.5, "#7fb2d9"], [1, "#12507f"]]
-# The charts have less room for names than the tables.
+# Charts have less room for names than tables.
 _VARIANT_TITLES = {
     "tfidf": "TF-IDF",
     "task": "task rows",
@@ -53,7 +53,7 @@ PHASE_TITLES: dict[Phase, str] = {
 
 
 class Line(NamedTuple):
-    """What is drawn of one model; `variant` and `seed` say whose it is."""
+    """Line of one model in a chart."""
 
     variant: str
     seed: int | None
@@ -62,7 +62,7 @@ class Line(NamedTuple):
 
 
 def score_figure(results: Results) -> Figure:
-    """Every seed's score of the main metric, one line a variant: open before, filled after."""
+    """Plot the main metric per seed, one row per variant: open circles before adaptation."""
     metric = results.task.metrics[0]
     several_inits = len({score.init for score in results.scores if score.init}) > 1
     order = list(dict.fromkeys((s.init is not None, s.init, s.variant) for s in results.scores))
@@ -96,7 +96,7 @@ def score_figure(results: Results) -> Figure:
                     "symbol": symbol,
                     "size": 10,
                     "opacity": 0.85,
-                    "color": [_colour(score.variant) for score in chosen],
+                    "color": [_color(score.variant) for score in chosen],
                     "line": {"width": 1.5},
                 },
             }
@@ -121,7 +121,7 @@ def score_figure(results: Results) -> Figure:
 
 
 def curve_figures(results: Results) -> list[tuple[Phase, str, Figure]]:
-    """(phase, what is drawn, figure): for each phase and init the scores, then the losses."""
+    """(phase, caption, figure) of the scores, then of the losses, per phase and init."""
     metric = results.task.metrics[0]
     name = METRIC_TITLES.get(metric, metric)
     figures: list[tuple[Phase, str, Figure]] = []
@@ -129,17 +129,17 @@ def curve_figures(results: Results) -> list[tuple[Phase, str, Figure]]:
         points = [point for curve in curves for point in curve.points]
         if any(metric in point.metrics for point in points):
             caption = f"{whose}{name} \u00d7 100, {results.curve_split} split"
-            found = lines_of(curves, lambda point: _percentage(point.metrics.get(metric)))
-            figures.append((phase, caption, by_epoch(found)))
+            lines = lines_of(curves, lambda point: _percentage(point.metrics.get(metric)))
+            figures.append((phase, caption, by_epoch(lines)))
         if any("total" in point.losses for point in points):
-            found = lines_of(curves, lambda point: point.losses.get("total"))
-            caption = f"{whose}mean loss of an epoch"
-            figures.append((phase, caption, by_epoch(found, from_zero=True)))
+            lines = lines_of(curves, lambda point: point.losses.get("total"))
+            caption = f"{whose}mean loss per epoch"
+            figures.append((phase, caption, by_epoch(lines, from_zero=True)))
     return figures
 
 
 def curve_groups(results: Results) -> Iterator[tuple[Phase, str, list[Curve]]]:
-    """(phase, how the init is told where there are several, curves), in the page's order."""
+    """Yield (phase, prefix with the init if there are several, curves) in the page's order."""
     for phase in PHASE_TITLES:
         of_phase = [curve for curve in results.curves if curve.phase == phase]
         inits = list(dict.fromkeys(curve.init for curve in of_phase))
@@ -149,7 +149,7 @@ def curve_groups(results: Results) -> Iterator[tuple[Phase, str, list[Curve]]]:
 
 
 def lines_of(curves: Sequence[Curve], value_of: Callable[[CurvePoint], float | None]) -> list[Line]:
-    """One line a curve that has values, over the epochs that have one."""
+    """Return one line per curve, over the epochs with a value."""
     lines = []
     for curve in curves:
         values = [(point.epoch, value_of(point)) for point in curve.points]
@@ -161,7 +161,7 @@ def lines_of(curves: Sequence[Curve], value_of: Callable[[CurvePoint], float | N
 
 
 def by_epoch(lines: Sequence[Line], *, from_zero: bool = False) -> Figure:
-    """Lines over the epochs of a phase."""
+    """Draw lines over the epochs of a phase."""
     return line_figure(
         lines,
         "epoch %{x}: %{y:.4g}",
@@ -171,7 +171,7 @@ def by_epoch(lines: Sequence[Line], *, from_zero: bool = False) -> Figure:
 
 
 def line_figure(lines: Sequence[Line], point: str, xaxis: Figure, yaxis: Figure) -> Figure:
-    """One thin line a seed, variants by colour; `point` is what Plotly tells of one."""
+    """Draw one thin line per seed, colored by variant; `point` is the hover text of a point."""
     traces: list[Figure] = []
     shown: set[str] = set()
     for line in lines:
@@ -187,7 +187,7 @@ def line_figure(lines: Sequence[Line], point: str, xaxis: Figure, yaxis: Figure)
                 "y": list(line.y),
                 "text": [_who(line.seed, "")] * len(line.x),
                 "hovertemplate": f"{name}<br>{point}, %{{text}}<extra></extra>",
-                "line": {"width": 1.5, "color": _colour(line.variant)},
+                "line": {"width": 1.5, "color": _color(line.variant)},
                 "marker": {"size": 4},
             }
         )
@@ -216,7 +216,7 @@ def heat_map(
     rows: tuple[str, Sequence[float]],
     columns: tuple[str, Sequence[float]],
 ) -> Figure:
-    """A matrix, its first row lowest; `rows` and `columns` are what they count and the numbers."""
+    """Draw a matrix, first row lowest; `rows` and `columns` are (title, numbers)."""
     (y_title, y), (x_title, x) = rows, columns
     known = [value for row in values for value in row if value is not None]
     numbers = len(x) <= _NUMBERED_COLUMNS
@@ -253,7 +253,7 @@ def _ticks(numbers: Sequence[float]) -> Figure:
 
 
 def short_title(variant: str, init: str | None = None) -> str:
-    """What charts call a variant, or a student."""
+    """Return the name of a variant or student in charts."""
     title = _VARIANT_TITLES.get(variant, variant)
     return f"{title}, {_INIT_TITLES.get(init, init)}" if init else title
 
@@ -263,9 +263,9 @@ def _who(seed: int | None, stage: str) -> str:
     return ", ".join(parts)
 
 
-def _colour(variant: str) -> str:
-    known = _COLOURS.get(variant)
-    return known or _OTHER_COLOURS[sum(variant.encode()) % len(_OTHER_COLOURS)]
+def _color(variant: str) -> str:
+    known = _COLORS.get(variant)
+    return known or _OTHER_COLORS[sum(variant.encode()) % len(_OTHER_COLORS)]
 
 
 def _percentage(share: float | None) -> float | None:
@@ -273,5 +273,5 @@ def _percentage(share: float | None) -> float | None:
 
 
 def plain(name: str) -> str:
-    """Plotly reads a few HTML tags in its texts; a name must not be one."""
+    """Escape a name, since Plotly interprets a few HTML tags."""
     return html.escape(name).replace("%", "%\u200b")

@@ -1,4 +1,4 @@
-"""What the models cost to run, beside their scores: the table's lines and what to know of them."""
+"""Inference costs of the models next to their scores: table lines and notes."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ from raykd.report.scores import (
 
 
 def cost_table(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Groups of the table: a title, and a line for the teacher or for each variant of an init.
+    """Groups of table lines: a title, and the lines of the teacher or of the variants of an init.
 
-    A line holds title, score, and cells of (figure, ratio to the teacher's, which may be empty).
+    A line has title, score, and cells of (value, ratio to the teacher's value or "").
     """
     metric = results.task.metrics[0]
     teacher = _model(results, "teacher", None)
@@ -34,7 +34,7 @@ def cost_table(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def cost_note(results: Results) -> str:
-    """Where, on what and how was measured."""
+    """Describe device and procedure of the measurements."""
     costs = [model.cost for model in results.models if model.cost]
     if not costs:
         return ""
@@ -46,19 +46,19 @@ def cost_note(results: Results) -> str:
         f"over the {split} split, from token ids to logits: alone without padding, and as one "
         "batch padded to its longest row. A row's time is its median over rounds; one row alone "
         "is the median over rows. Operations are those of a forward pass's matrix products, on "
-        f"a row of {' or '.join(map(str, lengths))} tokens; embeddings are looked up. What differs "
-        "in nothing but the weights' values, such as seeds, is measured once."
+        f"a row of {' or '.join(map(str, lengths))} tokens; embedding lookups are free. "
+        "Models that differ only in the values of weights, such as seeds, are measured once."
     )
 
 
 def times(ratio: float, more: str, less: str) -> str:
-    """`11 times smaller`, `1.5 times larger`: two digits that count, and never below one."""
+    """Format a ratio as `11 times smaller` or `1.5 times larger`: two significant digits."""
     factor, word = (ratio, more) if ratio >= 1 else (1 / ratio, less)
     return f"{factor:.{0 if factor >= 9.95 else 1}f} times {word}"
 
 
 def short(value: float) -> str:
-    """Three digits that count: `0.143`, `10.6`, `3,842`."""
+    """Format with three significant digits: `0.143`, `10.6`, `3,842`."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -93,9 +93,9 @@ def _line(
 
 
 def _model(results: Results, variant: str, init: str | None) -> ModelFacts | None:
-    """The first seed's; the others of a variant and init are of the same shape."""
-    found = (m for m in results.models if (m.variant, m.init) == (variant, init) and m.cost)
-    return next(found, None)
+    """Return the model of the first seed; other seeds have the same shape."""
+    measured = (m for m in results.models if (m.variant, m.init) == (variant, init) and m.cost)
+    return next(measured, None)
 
 
 def _threads(number: int) -> str:

@@ -1,7 +1,7 @@
-"""What the students learned: their answers and layers beside the teacher's, and what was measured.
+"""Comparison of students and teacher: outputs, layers, and measures logged in training.
 
-An objective numbers the measures that it takes of layers: `NAME_J` of the student's layer J,
-`NAME_J_I` of it and the teacher's layer I.
+Measures of layers are numbered: `NAME_J` belongs to the student's layer J, `NAME_J_I` to that layer
+and the teacher's layer I.
 """
 
 import re
@@ -38,7 +38,7 @@ def divergence_table(results: Results) -> list[dict[str, Any]]:
                     "variant": variant,
                     "title": variant_title(variant, regression=results.task.regression),
                     "values": [
-                        _spread([getattr(found.divergence, name) for found in of_variant])
+                        _spread([getattr(analysis.divergence, name) for analysis in of_variant])
                         for name in ("mean", "median", "percentile_90")
                     ],
                     "num_seeds": len(of_variant),
@@ -51,15 +51,15 @@ def divergence_table(results: Results) -> list[dict[str, Any]]:
 
 
 def divergence_figures(results: Results) -> list[tuple[str, Figure]]:
-    """(caption, figure) for each init: the share of rows that diverge by less than so much."""
+    """(caption, figure) for each init: the cumulative distribution of rows by divergence."""
     figures = []
     inits = _by_init(results)
     for init, analyses in inits.items():
         whose = f"Student {INIT_TITLES.get(init, init)}: r" if len(inits) > 1 else "R"
         lines = [
-            Line(variant, found.seed, *_shares_below(found.divergence))
+            Line(variant, analysis.seed, *_shares_below(analysis.divergence))
             for variant, of_variant in _by_variant(analyses).items()
-            for found in of_variant
+            for analysis in of_variant
         ]
         figure = line_figure(
             lines,
@@ -67,7 +67,7 @@ def divergence_figures(results: Results) -> list[tuple[str, Figure]]:
             xaxis={"type": "log", "title": {"text": "divergence"}},
             yaxis={"range": [0, 102], "ticksuffix": " %"},
         )
-        figures.append((f"{whose}ows that diverge by less, one line a seed", figure))
+        figures.append((f"{whose}ows by divergence (cumulative), one line per seed", figure))
     return figures
 
 
@@ -93,7 +93,7 @@ def layer_figures(results: Results) -> list[tuple[str, Figure]]:
 
 
 def measure_figures(results: Results) -> list[tuple[Phase, str, Figure]]:
-    """(phase, caption, figure): lines over epochs; heat maps of what is measured of layers."""
+    """(phase, caption, figure): lines over epochs; heat maps of measures of layers."""
     figures: list[tuple[Phase, str, Figure]] = []
     for phase, whose, curves in curve_groups(results):
         figures += [
@@ -115,11 +115,11 @@ def _measure_figure(curves: Sequence[Curve], name: str) -> Figure:
 
 
 def _layer_measures(curve: Curve) -> Iterator[tuple[str, Figure]]:
-    """(what is drawn, figure) of every group of measures that differ in their layers alone."""
+    """(caption, figure) for each group of measures that differ only in their layers."""
     groups: dict[tuple[str, bool], dict[tuple[int, int], str]] = {}
     for name in _names([curve]):
-        if found := _OF_LAYERS.fullmatch(name):
-            stem, student, teacher = found.groups()
+        if match := _OF_LAYERS.fullmatch(name):
+            stem, student, teacher = match.groups()
             layers = groups.setdefault((stem, teacher is not None), {})
             layers[int(student), int(teacher or 0)] = name
     for (stem, has_teacher), names in groups.items():
@@ -146,28 +146,28 @@ def _names(curves: Iterable[Curve]) -> list[str]:
 
 def _by_init(results: Results) -> dict[str, list[Analysis]]:
     inits: dict[str, list[Analysis]] = {}
-    for found in results.analyses:
-        inits.setdefault(found.init, []).append(found)
+    for analysis in results.analyses:
+        inits.setdefault(analysis.init, []).append(analysis)
     return inits
 
 
 def _by_variant(analyses: Sequence[Analysis]) -> Mapping[str, list[Analysis]]:
-    """In the order of the score table."""
+    """Group analyses by variant, in the order of the score table."""
     variants: dict[str, list[Analysis]] = {variant: [] for variant in VARIANT_TITLES}
-    for found in analyses:
-        variants.setdefault(found.variant, []).append(found)
+    for analysis in analyses:
+        variants.setdefault(analysis.variant, []).append(analysis)
     return {variant: of_variant for variant, of_variant in variants.items() if of_variant}
 
 
 def _shares_below(divergence: Divergence) -> tuple[list[float], list[float]]:
-    """Edges above 0, and the percentage of rows below each."""
+    """Return the edges above 0, and the percentage of rows below each."""
     num_rows = sum(divergence.counts)
     below = [100 * count / num_rows for count in accumulate(divergence.counts)]
     return divergence.lower_edges[1:], below[:-1]
 
 
 def _spread(values: Sequence[float]) -> str:
-    """`0.123 ± 0.010`; without a spread where there is one seed."""
+    """Format as `0.123 ± 0.010`; without a deviation for one seed."""
     mean = _number(statistics.fmean(values))
     return mean if len(values) == 1 else f"{mean} \u00b1 {_number(statistics.stdev(values))}"
 

@@ -1,4 +1,4 @@
-"""The page that goes with a student: what it is, what made it, how good it is."""
+"""Model card of a student: description, origin and scores."""
 
 from collections.abc import Mapping
 from string import Template
@@ -21,7 +21,7 @@ A text classifier with $num_parameters parameters for the task `$task`$labels, d
 $rows
 $cost
 ${start}Injection: $injection. Adaptation: $adaptation.
-The recipe, all scores and the learning curves stand in `results.json` and `report.html` beside
+The recipe, all scores and the learning curves are in `results.json` and `report.html` next to
 this folder.
 
 ```python
@@ -29,7 +29,7 @@ from transformers import pipeline
 pipeline("text-classification", model="$folder")("...")
 ```
 
-## What it was made from
+## Inputs
 
 | | digest |
 |---|---|
@@ -38,7 +38,7 @@ $digests
 
 
 def write_card(results: Results, student: Score, teacher: str, folder: str) -> str:
-    """The model card of one scored student, in the hub's Markdown."""
+    """Render the model card of one scored student in the hub's Markdown."""
     task = results.task
     split = task.report_split
     of_teacher = next((m for m in results.models if m.variant == "teacher"), None)
@@ -76,7 +76,7 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
 
 
 def _injections(results: Results, variant: str) -> str:
-    """The objectives of a variant's injections, and the texts and pretrained teachers of these."""
+    """Describe the injections of a variant: objectives, texts and pretrained teachers."""
     steps = [
         f"{step.objective} on {step.text}"
         + (f" from the pretrained {step.teacher}" if step.teacher else "")
@@ -88,19 +88,23 @@ def _injections(results: Results, variant: str) -> str:
 
 
 def _costs(student: ModelFacts, teacher: ModelFacts | None) -> str:
-    """A table of student and teacher; nothing where they were not measured."""
+    """Render a cost table of student and teacher; empty if they were not measured."""
     if teacher is None or student.cost is None or teacher.cost is None:
         return ""
     cost, of_teacher = student.cost, teacher.cost
-    found = [
+    costs = [
         ("parameters", student.num_parameters, teacher.num_parameters),
         ("bytes of weights", cost.weights_bytes, of_teacher.weights_bytes),
-        ("floating-point operations a token", cost.flops_per_token, of_teacher.flops_per_token),
+        ("floating-point operations per token", cost.flops_per_token, of_teacher.flops_per_token),
         ("milliseconds for one row", cost.latency_ms, of_teacher.latency_ms),
-        ("rows a second, one by one", cost.rows_per_s_batch_1, of_teacher.rows_per_s_batch_1),
-        ("rows a second, batches of 32", cost.rows_per_s_batch_32, of_teacher.rows_per_s_batch_32),
+        ("rows per second, one by one", cost.rows_per_s_batch_1, of_teacher.rows_per_s_batch_1),
+        (
+            "rows per second, batches of 32",
+            cost.rows_per_s_batch_32,
+            of_teacher.rows_per_s_batch_32,
+        ),
     ]
-    lines = [f"| {name} | {_number(mine)} | {_number(its)} |" for name, mine, its in found]
+    lines = [f"| {name} | {_number(mine)} | {_number(its)} |" for name, mine, its in costs]
     return "\n".join(
         [
             "",

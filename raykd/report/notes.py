@@ -1,4 +1,4 @@
-"""What a reader must know to read the scores of a report rightly."""
+"""Notes that explain the scores of a report."""
 
 from raykd.report.results import PhaseFacts, Results, StepFacts
 from raykd.report.scores import INIT_TITLES, Numbers, variant_title
@@ -7,27 +7,27 @@ _SHOWN_CLASSES = 12
 
 
 def notes_on(results: Results) -> list[str]:
-    """Sentences on split, metrics, chance, first weights and seeds."""
+    """Return sentences on split, metrics, chance level, initial weights and seeds."""
     task, numbers = results.task, Numbers.of(results)
     notes = []
     if task.report_split == "test":
         notes.append(
-            "The test split is reported; training, learning curves and search never see it."
+            "Scores are of the test split, which training, learning curves and tuning never use."
         )
     else:
         notes.append(
-            f"The {task.report_split} split is reported, because no test split with labels was "
-            "given. Settings that were chosen by looking at these scores make them too good."
+            f"Scores are of the {task.report_split} split, because there is no test split with "
+            "labels. If settings were chosen by these scores, they are too high."
         )
         if results.adaptation is not None and results.adaptation.keeps_best:
             notes.append(
-                "Students were kept at the step that scored best on these very rows "
-                "(adaptation.keep: best), which makes them too good as well."
+                "Students were kept at the step with the best score on the same rows "
+                "(adaptation.keep: best), which makes the scores too high as well."
             )
     if task.regression:
-        notes.append("A correlation of 0 is what a model that learnt nothing gets.")
+        notes.append("A model that learned nothing has a correlation of 0.")
     else:
-        notes.append("The majority class is what a model that learnt nothing gets.")
+        notes.append("A model that learned nothing scores like the majority class.")
     if task.class_counts:
         notes.append(f"Rows per class: {_class_counts(results)}.")
     notes += [f"{remark[:1].upper()}{remark[1:]}." for remark in task.remarks]
@@ -35,15 +35,15 @@ def notes_on(results: Results) -> list[str]:
         notes.append(f"The teacher may be of little use: {results.teacher_remark}.")
     for answer, models in _constant_answers(results).items():
         notes.append(
-            f"The same answer, {answer}, for every row: {', '.join(models)}. Correlations "
-            "(Matthews correlation, too) are reported as 0 for such a model."
+            f"Same answer, {answer}, for every row: {', '.join(models)}. Correlations (including "
+            "Matthews correlation) of such a model are reported as 0."
         )
     if "accuracy" in task.metrics:
         step, error = f"{numbers.points_per_row:.2g}", f"{numbers.standard_error(65):.1f}"
         notes.append(
             f"One of the {numbers.num_rows:,} rows is worth {step} points of accuracy, and an "
             f"accuracy near 65 has a standard error of {error} points from the choice of these "
-            "rows alone, which the spread over seeds does not contain."
+            "rows alone, which the deviation over seeds does not include."
         )
     notes += [
         f"Students {INIT_TITLES.get(init, init)} start with {start}."
@@ -53,18 +53,18 @@ def notes_on(results: Results) -> list[str]:
         verb = "does" if len(names) == 1 else "do"
         notes.append(
             f"Before adaptation, not applicable: {' and '.join(names)} {verb} not train the "
-            "classifier, so there is nothing to score yet."
+            "classifier, so there is no score yet."
         )
     seeds = {score.seed for score in results.scores if score.init is not None}
     if len(seeds) == 1:
-        notes.append("Students were trained with one seed: how much the seed matters is unknown.")
+        notes.append("Students were trained with one seed, so the variation over seeds is unknown.")
     else:
-        notes.append("Differences are taken seed by seed.")
+        notes.append("Differences are paired by seed.")
     return notes
 
 
 def _class_counts(results: Results) -> str:
-    """`train neg 46, pos 34; dev neg 22, pos 18`, of many classes the first."""
+    """Format as `train neg 46, pos 34; dev neg 22, pos 18`; only the first of many classes."""
     labels = results.task.labels
     splits = []
     for split, counts in results.task.class_counts.items():
@@ -75,19 +75,19 @@ def _class_counts(results: Results) -> str:
 
 
 def _constant_answers(results: Results) -> dict[str, list[str]]:
-    """The models that answer every row alike, by that answer."""
-    found: dict[str, list[str]] = {}
+    """Group the models that give the same answer for every row, by that answer."""
+    models: dict[str, list[str]] = {}
     for score in results.scores:
         if score.constant_answer is not None:
             seed = "" if score.seed is None else f", seed {score.seed}"
             stage = " before adaptation" if score.stage == "injected" else ""
             name = f"{variant_title(score.variant)}{stage}{seed}"
-            found.setdefault(score.constant_answer, []).append(name)
-    return found
+            models.setdefault(score.constant_answer, []).append(name)
+    return models
 
 
 def _without_classifier(results: Results) -> list[str]:
-    """Objectives of last injections that train no classifier."""
+    """Return the objectives of last injections that do not train the classifier."""
     injections: list[StepFacts | PhaseFacts] = [variant.steps[-1] for variant in results.variants]
     if not injections and results.injection:
         injections.append(results.injection)

@@ -1,4 +1,4 @@
-"""The page as a whole: what it says first, what a reader must know, and its template."""
+"""Rendering of the HTML report from its template."""
 
 import base64
 import json
@@ -36,8 +36,8 @@ from raykd.report.scores import (
 
 
 def render(results: Results) -> str:
-    """The page; the same results give the same page. Texts and names in it are escaped."""
-    from plotly.offline import get_plotlyjs  # not at the top: it loads Plotly
+    """Render the page deterministically; texts and names are escaped."""
+    from plotly.offline import get_plotlyjs  # not at the top: loads Plotly
 
     environment = Environment(
         loader=PackageLoader("raykd.report"),
@@ -66,8 +66,8 @@ def render(results: Results) -> str:
         divergences=divergence_table(results),
         divergence_charts=_placed(figures, "divergence", divergence_figures(results)),
         layer_charts=_placed(figures, "layers", layer_figures(results)),
-        layer_measures={found.layers.measure for found in results.analyses if found.layers},
-        num_layer_rows=max((f.layers.num_rows for f in results.analyses if f.layers), default=0),
+        layer_measures={a.layers.measure for a in results.analyses if a.layers},
+        num_layer_rows=max((a.layers.num_rows for a in results.analyses if a.layers), default=0),
         measures=measures,
         sizes={model.num_parameters for model in results.models if model.init is not None},
         teacher_sizes={model.num_parameters for model in results.models if model.init is None},
@@ -77,8 +77,8 @@ def render(results: Results) -> str:
         init_titles=INIT_TITLES,
         metric_titles=METRIC_TITLES,
         duration=_duration,
-        plotly=Markup(plotly),  # Plotly's own text, from its package
-        figures=Markup(_json_in_html(figures)),  # escaped for this place
+        plotly=Markup(plotly),  # trusted: from Plotly's package
+        figures=Markup(_json_in_html(figures)),  # escaped by `_json_in_html`
         script_sources=f"{_source_digest(plotly)} {_source_digest(script)}",
     )
 
@@ -86,7 +86,7 @@ def render(results: Results) -> str:
 def _placed(
     figures: dict[str, Figure], kind: str, drawn: Iterable[tuple[str, Figure]]
 ) -> list[tuple[str, str]]:
-    """(caption, id of its place on the page) of figures, which are added to those there are."""
+    """Add figures to `figures`; return (caption, id of the element on the page) for each."""
     places = []
     for caption, figure in drawn:
         name = f"{kind}-{sum(name.startswith(f'{kind}-') for name in figures)}"
@@ -98,12 +98,12 @@ def _placed(
 def _placed_by_phase(
     figures: dict[str, Figure], kind: str, drawn: Sequence[tuple[Phase, str, Figure]]
 ) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(title, `_placed`) of the phases that have figures."""
+    """Return (title, `_placed`) for each phase with figures."""
     by_phase = {
         title: [(caption, figure) for of, caption, figure in drawn if of == phase]
         for phase, title in PHASE_TITLES.items()
     }
-    return [(title, _placed(figures, kind, found)) for title, found in by_phase.items() if found]
+    return [(title, _placed(figures, kind, drawn)) for title, drawn in by_phase.items() if drawn]
 
 
 def _metric_table(results: Results, metric: str) -> dict[str, Any]:
@@ -151,14 +151,14 @@ def _cells(row: Row, compared: list[str], numbers: Numbers) -> dict[str, Any]:
 
 
 def _median(spread: Spread | None, numbers: Numbers) -> str:
-    """What stands below a mean that has one: of fewer than three seeds it tells nothing more."""
+    """Format the median, shown below a mean of three seeds or more."""
     if spread is None or spread.num_seeds < 3:
         return ""
     return f"median {numbers.value(spread.median)}"
 
 
 def _difference_cell(difference: Difference, numbers: Numbers) -> tuple[str, str]:
-    """The difference, and in how many seeds the score is the higher one."""
+    """Format a difference, and the number of seeds with the higher score."""
     spread = difference.spread
     if difference.num_higher is None:
         note = "seeds not paired"
@@ -170,7 +170,7 @@ def _difference_cell(difference: Difference, numbers: Numbers) -> tuple[str, str
 
 
 def _findings(results: Results) -> list[dict[str, Any]]:
-    """For each init: what the contextualized corpus gave, and against what."""
+    """Per init: the score with the contextualized corpus and its differences from baselines."""
     metric = results.task.metrics[0]
     numbers = Numbers.of(results)
     findings = []
@@ -197,8 +197,8 @@ def _findings(results: Results) -> list[dict[str, Any]]:
 
 def _teacher_score(results: Results) -> str | None:
     rows = reference_rows(results, results.task.metrics[0])
-    found = [row.after for row in rows if row.variant == "teacher" and row.after]
-    return Numbers.of(results).spread(found[0]) if found else None
+    spreads = [row.after for row in rows if row.variant == "teacher" and row.after]
+    return Numbers.of(results).spread(spreads[0]) if spreads else None
 
 
 def _duration(seconds: float) -> str:
@@ -211,11 +211,11 @@ def _duration(seconds: float) -> str:
 
 
 def _json_in_html(value: Any) -> str:
-    """JSON that no HTML parser can leave the script element on."""
+    """Serialize to JSON that cannot close the enclosing script element."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _source_digest(script: str) -> str:
-    """The entry of a content security policy that lets this very script run, and no other."""
+    """Return the entry of a content security policy that allows exactly this script."""
     return "'sha256-" + base64.b64encode(sha256(script.encode()).digest()).decode() + "'"

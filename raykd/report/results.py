@@ -1,4 +1,4 @@
-"""What a run found out, as `results.json` holds it and `report.html` shows it.
+"""Results of a run, the content of `results.json` and `report.html`.
 
 Metrics are fractions as `tasks.metrics` computes them, never rounded here.
 """
@@ -34,7 +34,7 @@ class TaskFacts(_Facts):
 
 
 class UnitSample(_Facts):
-    """A unit of a corpus, and the anchor it was found for, where there was one."""
+    """A unit of a corpus, and the task sentence that retrieved it, if any."""
 
     text: str
     anchor: str | None = None
@@ -42,7 +42,7 @@ class UnitSample(_Facts):
 
 
 class CorpusFacts(_Facts):
-    """A corpus that students learnt from, and a few of its units; `name` is that of its folder."""
+    """A training corpus and a few of its units; `name` is the name of its folder."""
 
     name: str | None = None
     card: CorpusCard
@@ -50,19 +50,19 @@ class CorpusFacts(_Facts):
 
     @property
     def title(self) -> str:
-        """What the page calls it."""
+        """Name of the corpus on the page."""
         return self.name or self.card.kind
 
     @property
     def general(self) -> str:
-        """Name of the general corpus that it is made from, empty where that has none."""
+        """Name of the general corpus it was selected from; empty if that has none."""
         return self.title.partition("@")[2]
 
 
 class PhaseFacts(_Facts):
-    """The objective of a phase; without a trained classifier nothing can be scored after it.
+    """The objective of a phase; students can be scored after it if it trains the classifier.
 
-    `keeps_best`: models were kept at the step that scored best on the curve's split.
+    `keeps_best`: models are those of the step with the best score on the curves' split.
     """
 
     objective: str
@@ -88,7 +88,7 @@ class VariantFacts(_Facts):
 
 
 class Cost(_Facts):
-    """What a model of this shape costs to run on one device, see `evaluation.cost`."""
+    """Inference cost of a model shape on one device, see `evaluation.cost`."""
 
     weights_bytes: int
     flops_per_token: FiniteFloat
@@ -112,9 +112,9 @@ class ModelFacts(_Facts):
 
 
 class Score(_Facts):
-    """One model (variant, init, seed) on the report split; `init` is None for what is no student.
+    """One model (variant, init, seed) on the report split; `init` is None except for students.
 
-    `constant_answer` is what it answers for every row, None where its answers differ.
+    `constant_answer` is its answer if it is the same for every row, else None.
     """
 
     variant: str
@@ -139,7 +139,7 @@ class Summary(_Facts):
 
 
 class CurvePoint(_Facts):
-    """The means of an epoch's losses and measures, and the scores after it, where taken."""
+    """Mean losses and measures of an epoch, and scores after it, if measured."""
 
     step: int
     epoch: float
@@ -149,7 +149,7 @@ class CurvePoint(_Facts):
 
 
 class Curve(_Facts):
-    """How one model learnt in one phase."""
+    """Learning curve of one model in one phase."""
 
     variant: str
     init: str | None
@@ -159,18 +159,18 @@ class Curve(_Facts):
 
 
 class Divergence(_Facts):
-    """How far a student's answers are from the teacher's, see `evaluation.analysis`."""
+    """Distance of a student's outputs from the teacher's, see `evaluation.analysis`."""
 
     measure: Literal["kl", "squared_difference"]
     mean: FiniteFloat
     median: FiniteFloat
     percentile_90: FiniteFloat
     lower_edges: list[float]
-    counts: list[int]  # rows from an edge up to the next one; the last has no end
+    counts: list[int]  # rows between an edge and the next; the last bin is open
 
 
 class LayerSimilarity(_Facts):
-    """How alike layers are: a row for each of the student's, a column for each of the teacher's."""
+    """Similarity of layers: one row per student layer, one column per teacher layer."""
 
     measure: Literal["cosine", "linear_cka"]
     num_rows: int
@@ -178,7 +178,7 @@ class LayerSimilarity(_Facts):
 
 
 class Analysis(_Facts):
-    """One adapted student beside the teacher, on the report split."""
+    """Comparison of one adapted student with the teacher on the report split."""
 
     variant: str
     init: str
@@ -188,7 +188,7 @@ class Analysis(_Facts):
 
 
 class GeneratorFacts(_Facts):
-    """The generator of a phase's objective; `head` is None where its checkpoint has one."""
+    """The generator of a phase's objective; `head` is None if its checkpoint has one."""
 
     phase: str
     model: str
@@ -196,7 +196,7 @@ class GeneratorFacts(_Facts):
 
 
 class Results(_Facts):
-    """Everything about a run that its report needs.
+    """Everything that the report of a run needs.
 
     Variants are `majority`, `tfidf`, `teacher` and those of a recipe; others are shown by their own
     names. `recipe` is the resolved recipe as YAML, `times_s` the wall time of each stage in their
@@ -220,10 +220,10 @@ class Results(_Facts):
     curve_split: str
     times_s: dict[str, float]
     models: list[ModelFacts]
-    teacher_remark: str | None = None  # what is wrong with its answers on dev
+    teacher_remark: str | None = None  # problem with its answers on dev
     starts: dict[str, str] = {}
     generators: list[GeneratorFacts] = []
 
     def injections_of(self, variant: str) -> list[StepFacts]:
-        """The injections of a variant; none where the results do not tell them."""
+        """Injections of a variant; empty if the results do not contain them."""
         return next((facts.steps for facts in self.variants if facts.variant == variant), [])

@@ -1,4 +1,4 @@
-"""Results -> the rows of the report: means, spreads and differences, no digit too many."""
+"""Rows of the score table: means, deviations and differences, rounded to significant digits."""
 
 import math
 import statistics
@@ -21,7 +21,7 @@ VARIANT_TITLES: Mapping[str, str] = {
 }
 _REGRESSION_TITLES = {"majority": "Mean score", "tfidf": "TF-IDF + ridge regression"}
 INIT_TITLES: Mapping[str, str] = {
-    "random": "initialised at random",
+    "random": "initialized at random",
     "skip": "from evenly spaced layers",
     "top": "from the last layers",
     "bottom": "from the first layers",
@@ -36,9 +36,9 @@ METRIC_TITLES: Mapping[str, str] = {
     "spearman": "Spearman correlation",
 }
 _REFERENCES = ("majority", "tfidf", "teacher")
-# A decimal of a percentage is shown where one row moves the score by half a point or less.
+# Percentages have a decimal if one row changes the score by half a point or less.
 _ROWS_FOR_A_DECIMAL = 200
-# Points below this are the rounding of float64, and count as zero.
+# Smaller differences in points are rounding errors of float64, and count as zero.
 _ROUNDING = 1e-9
 NOT_APPLICABLE = "not applicable"
 NOTHING = "\u2013"
@@ -55,7 +55,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Of one value a seed; one seed has no deviation."""
+        """Compute from one value per seed; one seed has no deviation."""
         deviation = statistics.stdev(values) if len(values) > 1 else None
         median = statistics.median(values)
         return cls(statistics.fmean(values), deviation, len(values), median)
@@ -63,15 +63,15 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """A score minus another one, seed by seed where both have the same seeds."""
+    """Difference of two scores, paired by seed if both have the same seeds."""
 
     spread: Spread
-    num_higher: int | None  # seeds in which it is above 0; None where seeds are not paired
+    num_higher: int | None  # seeds with a positive difference; None if not paired
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the score table, as numbers; what is None does not exist."""
+    """Numbers of a row of the score table; None if missing."""
 
     variant: str
     title: str
@@ -83,43 +83,43 @@ class Row:
 
     @property
     def num_seeds(self) -> int:
-        """Seeds of the score that counts."""
+        """Number of seeds of the final score."""
         spread = self.after or self.before
         return spread.num_seeds if spread else 0
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Writes points with as many digits as the number of scored rows supports."""
+    """Formatting of points with as many digits as the number of rows supports."""
 
     num_rows: int
 
     @classmethod
     def of(cls, results: Results) -> "Numbers":
-        """For the scores on the report split."""
+        """Create for the scores on the report split."""
         return cls(results.task.num_rows[results.task.report_split])
 
     @property
     def decimals(self) -> int:
-        """Digits after the point."""
+        """Number of decimals."""
         return 1 if self.num_rows >= _ROWS_FOR_A_DECIMAL else 0
 
     @property
     def points_per_row(self) -> float:
-        """What one row more or less is worth, for a share of rows."""
+        """Change of an accuracy by one row, in points."""
         return 100 / self.num_rows
 
     def value(self, points: float) -> str:
-        """`48.9`, with a true minus sign."""
+        """Format as `48.9`, with a true minus sign."""
         text = f"{points:.{self.decimals}f}"
         return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\u2212")
 
     def spread(self, spread: Spread) -> str:
-        """`48.9 ± 0.6`; without a spread where there is one seed."""
+        """Format as `48.9 ± 0.6`; without a deviation for one seed."""
         return self.value(spread.mean) + self._deviation(spread)
 
     def difference(self, spread: Spread) -> str:
-        """`+3.3 ± 1.5`."""
+        """Format as `+3.3 ± 1.5`."""
         text = self.value(spread.mean)
         sign = "+" if spread.mean > 0 and float(text) != 0 else ""
         return sign + text + self._deviation(spread)
@@ -133,32 +133,32 @@ class Numbers:
         return f" ± {self.value(spread.deviation)}"
 
     def standard_error(self, points: float) -> float:
-        """Points by which an accuracy varies with the choice of rows (binomial)."""
+        """Binomial standard error of an accuracy, in points."""
         share = min(max(points / 100, 0.0), 1.0)
         return 100 * math.sqrt(share * (1 - share) / self.num_rows)
 
 
 def variant_title(variant: str, *, regression: bool = False) -> str:
-    """What the page calls a variant."""
+    """Return the title of a variant on the page."""
     titles = {**VARIANT_TITLES, **_REGRESSION_TITLES} if regression else VARIANT_TITLES
     return titles.get(variant, variant)
 
 
 def reference_rows(results: Results, metric: str) -> list[Row]:
-    """The rows every student is compared with: no student is behind them."""
-    found = [score for score in results.scores if score.stage in ("baseline", "teacher")]
-    return [_row(results, variant, None, metric) for variant in _in_order(found, _REFERENCES)]
+    """Return the rows of baselines and teacher."""
+    scores = [score for score in results.scores if score.stage in ("baseline", "teacher")]
+    return [_row(results, variant, None, metric) for variant in _in_order(scores, _REFERENCES)]
 
 
 def student_rows(results: Results, metric: str) -> dict[str, list[Row]]:
-    """The students' rows by init, in the order of the table."""
-    found = [score for score in results.scores if score.stage in ("injected", "adapted")]
-    inits = dict.fromkeys(score.init or "" for score in found)
+    """Return the students' rows by init, in the order of the table."""
+    scores = [score for score in results.scores if score.stage in ("injected", "adapted")]
+    inits = dict.fromkeys(score.init or "" for score in scores)
     return {
         init: [
             _row(results, variant, init, metric)
             for variant in _in_order(
-                (s for s in found if (s.init or "") == init), tuple(VARIANT_TITLES)
+                (s for s in scores if (s.init or "") == init), tuple(VARIANT_TITLES)
             )
         ]
         for init in inits

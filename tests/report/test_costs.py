@@ -6,7 +6,7 @@ from raykd.report.costs import cost_note, cost_table, short, times
 from raykd.report.model_card import write_card
 from raykd.report.results import Cost, ModelFacts, Results
 
-SECTION = "What the models cost to run"
+SECTION = "Inference cost"
 
 
 def cost(latency_ms, **changes):
@@ -49,9 +49,9 @@ def measured(*models):
     return results().model_copy(update={"models": list(models)})
 
 
-def test_the_score_stands_beside_the_cost_and_its_ratio_to_the_teachers():
+def test_the_score_is_next_to_the_cost_and_its_ratio_to_the_teachers():
     (no_title, teacher), (title, students) = cost_table(measured(TEACHER, *STUDENTS))
-    assert (no_title, title) == ("", "initialised at random")
+    assert (no_title, title) == ("", "initialized at random")
     assert [(line["title"], line["score"]) for line in (*teacher, *students)] == [
         ("Teacher", "60.0"),
         ("Student alone", "31.5 ± 0.7"),
@@ -76,7 +76,7 @@ def test_the_score_stands_beside_the_cost_and_its_ratio_to_the_teachers():
     ]
 
 
-def test_a_student_larger_than_the_teacher_is_said_to_be_larger():
+def test_a_student_larger_than_the_teacher_is_reported_as_larger():
     large = model("alone", cost(25.0), num_parameters=45_434_902)
     (_, _), (_, [line]) = cost_table(measured(TEACHER, large))
     assert line["cells"][0] == ("45.43 M", "2.0 times larger")
@@ -95,11 +95,11 @@ def test_ratios_have_two_digits(ratio, text):
     ("value", "text"),
     [(0.1428, "0.143"), (1.0417, "1.04"), (48.47, "48.5"), (99.96, "100"), (3882.9, "3,883")],
 )
-def test_figures_have_three_digits_or_all_before_the_point(value, text):
+def test_values_have_three_significant_digits_or_all_integer_digits(value, text):
     assert short(value) == text
 
 
-def test_the_page_says_where_and_how_was_measured():
+def test_the_page_describes_the_measurement():
     text = Page(render(measured(TEACHER, *STUDENTS))).text
     assert SECTION in text
     assert "Measured on A processor, one thread, one model after the other, with 32 rows" in text
@@ -113,7 +113,7 @@ def test_other_threads_and_lengths_are_named():
     assert "on a row of 22 or 30 tokens" in note
 
 
-def test_there_is_no_section_where_nothing_was_measured():
+def test_there_is_no_section_without_measurements():
     assert SECTION not in Page(render(results())).text
     assert results().models[0].cost is None
 
@@ -135,7 +135,7 @@ def test_the_students_card_compares_its_cost_with_the_teachers():
     card = write_card(given, student, "bert-base-uncased", "student")
     assert "| parameters | 2,058,251 | 22,717,451 |" in card
     assert "| bytes of weights | 8,237,484 | 90,881,820 |" in card
-    assert "| floating-point operations a token | 142,772 | 21,450,205 |" in card
+    assert "| floating-point operations per token | 142,772 | 21,450,205 |" in card
     assert "| milliseconds for one row | 0.5 | 10 |" in card
     assert "(On A processor, threads: 1, with 32 rows of the task" in card
 

@@ -14,7 +14,7 @@ from raykd.report.diagnostics import (
 )
 from raykd.report.results import Analysis, Curve, CurvePoint, Divergence, LayerSimilarity, Results
 
-SECTION = "What the students learned"
+SECTION = "Students compared with the teacher"
 TEACHER = "The teacher\N{RIGHT SINGLE QUOTATION MARK}s"
 
 
@@ -71,7 +71,7 @@ MEASURES = (
 
 def test_divergences_are_means_over_seeds_with_their_spread():
     (group,) = divergence_table(learned(analyses=ANALYSES))
-    assert group["title"] == "initialised at random"
+    assert group["title"] == "initialized at random"
     # The deviation of 0.5 and 0.7 is 0.2 / sqrt(2); that of 0.1 and 0.1001 is below the digits.
     assert [(row["title"], row["values"], row["num_seeds"]) for row in group["rows"]] == [
         ("Student alone", ["0.600 ± 0.141", "0.300 ± 0.071", "1.200 ± 0.283"], 2),
@@ -83,7 +83,7 @@ def test_divergences_are_means_over_seeds_with_their_spread():
     ]
 
 
-def test_one_seed_has_no_spread_and_inits_stand_apart():
+def test_one_seed_has_no_deviation_and_inits_are_separate():
     given = [analysis("alone", 1, 0.0), analysis("alone", 1, 0.25, init="top")]
     first, second = divergence_table(learned(analyses=given))
     assert first["rows"][0]["values"] == ["0.000", "0.000", "0.000"]
@@ -92,7 +92,7 @@ def test_one_seed_has_no_spread_and_inits_stand_apart():
         "0.250",
     )
     captions = [caption for caption, _ in divergence_figures(learned(analyses=given))]
-    assert captions[0].startswith("Student initialised at random: rows")
+    assert captions[0].startswith("Student initialized at random: rows")
     assert captions[1].startswith("Student from the last layers: rows")
 
 
@@ -139,7 +139,7 @@ def test_measures_are_lines_and_those_of_layers_heat_maps():
     assert drawn[0]["zmax"] == 5.0
 
 
-def test_a_number_too_many_columns_has_no_room_for_is_not_written():
+def test_cells_without_room_show_no_number():
     layers = LayerSimilarity(measure="cosine", num_rows=9, values=[[0.5] * 24])
     ((_, figure),) = layer_figures(learned(analyses=[analysis("alone", 1, 0.1, layers=layers)]))
     assert not figure["data"][0]["texttemplate"]
@@ -148,7 +148,7 @@ def test_a_number_too_many_columns_has_no_room_for_is_not_written():
 
 
 @pytest.mark.parametrize("name", [ATTACK, "quickstart"])
-def test_every_figure_is_one_that_plotly_takes(name):
+def test_every_figure_is_valid_for_plotly(name):
     given = learned(
         analyses=[*ANALYSES, analysis(name, 1, 0.1)],
         curves=[*MEASURES, curve(name, None, {name: 0.5}, phase="adaptation")],
@@ -166,25 +166,25 @@ def test_every_figure_has_its_place_on_the_page():
     assert set(json.loads(page.scripts[0])) == places - {"figures"}
 
 
-def test_the_section_says_how_to_read_it():
+def test_the_section_explains_its_measures():
     text = Page(render(learned(analyses=ANALYSES, curves=MEASURES))).text
-    assert f"{SECTION} {TEACHER} answers divergence from the teacher, in nats" in text
+    assert f"{SECTION} {TEACHER} outputs divergence from the teacher, in nats" in text
     assert "Distilled on the contextualized corpus 0.100 ± <0.001 0.050 ± <0.001" in text
     assert "KL(teacher ‖ student)" in text
     assert "on the first 1,000 rows of the dev split" in text
-    assert "The cosine is 1 where both point the same way." in text
+    assert "The cosine is 1 if both have the same direction." in text
     assert "linear CKA" not in text
     assert "Measured in training Injection gap" in text
 
 
-def test_other_widths_are_said_to_be_compared_by_cka():
+def test_other_widths_are_compared_by_cka():
     given = learned(analyses=[analysis("alone", 1, 0.1, measure="linear_cka")])
     text = Page(render(given)).text
     assert "alone, seed 1: linear CKA" in text
     assert "The cosine is 1" not in text
 
 
-def test_scores_of_a_regression_are_said_to_differ_by_their_squares():
+def test_a_regression_reports_squared_differences():
     given = learned(analyses=ANALYSES)
     task = given.task.model_copy(update={"regression": True})
     text = Page(render(given.model_copy(update={"task": task}))).text
@@ -192,7 +192,7 @@ def test_scores_of_a_regression_are_said_to_differ_by_their_squares():
     assert "KL(" not in text
 
 
-def test_there_is_no_section_where_there_is_nothing():
+def test_there_is_no_section_without_analyses_or_measures():
     assert SECTION not in Page(render(results())).text
     only_measures = Page(render(learned(curves=MEASURES))).text
     assert SECTION in only_measures

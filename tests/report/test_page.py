@@ -167,7 +167,7 @@ def test_every_variant_has_its_mean_its_spread_and_its_seeds(page):
     assert "Majority class - 10.0 - - -" in page.text
 
 
-def test_the_first_sentence_says_what_the_contextualized_corpus_brought(page):
+def test_the_first_sentence_states_the_effect_of_the_contextualized_corpus(page):
     assert "the student reaches 46.5 ± 0.7 accuracy on 1,000 dev rows: " in page.text
     assert "+5.0 ± 0.0 against distilling on random text (higher in 2 of 2 seeds)" in page.text
     assert "+15.0 ± 0.0 against training the student alone" in page.text
@@ -179,23 +179,23 @@ def test_three_seeds_and_more_show_their_median():
     assert "Student alone - 32.0 ± 1.0 median 32.0" in text
 
 
-def test_a_best_step_chosen_on_the_reported_rows_is_told():
-    found = results()
-    kept = found.adaptation.model_copy(update={"keeps_best": True})
-    text = Page(render(found.model_copy(update={"adaptation": kept}))).text
-    assert "kept at the step that scored best on these very rows" in text
-    assert "these very rows" not in Page(render(found)).text
+def test_selection_of_the_best_step_on_the_reported_rows_is_stated():
+    given = results()
+    kept = given.adaptation.model_copy(update={"keeps_best": True})
+    text = Page(render(given.model_copy(update={"adaptation": kept}))).text
+    assert "kept at the step with the best score on the same rows" in text
+    assert "on the same rows" not in Page(render(given)).text
 
 
 def test_the_page_says_which_split_is_reported(page):
-    assert "The dev split is reported, because no test split with labels was given." in page.text
-    assert "The test split is reported" in Page(render(results(report_split="test"))).text
+    assert "Scores are of the dev split, because there is no test split with labels." in page.text
+    assert "Scores are of the test split" in Page(render(results(report_split="test"))).text
 
 
-def test_one_seed_is_said_to_be_one():
+def test_a_single_seed_is_stated():
     text = Page(render(results(seeds=(1,)))).text
-    assert "Students were trained with one seed: how much the seed matters is unknown." in text
-    assert "±" not in text.partition("Student initialised at random")[2].partition("Corpus")[0]
+    assert "Students were trained with one seed, so the variation over seeds is unknown." in text
+    assert "±" not in text.partition("Student initialized at random")[2].partition("Corpus")[0]
 
 
 def test_before_adaptation_is_not_applicable_without_a_trained_classifier():
@@ -205,11 +205,11 @@ def test_before_adaptation_is_not_applicable_without_a_trained_classifier():
 
 
 def test_the_corpus_card_compares_both_corpora(page):
-    assert "Anchors searched for 440 -" in page.text
-    assert "Anchors searched as a whole, for want of keywords 17 -" in page.text
-    assert "Units wanted 3,000 3,000" in page.text
-    assert "Bytes wanted" not in page.text
-    assert "words in a row" not in page.text
+    assert "Queries 440 -" in page.text
+    assert "Queries without RAKE keywords (full sentence used) 17 -" in page.text
+    assert "Target: units 3,000 3,000" in page.text
+    assert "Target: bytes" not in page.text
+    assert "-gram with an" not in page.text
 
 
 def test_the_texts_are_compared_with_the_general_corpus_and_the_task(page):
@@ -218,12 +218,12 @@ def test_the_texts_are_compared_with_the_general_corpus_and_the_task(page):
         in page.text
     )
     assert "Units 3,000 3,000 325,302 440" in page.text
-    assert "Bytes a unit 104.1 104.1 342.5 100.0" in page.text
+    assert "Bytes per unit 104.1 104.1 342.5 100.0" in page.text
     assert "Distinct-1, on 20,000 words 0.250 0.250 0.250 0.250" in page.text
-    shared = "Shared with the task of the 5,000 most frequent words 0.500 0.500 0.375 1.000"
+    shared = "Shared with the task: 5,000 most frequent words 0.500 0.500 0.375 1.000"
     assert shared in page.text
-    assert "Shared with the general corpus of the 5,000 most frequent words 0.625" in page.text
-    content = "Shared with the task of the 4,000 most frequent words without stop words 0.875"
+    assert "Shared with the general corpus: 5,000 most frequent words 0.625" in page.text
+    content = "Shared with the task: 4,000 most frequent words without stop words 0.875"
     assert content in page.text
 
 
@@ -232,23 +232,23 @@ def test_a_limit_in_bytes_and_leaked_ngrams_are_shown_where_there_are_any():
     changes = {"target_bytes": 500_000, "num_missing_bytes": 187_655, "leak_ngram": 13}
     values["corpora"][0]["card"] |= changes | {"max_units": None, "num_leaked_ngrams": 7}
     text = Page(render(Results.model_validate(values))).text
-    assert "Bytes wanted 500,000 -" in text
-    assert "Missing bytes 187,655 0" in text
-    assert "Removed: share 13 words in a row with one 7 0" in text
+    assert "Target: bytes 500,000 -" in text
+    assert "Bytes short of the target 187,655 0" in text
+    assert "Removed: share a 13-gram with an evaluation sentence 7 0" in text
 
 
-def test_the_page_reports_what_of_the_general_corpus_was_left_out():
+def test_the_page_reports_dropped_parts_of_the_general_corpus():
     values = results().model_dump()
     losses = {"num_empty": 11, "num_dropped_documents": 12, "num_dropped_short": 13}
     for corpus in values["corpora"]:
         corpus["card"] |= losses
     text = Page(render(Results.model_validate(values))).text
     assert "Empty general documents 11 11" in text
-    assert "General documents left out, all pieces too short 12 12" in text
-    assert "General pieces left out as too short 13 13" in text
+    assert "Documents dropped (all units too short) 12 12" in text
+    assert "Units dropped (too short) 13 13" in text
 
 
-def test_figures_on_unequal_samples_are_said_not_to_be_comparable():
+def test_values_from_unequal_samples_are_marked_as_not_comparable():
     values = results().model_dump()
     values["corpora"][1]["card"]["text"]["num_words"] = 15_000
     text = Page(render(Results.model_validate(values))).text
@@ -268,7 +268,7 @@ def test_the_page_needs_nothing_from_outside(page):
     assert links == {"results.json"}
 
 
-def test_plotly_stands_in_the_page_once(page):
+def test_the_page_contains_plotly_once(page):
     assert len(page.scripts) == 3
     assert sum("plotly.js v" in script[:500] for script in page.scripts) == 1
 
@@ -311,14 +311,14 @@ def test_the_content_of_results_json_gives_the_same_page():
     assert page.startswith("<!doctype html>")
 
 
-def test_results_that_hold_no_number_are_refused():
+def test_results_with_values_that_are_not_numbers_are_refused():
     values = results().model_dump()
     values["scores"][0]["metrics"]["accuracy"] = float("nan")
     with pytest.raises(ValidationError, match="finite"):
         Results.model_validate(values)
 
 
-def test_a_run_without_corpora_curves_or_contextualized_students_has_a_page_too():
+def test_a_run_without_corpora_curves_or_contextualized_students_has_a_page():
     values = results().model_dump()
     values |= {"corpora": [], "curves": [], "models": [], "injection": None, "adaptation": None}
     values["scores"] = [s for s in values["scores"] if s["variant"] in ("teacher", "alone")]

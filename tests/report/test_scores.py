@@ -53,7 +53,7 @@ def test_one_seed_has_no_deviation():
     assert rows_of(results(score("alone", 1, 0.5)))["alone"].after == Spread(50.0, None, 1, 50.0)
 
 
-def test_before_and_after_adaptation_stand_apart():
+def test_scores_before_and_after_adaptation_are_separate():
     rows = rows_of(results(score("random", 1, 0.4, stage="injected"), score("random", 1, 0.5)))
     assert rows["random"].before.mean == pytest.approx(40.0)
     assert rows["random"].after.mean == pytest.approx(50.0)
@@ -107,7 +107,7 @@ def test_students_are_compared_with_students_of_the_same_init():
     assert rows_of(found, "bottom")["random"].versus["alone"].num_higher == 0
 
 
-def test_references_stand_in_a_fixed_order_and_before_unknown_ones():
+def test_references_are_in_a_fixed_order_and_before_unknown_ones():
     found = results(
         score("teacher", 1, 0.9, stage="teacher", init=None),
         score("dictionary", None, 0.3, stage="baseline", init=None),
@@ -131,7 +131,7 @@ def test_references_stand_in_a_fixed_order_and_before_unknown_ones():
         (1000, Spread(-3.21, None, 1, -3.21), "\u22123.2"),
     ],
 )
-def test_no_digit_is_written_that_the_rows_do_not_support(num_rows, spread, text):
+def test_digits_are_limited_by_the_number_of_rows(num_rows, spread, text):
     assert Numbers(num_rows).spread(spread) == text
 
 

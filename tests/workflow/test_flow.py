@@ -200,7 +200,7 @@ def test_the_report_is_one_page(finished):
     page = (finished / "report.html").read_text()
     assert page.count("</html>") == 1
     assert "contextualized" in page
-    assert "What the students learned" in page
+    assert "Students compared with the teacher" in page
 
 
 def test_a_second_run_changes_nothing(finished, folder):
