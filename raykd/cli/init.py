@@ -79,7 +79,7 @@ def init(
 
 
 def _summary(path: Path, starter: StarterTask) -> str:
-    """What was found, and what to do next."""
+    """Summarize the detected task and the next step."""
     config, task = starter.config, starter.task
     kind = f"classes {', '.join(task.labels)}" if task.labels else "scores"
     return "\n".join(
