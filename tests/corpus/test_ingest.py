@@ -14,7 +14,7 @@ from raykd.storage.schemas import QUARANTINE, UNITS
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
-SENTENCES = [f"Document number {number} tells of a river in flood." for number in range(60)]
+SENTENCES = [f"Document number {number} warns of a river in flood." for number in range(60)]
 
 
 def config(**values):
@@ -88,7 +88,7 @@ def test_units_are_the_same_for_any_shards_and_any_names_and_sorted_by_id(tmp_pa
         assert units_of(out).equals(whole)
 
 
-def test_files_of_units_tell_which_ids_they_may_hold(tmp_path):
+def test_files_of_units_have_statistics_of_their_ids(tmp_path):
     ingest(config(shard_bytes=1500), [write_corpus(tmp_path / "in")], tmp_path / "out")
     shards = shard_paths(tmp_path / "out")
     assert len(shards) > 1
@@ -106,7 +106,7 @@ def test_a_second_run_writes_nothing_even_where_files_were_renamed(tmp_path):
     assert files_of(out) == before
 
 
-def test_an_interrupted_run_keeps_the_finished_shards_and_ends_with_the_same_bytes(tmp_path):
+def test_an_interrupted_run_keeps_complete_shards_and_gives_the_same_bytes(tmp_path):
     corpus, out = write_corpus(tmp_path / "corpus"), tmp_path / "out"
     manifest = ingest(config(shard_bytes=500), [corpus], out)
     before = files_of(out)
@@ -144,7 +144,7 @@ def test_files_of_equal_content_are_read_once(tmp_path):
     assert manifest.counts["num_duplicate_files"] == 1
 
 
-def test_a_shard_much_larger_than_asked_for_is_written_in_several_files(tmp_path):
+def test_an_oversized_shard_is_written_in_several_files(tmp_path):
     path = write(tmp_path / "a.txt.gz", gzip.compress("\n".join(SENTENCES).encode()))
     ingest(config(shard_bytes=1000), [path], tmp_path / "out")
     names = [
@@ -154,7 +154,7 @@ def test_a_shard_much_larger_than_asked_for_is_written_in_several_files(tmp_path
     assert units_of(tmp_path / "out")["text"].to_pylist() == SENTENCES
 
 
-def test_bad_rows_go_to_quarantine_and_good_rows_stay(tmp_path):
+def test_bad_rows_are_quarantined_and_good_rows_are_kept(tmp_path):
     lines = [json.dumps({"text": text}) for text in SENTENCES]
     lines.insert(30, "no json")
     path = write(tmp_path / "a.jsonl", "\n".join(lines))
@@ -170,7 +170,7 @@ def test_bad_rows_go_to_quarantine_and_good_rows_stay(tmp_path):
     ]
 
 
-def test_too_many_bad_rows_stop_the_stage_and_are_named(tmp_path):
+def test_too_many_bad_rows_stop_the_stage_and_are_reported(tmp_path):
     lines = [json.dumps({"text": text}) for text in SENTENCES]
     path = write(tmp_path / "a.jsonl", "\n".join(["no json", '{"body": "x"}', *lines]))
     out = tmp_path / "out"
@@ -186,7 +186,7 @@ def test_too_many_bad_rows_stop_the_stage_and_are_named(tmp_path):
     assert ingest(config(max_bad_fraction=0.1), [path], out).counts["num_units"] == 60
 
 
-def test_bad_rows_are_named_where_the_sources_were_moved_since(tmp_path):
+def test_bad_rows_are_reported_after_the_sources_were_moved(tmp_path):
     path = write(tmp_path / "old" / "a.jsonl", "no json\n")
     for folder in ("old", "new"):
         (tmp_path / "old").rename(tmp_path / folder)
@@ -209,7 +209,7 @@ def test_a_corpus_without_text_or_units_is_refused(tmp_path):
         ingest(config(), [write(tmp_path / "short.txt", "too short\n")], tmp_path / "out")
 
 
-def test_an_unreadable_source_is_named_by_the_driver(tmp_path):
+def test_an_unreadable_source_is_reported_by_the_driver(tmp_path):
     path = write(tmp_path / "a.txt.gz", gzip.compress(b"one two three four five\n" * 50)[:-9])
     with pytest.raises(InputError, match=r"a\.txt\.gz: damaged or truncated"):
         ingest(config(), [path], tmp_path / "out")

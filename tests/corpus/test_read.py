@@ -81,12 +81,12 @@ def test_a_line_of_text_is_a_document_at_its_byte(tmp_path):
     assert rows_of(path) == [Document(str(path), 0, "é one"), Document(str(path), 12, "last")]
 
 
-def test_a_line_separator_of_unicode_ends_no_document(tmp_path):
+def test_a_unicode_line_separator_does_not_end_a_document(tmp_path):
     path = write(tmp_path / "a.txt", "a\u2028b\x85c\x0cd\n")
     assert texts_of(path) == ["a\u2028b\x85c\x0cd"]
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path):
+def test_a_byte_order_mark_is_not_text(tmp_path):
     assert texts_of(write(tmp_path / "a.txt", "\ufeffone\ntwo\n")) == ["one", "two"]
 
 
@@ -288,7 +288,7 @@ def test_an_empty_file_has_no_rows(tmp_path):
 # Bad rows
 
 
-def test_bad_lines_of_jsonl_are_returned_beside_the_good_ones(tmp_path):
+def test_bad_lines_of_jsonl_are_returned_with_the_good_ones(tmp_path):
     lines = [
         b'{"text": "good"}',
         b'{"text": ',
@@ -328,19 +328,19 @@ def test_bad_lines_of_jsonl_are_returned_beside_the_good_ones(tmp_path):
     assert sum(isinstance(row, EmptyRow) for row in rows) == 2
 
 
-def test_an_empty_id_is_told_as_empty(tmp_path):
+def test_an_empty_id_is_reported(tmp_path):
     csv = write(tmp_path / "a.csv", "unit_id,text\na,x\n,y\n")
     jsonl = write(tmp_path / "a.jsonl", '{"text": "x", "unit_id": ""}\n')
     assert reasons_of(csv) == {1: "the id is empty; give an id to all rows, or to none"}
     assert reasons_of(jsonl) == {0: "the id is empty; give an id to all rows, or to none"}
 
 
-def test_a_bad_id_or_title_is_no_fault_where_none_is_asked_for(tmp_path):
+def test_a_bad_id_or_title_is_ignored_if_it_is_not_read(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"text": "x", "doc_id": [1], "title": 3}')
     assert [row.text for row in rows_of(path, columns=Columns(ids=(), title=None))] == ["x"]
 
 
-def test_an_array_of_rows_is_told_with_the_remedy(tmp_path):
+def test_an_array_of_rows_is_reported_with_a_remedy(tmp_path):
     one_line = write(tmp_path / "a.json", '[{"text": "a"}, {"text": "b"}]')
     many_lines = write(tmp_path / "b.json", '[\n  {"text": "a"},\n  {"text": "b"}\n]\n')
     remedy = "one JSON object per line is expected, not an array; unpack it with jq -c '.[]'"
@@ -443,7 +443,7 @@ def with_a_byte_changed(pack, at):
         ("a.parquet", b""),
     ],
 )
-def test_a_damaged_or_truncated_file_is_named(tmp_path, name, content):
+def test_a_damaged_or_truncated_file_is_reported(tmp_path, name, content):
     path = write(tmp_path / name, content)
     with pytest.raises(InputError, match=rf"{name}: damaged or truncated .*get or write the file"):
         rows_of(path)
@@ -455,7 +455,7 @@ def test_gzip_padded_with_zeros_and_of_several_members_is_read_to_its_end(tmp_pa
     assert [row.text for row in rows_of(path)] == ["one", "two"]
 
 
-def test_parquet_with_a_damaged_page_is_named(tmp_path):
+def test_parquet_with_a_damaged_page_is_reported(tmp_path):
     table = pa.table({"text": [f"some text of row {number}" for number in range(2000)]})
     path = write_parquet(
         tmp_path / "a.parquet", table, write_page_checksum=True, use_dictionary=False
@@ -467,7 +467,7 @@ def test_parquet_with_a_damaged_page_is_named(tmp_path):
         rows_of(path)
 
 
-def test_an_empty_compressed_file_is_named(tmp_path):
+def test_an_empty_compressed_file_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"a\.txt\.gz: is empty, not a gzip file"):
         rows_of(write(tmp_path / "a.txt.gz", b""))
 
@@ -479,7 +479,7 @@ def test_a_decompression_bomb_is_refused_with_a_remedy(tmp_path, monkeypatch):
         rows_of(path)
 
 
-def test_a_table_without_the_text_column_says_which_columns_there_are(tmp_path):
+def test_a_missing_text_column_is_reported_with_the_existing_columns(tmp_path):
     parquet = write_parquet(tmp_path / "a.parquet", pa.table({"body": ["x"], "n": [1]}))
     csv = write(tmp_path / "a.csv", "body,n\nx,1\n")
     for path in (parquet, csv):
@@ -488,7 +488,7 @@ def test_a_table_without_the_text_column_says_which_columns_there_are(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["text", "doc_id"])
-def test_a_column_that_stands_twice_in_parquet_is_refused(tmp_path, name):
+def test_a_repeated_parquet_column_is_refused(tmp_path, name):
     table = pa.table([["a"], ["x"], ["y"]], names=["text", name, "doc_id"])
     path = write_parquet(tmp_path / "a.parquet", table)
     with pytest.raises(InputError, match=rf"a\.parquet: the column '{name}' appears twice; rename"):
@@ -512,7 +512,7 @@ def test_directories_are_searched_in_order_and_each_file_is_taken_once(tmp_path)
     assert list_sources([tmp_path / "b/x.txt", tmp_path]).files == expected
 
 
-def test_of_what_raykd_wrote_only_units_and_contextualized_corpora_are_read(tmp_path):
+def test_of_raykds_outputs_only_units_and_corpora_are_read(tmp_path):
     (tmp_path / "given").mkdir()
     of_others = write(tmp_path / "given" / "manifest.json", "{}")
     assert list_sources([tmp_path / "given"]).files == [of_others]
@@ -534,7 +534,7 @@ def write_hits_output(draft):
     write(draft.directory / "hits.parquet", "")
 
 
-def test_what_is_no_source_is_named(tmp_path):
+def test_an_invalid_source_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"none\.txt: no such file"):
         list_sources([tmp_path / "none.txt"])
     with pytest.raises(InputError, match="the directory has no files"):
@@ -545,7 +545,7 @@ def test_what_is_no_source_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
-def test_the_place_of_a_bad_line_is_told_as_an_editor_counts(tmp_path, suffix):
+def test_the_place_of_a_bad_line_is_its_line_number(tmp_path, suffix):
     content = "one\n\ndrei\r\nvierté\nfive".encode()
     packed = {"": content, ".gz": gzip.compress(content), ".zst": zstandard.compress(content)}
     path = str(write(tmp_path / f"a.txt{suffix}", packed[suffix]))

@@ -39,7 +39,7 @@ def texts_of(texts):
     return Texts.of_rows(Document("a.txt", 7 * n, text) for n, text in enumerate(texts))
 
 
-def test_packed_joins_neighbouring_sentences_up_to_max_words():
+def test_packed_joins_adjacent_sentences_up_to_max_words():
     assert units_of(THREE, config(max_words=8, min_words=1)) == [
         (0, "Rain fell all day.  The river rose quickly."),
         (44, "Nobody slept that night."),
@@ -58,7 +58,7 @@ def test_sentence_keeps_each_sentence_apart():
     ]
 
 
-def test_line_keeps_the_document_as_it_is_however_long_or_short():
+def test_line_keeps_documents_of_any_length_unchanged():
     assert units_of(" a b. ", config(policy="line")) == [(0, " a b. ")]
     long = "One two three. " * 500
     assert units_of(long, config(policy="line")) == [(0, long)]
@@ -87,8 +87,8 @@ def test_text_without_words_gives_no_unit():
     assert units_of("", config(policy="sentence")) == []
 
 
-def test_a_sentence_across_two_windows_stays_whole():
-    sentences = [f"Sentence number {number} tells of nothing new." for number in range(1000)]
+def test_a_sentence_across_two_windows_is_not_cut():
+    sentences = [f"Sentence number {number} warns of nothing new." for number in range(1000)]
     units = units_of(" ".join(sentences), config(policy="sentence"))
     assert [text for _, text in units] == sentences
 
@@ -144,7 +144,7 @@ def assert_equals_oracle(texts, units_config):
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(TEXT, max_size=4), CONFIGS)
-def test_units_are_those_of_the_slow_way(texts, units_config):
+def test_units_match_the_naive_implementation(texts, units_config):
     assert_equals_oracle(texts, units_config)
 
 
@@ -176,11 +176,11 @@ UNSPACED_TEXT = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(UNSPACED_TEXT, max_size=4), CONFIGS)
-def test_units_of_scripts_without_blanks_are_those_of_the_slow_way(texts, units_config):
+def test_units_of_scripts_without_blanks_match_the_naive_implementation(texts, units_config):
     assert_equals_oracle(texts, units_config)
 
 
-def test_every_character_makes_the_words_of_the_slow_way():
+def test_words_of_every_character_match_the_naive_implementation():
     codes = [*range(1, 0x3400), *range(0x3400, 0xD800, 16), *range(0xE000, 0x32000, 16)]
     text = "".join(f"我a{chr(code)}b\u0301{chr(code)}\u0301我 " for code in codes)
     assert_equals_oracle([text], config(max_words=7, min_words=1))
@@ -208,7 +208,7 @@ def test_documents_without_blanks_become_units_of_about_as_many_bytes_as_english
     assert all(stops) or not set("。។။") & set(text)
 
 
-def test_words_of_a_mixed_document_are_counted_alike_wherever_they_are():
+def test_words_of_a_mixed_document_are_counted_equally_everywhere():
     spaced = "one two-three don't 4.5 -- "
     assert [len(piece.split()) for _, piece in units_of(spaced * 3, config(max_words=5))] == [5] * 3
     mixed = spaced + "我们2020年在GPT上"
@@ -218,7 +218,7 @@ def test_words_of_a_mixed_document_are_counted_alike_wherever_they_are():
 
 
 @pytest.mark.parametrize("policy", ["packed", "sentence", "line"])
-def test_units_of_real_text_are_those_of_the_slow_way(general_text, policy):
+def test_units_of_real_text_match_the_naive_implementation(general_text, policy):
     assert_equals_oracle(general_text, config(policy=policy))
     assert_equals_oracle(general_text, config(policy=policy, max_words=30, min_words=8))
 
@@ -226,12 +226,12 @@ def test_units_of_real_text_are_those_of_the_slow_way(general_text, policy):
 @pytest.fixture(scope="module")
 def general_text():
     if not GENERAL_TEXT.is_file():
-        pytest.skip("the real corpus is not beside this checkout")
+        pytest.skip("the real corpus is not next to this checkout")
     with pq.ParquetFile(GENERAL_TEXT) as file:
         return next(file.iter_batches(4000, columns=["text"])).column(0).to_pylist()
 
 
-def test_every_white_space_of_unicode_parts_words():
+def test_every_unicode_white_space_separates_words():
     spaces = [chr(code) for code in range(0x110000) if chr(code).isspace()]
     assert len(spaces) == 29
     text = "".join(f"w{space}" for space in spaces)
@@ -242,7 +242,7 @@ def test_every_white_space_of_unicode_parts_words():
 
 @settings(max_examples=300, deadline=None)
 @given(TEXT, CONFIGS)
-def test_units_are_parts_of_the_text_in_order_and_pieces_hold_every_word_once(text, units_config):
+def test_units_are_ordered_parts_of_the_text_and_cover_every_word_once(text, units_config):
     pieces = oracle_units.cut(text, units_config)
     if units_config.policy != "line":
         assert "".join("".join(piece.split()) for _, piece, _ in pieces) == "".join(text.split())
@@ -253,7 +253,7 @@ def test_units_are_parts_of_the_text_in_order_and_pieces_hold_every_word_once(te
         position = offset + len(piece)
 
 
-def test_a_unit_id_tells_source_and_place_and_sorts_as_the_text_runs():
+def test_unit_ids_encode_source_and_position_and_sort_in_text_order():
     assert unit_id(DIGEST, 7, 42) == "0123456789abcdef-000000000007-00000042"
     places = [(0, 0), (0, 9), (0, 10), (9, 0), (10, 0), (10**9, 5), (10**11, 10**7)]
     ids = [unit_id(DIGEST, *place) for place in places]

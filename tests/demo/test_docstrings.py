@@ -62,7 +62,7 @@ def rows_of(out: Path, name: str) -> list[dict[str, str]]:
     return pq.read_table(out / f"{name}.parquet").to_pylist()
 
 
-def test_markup_is_replaced_by_what_a_reader_sees():
+def test_markup_is_replaced_by_its_visible_text():
     docstring = """Solve with :func:`~sympy.solvers.solve` the ``linear`` *system* of `all <http://x.y>`_
     equations [1]_ that :class:`Matrix` holds."""
     assert sentences(docstring, min_words=8) == [
@@ -70,7 +70,7 @@ def test_markup_is_replaced_by_what_a_reader_sees():
     ]
 
 
-def test_doctests_parameters_heads_and_literal_blocks_are_left_out():
+def test_doctests_parameters_heads_and_literal_blocks_are_skipped():
     docstring = """The first sentence stays because it is ordinary prose.
 
     Parameters
@@ -103,7 +103,7 @@ def test_doctests_parameters_heads_and_literal_blocks_are_left_out():
     ]
 
 
-def test_formulas_and_tables_are_no_sentences():
+def test_formulas_and_tables_are_not_sentences():
     docstring = r"""
     \sum_{a} b of some set with these words in the middle of it
 
@@ -143,7 +143,7 @@ try:
     pass
 except ImportError:
     def third():
-        """The third docstring of this file stands in an except block."""
+        """The third docstring of this file belongs to an except block."""
 '''
     write_package(tmp_path, "lab_order", {"a.py": text})
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -170,7 +170,7 @@ def test_no_file_gives_sentences_to_two_splits_or_to_a_split_and_the_corpus(pack
             assert first == second or not marks[first] & marks[second]
 
 
-def test_splits_have_the_asked_rows_of_each_class_and_the_rest_is_counted(package, tmp_path):
+def test_splits_have_the_configured_rows_per_class(package, tmp_path):
     manifest = build(config_of(package), tmp_path / "out", in_turn)
     assert manifest.counts == {
         # Of 101 sentences, each split takes two files of five sentences a class.
@@ -184,7 +184,7 @@ def test_splits_have_the_asked_rows_of_each_class_and_the_rest_is_counted(packag
     assert labels != sorted(labels)
 
 
-def test_a_sentence_that_differs_in_no_letter_is_kept_once(tmp_path, package):
+def test_sentences_with_equal_letters_are_kept_once(tmp_path, package):
     write_package(
         tmp_path,
         package,
@@ -211,7 +211,7 @@ def test_the_same_seed_gives_the_same_rows_and_a_second_build_reads_nothing(pack
     build(config_of(package), first, for_each=None)
 
 
-def test_the_version_is_that_of_the_distribution_whatever_its_name(package, tmp_path):
+def test_the_version_is_that_of_the_installing_distribution(package, tmp_path):
     distribution = tmp_path / "laboratory_texts-2.5.dist-info"
     distribution.mkdir()
     (distribution / "METADATA").write_text("Name: laboratory-texts\nVersion: 2.5\n")
@@ -219,14 +219,14 @@ def test_the_version_is_that_of_the_distribution_whatever_its_name(package, tmp_
     assert build(config_of(package), tmp_path / "out", in_turn).inputs == {package: "2.5"}
 
 
-def test_a_package_that_is_not_installed_is_named_with_the_remedy(package, tmp_path):
+def test_a_missing_package_is_reported_with_a_remedy(package, tmp_path):
     config = config_of(package, packages=(package, "lab_absent"))
     with pytest.raises(InputError, match=r"'lab_absent'.*pip install lab_absent"):
         build(config, tmp_path / "out", in_turn)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_class_with_too_few_sentences_is_named_with_the_remedy(package, tmp_path):
+def test_a_class_with_too_few_sentences_is_reported_with_a_remedy(package, tmp_path):
     config = config_of(package, train_rows_per_class=11)
     with pytest.raises(InputError, match=r"classes\.tides: 10 sentences for train, 11 needed"):
         build(config, tmp_path / "out", in_turn)

@@ -1,4 +1,4 @@
-"""The same command again, after anything: the same bytes, and nothing finished is done twice."""
+"""Rerun of a command after any failure: the same bytes, and completed work is skipped."""
 
 import os
 import random
@@ -36,7 +36,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(inputs: Path, tmp_path: Path) -> Path:
-    """Where the commands of one test run."""
+    """Folder in which the commands of one test run."""
     return Path(shutil.copytree(inputs, tmp_path / "search"))
 
 
@@ -55,7 +55,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_killed_search_goes_on_and_mends_what_was_damaged_meanwhile(folder: Path) -> None:
+def test_a_killed_search_resumes_and_repairs_damaged_files(folder: Path) -> None:
     with Finished(folder) as finished:
         command = Command(folder)
         workers: list[int] = []
@@ -100,7 +100,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_full_disk_ends_in_one_line_and_room_on_it_in_the_same_hits(
+def test_a_full_disk_is_one_error_and_after_freeing_space_the_hits_are_equal(
     folder: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = Command.arguments(

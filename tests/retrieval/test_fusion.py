@@ -1,4 +1,4 @@
-"""Reciprocal rank fusion, by hand and against the obvious way."""
+"""Reciprocal rank fusion, against hand-computed values and a naive implementation."""
 
 from pathlib import Path
 
@@ -42,12 +42,12 @@ def test_a_unit_scores_the_sum_of_one_over_sixty_and_its_rank() -> None:
     ]
 
 
-def test_equal_scores_stand_in_the_order_of_ids() -> None:
+def test_equal_scores_are_in_the_order_of_ids() -> None:
     fused = fuse([ranked(["b", "d"]), ranked(["a", "c"])], np.array([4], np.int32))
     assert [unit_id for unit_id, _ in listed(fused)[0]] == ["a", "b", "c", "d"]
 
 
-def test_the_constant_says_how_much_the_first_ranks_count() -> None:
+def test_the_constant_determines_the_weight_of_the_first_ranks() -> None:
     fused = fuse([ranked(["a", "b"]), ranked(["c", "b"])], np.array([3], np.int32), constant=0)
     assert listed(fused)[0] == [("a", 1.0), ("b", 1.0), ("c", 1.0)]
 
@@ -59,7 +59,9 @@ ranking = st.permutations("abcdefg").flatmap(
 
 @given(st.lists(st.tuples(ranking, ranking), min_size=1, max_size=4), st.integers(1, 8))
 @settings(max_examples=60, deadline=None)
-def test_it_is_the_obvious_sum_and_sort(queries: list[tuple[list[str], ...]], top_k: int) -> None:
+def test_fusion_matches_the_naive_sum_and_sort(
+    queries: list[tuple[list[str], ...]], top_k: int
+) -> None:
     sides = [ranked(*side) for side in zip(*queries, strict=True)]
     expected = []
     for found in queries:
@@ -73,7 +75,7 @@ def test_it_is_the_obvious_sum_and_sort(queries: list[tuple[list[str], ...]], to
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_a_table_of_hits_is_read_again_some_queries_at_a_time(tmp_path: Path, size: int) -> None:
+def test_a_table_of_hits_is_read_some_queries_at_a_time(tmp_path: Path, size: int) -> None:
     rows = {"query_id": [7, 7, 3, 9], "unit_id": ["b", "a", "b", "c"], "score": [2.0, 1.0, 5.0, 1]}
     schema = hits_schema(pa.int64())
     pq.write_table(pa.table(rows | {"rank": [1, 2, 1, 1]}, schema), tmp_path / "hits.parquet")

@@ -1,4 +1,4 @@
-"""The merge of hits, against sorting all of them."""
+"""Merge of hits, against sorting all of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -74,7 +74,7 @@ def test_only_ids_of_hits_are_kept() -> None:
 
 
 @pytest.mark.parametrize("id_type", [pa.string(), pa.int64()])
-def test_a_threshold_is_the_score_of_the_last_wanted_hit_and_zero_where_it_is_not_found(
+def test_a_threshold_is_the_score_of_the_kth_hit_or_zero_with_fewer_hits(
     id_type: pa.DataType,
 ) -> None:
     ids: list[Any] = ["a", "b", "c"] if id_type == pa.string() else [1, 2, 3]

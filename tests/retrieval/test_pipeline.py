@@ -130,7 +130,7 @@ def test_shards_of_equal_bytes_may_fill_whole_waves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Waves of 1, 1, 2, 4 and 1 shards: with six of nine equal, one wave at least brings nothing
-    # new, wherever their digest stands.
+    # new, wherever their digest is in the order.
     monkeypatch.setattr(cluster, "total_cpus", lambda: 1.0)
     units = [("a", "cat"), ("b", "cat dog"), ("c", "dog")]
     shards = write_shards(tmp_path / "shards", units, 3)
@@ -146,7 +146,7 @@ def test_shards_of_equal_bytes_may_fill_whole_waves(
     assert outputs[0] == outputs[1]
 
 
-def test_a_file_given_twice_counts_twice_in_any_wave(
+def test_a_file_listed_twice_counts_twice_in_any_wave(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [shard] = write_shards(tmp_path / "shards", [("a", "cat"), ("b", "cat dog")], 1)
@@ -158,7 +158,7 @@ def test_a_file_given_twice_counts_twice_in_any_wave(
         assert ids == ["a", "a", "a", "a", "b"]
 
 
-def test_sets_searched_together_give_what_each_gives_alone(tmp_path: Path) -> None:
+def test_sets_have_the_same_hits_together_and_alone(tmp_path: Path) -> None:
     shards = write_shards(tmp_path / "shards", some_units(), 5)
     sets = [
         *one_set(["cat dog", "emu", "emu"], 3, "a"),
@@ -178,7 +178,7 @@ def test_sets_searched_together_give_what_each_gives_alone(tmp_path: Path) -> No
     assert max(ranks) == len([text for _, text in some_units() if "dog" in text or "cat" in text])
 
 
-def test_equal_scores_in_different_shards_stand_in_the_order_of_ids(tmp_path: Path) -> None:
+def test_equal_scores_in_different_shards_are_in_the_order_of_ids(tmp_path: Path) -> None:
     units = [(f"{number:02d}", "cat dog") for number in range(30)] + [("zz", "bee")]
     shards = write_shards(tmp_path / "shards", units, 6)
     search_corpus(shards, one_set(["cat"], 7), CONFIG, tmp_path / "hits", {"units": "x"})
@@ -186,7 +186,7 @@ def test_equal_scores_in_different_shards_stand_in_the_order_of_ids(tmp_path: Pa
     assert ids == [f"{number:02d}" for number in range(7)]
 
 
-def test_what_is_damaged_during_a_search_is_made_again_and_nothing_else(
+def test_only_damaged_files_are_written_again_during_a_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shards = write_shards(tmp_path / "shards", some_units(), 5)
@@ -214,7 +214,7 @@ def test_what_is_damaged_during_a_search_is_made_again_and_nothing_else(
     assert [name.partition("-")[0] for name in again] == ["hits", "merged"]
 
 
-def test_merged_hits_that_are_damaged_cost_the_shards_behind_them(
+def test_damaged_merged_hits_repeat_the_search_of_their_shards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Waves of 2, 2 and 2 shards: the hits of the first four are there merged only.
@@ -302,7 +302,7 @@ def test_waves_after_the_first_are_multiples_of_the_cpus_and_the_last_takes_the_
     assert sizes(12, 3, 8) == [3, 9]
 
 
-def test_many_queries_are_parted_so_that_cpus_can_share_a_shard():
+def test_many_queries_are_split_so_that_cpus_can_share_a_shard():
     top_k = np.ones(40_000, np.int32)
     blocks = query_sets.blocks_of(top_k)
     assert [last - first for first, last in blocks] == [5000] * 8
@@ -350,14 +350,14 @@ def test_finished_shards_of_an_interrupted_search_are_used_again(tmp_path: Path)
     assert not (tmp_path / ".hits.parts").exists()
 
 
-def test_gather_returns_the_units_asked_for(tmp_path: Path) -> None:
+def test_gather_returns_the_requested_units(tmp_path: Path) -> None:
     shards = write_shards(tmp_path / "shards", [("a", "1"), ("b", "2"), ("c", "3")], 2)
     table = gather(shards, pa.array(["c", "b", "nowhere"]))
     assert sorted(zip(*table.to_pydict().values(), strict=True)) == [("b", "2"), ("c", "3")]
     assert gather(shards, pa.array([], pa.string())).schema == UNITS
 
 
-def test_a_file_of_units_is_asked_only_for_ids_that_it_may_hold(tmp_path: Path) -> None:
+def test_a_file_of_units_is_searched_only_for_ids_in_its_range(tmp_path: Path) -> None:
     path, *_ = write_shards(tmp_path / "shards", [("b", "1"), ("d", "2"), ("m", "3")], 1)
     assert id_range(path) == ("b", "m")
     ordered = pa.array(["a", "b", "c", "m", "n"])
@@ -369,7 +369,7 @@ def test_a_file_of_units_is_asked_only_for_ids_that_it_may_hold(tmp_path: Path) 
     assert id_range(tmp_path / "plain.parquet") == (None, None)
 
 
-def test_row_groups_that_hold_none_of_the_ids_are_not_read(tmp_path: Path) -> None:
+def test_row_groups_without_requested_ids_are_not_read(tmp_path: Path) -> None:
     # As given: in no order, and with ids between those of another group.
     table = pa.table([["d", "a", "z", "y", "c", "e"], list("123456")], schema=UNITS)
     for name, has_statistics in (("units", ["unit_id"]), ("plain", False)):
@@ -393,7 +393,7 @@ def test_a_shard_is_sent_its_own_ids_and_no_others() -> None:
     assert len(pickle.dumps(own)) < 1000
 
 
-def test_given_ids_keep_their_type_and_titles_are_searched(tmp_path: Path, queries: Path) -> None:
+def test_custom_ids_keep_their_type_and_titles_are_searched(tmp_path: Path, queries: Path) -> None:
     rows = [
         {"doc_id": 12, "title": "Cat", "text": "nothing else"},
         {"doc_id": -4, "title": "", "text": "an emu"},
@@ -436,7 +436,7 @@ def test_one_corpus_in_parquet_tsv_and_jsonl_gives_the_same_hits(
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl.gz", "corpus.parquet"])
-def test_what_cannot_be_sliced_is_searched_in_files_of_the_size_of_a_shard(
+def test_unsliceable_files_are_searched_in_files_of_the_size_of_a_shard(
     tmp_path: Path, queries: Path, name: str
 ) -> None:
     rows = [{"unit_id": f"u{number:03d}", "text": f"emu {number} cat"} for number in range(800)]
@@ -458,7 +458,7 @@ def test_what_cannot_be_sliced_is_searched_in_files_of_the_size_of_a_shard(
     assert found[0] == found[1]
 
 
-def test_a_change_of_the_shards_size_makes_the_files_of_units_anew(tmp_path: Path) -> None:
+def test_a_change_of_the_shard_size_rewrites_the_files_of_units(tmp_path: Path) -> None:
     text = "".join(f'{{"text": "number {number}"}}\n' for number in range(100))
     packed = tmp_path / "corpus.jsonl.gz"
     packed.write_bytes(gzip.compress(text.encode()))
@@ -469,7 +469,7 @@ def test_a_change_of_the_shards_size_makes_the_files_of_units_anew(tmp_path: Pat
     assert nums_files == [1, 3]
 
 
-def test_long_rows_are_written_before_many_are_held(tmp_path: Path) -> None:
+def test_long_rows_are_written_before_many_are_in_memory(tmp_path: Path) -> None:
     rows = [{"unit_id": number, "text": "x" * (1 << 20)} for number in range(20)]
     corpus = write_jsonl(tmp_path / "corpus.jsonl", rows)
     [path] = unit_files(write_custom_units({"digest": corpus}, tmp_path / "given", 64 << 20))
@@ -501,7 +501,7 @@ def test_a_file_of_equal_bytes_and_another_format_is_another_corpus(
     assert hits["unit_id"].type == pa.string()
 
 
-def test_equal_files_repeat_the_ids_they_give(tmp_path: Path, queries: Path) -> None:
+def test_equal_files_have_repeated_ids(tmp_path: Path, queries: Path) -> None:
     corpus = write_jsonl(tmp_path / "1.jsonl", [{"doc_id": 1, "text": "cat"}])
     search_files([corpus], queries, tmp_path / "out", top_k=1)
     (tmp_path / "2.jsonl").write_bytes(corpus.read_bytes())
@@ -512,7 +512,7 @@ def test_equal_files_repeat_the_ids_they_give(tmp_path: Path, queries: Path) -> 
         search_files(sorted(tmp_path.glob("*[12].jsonl")), queries, tmp_path / "out", top_k=1)
 
 
-def test_output_among_what_is_searched_is_refused(tmp_path: Path, queries: Path) -> None:
+def test_output_inside_the_searched_corpus_is_refused(tmp_path: Path, queries: Path) -> None:
     folder = tmp_path / "corpus"
     folder.mkdir()
     write_jsonl(folder / "1.jsonl", [{"text": "cat"}])
@@ -524,7 +524,7 @@ def test_output_among_what_is_searched_is_refused(tmp_path: Path, queries: Path)
         assert inside.exists()
 
 
-def test_waves_show_how_far_they_are(
+def test_waves_report_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "_LINE_INTERVAL_S", 0.0)
@@ -563,7 +563,7 @@ def test_more_hits_than_can_be_numbered_are_refused_and_the_most_are_all_there_a
         ([], "has no rows"),
     ],
 )
-def test_a_wrong_corpus_is_refused(
+def test_an_invalid_corpus_is_refused(
     tmp_path: Path, queries: Path, rows: list[Any], message: str
 ) -> None:
     corpus = write_jsonl(tmp_path / "corpus.jsonl", rows)
@@ -582,7 +582,7 @@ def test_ids_of_two_kinds_or_twice_in_two_files_are_refused(tmp_path: Path, quer
         search_files([first, bare], queries, tmp_path / "out", top_k=1)
 
 
-def test_ids_of_two_types_in_two_tables_are_told_with_both_files_and_the_remedy(
+def test_ids_of_two_types_in_two_tables_are_reported_with_both_files(
     tmp_path: Path, queries: Path
 ) -> None:
     for name, unit_id in (("digits", "17"), ("words", "x17")):
@@ -608,7 +608,7 @@ def test_one_repeated_id_is_found_among_ids_that_are_compared_in_partitions(
         write_custom_units({"twice": path}, tmp_path / "given", 1000)
 
 
-def test_ids_that_only_share_a_hash_are_not_taken_for_one(tmp_path: Path) -> None:
+def test_distinct_ids_with_the_same_hash_are_accepted(tmp_path: Path) -> None:
     rows = [{"unit_id": f"u{number}", "text": "emu"} for number in range(2500)]
     sources = {"digest": write_jsonl(tmp_path / "corpus.jsonl", rows)}
     written = write_custom_units(sources, tmp_path / "given", 1 << 20)
@@ -616,7 +616,7 @@ def test_ids_that_only_share_a_hash_are_not_taken_for_one(tmp_path: Path) -> Non
     custom_ids.check_ids(hashes, plan_shards(sources, 1 << 20), written)
 
 
-def test_a_missing_column_or_file_is_named(tmp_path: Path, queries: Path) -> None:
+def test_a_missing_column_or_file_is_reported(tmp_path: Path, queries: Path) -> None:
     pq.write_table(pa.table({"body": ["cat"]}), tmp_path / "corpus.parquet")
     with pytest.raises(InputError, match=r"corpus\.parquet: no column 'text'"):
         search_files([tmp_path / "corpus.parquet"], queries, tmp_path / "out", top_k=1)

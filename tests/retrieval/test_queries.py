@@ -1,4 +1,4 @@
-"""Anchors and their RAKE queries."""
+"""Task sentences and their RAKE queries."""
 
 import string
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_phrases_score_the_sum_of_degree_over_frequency() -> None:
     ]
 
 
-def test_repeated_phrases_are_kept_and_ties_stand_in_descending_order() -> None:
+def test_repeated_phrases_are_kept_and_ties_are_in_descending_order() -> None:
     assert rake_keywords("apes, bees, apes and cats") == ["cats", "bees", "apes", "apes"]
 
 
@@ -110,7 +110,7 @@ def test_the_stop_words_of_keywords_can_be_chosen() -> None:
         RetrievalConfig.parse({"top_k": 1, "keyword_stop_words": "french"}, "test")
 
 
-def test_both_sides_of_a_pair_are_anchors_once_each_in_order_of_appearance() -> None:
+def test_both_sides_of_a_pair_are_task_sentences_in_order_of_appearance() -> None:
     table = pa.table(
         {
             "row_id": [0, 1, 2],
@@ -123,20 +123,18 @@ def test_both_sides_of_a_pair_are_anchors_once_each_in_order_of_appearance() -> 
     assert task_sentences(table) == ["b", "a", "c"]
 
 
-def test_an_anchor_without_phrases_is_searched_as_a_whole_and_counted() -> None:
+def test_a_sentence_without_phrases_is_the_whole_query_and_counted() -> None:
     queries = make_queries(["It is what it is", "red apples", "?!"], "rake")
     assert queries["query"].to_pylist() == ["It is what it is", "red apples", "?!"]
     assert queries["is_fallback"].to_pylist() == [True, False, True]
 
 
-def test_a_sentence_that_is_one_keyword_phrase_is_no_fallback_and_nor_is_one_taken_as_it_is() -> (
-    None
-):
+def test_a_sentence_that_is_one_phrase_or_unchanged_is_not_a_fallback() -> None:
     assert make_queries(["red apples"], "rake")["is_fallback"].to_pylist() == [False]
     assert make_queries(["It is", ""], "none")["is_fallback"].to_pylist() == [False, False]
 
 
-def test_queries_as_they_are_keep_every_word_and_ids_sort_as_they_stand() -> None:
+def test_unchanged_queries_keep_every_word_and_ids_sort_in_order() -> None:
     queries = make_queries([f"The apple {number}" for number in range(11)], "none")
     assert queries["query"][10].as_py() == "The apple 10"
     assert queries["query_id"].to_pylist()[::5] == ["00", "05", "10"]
@@ -151,7 +149,7 @@ def test_queries_as_they_are_keep_every_word_and_ids_sort_as_they_stand() -> Non
         ("query_id,text\nx,cat\nx,dog\n", "query_id 'x' appears twice"),
     ],
 )
-def test_wrong_query_tables_are_refused(tmp_path: Path, content: str, message: str) -> None:
+def test_invalid_query_tables_are_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "queries.csv"
     path.write_text(content)
     with pytest.raises(InputError, match=message):

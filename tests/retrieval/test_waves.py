@@ -1,4 +1,4 @@
-"""What the waves of a search keep in memory."""
+"""Memory of the waves of a search."""
 
 import tracemalloc
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files that check themselves: a changed or missing byte is seen, whatever it meant."""
+"""Checked JSON files: every changed or missing byte is detected."""
 
 import json
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_no_changed_byte_and_no_missing_end_of_a_manifest_is_used(written):
     assert finished(written, stage_key("greet", {"k": 0.5}, {"who": "world"})) is None
 
 
-def test_a_manifest_without_a_checksum_is_made_again_and_keeps_the_users_files(written):
+def test_a_manifest_without_a_checksum_is_rewritten_and_keeps_user_files(written):
     path = written / FILE_NAME
     values = json.loads(path.read_text())
     del values["checksum"]
@@ -97,7 +97,7 @@ def test_a_damaged_manifest_of_a_folder_to_read_is_refused_and_one_of_others_is_
     assert manifest_of_source(written) is None
 
 
-def test_a_damaged_file_that_only_informs_is_removed_and_reported(tmp_path, capsys):
+def test_a_damaged_informative_file_is_removed_and_reported(tmp_path, capsys):
     path = tmp_path / "times.json"
     assert read_informative(path) == {}
     content = to_checked_json({"ingest": 1.5}).encode()

@@ -1,4 +1,4 @@
-"""CSV and TSV: one row that cannot be read costs no other; quotes are recognized."""
+"""CSV and TSV: an unreadable row does not affect others; quotes are recognized."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ def rows_of(path, columns=Columns()):  # noqa: B008  # frozen
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
-def test_a_ragged_and_a_latin_row_are_bad_and_the_others_documents(tmp_path, suffix):
+def test_a_ragged_and_a_latin_row_are_bad_and_the_others_are_documents(tmp_path, suffix):
     lines = [b"unit_id,text", b"1,one", b"2,two,more", b"3,caf\xe9", b"4,four", b"5, "]
     content = b"\n".join(lines).replace(b",", b"," if suffix == ".csv" else b"\t")
     path = write(tmp_path / f"a{suffix}", content)
@@ -43,7 +43,7 @@ def test_a_ragged_and_a_latin_row_are_bad_and_the_others_documents(tmp_path, suf
     ]
 
 
-def test_a_stray_quotation_mark_costs_its_line_alone(tmp_path):
+def test_a_stray_quotation_mark_affects_only_its_line(tmp_path):
     lines = ["n,text", "1,good", '2,"open', "3,good", '4,"x"y', '5,"a ""b"', "6,good", '7,"end']
     rows = rows_of(write(tmp_path / "a.csv", "\n".join(lines)))
     assert [row.text for row in rows if isinstance(row, Document)] == [
@@ -57,12 +57,12 @@ def test_a_stray_quotation_mark_costs_its_line_alone(tmp_path):
     assert reasons[-1] == "not CSV (a quotation mark is opened and never closed) (line 8)"
 
 
-def test_quoted_fields_may_hold_line_breaks(tmp_path):
+def test_quoted_fields_may_have_line_breaks(tmp_path):
     path = write(tmp_path / "a.csv", 'text,n\n"a\nb",1\nc,2\n')
     assert [row.text for row in rows_of(path)] == ["a\nb", "c"]
 
 
-def test_a_table_names_the_line_of_a_row_that_cannot_be_read(tmp_path):
+def test_an_unreadable_row_of_a_table_is_reported_with_its_line(tmp_path):
     path = write(tmp_path / "a.tsv", "text\tlabel\nx\t0\n\ny\n")
     with pytest.raises(
         InputError, match=r"line 4: 1 field where the first line names 2 columns; c"
@@ -70,7 +70,7 @@ def test_a_table_names_the_line_of_a_row_that_cannot_be_read(tmp_path):
         read_table(path, ["text"])
 
 
-def test_files_without_a_header_line_take_the_names_that_are_given(tmp_path):
+def test_files_without_a_header_line_use_the_configured_names(tmp_path):
     path = write(tmp_path / "a.tsv", "7\tsome text\n8\tmore text\n")
     layout = Layout(("doc_id", "text"))
     assert rows_of(path, Columns(layout=layout)) == [
@@ -96,7 +96,7 @@ def test_files_without_a_header_line_take_the_names_that_are_given(tmp_path):
         ("idx,sentence1,sentence2,label", False),
     ],
 )
-def test_a_first_line_that_looks_like_data_is_told_from_names(tmp_path, first, is_data):
+def test_a_first_line_that_looks_like_data_is_detected(tmp_path, first, is_data):
     assert looks_like_data(first.split(",")) == is_data
     path = write(tmp_path / "a.csv", f"{first}\n")
     words = "looks like data .* no header line; name its columns with" if is_data else "no column"
@@ -143,7 +143,7 @@ ROWS = st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6)
 
 @settings(max_examples=200, deadline=None)
 @given(rows=ROWS, quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
-def test_what_a_writer_with_quotes_wrote_is_read_back(tmp_path_factory, rows, quoting):
+def test_output_of_a_quoting_writer_is_read_back(tmp_path_factory, rows, quoting):
     rows = [("text", "n"), *((f"x{a}", f'"{b}') for a, b in rows)]
     for format_, delimiter in (("tsv", "\t"), ("csv", ",")):
         file = io.StringIO()
@@ -160,7 +160,7 @@ def test_what_a_writer_with_quotes_wrote_is_read_back(tmp_path_factory, rows, qu
     ),
     format_=st.sampled_from(["csv", "tsv"]),
 )
-def test_rows_kept_bad_and_empty_are_those_that_are_there(tmp_path_factory, lines, format_):
+def test_kept_bad_and_empty_rows_add_up(tmp_path_factory, lines, format_):
     path = write(tmp_path_factory.mktemp("d") / f"a.{format_}", b"\n".join([b"text", *lines]))
     rows = rows_of(path)
     if format_ == "tsv" or not any(b'"' in line for line in lines):

@@ -1,4 +1,4 @@
-"""Which files of folders are read, which are left out, and what is said of these."""
+"""Selection of the files of folders, and reports of the files that are left out."""
 
 import os
 import socket
@@ -75,7 +75,7 @@ def test_descriptions_of_downloaded_data_sets_are_left_out_of_folders(tmp_path):
     ]
 
 
-def test_excluded_names_and_paths_are_left_out_and_those_that_match_nothing_are_named(tmp_path):
+def test_exclusions_are_applied_and_unused_ones_are_reported(tmp_path):
     make(tmp_path, "a.md", "x/a.md", "x/b.jsonl", "x/old/c.jsonl", "y/old/d.jsonl")
     found = list_files([tmp_path], ["*.md", "x/old", "*.nothing"])
     assert names_of(found, tmp_path) == ["x/b.jsonl", "y/old/d.jsonl"]
@@ -118,7 +118,7 @@ def test_a_name_with_special_characters_that_exists_is_no_pattern(tmp_path):
         list_files([folder / "c*.jsonl"])
 
 
-def test_pipes_sockets_devices_and_dangling_links_are_named_and_never_opened(tmp_path, monkeypatch):
+def test_pipes_sockets_devices_and_dangling_links_are_refused_unopened(tmp_path, monkeypatch):
     for name in ("pipe", "socket", "link", "device"):
         make(tmp_path, f"{name}/a.jsonl")
     os.mkfifo(tmp_path / "pipe" / "p.jsonl")
@@ -141,13 +141,13 @@ def test_pipes_sockets_devices_and_dangling_links_are_named_and_never_opened(tmp
             assert len(list_files([tmp_path / folder / "a*"]).files) == 1
 
 
-def test_a_folder_of_hidden_files_alone_says_what_was_left_out(tmp_path):
+def test_a_folder_with_only_hidden_files_is_an_error_that_lists_them(tmp_path):
     make(tmp_path, "_SUCCESS")
     with pytest.raises(InputError, match=r"the directory has no files \(left out, hidden .*_SUC"):
         list_files([tmp_path])
 
 
-def test_an_output_that_a_later_search_would_read_is_found_through_links_and_patterns(tmp_path):
+def test_an_output_in_a_searched_folder_is_detected_through_links_and_patterns(tmp_path):
     make(tmp_path, "store/x.jsonl", "corpus/a.jsonl")
     (tmp_path / "corpus" / "linked").symlink_to(tmp_path / "store")
     found = list_files([tmp_path / "corpus"])
@@ -159,7 +159,7 @@ def test_an_output_that_a_later_search_would_read_is_found_through_links_and_pat
     assert list_files([tmp_path / "corpus" / "**/*.jsonl"]).holds(tmp_path / "corpus" / "out")
 
 
-def test_a_file_without_a_suffix_is_taken_where_it_holds_json_lines(tmp_path):
+def test_a_file_without_a_suffix_is_read_if_it_has_json_lines(tmp_path):
     make(tmp_path, "AA/wiki_00", "AB/wiki_01")
     assert len(list_sources([tmp_path]).files) == 2
     (tmp_path / "AA" / "notes").write_text("some words\n")

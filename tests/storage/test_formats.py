@@ -1,4 +1,4 @@
-"""Formats told by name and by the first bytes."""
+"""Detection of formats by name and by the first bytes."""
 
 import bz2
 import gzip
@@ -79,7 +79,7 @@ def zipped() -> bytes:
         ("a.ipynb", b'{\n "cells": []\n}\n', r"unknown suffix '\.ipynb'"),
     ],
 )
-def test_what_is_not_what_its_name_says_is_named(tmp_path, name, content, message):
+def test_content_that_contradicts_the_name_is_reported(tmp_path, name, content, message):
     with pytest.raises(InputError, match=message):
         source_digest(write(tmp_path / name, content))
 
@@ -88,7 +88,7 @@ def test_parquet_without_a_suffix_is_recognized(tmp_path):
     assert format_of(write(tmp_path / "part-0", parquet())) == ("parquet", None)
 
 
-def test_a_zstd_window_above_the_limit_is_named_with_the_remedy(tmp_path):
+def test_a_zstd_window_above_the_limit_is_reported_with_a_remedy(tmp_path):
     # Magic number, a frame that states only a window: exponent 21, 2 GiB; an empty last block.
     frame = b"\x28\xb5\x2f\xfd\x00" + bytes([21 << 3]) + b"\x01\x00\x00"
     path = write(tmp_path / "a.jsonl.zst", frame)
@@ -180,19 +180,19 @@ def test_the_limit_counts_only_the_columns_that_are_read(tmp_path, monkeypatch, 
         ('"\\ud83d"', r"line 3: 'text' contains half of a surrogate pair"),
     ],
 )
-def test_a_value_that_is_no_text_names_line_column_and_type(tmp_path, value, words):
+def test_a_value_that_is_not_text_is_reported_with_line_column_and_type(tmp_path, value, words):
     path = write(tmp_path / "a.jsonl", f'{{"text": "a"}}\n\n{{"text": {value}}}\n'.encode())
     with pytest.raises(InputError, match=words):
         read_table(path, ["text"], text_columns=["text"])
 
 
-def test_values_of_two_types_name_a_line_of_each(tmp_path):
+def test_values_of_two_types_are_reported_with_a_line_of_each(tmp_path):
     path = write(tmp_path / "a.jsonl", b'{"label": 1}\n{"label": 2}\n{"label": "x"}\n')
     with pytest.raises(InputError, match=r"'label' are not of one type: a whole number in line 1"):
         read_table(path, ["label"])
 
 
-def test_binary_text_is_read_and_what_is_not_utf8_names_its_row(tmp_path):
+def test_binary_text_is_read_and_invalid_utf8_is_reported_with_its_row(tmp_path):
     good = tmp_path / "good.parquet"
     pq.write_table(pa.table({"text": pa.array([b"a", None, b"\xc3\xa9"])}), good)
     found = read_table(good, ["text"], text_columns=["text"])

@@ -57,7 +57,7 @@ def test_another_setting_is_another_output(tmp_path):
     ],
     ids=["flipped", "truncated", "missing"],
 )
-def test_damaged_output_is_not_taken_for_done(tmp_path, damage):
+def test_damaged_output_is_not_complete(tmp_path, damage):
     calls: list[str] = []
     write_hello(tmp_path / "out", {"k": 1}, calls)
     damage(tmp_path / "out" / "hello.txt")
@@ -78,7 +78,7 @@ def test_an_error_leaves_the_older_output_and_no_partial_one(tmp_path):
     ]
 
 
-def test_a_killed_writer_leaves_nothing_that_counts_as_output(tmp_path):
+def test_a_killed_writer_leaves_no_output(tmp_path):
     script = """
 import sys, time
 from pathlib import Path
@@ -101,7 +101,7 @@ with commit(Path(sys.argv[1]), "greet", {}, {}) as draft:
     assert finished(out, stage_key("greet", {}, {})) is None
 
 
-def test_a_manifest_that_cannot_be_read_means_not_done(tmp_path):
+def test_an_output_with_an_unreadable_manifest_is_not_complete(tmp_path):
     write_hello(tmp_path / "out", {"k": 1}, [])
     (tmp_path / "out" / "manifest.json").write_text("{")
     assert read_manifest(tmp_path / "out") is None
@@ -130,7 +130,7 @@ def test_the_digest_of_a_stage_does_not_depend_on_how_long_its_shards_took(tmp_p
     assert digests[0] == digests[1]
 
 
-def test_a_file_of_the_users_in_an_output_forbids_to_replace_it(tmp_path):
+def test_an_output_with_a_user_file_is_not_replaced(tmp_path):
     out = tmp_path / "out"
 
     def write(draft: Draft) -> None:
@@ -146,7 +146,7 @@ def test_a_file_of_the_users_in_an_output_forbids_to_replace_it(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_raykd_did_not_make_is_refused_as_output(tmp_path, kind):
+def test_a_directory_not_made_by_raykd_is_refused_as_output(tmp_path, kind):
     mine = tmp_path / "out" / "mine.txt" if kind == "folder" else tmp_path / "out"
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("mine")
@@ -156,12 +156,12 @@ def test_what_raykd_did_not_make_is_refused_as_output(tmp_path, kind):
     assert mine.read_text() == "mine"
 
 
-def test_an_output_that_cannot_be_written_is_refused_by_its_name():
+def test_an_unwritable_output_is_refused():
     with pytest.raises(InputError, match=r"--out /proc/found: nothing can be written there"):
         check_output(Path("/proc/found"))
 
 
-def test_what_another_process_has_put_in_place_meanwhile_stays_there(tmp_path):
+def test_an_output_written_by_another_process_is_kept(tmp_path):
     out = tmp_path / "out"
     with commit(out, "greet", {}, {"who": "world"}) as draft:
         (draft.directory / "hello.txt").write_text("hello")
@@ -172,7 +172,7 @@ def test_what_another_process_has_put_in_place_meanwhile_stays_there(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_damaged_output_that_stands_in_the_way_is_replaced(tmp_path):
+def test_a_damaged_output_is_replaced(tmp_path):
     out = tmp_path / "out"
     with commit(out, "greet", {}, {"who": "world"}) as draft:
         (draft.directory / "hello.txt").write_text("hello")

@@ -22,7 +22,7 @@ from raykd.storage.formats import source_digest
 from raykd.storage.locations import location_of
 from raykd.storage.tables import read_table
 
-TEXTS = [f"Document number {n} tells of a river in flood. É {'x' * (n % 7)}" for n in range(300)]
+TEXTS = [f"Document number {n} warns of a river in flood. É {'x' * (n % 7)}" for n in range(300)]
 JSONL = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
 CONTENTS = {
     "a.txt": "\n".join(TEXTS).encode(),
@@ -73,7 +73,7 @@ def store(server):
 
 @pytest.fixture
 def environment(server, monkeypatch):
-    """What users set."""
+    """Set the environment as users do."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
@@ -148,14 +148,14 @@ def test_a_table_of_queries_is_read_from_a_store(store):
 
 @pytest.mark.usefixtures("environment", "store")
 @pytest.mark.parametrize("place", ["bucket/none.csv", "no-bucket/none.csv"])
-def test_a_missing_object_is_named(place):
+def test_a_missing_object_is_reported(place):
     for read in (source_digest, lambda location: list_sources([location]), read_table):
         with pytest.raises(InputError, match=f"s3://{place}: no such file; correct the bucket"):
             read(location_of(f"s3://{place}"))
 
 
 @pytest.mark.usefixtures("environment")
-def test_truncated_objects_are_named(store, tmp_path):
+def test_truncated_objects_are_reported(store, tmp_path):
     put(store, "bucket/cut.jsonl.gz", gzip.compress(JSONL)[:-100])
     pq.write_table(pa.table({"text": TEXTS}), tmp_path / "t.parquet")
     put(store, "bucket/cut.parquet", (tmp_path / "t.parquet").read_bytes()[:-10])
@@ -165,7 +165,7 @@ def test_truncated_objects_are_named(store, tmp_path):
 
 
 def reset_authority(server, num_free_requests):
-    """After so many requests the server takes the credentials of its own users alone."""
+    """Accept only known credentials after this number of requests."""
     address = f"http://{server}/moto-api/reset-auth"
     data = str(num_free_requests).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "text/plain"}, method="POST")
@@ -173,7 +173,7 @@ def reset_authority(server, num_free_requests):
 
 
 @pytest.mark.usefixtures("environment")
-def test_refused_credentials_say_what_to_set_and_hold_no_secret(server, store):
+def test_refused_credentials_give_a_remedy_without_secrets(server, store):
     reset_authority(server, num_free_requests=0)
     try:
         with pytest.raises(InputError, match="access is refused; set AWS_ACCESS_KEY_ID") as error:
@@ -183,7 +183,7 @@ def test_refused_credentials_say_what_to_set_and_hold_no_secret(server, store):
         reset_authority(server, num_free_requests=1_000_000)
 
 
-def test_an_endpoint_that_does_not_answer_is_named_within_seconds(unused_port):
+def test_an_unreachable_endpoint_is_reported_within_seconds(unused_port):
     url = f"s3://bucket/a.txt?anonymous=true&scheme=http&endpoint_override=127.0.0.1:{unused_port}"
     started = time.monotonic()
     with pytest.raises(
@@ -202,11 +202,11 @@ def test_an_endpoint_that_does_not_answer_is_named_within_seconds(unused_port):
         ("gs://", "has no bucket"),
     ],
 )
-def test_a_wrong_url_is_refused_where_it_is_written(url, message):
+def test_an_invalid_url_is_refused(url, message):
     with pytest.raises(InputError, match=message) as error:
         CorpusConfig.parse({"paths": [url]}, "recipe.yaml")
     assert "hidden" not in str(error.value)
 
 
-def test_a_path_is_no_url():
+def test_a_path_is_not_a_url():
     assert location_of("a/s3:b.txt") == Path("a/s3:b.txt")

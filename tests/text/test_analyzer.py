@@ -1,4 +1,4 @@
-"""Terms are UAX #29 words, lower-cased, on the fast path and on the slow one."""
+"""Terms are lower-cased UAX #29 words, on the fast path and on the slow one."""
 
 import sys
 
@@ -83,7 +83,7 @@ def test_ascii_words_do_not_depend_on_other_characters_in_the_text(text: str) ->
     assert terms(f"é {text}") == ["é", *terms(text)]
 
 
-# A few characters of every kind that the automaton tells apart.
+# A few characters of every class of the automaton.
 KINDS = [
     "".join(map(chr, codes[:: max(1, len(codes) // 5)]))
     for column in range(characters().next_states.shape[1])
@@ -116,7 +116,7 @@ def test_every_range_of_characters_makes_the_terms_of_the_regular_expression() -
     assert terms(text) == oracle_analyze.terms(text)
 
 
-def test_planes_without_entries_hold_no_character_of_a_word() -> None:
+def test_planes_without_entries_have_no_word_characters() -> None:
     left_out = "".join(map(chr, [*range(0x40000, 0xE0000), *range(0xE1000, sys.maxunicode + 1)]))
     assert not regex.search(r"[\p{L}\p{M}\p{N}\p{Emoji}\p{Extended_Pictographic}]", left_out)
     assert left_out.lower() == left_out
@@ -124,7 +124,7 @@ def test_planes_without_entries_hold_no_character_of_a_word() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(any_text, st.integers(0, 130))
-def test_terms_do_not_depend_on_where_in_the_text_they_stand(text: str, shift: int) -> None:
+def test_terms_do_not_depend_on_their_position_in_the_text(text: str, shift: int) -> None:
     assert terms("-" * shift + " " + text) == terms(text)
 
 
@@ -133,7 +133,7 @@ def test_time_grows_with_the_length_of_the_text(unit: str) -> None:
     assert len("".join(terms(unit * 300_000))) <= 600_000
 
 
-def test_lower_case_is_taken_character_by_character() -> None:
+def test_lower_casing_works_per_character() -> None:
     letters = [chr(code) for code in range(0x80, sys.maxunicode + 1) if chr(code).isupper()]
     found = [terms(f"{letter}{letter}") for letter in letters if len(terms(letter)) == 1]
     expected = [[lower(letter) * 2] for letter in letters if len(terms(letter)) == 1]

@@ -4,7 +4,7 @@ import pytest
 from raykd.text.figures import compare, compare_with_task, sample_rows, sample_texts
 
 
-def test_figures_by_hand():
+def test_statistics_match_hand_computed_values():
     figures = compare(["The cat, the cat", "a dog"], ["a b c d e f"], ["Cat and dog and mouse d"])
     # Words: the cat the cat a dog. Pairs: the-cat cat-the the-cat a-dog.
     assert figures.corpus.distinct_1 == pytest.approx(4 / 6)
@@ -83,13 +83,13 @@ def test_distinct_is_taken_on_all_words_of_large_samples():
     assert figures.distinct_2 == pytest.approx(1 / 5)
 
 
-def test_a_corpus_can_be_measured_like_another_one():
+def test_sample_sizes_can_be_taken_from_another_corpus():
     first = compare(["a b c"], ["a b c d"], ["a b c d e"]).corpus
     like = compare(["a b c d a b c d"], ["a b c d"], ["a b c d e"], like=first).corpus
     assert (like.num_words, like.num_vocabulary_words) == (3, 3)
 
 
-def test_the_order_of_the_tasks_sentences_makes_no_difference():
+def test_the_order_of_the_task_sentences_is_ignored():
     task = [f"{number} {number % 7}" for number in range(100)]
     assert compare(["1 2"] * 20, ["3 4"] * 20, task) == compare(
         ["1 2"] * 20, ["3 4"] * 20, task[::-1]
@@ -109,7 +109,7 @@ def test_the_sampled_units_are_the_same_for_any_order_of_rows():
     ]
 
 
-def test_texts_without_words_have_figures_of_zero():
+def test_texts_without_words_have_zero_statistics():
     figures = compare(["..."], [], [])
     for side in figures:
         assert (side.distinct_1, side.distinct_2) == (0, 0)

@@ -1,4 +1,4 @@
-"""A lookup finds the ids of the terms that `terms` gives, whatever the layout of the texts."""
+"""Lookup of the ids of terms, for any memory layout of the texts."""
 
 import pickle
 import random
@@ -61,7 +61,7 @@ CONFIGS = [
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_streams_are_those_of_a_dictionary(
+def test_streams_match_a_dictionary_lookup(
     config: AnalyzerConfig, kind: pa.DataType, data: st.DataObject
 ) -> None:
     text = st.none() | st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=30).map(
@@ -98,13 +98,13 @@ def test_every_term_of_a_vocabulary_is_found_and_no_other(size: int) -> None:
     assert as_lists(found) == [(list(range(len(known))), len(known)), ([], len(unknown))]
 
 
-def test_equal_beginnings_and_ends_do_not_make_long_terms_equal() -> None:
+def test_long_terms_with_equal_prefix_and_suffix_are_distinguished() -> None:
     vocabulary = ["incomprehensible" + middle + "incomprehensible" for middle in "abcdefgh"]
     found = TermLookup(vocabulary[::2]).stream(pa.array([" ".join(vocabulary)]))
     assert found.term_ids.tolist() == [0, 1, 2, 3]
 
 
-def test_texts_may_end_where_the_buffer_ends_and_hold_what_is_not_utf_8() -> None:
+def test_texts_may_end_at_the_buffer_end_and_be_invalid_utf_8() -> None:
     data = b"fox\xc3fox \xff\xfe fox\xe2\x82"
     offsets = np.array([0, 4, 11, 16], np.int32)
     texts = pa.StringArray.from_buffers(3, pa.py_buffer(offsets), pa.py_buffer(data))
@@ -124,7 +124,7 @@ def test_many_small_pieces_give_the_stream_of_one(
     assert as_lists(lookup.stream(pa.array(texts))) == whole
 
 
-def test_stemming_forgets_words_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stemmer_cache_is_cleared_when_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(analyze, "_MAX_WORDS", 100)
     config = AnalyzerConfig(stemmer="english", stop_words="english")
     texts = [" ".join(f"foxes{number} the runs" for number in range(5000)), "run foxes9 runs"]
@@ -134,13 +134,13 @@ def test_stemming_forgets_words_when_there_are_too_many(monkeypatch: pytest.Monk
         assert as_lists(lookup.stream(pa.array(texts))) == wanted
 
 
-def test_a_lookup_travels_in_a_pickle() -> None:
+def test_a_lookup_can_be_pickled() -> None:
     for config in CONFIGS:
         lookup = pickle.loads(pickle.dumps(TermLookup(["run"], config)))
         assert lookup.stream(pa.array(["run run"])).term_ids.tolist() == [0, 0]
 
 
-def test_stop_words_are_left_out_before_stemming() -> None:
+def test_stop_words_are_removed_before_stemming() -> None:
     config = AnalyzerConfig(stop_words="english", stemmer="english")
     assert terms("The foxes were NOT running; into it", config) == ["fox", "were", "run"]
     assert terms("Les FOXES", AnalyzerConfig(stop_words=("LES",))) == ["foxes"]
@@ -153,7 +153,9 @@ def test_stop_words_are_left_out_before_stemming() -> None:
         ({"stemmer": "englisch"}, r"unknown stemmer 'englisch'; known: arabic, .*"),
     ],
 )
-def test_a_wrong_setting_of_the_analyzer_is_named(values: dict[str, Any], message: str) -> None:
+def test_an_invalid_setting_of_the_analyzer_is_reported(
+    values: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         AnalyzerConfig.parse(values, "x.yaml")
 
@@ -161,7 +163,7 @@ def test_a_wrong_setting_of_the_analyzer_is_named(values: dict[str, Any], messag
 def test_real_text_gives_the_stream_of_the_regular_expression() -> None:
     path: Path = SHARED_DATA / "corpus" / "general_a.parquet"
     if not path.is_file():
-        pytest.skip("the real corpus is not beside this checkout")
+        pytest.skip("the real corpus is not next to this checkout")
     texts = pq.read_table(path, columns=["text"])["text"].chunk(0)[:3000]
     found = [oracle_analyze.terms(text) for text in texts.to_pylist()]
     counts = Counter(term for each in found for term in each)

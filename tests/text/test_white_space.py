@@ -1,4 +1,4 @@
-"""What is counted many bytes at a time is what Python counts one character at a time."""
+"""Vectorized counts equal the counts of Python per character."""
 
 from itertools import product
 
@@ -10,7 +10,7 @@ from raykd.text.white_space import count_words, lines_with_words
 SPACES = [" ", "\t", "\x1c", "\x85", "\xa0", "\u1680", "\u2000", "\u2029", "\u205f", "\u3000"]
 # Of one to four bytes; the first bytes of some are also those of white space.
 LETTERS = ["a", "é", "¡", "က", "€", "、", "\uffff", "😀"]
-# One more than are compared at once, so that everything stands at each place and across two.
+# One more byte than is compared at once, so that each pattern occurs at every offset.
 SHIFTS = range(65)
 
 
@@ -22,7 +22,7 @@ def side_by_side(texts):
 
 
 @pytest.mark.parametrize("letter", LETTERS)
-def test_words_are_counted_wherever_characters_stand(letter):
+def test_words_are_counted_for_any_alignment_of_characters(letter):
     texts = [
         "x" * shift + letter + space + letter + tail
         for shift, space, tail in product(SHIFTS, SPACES, ["", " y" * 40, "\u3000" + "y" * 70])
@@ -30,7 +30,7 @@ def test_words_are_counted_wherever_characters_stand(letter):
     assert count_words(*side_by_side(texts)).tolist() == [len(text.split()) for text in texts]
 
 
-def test_lines_of_white_space_are_left_out_wherever_their_ends_stand():
+def test_lines_of_white_space_are_skipped_for_any_alignment():
     lines = ["x" * shift + middle for shift, middle in product(SHIFTS, ["", "é", "\u3000", "\r"])]
     blank = [space * 3 for space in SPACES * 26]
     text = "\n".join(f"{line}\n{between}" for line, between in zip(lines, blank, strict=True))

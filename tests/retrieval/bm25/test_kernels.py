@@ -1,4 +1,4 @@
-"""Both ways through a shard, at every border, against the dense oracle."""
+"""MaxScore and exhaustive search at all boundaries, against the dense oracle."""
 
 import random
 from collections.abc import Sequence
@@ -108,7 +108,7 @@ def test_any_safe_threshold_gives_the_hits_of_the_dense_oracle_bit_for_bit(
             assert hits_of(shard, query_terms, top_k, thresholds) == expected
 
 
-def test_units_that_reach_the_threshold_exactly_all_stay() -> None:
+def test_units_that_reach_the_threshold_exactly_are_kept() -> None:
     shard, queries = index_of(["cat dog"] * 9 + ["cat"], ["cat"], Bm25Config())
     best = hits_of(shard, queries, [10], [0.0])
     tied = best[1][2]
@@ -150,7 +150,7 @@ def zipf_corpus() -> tuple[list[str], list[str]]:
     return units, queries
 
 
-def test_where_too_much_is_left_of_a_few_queries_the_others_are_not_tried_and_lose_no_hit(
+def test_if_maxscore_fails_for_the_probes_the_other_queries_are_searched_exhaustively(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     units, queries = zipf_corpus()
@@ -175,7 +175,7 @@ def test_where_too_much_is_left_of_a_few_queries_the_others_are_not_tried_and_lo
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 1e-9])
-def test_any_share_of_the_best_score_as_a_threshold_gives_the_hits_of_a_plain_search(
+def test_any_share_of_the_best_score_as_threshold_gives_the_exhaustive_hits(
     monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     # At the smallest share more blocks remain than wait to be scored at once.
@@ -196,7 +196,7 @@ def test_any_share_of_the_best_score_as_a_threshold_gives_the_hits_of_a_plain_se
 
 
 @pytest.mark.parametrize("needed", [1, 2, 700, 65_535])
-def test_blocks_that_have_the_bound_are_taken_and_all_bounds_are_zero_then(needed: int) -> None:
+def test_blocks_that_reach_the_bound_are_selected_and_bounds_are_reset(needed: int) -> None:
     rng = np.random.default_rng(3)
     for number in (1, 3):
         bounds = rng.choice(
@@ -212,7 +212,7 @@ def test_blocks_that_have_the_bound_are_taken_and_all_bounds_are_zero_then(neede
         assert not bounds.any()
 
 
-def test_terms_left_out_add_what_they_count_in_a_block_listed_or_not() -> None:
+def test_nonessential_terms_add_their_block_maxima_from_lists_and_dense_rows() -> None:
     rng = np.random.default_rng(5)
     # Five terms that are listed, one with a row of all blocks, and one that no unit holds, whose
     # list starts where another one does.
@@ -256,7 +256,7 @@ def test_a_vocabulary_that_16_bits_cannot_number_is_exact() -> None:
 
 
 @pytest.mark.parametrize(("square", "codes"), [(4, 8), (1, 1), (64, 1 << 16)])
-def test_rare_pairs_of_tf_and_length_are_looked_up_as_others_are(
+def test_rare_pairs_of_tf_and_length_have_their_own_codes(
     monkeypatch: pytest.MonkeyPatch, square: int, codes: int
 ) -> None:
     rng = random.Random(2)
@@ -271,7 +271,7 @@ def test_rare_pairs_of_tf_and_length_are_looked_up_as_others_are(
 
 @pytest.mark.parametrize("num_distinct", [1, 3, 5000])
 @pytest.mark.parametrize("num_hits", [2, 65, 5000])
-def test_the_best_are_kept_and_sorted_by_score_and_then_by_id(
+def test_the_top_k_are_kept_and_sorted_by_score_and_then_by_id(
     num_hits: int, num_distinct: int
 ) -> None:
     rng = np.random.default_rng(num_hits)

@@ -1,4 +1,4 @@
-"""Postings of a superblock are those that a dictionary of lists gives."""
+"""Postings of a superblock, against a dictionary of lists."""
 
 from collections import Counter
 
@@ -45,8 +45,8 @@ def test_the_last_of_65_536_units_has_its_postings():
 
 
 @pytest.mark.parametrize("tf", [32_767, 32_768, 70_000])
-def test_a_term_is_counted_however_often_a_unit_says_it(tf):
-    # The first 256 terms of a shard stand in a stream of their own.
+def test_a_term_is_counted_for_any_number_of_occurrences(tf):
+    # The first 256 terms of a shard are in a separate stream.
     terms = [f"t{number:03d}" for number in range(300)]
     texts = [" ".join(terms), "t299 " * tf + "t000", "t000 " * tf, "", "t000 t299 t000"]
     found, by_hand, statistics = found_postings(texts, terms)
@@ -54,7 +54,7 @@ def test_a_term_is_counted_however_often_a_unit_says_it(tf):
     assert statistics.df[[0, 1, 299]].tolist() == [4, 1, 3]
 
 
-def test_terms_are_told_apart_however_many_there_are():
+def test_terms_are_distinguished_for_any_vocabulary_size():
     terms = [f"t{number:06d}" for number in range(70_000)]
     texts = [" ".join(terms[first::7]) + " " + terms[first] for first in range(7)]
     found, by_hand, _ = found_postings(texts, terms)
@@ -62,7 +62,7 @@ def test_terms_are_told_apart_however_many_there_are():
 
 
 @pytest.mark.parametrize("block_units", [1, 2, 3, 4, 7, 60_000])
-def test_a_block_has_the_most_that_one_of_its_units_counts_in_steps_rounded_up(block_units):
+def test_a_block_maximum_is_the_largest_score_of_its_units_rounded_up(block_units):
     rng = np.random.default_rng(8)
     num_units, table, idf = 65_536, rng.random(50), np.array([3.0, 0.5, 2.0, 0.0, 1.0])
     # A term in few units, one in the last only, one in none, one of no weight, one in most.

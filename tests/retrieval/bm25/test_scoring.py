@@ -1,4 +1,4 @@
-"""The variants of BM25, from formulas worked out by hand and from other packages."""
+"""Variants of BM25, against hand-computed values and other packages."""
 
 import math
 from typing import Any
@@ -20,7 +20,7 @@ def counted(tf: int, length: int, average: float, config: Bm25Config) -> float:
     return saturation(float(tf), norm, saturation_form(config))
 
 
-def test_saturations_worked_out_by_hand() -> None:
+def test_saturations_match_hand_computed_values() -> None:
     # relative length = 0.25 + 0.75 * 2 = 1.75; norm = 1.2 * 1.75 = 2.1; tf = 3
     values = {
         variant: counted(3, 20, 10.0, Bm25Config(variant=variant, k1=1.2, b=0.75))
@@ -33,7 +33,7 @@ def test_saturations_worked_out_by_hand() -> None:
     assert values["bm25l"] == pytest.approx(2.2 * shifted / (1.2 + shifted), rel=1e-15)
 
 
-def test_idfs_worked_out_by_hand() -> None:
+def test_idfs_match_hand_computed_values() -> None:
     df = np.array([0, 1, 6, 10])
     values = {variant: idf(df, 10, Bm25Config(variant=variant)).tolist() for variant in VARIANTS}
     assert values["lucene"][1] == pytest.approx(math.log(1 + 9.5 / 1.5), rel=1e-15)
@@ -45,7 +45,7 @@ def test_idfs_worked_out_by_hand() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_terms_that_a_unit_holds_count_what_they_count_in_bm25s(variant: Any) -> None:
+def test_terms_of_a_unit_score_as_in_bm25s(variant: Any) -> None:
     config = Bm25Config(variant=variant, k1=1.5, b=0.6)
     delta = saturation_form(config)[2]
     scorer = bm25s_scoring._select_tfc_scorer(variant)
@@ -57,7 +57,7 @@ def test_terms_that_a_unit_holds_count_what_they_count_in_bm25s(variant: Any) ->
         assert ours == pytest.approx(inverse(df, 20), rel=1e-14)
 
 
-def test_a_unit_that_holds_all_terms_scores_as_in_rank_bm25() -> None:
+def test_a_unit_with_all_terms_scores_as_in_rank_bm25() -> None:
     # Not its BM25L: it multiplies by the raw frequency once more than the paper.
     units = ["cat dog dog", "dog", "bee", "cat bee bee bee cat", "ape", "ape cat dog"]
     config = Bm25Config(variant="bm25+", k1=1.5, b=0.75)
@@ -78,7 +78,7 @@ def test_bm25s_knows_the_same_variants() -> None:
         bm25s.BM25(method=variant)
 
 
-def test_a_delta_without_a_use_is_an_error_that_says_where_it_has_one() -> None:
+def test_an_unused_delta_is_an_error_with_the_variants_that_use_it() -> None:
     with pytest.raises(InputError, match="delta is a parameter of bm25l and bm25\\+, not of atire"):
         Bm25Config.parse({"variant": "atire", "delta": 1}, "recipe")
     assert saturation_form(Bm25Config(variant="bm25l", delta=0))[2] == 0

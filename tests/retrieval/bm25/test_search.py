@@ -49,7 +49,7 @@ def hits_of(
     top_k: int,
     config: Bm25Config | None = None,
 ) -> list[tuple[int, Any, float]]:
-    """What a job does, without Ray and files."""
+    """Search shards as a job does, without Ray and files."""
     bm25 = config or Bm25Config()
     vocabulary, query_terms = analyze_queries(queries)
     lookup = TermLookup(vocabulary.terms)
@@ -103,20 +103,20 @@ def test_any_number_and_order_of_shards_equals_the_dense_oracle_bit_for_bit(
         )
 
 
-def test_scores_are_those_of_the_formula_worked_out_by_hand() -> None:
+def test_scores_match_hand_computed_values() -> None:
     # N = 2, df = 1: idf = ln(1 + 1.5 / 1.5); avgdl = 3: norm = 1.2 * (0.25 + 0.75 * 4 / 3) = 1.5
     hits = hits_of([[("a", "Cat, cat. A dog"), ("b", "the dog")]], ["cat"], 10)
     assert hits == [(0, "a", pytest.approx(math.log(2) * 2 / (2 + 1.5), rel=1e-15))]
 
 
-def test_a_term_said_twice_in_the_query_counts_twice() -> None:
+def test_a_repeated_query_term_counts_twice() -> None:
     shard = [("a", "cat dog"), ("b", "dog bee"), ("c", "bee")]
     [(_, _, once)] = hits_of([shard], ["cat"], 10)
     [(_, _, twice)] = hits_of([shard], ["cat cat"], 10)
     assert twice == 2 * once
 
 
-def test_equal_scores_stand_in_ascending_order_of_ids() -> None:
+def test_equal_scores_are_in_ascending_order_of_ids() -> None:
     shards = [[("b", "cat"), ("Z", "cat")], [("é", "cat"), ("a", "cat")]]
     assert [unit_id for _, unit_id, _ in hits_of(shards, ["cat"], 3)] == ["Z", "a", "b"]
 

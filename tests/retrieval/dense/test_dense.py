@@ -1,4 +1,4 @@
-"""Dense retrieval: exact candidates, one order, whatever the shards; and what users get wrong."""
+"""Dense retrieval: exact candidates, one order for any shards, and errors of users."""
 
 import json
 import shutil
@@ -77,11 +77,11 @@ def searched(
     st.integers(1, 30),
 )
 @settings(max_examples=60, deadline=None)
-def test_flat_is_the_float64_oracle_where_float32_cannot_tell_units_apart(
+def test_flat_equals_the_float64_oracle_where_float32_has_ties(
     seed: int, metric: str, num_units: int, width: int
 ) -> None:
     chance = np.random.default_rng(seed)
-    # Multiples of 2^-20 beside 1: sums are exact in float64, and rounded away in float32.
+    # Multiples of 2^-20 added to 1: sums are exact in float64, and rounded away in float32.
     vectors = (1 + chance.integers(-4, 5, (num_units, width)) * 2.0**-20).astype(np.float32)
     queries = (1 + chance.integers(-4, 5, (9, width)) * 2.0**-20).astype(np.float32)
     id_rank = chance.permutation(num_units).astype(np.int32)
@@ -91,7 +91,7 @@ def test_flat_is_the_float64_oracle_where_float32_cannot_tell_units_apart(
 
 
 @pytest.mark.parametrize("metric", ["inner_product", "l2"])
-def test_equal_units_stand_in_the_order_of_ids_however_many_they_are(metric: str) -> None:
+def test_any_number_of_equal_units_is_in_the_order_of_ids(metric: str) -> None:
     vectors = np.repeat(np.eye(3, 20, dtype=np.float32), 500, axis=0)
     id_rank = np.random.default_rng(0).permutation(1500).astype(np.int32)
     queries = np.eye(2, 20, dtype=np.float32)
@@ -99,7 +99,9 @@ def test_equal_units_stand_in_the_order_of_ids_however_many_they_are(metric: str
     assert found == oracle(vectors, queries, id_rank, [7, 600], metric)
 
 
-def test_candidates_are_taken_in_parts_that_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_candidates_are_processed_in_parts_that_fit_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     chance = np.random.default_rng(0)
     vectors = chance.integers(-1, 2, (300, 12)).astype(np.float32)
     queries = chance.integers(-1, 2, (40, 12)).astype(np.float32)
@@ -110,7 +112,7 @@ def test_candidates_are_taken_in_parts_that_fit_in_memory(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("metric", ["inner_product", "l2"])
-def test_a_threshold_leaves_out_only_what_scores_less(metric: str) -> None:
+def test_a_threshold_excludes_only_units_that_score_less(metric: str) -> None:
     chance = np.random.default_rng(0)
     vectors, queries = (chance.normal(size=(n, 16)).astype(np.float32) for n in (200, 10))
     shard = ShardVectors(vectors, DenseConfig(model="any", metric=metric))
@@ -128,7 +130,7 @@ def test_a_threshold_leaves_out_only_what_scores_less(metric: str) -> None:
     [{"name": "ivf", "num_lists": 500, "num_probes": 400}, {"name": "hnsw", "ef_search": 400}],
     ids=["ivf", "hnsw"],
 )
-def test_the_other_indexes_score_and_sort_as_flat_does(index: dict[str, Any]) -> None:
+def test_the_other_indexes_score_and_sort_like_flat(index: dict[str, Any]) -> None:
     chance = np.random.default_rng(0)
     vectors, queries = (chance.normal(size=(n, 16)).astype(np.float32) for n in (400, 10))
     id_rank = chance.permutation(400).astype(np.int32)
@@ -149,7 +151,7 @@ def some_texts(num_texts: int, seed: int = 0) -> list[str]:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_an_embedding_does_not_depend_on_the_texts_beside_it(model: Path, pooling: Any) -> None:
+def test_an_embedding_does_not_depend_on_the_batch(model: Path, pooling: Any) -> None:
     embed = TextEmbedder.load("dense", str(model), pooling=pooling, max_length=12, batch_size=4)
     texts = some_texts(60)
     together, alone = embed(texts), np.concatenate([embed([text]) for text in texts])
@@ -162,7 +164,7 @@ def real_texts() -> list[str]:
     """Paragraphs of the real corpus."""
     path = Path(__file__).resolve().parents[4] / "shared/data/corpus/general_a.parquet"
     if not path.is_file():
-        pytest.skip("the real corpus is not beside this checkout")
+        pytest.skip("the real corpus is not next to this checkout")
     with pq.ParquetFile(path) as file:
         texts = next(file.iter_batches(200, columns=["text"])).column("text").to_pylist()
     return [text[:100] for text in texts]
@@ -255,7 +257,9 @@ def test_hits_are_the_same_bytes_for_any_shards(tmp_path: Path, model: Path, ran
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_more_hits_than_units_are_all_units_that_hold_text(tmp_path: Path, model: Path) -> None:
+def test_with_top_k_above_the_corpus_size_all_nonempty_units_are_hits(
+    tmp_path: Path, model: Path
+) -> None:
     shards = write_shards(tmp_path / "shards", [*some_texts(5), "", None], 3)
     run(tmp_path, "out", shards, ["good film"], config=retrieval("dense", model, top_k=100))
     assert sorted(hits_of(tmp_path / "out")["0"]) == [f"u00{unit}" for unit in range(5)]
@@ -307,7 +311,7 @@ def test_a_hybrid_search_fuses_more_candidates_than_it_returns(tmp_path: Path, m
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_hits_are_fused_so_many_queries_at_a_time_as_both_sides_candidates_fit(
+def test_hits_are_fused_for_as_many_queries_as_fit_in_memory(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(query_sets, "_ROWS_PER_GROUP", 100)
@@ -360,14 +364,14 @@ def test_hits_are_fused_so_many_queries_at_a_time_as_both_sides_candidates_fit(
         ),
     ],
 )
-def test_wrong_settings_get_one_line(values: dict[str, Any], complaint: str) -> None:
+def test_invalid_settings_give_a_one_line_error(values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError) as found:
         RetrievalConfig.parse({"top_k": 1, **values}, "retrieval")
     assert complaint in str(found.value)
     assert "\n" not in str(found.value)
 
 
-def test_settings_survive_being_written_out_and_read_again() -> None:
+def test_settings_survive_a_round_trip() -> None:
     config = RetrievalConfig.parse(
         {"ranker": "hybrid", "top_k": 1, "dense": {"model": "m", "index": {"name": "hnsw"}}}, "test"
     )
