@@ -123,7 +123,7 @@ CONFIGS = st.builds(
 
 
 def oracle_of(texts, units_config):
-    """Id and text of the units, and how many pieces were too short, by the slow way."""
+    """Id and text of the units, and how many pieces were too short, by the naive implementation."""
     units = [
         (unit_id(DIGEST, 7 * number, offset), piece)
         for number, text in enumerate(texts)
