@@ -86,31 +86,9 @@ def corpus(
     out: OutFolder = None,
 ) -> None:
     """Build the corpora, and print a summary and their folders."""
-    from raykd.storage.outputs import output_path
-    from raykd.workflow.corpora import MadeCorpus, make_corpora, summary
-    from raykd.workflow.recipe.corpora_recipe import is_corpora_recipe, load_corpora
+    from raykd.workflow.corpora import contextualize_recipe, summary
 
-    if is_corpora_recipe(recipe):
-        corpora = load_corpora(recipe)
-        made = make_corpora(corpora, output_path(out or Path("runs") / corpora.name))
-    else:
-        from raykd.contextualize.card import read_card
-        from raykd.workflow.run import open_run
-        from raykd.workflow.stages import run_stages
-
-        one = open_run(recipe, out)
-        run_stages(one, "contextualize")
-        texts = [text for text in one.recipe.corpus_texts if text.kind == "contextualized"]
-        if not texts:
-            raise InputError(f"{recipe}: no variant uses a contextualized corpus")
-        folders = {text: one.training_text(text) for text in texts}
-        name = one.recipe.task.name
-        made = [
-            MadeCorpus(
-                name if text.corpus is None else f"{name}@{text.corpus}", folder, read_card(folder)
-            )
-            for text, folder in folders.items()
-        ]
+    made = contextualize_recipe(recipe, out)
     print(summary(made))  # noqa: T201  # the command's answer
     for one_corpus in made:
         print(one_corpus.folder)  # noqa: T201  # as above

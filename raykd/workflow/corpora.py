@@ -19,6 +19,7 @@ from raykd.config import dump_yaml
 from raykd.contextualize.card import CorpusCard, read_card
 from raykd.contextualize.select import Gather, contextualize
 from raykd.corpus import pipeline as corpus_pipeline
+from raykd.errors import InputError
 from raykd.retrieval import pipeline as retrieval_pipeline
 from raykd.retrieval.query_sets import QuerySet
 from raykd.storage.locations import location_of
@@ -33,11 +34,19 @@ from raykd.storage.manifest import (
     stage_key,
     write_once,
 )
+from raykd.storage.outputs import output_path
 from raykd.storage.working_files import discard, discard_parts, write_if_new
 from raykd.tasks.class_counts import describe
 from raykd.tasks.store import read_task, write_task
 from raykd.workflow.embedder import load_embedder
-from raykd.workflow.recipe.corpora_recipe import CorporaRecipe, TaskCorpus
+from raykd.workflow.recipe.corpora_recipe import (
+    CorporaRecipe,
+    TaskCorpus,
+    is_corpora_recipe,
+    load_corpora,
+)
+from raykd.workflow.run import open_run
+from raykd.workflow.stages import run_stages
 from raykd.workflow.steps import QUERIES_FILE, reference_texts, search_facts, write_queries
 
 CONTEXTUALIZED = "contextualized"
@@ -52,6 +61,35 @@ class MadeCorpus:
     task: str
     folder: Path
     card: CorpusCard
+
+
+def contextualize_recipe(recipe_file: Path, out: Path | None) -> list[MadeCorpus]:
+    """Build the corpora of a recipe of several tasks, or of a run's task.
+
+    Args:
+        recipe_file: the recipe.
+        out: the directory to write; None for `runs/NAME`.
+
+    Raises:
+        InputError: the recipe is not valid, or no variant of a run uses a contextualized corpus.
+    """
+    if is_corpora_recipe(recipe_file):
+        corpora = load_corpora(recipe_file)
+        return make_corpora(corpora, output_path(out or Path("runs") / corpora.name))
+    run = open_run(recipe_file, out)
+    run_stages(run, "contextualize")
+    texts = [text for text in run.recipe.corpus_texts if text.kind == "contextualized"]
+    if not texts:
+        raise InputError(f"{recipe_file}: no variant uses a contextualized corpus")
+    name = run.recipe.task.name
+    return [
+        MadeCorpus(
+            name if text.corpus is None else f"{name}@{text.corpus}",
+            run.training_text(text),
+            read_card(run.training_text(text)),
+        )
+        for text in texts
+    ]
 
 
 def make_corpora(recipe: CorporaRecipe, out: Path) -> list[MadeCorpus]:

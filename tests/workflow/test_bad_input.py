@@ -22,6 +22,7 @@ from tiny_models import save_tiny_model
 from transformers import BertTokenizerFast
 
 from raykd.cli.app import _exit_code as raykd
+from raykd.dedup import pipeline as dedup_pipeline
 from raykd.storage.manifest import commit
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -351,6 +352,6 @@ def test_who_interrupts_a_command_is_told_that_it_goes_on(tmp_path, monkeypatch,
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("raykd.dedup.pipeline.dedup", interrupted)
+    monkeypatch.setattr(dedup_pipeline, "dedup", interrupted)
     assert raykd(["dedup", "corpus", "--out", str(tmp_path / "out")]) == 130
     assert "interrupted; rerun the same command to resume" in capsys.readouterr().err

@@ -106,20 +106,20 @@ def write_starter(path: Path, text: str) -> None:
 
 def _head(name: str, *, has_corpus: bool) -> list[str]:
     needs = "" if has_corpus else " (needs a corpus)"
-    arms = ["tfidf", "alone", "direct", *(["contextualized"] if has_corpus else [])]
+    variants = ["tfidf", "alone", "direct", *(["contextualized"] if has_corpus else [])]
     return [
         f"# yaml-language-server: $schema={schema_file().as_uri()}",
         "# Starter recipe of `raykd init`. All keys: `raykd schema --markdown`, or docs/recipe.md.",
         f"# Run it with: raykd run {name}.yaml",
         f"name: {_text(name)}",
-        "# One student per arm and seed. The report shows mean and standard deviation over seeds.",
+        "# One student per variant and seed; the report shows mean and deviation over the seeds.",
         "seeds: [1, 2, 3]",
         "# Students to compare:",
         "#   tfidf           linear baseline, no neural network",
         "#   alone           gold labels only, no teacher",
         "#   direct          the teacher's answers on the training rows",
         f"#   contextualized  first the teacher's answers on retrieved text{needs}",
-        f"arms: [{', '.join(arms)}]",
+        f"variants: [{', '.join(variants)}]",
     ]
 
 
@@ -178,7 +178,7 @@ def _corpus(corpus: Sequence[str], starter: StarterTask, lengths: Lengths) -> li
     return [
         "",
         "# To distil on more text: name a corpus, remove the '# ' of these lines, and add",
-        "# contextualized to arms.",
+        "# contextualized to variants.",
         *(f"# {line}" for line in lines),
     ]
 

@@ -30,7 +30,7 @@ RECIPES = [
 TRAIN = {"train": "train.csv", "dev": "dev.csv", "sentence_columns": ["text"]}
 MINIMAL: dict[str, Any] = {
     "name": "mine",
-    "arms": ["direct"],
+    "variants": ["direct"],
     "task": {"name": "mine", **TRAIN},
     "teacher": {"model": "roberta-base"},
     "student": {"num_layers": 2},
@@ -141,11 +141,11 @@ def test_recipes_with_a_preset_may_leave_out_what_it_supplies(tmp_path, name, ta
         ("retrieval", {"top_k": 3, "keyword_stop_words": ["a"]}),
         (
             "retrieval",
-            {"top_k": 3, "method": "dense", "dense": {"model": "m", "index": {"name": "hnsw"}}},
+            {"top_k": 3, "ranker": "dense", "dense": {"model": "m", "index": {"name": "hnsw"}}},
         ),
         ("contextualize.near_duplicates", {}),
-        ("search", {"space": {"adaptation.learning_rate": {"float": [1e-5, 1e-3], "log": True}}}),
-        ("search", {"space": {"adaptation.batch_size": {"choice": [8, 16]}}}),
+        ("tune", {"space": {"adaptation.learning_rate": {"float": [1e-5, 1e-3], "log": True}}}),
+        ("tune", {"space": {"adaptation.batch_size": {"choice": [8, 16]}}}),
         ("injections", {"general": {"text": "random", "objective": {"temperature": 2}}}),
     ],
 )
@@ -163,7 +163,7 @@ def test_every_form_of_a_value_is_accepted(path, value):
         ("adaptation.objective", {"temperature": 2}, "'name' is a required property"),
         ("adaptation.batch_size", 0, "0 is less than the minimum of 1"),
         ("adaptation.schedule", "step", "'step' is not one of"),
-        ("retrieval", {"method": "bm25"}, "'top_k' is a required property"),
+        ("retrieval", {"ranker": "bm25"}, "'top_k' is a required property"),
         ("student.num_layers", "two", "'two' is not valid"),
         ("workers.num_workers", 0, "0 is not valid"),
         ("adaptation.objective", {"name": "cilda", "generator": {"modle": "x"}}, "is not valid"),

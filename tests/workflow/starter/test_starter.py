@@ -72,7 +72,7 @@ def test_columns_labels_metric_and_student_are_found(folder):
         "labels": ["blame", "praise"],
         "metrics": ["accuracy"],
     }
-    assert values["arms"] == ["tfidf", "alone", "direct"]
+    assert values["variants"] == ["tfidf", "alone", "direct"]
     assert values["student"] == {"num_layers": 1, "inits": ["skip"]}
     assert values["teacher"]["max_length"] == 32
     assert load_recipe(Path("reviews.yaml")).task.train == str(folder / "train.csv")
@@ -97,13 +97,12 @@ def test_the_recipe_passes_the_checks_before_a_run(folder, options):
 def test_the_lines_of_the_corpus_are_a_recipe_once_they_are_not_comments(folder):
     assert init() == 0
     text = Path("reviews.yaml").read_text()
-    lines = [
-        line.removeprefix("# ")
-        if re.match(r"# ( |corpus:|retr|contextualize:|inj|# )", line)
-        else line
-        for line in text.splitlines()
-    ]
-    changed = "\n".join(lines).replace("[FILE_OR_FOLDER]", "[corpus.txt]")
+    commented = re.compile(
+        r"^# (?= |corpus:|retrieval:|contextualize:|injection:|# )", re.MULTILINE
+    )
+    start = text.index("# corpus:")
+    changed = text[:start] + commented.sub("", text[start:])
+    changed = changed.replace("[FILE_OR_FOLDER]", "[corpus.txt]")
     changed = changed.replace("alone, direct]", "alone, direct, contextualized]")
     Path("changed.yaml").write_text(changed)
     recipe = load_recipe(Path("changed.yaml"))
@@ -124,7 +123,7 @@ def test_the_recipe_runs_to_its_report(folder):
     Path("reviews.yaml").write_text(re.sub(r"epochs: \d+", "epochs: 3", text))
     assert raykd(["run", "reviews.yaml"]) == 0
     results = json.loads(Path("runs/reviews/results.json").read_text())
-    adapted = {score["arm"] for score in results["scores"] if score["stage"] == "adapted"}
+    adapted = {score["variant"] for score in results["scores"] if score["stage"] == "adapted"}
     assert adapted == {"alone", "direct", "contextualized"}
 
 

@@ -1,0 +1,106 @@
+"""The Python API: its names and signatures, and what importing it costs."""
+
+import inspect
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tiny_models import save_tiny_model
+
+import raykd
+from raykd.errors import InputError
+
+SIGNATURES = {
+    "contextualize": "(recipe: StrPath, *, out: StrPath | None = None) -> dict[str, Path]",
+    "dedup": "(corpus: StrPath | Sequence[StrPath], out: StrPath, *, "
+    "near_duplicates: dict[str, Any] | None = None) -> Path",
+    "load_student": "(folder: StrPath) -> 'tuple[PreTrainedModel, PreTrainedTokenizerBase]'",
+    "run": "(recipe: StrPath, *, out: StrPath | None = None) -> Path",
+    "search": "(corpus: StrPath | Sequence[StrPath], queries: StrPath, out: StrPath, *, "
+    "top_k: int = 10, ranker: Literal['bm25', 'dense', 'hybrid'] = 'bm25', "
+    "keywords: Literal['none', 'rake'] = 'none', bm25: dict[str, Any] | None = None, "
+    "analyzer: dict[str, Any] | None = None, dense: dict[str, Any] | None = None, "
+    "fusion: dict[str, Any] | None = None, embeddings: StrPath | None = None, "
+    "shard_bytes: int | None = None) -> Path",
+    "tune": "(recipe: StrPath, *, out: StrPath | None = None) -> Path",
+}
+
+
+def shown_signature(name: str) -> str:
+    """A signature with the short names of its types."""
+    text = str(inspect.signature(getattr(raykd, name)))
+    for long, short in (
+        ("str | os.PathLike[str]", "StrPath"),
+        ("collections.abc.Sequence[", "Sequence["),
+        ("pathlib.Path", "Path"),
+        ("typing.", ""),
+        ("Sequence[StrPath]", "Sequence[StrPath]"),
+    ):
+        text = text.replace(long, short)
+    return text
+
+
+def test_the_public_names_and_signatures_are_these():
+    assert sorted(raykd.__all__) == sorted(SIGNATURES)
+    assert {name: shown_signature(name) for name in SIGNATURES} == SIGNATURES
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURES))
+def test_every_function_documents_all_its_arguments(name):
+    function = getattr(raykd, name)
+    text = inspect.getdoc(function) or ""
+    for argument in inspect.signature(function).parameters:
+        assert f"    {argument}: " in text
+
+
+def test_importing_raykd_imports_no_library():
+    code = (
+        "import sys; before = set(sys.modules); import raykd; "
+        "print(*sorted({m.partition('.')[0] for m in set(sys.modules) - before}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"raykd", *sys.stdlib_module_names}
+
+
+def test_functions_stay_functions_when_folders_of_their_names_are_imported():
+    from raykd.contextualize import select
+    from raykd.dedup import exact
+
+    assert (exact.__name__, select.__name__) == ("raykd.dedup.exact", "raykd.contextualize.select")
+    assert inspect.isfunction(raykd.dedup)
+    assert inspect.isfunction(raykd.contextualize)
+    with pytest.raises(AttributeError, match="no attribute 'serach'"):
+        _ = raykd.serach
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_search_and_dedup_write_what_their_commands_write(tmp_path):
+    corpus, queries = tmp_path / "corpus.csv", tmp_path / "queries.csv"
+    corpus.write_text("doc_id,text\na,rain in the north\nb,bank rate cut\nc,Rain in the north\n")
+    queries.write_text("query_id,text\nq,rain\n")
+    hits = pq.read_table(raykd.search(corpus, queries, tmp_path / "found", top_k=1))
+    assert hits.column("unit_id").to_pylist() == ["a"]
+    units = pa.concat_tables(
+        pq.read_table(file)
+        for file in sorted(raykd.dedup([corpus], tmp_path / "kept").glob("*.parquet"))
+    )
+    assert units.column("unit_id").to_pylist() == ["a", "b"]
+
+
+def test_wrong_settings_are_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(InputError, match=r"raykd.search: .*k2"):
+        raykd.search("nowhere", "nothing", tmp_path / "out", bm25={"k2": 1})
+    with pytest.raises(InputError, match=r"raykd.dedup: .*treshold"):
+        raykd.dedup("nowhere", tmp_path / "out", near_duplicates={"treshold": 1})
+
+
+def test_a_student_is_a_transformers_model_with_its_tokenizer(tmp_path):
+    save_tiny_model(tmp_path / "run" / "student")
+    model, tokenizer = raykd.load_student(tmp_path / "run")
+    assert not model.training
+    assert model(**tokenizer(["good film"], return_tensors="pt")).logits.shape == (1, 2)
+    with pytest.raises(InputError, match="no such directory"):
+        raykd.load_student(tmp_path / "nowhere")
