@@ -1,8 +1,8 @@
 """Code blocks of Markdown pages, and what the comment before each says about it.
 
 `<!-- not run: REASON -->` excludes a block. `<!-- file: NAME -->` writes it into a file that later
-blocks use. `<!-- recipe -->` is a YAML fragment or recipe that is only parsed. All other `bash` and
-`python` blocks of a page run in order, in one folder.
+blocks use. `<!-- recipe -->` is a recipe that is only parsed. A block after `<!-- slow -->` runs in
+slow tests only. All other `bash` and `python` blocks of a page run in order, in one folder.
 """
 
 import re

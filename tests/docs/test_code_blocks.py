@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 import yaml
 from markdown_blocks import PAGES, ROOT, SHOWN, blocks_of
 
@@ -15,8 +16,8 @@ from raykd.workflow.recipe.recipe import Recipe
 SLOW_PAGES = {"own_task.md"}
 
 
-def run_blocks(page: Path, folder: Path) -> None:
-    """Run the blocks of a page in order; `raykd` and `python` are this environment's."""
+def run_blocks(page: Path, folder: Path, *, with_slow: bool) -> None:
+    """Run the blocks of a page in order, on the Ray of the tests."""
     bin_folder = folder / ".bin"
     bin_folder.mkdir()
     for name, command in (("raykd", "-m raykd"), ("python", "")):
@@ -26,12 +27,12 @@ def run_blocks(page: Path, folder: Path) -> None:
     environment = os.environ | {
         "PATH": f"{bin_folder}:{os.environ['PATH']}",
         "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
-        "RAY_ADDRESS": "local",
+        "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
     }
     for block in blocks_of(page):
         if block.file is not None:
             (folder / block.file).write_text(block.code, encoding="utf-8")
-        if not block.runs:
+        if not block.runs or (block.comment == "slow" and not with_slow):
             continue
         shell = ["bash", "-e", "-c"] if block.language == "bash" else [sys.executable, "-c"]
         done = subprocess.run(
@@ -50,20 +51,26 @@ def runs_any(page: Path) -> bool:
     return any(block.runs for block in blocks_of(page))
 
 
+def is_slow(page: Path) -> bool:
+    return page.name in SLOW_PAGES or any(block.comment == "slow" for block in blocks_of(page))
+
+
+@pytest.mark.ray
 @pytest.mark.parametrize(
     "page",
-    [p for p in PAGES if runs_any(p) and p.name not in SLOW_PAGES],
+    [page for page in PAGES if runs_any(page) and page.name not in SLOW_PAGES],
     ids=lambda page: page.name,
 )
-def test_the_commands_of_a_page_work(page, tmp_path):
-    run_blocks(page, tmp_path)
+def test_the_commands_of_a_page_work(page, tmp_path, ray_cluster):
+    run_blocks(page, tmp_path, with_slow=False)
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("page", [p for p in PAGES if p.name in SLOW_PAGES], ids=lambda p: p.name)
-def test_the_commands_of_a_long_page_work(page, tmp_path):
-    run_blocks(page, tmp_path)
+@pytest.mark.parametrize("page", [p for p in PAGES if is_slow(p)], ids=lambda page: page.name)
+def test_the_commands_of_a_long_page_work(page, tmp_path, ray_cluster):
+    run_blocks(page, tmp_path, with_slow=True)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
