@@ -1,4 +1,4 @@
-"""Deduplication against its floors: exact units a second, MinHash against rensa.
+"""Deduplication against its floors: exact units per second, MinHash against rensa.
 
     python experiments/benchmarks/bench_dedup.py CORPUS.parquet > dedup.json
 
@@ -28,7 +28,7 @@ BATCH_ROWS = 4096
 
 
 def seconds(function: Callable[[], object], repeats: int = 3) -> tuple[float, float]:
-    """Best of several: seconds of the clock, and of this process on a core."""
+    """Measure wall-clock and CPU seconds, the best of several runs."""
     best = (float("inf"), float("inf"))
     for _ in range(repeats):
         clock, core = time.perf_counter(), time.process_time()
@@ -54,7 +54,7 @@ def batches(texts: pa.ChunkedArray) -> list[pa.Array]:
 
 
 def signature_matrix(found: Shingles) -> np.ndarray:
-    """Our signature, row by row: keys of bands of one row are equal where the row is."""
+    """Compute our signature row by row, as keys of bands of one row."""
     config = NearDuplicatesConfig(num_bands=NUM_ROWS, rows_per_band=1)
     return band_keys(found, config)
 
@@ -79,7 +79,7 @@ def recall(keys_equal: np.ndarray) -> float:
 
 
 def variants(texts: list[str], seed: int) -> list[str]:
-    """Each text with a few of its words changed."""
+    """Change a few words of each text."""
     random = np.random.default_rng(seed)
     changed = []
     for text in texts:

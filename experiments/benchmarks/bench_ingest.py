@@ -1,4 +1,4 @@
-"""Ingest: megabytes of text a second and peak memory of a task; prints JSON.
+"""Ingest: megabytes of text per second and peak memory of a task; prints JSON.
 
     taskset -c 1 python experiments/benchmarks/bench_ingest.py --corpus corpus.parquet --one-core
     python experiments/benchmarks/bench_ingest.py --corpus corpus.parquet
@@ -51,7 +51,9 @@ def main() -> None:
             result["memory"] = {
                 kind: peak_of(path, folder) for kind, path in write_huge(files, folder).items()
             }
-    rates_of = {name: found["megabytes_a_second_cpu"] for name, found in result["one_core"].items()}
+    rates_of = {
+        name: rates["megabytes_per_second_cpu"] for name, rates in result["one_core"].items()
+    }
     print(json.dumps(result | held_against("ingest", rates_of), indent=2))
 
 
@@ -74,7 +76,7 @@ def write_formats(corpus: Path, folder: Path) -> dict[str, Path]:
 
 
 def ingest_file(path: Path, policy: str, out: Path) -> dict[str, float]:
-    """One process, shard after shard."""
+    """Ingest in one process, shard by shard."""
     started, cpu_started = time.perf_counter(), time.process_time()
     num_bytes = sum(ingest_shard((path, policy, number, out)) for number in shards_of(path, policy))
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
@@ -84,7 +86,7 @@ def ingest_file(path: Path, policy: str, out: Path) -> dict[str, float]:
 
 def rates(num_bytes: int, wall_s: float, cpu_s: float | None = None) -> dict[str, float]:
     found = {"wall": wall_s} | ({"cpu": cpu_s} if cpu_s else {})
-    speeds = {f"megabytes_a_second_{clock}": num_bytes / 1e6 / s for clock, s in found.items()}
+    speeds = {f"megabytes_per_second_{clock}": num_bytes / 1e6 / s for clock, s in found.items()}
     return {"num_bytes": num_bytes} | {name: round(speed, 1) for name, speed in speeds.items()}
 
 
@@ -117,7 +119,7 @@ def ingest_on(num_processes: int, path: Path, folder: Path) -> dict[str, float]:
 
 
 def write_huge(files: dict[str, Path], folder: Path) -> dict[str, Path]:
-    """What makes a reader hold too much: a line, a row group and a compressed file of 500 MB."""
+    """Write inputs that need much memory: a line, a row group and a compressed file of 500 MB."""
     text = files["text"].read_bytes()
     paths = {"line": folder / "line.txt", "gzip": folder / "huge.txt.gz"}
     with paths["line"].open("wb") as line, gzip.open(paths["gzip"], "wb", 1) as packed:
@@ -140,7 +142,7 @@ def peak_of(path: Path, folder: Path) -> dict[str, int]:
 
 
 def peak_bytes() -> int:
-    # Unlike ru_maxrss this begins anew when a process starts another program.
+    # Unlike ru_maxrss, this is reset when a process starts another program.
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 

@@ -1,4 +1,4 @@
-"""Retrieval on one core, beside its peers.
+"""Retrieval on one core, compared with its peers.
 
     python experiments/benchmarks/bench_retrieval.py [PART ...]
 
@@ -45,7 +45,7 @@ BM25 = Bm25Config()
 
 @dataclass
 class Bench:
-    """What the parts share. The first `shard_units` units are the shard that is measured."""
+    """Inputs of all measurements. The first `shard_units` units are the measured shard."""
 
     texts: pa.StringArray
     terms: tuple[str, ...]
@@ -67,7 +67,7 @@ class Bench:
         return [texts.slice(start, 32_768) for start in range(0, len(texts), 32_768)]
 
     def index_of(self, first: int, last: int) -> ShardIndex:
-        """The units [first, last) as a shard."""
+        """Index the units [first, last) as a shard."""
         names = unit_ids(0, first, last)
         batches = self._batches(self.texts.slice(first, last - first))
         known, _ = ForwardIndex.of(batches, self.lookup, len(self.terms))
@@ -84,7 +84,7 @@ class Bench:
     def run(
         self, shard: ShardIndex, queries: QueryTerms, k: int, floors: NDArray[np.float64] | None
     ) -> BlockHits:
-        """Search all queries, with a threshold each or none."""
+        """Search all queries, with or without thresholds."""
         num_queries = queries.num_queries
         given = np.zeros(num_queries) if floors is None else floors
         return search_shard(
@@ -106,18 +106,18 @@ Key = tuple[str, str, int]
 
 
 class Rounds:
-    """Work that is measured in turn: what slows the machine for a while slows all sides."""
+    """Measurements in alternation, so that temporary load affects all sides equally."""
 
     def __init__(self) -> None:
         self._seconds_of: dict[Key, Callable[[], float]] = {}
         self._num_queries: dict[Key, int] = {}
 
     def add(self, key: Key, num_queries: int, seconds_of: Callable[[], float]) -> None:
-        """Work for so many queries, which returns its CPU seconds."""
+        """Add work for a number of queries; it returns its CPU seconds."""
         self._seconds_of[key], self._num_queries[key] = seconds_of, num_queries
 
     def best_us(self, num_rounds: int) -> dict[Key, float]:
-        """Microseconds a query, best of all rounds."""
+        """Microseconds per query, best of all rounds."""
         best = dict.fromkeys(self._seconds_of, float("inf"))
         for _ in range(num_rounds):
             for key, seconds_of in self._seconds_of.items():
@@ -126,7 +126,7 @@ class Rounds:
 
 
 def unit_ids(source: int, first: int, last: int) -> pa.Array:
-    """Ids as those of ingested units: a digest of the source, and positions in it."""
+    """Make ids like those of ingested units: a digest of the source, and positions in it."""
     return pa.array([f"{source:016x}-{unit:012d}-{0:08d}" for unit in range(first, last)])
 
 
@@ -169,7 +169,7 @@ def add_peers(bench: Bench, rounds: Rounds) -> None:
 
 
 def add_own(bench: Bench, rounds: Rounds) -> dict[Key, float]:
-    """Adds searches of the measured shard and merges of their hits; returns hits a query."""
+    """Add searches of the measured shard and merges of their hits; return hits per query."""
     # Thresholds from one shard of the same size, as the second shard of a job would have them.
     second = bench.index_of(bench.shard_units, 2 * bench.shard_units)
     num_hits: dict[Key, float] = {}
@@ -200,7 +200,7 @@ def add_own(bench: Bench, rounds: Rounds) -> dict[Key, float]:
 
 
 def merge_of(bench: Bench, hits: BlockHits, k: int) -> Callable[[], Any]:
-    """Merges such a shard's hits with those of seven others, of sources of their own."""
+    """Merge the hits of the shard with those of seven shards of other sources."""
     num_units = bench.shard.num_units
     shards = [
         RankedHits.of_shard(
@@ -213,7 +213,7 @@ def merge_of(bench: Bench, hits: BlockHits, k: int) -> Callable[[], Any]:
 
 
 def check_prefix(hits: BlockHits, every: BlockHits, floors: NDArray[np.float64]) -> None:
-    """Seeded hits are those of the plain search that reach the threshold."""
+    """Check that seeded hits are the hits of an unseeded search that reach the threshold."""
     numbers = np.repeat(np.arange(len(floors)), every.num_hits)
     kept = every.scores >= floors[numbers]
     assert np.array_equal(hits.units, every.units[kept])
@@ -221,7 +221,7 @@ def check_prefix(hits: BlockHits, every: BlockHits, floors: NDArray[np.float64])
 
 
 def check_against_brute_force(bench: Bench, name: str, hits: BlockHits, sample: int = 5) -> None:
-    """Scores of all units, dense, in float64, by the formula; ids break ties."""
+    """Compute the scores of all units in float64 by the formula; ids break ties."""
     stream = bench.lookup.stream(bench.texts.slice(0, bench.shard_units))
     unit_of = np.repeat(np.arange(bench.shard_units), np.diff(stream.offsets))
     norm = scoring.length_norm(stream.lengths, bench.total.average_length, BM25)
@@ -242,7 +242,7 @@ def check_against_brute_force(bench: Bench, name: str, hits: BlockHits, sample: 
 
 
 def measure_build(bench: Bench) -> dict[str, float]:
-    """From Arrow text to searchable, and the memory of it."""
+    """Measure the time and memory of building an index from Arrow text."""
     texts = bench.texts.slice(0, bench.shard_units)
     text_mb = (texts.nbytes - 4 * len(texts)) / 1e6
 
@@ -274,7 +274,7 @@ def measure_build(bench: Bench) -> dict[str, float]:
 
 
 def measure_rank_bm25(bench: Bench, num_units: int = 32_768, num_queries: int = 3) -> Any:
-    """rank-bm25 on part of the shard, where it still ends."""
+    """Measure rank-bm25 on a part of the shard that is feasible."""
     units = per_unit(bench.lookup.stream(bench.texts.slice(0, num_units)))
     queries = first_of(bench.queries["rte"], num_queries)
     theirs = rank_bm25_seconds(units, queries) / num_queries * 1e6
@@ -292,7 +292,7 @@ def measure_rank_bm25(bench: Bench, num_units: int = 32_768, num_queries: int = 
 
 
 def ratios(bench: Bench, us: dict[Key, float]) -> dict[str, float]:
-    """How many times faster than the faster peer, for every figure that has a floor."""
+    """Speedup over the faster peer, for every figure with a floor."""
     found: dict[str, float] = {}
     for name in bench.queries:
 
@@ -324,7 +324,7 @@ def prepare(arguments: argparse.Namespace) -> Bench:
     made = {
         name: make_queries(each, "rake")["query"].to_pylist() for name, each in sentences.items()
     }
-    # The vocabulary is that of all anchors; only some of the queries are timed.
+    # The vocabulary is that of all sentences; only some of the queries are timed.
     vocabulary, _ = analyze_queries([query for each in made.values() for query in each])
     lookup = {term: number for number, term in enumerate(vocabulary.terms)}
     queries = {name: renumbered(each[: arguments.queries], lookup) for name, each in made.items()}
@@ -350,7 +350,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="a table: text, source")
     parser.add_argument("--tasks", type=Path, required=True, help="folder of GLUE tables")
     parser.add_argument("--quick", action="store_true", help="fewer units and peer queries")
-    parser.add_argument("--queries", type=int, default=2000, help="timed queries a task")
+    parser.add_argument("--queries", type=int, default=2000, help="timed queries per task")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     bench = prepare(arguments)
@@ -392,7 +392,7 @@ def main() -> None:
 
 
 def figures_of(report: dict[str, Any]) -> dict[str, float]:
-    """What has a floor, by the names of the floors."""
+    """Figures with a floor, by the names of the floors."""
     figures = dict(report.get("times_the_faster_peer", {}))
     if build := report.get("build"):
         figures["build, MB/s"] = build["own_mb_s"]

@@ -1,4 +1,4 @@
-r"""A whole search, everything but ingest: against other engines, by cores, and by memory.
+r"""A complete search without ingest: against other engines, by cores, and by memory.
 
     python experiments/benchmarks/bench_search_job.py CORPUS GLUE_FOLDER \
         [--part job cores memory task]
@@ -53,7 +53,7 @@ def sentences_of(glue: Path, task: str) -> list[str]:
 
 
 def write_inputs(arguments: argparse.Namespace, folder: Path) -> None:
-    """Shards of units, and tables of queries; left as they are where they have been written."""
+    """Write shards of units and tables of queries, unless they exist."""
     if (folder / "queries" / "stsb.parquet").exists():
         return
     from enlarged_corpus import enlarged_units
@@ -127,7 +127,7 @@ def own(
 
 
 def peer_queries(folder: Path, tasks: Sequence[str], num_units: int) -> dict[int, list[list[str]]]:
-    """Every distinct query once, as for us, by the number of hits wanted."""
+    """Group the distinct queries by the number of hits per query."""
     wanted: dict[tuple[str, ...], int] = defaultdict(int)
     for task in tasks:
         for text in pq.read_table(folder / "queries" / f"{task}.parquet")["query"].to_pylist():
@@ -265,7 +265,7 @@ def peak_mb_of(process_id: int) -> float:
 def measured(
     folder: Path, tasks: Sequence[str], side: str, cpus: int, **options: int | None
 ) -> dict[str, Any]:
-    """One measurement in a process of its own."""
+    """Run one measurement in a separate process."""
     command = [sys.executable, __file__, "--measure", side, "--cpus", str(cpus)]
     command += ["--folder", str(folder), "--tasks", *tasks]
     for name, value in options.items():
@@ -301,7 +301,7 @@ def whole_job(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
 
 
 def by_cores(folder: Path, tasks: Sequence[str], top_k: int | None, repeats: int) -> dict[str, Any]:
-    """In turn, the best of each: what slows the machine for a while slows both."""
+    """Measure in alternation, the best of each, so that temporary load affects both equally."""
     runs = [
         [measured(folder, tasks, "own", cpus, top_k=top_k) for cpus in (1, 2)]
         for _ in range(repeats)
@@ -317,7 +317,7 @@ def by_shards(folder: Path, tasks: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def write_large_task(folder: Path, large: Path) -> None:
-    """One shard of a GB of text, and a million queries: sentences of it, by RAKE."""
+    """Make one shard of 1 GB of text, and a million RAKE queries of its sentences."""
     if (large / "queries" / "sentences.parquet").exists():
         return
     for name in ("units", "queries"):

@@ -1,4 +1,4 @@
-"""The floors that `bench_requirements.yaml` sets for the figures of a benchmark."""
+"""Floors of benchmark figures from `bench_requirements.yaml`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ REQUIREMENTS = Path(__file__).resolve().parents[1] / "expected" / "bench_require
 
 
 def held_against(section: str, measured: Mapping[str, float]) -> dict[str, Any]:
-    """Figures that miss their floor, each with it, and those that this run did not measure."""
+    """List the figures below their floors, and the floors that this run did not measure."""
     floors = load_yaml(REQUIREMENTS)[section]
     return {
         "below_the_floor": {

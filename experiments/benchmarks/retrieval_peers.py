@@ -1,4 +1,4 @@
-"""The search engines that retrieval is measured against, each on one core and one segment."""
+"""Search engines for comparison, each on one core and one segment."""
 
 import time
 from collections.abc import Sequence
