@@ -30,6 +30,9 @@ def recipe_schema() -> dict[str, Any]:
         [(Recipe, "validation"), (CorporaRecipe, "validation")], schema_generator=_Generator
     )
     definitions = _with_conditions(schema["$defs"], schema["$defs"])
+    for definition in definitions.values():
+        for form in (definition, *definition.get("anyOf", [])):
+            form.pop("description", None)  # a docstring, for readers of the code
     supplied = _keys_of_presets()
     definitions["CorporaRecipe"]["allOf"] = [_requirements(CorporaRecipe, supplied)]
     definitions["Recipe"] |= {
