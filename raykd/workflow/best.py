@@ -1,4 +1,4 @@
-"""The trials of a search, and the one to take."""
+"""Trials of a tuning study, and selection of the best one."""
 
 import json
 import math
@@ -20,7 +20,7 @@ RECIPE_FILE = "recipe.yaml"
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial as it ended; `score` is that of its last epoch, None where it has none."""
+    """Result of one trial; `score` is the score of its last epoch, None if it has none."""
 
     number: int
     values: dict[str, Any]
@@ -31,21 +31,19 @@ class Trial:
 
 
 def show_best(folder: Path) -> None:
-    """Print the trials of a finished search, best first, and write the best one's recipe.
+    """Print the trials of a completed study, best first, and write the best one's recipe.
 
     Raises:
-        InputError: the folder holds no finished search, a damaged one, or one without an ended
-            trial.
+        InputError: the folder contains no completed study, a damaged one, or one without a
+            completed trial.
     """
     result = folder / "tune" / "result"
     trials_file = result / TRIALS_FILE
     if not all((result / name).is_file() for name in (MANIFEST, TRIALS_FILE, RECIPE_FILE)):
-        raise InputError(
-            f"{folder}: holds no finished search; run raykd tune RECIPE --out {folder}"
-        )
+        raise InputError(f"{folder}: no completed study; run raykd tune RECIPE --out {folder}")
     check_source(result)
     trials = read_trials(trials_file)
-    found = json.loads(trials_file.read_text())
+    study = json.loads(trials_file.read_text())
     ranked = rank(trials)
     problems = problems_of(trials)
     if not ranked:
@@ -54,7 +52,7 @@ def show_best(folder: Path) -> None:
     recipe = load_recipe(result / RECIPE_FILE)
     text = dump_yaml(recipe.with_values(best.values, "best trial"))
     write_atomically(folder / "best.yaml", text)
-    lines = [f"{found['metric']} on {found['validation']}, seed {found['seed']}; best first"]
+    lines = [f"{study['metric']} on {study['validation']}, seed {study['seed']}; best first"]
     for trial in ranked:
         stopped = "" if trial.whole else " (stopped early)"
         lines.append(
@@ -68,27 +66,26 @@ def show_best(folder: Path) -> None:
             f"  failed  trial {trial.number}: {_values_of(trial)}: {_problem(trial)}"
             for trial in failed
         ]
-    lines.append(f"winner's recipe: {folder / 'best.yaml'}")
+    lines.append(f"best trial's recipe: {folder / 'best.yaml'}")
     print("\n".join(lines))  # noqa: T201  # the command's answer
 
 
 def read_trials(trials_file: Path) -> list[Trial]:
-    """The trials of a finished search, in the order in which they were started."""
+    """Read the trials of a completed study, in the order of their start."""
     return [Trial(**trial) for trial in json.loads(trials_file.read_text())["trials"]]
 
 
 def rank(trials: Sequence[Trial]) -> list[Trial]:
-    """Best first: whole trials before stopped ones, then by score, then the earlier one.
+    """Sort trials, best first: complete before stopped ones, then by score, then by start.
 
-    A stopped trial's score is that of fewer epochs, not one to choose by. Trials that failed are
-    left out.
+    The score of a stopped trial is from fewer epochs and not comparable. Failed trials are omitted.
     """
     ended = [trial for trial in trials if not _failed(trial)]
     return sorted(ended, key=lambda t: (not t.whole, -(t.score or 0.0), t.number))
 
 
 def problems_of(trials: Sequence[Trial]) -> list[str]:
-    """The different reasons for which trials have no score."""
+    """Return the distinct reasons why trials have no score."""
     return sorted({_problem(trial) for trial in trials if _failed(trial)})
 
 

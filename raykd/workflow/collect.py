@@ -1,4 +1,4 @@
-"""The directory of a run -> its results as one object."""
+"""Collection of a run's results from its directory into one object."""
 
 import json
 import math
@@ -63,23 +63,23 @@ _SAMPLE_UNITS = 5
 
 
 def score_models(run: Run) -> list[Score]:
-    """Every model's metrics on the report split; predictions are written where they are missing."""
+    """Score every model on the report split; write missing predictions."""
     task, recipe = run.task_folder, run.recipe
     scores = [_score("majority", "baseline", constant_scores(task))]
     if "tfidf" in recipe.variants:
-        found = evaluate_tfidf(task, run.out / "predictions" / "tfidf")
-        scores.append(_score("tfidf", "baseline", found))
-    wanted: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
+        metrics = evaluate_tfidf(task, run.out / "predictions" / "tfidf")
+        scores.append(_score("tfidf", "baseline", metrics))
+    models: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
         ("teacher", None, None, "teacher", run.teacher)
     ]
     for student in run.students():
         chain = recipe.chain_of(student[0])
         if chain and _trains_classifier(recipe.injection_of(chain.last)):
-            wanted.append((*student, "injected", run.injected(chain, *student[1:])))
-    wanted += [(*student, "adapted", run.adapted(*student)) for student in run.students()]
-    jobs = [_evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in wanted]
+            models.append((*student, "injected", run.injected(chain, *student[1:])))
+    models += [(*student, "adapted", run.adapted(*student)) for student in run.students()]
+    jobs = [_evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
     evaluated = evaluate(jobs, task)
-    for (variant, init, seed, stage, _), job, metrics in zip(wanted, jobs, evaluated, strict=True):
+    for (variant, init, seed, stage, _), job, metrics in zip(models, jobs, evaluated, strict=True):
         answers = pq.read_table(job.out / PREDICTIONS_FILE, columns=["prediction"])
         constant = constant_answer(run.task(), answers["prediction"])
         scores.append(
@@ -96,7 +96,7 @@ def score_models(run: Run) -> list[Score]:
 
 
 def teacher_on_dev(run: Run) -> Path:
-    """The teacher's predictions on dev, made once: also those that its reported score is of."""
+    """Write the teacher's predictions on dev, unless they exist; return their file."""
     job = _evaluation_job(run, "teacher", "teacher", run.teacher)
     if run.task().report_split != "dev":
         out = job.out.with_name(f"{job.out.name}-dev")
@@ -106,13 +106,13 @@ def teacher_on_dev(run: Run) -> Path:
 
 
 def teacher_finding(run: Run) -> Finding | None:
-    """What is wrong with the teacher's answers on dev."""
+    """Check the teacher's answers on dev; return the problem, if any."""
     predictions = pq.read_table(teacher_on_dev(run), columns=["prediction"])
     return check_answers(run.task(), predictions["prediction"].to_numpy())
 
 
-def analyse_students(run: Run) -> list[Analysis]:
-    """How near every adapted student is to the teacher; all of them have been scored."""
+def analyze_students(run: Run) -> list[Analysis]:
+    """Compare every adapted student with the teacher, after all have been scored."""
     students = list(run.students())
     teacher = _evaluation_job(run, "teacher", "teacher", run.teacher)
     comparisons = [
@@ -124,34 +124,34 @@ def analyse_students(run: Run) -> list[Analysis]:
         for student in students
     ]
     return [
-        Analysis.model_validate({"variant": variant, "init": init, "seed": seed, **found})
-        for (variant, init, seed), found in zip(
+        Analysis.model_validate({"variant": variant, "init": init, "seed": seed, **values})
+        for (variant, init, seed), values in zip(
             students, analyse(comparisons, run.task_folder), strict=True
         )
     ]
 
 
 def measure_models(run: Run) -> list[ModelFacts]:
-    """The teacher and every adapted student, and what they cost to run."""
-    wanted: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
+    """Measure the inference costs of the teacher and every adapted student."""
+    models: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
         ("teacher", None, None, "teacher", run.teacher)
     ]
-    wanted += [(*s, "adapted", run.adapted(*s)) for s in run.students()]
-    jobs = [_evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in wanted]
-    found = measure_costs(jobs, run.task_folder, run.costs)
+    models += [(*s, "adapted", run.adapted(*s)) for s in run.students()]
+    jobs = [_evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
+    costs = measure_costs(jobs, run.task_folder, run.costs)
     return [
         _model_facts(run, variant, init, seed, folder, Cost.model_validate(cost))
-        for (variant, init, seed, _, folder), cost in zip(wanted, found, strict=True)
+        for (variant, init, seed, _, folder), cost in zip(models, costs, strict=True)
     ]
 
 
-def summarise(scores: Sequence[Score]) -> list[Summary]:
-    """Every metric of every variant over its seeds, in the order of the scores."""
-    found: dict[tuple[str, str | None, ScoreStage, str], list[float]] = {}
+def summarize(scores: Sequence[Score]) -> list[Summary]:
+    """Summarize every metric of every variant over its seeds, in the order of the scores."""
+    values_by_key: dict[tuple[str, str | None, ScoreStage, str], list[float]] = {}
     for score in scores:
         for metric, value in score.metrics.items():
             key = score.variant, score.init, score.stage, metric
-            found.setdefault(key, []).append(value)
+            values_by_key.setdefault(key, []).append(value)
     return [
         Summary(
             variant=variant,
@@ -163,12 +163,12 @@ def summarise(scores: Sequence[Score]) -> list[Summary]:
             median=statistics.median(values),
             deviation=statistics.stdev(values) if len(values) > 1 else None,
         )
-        for (variant, init, stage, metric), values in found.items()
+        for (variant, init, stage, metric), values in values_by_key.items()
     ]
 
 
 def collect(run: Run) -> Results:
-    """Everything about a finished run that its report needs."""
+    """Collect everything that the report of a completed run needs."""
     recipe, task = run.recipe, run.task()
     folders: list[tuple[str, str | None, int | None, Phase, Path]] = [
         ("teacher", None, None, "teacher", run.teacher)
@@ -179,7 +179,7 @@ def collect(run: Run) -> Results:
     ]
     folders += [(*s, "adaptation", run.adapted(*s)) for s in run.students()]
     finding = teacher_finding(run)
-    scores = score_models(run)  # it writes the predictions that the analyses read
+    scores = score_models(run)  # writes the predictions that the analyses read
     return Results(
         run=recipe.name,
         recipe=dump_yaml(recipe),
@@ -209,8 +209,8 @@ def collect(run: Run) -> Results:
         variants=[_variant_facts(recipe, variant) for variant in recipe.injected_variants],
         adaptation=_phase_facts(recipe.adaptation),
         scores=scores,
-        summaries=summarise(scores),
-        analyses=analyse_students(run),
+        summaries=summarize(scores),
+        analyses=analyze_students(run),
         curves=[
             Curve(variant=variant, init=init, seed=seed, phase=phase, points=_points(folder))
             for variant, init, seed, phase, folder in folders
@@ -245,7 +245,7 @@ def _evaluation_job(run: Run, variant: str, stage: ScoreStage, folder: Path) -> 
 
 
 def _max_length(recipe: Recipe, variant: str, stage: ScoreStage) -> int:
-    """Tokens kept of a row: as many as in the training that made the model."""
+    """Return the maximum tokens per row, as in the model's training."""
     phase: TrainingConfig | None = recipe.adaptation
     if stage == "teacher":
         phase = recipe.teacher
@@ -290,7 +290,7 @@ def _variant_facts(recipe: Recipe, variant: str) -> VariantFacts:
 
 
 def _corpus_folders(recipe: Recipe) -> list[str]:
-    """Where the units of the general corpora are, and what was found in them."""
+    """Return the folders of units and hits of the general corpora."""
     names = [None, *recipe.corpora]
     return [
         folder if name is None else f"{folder}@{name}"
@@ -305,9 +305,11 @@ def _corpus_facts(run: Run, text: Text) -> CorpusFacts:
     anchors = {}
     if text.kind == "contextualized":
         queries = pq.read_table(run.queries / QUERIES_FILE, columns=["query_id", "text"])
-        wanted = {unit["query_id"] for unit in units}
+        query_ids = {unit["query_id"] for unit in units}
         anchors = {
-            row["query_id"]: row["text"] for row in queries.to_pylist() if row["query_id"] in wanted
+            row["query_id"]: row["text"]
+            for row in queries.to_pylist()
+            if row["query_id"] in query_ids
         }
     return CorpusFacts(
         name=text.name,
@@ -326,7 +328,7 @@ def _points(folder: Path) -> list[CurvePoint]:
             step=record["step"],
             epoch=record["epoch"],
             losses=record["losses"],
-            # A measure explains a training; one that is no number must not cost the report.
+            # Measures that are not finite numbers must not make the report fail.
             measures={
                 name: value
                 for name, value in record.get("measures", {}).items()

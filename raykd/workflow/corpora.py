@@ -1,4 +1,4 @@
-"""The contextualized corpora of several tasks: one ingest, one search, one corpus a task."""
+"""Contextualized corpora of several tasks: one ingest, one search, one corpus per task."""
 
 import functools
 import json
@@ -56,7 +56,7 @@ SUMMARY_FILE = "corpora.json"
 
 @dataclass(frozen=True)
 class MadeCorpus:
-    """A task's contextualized corpus, where it lies and what it is like."""
+    """Folder and card of a task's contextualized corpus."""
 
     task: str
     folder: Path
@@ -93,10 +93,10 @@ def contextualize_recipe(recipe_file: Path, out: Path | None) -> list[MadeCorpus
 
 
 def make_corpora(recipe: CorporaRecipe, out: Path) -> list[MadeCorpus]:
-    """Write `out/TASK/contextualized` for every task; what is done is not done again.
+    """Write `out/TASK/contextualized` for every task; completed outputs are skipped.
 
-    The corpus is cut into units once, and searched once for the anchors of all tasks whose hits
-    are not there yet.
+    The corpus is split into units once, and searched once for the queries of all tasks without
+    hits.
 
     Raises:
         InputError: `out` cannot be a directory, or holds something of the user's where a stage
@@ -138,14 +138,14 @@ def make_corpora(recipe: CorporaRecipe, out: Path) -> list[MadeCorpus]:
 
 
 def summary(made: Sequence[MadeCorpus]) -> str:
-    """The corpora as a table of text, one line a task."""
+    """Format the corpora as a text table, one line per task."""
     columns: list[tuple[str, Callable[[CorpusCard], str]]] = [
-        ("anchors", lambda card: f"{card.search.num_anchors:,}" if card.search else ""),
+        ("queries", lambda card: f"{card.search.num_anchors:,}" if card.search else ""),
         ("k", lambda card: f"{card.k:,}"),
         ("hits", lambda card: f"{card.num_hits:,}"),
         ("units", lambda card: f"{card.num_units:,}"),
         ("MB", lambda card: f"{card.num_bytes / 1e6:,.1f}"),
-        ("bytes a unit", lambda card: f"{card.bytes_per_unit:,.0f}"),
+        ("bytes/unit", lambda card: f"{card.bytes_per_unit:,.0f}"),
         ("duplicates", lambda card: f"{card.num_duplicates + card.num_near_duplicates:,}"),
         ("leaks", _leaks),
         ("task words", lambda card: f"{card.text.task_overlap:.1%}"),
@@ -167,13 +167,13 @@ def summary(made: Sequence[MadeCorpus]) -> str:
     )
     card = made[0].card
     counts = (
-        (card.num_quarantined, "rows that cannot be read"),
+        (card.num_quarantined, "unreadable rows"),
         (card.num_empty, "empty documents"),
-        (card.num_dropped_documents, "documents of which every piece is too short"),
-        (card.num_dropped_short, "pieces that are too short"),
+        (card.num_dropped_documents, "documents without a long enough unit"),
+        (card.num_dropped_short, "units that are too short"),
     )
     losses = "; ".join(f"{number:,} {what}" for number, what in counts if number)
-    lost = [f"left out of the general corpus: {losses}"] if losses else []
+    lost = [f"dropped from the general corpus: {losses}"] if losses else []
     return "\n".join([*table, "", note, *lost])
 
 
@@ -184,7 +184,7 @@ def _leaks(card: CorpusCard) -> str:
 
 @dataclass(frozen=True)
 class _Search:
-    """The search for one task: what it is for, and what decides its hits."""
+    """Search for one task, with the settings and inputs of its hits."""
 
     name: str
     top_k: int
@@ -206,7 +206,7 @@ class _Search:
 
 
 def _search(recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out: Path) -> None:
-    """Write `out/TASK/hits` for all tasks that lack it, searched for together."""
+    """Search together for all tasks without `out/TASK/hits`, and write these."""
     embedder = load_embedder("retrieval.dense", recipe.retrieval)
     model = {"model": embedder.digest} if embedder else {}
     searches = []
@@ -218,7 +218,7 @@ def _search(recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out:
         inputs = {"units": units.digest, "queries": queries.digest} | model
         searches.append(_Search(name, top_k, folder, config, inputs))
     together = out / "search"
-    # A killed process may have found hits of some tasks, and taken those of others.
+    # A killed process may have left a completed joint search, and hits of some tasks.
     _take_hits(searches, together)
     missing = [search for search in searches if finished(search.hits, search.key) is None]
     if missing:
@@ -237,14 +237,14 @@ def _search(recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out:
 
 
 def _input_of(name: str) -> str:
-    """As what the joint search's manifest holds the key of a task's hits."""
+    """Return the name of a task's key in the manifest of the joint search."""
     return f"hits.{name}"
 
 
 def _take_hits(searches: Sequence[_Search], together: Path) -> None:
-    """Copy the hits that a finished joint search holds, each set to its task's folder.
+    """Copy the hits of a completed joint search to the tasks' folders.
 
-    The joint search stays whole, so that it can be taken from until all sets are.
+    The joint search is kept until all sets are copied.
     """
     found = read_manifest(together)
     if not found or not finished(together, stage_key(found.stage, found.config, found.inputs)):
@@ -266,9 +266,9 @@ def _copy_hits(name: str, together: Path, counts: Mapping[str, float], draft: Dr
 def _gather_together(
     recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out: Path
 ) -> Gather:
-    """Gathers from `out/.gathered`, where one read of the shards puts the texts of all tasks.
+    """Return a function that gathers units from `out/.gathered`.
 
-    They are put there when first asked for, and outlive a killed process.
+    The first call fills it for all tasks in one read of the shards; it survives a killed process.
     """
     folder = out / GATHERED
 
@@ -278,7 +278,7 @@ def _gather_together(
             hits = out / entry.task.name / "hits" / retrieval_pipeline.HITS_FILE
             is_used = pc.field("rank") <= recipe.last_rank(entry)
             unit_ids = pq.read_table(hits, columns=["unit_id"], filters=is_used)["unit_id"]
-            # Those of all tasks may be more than 32-bit offsets reach.
+            # The ids of all tasks may exceed 32-bit offsets.
             chunks.append(unit_ids.unique().cast(pa.large_string()))
         retrieval_pipeline.gather_into(draft.directory, shards, pa.chunked_array(chunks))
 

@@ -1,4 +1,4 @@
-"""The encoder of a dense search: where the search meets the models."""
+"""Encoder of a dense search."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def load_embedder(
     key: str, config: RetrievalConfig, *, use_gpu: bool = False
 ) -> "TextEmbedder | None":
-    """The encoder that `config.dense` names; None where the ranker reads no embeddings.
+    """Load the encoder of `config.dense`; None if the ranker uses no embeddings.
 
     Args:
-        key: of the section `dense`, for the user.
+        key: key of the section `dense`, for error messages.
         config: settings of the search.
-        use_gpu: also where the section does not ask for it.
+        use_gpu: use a GPU even if the section does not set it.
 
     Raises:
         InputError: the model cannot be found, has no weights or tokenizer, or does not read texts
@@ -29,13 +29,13 @@ def load_embedder(
     section = config.dense
     if section is None:
         return None
-    # Seconds of imports, which a search of terms is spared.
+    # Imported here, because it takes seconds and a BM25 search does not need it.
     from raykd.models.embedding import TextEmbedder
 
     use_gpu = use_gpu or section.use_gpu
-    # A cluster of more machines may grow.
+    # A cluster of several machines may still grow.
     if use_gpu and cluster.num_nodes() == 1 and cluster.total_gpus() < 1:
-        raise InputError(f"{key}: a GPU is to embed, and Ray has none here; set use_gpu: false")
+        raise InputError(f"{key}: use_gpu is true, but Ray has no GPU; set use_gpu: false")
     return TextEmbedder.load(
         key,
         section.model,
@@ -48,9 +48,9 @@ def load_embedder(
 
 
 def with_absolute_model(config: RetrievalConfig, folder: Path) -> RetrievalConfig:
-    """The settings, with a model that stands beside the recipe, in `folder`, by its whole path."""
+    """Replace a model path relative to `folder`, the folder of the recipe, by an absolute one."""
     section = config.dense
-    # Any other reference is a name: of an installed package, or on the hub.
+    # Other references are names of installed packages or hub names.
     if section is None or not is_path(folder, section.model):
         return config
     model = absolute(folder, section.model)

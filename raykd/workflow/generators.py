@@ -64,7 +64,7 @@ def generator_inputs(run: Run, phase: PhaseConfig) -> dict[str, str]:
 
 
 def head_to_train(objective: MethodConfig, model: str) -> TrainHeadConfig | None:
-    """How the head of a generator is trained; None where its checkpoint has one.
+    """Return the settings for training a generator's head; None if its checkpoint has one.
 
     Args:
         objective: has the generator.

@@ -1,4 +1,4 @@
-"""The directory of a run: what lies where."""
+"""Layout of a run directory."""
 
 import time
 from collections.abc import Iterator
@@ -39,13 +39,13 @@ _STAGE_FOLDERS = {
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe, where its results go, and the shards of its corpus.
+    """A recipe, its output directory, and the shards of its corpus.
 
-    A search has a run of its own, on fewer examples, that shares the corpora. What is made from one
-    of several corpora has the name of the corpus after an "@": `hits@news`.
+    Tuning uses a separate run on fewer examples that shares the corpora. Outputs of a named corpus
+    have its name as a suffix: `hits@news`.
 
     Attributes:
-        units: folder of the shards of the corpus without a name; those of named ones are beside it.
+        units: folder of the shards of the unnamed corpus; those of named ones are next to it.
     """
 
     recipe: Recipe
@@ -53,7 +53,7 @@ class Run:
     units: Path
 
     def resolve(self, reference: str) -> Location:
-        """The file or URL that a recipe's path means."""
+        """Resolve a path of the recipe to a file or URL."""
         if reference.startswith(DOCSTRINGS_SCHEME):
             name = reference.removeprefix(DOCSTRINGS_SCHEME)
             return self.out / "docstrings" / f"{name}.parquet"
@@ -74,7 +74,7 @@ class Run:
 
     @property
     def queries(self) -> Path:
-        """Queries of the task's anchors."""
+        """Queries of the task's sentences."""
         return self.out / "queries"
 
     def hits_in(self, corpus: str | None) -> Path:
@@ -82,7 +82,7 @@ class Run:
         return _of(self.out / "hits", corpus)
 
     def embeddings_of(self, corpus: str | None) -> Path:
-        """Embeddings of a general corpus, where a search reads them; shared as the corpus is."""
+        """Embeddings of a general corpus, shared like the corpus."""
         return _of(self.units.with_name("embeddings"), corpus)
 
     @property
@@ -95,7 +95,7 @@ class Run:
         return self.out / "generator" / name
 
     def replaced_folders(self) -> list[Path]:
-        """Folders that the user could have filled, and that a stage replaces as a whole."""
+        """Return folders that may contain user files, but that a stage replaces as a whole."""
         made = (self.out / name for name in ("docstrings", "student"))
         hits = (self.hits_in(corpus) for corpus in (None, *self.recipe.corpora))
         return [*made, self.task_folder, self.queries, *hits, self.teacher]
@@ -147,12 +147,12 @@ class Run:
         return self.out / "students" / f"{name}-{init}-seed{seed}"
 
     def analysis(self, variant: str, init: Init, seed: int) -> Path:
-        """How near an adapted student is to the teacher."""
+        """Comparison of an adapted student with the teacher."""
         return self.out / "analysis" / f"{variant}-{init}-seed{seed}"
 
     @property
     def costs(self) -> Path:
-        """What teacher and students cost to run."""
+        """Inference costs of teacher and students."""
         return self.out / "costs"
 
     def task(self) -> Task:
@@ -176,7 +176,7 @@ class Run:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Keep the wall time of a stage that did some work."""
+        """Record the wall time of a stage unless it was skipped."""
         before, started = self._manifest_times(stage), time.monotonic()
         yield
         if self._manifest_times(stage) != before:
@@ -195,7 +195,7 @@ class Run:
 
 
 def check_uploaded(recipe: Recipe) -> None:
-    """Check in a Ray job that the recipe's files were sent with the project.
+    """Check in a Ray job that the recipe's files were uploaded with the project.
 
     Raises:
         InputError: names a file that Ray's copy of the project lacks.
@@ -209,12 +209,12 @@ def check_uploaded(recipe: Recipe) -> None:
 
 
 def _of(folder: Path, corpus: str | None) -> Path:
-    """The folder, or that of a named corpus next to it."""
+    """Return the folder, or the folder of a named corpus next to it."""
     return folder if corpus is None else folder.with_name(f"{folder.name}@{corpus}")
 
 
 def open_run(recipe_file: Path, out: Path | None) -> Run:
-    """The run of a recipe; its results go to `runs/NAME` unless told otherwise."""
+    """Open the run of a recipe; the default output directory is `runs/NAME`."""
     recipe = load_recipe(recipe_file)
     check_uploaded(recipe)
     out = output_path(out or Path("runs") / recipe.name)

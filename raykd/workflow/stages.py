@@ -1,4 +1,4 @@
-"""The stages of a run in order.
+"""Stages of a run, in order.
 
 Only the files of stages (`corpus_stages`, `training_stages` and this one) know the whole recipe and
 the layout of the run directory; a stage's code gets paths and its own settings.
@@ -24,7 +24,7 @@ from raykd.storage.working_files import write_if_new
 from raykd.training.phases import MODEL_FOLDER
 from raykd.workflow.checks.preflight import check_classes, check_models, search_embedder
 from raykd.workflow.checks.teacher_check import check_teacher
-from raykd.workflow.collect import analyse_students, collect, measure_models, score_models
+from raykd.workflow.collect import analyze_students, collect, measure_models, score_models
 from raykd.workflow.corpus_stages import (
     ingest,
     load_task,
@@ -38,7 +38,7 @@ from raykd.workflow.training_stages import adapt, inject, train_teacher
 
 
 def evaluate(run: Run) -> None:
-    """evaluate: teacher, students, baselines on the reported split; what students learned, cost."""
+    """evaluate: score and compare all models on the reported split, and measure their costs."""
     main = run.task().main_metric
     for score in score_models(run):
         who = " ".join(
@@ -47,13 +47,13 @@ def evaluate(run: Run) -> None:
         answer = score.constant_answer
         same = "" if answer is None else f"  (answers {answer} for every row)"
         progress.say(f"  {score.metrics[main]:.3f} {main}  {who}, {score.stage}{same}")
-    analyse_students(run)
-    told = set()
+    analyze_students(run)
+    printed = set()
     for model in measure_models(run):
-        if model.cost and model.cost not in told:
-            told.add(model.cost)
+        if model.cost and model.cost not in printed:
+            printed.add(model.cost)
             size = f"{model.num_parameters / 1e6:.2f} M parameters"
-            progress.say(f"  {model.cost.latency_ms:.2f} ms a row, {size}  {model.variant}")
+            progress.say(f"  {model.cost.latency_ms:.2f} ms per row, {size}  {model.variant}")
 
 
 def report(run: Run) -> None:
@@ -93,11 +93,11 @@ STAGES: dict[str, Callable[[Run], None]] = {
 
 
 def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
-    """Run the stages from `first` to `last`; what is already done is not done again.
+    """Run the stages from `first` to `last`; completed stages are skipped.
 
     Raises:
-        InputError: the run directory cannot be one, or holds something of the user's where a stage
-            writes; as the stages.
+        InputError: the run directory is invalid, or contains a user's file where a stage writes;
+            or any error of a stage.
     """
     make_output_directory(run.out)
     for folder in run.replaced_folders():

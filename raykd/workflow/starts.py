@@ -1,4 +1,4 @@
-"""What the students of a run start from, as training jobs and in words."""
+"""Initial weights of the students of a run, as training jobs and in words."""
 
 from collections.abc import Mapping
 

@@ -43,7 +43,7 @@ def write_queries(task_folder: Path, config: RetrievalConfig, out: Path) -> Mani
 def reference_texts(
     task: Task, shards: Sequence[Path], units: Manifest, sample: Path
 ) -> ReferenceTexts:
-    """What the corpora of a task are cleaned of and compared with; writes `sample`, if need be."""
+    """Collect the texts that a task's corpora are filtered by and compared with; write `sample`."""
     num_units = int(units.counts["num_units"])
     draw = drawing(shards, SAMPLE_SEED, "sample of the general corpus")
     write_sample(num_units, draw, sample, {"units": units.digest})
@@ -70,7 +70,7 @@ def drawing(shards: Sequence[Path], seed: int, label: str) -> Draw:
 
 
 def search_facts(config: RetrievalConfig, top_k: int, hits: Manifest) -> SearchFacts:
-    """What a card repeats of a search for one task."""
+    """Return the facts about a search for the corpus card."""
     names = ("num_empty_queries", "num_fallback_queries")
     return SearchFacts(
         ranker=config.ranker,

@@ -54,7 +54,7 @@ def train_teacher(run: Run) -> None:
 
 
 def inject(run: Run) -> None:
-    """inject: students learn from a teacher on unlabelled text, step after step."""
+    """inject: distill the teacher into students on unlabeled text, step by step."""
     cache_outputs(run, run.recipe.steps_on_outputs())
     students = list(run.injections())
     for num_steps in sorted({len(chain.steps) for chain, _, _ in students}):
@@ -124,7 +124,7 @@ def adapt(run: Run) -> None:
 def adapt_job(
     run: Run, variant: str, init: Init, seed: int, *, injected: Path | None = None
 ) -> PhaseJob:
-    """The adaptation of one student; `alone` and `direct` start anew, `alone` has no teacher."""
+    """Adaptation of one student; `alone` and `direct` have no injection, `alone` no teacher."""
     recipe, chain = run.recipe, run.recipe.chain_of(variant)
     text = recipe.adaptation_text(variant)
     inputs = {"train": digest_of_file(run.labeled_rows(text))}

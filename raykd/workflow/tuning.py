@@ -1,8 +1,8 @@
-"""Search a recipe's settings with Ray Tune and Optuna: one student a trial.
+"""Tuning of a recipe's settings with Ray Tune and Optuna: one student per trial.
 
-A trial calls the very function a run calls for its phases (`training.phases.run_phase`), in its
-own process. It is scored on rows that are not reported: the dev split where a test split is
-reported, else rows held out of the train split.
+A trial trains with the same function as a run (`training.phases.run_phase`), in its own process. It
+is scored on rows that are not reported: on the dev split if a test split is reported, else on rows
+held out of the train split.
 """
 
 import json
@@ -66,7 +66,7 @@ _HELD_OUT_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class _Setting:
-    """What every trial of a search shares; `run` holds the rows that trials train on."""
+    """Values shared by all trials; `run` contains the rows that trials train on."""
 
     run: Run
     folder: Path
@@ -83,13 +83,13 @@ class _Setting:
 
     @property
     def chains(self) -> tuple[Chain, ...]:
-        """What is injected one after the other."""
+        """Injections in order."""
         chain = self.run.recipe.chain_of(self.variant)
         return () if chain is None else chain.prefixes()
 
 
 def tune(run: Run) -> None:
-    """Search; writes RUN/tune/result/trials.json, and RUN/tune/study.journal to be watched live.
+    """Tune; write RUN/tune/result/trials.json, and RUN/tune/study.journal for live monitoring.
 
     Raises:
         InputError: no section `tune`, a key in it that a trial cannot change, or no trial ended.
@@ -132,14 +132,14 @@ def tune(run: Run) -> None:
             f"tune: {num_failed} of {len(trials)} trials ended without a score: "
             f"{'; '.join(problems)}"
         )
-    progress.say(f"tune: {out / TRIALS_FILE}; raykd best {run.out} shows the winner")
+    progress.say(f"tune: {out / TRIALS_FILE}; raykd best {run.out} shows the best one")
 
 
 def _prepare(run: Run) -> _Setting:
-    """Choose the variant to tune and the rows it is scored on; make what all trials share.
+    """Choose the variant to tune and the validation rows; build the outputs shared by all trials.
 
-    Where no test split is reported, the rows to score on are taken out of the train split before
-    its sentences choose the corpus and before the teacher sees them.
+    If no test split is reported, the validation rows are removed from the train split before its
+    sentences select the corpus and before the teacher is trained.
     """
     recipe = run.recipe
     check_models(run)
@@ -158,7 +158,7 @@ def _prepare(run: Run) -> _Setting:
     changed = {section_of(path) for path in recipe.tune.space}
     for chain in setting.chains:
         if changed & {"student", chain.last.section}:
-            break  # trials that change these keys need injections of their own from here on
+            break  # trials that change these keys need their own injections from here on
         job = inject_job(tuned, chain, setting.init, setting.seed)
         job = _tracked(job, "all trials", setting)
         train_phases(
@@ -173,7 +173,7 @@ def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) ->
     config = recipe.tune
     assert config is not None
     study = setting.folder / STUDY_FILE
-    # A study that was interrupted is begun anew: what its trials injected is still there.
+    # Restart an interrupted study: the injections of its trials are kept.
     study.unlink(missing_ok=True)
     shutil.rmtree(setting.folder / "trials", ignore_errors=True)
     with progress.track("tune", config.num_trials, "trials") as advance:
@@ -185,7 +185,7 @@ def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) ->
                 mode="max",
                 num_samples=config.num_trials,
                 max_concurrent_trials=config.max_concurrent_trials,
-                # A process of its own for each trial costs seconds of imports.
+                # A new process per trial would spend seconds on imports.
                 reuse_actors=True,
                 search_alg=OptunaSearch(
                     storage=JournalStorage(JournalFileBackend(str(study))),
@@ -209,14 +209,14 @@ def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) ->
     trials = [_ended(number, grid[number], setting) for number in range(len(grid))]
     if not rank(trials):
         raise InputError(f"tune: no trial ended with a score: {'; '.join(problems_of(trials))}")
-    found = {
+    summary = {
         "metric": setting.metric,
         "variant": setting.variant,
         "seed": setting.seed,
         "validation": "dev" if setting.run.task().test is not None else "rows held out of train",
         "trials": [asdict(trial) for trial in trials],
     }
-    (draft.directory / TRIALS_FILE).write_text(json.dumps(found, indent=2, allow_nan=False))
+    (draft.directory / TRIALS_FILE).write_text(json.dumps(summary, indent=2, allow_nan=False))
     (draft.directory / RECIPE_FILE).write_text(dump_yaml(recipe))
     for name in ("trials", "injected", "ray"):
         shutil.rmtree(setting.folder / name, ignore_errors=True)
@@ -225,10 +225,10 @@ def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) ->
 
 
 def _quiet_tune() -> None:
-    """Leave Ctrl-C and the console to raykd.
+    """Disable Tune's handling of Ctrl-C and its console output.
 
-    Tune would take Ctrl-C for the end of the search and return the trials there are, and would
-    print tables, hints and tracebacks; a failed trial's reason is in the result.
+    On Ctrl-C, Tune would return the completed trials as if the study had ended. It would also print
+    tables, hints and tracebacks; the reason of a failed trial is in the result.
     """
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
@@ -238,20 +238,20 @@ def _quiet_tune() -> None:
 
 
 def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
-    """One student, injected and adapted in this process; reports each epoch of its adaptation."""
+    """Inject and adapt one student in this process; report each epoch of its adaptation."""
     run = replace(setting.run, recipe=setting.run.recipe.with_values(values, "trial"))
     injected: Path | None = None
     trial_id = ray_tune.get_context().get_trial_id()
     name = f"trial {trial_id}"
     for chain in setting.chains:
         job = inject_job(run, chain, setting.init, setting.seed, injected=injected)
-        if job.finished() is None:  # else this trial's injection is the one made for all
+        if job.finished() is None:  # else the injection shared by all trials applies
             job = replace(job, out=setting.folder / "injected" / job.key()[:16])
             job.out.parent.mkdir(exist_ok=True)
-            # A trial that runs beside this one may want the same.
+            # A concurrent trial may need the same injection.
             with FileLock(job.out.with_suffix(".lock")), translate_training_errors(job):
                 if job.finished() is None:
-                    run_phase(_tracked(job, name, setting), Worker(), on_lost=_say_lost)
+                    run_phase(_tracked(job, name, setting), Worker(), on_lost=_report_lost)
         injected = job.out
     job = adapt_job(run, setting.variant, setting.init, setting.seed, injected=injected)
     trial_folder = setting.folder / "trials" / trial_id
@@ -271,30 +271,30 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
             ray_tune.report(last)
 
     with translate_training_errors(job):
-        run_phase(_tracked(job, name, setting), Worker(), on_record=report, on_lost=_say_lost)
-    # Told last of all: the search may end this process when it hears of the last epoch.
+        run_phase(_tracked(job, name, setting), Worker(), on_record=report, on_lost=_report_lost)
+    # Report this last: Tune may end this process after the report of the last epoch.
     ray_tune.report(last)
 
 
 def better(
     before: Mapping[str, float], scores: Mapping[str, float], metric: str
 ) -> dict[str, float]:
-    """Those of the two sets of scores that are higher by the metric; `before` may be empty."""
+    """Return the better of two sets of scores by the metric; `before` may be empty."""
     if before.get(metric, -math.inf) > scores[metric]:
         return {name: before[name] for name in scores}
     return dict(scores)
 
 
 def _tracked(job: PhaseJob, name: str, setting: _Setting) -> PhaseJob:
-    """The job as a run of the search in the trackers of `report_to`."""
+    """Return the job with tracking as a run of the study in the trackers of `report_to`."""
     recipe = setting.run.recipe
     tracking = Tracking(recipe.report_to, f"{recipe.name} tune", setting.folder, waits=True)
     return replace(job, name=f"{name} {job.name}", tracking=tracking)
 
 
-def _say_lost(tracker: str, problem: str) -> None:
-    """Into the trial's log: it has no other way to the user."""
-    progress.say(f"report_to: {tracker}: {problem}; the trial goes on without it")
+def _report_lost(tracker: str, problem: str) -> None:
+    """Print to the trial's log, its only output."""
+    progress.say(f"report_to: {tracker}: {problem}; the trial continues without it")
 
 
 def _ended(number: int, result: ray_tune.Result, setting: _Setting) -> Trial:
@@ -312,7 +312,7 @@ def _ended(number: int, result: ray_tune.Result, setting: _Setting) -> Trial:
 
 
 def _reason(error: Exception | None) -> str | None:
-    """The last line of a trial's traceback, without the name of the exception's class."""
+    """Return the last line of a trial's traceback without the exception class."""
     if error is None:
         return None
     last = str(error).strip().splitlines()[-1]
@@ -320,7 +320,7 @@ def _reason(error: Exception | None) -> str | None:
 
 
 def _domain(parameter: Parameter) -> Any:
-    """Ray Tune's domain of a range; ours includes both ends."""
+    """Convert a range, both ends included, to a domain of Ray Tune."""
     if parameter.choice is not None:
         return ray_tune.choice(list(parameter.choice))
     if parameter.int_range is not None:
@@ -333,13 +333,13 @@ def _domain(parameter: Parameter) -> Any:
 
 
 class _Advance(ray_tune.Callback):
-    """Moves the progress bar when a trial ends, whole or stopped."""
+    """Callback that advances the progress bar when a trial ends, complete or stopped early."""
 
     def __init__(self, advance: Callable[[int], None]) -> None:
         self._advance = advance
 
     def __reduce__(self) -> tuple[type[ray_tune.Callback], tuple[()]]:
-        """Tune keeps a pickled copy of its callbacks in a file; a terminal's bar has none."""
+        """Pickle as an empty callback: a progress bar cannot be pickled, and Tune does so."""
         return ray_tune.Callback, ()
 
     def on_trial_complete(self, *_: Any, **__: Any) -> None:

@@ -3,7 +3,7 @@ import pytest
 from raykd.report.results import Score
 from raykd.training.logging.metrics_writer import CURVE_FILE
 from raykd.training.logging.records import Record
-from raykd.workflow.collect import _points, summarise
+from raykd.workflow.collect import _points, summarize
 
 
 def test_a_measure_that_is_no_number_is_left_out_of_the_results(tmp_path):
@@ -34,7 +34,7 @@ def test_a_metric_is_summarised_over_the_seeds_of_its_variant():
         variant="teacher", init=None, seed=None, stage="teacher", metrics={"accuracy": 0.9}
     )
 
-    first, second = summarise([teacher, *scores])
+    first, second = summarize([teacher, *scores])
 
     assert (first.variant, first.num_seeds, first.mean, first.deviation) == (
         "teacher",

@@ -122,7 +122,7 @@ def test_corpora_of_two_tasks_from_one_corpus(folder, capsys):
     command = ["corpus", str(folder / "corpora.yaml"), "--out", str(out)]
     assert raykd(command) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:4] == ["task", "anchors", "k", "hits"]
+    assert lines[0].split()[:4] == ["task", "queries", "k", "hits"]
     assert [line.split()[0] for line in lines[1:3]] == ["reviews", "metals"]
 
     facts = json.loads((out / "corpora.json").read_text())

@@ -156,7 +156,7 @@ def test_best_refuses_a_search_of_which_a_file_was_changed_or_removed(tmp_path, 
     with pytest.raises(InputError, match=rf"{name}: (not as raykd wrote it|damaged).* again"):
         show_best(tmp_path)
     path.unlink()
-    with pytest.raises(InputError, match="holds no finished search; run raykd tune"):
+    with pytest.raises(InputError, match="no completed study; run raykd tune"):
         show_best(tmp_path)
     assert not (tmp_path / "best.yaml").exists()
 

@@ -1,1 +1,1 @@
-"""What is checked and described before models are trained."""
+"""Checks and descriptions before models are trained."""

@@ -1,4 +1,4 @@
-"""What a phase will train and on what, told before it starts."""
+"""Description of a phase before it starts: trained parameters, losses and data."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -31,8 +31,8 @@ def describe_phase(name: str, objective: Objective) -> list[str]:
     """Lines on a phase: each loss term and what it is made of, and what is trained.
 
     Args:
-        name: of the phase.
-        objective: may stand on the device `meta`.
+        name: name of the phase.
+        objective: objective, possibly on the device `meta`.
     """
     rows = [*objective.describe().items(), *_trained(objective)]
     width = max(len(key) for key, _ in rows)

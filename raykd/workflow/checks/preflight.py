@@ -1,4 +1,4 @@
-"""What the files of the models already tell, before the first stage spends time on anything."""
+"""Checks of model files before the first stage."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def check_models(run: Run) -> list[str]:
     """Make teacher, students and objectives without weights, and compare what must agree.
 
     Returns:
-        Lines that tell what will be trained on what.
+        Lines that describe the planned trainings.
 
     Raises:
         InputError: a model is missing or another than named; the sizes, tokenizers or objectives
@@ -164,7 +164,7 @@ def search_embedder(run: Run) -> TextEmbedder | None:
 
 
 def _shares_tokens(recipe: Recipe) -> bool:
-    """Whether teacher and student read the same tokens of a text."""
+    """Return whether teacher and student use the same tokens."""
     model = recipe.student.model
     return model is None or same_tokens(load_tokenizer(recipe.teacher.model), load_tokenizer(model))
 
@@ -252,6 +252,6 @@ def _check_tokens(
     if len(tokenizer) > vocabulary:
         raise InputError(
             f"model {reference}: its tokenizer has {len(tokenizer)} tokens, the model only "
-            f"{vocabulary}; put the tokenizer beside the model that it was made for"
+            f"{vocabulary}; use the tokenizer that belongs to the model"
         )
     check_pad_token(reference, tokenizer)

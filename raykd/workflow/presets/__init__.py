@@ -1,4 +1,4 @@
-"""The papers' settings of each method, as data: every value stands beside its source.
+"""Settings of each method from its paper, as data: every value with its source.
 
 `METHOD.yaml` holds `row`, the row of a paper's table that the preset is, `all`, and under `tasks`
 what differs for a task: trees of a recipe's keys whose leaves are `{value: ..., source: ...}`.

@@ -1,1 +1,1 @@
-"""What a user writes: the recipe as one typed object."""
+"""Recipe of a run, as one typed object."""

@@ -17,7 +17,7 @@ from raykd.tasks.task import TaskConfig
 from raykd.workflow.embedder import with_absolute_model
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-# What stands beside the tasks' folders.
+# Names of files and folders next to the tasks' folders.
 RESERVED_NAMES = ("units", "sample", "search", "embeddings", "corpora.json", "recipe.yaml")
 
 
@@ -104,7 +104,7 @@ class CorporaRecipe(Config):
         return self
 
     def top_k(self, entry: TaskCorpus) -> int:
-        """Hits an anchor of a task."""
+        """Return the hits per query of a task."""
         return entry.top_k or self.retrieval.top_k
 
     def last_rank(self, entry: TaskCorpus) -> int:
@@ -112,7 +112,7 @@ class CorporaRecipe(Config):
         return self.contextualize_for(entry).last_rank(self.top_k(entry))
 
     def contextualize_for(self, entry: TaskCorpus) -> ContextualizeConfig:
-        """What is kept of a task's hits."""
+        """Return the settings for selecting a task's units from its hits."""
         if not entry.limits():
             return self.contextualize
         return self.contextualize.model_copy(update=dict.fromkeys(LIMITS) | entry.limits())
@@ -143,7 +143,7 @@ def load_corpora(path: Path) -> CorporaRecipe:
 
 
 def is_corpora_recipe(path: Path) -> bool:
-    """Whether a file names several tasks, as no recipe of a run does.
+    """Return whether a file contains several tasks, unlike the recipe of a run.
 
     Raises:
         InputError: as `load_yaml`.

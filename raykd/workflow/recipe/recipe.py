@@ -219,7 +219,7 @@ class Recipe(Config):
 
     @property
     def copies_teacher(self) -> bool:
-        """Whether copying inits take layers of the fine-tuned teacher."""
+        """Return whether copying inits copy layers of the fine-tuned teacher."""
         if self.student.init_from is not None:
             return self.student.init_from == "teacher"
         return self.teacher.fine_tuned and self.student.model is None
@@ -342,7 +342,7 @@ class Recipe(Config):
         return tuple(dict.fromkeys(texts))
 
     def adaptation_text(self, variant: str) -> str:
-        """The labelled rows that a variant's students adapt on: `train`, or `augmented`."""
+        """Return the name of the labeled rows for adaptation: `train` or `augmented`."""
         texts = self._texts_of(variant) if self.adaptation.rows == "task_da" else ()
         return "augmented" if any(text.kind == "task_da" for text in texts) else "train"
 
@@ -391,5 +391,5 @@ class Recipe(Config):
 
 
 def reads_outputs(phase: PhaseConfig) -> bool:
-    """Whether a phase reads the teacher's outputs, computed once for the text."""
+    """Return whether a phase uses teacher outputs that are computed once per text."""
     return "logits" in phase.objective.needs_teacher

@@ -23,7 +23,7 @@ VARIANTS_WITHOUT_STEPS = ("tfidf", "alone", "direct")
 _CONTEXTUALIZED_TASK_DA = "contextualized_task_da"
 _ALIASES = {_CONTEXTUALIZED_TASK_DA: "contextualized+task_da"}
 PREDEFINED_VARIANTS = (*VARIANTS_WITHOUT_STEPS, *TEXT_KINDS, _CONTEXTUALIZED_TASK_DA)
-# Names that mean something else: the task's labelled rows among texts, or variants.
+# Names that mean something else: the task's labeled rows among texts, or variants.
 _RESERVED = (*PREDEFINED_VARIANTS, "train", "teacher", "majority")
 # Settings of steps on augmented rows after another step.
 _AFTER_INJECTION = "task_da_injection"
@@ -52,7 +52,7 @@ class Text(NamedTuple):
 
     @property
     def is_made_from_corpus(self) -> bool:
-        """Whether it consists of units of a general corpus."""
+        """Return whether the text consists of units of a general corpus."""
         return self.kind in CORPUS_TEXTS
 
 
@@ -97,7 +97,7 @@ class Chain:
 
 
 def check_step_names(names: Mapping[str, object]) -> None:
-    """Refuse names of steps that variants could not tell from predefined ones.
+    """Refuse names of steps that conflict with predefined ones.
 
     Raises:
         ValueError: names the step.

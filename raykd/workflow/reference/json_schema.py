@@ -73,7 +73,7 @@ def _keys_of_presets() -> dict[str, Any]:
 
 
 def _requirements(model: type[BaseModel], keys: Mapping[str, Any]) -> dict[str, Any]:
-    """What a schema says where a model's required keys, of those in a tree, are required."""
+    """Return the schema that requires a model's required keys in a tree of keys."""
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     properties: dict[str, Any] = {}
     for key, inner in keys.items():

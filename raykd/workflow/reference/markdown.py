@@ -114,7 +114,7 @@ def _properties(definition: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _values(schema: Mapping[str, Any]) -> str:
-    """What a key may be, in words."""
+    """Describe the allowed values of a key."""
     if "anyOf" in schema:
         forms = [_values(form) for form in schema["anyOf"] if form.get("type") != "null"]
         return " or ".join(dict.fromkeys(forms))

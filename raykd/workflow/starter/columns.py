@@ -1,4 +1,4 @@
-"""Which columns of a table hold the texts and the label of a task."""
+"""Detection of the text and label columns of a table."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -115,7 +115,7 @@ def token_lengths(task: Task, tokenizer: PreTrainedTokenizerBase) -> Lengths:
 
 
 def _holds_scores(column: pa.ChunkedArray) -> bool:
-    """Whether all labels are numbers and some of them are fractions."""
+    """Return whether all labels are numbers, and some of them fractions."""
     if pa.types.is_nested(column.type):
         return False
     cells = [_cell(value) for value in set(column.to_pylist())]
