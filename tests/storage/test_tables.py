@@ -112,7 +112,7 @@ def test_a_key_that_only_later_rows_have_is_a_column(tmp_path):
         ("t.parquet", "PAR1 not really", r"t\.parquet: damaged or truncated"),
         ("t.jsonl", '{"a": 1}\n{"a": \n', r"t\.jsonl, line 2: not JSON"),
         ("t.jsonl", '{"a":' * 100_000, r"line 1: not JSON"),
-        ("t.jsonl", "1\n", r"line 1: a JSON object is expected"),
+        ("t.jsonl", "1\n", r"line 1: one JSON object per line is expected"),
         (
             "t.json",
             '[{"a": 1}]',
