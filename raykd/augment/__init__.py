@@ -1,1 +1,1 @@
-"""A task's rows -> more of them, with some words replaced."""
+"""Augmentation of a task's rows by word replacement (TaskDA)."""

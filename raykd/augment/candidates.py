@@ -1,14 +1,14 @@
-"""The candidates of every word of many sentences, found together."""
+"""Replacement candidates of every word in many sentences, computed in batches."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from raykd.augment.neighbours import (
+from raykd.augment.neighbors import (
     FileEmbeddings,
     ModelEmbeddings,
-    Neighbours,
+    NeighborFinder,
     WordEmbeddings,
 )
 from raykd.augment.pieces import EncodedPair, Pieces, encode_pairs
@@ -24,7 +24,7 @@ from raykd.models.masked_lm import MaskedLm, load_masked_lm
 from raykd.models.masked_lm_probe import PREDICTING, check_masked_lm
 from raykd.models.tokenization.positions import num_positions
 
-# Of a model whose positions have no limit; the longest that BERT reads.
+# Limit for models without one: that of BERT.
 _MAX_LENGTH = 512
 _REMEDY = (
     "name a masked language model as --model, such as the pretrained one that yours was made from "
@@ -34,13 +34,13 @@ _REMEDY = (
 
 
 class CandidateFinder:
-    """A masked language model and word embeddings, loaded.
+    """Masked language model and word embeddings that provide candidates.
 
     Args:
-        config: names them.
+        config: settings with the models.
 
     Raises:
-        InputError: one of them cannot be read, or the model was not trained to predict words.
+        InputError: a model cannot be read, or was not trained to predict words.
     """
 
     def __init__(self, config: TaskDaConfig) -> None:
@@ -50,14 +50,14 @@ class CandidateFinder:
         limit = num_positions(config.model)
         self._max_length = longest_pair(min(limit or _MAX_LENGTH, _MAX_LENGTH))
         self._pieces = Pieces(self._tokenizer, config.model)
-        self._neighbours = Neighbours(self._embeddings(model))
+        self._neighbors = NeighborFinder(self._embeddings(model))
         self._model = model.to("cuda" if config.use_gpu else "cpu")
 
     def check(self) -> None:
-        """Run the model on a few short texts.
+        """Test the model on a few short texts.
 
         Raises:
-            InputError: it cannot predict words from what surrounds them.
+            InputError: it cannot predict words from their context.
         """
         check_masked_lm(
             "raykd augment",
@@ -72,12 +72,12 @@ class CandidateFinder:
     def candidates(
         self, texts: Sequence[str], *, batch_tokens: int | None = None
     ) -> list[list[Candidates]]:
-        """For each text the candidates of its words, in the order of their places.
+        """Candidates of the words of each text, in order of position.
 
-        A word of one piece has predictions, any other neighbours; a word that has none, or stands
-        behind what the model reads, has itself alone. A candidate that differs from the word in
-        the case of letters only is the word. `batch_tokens` are those of a call of the model, by
-        default as many as its device needs; they make no difference to what is found.
+        Words of one piece get predictions, others get neighbors; a word without candidates, or
+        after the model's maximum length, gets only itself. A candidate that differs from the word
+        only in letter case becomes the word itself. `batch_tokens` is the number of tokens per
+        model call, by default that of the device; it does not affect the result.
         """
         default = GPU_BATCH_TOKENS if self._config.use_gpu else BATCH_TOKENS
         words = [replaceable_words(text) for text in texts]
@@ -89,7 +89,7 @@ class CandidateFinder:
             for (start, stop), places in pair.places.items()
             if places and not pair.is_one_piece[start, stop]
         }
-        near = self._neighbours.nearest(sorted(others), self._config.num_candidates)
+        near = self._neighbors.nearest(sorted(others), self._config.num_candidates)
         found = []
         for at, (pair, text) in enumerate(zip(pairs, texts, strict=True)):
             of_text: list[Candidates] = []
@@ -104,7 +104,7 @@ class CandidateFinder:
     def _predicted(
         self, pairs: Sequence[EncodedPair], batch_tokens: int
     ) -> dict[tuple[int, Span], list[str]]:
-        """Predictions of the words of one piece, by text and place."""
+        """Predictions for words of one piece, by text and position."""
         asked = [
             (at, span, pair.places[span][0])
             for at, pair in enumerate(pairs)

@@ -18,12 +18,12 @@ from raykd.tasks.label_cells import label_name
 from raykd.tasks.label_rules import LabelRules, UnlabeledRows
 from raykd.tasks.labels import class_names, label_column, require_label_column
 
-# What the sentences are called where nobody says so.
+# Default names of the sentence columns.
 _PLAIN_COLUMNS = (("sentence1", "sentence2"), ("sentence",), ("text",))
 
 
 class AugmentedRows(NamedTuple):
-    """What some examples became; `examples` are numbered from 0."""
+    """Augmented rows of some examples; `examples` are numbered from 0."""
 
     examples: pa.Table
     units: pa.Table
@@ -41,26 +41,26 @@ def read_examples(
     regression: bool = False,
     layout: Layout = AS_NAMED,
 ) -> Examples:
-    """Labelled rows as `schemas.EXAMPLES`.
+    """Read labeled rows as `schemas.EXAMPLES`.
 
     Args:
         path: Parquet, JSONL, CSV or TSV.
-        task: a GLUE name, which knows columns, classes and scores.
-        sentence_columns: of another task, or as the file calls them.
-        column: name of the labels' column.
-        labels: the classes in order; None: those of the file, sorted.
-        unlabeled_rows: what becomes of rows without a label.
+        task: name of a GLUE task, which defines columns, classes and scores.
+        sentence_columns: sentence columns of another task, or their names in the file.
+        column: name of the label column.
+        labels: classes in order; None for those of the file, sorted.
+        unlabeled_rows: handling of rows without a label.
         regression: whether labels are scores.
-        layout: how a CSV or TSV file is written.
+        layout: format of a CSV or TSV file.
 
     Raises:
-        InputError: a column, sentence or label is not as it should be, or `task` is none of GLUE's.
+        InputError: a column, sentence or label is invalid, or `task` is not a GLUE task.
     """
     glue = None if task is None else GLUE.get(task)
     if task is not None and glue is None:
-        raise InputError(f"task {task!r} is none of GLUE's ({', '.join(GLUE)}); leave it out")
+        raise InputError(f"task {task!r} is not a GLUE task ({', '.join(GLUE)}); remove it")
     if glue is not None and (labels is not None or regression):
-        raise InputError(f"task {task!r}: GLUE fixes its labels; leave out labels and regression")
+        raise InputError(f"task {task!r}: GLUE fixes its labels; remove labels and regression")
     candidates = _sentence_candidates(sentence_columns, glue.sentence_columns if glue else None)
     if glue is not None:
         labels, regression = glue.labels, not glue.labels
@@ -75,7 +75,7 @@ def read_examples(
     names = [name for names in candidates for name in names]
     table = read_table(path, [*names, column], choose=choose, text_columns=names, layout=layout)
     if not table.num_rows:
-        raise InputError(f"{path}: holds no rows; give some to augment")
+        raise InputError(f"{path}: no rows to augment")
     columns = _sentence_columns(path, table.column_names, candidates)
     if not regression and listed is None:
         listed = class_names(str(path), label_column(str(path), table, rules), rules)
@@ -92,7 +92,7 @@ def read_examples(
 def augment_rows(
     examples: pa.Table, finder: CandidateFinder, config: TaskDaConfig
 ) -> AugmentedRows:
-    """Augment examples, each as it would be without the others."""
+    """Augment examples independently of each other."""
     rows = examples.to_pylist()
     sentences = dict.fromkeys(text for row in rows for text in _sentences(row))
     found = dict(zip(sentences, finder.candidates(list(sentences)), strict=True))
@@ -146,7 +146,7 @@ def training_text_schema(examples: pa.Table) -> pa.Schema:
 
 
 def _unit_ids(row_id: int, num_first: int, num_rows: int, *, compat: bool) -> list[str]:
-    """Row, sentence that changes and number of its variant, which is 0 for the sentence itself."""
+    """Unit ids from row, changed sentence and number of its variant (0 for the original)."""
     first_number = 0 if compat else 1
     numbers = [(1, number) for number in range(num_first)]
     numbers += [(2, first_number + number) for number in range(num_rows - num_first)]
@@ -176,8 +176,8 @@ def _sentence_columns(
     for columns in candidates:
         if len(columns) <= 2 and set(columns) <= set(names):
             return columns
-    wanted = " or ".join(", ".join(columns) for columns in candidates)
+    expected = " or ".join(", ".join(columns) for columns in candidates)
     raise InputError(
-        f"{path}: one or two columns of sentences are expected ({wanted}); the columns are "
-        f"{', '.join(names)}; name yours with --sentence-columns"
+        f"{path}: expected one or two sentence columns ({expected}); the columns are "
+        f"{', '.join(names)}; name the sentence columns with --sentence-columns"
     )

@@ -1,4 +1,4 @@
-"""The pieces of a vocabulary as words: which begin one, what they spell, where they stand."""
+"""Vocabulary pieces as words: word starts, spelling and positions in a text."""
 
 import re
 from bisect import bisect_right
@@ -14,31 +14,31 @@ from transformers import PreTrainedTokenizerBase
 from raykd.augment.task_da import Span
 from raykd.errors import InputError
 
-# How byte-level BPE and SentencePiece mark a piece that has a blank before it.
+# Markers of byte-level BPE and SentencePiece for a piece with a preceding blank.
 _BLANKS = ("Ġ", "▁")
 _LETTERS = re.compile("[A-Za-z]+")
 
 
 class Pieces:
-    """What the pieces of a tokenizer stand for.
+    """Spelling and kind of a tokenizer's pieces.
 
-    A piece may take the place of another only if both begin a word, or neither: a WordPiece begins
-    one without "##", a piece of BPE or SentencePiece with a blank before it. So the first word of
-    a sentence, or one after a bracket, is replaced by pieces without a blank there.
+    A piece may replace another only if both start a word or neither does: a WordPiece starts a word
+    without "##", a BPE or SentencePiece piece with a blank. So the first word of a sentence, or one
+    after a bracket, is replaced by pieces without a blank.
 
     Args:
-        tokenizer: of a model.
-        reference: the model's name, for messages.
+        tokenizer: tokenizer of a model.
+        reference: model reference, for messages.
 
     Raises:
-        InputError: the tokenizer does not say where in a text its pieces stand.
+        InputError: the tokenizer does not report the positions of its pieces in a text.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, reference: str) -> None:
         if not tokenizer.is_fast:
             raise InputError(
-                f"model {reference}: its tokenizer is written in Python and does not say where in "
-                "a text its pieces stand; save the model with a tokenizer.json"
+                f"model {reference}: its tokenizer is written in Python and does not report the "
+                "positions of its pieces; save the model with a tokenizer.json"
             )
         backend: Any = tokenizer.backend_tokenizer
         marks = _BLANKS
@@ -55,7 +55,7 @@ class Pieces:
         ]
 
     def whole_words(self) -> list[tuple[int, str]]:
-        """Ids and spelling of the pieces that are words of the letters a to z."""
+        """Ids and spellings of the pieces that are words of the letters a to z."""
         return [
             (at, word)
             for at, word in enumerate(self._spelled)
@@ -63,8 +63,8 @@ class Pieces:
         ]
 
     def words_like(self, piece: int, others: Sequence[int]) -> list[str]:
-        """What those of the others spell that may take the place of a piece, in their order."""
-        # A model can have more outputs than its tokenizer has pieces.
+        """Spellings of those pieces that may replace a piece, in order."""
+        # A model may have more outputs than its tokenizer has pieces.
         return [
             self._spelled[other]
             for other in others
@@ -76,10 +76,10 @@ class Pieces:
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """A text beside itself, as a model reads two sentences.
+    """Text paired with itself, as two sentences of a model's input.
 
-    `places[word]` are the positions of the word's pieces in the first of the two: none where the
-    text was too long and was cut before it.
+    `places[word]` are the positions of the word's pieces in the first sentence; empty if the text
+    was truncated before it.
     """
 
     input_ids: NDArray[np.int32]
@@ -95,13 +95,13 @@ def encode_pairs(
     *,
     max_length: int,
 ) -> list[EncodedPair]:
-    """Each text beside itself, both cut to the same length where they are too long together.
+    """Pair each text with itself, both truncated to the same length if they are too long.
 
     Args:
-        tokenizer: one that knows where its pieces stand.
+        tokenizer: tokenizer that reports positions of pieces.
         texts: sentences.
-        words: places of words in each.
-        max_length: tokens that the model reads.
+        words: word positions per text.
+        max_length: maximum tokens of a pair.
     """
     if not texts:
         return []
@@ -143,7 +143,7 @@ def encode_pairs(
 
 
 def _places(words: Sequence[Span], pieces: Sequence[tuple[int, Span]]) -> dict[Span, list[int]]:
-    """For each word the pieces that share a character with it."""
+    """Pieces that overlap with each word."""
     places: dict[Span, list[int]] = {word: [] for word in words}
     stops = [stop for _, stop in words]
     for place, (start, stop) in pieces:
@@ -155,7 +155,7 @@ def _places(words: Sequence[Span], pieces: Sequence[tuple[int, Span]]) -> dict[S
 
 
 def _without_blanks(text: str, span: Span) -> Span:
-    """A piece's place without the white space that BPE and SentencePiece count to it."""
+    """Position of a piece without the white space that BPE and SentencePiece include."""
     start, stop = span
     piece = text[start:stop]
     return start + len(piece) - len(piece.lstrip()), stop - len(piece) + len(piece.rstrip())

@@ -1,4 +1,4 @@
-"""Ray's edge of augmentation: one task a part of the rows."""
+"""Augmentation on Ray: one task per part of the rows."""
 
 import functools
 import glob
@@ -32,13 +32,13 @@ from raykd.storage.working_files import sweep
 
 TEXT_FILE = "text.parquet"
 EXAMPLES_FILE = "examples.parquet"
-# A part's work is kept when the job is interrupted.
+# Completed parts are kept when the job is interrupted.
 PART_ROWS = 256
 
 
 @dataclass(frozen=True)
-class Job:
-    """What the task of a part must know, and where parts are kept."""
+class AugmentJob:
+    """Settings and inputs of a part's task, and the folder of the parts."""
 
     parts: Path
     config: TaskDaConfig
@@ -46,7 +46,7 @@ class Job:
     inputs: Mapping[str, str]
 
     def part(self, start: int) -> Path:
-        """Where the part that begins with a row is written."""
+        """Folder of the part that starts at a row."""
         return self.parts / f"{start:010d}"
 
 
@@ -68,14 +68,14 @@ def augment(
 
     Args:
         examples: rows of `schemas.EXAMPLES`.
-        out: the directory to be written.
+        out: directory to write.
         config: settings.
-        part_rows: rows of a task.
-        describe: writes a description of the finished files into their directory.
+        part_rows: rows per task.
+        describe: function that writes a description of the completed files into their directory.
 
     Raises:
-        InputError: a model or file cannot be read, the model does not predict words, or `out` is a
-            folder of the user's.
+        InputError: a model or file cannot be read, the model does not predict words, or `out` is
+            another folder.
     """
     out = output_path(out)
     config = config.model_copy(
@@ -94,10 +94,10 @@ def augment(
     # Part of the key: earlier versions wrote pairs as single sentences, or under another file name.
     has_pairs = training_text_schema(examples) == TRAINING_PAIRS
     settings["text"] = "pairs" if has_pairs else "sentences"
-    job = Job(out.with_name(f".{out.name}.parts"), config, settings, inputs)
+    job = AugmentJob(out.with_name(f".{out.name}.parts"), config, settings, inputs)
 
     def write(draft: Draft) -> None:
-        # Models that will not do are found out here, before there are tasks.
+        # Unsuitable models are refused here, before tasks start.
         CandidateFinder(config.model_copy(update={"use_gpu": False})).check()
         starts = range(0, examples.num_rows, part_rows)
         cluster.for_each(
@@ -121,8 +121,8 @@ def augment(
     return manifest
 
 
-def write_part(start: int, *, examples: pa.Table, job: Job, part_rows: int) -> None:
-    """Augment the rows from `start` on, unless that is done."""
+def write_part(start: int, *, examples: pa.Table, job: AugmentJob, part_rows: int) -> None:
+    """Augment the rows of a part, unless it is complete."""
     rows = examples.slice(start, part_rows)
 
     def write(draft: Draft) -> None:
@@ -135,14 +135,14 @@ def write_part(start: int, *, examples: pa.Table, job: Job, part_rows: int) -> N
     write_once(job.part(start), "augment_part", job.settings, inputs, write)
 
 
-# One at a time; models whose files change have another digest, and are loaded anew.
+# A cache of one; models whose files change have another digest and are loaded again.
 @functools.lru_cache(maxsize=1)
 def _finder(config: TaskDaConfig, digest: str) -> CandidateFinder:
     return CandidateFinder(config)
 
 
 def _collect(parts: list[Path], text_schema: pa.Schema, draft: Draft) -> None:
-    """Put the parts together, their rows numbered through."""
+    """Concatenate the parts and number their rows."""
     counts = draft.counts
     counts.update(num_examples=0, num_units=0, num_bytes=0)
     with (
@@ -181,6 +181,6 @@ def _digest_of_embeddings(config: TaskDaConfig) -> str:
 
 
 def _absolute(reference: str) -> str:
-    """A path that processes started elsewhere can read; names of packages and the hub as given."""
+    """Absolute path of a folder; package and hub names are unchanged."""
     path = Path(reference).expanduser()
     return str(path.absolute()) if path.exists() else reference

@@ -1,8 +1,8 @@
-"""What a masked language model predicts in the place of words, many words in one call.
+"""Batched predictions of a masked language model for single words.
 
-Sums of matrix products depend on the shapes of the matrices. Each query is therefore computed in a
-batch of a number of rows and a width that its own length decides; what a batch lacks are copies.
-So a word's candidates do not depend on the words beside it, nor on how the work is cut.
+Rounding of matrix products depends on the shapes of the matrices. Each query is therefore computed
+in a batch whose number of rows and width depend only on its own length; incomplete batches are
+filled with copies. So a word's candidates do not depend on other words or on the size of parts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,20 +16,21 @@ from raykd.augment.pieces import EncodedPair
 from raykd.models.masked_lm import MaskedLm
 from raykd.models.threads import one_thread
 
-# Widths that batches are padded to. One column at least is padding: without any, transformers
-# leaves out the mask, and other kernels run.
+# Batches are padded to multiples of this width, with at least one column of padding: without
+# padding, transformers omits the mask, and other kernels run.
 WIDTH_STEP = 8
-# On a core, more tokens than some hundreds gain little, and a batch that lacks rows costs as a full
-# one. Three layers of base size, 40 tokens a row: 555 us a token for 1 row, 341 for 8, 325 for 32.
+# On a CPU core, more than some hundreds of tokens gain little, and an incomplete batch costs as
+# much as a full one. Three base-size layers, 40-token rows: 555 us per token for 1 row, 341 for 8,
+# 325 for 32.
 BATCH_TOKENS = 512
 GPU_BATCH_TOKENS = 8192
 
-# A pair and the position in it that is masked.
+# Index of a pair, and the masked position in it.
 Query = tuple[int, int]
 
 
 def longest_pair(num_positions: int) -> int:
-    """Tokens of the longest pair that can be read by a model of so many positions."""
+    """Maximum number of tokens of a pair for a model with `num_positions` positions."""
     return num_positions // WIDTH_STEP * WIDTH_STEP - 1
 
 
@@ -42,29 +43,31 @@ def predicted_ids(
     pad_id: int,
     batch_tokens: int = BATCH_TOKENS,
 ) -> NDArray[np.int64]:
-    """The M most likely tokens in the place of each of Q masked ones, (Q, min(M, V)).
+    """The M most probable tokens for each of Q masked positions, (Q, min(M, V)).
 
-    The more likely first; equal ones in the order of their ids. A batch has about `batch_tokens`
-    tokens, or one row if that is more.
+    They are in order of probability, ties in order of ids. A batch has about `batch_tokens` tokens,
+    and at least one row.
     """
     width = min(num_best, model.vocabulary_size)
     best = np.empty((len(queries), width), np.int64)
     device = next(model.parameters()).device
     with one_thread():
         for members, columns in _batches(pairs, queries, batch_tokens):
-            batch = _collate(pairs, [queries[at] for at in members], columns, model.mask_id, pad_id)
+            batch = _collate(
+                pairs, [queries[member] for member in members], columns, model.mask_id, pad_id
+            )
             ids, mask, types, is_masked = (part.to(device) for part in batch)
             with torch.inference_mode():
-                found = _best(model(ids, mask, types, is_masked), width)
-            # Where copies fill the batch, each gives what its original gives.
-            best[members] = found
+                tokens = _best(model(ids, mask, types, is_masked), width)
+            # Copies that fill a batch have the result of their original.
+            best[members] = tokens
     return best
 
 
 def _batches(
     pairs: Sequence[EncodedPair], queries: Sequence[Query], batch_tokens: int
 ) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """Members of each batch, the last one repeated where it lacks some, and its width."""
+    """Members of each batch, filled with copies of the last one, and its width."""
     lengths = np.array([len(pairs[pair].input_ids) for pair, _ in queries], np.int64)
     widths = (lengths // WIDTH_STEP + 1) * WIDTH_STEP
     for width in np.unique(widths).tolist():
@@ -82,7 +85,7 @@ def _collate(
     mask_id: int,
     pad_id: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ids, attention mask, token types and the masked place, each (B, L)."""
+    """Ids, attention mask, token types and masked position, each (B, L)."""
     ids = np.full((len(queries), width), pad_id, np.int64)
     mask, types = np.zeros_like(ids), np.zeros_like(ids)
     for row, (at, place) in enumerate(queries):
@@ -104,9 +107,9 @@ def _collate(
 
 
 def _best(logits: Tensor, num_best: int) -> NDArray[np.int64]:
-    """(n, num_best) tokens of logits (n, V), by falling logit and rising id.
+    """Tokens (n, num_best) with the largest logits of (n, V), ties in order of ids.
 
-    `topk` picks any of equal logits: all that reach its last one are ordered here.
+    `topk` picks any of equal logits, so all tokens that reach its last logit are sorted.
     """
     last = logits.topk(num_best).values[:, -1:]
     reaching = logits >= last

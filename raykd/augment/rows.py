@@ -1,4 +1,4 @@
-"""The augmented rows that a run trains on with labels: those made of its own train split."""
+"""Selection of augmented rows whose originals are in a run's train split."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,17 +15,17 @@ from raykd.tasks.store import read_task
 
 
 def select_rows(augmented: Path, task_folder: Path, out: Path) -> Manifest:
-    """Write `out/examples.parquet`, the augmented rows whose originals are in the train split.
+    """Write `out/examples.parquet` with the augmented rows of the train split.
 
-    Rows that a search holds out to score on, and what was made of them, are left out.
+    Rows held out for tuning, and their variants, are excluded.
 
     Args:
-        augmented: the directory that `pipeline.augment` wrote.
-        task_folder: the task, as `tasks.store` wrote it.
-        out: the directory to be written.
+        augmented: directory written by `pipeline.augment`.
+        task_folder: task written by `tasks.store`.
+        out: directory to write.
 
     Raises:
-        InputError: the augmented rows were made of other rows or with other classes; names one.
+        InputError: the augmented rows were made from other rows or classes; names one.
     """
     path = augmented / EXAMPLES_FILE
     if not path.is_file():
@@ -46,29 +46,29 @@ def select_rows(augmented: Path, task_folder: Path, out: Path) -> Manifest:
 
 
 def _check_originals(path: Path, rows: pa.Table, train: pa.Table) -> None:
-    """Compare each train row with the first of the rows that were made of it."""
+    """Compare each train row with the original among its augmented rows."""
     sources = rows["source_row_id"].to_numpy()
     is_first = np.diff(sources, prepend=sources[:1] - 1) != 0
     originals = rows.filter(pa.array(is_first))
-    at = pc.index_in(train["row_id"], value_set=originals["source_row_id"])
-    if at.null_count:
-        lost = train["row_id"][int(np.flatnonzero(at.is_null())[0])].as_py()
+    positions = pc.index_in(train["row_id"], value_set=originals["source_row_id"])
+    if positions.null_count:
+        lost = train["row_id"][int(np.flatnonzero(positions.is_null())[0])].as_py()
         raise InputError(
-            f"{path}: nothing was made of row {lost} of the train split; run raykd augment again "
+            f"{path}: no rows for row {lost} of the train split; run raykd augment again "
             "on the file that task.train names"
         )
-    found = originals.take(at)
+    compared = originals.take(positions)
     for column, reason in (
         ("sentence1", "it was made of another file"),
         ("sentence2", "it was made of another file"),
         ("label", "its classes are in another order: give raykd augment the task's --labels"),
     ):
-        same = pc.fill_null(pc.equal(train[column], found[column]), True)
-        same = pc.and_(same, pc.equal(train[column].is_null(), found[column].is_null()))
+        same = pc.fill_null(pc.equal(train[column], compared[column]), True)
+        same = pc.and_(same, pc.equal(train[column].is_null(), compared[column].is_null()))
         if not pc.all(same).as_py():
             row = int(np.flatnonzero(~same.to_numpy(zero_copy_only=False))[0])
             raise InputError(
                 f"{path}: {column} of row {train['row_id'][row].as_py()} is "
-                f"{found[column][row].as_py()!r:.60}, in the train split "
+                f"{compared[column][row].as_py()!r:.60}, in the train split "
                 f"{train[column][row].as_py()!r:.60}; {reason}; run raykd augment again"
             )

@@ -1,18 +1,19 @@
-"""TaskDA: a task's sentences with some of their words replaced, the papers' augmentation baseline.
+"""TaskDA: augmentation of a task's sentences by word replacement.
 
-Every word of a sentence that is made of the letters a to z and is no stop word gets candidates:
-where the masked language model has the word as one piece, what it predicts in its place
-(`predictions.py`); else the words with the nearest embeddings (`neighbours.py`). In each of N
-rounds every word draws one of its candidates, uniformly, and is replaced by it with probability p.
-A round's sentence is kept if it is new, so that there are at most N beside the original.
+Every word of the letters a to z that is not a stop word gets candidates: predictions of the masked
+language model if the word is one piece (`predictions.py`), otherwise the words with the nearest
+embeddings (`neighbors.py`). In each of N rounds every word draws one of its candidates uniformly
+and is replaced by it with probability p. New sentences are kept, at most N in addition to the
+original.
 
-Source: Jiao et al. 2020, "TinyBERT", Algorithm 1, with the settings of the authors' code
+Source: Jiao et al. 2020, "TinyBERT: Distilling BERT for Natural Language Understanding"
+(arXiv:1909.10351), Algorithm 1, with the settings of the authors' code
 (TinyBERT/data_augmentation.py).
 
 Differs from the authors' code: a sentence keeps its white space, its letters' case and its marks,
 where theirs is lower-cased and joined by blanks ("won ' t"); an uncased BERT reads both alike, and
 a round that replaces nothing is nothing new. Words with accents are no words of the letters a to z,
-and the stop words are raykd's. Neighbours come from a model's word embeddings where no file is
+and the stop words are raykd's. NeighborFinder come from a model's word embeddings where no file is
 given, theirs from GloVe. Special tokens are no candidates. Where the two copies of a sentence that
 the model reads are too long together, both are cut, theirs only the second. While one sentence of a
 pair changes the other is the original one, unless `compat` is set (see `augmented_pairs`).
@@ -29,7 +30,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from raykd.config import Config
 from raykd.text.stop_words import STOP_WORDS
 
-# Rounds a sentence, as in the authors' code.
+# Rounds per sentence, as in the authors' code.
 NUM_ROUNDS: Mapping[str, int] = {
     **dict.fromkeys(("cola", "mrpc", "rte", "stsb"), 30),
     **dict.fromkeys(("sst2", "qnli"), 20),
@@ -40,7 +41,7 @@ MAX_ROUNDS = 9999
 
 # Characters [start, stop) of a text.
 Span = tuple[int, int]
-# A word's place, and what may take it.
+# Position of a word, and its replacements.
 Candidates = tuple[Span, Sequence[str]]
 
 _SPLITTER = BertPreTokenizer()
@@ -48,13 +49,12 @@ _LETTERS = re.compile("[a-z]+")
 
 
 class TaskDaConfig(Config):
-    """How a task's sentences are augmented.
+    """Settings of the augmentation.
 
-    `model` is a masked language model: a folder, package:NAME/FOLDER, or a name on the hub. The
-    neighbours of words of several pieces are found in the word embeddings of `embeddings_model`
-    (None: of `model`), or in `embeddings`, a file as GloVe's (a word and its numbers a line,
-    parted by blanks). `num_rounds` N, `num_candidates` M and `replace_probability` p are the
-    paper's.
+    `model` is a masked language model: a folder, package:NAME/FOLDER, or a name on the hub.
+    Neighbors of words of several pieces are searched in the word embeddings of `embeddings_model`
+    (by default `model`), or in `embeddings`, a file in GloVe's format. `num_rounds` is N,
+    `num_candidates` M and `replace_probability` p in the paper.
     """
 
     model: str
@@ -70,14 +70,14 @@ class TaskDaConfig(Config):
     @model_validator(mode="after")
     def _one_table(self) -> Self:
         if self.embeddings is not None and self.embeddings_model is not None:
-            raise ValueError("give one of 'embeddings' and 'embeddings_model', not both")
+            raise ValueError("set one of 'embeddings' and 'embeddings_model', not both")
         return self
 
 
 def replaceable_words(text: str) -> list[Span]:
-    """Where the words stand that may be replaced: of letters a to z, and no stop words.
+    """Positions of replaceable words: letters a to z, no stop words.
 
-    Words are those of BERT: runs without white space, of which every punctuation mark is one.
+    Words are BERT's: runs without white space, with every punctuation mark a word of its own.
     """
     return [span for word, span in _SPLITTER.pre_tokenize_str(text) if _is_replaceable(word)]
 
@@ -90,19 +90,19 @@ def variants(
     row_id: int,
     sentence: int,
 ) -> list[str]:
-    """The text, and the different ones that `num_rounds` rounds make of it, in their order.
+    """The text and its different variants from `num_rounds` rounds, in order.
 
     Args:
         text: a sentence.
-        candidates: of its words, in the order of their places; one at least for each.
-        config: settings; with its `seed`, the next two decide what is drawn.
-        row_id: of the example.
-        sentence: 0 or 1, which one of the example it is.
+        candidates: at least one candidate per word, in order of position.
+        config: settings; its `seed` and the next two determine the draws.
+        row_id: row of the example.
+        sentence: index of the sentence in the example, 0 or 1.
     """
     generator = np.random.default_rng([config.seed, row_id, sentence])
     counts = np.array([len(words) for _, words in candidates], np.int64)
-    # A dict keeps the order in which keys come.
-    found: dict[str, None] = {text: None}
+    # A dict keeps the insertion order of its keys.
+    sentences: dict[str, None] = {text: None}
     for _ in range(config.num_rounds):
         choices = (generator.random(len(counts)) * counts).astype(np.int64).tolist()
         is_replaced = (generator.random(len(counts)) < config.replace_probability).tolist()
@@ -113,25 +113,25 @@ def variants(
             )
             if is_drawn
         ]
-        found[_with_words(text, replaced)] = None
-    return list(found)
+        sentences[_with_words(text, replaced)] = None
+    return list(sentences)
 
 
 def augmented_pairs(
     first: Sequence[str], second: Sequence[str] | None, *, compat: bool
 ) -> Iterator[tuple[str, str | None]]:
-    """The rows made of one example: one of its sentences changes, the other does not.
+    """Rows made from one example, with one of its sentences changed.
 
     Args:
-        first: variants of the first sentence, itself at the head.
-        second: of the second; None for an example of one sentence.
-        compat: as the authors' code, which edits a row in its place: beside the variants of the
-            second sentence stands the last variant of the first, not the original.
+        first: the first sentence, then its variants.
+        second: the second sentence and its variants; None for an example with one sentence.
+        compat: whether to pair variants of the second sentence with the last variant of the first,
+            not the original, as the authors' code does.
     """
     yield from ((text, second[0] if second else None) for text in first)
     if second:
-        beside = first[-1] if compat else first[0]
-        yield from ((beside, text) for text in second[0 if compat else 1 :])
+        paired = first[-1] if compat else first[0]
+        yield from ((paired, text) for text in second[0 if compat else 1 :])
 
 
 def _is_replaceable(word: str) -> bool:
@@ -141,8 +141,8 @@ def _is_replaceable(word: str) -> bool:
 
 def _with_words(text: str, replaced: Sequence[tuple[Span, str]]) -> str:
     parts: list[str] = []
-    at = 0
+    end = 0
     for (start, stop), word in replaced:
-        parts += (text[at:start], word)
-        at = stop
-    return "".join([*parts, text[at:]])
+        parts += (text[end:start], word)
+        end = stop
+    return "".join([*parts, text[end:]])

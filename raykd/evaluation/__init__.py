@@ -1,1 +1,1 @@
-"""Predictions, costs, students compared with their teachers, baselines without distillation."""
+"""Evaluation: predictions, costs, student-teacher comparison, baselines without distillation."""

@@ -1,4 +1,4 @@
-"""How near a student is to its teacher, in answers and in layers: what the papers draw.
+"""Comparison of a student with its teacher, by logits and by hidden states, as in the papers.
 
 Shapes: N rows, C classes (1: regression), m layers of the student, n of the teacher, d width.
 """
@@ -17,15 +17,15 @@ from raykd.models.inference import token_batches
 from raykd.models.pooling import pooled_layers
 from raykd.models.tokenization.tokens import TokenizedRows, collate, to_device
 
-# Where the bins of the divergences begin; the last has no end.
+# Lower edges of the divergence bins; the last bin is unbounded.
 _LOWER_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-# Hidden states of all layers are held at once, so a batch is smaller than one of logits.
+# Hidden states of all layers are in memory at once, so batches are small.
 _BATCH_TOKENS = 2048
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """How far the rows' answers are apart: in nats, or in squared units of the score."""
+    """Distribution of the divergence per row, in nats or squared units of the score."""
 
     measure: Literal["kl", "squared_difference"]
     mean: float
@@ -37,7 +37,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class LayerSimilarity:
-    """How alike the layers are, a row for each of the student's, layer 1 first."""
+    """Similarity of layers: one row per student layer, starting at layer 1."""
 
     measure: Literal["cosine", "linear_cka"]
     num_rows: int
@@ -45,9 +45,9 @@ class LayerSimilarity:
 
 
 def divergence(student: NDArray[np.float64], teacher: NDArray[np.float64]) -> Divergence:
-    """Figures of `KL(teacher || student)` of each row, or of the squared difference where C is 1.
+    """Distribution of `KL(teacher || student)` per row, or of the squared difference if C is 1.
 
-    Source: Haidar et al. 2022, "CILDA", figure 2.
+    Source: CILDA (arXiv:2204.07674), figure 2.
 
     Args:
         student: logits (N, C).
@@ -70,26 +70,26 @@ def divergence(student: NDArray[np.float64], teacher: NDArray[np.float64]) -> Di
 def _kl_divergences(
     student: NDArray[np.float64], teacher: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    wanted = log_softmax(teacher.astype(np.float64), axis=1)
-    given = log_softmax(student.astype(np.float64), axis=1)
-    by_row: NDArray[np.float64] = (np.exp(wanted) * (wanted - given)).sum(axis=1)
-    # Rounding can leave less than nothing of two equal distributions.
+    teacher_log = log_softmax(teacher.astype(np.float64), axis=1)
+    student_log = log_softmax(student.astype(np.float64), axis=1)
+    by_row: NDArray[np.float64] = (np.exp(teacher_log) * (teacher_log - student_log)).sum(axis=1)
+    # Rounding can give negative values for equal distributions.
     return by_row.clip(min=0)
 
 
 def pooled_states(
     encoder: Encoder, rows: TokenizedRows, *, pad_id: int, device: torch.device
 ) -> NDArray[np.float32]:
-    """Every block's hidden states, the mean over a row's tokens, (N, layers, d).
+    """Hidden states of all layers, mean over a row's tokens, (N, layers, d).
 
     Args:
-        encoder: in evaluation mode, on `device`.
+        encoder: model in evaluation mode, on `device`.
         rows: N rows.
-        pad_id: what batches are padded with.
-        device: where it is computed.
+        pad_id: padding token.
+        device: device of the model.
 
     Raises:
-        InputError: the family's blocks are not known.
+        InputError: the family's layers are not known.
     """
     assert not encoder.training
     numbers = range(1, encoder.num_layers + 1)
@@ -98,15 +98,15 @@ def pooled_states(
         batch = to_device(collate(rows, indices, pad_id=pad_id, regression=False), device)
         with torch.inference_mode():
             hidden_states = run(encoder, batch, layers=numbers).hidden_states
-            found = pooled_layers(hidden_states, numbers, batch["attention_mask"], "mean")
-        states[indices] = found.cpu().numpy()
+            vectors = pooled_layers(hidden_states, numbers, batch["attention_mask"], "mean")
+        states[indices] = vectors.cpu().numpy()
     return states
 
 
 def layer_similarity(student: NDArray[np.float32], teacher: NDArray[np.float32]) -> LayerSimilarity:
-    """Mean cosine of each pair of layers or, where the widths differ, their linear CKA.
+    """Mean cosine of each pair of layers, or linear CKA if the widths differ.
 
-    Source: Haidar et al. 2022, "RAIL-KD", figure 2, for the cosine.
+    Source of the cosine: RAIL-KD (arXiv:2109.10164), figure 2.
 
     Args:
         student: pooled states (N, m, d_S).
@@ -123,7 +123,7 @@ def layer_similarity(student: NDArray[np.float32], teacher: NDArray[np.float32])
 
 
 def mean_cosines(student: NDArray[np.float32], teacher: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Cosines of every pair of layers, mean over rows, (m, n); that with a zero vector is 0.
+    """Cosines of all pairs of layers, mean over rows, (m, n); 0 for zero vectors.
 
     Args:
         student: (N, m, d).
@@ -141,11 +141,11 @@ def _unit_vectors(states: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def linear_cka(student: NDArray[np.float32], teacher: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Linear centred kernel alignment of every pair of layers, (m, n), 0 to 1.
+    """Linear centered kernel alignment of all pairs of layers, (m, n), 0 to 1.
 
-    `|X^T Y|^2 / (|X^T X| |Y^T Y|)`, Frobenius norms, of states centred over the rows: 1 where the
-    one is the other rotated and scaled. With fewer rows than widths even unrelated states come
-    near to 1. A layer that says the same of all rows is like no other: 0.
+    `|X^T Y|^2 / (|X^T X| |Y^T Y|)` in Frobenius norms, of states centered over the rows: 1 if one
+    is a rotation and scaling of the other. With fewer rows than the width even unrelated states
+    are near 1. It is 0 for a layer that is constant over the rows.
 
     Source: Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited",
     section 3.
@@ -154,19 +154,21 @@ def linear_cka(student: NDArray[np.float32], teacher: NDArray[np.float32]) -> ND
         student: (N, m, d_S).
         teacher: (N, n, d_T).
     """
-    given, wanted = _centred_layers(student), _centred_layers(teacher)
-    norms = np.outer([_alignment(x, x) for x in given], [_alignment(y, y) for y in wanted])
-    products = np.array([[_alignment(x, y) for y in wanted] for x in given])
+    student_layers, teacher_layers = _centered_layers(student), _centered_layers(teacher)
+    norms = np.outer(
+        [_alignment(x, x) for x in student_layers], [_alignment(y, y) for y in teacher_layers]
+    )
+    products = np.array([[_alignment(x, y) for y in teacher_layers] for x in student_layers])
     return products**2 / np.where(norms > 0, norms, 1)
 
 
-def _centred_layers(states: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-    """Each layer's states less their mean, (N, d); zeros where that is but rounding."""
+def _centered_layers(states: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+    """Each layer's states minus their mean, (N, d); zeros if the difference is only rounding."""
     layers = []
     for states_of_layer in np.moveaxis(states.astype(np.float64), 1, 0):
-        centred = states_of_layer - states_of_layer.mean(axis=0)
+        centered = states_of_layer - states_of_layer.mean(axis=0)
         smallest = np.finfo(np.float32).eps * np.linalg.norm(states_of_layer)
-        layers.append(centred * (np.linalg.norm(centred) > smallest))
+        layers.append(centered * (np.linalg.norm(centered) > smallest))
     return layers
 
 

@@ -1,9 +1,9 @@
-"""What a model costs to run: bytes on disk, arithmetic, and time on the machine at hand.
+"""Inference cost of a model: bytes on disk, floating-point operations, and time on this machine.
 
-None of it depends on the values of the weights: models that are equal in all else, their number of
-bytes included, have one shape, and one of them is measured for all. Times are of a forward pass,
-from token ids to logits, on rows of the task as long as they are: one by one without padding, and
-as one batch in the order of the file, padded to its longest row.
+Costs do not depend on the values of the weights: models that are equal otherwise have one shape,
+and one of them is measured for all. Times are those of a forward pass, from token ids to logits, on
+rows of the task: one by one without padding, and as one batch in the order of the file, padded to
+its longest row.
 """
 
 import platform
@@ -26,7 +26,7 @@ from raykd.storage.manifest import digest_of, digest_of_file
 from raykd.tasks.store import read_task
 
 BATCH_SIZE = 32
-# The fewest rounds that have a median; more for models so small that a disturbance would show.
+# Minimum number of rounds; small models, whose times vary more, get more.
 _MIN_ROUNDS = 3
 _MAX_ROUNDS = 30
 _ENOUGH_S = 1.5
@@ -41,16 +41,16 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast rows are answered."""
+    """Inference speed."""
 
-    latency_ms: float  # of one row alone, the median over rows
+    latency_ms: float  # of a single row, median over rows
     rows_per_s_batch_1: float
     rows_per_s_batch_32: float
 
 
 @dataclass(frozen=True)
 class Cost(Speed):
-    """Speed and size of one shape of model; times belong to the device."""
+    """Speed and size of a model shape; times are those of the device."""
 
     weights_bytes: int
     flops_per_token: float  # of a forward pass on a row of `num_tokens`
@@ -60,7 +60,7 @@ class Cost(Speed):
 
 
 def shape_of(model: Path, max_length: int) -> str:
-    """Digest of all that a saved model's cost depends on: every file but the values of weights."""
+    """Digest of everything a saved model's cost depends on: all files except weight values."""
     weights = weights_files(model, str(model))
     others = sorted(path for path in model.iterdir() if path.suffix != ".safetensors")
     return digest_of(
@@ -76,13 +76,13 @@ def cost_of(model: Path, max_length: int, task_folder: Path) -> Cost:
     """Cost of a saved model on rows spread evenly over the task's report split."""
     encoder, tokenizer = load_encoder(str(model)), load_tokenizer(str(model))
     reported = read_task(task_folder).reported
-    # A short split gives rows more than once, so that the batch is as large as it is called.
+    # Rows of a short split are repeated to fill the batch.
     places = np.linspace(0, reported.num_rows - 1, BATCH_SIZE).round().astype(np.int64)
     rows = tokenize_table(tokenizer, reported.take(places), max_length=max_length)
 
     def batch(indices: Sequence[int]) -> dict[str, Tensor]:
-        wanted = np.asarray(indices, np.int64)
-        return collate(rows, wanted, pad_id=tokenizer.pad_token_id, regression=False)
+        rows_of_batch = np.asarray(indices, np.int64)
+        return collate(rows, rows_of_batch, pad_id=tokenizer.pad_token_id, regression=False)
 
     alone = [batch([row]) for row in range(BATCH_SIZE)]
     median_row = int(np.argsort(rows.lengths, kind="stable")[BATCH_SIZE // 2])
@@ -100,9 +100,9 @@ def cost_of(model: Path, max_length: int, task_folder: Path) -> Cost:
 
 
 def speed_of(rounds: Sequence[tuple[Sequence[float], float]]) -> Speed:
-    """Speed from rounds of (seconds of each row alone, seconds of all as one batch).
+    """Speed from rounds of (seconds per single row, seconds of all rows as one batch).
 
-    A time is its median over rounds, so that what else the machine did in one of them is left out.
+    Times are medians over rounds, so that disturbances in one round have no effect.
     """
     of_rows = [statistics.median(times) for times in zip(*(r for r, _ in rounds), strict=True)]
     of_batch = statistics.median(batch_s for _, batch_s in rounds)
@@ -116,18 +116,18 @@ def speed_of(rounds: Sequence[tuple[Sequence[float], float]]) -> Speed:
 def flops_per_token(encoder: Encoder, batch: dict[str, Tensor]) -> float:
     """Floating-point operations of a forward pass, divided by the (B, L) tokens of the batch.
 
-    A multiplication and its addition are two. What is no matrix product is not counted: looking
-    up embeddings, normalisation, activations.
+    A multiply-add counts as two. Only matrix products are counted, not embedding lookups,
+    normalization or activations.
     """
-    # Fused kernels of attention hide their products from the counter; without gradients it fails
-    # on modules that are given a parameter (DeBERTa).
+    # The counter does not see products in fused attention kernels, and fails without gradients on
+    # modules whose inputs are parameters (DeBERTa).
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         encoder(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
     return float(counter.get_total_flops() / batch["input_ids"].numel())
 
 
 def device_name() -> str:
-    """What the processor calls itself."""
+    """Name of the processor."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text(encoding="utf-8").splitlines() if facts.is_file() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -137,7 +137,7 @@ def device_name() -> str:
 def _rounds(
     encoder: Encoder, alone: Sequence[dict[str, Tensor]], together: dict[str, Tensor]
 ) -> Iterator[tuple[list[float], float]]:
-    """As `speed_of` reads them, after a round to warm up."""
+    """Rounds for `speed_of`, after a warm-up round."""
     _seconds(encoder, together)
     for batch in alone:
         _seconds(encoder, batch)

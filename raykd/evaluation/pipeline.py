@@ -1,4 +1,4 @@
-"""Ray's edge of evaluation: one task a model."""
+"""Evaluation on Ray: one task per model."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -38,17 +38,19 @@ PREDICTIONS_FILE = "predictions.parquet"
 METRICS_FILE = "metrics.json"
 ANALYSIS_FILE = "analysis.json"
 COSTS_FILE = "costs.json"
-_MAX_ANALYSED_ROWS = 1000
+_MAX_ANALYZED_ROWS = 1000
+# Stage in manifests; renaming it would invalidate earlier runs.
+_ANALYSIS_STAGE = "analyse"  # word list: ok
 
-# `analysis.pooled_states`; None of a model whose layers cannot be addressed one by one.
+# Result of `analysis.pooled_states`; None for a model whose layers are not known.
 _States = NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """A model to be scored: its folder, and the directory of its predictions.
+    """Evaluation of a model, whose predictions are written to `out`.
 
-    `on_dev`: on the dev split, also where test is the one that is reported.
+    `on_dev`: whether to use the dev split even if test is the reported one.
     """
 
     model: Path
@@ -58,13 +60,13 @@ class EvaluationJob:
     on_dev: bool = False
 
     def settings(self) -> dict[str, int]:
-        """What decides the answer besides the inputs."""
+        """Settings that determine the predictions, together with the inputs."""
         return {"max_length": self.max_length, **({"on_dev": 1} if self.on_dev else {})}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A student and its teacher, both evaluated, and the directory of what sets them apart."""
+    """Comparison of an evaluated student with its evaluated teacher, written to `out`."""
 
     student: EvaluationJob
     teacher: EvaluationJob
@@ -72,15 +74,15 @@ class Comparison:
 
     @property
     def max_length(self) -> int:
-        """Tokens of a row that both have read before, so that both can."""
+        """Smaller of the two models' maximum lengths."""
         return min(self.student.max_length, self.teacher.max_length)
 
     def settings(self) -> dict[str, int]:
-        """What decides the result besides the inputs."""
+        """Settings that determine the result, together with the inputs."""
         return {
             "student_max_length": self.student.max_length,
             "teacher_max_length": self.teacher.max_length,
-            "max_rows": _MAX_ANALYSED_ROWS,
+            "max_rows": _MAX_ANALYZED_ROWS,
         }
 
     def inputs(self) -> dict[str, str]:
@@ -93,7 +95,7 @@ class Comparison:
 
 
 def evaluate(jobs: Sequence[EvaluationJob], task_folder: Path) -> list[dict[str, float]]:
-    """Metrics of each model on the task's report split; predictions are written beside them."""
+    """Compute metrics of each model on the report split, and write predictions."""
     undone = [
         job
         for job in jobs
@@ -109,30 +111,30 @@ def evaluate(jobs: Sequence[EvaluationJob], task_folder: Path) -> list[dict[str,
     return [json.loads((job.out / METRICS_FILE).read_text()) for job in jobs]
 
 
-def analyse(comparisons: Sequence[Comparison], task_folder: Path) -> list[dict[str, Any]]:
-    """How near each student is to its teacher: `divergence` of the answers, `layers` alike.
+def analyze(comparisons: Sequence[Comparison], task_folder: Path) -> list[dict[str, Any]]:
+    """Compare each student with its teacher: `divergence` of logits and similarity of `layers`.
 
-    `layers` is None where a model's layers cannot be addressed one by one.
+    `layers` is None if a model's layers are not known.
     """
     undone = [
         comparison
         for comparison in comparisons
         if finished(
-            comparison.out, stage_key("analyse", comparison.settings(), comparison.inputs())
+            comparison.out, stage_key(_ANALYSIS_STAGE, comparison.settings(), comparison.inputs())
         )
         is None
     ]
     if undone:
-        # A teacher is far larger than its students: it runs once for all of them.
+        # A teacher is much larger than its students: it runs once for all of them.
         readings = sorted(
             {(comparison.teacher.model, comparison.max_length) for comparison in undone}
         )
         read = partial(_states, task_folder=task_folder)
-        states = cluster.for_each(read, readings, label="analyse", unit="teachers")
+        states = cluster.for_each(read, readings, label="analyze", unit="teachers")
         cluster.for_each(
             partial(_compare, task_folder=task_folder),
             undone,
-            label="analyse",
+            label="analyze",
             unit="students",
             shared={"teacher_states": dict(zip(readings, states, strict=True))},
         )
@@ -142,10 +144,10 @@ def analyse(comparisons: Sequence[Comparison], task_folder: Path) -> list[dict[s
 def measure_costs(
     jobs: Sequence[EvaluationJob], task_folder: Path, out: Path
 ) -> list[dict[str, Any]]:
-    """What each model costs to run, see `evaluation.cost`.
+    """Measure the inference cost of each model; see `evaluation.cost`.
 
-    One task measures one model of each shape, one after the other, while no other task of the job
-    runs. A new shape has all of them measured again: figures to be compared are of one device.
+    One task measures one model per shape, one after the other, while no other task of the job runs.
+    With a new shape all are measured again, so that all figures are from one device.
     """
     shapes = [cost.shape_of(job.model, job.max_length) for job in jobs]
     firsts = dict(zip(reversed(shapes), reversed(jobs), strict=True))
@@ -153,12 +155,12 @@ def measure_costs(
     if finished(out, stage_key("cost", cost.SETTINGS, inputs)) is None:
         measure = partial(_measure, task_folder=task_folder, out=out, inputs=inputs)
         cluster.for_each(measure, [firsts], label="cost", shows_progress=False)
-    found = json.loads((out / COSTS_FILE).read_text())
-    return [found[shape] for shape in shapes]
+    costs = json.loads((out / COSTS_FILE).read_text())
+    return [costs[shape] for shape in shapes]
 
 
 def evaluate_tfidf(task_folder: Path, out: Path) -> dict[str, float]:
-    """Metrics of TF-IDF and a linear model, fitted on the train split."""
+    """Metrics of TF-IDF with a linear model, fitted on the train split."""
 
     def write(draft: Draft) -> None:
         task = read_task(task_folder)
@@ -221,10 +223,10 @@ def _compare(
             if of_student is not None:
                 layers = asdict(layer_similarity(of_student, of_teacher))
         apart = asdict(divergence(_logits(student), _logits(teacher)))
-        found = {"divergence": apart, "layers": layers}
-        (draft.directory / ANALYSIS_FILE).write_text(json.dumps(found))
+        comparison_result = {"divergence": apart, "layers": layers}
+        (draft.directory / ANALYSIS_FILE).write_text(json.dumps(comparison_result))
 
-    write_once(comparison.out, "analyse", comparison.settings(), comparison.inputs(), write)
+    write_once(comparison.out, _ANALYSIS_STAGE, comparison.settings(), comparison.inputs(), write)
 
 
 def _measure(
@@ -232,34 +234,34 @@ def _measure(
 ) -> None:
     def write(draft: Draft) -> None:
         with one_thread():
-            found = {
+            costs = {
                 shape: asdict(cost.cost_of(job.model, job.max_length, task_folder))
                 for shape, job in firsts.items()
             }
-        (draft.directory / COSTS_FILE).write_text(json.dumps(found, indent=2))
+        (draft.directory / COSTS_FILE).write_text(json.dumps(costs, indent=2))
 
     write_once(out, "cost", cost.SETTINGS, inputs, write)
 
 
 def _logits(job: EvaluationJob) -> NDArray[np.float64]:
-    """What it answered, row by row of the report split."""
+    """Logits of an evaluated model, in the order of the report split."""
     table = pq.read_table(job.out / PREDICTIONS_FILE, columns=["logits"])
     return np.asarray(table["logits"].to_pylist())
 
 
 def _states(reading: tuple[Path, int], task_folder: Path) -> _States:
-    """Of a model that reads so many tokens of a row, on the first rows of the report split."""
+    """Pooled states of a model at a maximum length, on the first rows of the report split."""
     model, max_length = reading
     encoder, tokenizer = load_encoder(str(model)), load_tokenizer(str(model))
     try:
         encoder.blocks()
-    except InputError:  # no objective that it was trained with needed them
+    except InputError:  # the model's layers are not known, and no objective needed them
         return None
     rows = read_rows(
         task_folder / f"{read_task(task_folder).report_split}.parquet",
         tokenizer,
         max_length=max_length,
-        stop=_MAX_ANALYSED_ROWS,
+        stop=_MAX_ANALYZED_ROWS,
     )
     with one_thread():
         return pooled_states(

@@ -1,4 +1,4 @@
-"""What a model answers on examples, and how good that is.
+"""Predictions of a model on examples, and their metrics.
 
 Shapes: N examples, C classes (1: regression).
 """
@@ -19,12 +19,12 @@ from raykd.tasks.metrics import compute
 
 
 class Scorer:
-    """Scores models on one split; may be sent to another process.
+    """Evaluation of models on one split; can be sent to another process.
 
     Args:
-        split: a file of examples (`schemas.EXAMPLES`).
-        metrics: what is computed.
-        max_length: tokens kept of a row.
+        split: file of examples (`schemas.EXAMPLES`).
+        metrics: names of the metrics.
+        max_length: maximum tokens per row.
     """
 
     def __init__(self, split: Path, metrics: Sequence[str], *, max_length: int) -> None:
@@ -34,7 +34,7 @@ class Scorer:
         self._rows: TokenizedRows | None = None
 
     def __call__(self, encoder: Encoder, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
-        """Each metric's value; the tokenizer must be the same in every call."""
+        """Compute the metrics; the tokenizer must be the same in all calls."""
         if self._rows is None:
             self._rows = read_rows(self._split, tokenizer, max_length=self._max_length)
         device = next(encoder.parameters()).device
@@ -44,13 +44,13 @@ class Scorer:
 
 
 def answers(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The most likely class of each row, the first of equals; with one logit, the score itself."""
+    """Most probable class per row, the first one of ties; with one logit, the score itself."""
     chosen = logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
     return chosen.astype(np.float64)
 
 
 def to_predictions(examples: pa.Table, logits: NDArray[np.float32]) -> pa.Table:
-    """A table of `schemas.PREDICTIONS` of examples and their logits (N, C)."""
+    """Table of `schemas.PREDICTIONS` from examples and their logits (N, C)."""
     assert logits.shape[0] == examples.num_rows, (logits.shape, examples.num_rows)
     arrays = [
         examples["row_id"],

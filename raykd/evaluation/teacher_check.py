@@ -1,9 +1,9 @@
-"""Check of a teacher's answers on dev, against the constant answer and other orders of classes.
+"""Check of a teacher's predictions on dev against constant predictions and permuted classes.
 
-A teacher whose classes are in another order, or that learned nothing, is distilled without an error
-otherwise. Small splits prove little: a teacher is refused only where a useful one would answer so
-badly with a probability below one in a thousand, or where another order of its classes is right so
-much more often that chance does not explain it.
+Otherwise a teacher that learned nothing, or whose classes are in another order, would be distilled
+without an error. A teacher is refused only if a useful one would score this badly with a
+probability below one in a thousand, or if another order of its classes is significantly more
+accurate.
 """
 
 import math
@@ -16,23 +16,23 @@ from scipy import optimize, stats
 from raykd.tasks.metrics import FloatArray, compute, majority_predictions
 from raykd.tasks.task import Task
 
-# A useful teacher is right in this much more of the rows than the constant answer, or makes half of
-# its errors, whichever is less.
+# A useful teacher's accuracy exceeds that of the constant prediction by this, or it makes half as
+# many errors, whichever is less.
 _USEFUL_GAIN = 0.1
-# A useful teacher's correlation with the scores of a regression task.
+# Minimum correlation of a useful teacher with the scores of a regression task.
 _USEFUL_CORRELATION = 0.3
 _MAX_PROBABILITY = 1e-3
-# Of another order of classes: the share of rows that it must win, and the probability by chance.
+# For another order of classes: minimum gain in accuracy, and maximum probability by chance.
 _ORDER_GAIN = 0.05
 _ORDER_PROBABILITY = 1e-4
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with a teacher's answers.
+    """Problem of a teacher's predictions.
 
-    `is_certain`: beyond chance. `order`: for each of its outputs in turn the class that it seems to
-    stand for, where that explains its answers.
+    `is_certain`: whether it is significant. `order`: the class that each output seems to mean, if
+    that explains its predictions.
     """
 
     reason: str
@@ -41,7 +41,7 @@ class Finding:
 
 
 def check_answers(task: Task, answers: FloatArray) -> Finding | None:
-    """Compare a teacher's answers on dev (N,) with the labels; None where nothing is wrong."""
+    """Check a teacher's predictions on dev (N,); None if there is no problem."""
     labels = task.dev["label"].to_numpy()
     if np.ptp(labels) == 0:
         return None  # any constant answer is as good; `class_counts.limits` reports it
@@ -67,7 +67,7 @@ def _check_classes(task: Task, labels: FloatArray, answers: FloatArray) -> Findi
 
 
 def _check_order(task: Task, labels: FloatArray, answers: FloatArray) -> Finding | None:
-    """True if another order of classes explains the answers much better."""
+    """Finding if another order of classes explains the predictions much better."""
     num_classes = task.num_labels
     pairs = (answers.astype(np.int64), labels.astype(np.int64))
     confusion = np.zeros((num_classes, num_classes), np.int64)
@@ -78,7 +78,7 @@ def _check_order(task: Task, labels: FloatArray, answers: FloatArray) -> Finding
     lost = int(np.sum((reordered != pairs[1]) & (pairs[0] == pairs[1])))
     if gained - lost < _ORDER_GAIN * len(labels):
         return None
-    # The best of all orders is chosen by looking: each may win by chance (Bonferroni).
+    # The best of all orders is selected, so correct for multiple tests (Bonferroni).
     by_chance = math.log(float(stats.binom.sf(gained - 1, gained + lost, 0.5)) or 5e-324)
     constant = majority_predictions(task.train["label"].to_numpy(), len(labels), regression=False)
     beats_constant = np.mean(reordered == labels) > np.mean(constant == labels)

@@ -1,6 +1,6 @@
-"""A baseline without a network: TF-IDF features and a linear model.
+"""Baseline without a network: TF-IDF features and a linear model.
 
-A student that stays below it has learnt nothing that counting words does not give.
+A student with lower scores has learned nothing beyond word counts.
 """
 
 import numpy as np
@@ -16,16 +16,16 @@ from raykd.evaluation.predict import to_predictions
 # underfits; nothing here is tuned to a task.
 _INVERSE_PENALTY = 10.0
 _MAX_ITERATIONS = 1000
-# The logit of a class that the train split does not hold.
+# Logit of a class that is not in the train split.
 _ABSENT_LOGIT = -100.0
 
 
 def predict_tfidf(train: pa.Table, split: pa.Table, *, num_labels: int) -> pa.Table:
-    """Fit on `train` and answer `split` (both `schemas.EXAMPLES`); `schemas.PREDICTIONS`.
+    """Fit on `train` and predict `split` (both `schemas.EXAMPLES`), as `schemas.PREDICTIONS`.
 
-    Words and pairs of neighbouring words; a pair of sentences is described by what the two share
-    and by where they differ. Logistic regression for classes; ridge regression, kept within the
-    scores of the train split, where `num_labels` is 1.
+    Features are words and word bigrams; for sentence pairs, what the two share and how they differ.
+    Classes use logistic regression; scores (`num_labels` 1) use ridge regression, clipped to the
+    range of the train split.
     """
     vectorizer = TfidfVectorizer(
         ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\w+|[^\w\s]", dtype=np.float32

@@ -174,7 +174,10 @@ class Probe(ABC, Generic[ModelT]):
             changed = self._output(others, layers=layers)
             self._output([self._row(max_length)])
         except KINDS_OF_FAILURE as error:
-            reason = f"it cannot read short texts, or {max_length} tokens ({one_line(error)})"
+            reason = (
+                f"it cannot read a short batch, or a text of {max_length} tokens "
+                f"({one_line(error)})"
+            )
             return dict.fromkeys(self.traits, reason)
         if not plain.logits.isfinite().all():
             return {"logits": "its logits are NaN or infinite"}

@@ -1,1 +1,1 @@
-"""The data of a task: examples, labels, metrics, and the eight tasks of GLUE."""
+"""Task data: examples, labels, metrics, and the eight GLUE tasks."""

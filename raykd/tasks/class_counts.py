@@ -1,4 +1,4 @@
-"""How many rows each class of a task has in each split, and what follows for its scores."""
+"""Rows per class and split of a task, and resulting limits of its scores."""
 
 from collections.abc import Mapping
 
@@ -7,33 +7,33 @@ import pyarrow as pa
 
 from raykd.tasks.task import Task
 
-# A console line names this many classes at most.
+# Maximum number of classes named in a console line.
 _SHOWN = 12
 
 
 def class_counts(task: Task) -> dict[str, list[int]]:
-    """Rows of each class, in the classes' order, by split; nothing for regression."""
+    """Rows per class, in order of classes, by split; empty for regression."""
     if task.regression:
         return {}
     return {split: _counts(table, len(task.labels)) for split, table in task.splits.items()}
 
 
 def describe(task: Task) -> list[str]:
-    """Lines on the rows of each split, their classes or scores, and what is remarkable in them."""
+    """Lines about each split's rows, classes or scores, and remarks."""
     counts = class_counts(task)
     lines = []
     for split, table in task.splits.items():
         if task.regression:
             scores = table["label"].to_numpy()
-            found = f"scores {scores.min():g} to {scores.max():g}, mean {scores.mean():.3g}"
+            content = f"scores {scores.min():g} to {scores.max():g}, mean {scores.mean():.3g}"
         else:
-            found = _classes(dict(zip(task.labels, counts[split], strict=True)))
-        lines.append(f"  {split:6} {table.num_rows:,} rows: {found}")
+            content = _classes(dict(zip(task.labels, counts[split], strict=True)))
+        lines.append(f"  {split:6} {table.num_rows:,} rows: {content}")
     return [*lines, *(f"  {remark}" for remark in (*task.remarks, *limits(task)))]
 
 
 def limits(task: Task) -> list[str]:
-    """What the rows of the evaluation splits, whatever a model answers, let a score not show."""
+    """Remarks about evaluation splits whose scores are uninformative for any model."""
     remarks = []
     for split, table in task.splits.items():
         labels = table["label"].to_numpy()
@@ -41,7 +41,7 @@ def limits(task: Task) -> list[str]:
             if split != "train" and np.ptp(labels) == 0:
                 remarks.append(
                     f"{split}: every score is {labels[0]:g}, so correlations with it are not "
-                    "defined and are reported as 0, whatever a model answers"
+                    "defined and are reported as 0 for any predictions"
                 )
             continue
         counts = _counts(table, len(task.labels))
@@ -53,14 +53,14 @@ def limits(task: Task) -> list[str]:
                 remark += ", so Matthews correlation is 0 whatever a model answers"
             if "f1" in task.metrics and counts[1] == 0:
                 remark += f", so F1, which is that of the class {task.labels[1]}, is 0"
-            remarks.append(f"{remark}; its scores do not show whether a model tells classes apart")
+            remarks.append(f"{remark}; its scores do not show whether a model separates classes")
         elif missing:
             remarks.append(f"{split}: no row of the class {', '.join(missing[:_SHOWN])}")
     return remarks
 
 
 def constant_answer(task: Task, predictions: pa.ChunkedArray) -> str | None:
-    """The class, or score, that a model answers for every row; None where answers differ."""
+    """Class or score that a model predicts for every row; None if predictions differ."""
     answers = predictions.to_numpy()
     if np.ptp(answers) != 0:
         return None

@@ -1,6 +1,6 @@
-"""Rows of a file or of the hub -> examples: sentences and labels checked one by one.
+"""Conversion of rows to examples, with checked sentences and labels.
 
-Rows are counted from 0, as `row_id` is.
+Row numbers start at 0, as `row_id` does.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from raykd.tasks.score_cells import scores
 
 
 class Examples(NamedTuple):
-    """A split as `schemas.EXAMPLES`, and what was changed or left out to make it one."""
+    """Split as `schemas.EXAMPLES`, and remarks on changed or skipped rows."""
 
     table: pa.Table
     remarks: list[str]
@@ -31,24 +31,24 @@ def to_examples(
     labels: Sequence[str],
     score_range: tuple[float, float] | None = None,
 ) -> Examples:
-    """The rows that have a label, in their order; `row_id` is the row's place in the source.
+    """Rows with a label, in order; `row_id` is the row's number in the source.
 
     Args:
-        source: where the rows come from, for messages.
-        table: the rows.
-        sentence_columns: one or two columns of text.
-        rules: the column of labels, and what becomes of rows without one.
-        labels: names of the classes; empty for regression.
-        score_range: the lowest and highest score a regression task knows.
+        source: source of the rows, for messages.
+        table: rows.
+        sentence_columns: one or two text columns.
+        rules: label column, and handling of rows without a label.
+        labels: class names; empty for regression.
+        score_range: minimum and maximum score of a regression task.
 
     Raises:
-        InputError: names the rows that have no text, or no label of this task.
+        InputError: names the rows without text or without a label of this task.
     """
     sentences = [_sentences(source, table, column) for column in sentence_columns]
     for row, texts in enumerate(zip(*sentences, strict=True)):
         if not any(text.strip() for text in texts):
-            wanted = " or ".join(sentence_columns)
-            raise InputError(f"{source}, {located([row])}: no text in {wanted}; remove the row")
+            columns = " or ".join(sentence_columns)
+            raise InputError(f"{source}, {located([row])}: no text in {columns}; remove the row")
     values = label_column(source, table, rules)
     if labels:
         targets = class_indices(source, values, labels, rules)
@@ -70,7 +70,7 @@ def _sentences(source: str, table: pa.Table, column: str) -> list[str]:
     type_ = table.schema.field(column).type
     if not pa.types.is_string(type_):
         raise InputError(
-            f"{source}: column {column!r} holds {type_}, not text; name the columns of sentences "
+            f"{source}: column {column!r} has type {type_}, not text; name the sentence columns "
             "with the key 'task.sentence_columns'"
         )
     sentences: list[str] = []

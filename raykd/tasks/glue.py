@@ -1,7 +1,7 @@
-"""The eight tasks of GLUE: their columns, labels and metrics, and their rows from the hub.
+"""The eight GLUE tasks: columns, labels, metrics, and rows from the hub.
 
-Source: Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language
-Understanding" (ICLR 2019); names, columns and order of labels as in the hub's `nyu-mll/glue`.
+Source: Wang et al. 2019, "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language
+Understanding" (ICLR 2019); names, columns and label order as in the hub's `nyu-mll/glue`.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _PROBE_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class GlueTask:
-    """What GLUE fixes about a task; its first metric is the main one."""
+    """Definition of a GLUE task; the first metric is the main one."""
 
     sentence_columns: tuple[str, ...]
     labels: tuple[str, ...]
@@ -49,18 +49,18 @@ GLUE: Mapping[str, GlueTask] = {
 
 
 def load_from_hub(name: str, split: Literal["train", "dev"]) -> pa.Table:
-    """A split of a GLUE task as the hub has it, or as an earlier download left it on this machine.
+    """Load a split of a GLUE task from the hub, or from an earlier download on this machine.
 
     Raises:
-        InputError: neither the hub nor a copy of it can be read; says how to give local files.
+        InputError: neither the hub nor a local copy can be read.
     """
-    # Not at the top: importing it takes most of a second, and local files do not need it.
+    # Imported here: the import takes most of a second, and local files do not need it.
     import datasets
 
     hub_split = "train" if split == "train" else GLUE[name].dev_split
     copy = Path(datasets.config.HF_DATASETS_CACHE) / HUB_DATASET.replace("/", "___") / name
     problem = _hub_problem()
-    # Asked first, because `datasets` itself waits for half a minute before it gives up.
+    # Checked first, because `datasets` itself waits for half a minute.
     if problem is None or copy.is_dir():
         try:
             dataset = datasets.load_dataset(HUB_DATASET, name, split=hub_split)
@@ -77,7 +77,7 @@ def load_from_hub(name: str, split: Literal["train", "dev"]) -> pa.Table:
 
 
 def _hub_problem() -> str | None:
-    """What keeps us from the hub, found out within seconds; None when it answers."""
+    """Reason why the hub cannot be reached, within seconds; None if it answers."""
     from huggingface_hub import HfApi
 
     try:

@@ -1,8 +1,8 @@
-"""Cells of a label column: how they are read, and which say the same.
+"""Cells of a label column: parsing, and equality of labels.
 
-A label is text, a whole number or a boolean. White space around it is removed; whole numbers are
-one class however they are stored (1, 1.0, "1", full-width digits), and so are booleans (true,
-"True"). Text that differs in compatibility characters alone is one class (Unicode's NFKC).
+A label is text, a whole number or a boolean. Surrounding white space is removed; equal whole
+numbers are one class in any representation (1, 1.0, "1", full-width digits), and so are booleans
+(true, "True"). Text that differs only in compatibility characters is one class (Unicode's NFKC).
 """
 
 import math
@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-# What tables write where nobody knows the label; compared without regard to case.
+# Placeholders for unknown labels in tables; compared case-insensitively.
 PLACEHOLDERS = frozenset(
     [
         *("-", "--", "---", "\N{EN DASH}", "\N{EM DASH}", "_", "?", "??", "???", ".", "..."),
         *("nan", "nat", "none", "null", "nil", "na", "n/a", "n.a.", "n.a", "#n/a", "<na>"),
         *("undefined", "missing", "not available", "tbd", "todo"),
-        *("unlabeled", "unlabelled", "unannotated", "no label", "no_label", "no-label"),
+        *("unlabeled", "unlabelled", "unannotated"),  # both spellings; word list: ok
+        *("no label", "no_label", "no-label"),
     ]
 )
 
@@ -31,7 +32,7 @@ _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
 
 
 class Cell(NamedTuple):
-    """A label as it was read: cells of equal `key` are one class, `name` is what to call it."""
+    """Parsed label: cells with equal `key` are one class; `name` is its name."""
 
     key: str
     name: str
@@ -39,10 +40,10 @@ class Cell(NamedTuple):
 
 
 def read_cell(value: object) -> Cell | None:
-    """A label in its canonical form; None where there is none (null, NaN, white space).
+    """Parse a label; None if there is none (null, NaN, white space).
 
     Raises:
-        TypeError: the value is neither text nor a number nor a boolean.
+        TypeError: the value is not text, a number or a boolean.
     """
     match value:
         case None:
@@ -63,22 +64,22 @@ def read_cell(value: object) -> Cell | None:
 
 
 def label_name(value: object) -> str:
-    """A class as a recipe lists it, as text: YAML reads an unquoted 0 or no as something else.
+    """Text of a class in a recipe, where YAML parses an unquoted 0 or no as another type.
 
     Raises:
-        ValueError: there is no label in it.
+        ValueError: the value is no label.
     """
     try:
         cell = read_cell(value)
     except TypeError:
         cell = None
     if cell is None:
-        raise ValueError(f"a label is expected, text in quotes or a whole number, not {value!r}")
+        raise ValueError(f"expected a label, text in quotes or a whole number, not {value!r}")
     return cell.name
 
 
 def repeated_label(labels: Sequence[str]) -> str | None:
-    """The first of the labels that says the same as one before it."""
+    """First label that equals an earlier one; None if there is none."""
     seen = set()
     for name in labels:
         if (key := key_of(name)) in seen:
@@ -101,18 +102,18 @@ def _read_text(text: str) -> Cell | None:
 
 
 def key_of(name: str) -> str:
-    """The key of a class's name; empty where it is no label."""
+    """Key of a class name; empty if it is no label."""
     cell = read_cell(name)
     return "" if cell is None else cell.key
 
 
 def is_placeholder(cell: Cell) -> bool:
-    """True if a label is text that tables have where there is none."""
+    """True if a label is a placeholder for a missing one."""
     return cell.key.casefold() in PLACEHOLDERS
 
 
 def in_order(names: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of keys: numbers by value before other names by the alphabet."""
+    """Names in order: numbers by value, then other names alphabetically."""
     numbers = sorted((key for key in names if INTEGER.fullmatch(key)), key=int)
     others = sorted(names[key] for key in names if not INTEGER.fullmatch(key))
     return (*(names[key] for key in numbers), *others)

@@ -1,4 +1,4 @@
-"""Values of a train split's label column that are not likely to be classes."""
+"""Checks for label values of a train split that are unlikely to be classes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ _MANY_CLASSES = 10
 
 
 def check_no_fractions(source: str, cells: Sequence[Cell | None], rules: LabelRules) -> None:
-    """Refuse a column of numbers of which some are fractions.
+    """Refuse a numeric column with fractions.
 
     Raises:
-        InputError: it is one.
+        InputError: there are fractions.
     """
     known = [cell for cell in cells if cell is not None and not is_placeholder(cell)]
     fractions = [cell for cell in known if cell.is_fraction]
@@ -36,16 +36,16 @@ def check_likely(
     """Refuse classes that are more likely a mistake.
 
     Args:
-        source: where the rows come from, for messages.
-        rows: those of each class, by the key of its cells.
-        names: what each class is called, by the same keys.
-        rules: names the settings.
+        source: source of the rows, for messages.
+        rows: rows of each class, by key.
+        names: name of each class, by key.
+        rules: names of the settings.
 
     Raises:
-        InputError: too many classes; lists written as text; classes that differ in case alone, or
-            have very few rows.
+        InputError: there are too many classes, lists written as text, classes that differ only in
+            case, or classes with very few rows.
     """
-    listing = f"if they are meant, list all classes: {rules.listing(in_order(names))}"
+    listing = f"if they are intended, list all classes: {rules.listing(in_order(names))}"
     num_rows = sum(map(len, rows.values()))
     if len(rows) > _MANY_CLASSES and num_rows < 2 * len(rows):
         raise InputError(
@@ -55,9 +55,9 @@ def check_likely(
         )
     lists = [key for key in rows if re.fullmatch(r"\[.*\]|\{.*\}", key, re.DOTALL)]
     if lists:
-        at = rows[lists[0]]
+        list_rows = rows[lists[0]]
         raise InputError(
-            f"{source}, {located(at)}: {rules.column!r} holds a list written as text, "
+            f"{source}, {located(list_rows)}: {rules.column!r} holds a list written as text, "
             f"{names[lists[0]]!r:.60}; multi-label is not supported: give each row one label; "
             f"{listing}"
         )
@@ -68,8 +68,8 @@ def check_likely(
         if len(alike) > 1:
             groups = "; ".join(f"{names[key]!r} in {rows_text(rows[key])}" for key in sorted(alike))
             raise InputError(
-                f"{source}: labels that differ in case alone: {groups} (counted from 0); write "
-                f"them alike; {listing}"
+                f"{source}: labels that differ only in case: {groups} (counted from 0); write "
+                f"them the same; {listing}"
             )
     limit = min(MIN_CLASS_ROWS, _RARE_SHARE * num_rows / len(rows))
     rare = [key for key in rows if len(rows[key]) < limit]

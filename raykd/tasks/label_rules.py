@@ -1,4 +1,4 @@
-"""What is said about a task's labels: by its recipe, and to the user about rows of a table."""
+"""Label settings of a task, and texts about rows for messages."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ UnlabeledRows = Literal["error", "skip"]
 
 @dataclass(frozen=True)
 class LabelRules:
-    """What a recipe or a command says about the labels of a table.
+    """Label settings of a recipe or command.
 
     Args:
-        column: name of the labels' column.
-        labels: the classes in order; None: those of the train split.
-        unlabeled_rows: whether rows without a label end the reading or are left out.
-        options: whether settings are options of a command, not keys of a recipe.
+        column: name of the label column.
+        labels: classes in order; None for those of the train split.
+        unlabeled_rows: whether rows without a label are an error or are skipped.
+        options: whether settings are command options, not recipe keys.
     """
 
     column: str
@@ -28,11 +28,11 @@ class LabelRules:
     options: bool = False
 
     def key(self, name: str) -> str:
-        """What an error calls a setting: `'task.labels'`, or `--labels`."""
+        """Name of a setting in messages: `'task.labels'`, or `--labels`."""
         return f"--{name.replace('_', '-')}" if self.options else f"'task.{name}'"
 
     def listing(self, names: Sequence[str]) -> str:
-        """Classes as they would be listed, to be copied from an error."""
+        """Setting that lists the classes, to copy from a message."""
         shown = [json.dumps(name, ensure_ascii=False) for name in names[:_SHOWN_CLASSES]]
         if len(names) > _SHOWN_CLASSES:
             shown.append("...")
@@ -42,25 +42,25 @@ class LabelRules:
 
 
 def located(rows: Sequence[int]) -> str:
-    """`row 7 (counted from 0)`, or the first of several and how many there are."""
+    """Text like `row 7 (counted from 0)`, or the first of several rows and their number."""
     if len(rows) == 1:
         return f"row {rows[0]} (counted from 0)"
     return f"{rows_text(rows)} (counted from 0)"
 
 
 def rows_text(rows: Sequence[int]) -> str:
-    """`rows 7, 27`, or `9 rows (7, 27, 31, 40, 52, ...)`."""
+    """Text like `rows 7, 27`, or `9 rows (7, 27, 31, 40, 52, ...)`."""
     shown = ", ".join(map(str, rows[:_SHOWN_ROWS]))
     if len(rows) > _SHOWN_ROWS:
         return f"{len(rows)} rows ({shown}, ...)"
     return f"row{'s' if len(rows) > 1 else ''} {shown}"
 
 
-def grouped(found: Mapping[int, str]) -> str:
-    """`'-' in rows 3, 8; null in row 9 (counted from 0)`."""
+def grouped(values: Mapping[int, str]) -> str:
+    """Text like `'-' in rows 3, 8; null in row 9 (counted from 0)`."""
     rows: dict[str, list[int]] = {}
-    for row, what in found.items():
+    for row, what in values.items():
         rows.setdefault(what, []).append(row)
-    groups = [f"{what} in {rows_text(at)}" for what, at in list(rows.items())[:_SHOWN_ROWS]]
+    groups = [f"{what} in {rows_text(ids)}" for what, ids in list(rows.items())[:_SHOWN_ROWS]]
     more = len(rows) - len(groups)
     return "; ".join(groups) + (f"; {more} more values" if more else "") + " (counted from 0)"

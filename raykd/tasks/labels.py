@@ -1,8 +1,8 @@
-"""The classes of a task: which there are, which rows have one, and what is refused.
+"""Classes of a task, and the class of each row.
 
-The train split decides the classes where they are not listed. A cell without a label, one that
-looks like a placeholder and a class of very few rows are refused: listing the classes is how a user
-says that such a label is meant. `label_cells` says how a cell is read.
+Unless they are listed, classes are those of the train split. Missing labels, apparent placeholders
+and classes with very few rows are refused; listing the classes permits such labels. `label_cells`
+defines how a cell is parsed.
 """
 
 import re
@@ -30,17 +30,17 @@ _SHOWN_SPELLINGS = 5
 
 
 class Targets(NamedTuple):
-    """Class indices of a split's rows, None for a row that is left out; and what to report."""
+    """Class index per row of a split, None for a skipped row; and remarks."""
 
     values: list[float | None]
     remarks: list[str]
 
 
 def label_column(source: str, table: pa.Table, rules: LabelRules) -> list[Any]:
-    """The values of the labels' column.
+    """Values of the label column.
 
     Raises:
-        InputError: there is no such column, or every value is a placeholder.
+        InputError: the column does not exist, or every value is a placeholder.
     """
     require_label_column(source, table.column_names, rules)
     values: list[Any] = table[rules.column].to_pylist()
@@ -52,16 +52,16 @@ def label_column(source: str, table: pa.Table, rules: LabelRules) -> list[Any]:
     ):
         raise InputError(
             f"{source}: every {rules.column!r} is a placeholder ({values[0]!r}), as in a test set "
-            "whose labels are kept secret; leave this split out, or give one with labels"
+            "with secret labels; remove this split, or name one with labels"
         )
     return values
 
 
 def require_label_column(source: str, names: Sequence[str], rules: LabelRules) -> None:
-    """Check that there is a column of labels.
+    """Check that the label column exists.
 
     Raises:
-        InputError: there is none; names the columns of the table.
+        InputError: it does not; names the columns of the table.
     """
     if rules.column not in names:
         raise InputError(
@@ -71,11 +71,11 @@ def require_label_column(source: str, names: Sequence[str], rules: LabelRules) -
 
 
 def class_names(source: str, values: Sequence[Any], rules: LabelRules) -> tuple[str, ...]:
-    """The classes of a train split: numbers in order of value, names in order of the alphabet.
+    """Classes of a train split: numbers in order of value, names in alphabetical order.
 
     Raises:
-        InputError: there are not two classes, or a value is not likely to be one: missing, a
-            placeholder, a fraction, one of very few rows; names the rows, and what to do.
+        InputError: there are fewer than two classes, or a value is unlikely to be a class (missing,
+            a placeholder, a fraction, a class with very few rows); names the rows.
     """
     cells = _cells(source, values, rules)
     check_no_fractions(source, cells, rules)
@@ -105,13 +105,13 @@ def class_names(source: str, values: Sequence[Any], rules: LabelRules) -> tuple[
 def class_indices(
     source: str, values: Sequence[Any], names: Sequence[str], rules: LabelRules
 ) -> Targets:
-    """Index of each row's class, given by name, or by index where no name is itself a number.
+    """Index of each row's class, given by name, or by index if no name is a number.
 
     Args:
-        source: where the rows come from, for messages.
-        values: the labels' column.
-        names: the classes in order.
-        rules: `labels` says whether they were listed or found in the train split.
+        source: source of the rows, for messages.
+        values: values of the label column.
+        names: classes in order.
+        rules: settings; `labels` is None if the classes are those of the train split.
 
     Raises:
         InputError: names the rows without a label of the task.
@@ -139,7 +139,7 @@ def class_indices(
     left_out = unlabeled | unknown
     if len(left_out) == len(values):
         raise InputError(
-            f"{source}: no row is left, for none has a label of the task: {', '.join(names)}; "
+            f"{source}: no row is left, since none has a label of the task: {', '.join(names)}; "
             f"check the keys {rules.key('label_column')} and {rules.key('labels')}"
         )
     remarks = []
@@ -150,7 +150,7 @@ def class_indices(
 
 def _cells(source: str, values: Sequence[Any], rules: LabelRules) -> list[Cell | None]:
     cells: list[Cell | None] = []
-    # Labels repeat: each different one is read once.
+    # Labels repeat: each different one is parsed once.
     read: dict[tuple[type, Any], Cell | None] = {}
     for row, value in enumerate(values):
         if isinstance(value, list | tuple | dict):
@@ -172,7 +172,7 @@ def _cells(source: str, values: Sequence[Any], rules: LabelRules) -> list[Cell |
 
 
 def _only_negative(cells: Sequence[Cell | None]) -> str | None:
-    """The one negative number among two or more that are not: a placeholder, as SNLI's -1."""
+    """The only negative number among two or more others: a placeholder, such as SNLI's -1."""
     keys = {cell.key for cell in cells if cell is not None and not is_placeholder(cell)}
     if not all(INTEGER.fullmatch(key) for key in keys):
         return None
@@ -189,7 +189,7 @@ def _kind_of_missing(value: object) -> str:
 def _unlabeled(
     values: Sequence[Any], cells: Sequence[Cell | None], negative: str | None
 ) -> dict[int, str]:
-    """What stands in the rows that seem to have no label, by row."""
+    """Values of the rows that seem to have no label, by row."""
     found = {}
     for row, cell in enumerate(cells):
         if cell is None:
@@ -207,7 +207,7 @@ def _unlabeled_message(
     *,
     is_whole: bool = True,
 ) -> str:
-    """`is_whole`: whether the classes may still be listed so that they hold these values."""
+    """Error message; `is_whole`: whether these values can be permitted by listing the classes."""
     message = (
         f"{source}: no label in {rules.column!r}: {grouped(found)}; label these rows or remove "
         f"them, or set {rules.key('unlabeled_rows')} to skip to leave them out"
@@ -244,7 +244,7 @@ def _unknown_message(
 def _spellings(
     values: Sequence[Any], targets: Sequence[float | None], names: Sequence[str]
 ) -> list[str]:
-    """Remarks on text that was taken for a class though it is written otherwise."""
+    """Remarks on text that was matched to a class with another spelling."""
     found: dict[tuple[str, str], list[int]] = {}
     for row, (value, target) in enumerate(zip(values, targets, strict=True)):
         if target is None or not isinstance(value, str) or value == (name := names[int(target)]):

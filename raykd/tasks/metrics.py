@@ -1,4 +1,4 @@
-"""The metrics of GLUE, as fractions, and the constant answer every score is compared with.
+"""GLUE's metrics, as fractions, and the constant baseline.
 
 Source: Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform" (ICLR 2019), table 1.
 """
@@ -17,12 +17,12 @@ FloatArray = NDArray[np.float64]
 def compute(
     metric_names: Sequence[str], labels: FloatArray, predictions: FloatArray
 ) -> dict[str, float]:
-    """Score predictions (N,) against labels (N,): class indices, or scores of a regression task.
+    """Metrics of predictions (N,) against labels (N,): class indices, or regression scores.
 
     F1 is that of class 1, as in GLUE. A correlation with a constant is 0.
 
     Returns:
-        One fraction a metric (0..1; -1..1 for correlations), in the order of `metric_names`.
+        One fraction per metric (0..1; -1..1 for correlations), in the order of `metric_names`.
     """
     assert labels.shape == predictions.shape, (labels.shape, predictions.shape)
     assert labels.ndim == 1, labels.shape
@@ -34,7 +34,7 @@ def compute(
 def majority_predictions(
     train_labels: FloatArray, num_rows: int, *, regression: bool
 ) -> FloatArray:
-    """The best constant answer of the train split: its most frequent class, or its mean score."""
+    """Best constant prediction: the train split's most frequent class, or mean score."""
     if regression:
         return np.full(num_rows, train_labels.mean())
     classes, counts = np.unique(train_labels, return_counts=True)
@@ -51,7 +51,7 @@ def _f1(labels: FloatArray, predictions: FloatArray) -> float:
 
 def _matthews(labels: FloatArray, predictions: FloatArray) -> float:
     with warnings.catch_warnings():
-        # One class in both labels and predictions: defined as 0 by scikit-learn, with a warning.
+        # scikit-learn returns 0, with a warning, if labels and predictions have a single class.
         warnings.simplefilter("ignore")
         return float(sklearn_metrics.matthews_corrcoef(labels, predictions))
 

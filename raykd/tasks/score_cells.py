@@ -1,4 +1,4 @@
-"""Scores of a regression task as cells of a table, written as numbers or as text."""
+"""Cells of a score column of a regression task, as numbers or text."""
 
 import math
 import re
@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 def read_score(value: object) -> float | None:
-    """The number in a cell; None where there is none: NaN, infinite, a boolean, other text."""
+    """Parse a score; None if there is none (NaN, infinite, a boolean, other text)."""
     match value:
         case bool():
             return None
@@ -33,16 +33,16 @@ def scores(
     rules: LabelRules,
     score_range: tuple[float, float] | None,
 ) -> Targets:
-    """The score of each row, None where it is left out.
+    """Score per row, None for a skipped row.
 
     Args:
-        source: where the rows come from, for messages.
-        values: the labels' column.
-        rules: what becomes of rows without a score.
-        score_range: the lowest and highest score there is.
+        source: source of the rows, for messages.
+        values: values of the label column.
+        rules: handling of rows without a score.
+        score_range: minimum and maximum score.
 
     Raises:
-        InputError: names the rows that have no score, or one out of range.
+        InputError: names the rows without a score, or with one out of range.
     """
     low, high = score_range or (-math.inf, math.inf)
     wanted = f"a number from {low:g} to {high:g}" if score_range else "a finite number"

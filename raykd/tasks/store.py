@@ -1,4 +1,4 @@
-"""A task as a stage writes it: one table of examples a split, and what the labels mean."""
+"""Storage of a task: one table of examples per split, and its labels."""
 
 import json
 from collections.abc import Callable
@@ -22,10 +22,10 @@ _SENTENCES = ("sentence1", "sentence2")
 
 
 def write_task(config: TaskConfig, resolve: Callable[[str], Location], out: Path) -> Manifest:
-    """Load a task and write its splits, unless the very same files have been written.
+    """Load a task and write its splits, unless they are already written.
 
     Raises:
-        InputError: as `load_task`.
+        InputError: see `load_task`.
     """
     inputs = {split: _FROM_HUB for split in ("train", "dev")}
     for split in ("train", "dev", "test"):
@@ -40,12 +40,12 @@ def write_task(config: TaskConfig, resolve: Callable[[str], Location], out: Path
 
 
 def hold_out(task_folder: Path, fraction: float, out: Path) -> Manifest:
-    """Write a task whose dev split is drawn from another one's train split, which loses it.
+    """Write a task whose dev split is held out from another task's train split.
 
-    A row is held out by the hash of its sentences, so that equal rows fall on the same side.
+    Rows are held out by the hash of their sentences, so that equal rows are in the same split.
 
     Raises:
-        InputError: no row, or every row, falls on the side of dev.
+        InputError: no row, or every row, would be held out.
     """
     whole = read_task(task_folder)
 
@@ -58,8 +58,8 @@ def hold_out(task_folder: Path, fraction: float, out: Path) -> Manifest:
         if not 0 < num_held_out < num_rows:
             raise InputError(
                 f"task {whole.name!r}: holding out {fraction:.0%} of its {num_rows} training rows "
-                f"takes {num_held_out} of them; give more training rows, or a test split, so that "
-                "nothing has to be held out"
+                f"takes {num_held_out} of them; use more training rows, or a test split, so that "
+                "no rows have to be held out"
             )
         mask = pa.array(held_out, pa.bool_())
         task = replace(
@@ -90,7 +90,7 @@ def _write(task: Task, draft: Draft) -> None:
 
 
 def read_task(out: Path) -> Task:
-    """The task that `write_task` wrote."""
+    """Read a task written by `write_task`."""
     facts = json.loads((out / _FACTS_FILE).read_text())
     test = out / "test.parquet"
     return Task(

@@ -1,6 +1,6 @@
-"""A task: its train and evaluation splits as tables of examples, its labels, its metrics.
+"""Tasks: train and evaluation splits as tables of examples, labels and metrics.
 
-GLUE tasks know their columns, labels and metrics (`glue.py`); any other task names its own.
+Columns, labels and metrics of GLUE tasks are known (`glue.py`); other tasks define them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ from raykd.tasks.metrics import METRICS, REGRESSION_METRICS
 
 Split = Literal["train", "dev", "test"]
 
-# What local copies of GLUE call the sentences, whatever the hub calls them.
+# Sentence columns of local GLUE files, which may differ from those on the hub.
 _PLAIN_COLUMNS = {1: ("sentence",), 2: ("sentence1", "sentence2")}
 
 
@@ -34,10 +34,9 @@ _Label = Annotated[
 
 
 class TaskConfig(Config):
-    """A labeled task and its files.
+    """Settings of a labeled task and its files.
 
-    The hidden test sets of GLUE have placeholders for labels, so `test` is always a file of the
-    user's.
+    GLUE's hidden test sets have placeholders instead of labels, so `test` is always a file.
     """
 
     name: str = Field(
@@ -111,8 +110,8 @@ class TaskConfig(Config):
         if self.name in GLUE:
             if self.labels is not None or self.regression:
                 raise ValueError(
-                    f"GLUE fixes the labels of {self.name!r}; leave out 'labels' and 'regression', "
-                    "or give the task another name"
+                    f"GLUE fixes the labels of {self.name!r}; remove 'labels' and 'regression', "
+                    "or rename the task"
                 )
         else:
             self._check_own_task()
@@ -134,7 +133,7 @@ class TaskConfig(Config):
                 f"{missing[0]!r}"
             )
         if self.regression and self.labels is not None:
-            raise ValueError("a regression task has scores, not 'labels'; leave out one of the two")
+            raise ValueError("a regression task has scores, not 'labels'; remove one of the two")
 
     def _check_metrics(self) -> None:
         regression = self.regression or (self.name in GLUE and not GLUE[self.name].labels)
@@ -146,17 +145,17 @@ class TaskConfig(Config):
 
     @property
     def has_pairs(self) -> bool:
-        """Whether a row is a pair of texts."""
+        """True if a row is a pair of texts."""
         return len(_sentence_candidates(self)[0]) == 2
 
 
 @dataclass(frozen=True)
 class Task:
-    """A loaded task; every table has the columns of `schemas.EXAMPLES`.
+    """Loaded task; every table has the columns of `schemas.EXAMPLES`.
 
-    `labels` are the names of the classes in order, empty for regression. The first of `metrics` is
-    the main one. `sources` says where each split came from, `remarks` which rows of it were left
-    out and which labels were rewritten.
+    `labels` are the class names in order, empty for regression. The first of `metrics` is the main
+    one. `sources` are the sources of the splits, `remarks` describe skipped rows and rewritten
+    labels.
     """
 
     name: str
@@ -171,32 +170,32 @@ class Task:
 
     @property
     def num_labels(self) -> int:
-        """Width of the classifier: number of classes, or 1 for regression."""
+        """Outputs of the classifier: number of classes, or 1 for regression."""
         return 1 if self.regression else len(self.labels)
 
     @property
     def main_metric(self) -> str:
-        """The metric that decides."""
+        """Main metric."""
         return self.metrics[0]
 
     @property
     def splits(self) -> dict[Split, pa.Table]:
-        """Every split there is, by name."""
+        """Existing splits by name."""
         splits: dict[Split, pa.Table] = {"train": self.train, "dev": self.dev}
         return splits if self.test is None else {**splits, "test": self.test}
 
     @property
     def report_split(self) -> Split:
-        """The split whose scores are reported: test where its labels are known, else dev."""
+        """Split whose scores are reported: test if it exists, otherwise dev."""
         return "dev" if self.test is None else "test"
 
     @property
     def reported(self) -> pa.Table:
-        """The rows of the report split."""
+        """Rows of the report split."""
         return self.splits[self.report_split]
 
     def evaluation_splits(self) -> list[pa.Table]:
-        """Every split that nothing may be trained on."""
+        """Splits that must not be trained on."""
         return [table for split, table in self.splits.items() if split != "train"]
 
 
@@ -206,16 +205,15 @@ def load_task(
     *,
     options: bool = False,
 ) -> Task:
-    """Read every split of a task.
+    """Read all splits of a task.
 
     Args:
-        config: the task.
-        resolve: turns a path or URL as written in the recipe into a file's location.
+        config: settings of the task.
+        resolve: function from a path or URL in the recipe to a file's location.
         options: whether errors name options of a command instead of keys of a recipe.
 
     Raises:
-        InputError: a file, column, row or label is not as it should be, or GLUE's hub cannot be
-            reached; names which, and the remedy.
+        InputError: a file, column, row or label is invalid, or the hub cannot be reached.
     """
     glue = GLUE.get(config.name)
     regression = not glue.labels if glue else config.regression
@@ -274,7 +272,7 @@ def load_task(
 def _read(
     config: TaskConfig, split: Split, resolve: Callable[[str], Location], rules: LabelRules
 ) -> tuple[str, pa.Table]:
-    """Where a split comes from, and the columns of sentences and labels as they are there."""
+    """Read a split; returns its source, and its sentence and label columns."""
     value = getattr(config, split)
     if value is not None:
         path = resolve(value)
@@ -311,7 +309,7 @@ def _sentence_columns(source: str, names: Sequence[str], config: TaskConfig) -> 
 
 
 def _sentence_candidates(config: TaskConfig) -> list[tuple[str, ...]]:
-    """What the columns of sentences may be called, the first choice first."""
+    """Possible names of the sentence columns, in order of preference."""
     if config.sentence_columns is not None:
         return [config.sentence_columns]
     glue = GLUE[config.name].sentence_columns

@@ -189,10 +189,10 @@ def _new_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.m
         np.lib.format.write_array_header_1_0(file, header)
         file.flush()
         num_bytes = math.prod(shape) * dtype.itemsize
-        file.truncate(file.tell() + num_bytes)
+        file.truncate(file.tell() + num_bytes)  # word list: ok
         # Missing on macOS.
         if num_bytes and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), file.tell(), num_bytes)
+            os.posix_fallocate(file.fileno(), file.tell(), num_bytes)  # word list: ok
     return np.lib.format.open_memmap(path, mode="r+")
 
 

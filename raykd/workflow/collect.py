@@ -18,7 +18,7 @@ from raykd.evaluation.pipeline import (
     PREDICTIONS_FILE,
     Comparison,
     EvaluationJob,
-    analyse,
+    analyze,
     constant_scores,
     evaluate,
     evaluate_tfidf,
@@ -126,7 +126,7 @@ def analyze_students(run: Run) -> list[Analysis]:
     return [
         Analysis.model_validate({"variant": variant, "init": init, "seed": seed, **values})
         for (variant, init, seed), values in zip(
-            students, analyse(comparisons, run.task_folder), strict=True
+            students, analyze(comparisons, run.task_folder), strict=True
         )
     ]
 

@@ -13,7 +13,7 @@ from known_models import save_bert
 from raykd.augment import pipeline
 from raykd.augment.candidates import CandidateFinder
 from raykd.augment.examples import read_examples
-from raykd.augment.pipeline import EXAMPLES_FILE, TEXT_FILE, Job, augment, write_part
+from raykd.augment.pipeline import EXAMPLES_FILE, TEXT_FILE, AugmentJob, augment, write_part
 from raykd.augment.task_da import TaskDaConfig, variants
 from raykd.cli import app as cli
 from raykd.errors import InputError
@@ -243,7 +243,7 @@ def test_a_job_goes_on_where_it_stood_and_leaves_nothing_beside_its_output(
 
 def test_a_finished_part_needs_no_model(tmp_path, model, monkeypatch):
     examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE)).table
-    job = Job(tmp_path / "parts", config(model), {}, {"examples": "a"})
+    job = AugmentJob(tmp_path / "parts", config(model), {}, {"examples": "a"})
     write_part(0, examples=examples, job=job, part_rows=2)
     monkeypatch.setattr(pipeline, "_finder", lambda *_: pytest.fail("loaded"))
     write_part(0, examples=examples, job=job, part_rows=2)
@@ -279,7 +279,7 @@ def test_rounds_follow_the_task(tmp_path, model, monkeypatch):
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
-        ([], (), "holds no rows"),
+        ([], (), "no rows to augment"),
         (SINGLE, ("--sentence-columns", "words"), "name yours with --sentence-columns"),
         ([{"words": "a", "label": 1}], (), "sentence1, sentence2 or sentence or text"),
         (SINGLE, ("--task", "imdb"), "none of GLUE's"),

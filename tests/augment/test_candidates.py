@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from raykd.augment.candidates import CandidateFinder
-from raykd.augment.neighbours import FileEmbeddings, Neighbours
+from raykd.augment.neighbors import FileEmbeddings, NeighborFinder
 from raykd.augment.pieces import Pieces, encode_pairs
 from raykd.augment.predictions import longest_pair
 from raykd.augment.task_da import TaskDaConfig, replaceable_words
@@ -175,12 +175,12 @@ def test_pieces_of_byte_level_bpe_begin_words_as_the_masked_one_does(tmp_path):
         ("film", ["book", "movie"]),
         ("good", ["book", "movie"]),
     ]
-    # Of two pieces: neighbours, which are words that can follow a blank.
-    neighbours = by_word(text, found)["books"]
+    # Of two pieces: neighbors, which are words that can follow a blank.
+    neighbors = by_word(text, found)["books"]
     vocabulary = AutoTokenizer.from_pretrained(model).get_vocab()
-    assert len(neighbours) == 7
-    assert "book" in neighbours
-    assert all(f"Ġ{word}" in vocabulary for word in neighbours)
+    assert len(neighbors) == 7
+    assert "book" in neighbors
+    assert all(f"Ġ{word}" in vocabulary for word in neighbors)
 
 
 def test_pieces_of_sentencepiece_are_words_without_their_marks():
@@ -206,7 +206,7 @@ def test_pieces_of_sentencepiece_are_words_without_their_marks():
     assert vocabulary.words_like(7, [9, 10, 3]) == ["s"]
 
 
-def test_neighbours_come_from_a_file_of_embeddings(known, tmp_path):
+def test_neighbors_come_from_a_file_of_embeddings(known, tmp_path):
     path = tmp_path / "vectors.txt"
     path.write_text(
         "playground 1 0\nPlayground 1 0\nyard 0.9 0.1\nof stone 1 0.3\ncloud 0 1\npark 1 0.2\n"
@@ -221,7 +221,7 @@ def test_neighbours_come_from_a_file_of_embeddings(known, tmp_path):
     }
 
 
-def test_neighbours_are_those_of_all_pairs_in_float64():
+def test_neighbors_are_those_of_all_pairs_in_float64():
     generator = np.random.default_rng(5)
 
     class Table:
@@ -235,7 +235,7 @@ def test_neighbours_are_those_of_all_pairs_in_float64():
     rows = table.vectors.astype(np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     cosines = rows @ rows.T
-    found = Neighbours(table).nearest(table.words[:40], 15)
+    found = NeighborFinder(table).nearest(table.words[:40], 15)
     for at in range(40):
         order = [f"w{other}" for other in np.argsort(-cosines[at]) if other != at]
         assert found[f"w{at}"] == order[:15]

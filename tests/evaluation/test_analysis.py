@@ -112,7 +112,7 @@ def test_layers_of_different_widths_are_compared_by_cka_a_row_for_each_of_the_st
 
 
 def test_cka_by_hand_does_not_depend_on_the_mean():
-    # Centred: x = (-1, 0, 1), y = (-1, 1, 0): x.y = 1, so 1 / (2 * 2); z = -2x: the same as x.
+    # Centered: x = (-1, 0, 1), y = (-1, 1, 0): x.y = 1, so 1 / (2 * 2); z = -2x: the same as x.
     student = np.array([4, 5, 6], np.float32)[:, None, None]
     teacher = np.array([[-1, 2], [1, 0], [0, -2]], np.float32)[..., None]
     np.testing.assert_allclose(linear_cka(student, teacher), [[0.25, 1.0]])

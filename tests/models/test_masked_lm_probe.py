@@ -49,7 +49,7 @@ def test_a_generator_with_a_weight_that_is_not_used_is_refused():
     model = make_generator("bert")
     model.model.bert.spare = nn.Linear(2, 2)
 
-    with pytest.raises(InputError, match=r"depend on 1 of its weights, such as bert\.spare"):
+    with pytest.raises(InputError, match=r"depend on 2 of its weights, such as bert\.spare"):
         check(model)
 
 

@@ -202,7 +202,7 @@ def test_a_teacher_with_too_few_layers_is_refused():
 
 
 def test_the_concatenated_variant_has_no_map_for_each_slot():
-    with pytest.raises(ValidationError, match="one map a network"):
+    with pytest.raises(ValidationError, match="one map per network"):
         RailKdConfig(variant="concatenated", projections="per_slot")
 
 

@@ -90,8 +90,8 @@ def test_a_class_of_very_few_rows_is_refused_with_the_list_to_copy():
     assert names(["fraud"] * 5 + ["fine"] * 995) == ("fine", "fraud")
 
 
-def test_labels_that_differ_in_case_alone_are_refused():
-    refused(lambda: names([*TWO, *["Pos"] * 30]), "'Pos' in 30 rows", "case alone")
+def test_labels_that_differ_only_in_case_are_refused():
+    refused(lambda: names([*TWO, *["Pos"] * 30]), "'Pos' in 30 rows", "only in case")
 
 
 def test_a_value_per_row_is_another_column():
@@ -125,7 +125,7 @@ def test_a_binary_label_is_refused():
 
 def test_a_class_that_train_lacks_is_named_with_its_rows():
     refused(lambda: indices(["pos", "meh"], ("neg", "pos")), "row 1", "'meh'", "train split")
-    refused(lambda: indices(["Pos"], ("neg", "pos")), "case alone")
+    refused(lambda: indices(["Pos"], ("neg", "pos")), "only in case")
 
 
 def test_booleans_that_yaml_made_of_words_are_explained():

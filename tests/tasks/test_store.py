@@ -64,8 +64,6 @@ def test_rows_held_out_are_no_longer_in_train(tmp_path):
 @pytest.mark.parametrize(("fraction", "num_taken"), [(1e-9, 0), (1 - 1e-9, 2)])
 def test_a_task_too_small_to_hold_rows_out_is_refused(files, tmp_path, fraction, num_taken):
     write_task(config(**files), Path, tmp_path / "task")
-    with pytest.raises(
-        InputError, match=rf"of its 2 training rows takes {num_taken} of them; give"
-    ):
+    with pytest.raises(InputError, match=rf"of its 2 training rows takes {num_taken} of them; use"):
         hold_out(tmp_path / "task", fraction, tmp_path / "held")
     assert not (tmp_path / "held").exists()

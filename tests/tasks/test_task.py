@@ -142,7 +142,7 @@ def test_an_index_beyond_the_classes_is_refused(tmp_path):
 
 def test_placeholder_labels_of_a_hidden_test_set_are_refused(sentences, tmp_path):
     path = write(tmp_path / "test.parquet", text=["x", "y"], kind=[-1, -1])
-    fails({**sentences, "test": path}, path, "placeholder", "leave this split out")
+    fails({**sentences, "test": path}, path, "placeholder", "remove this split")
 
 
 def test_one_placeholder_among_labels_is_named_with_its_row(tmp_path):

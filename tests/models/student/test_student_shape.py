@@ -56,7 +56,7 @@ def test_a_family_whose_depth_cannot_be_set_is_refused_with_what_works():
 def test_a_width_that_a_family_does_not_have_is_refused():
     config = StudentConfig(num_layers=1, intermediate_size=20)
 
-    with pytest.raises(InputError, match="intermediate_size 20: a 'xlm' has no such size"):
+    with pytest.raises(InputError, match="intermediate_size 20: a 'xlm' has no such setting"):
         make_student(make_model("xlm"), config, "random", seed=7)
 
 
