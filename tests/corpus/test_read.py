@@ -520,7 +520,7 @@ def test_of_raykds_outputs_only_units_and_corpora_are_read(tmp_path):
     clean = tmp_path / "clean/units/units-00000.parquet"
     assert list_sources([tmp_path / "clean"]).files == [clean]
     write_once(tmp_path / "hits", "search", {}, {}, write_hits_output)
-    with pytest.raises(InputError, match="the directory has no files"):
+    with pytest.raises(InputError, match="the directory has no text files"):
         list_sources([tmp_path / "hits"])
 
 

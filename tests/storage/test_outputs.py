@@ -138,7 +138,7 @@ def test_urls_stay_urls_in_both_kinds_of_recipes(project):
 )
 def test_an_invalid_ray_address_is_refused(monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(InputError, match=r"not an address of Ray; give HOST:PORT"):
+    with pytest.raises(InputError, match=r"not a Ray address; use HOST:PORT"):
         cluster.find_address()
 
 

@@ -156,7 +156,7 @@ CASES = [
     Case("no evaluation split", ("no evaluation split", "'dev'"), {"task.dev": None}),
     Case(
         "corpus of other words",
-        ("found nothing", "shares words"),
+        ("has no hits", "shares words"),
         files={"corpus.jsonl": jsonl(*({"text": f"x{n} y{n} z{n} u v"} for n in range(9)))},
     ),
     Case(
