@@ -237,7 +237,7 @@ def _unknown_message(
             f"{rules.key('labels')} in quotes"
         )
     elif folded & said:
-        message += "; it differs from one of them in case alone"
+        message += "; it differs from one of them only in case"
     return f"{message}; correct the rows, or the list {rules.key('labels')}"
 
 
