@@ -123,11 +123,10 @@ def analyze_students(run: Run) -> list[Analysis]:
         )
         for student in students
     ]
+    results = analyze(comparisons, run.task_folder)
     return [
         Analysis.model_validate({"variant": variant, "init": init, "seed": seed, **values})
-        for (variant, init, seed), values in zip(
-            students, analyze(comparisons, run.task_folder), strict=True
-        )
+        for (variant, init, seed), values in zip(students, results, strict=True)
     ]
 
 

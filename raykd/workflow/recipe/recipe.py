@@ -205,7 +205,7 @@ class Recipe(Config):
             raise ValueError(f"variants {searching} need the sections corpus and retrieval")
 
     @model_validator(mode="after")
-    def _student_has_a_source(self) -> Self:
+    def _check_student_source(self) -> Self:
         student = self.student
         lacks_source = student.model is None and student.init_from == "pretrained"
         if self.teacher.fine_tuned and student.copying_inits and lacks_source:
