@@ -35,6 +35,7 @@ _MAX_RETRIES = 8
 _MAX_OUT_OF_MEMORY_RETRIES = 3
 
 _CONNECT_TIMEOUT_S = 5
+_START_TIMEOUT = "timed out during startup"
 _ADDRESS = re.compile(r"local|auto|(?:ray://)?[^/\s]+:\d+/?")
 _HOST_AND_PORT = re.compile(r"[^/]+:\d+")
 
@@ -115,6 +116,14 @@ def translate_connection_errors(address: str) -> Iterator[None]:
         raise InputError(
             f"cannot connect to Ray at {address} ({reason}); if it was started with "
             "RAY_AUTH_MODE=token, set that here too; RAY_ADDRESS=local starts one on this machine"
+        ) from error
+    except Exception as error:
+        # Ray raises a plain Exception here, which only its text identifies.
+        if _START_TIMEOUT not in str(error):
+            raise
+        raise InputError(
+            "Ray did not start on this machine within 30 s, probably because the machine is "
+            "overloaded; stop other programs, then rerun the same command"
         ) from error
 
 

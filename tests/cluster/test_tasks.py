@@ -118,3 +118,19 @@ def test_a_failed_connection_names_the_cluster_and_both_remedies():
         cluster.translate_connection_errors("10.0.0.1:6379"),
     ):
         raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
+
+
+def test_a_start_of_ray_that_times_out_is_an_error_with_the_remedy():
+    with (
+        pytest.raises(InputError, match="Ray did not start on this machine within 30 s, probably"),
+        cluster.translate_connection_errors("local"),
+    ):
+        raise Exception("The current node timed out during startup. This could happen because")
+
+
+def test_an_unknown_fault_of_ray_is_not_reported_as_the_users():
+    with (
+        pytest.raises(Exception, match="Cannot include dashboard"),
+        cluster.translate_connection_errors("local"),
+    ):
+        raise Exception("Cannot include dashboard with missing packages.")
