@@ -173,13 +173,9 @@ def run_phase(
             evaluator=evaluator,
             checkpoints=checkpoints,
             has_notice=has_notice,
-            on_start=(lambda step, position: None)
-            if metrics_writer is None
-            else metrics_writer.truncate,
+            on_start=(lambda step, position: None) if writer is None else writer.truncate,
             on_step=on_step,
-            on_steps=(lambda records: None)
-            if metrics_writer is None
-            else metrics_writer.write_steps,
+            on_steps=(lambda records: None) if writer is None else writer.write_steps,
             on_record=write,
             on_checkpoint=dict if writer is None else writer.position,
         )
