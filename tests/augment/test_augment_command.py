@@ -280,9 +280,13 @@ def test_rounds_follow_the_task(tmp_path, model, monkeypatch):
     ("rows", "options", "message"),
     [
         ([], (), "no rows to augment"),
-        (SINGLE, ("--sentence-columns", "words"), "name yours with --sentence-columns"),
+        (
+            SINGLE,
+            ("--sentence-columns", "words"),
+            "name the sentence columns with --sentence-columns",
+        ),
         ([{"words": "a", "label": 1}], (), "sentence1, sentence2 or sentence or text"),
-        (SINGLE, ("--task", "imdb"), "none of GLUE's"),
+        (SINGLE, ("--task", "imdb"), "is not a GLUE task"),
         (SINGLE, ("--task", "rte", "--regression"), "GLUE fixes its labels"),
         (SINGLE, ("--label-column", "class"), "no column 'class'"),
         (SINGLE, ("--num-rounds", "0"), "num_rounds"),

@@ -245,10 +245,10 @@ def test_neighbors_are_those_of_all_pairs_in_float64():
     ("text", "message"),
     [
         ("", "is empty"),
-        ("a 1 2\nb 1\n", "line 2: a word and 2 numbers"),
+        ("a 1 2\nb 1\n", "line 2: expected a word and 2 numbers"),
         ("a 1 2\nb 1 x\n", "line 2"),
         ("a 1 nan\n", "line 1"),
-        ("word\n", "line 1: a word and some numbers"),
+        ("word\n", "line 1: expected a word and some numbers"),
     ],
 )
 def test_a_file_that_holds_no_embeddings_is_refused(tmp_path, text, message):
