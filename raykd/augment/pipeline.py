@@ -27,11 +27,9 @@ from raykd.storage.manifest import (
     write_once,
 )
 from raykd.storage.outputs import output_path
-from raykd.storage.schemas import AUGMENTED, TRAINING_PAIRS
+from raykd.storage.schemas import AUGMENTED, EXAMPLES_FILE, TEXT_FILE, TRAINING_PAIRS
 from raykd.storage.working_files import sweep
 
-TEXT_FILE = "text.parquet"
-EXAMPLES_FILE = "examples.parquet"
 # Completed parts are kept when the job is interrupted.
 PART_ROWS = 256
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raykd.augment.pipeline import EXAMPLES_FILE
 from raykd.errors import InputError
 from raykd.storage.manifest import Draft, Manifest, digest_of_directory, digest_of_file, write_once
+from raykd.storage.schemas import EXAMPLES_FILE
 from raykd.tasks.store import read_task
 
 

@@ -21,11 +21,12 @@ from raykd.models.tokenization.positions import check_max_length
 from raykd.objectives.shared.generator_model import TrainHeadConfig
 from raykd.storage.locations import location_of
 from raykd.storage.manifest import Draft, check_output, digest_of, digest_of_file, write_once
+from raykd.storage.schemas import TEXT_FILE
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.masked_lm_head.head import HeadJob
 from raykd.training.masked_lm_head.report import check_report, read_report, summary
 from raykd.workflow import steps
-from raykd.workflow.generators import TEXT_FILE, train_heads, write_text
+from raykd.workflow.generators import train_heads, write_text
 
 _DEFAULTS = TrainHeadConfig()
 

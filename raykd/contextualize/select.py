@@ -30,9 +30,9 @@ from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.errors import InputError
 from raykd.storage import schemas
 from raykd.storage.manifest import Draft, Manifest, digest_of, write_once
+from raykd.storage.schemas import TEXT_FILE
 from raykd.text.figures import TextFigures, compare, sample_rows
 
-TEXT_FILE = "text.parquet"
 REMOVED_FILE = "removed.parquet"
 CONTAMINATION_FILE = "leaks.parquet"
 LIMITS = ("max_units", "target_bytes", "top_percent")

@@ -90,6 +90,10 @@ EXAMPLES = pa.schema(
 # example, which precedes its variants.
 AUGMENTED = EXAMPLES.append(pa.field("source_row_id", pa.int64()))
 
+# File names of a training text and of augmented examples.
+TEXT_FILE = "text.parquet"
+EXAMPLES_FILE = "examples.parquet"
+
 # Predictions of a model on an evaluation split, sorted by row_id.
 PREDICTIONS = pa.schema(
     [

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from raykd.augment.pipeline import TEXT_FILE
 from raykd.contextualize.card import FILE_NAME, Compared
 from raykd.retrieval.queries import task_sentences
 from raykd.storage.manifest import Draft
+from raykd.storage.schemas import TEXT_FILE
 from raykd.text.figures import TextFigures, compare_with_task, sample_texts
 
 _BATCH_ROWS = 8192

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from raykd.config import dump_yaml
 from raykd.contextualize.card import read_card
-from raykd.contextualize.select import TEXT_FILE
 from raykd.evaluation.pipeline import (
     PREDICTIONS_FILE,
     Comparison,
@@ -46,6 +45,7 @@ from raykd.report.results import (
     VariantFacts,
 )
 from raykd.storage.manifest import digest_of_directory, read_manifest
+from raykd.storage.schemas import TEXT_FILE
 from raykd.tasks.class_counts import class_counts, constant_answer, limits
 from raykd.training.logging.metrics_writer import CURVE_FILE
 from raykd.training.phase_config import PhaseConfig

@@ -45,8 +45,6 @@ from raykd.workflow.recipe.corpora_recipe import (
     is_corpora_recipe,
     load_corpora,
 )
-from raykd.workflow.run import open_run
-from raykd.workflow.stages import run_stages
 from raykd.workflow.steps import QUERIES_FILE, reference_texts, search_facts, write_queries
 
 CONTEXTUALIZED = "contextualized"
@@ -76,6 +74,10 @@ def contextualize_recipe(recipe_file: Path, out: Path | None) -> list[MadeCorpus
     if is_corpora_recipe(recipe_file):
         corpora = load_corpora(recipe_file)
         return make_corpora(corpora, output_path(out or Path("runs") / corpora.name))
+    # These import torch, which a recipe for several tasks does not need.
+    from raykd.workflow.run import open_run
+    from raykd.workflow.stages import run_stages
+
     run = open_run(recipe_file, out)
     run_stages(run, "contextualize")
     texts = [text for text in run.recipe.corpus_texts if text.kind == "contextualized"]

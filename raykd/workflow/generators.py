@@ -21,7 +21,7 @@ from raykd.storage.manifest import (
     read_manifest,
     write_once,
 )
-from raykd.storage.schemas import UNITS
+from raykd.storage.schemas import TEXT_FILE, UNITS
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.logging.tracking import Tracking
 from raykd.training.masked_lm_head.head import HeadJob
@@ -32,7 +32,6 @@ from raykd.workflow import steps
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
 
-TEXT_FILE = "text.parquet"
 # More rows than this are read again in further epochs.
 _MOST_ROWS = 200_000
 

@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from raykd.augment.pipeline import EXAMPLES_FILE
-from raykd.contextualize.select import TEXT_FILE
 from raykd.errors import InputError
 from raykd.models.student.init import Init
 from raykd.storage.checked_json import read_informative, to_checked_json
 from raykd.storage.locations import Location, location_of
 from raykd.storage.manifest import FILE_NAME as MANIFEST_FILE
 from raykd.storage.outputs import in_job_copy, missing_hint, output_path
+from raykd.storage.schemas import EXAMPLES_FILE, TEXT_FILE
 from raykd.storage.working_files import write_atomically
 from raykd.tasks.store import read_task
 from raykd.tasks.task import Task

@@ -13,14 +13,21 @@ from known_models import save_bert
 from raykd.augment import pipeline
 from raykd.augment.candidates import CandidateFinder
 from raykd.augment.examples import read_examples
-from raykd.augment.pipeline import EXAMPLES_FILE, TEXT_FILE, AugmentJob, augment, write_part
+from raykd.augment.pipeline import AugmentJob, augment, write_part
 from raykd.augment.task_da import TaskDaConfig, variants
 from raykd.cli import app as cli
 from raykd.errors import InputError
 from raykd.models.encoder import load_tokenizer
 from raykd.models.tokenization.tokens import read_rows
 from raykd.storage.manifest import Draft, digest_of_file, read_manifest
-from raykd.storage.schemas import AUGMENTED, EXAMPLES, TRAINING_PAIRS, TRAINING_TEXT
+from raykd.storage.schemas import (
+    AUGMENTED,
+    EXAMPLES,
+    EXAMPLES_FILE,
+    TEXT_FILE,
+    TRAINING_PAIRS,
+    TRAINING_TEXT,
+)
 from raykd.tasks.task import TaskConfig, load_task
 from raykd.workflow.augment_card import read_augment_card, write_card
 

@@ -5,12 +5,11 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_models import save_tiny_model
 
-from raykd.augment.pipeline import EXAMPLES_FILE
 from raykd.augment.rows import select_rows
 from raykd.errors import InputError
 from raykd.models.encoder import load_tokenizer
 from raykd.models.tokenization.tokens import tokenize_table
-from raykd.storage.schemas import AUGMENTED, TRAINING_PAIRS
+from raykd.storage.schemas import AUGMENTED, EXAMPLES_FILE, TRAINING_PAIRS
 from raykd.tasks.store import hold_out, write_task
 from raykd.tasks.task import TaskConfig
 

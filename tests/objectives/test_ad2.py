@@ -349,7 +349,7 @@ def test_the_papers_adversary_comes_with_a_warning_once(caplog):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"task_weight": 0, "logit_weight": 0}, "task_weight or logit_weight"),
+        ({"task_weight": 0, "logit_weight": 0}, "task_weight and logit_weight are 0; set one"),
         ({"deep_on_adversarial": True}, "feature_weight or attention_weight above 0"),
         ({**DEEP, "deep_on_adversarial": True, "adversarial_weight": 0}, "adversarial_weight"),
         ({"epsilon": 0}, "epsilon"),

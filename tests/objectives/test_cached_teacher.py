@@ -123,5 +123,5 @@ def _must_not_run(*_: object) -> None:
 
 
 def test_a_cache_of_one_vector_a_row_is_refused_where_all_tokens_are_compared():
-    with pytest.raises(ValidationError, match="keeps one vector a row.*set tokens: cls"):
+    with pytest.raises(ValidationError, match="stores one vector per row.*set tokens: cls"):
         CkdConfig(cached_teacher=True)

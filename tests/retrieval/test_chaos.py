@@ -109,7 +109,7 @@ def test_a_full_disk_is_one_error_and_after_freeing_space_the_hits_are_equal(
     assert raykd(command) == 2
     [line] = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert line.startswith(f"error: {small_disk}")
-    assert "No space left on device; make room there" in line
+    assert "No space left on device; free some space" in line
     assert not (small_disk / "hits").exists()
     for path in small_disk.glob("*/*"):
         assert ".partial-" not in path.name, path

@@ -98,7 +98,7 @@ CASES = [
     ),
     Case(
         "unknown objective",
-        ("'injection.objective.name'", "no 'minilm'", "'minilmv2'"),
+        ("'injection.objective.name'", "unknown value 'minilm'", "'minilmv2'"),
         {"injection.objective": {"name": "minilm"}},
     ),
     Case(

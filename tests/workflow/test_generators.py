@@ -122,7 +122,7 @@ def test_train_head_writes_a_masked_language_model_or_refuses(tmp_path, sentence
     model = out
     out = tmp_path / "again"
     assert command() == 2
-    assert "has a masked-language-model head; use it as it is" in capsys.readouterr().err
+    assert "already has a masked-language-model head; use it as is" in capsys.readouterr().err
 
 
 def test_trials_share_the_generator(tmp_path, sentences):

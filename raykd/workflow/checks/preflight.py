@@ -7,7 +7,6 @@ import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from raykd.augment.pipeline import EXAMPLES_FILE, TEXT_FILE
 from raykd.cluster import tasks as cluster
 from raykd.errors import InputError
 from raykd.models.embedding import TextEmbedder
@@ -20,6 +19,7 @@ from raykd.models.student.init import check_tokenizers, same_tokens
 from raykd.models.tokenization.positions import check_max_length
 from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.shared.generation import check_generator
+from raykd.storage.schemas import EXAMPLES_FILE, TEXT_FILE
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.logging.tracking import check_trackers
 from raykd.training.phase_config import PhaseConfig

@@ -23,7 +23,9 @@ def test_a_number_and_a_range_have_a_least_and_a_most(given, ends):
 
 @pytest.mark.parametrize("given", [0, [0, 2], [3, 2], [1], [1, 2, 3], "2", 1.5, True, None, {}])
 def test_anything_else_is_refused_in_one_sentence(given):
-    with pytest.raises(InputError, match=r"'num_workers': a number from 1 on, or \[at least, at"):
+    with pytest.raises(
+        InputError, match=r"expected a number of at least 1, or \[at least, at most\]"
+    ):
         config(given)
 
 

@@ -157,7 +157,12 @@ def test_sections_that_do_not_fit_are_refused(changes, expected):
         ("injection", "keep", "best", "injection.keep: students are not scored in this phase"),
         ("injection", "score_every", 5, "injection.score_every: students are not scored"),
         ("adaptation", "patience", 2, "set keep: best as well"),
-        ("adaptation", "max_tokens_per_pass", 64, "with 'codir' a row's loss depends on all of"),
+        (
+            "adaptation",
+            "max_tokens_per_pass",
+            64,
+            "with 'codir' a row's loss depends on its whole batch",
+        ),
     ],
 )
 def test_settings_of_a_training_that_cannot_work_are_refused(section, key, value, expected):
