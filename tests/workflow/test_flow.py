@@ -324,6 +324,7 @@ def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus
     )
 
 
+@pytest.mark.slow
 def test_a_search_of_what_follows_the_first_injection_shares_that(folder, augmented):
     values = recipe_values() | {
         "variants": ["contextualized_task_da"],

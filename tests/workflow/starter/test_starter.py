@@ -113,6 +113,7 @@ def test_the_lines_of_the_corpus_are_a_recipe_once_they_are_not_comments(folder)
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_recipe_runs_to_its_report(folder):
     assert init("--corpus", "corpus.txt") == 0
