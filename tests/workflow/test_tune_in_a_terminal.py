@@ -25,7 +25,7 @@ LIMIT_S = 240
 
 @pytest.fixture
 def recipe(tmp_path) -> Path:
-    """A search of six short trials, one at a time."""
+    """Tuning with six trials of seconds, one at a time."""
     save_tiny_model(tmp_path / "teacher")
     for split, num_rows, seed in (("train", 48, 1), ("dev", 30, 2), ("test", 30, 4)):
         rows = [{"sentence": text, "label": label} for text, label in sentences(num_rows, seed)]
@@ -45,7 +45,7 @@ def recipe(tmp_path) -> Path:
             "max_length": 24,
         },
         "student": {"num_layers": 1},
-        "adaptation": {"epochs": 2, "max_length": 24},
+        "adaptation": {"epochs": 60, "max_length": 24},
         "tune": {
             "num_trials": 6,
             "max_concurrent_trials": 1,
