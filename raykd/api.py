@@ -27,7 +27,7 @@ def search(
     *,
     top_k: int = 10,
     ranker: Literal["bm25", "dense", "hybrid"] = "bm25",
-    keywords: Literal["none", "rake"] = "none",
+    keywords: Literal["none", "rake"] | None = None,
     bm25: dict[str, Any] | None = None,
     analyzer: dict[str, Any] | None = None,
     dense: dict[str, Any] | None = None,
@@ -44,7 +44,8 @@ def search(
         out: directory to write.
         top_k: hits per query.
         ranker: exact BM25, embeddings, or both.
-        keywords: search for whole texts, or for their RAKE keywords.
+        keywords: search for whole texts (none), or for their RAKE keywords (rake); None: whole
+            texts.
         bm25: keys of the recipe's section `retrieval.bm25`.
         analyzer: keys of `retrieval.analyzer`.
         dense: keys of `retrieval.dense`, for the rankers dense and hybrid.
@@ -63,13 +64,25 @@ def search(
     from raykd.storage.locations import location_of
     from raykd.workflow.embedder import load_embedder
 
-    given = {"bm25": bm25, "analyzer": analyzer, "dense": dense, "fusion": fusion}
-    terms = {} if ranker == "dense" else {"keywords": keywords}
+    if ranker == "dense":
+        # A recipe's section cannot refuse the value that is its default.
+        if keywords is not None:
+            raise InputError("raykd.search: ranker 'dense' has no keywords; remove keywords")
+    elif keywords is None:
+        keywords = "none"
+    given = {
+        "keywords": keywords,
+        "bm25": bm25,
+        "analyzer": analyzer,
+        "dense": dense,
+        "fusion": fusion,
+    }
+    if embeddings is not None and ranker == "bm25":
+        raise InputError("raykd.search: ranker 'bm25' has no embeddings to keep; remove embeddings")
     config = RetrievalConfig.parse(
         {
             "ranker": ranker,
             "top_k": top_k,
-            **terms,
             **{key: value for key, value in given.items() if value is not None},
         },
         "raykd.search",

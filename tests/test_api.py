@@ -20,7 +20,7 @@ SIGNATURES = {
     "run": "(recipe: StrPath, *, out: StrPath | None = None) -> Path",
     "search": "(corpus: StrPath | Sequence[StrPath], queries: StrPath, out: StrPath, *, "
     "top_k: int = 10, ranker: Literal['bm25', 'dense', 'hybrid'] = 'bm25', "
-    "keywords: Literal['none', 'rake'] = 'none', bm25: dict[str, Any] | None = None, "
+    "keywords: Optional[Literal['none', 'rake']] = None, bm25: dict[str, Any] | None = None, "
     "analyzer: dict[str, Any] | None = None, dense: dict[str, Any] | None = None, "
     "fusion: dict[str, Any] | None = None, embeddings: StrPath | None = None, "
     "shard_bytes: int | None = None) -> Path",
@@ -36,7 +36,6 @@ def shown_signature(name: str) -> str:
         ("collections.abc.Sequence[", "Sequence["),
         ("pathlib.Path", "Path"),
         ("typing.", ""),
-        ("Sequence[StrPath]", "Sequence[StrPath]"),
     ):
         text = text.replace(long, short)
     return text
@@ -93,6 +92,13 @@ def test_search_and_dedup_write_what_their_commands_write(tmp_path):
 def test_wrong_settings_are_refused_before_anything_is_read(tmp_path):
     with pytest.raises(InputError, match=r"raykd.search: .*k2"):
         raykd.search("nowhere", "nothing", tmp_path / "out", bm25={"k2": 1})
+    for settings, key in (
+        ({"ranker": "dense", "keywords": "rake", "dense": {"model": "m"}}, "keywords"),
+        ({"dense": {"model": "m"}}, "dense"),
+        ({"embeddings": tmp_path}, "embeddings"),
+    ):
+        with pytest.raises(InputError, match=rf"raykd.search: .*{key}"):
+            raykd.search("nowhere", "nothing", tmp_path / "out", **settings)
     with pytest.raises(InputError, match=r"raykd.dedup: .*treshold"):
         raykd.dedup("nowhere", tmp_path / "out", near_duplicates={"treshold": 1})
 
