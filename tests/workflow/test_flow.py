@@ -285,6 +285,7 @@ def test_a_student_can_learn_from_the_tasks_rows_augmented(folder, augmented, ca
     assert counts(out / "students" / "task_da-random-seed1" / "injected")["num_rows"] == 20
 
 
+@pytest.mark.slow
 def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus(folder, augmented):
     values = recipe_values() | {
         "variants": ["contextualized_task_da"],
