@@ -23,6 +23,7 @@ from raykd.models.tokenization.tokens import TokenizedRows
 from raykd.objectives import build
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.training.checkpoint import CheckpointFolder
+from raykd.training.events import TrainingEvents
 from raykd.training.loop import train
 from raykd.training.settings import TrainingConfig
 from raykd.training.trainers import Worker
@@ -76,12 +77,13 @@ def seconds_to_step(
     checkpoints = folder_of(path)
     started, first = time.perf_counter(), 0.0
 
-    def on_step(step: int) -> None:
-        nonlocal first
-        first = first or time.perf_counter() - started
-        if stop is None or step == stop:
-            checkpoints.wait()
-            raise StoppedError
+    class Events(TrainingEvents):
+        def on_step(self, step: int) -> None:
+            nonlocal first
+            first = first or time.perf_counter() - started
+            if stop is None or step == stop:
+                checkpoints.wait()
+                raise StoppedError
 
     try:
         train(
@@ -93,7 +95,7 @@ def seconds_to_step(
             seed=1,
             worker=Worker(),
             checkpoints=checkpoints,
-            on_step=on_step,
+            events=Events(),
         )
     except StoppedError:
         return first

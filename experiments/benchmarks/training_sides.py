@@ -27,6 +27,8 @@ from raykd.objectives.base import LossTerms, Models, Objective, TeacherPart
 from raykd.objectives.minilmv2 import MiniLmV2Config
 from raykd.objectives.vanilla_kd import VanillaKd, VanillaKdConfig
 from raykd.training.batches import EpochBatches
+from raykd.training.events import TrainingEvents
+from raykd.training.logging.records import Record
 from raykd.training.loop import train
 from raykd.training.settings import TrainingConfig, total_steps
 from raykd.training.trainers import Worker
@@ -191,9 +193,13 @@ def own(
     losses: list[float] = []
     num_steps = total_steps(given.config, len(given.rows))
 
-    def step_ended(step: int) -> None:
-        if step < num_steps:
-            lap()
+    class Events(TrainingEvents):
+        def on_step(self, step: int) -> None:
+            if step < num_steps:
+                lap()
+
+        def on_record(self, record: Record, is_last: bool) -> None:
+            losses.append(record.losses["total"])
 
     lap()
     train(
@@ -204,8 +210,7 @@ def own(
         regression=False,
         seed=SEED,
         worker=worker or Worker(device=given.device),
-        on_step=step_ended,
-        on_record=lambda record, _: losses.append(record.losses["total"]),
+        events=Events(),
     )
     return losses
 

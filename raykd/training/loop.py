@@ -1,6 +1,6 @@
 """Training loop for all objectives, on one or several workers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from hashlib import blake2b
 
@@ -21,6 +21,7 @@ from raykd.training.batches import (
 )
 from raykd.training.checkpoint import Checkpoint, CheckpointFolder, restore, tensors_of
 from raykd.training.evaluator import Evaluator
+from raykd.training.events import TrainingEvents
 from raykd.training.logging.metrics_writer import Position
 from raykd.training.logging.records import Means, Record, StepLog, StepRecord
 from raykd.training.settings import TrainingConfig, total_epochs, total_steps
@@ -47,12 +48,7 @@ def train(
     worker: Worker,
     evaluator: Evaluator | None = None,
     checkpoints: CheckpointFolder | None = None,
-    has_notice: Callable[[], bool] = lambda: False,
-    on_start: Callable[[int, Position], None] = lambda step, metrics_writer: None,
-    on_step: Callable[[int], None] = lambda step: None,
-    on_steps: Callable[[Sequence[StepRecord]], None] = lambda records: None,
-    on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
-    on_checkpoint: Callable[[], Position] = dict,
+    events: TrainingEvents | None = None,
 ) -> int:
     """Train the objective's student in place; returns the number of steps.
 
@@ -69,15 +65,7 @@ def train(
         worker: this process.
         evaluator: evaluation of the student, on the first worker only.
         checkpoints: checkpoint folder, read at the start on every worker, written by the first.
-        has_notice: function called on the first worker; returns whether a preemption notice
-            arrived since the last call. A checkpoint is then written immediately.
-        on_start: called with the step that training resumes after (0 for a new training) and the
-            position that `on_checkpoint` returned then.
-        on_step: called after each step with its number.
-        on_steps: called with the records of a few steps at a time.
-        on_record: called with each record, and whether it is the last.
-        on_checkpoint: called before a checkpoint; returns the position in the metrics files to
-            store in it.
+        events: handler of the training's events, on the first worker only.
 
     Raises:
         FloatingPointError: the loss is not finite; names the step and the rows of the batch.
@@ -85,18 +73,19 @@ def train(
     """
     training = _Training(objective, rows, config, pad_id, regression, seed, worker)
     evaluator = evaluator or Evaluator(objective.student, config, len(rows))
+    events = events or TrainingEvents()
     start, position = _resume(training, evaluator, checkpoints)
-    on_start(start, position)
+    events.on_start(start, position)
     log, num_steps = training.log, total_steps(config, len(rows))
     for step in range(start + 1, num_steps + 1):
         training.run_step(step)
-        on_step(step)
+        events.on_step(step)
         is_due = evaluator.is_due(step)
         if not is_due and len(log) < _STEPS_PER_FLUSH:
             continue
         records = log.flush()
         _check_finite(records, training, checkpoints)
-        on_steps(records)
+        events.on_step_records(records)
         for step_record in records:
             training.means.add(step_record)
         is_last = step == num_steps
@@ -106,13 +95,13 @@ def train(
             epoch = step / training.steps_per_epoch
             rate = records[-1].learning_rate
             record = Record(epoch, step, rate, **training.means.take(), scores=scores)
-            on_record(record, is_last)
+            events.on_record(record, is_last)
         if is_last:
             break
         if worker.rank > 0 or checkpoints is None:
             continue
-        if has_notice() or checkpoints.is_due:
-            position = on_checkpoint()
+        if events.has_notice() or checkpoints.is_due:
+            position = events.on_checkpoint()
             checkpoints.write(training.checkpoint(step, evaluator).with_position(position))
     training.end()
     evaluator.restore_best()

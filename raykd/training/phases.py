@@ -22,8 +22,7 @@ from raykd.objectives.base import Objective
 from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.training.checkpoint import CheckpointFolder
 from raykd.training.evaluator import Evaluator
-from raykd.training.logging.metrics_writer import MetricsWriter
-from raykd.training.logging.records import Record
+from raykd.training.events import TrainingEvents, logged_events
 from raykd.training.logging.tracking import Tracking, tracked_metrics_writer
 from raykd.training.loop import train
 from raykd.training.new_student import NewStudent
@@ -128,10 +127,7 @@ def run_phase(
     worker: Worker,
     *,
     checkpoint_every_s: float = 60.0,
-    has_notice: Callable[[], bool] = lambda: False,
-    on_step: Callable[[int], None] = lambda step: None,
-    on_record: Callable[[Record, bool], None] = lambda record, is_last: None,
-    on_lost: Callable[[str, str], None] = lambda tracker, problem: None,
+    events: TrainingEvents | None = None,
 ) -> None:
     """Train, resuming from the newest checkpoint; the first worker commits model and curve.
 
@@ -139,10 +135,7 @@ def run_phase(
         job: the phase to train.
         worker: this process.
         checkpoint_every_s: seconds between checkpoints.
-        has_notice: see `loop.train`.
-        on_step: called after each step with its number.
-        on_record: called on the first worker with each record, and whether it is the last.
-        on_lost: called with the name of a tracker that failed, and the reason.
+        events: handler of the training's events, called on the first worker only.
 
     Raises:
         InputError: the text has no rows, or no labels where the objective needs them.
@@ -156,12 +149,7 @@ def run_phase(
     rows = _with_objective_inputs(job, rows, needs_labels=config.objective.needs_labels)
     checkpoints = job.checkpoints(checkpoint_every_s)
 
-    def run(evaluator: Evaluator | None, writer: MetricsWriter | None) -> int:
-        def write(record: Record, is_last: bool) -> None:
-            if writer is not None:
-                writer.write(record)
-                on_record(record, is_last)
-
+    def run(evaluator: Evaluator | None, events: TrainingEvents | None) -> int:
         return train(
             objective,
             rows,
@@ -172,18 +160,13 @@ def run_phase(
             worker=worker,
             evaluator=evaluator,
             checkpoints=checkpoints,
-            has_notice=has_notice,
-            on_start=(lambda step, position: None) if writer is None else writer.truncate,
-            on_step=on_step,
-            on_steps=(lambda records: None) if writer is None else writer.write_steps,
-            on_record=write,
-            on_checkpoint=dict if writer is None else writer.position,
+            events=events,
         )
 
     if worker.rank > 0:
         run(None, None)
         return
-    score = job.score
+    score, events = job.score, events or TrainingEvents()
     evaluator = Evaluator(
         student,
         config,
@@ -198,9 +181,9 @@ def run_phase(
         stage=job.stage,
         key=job.key(),
         settings=job.settings(),
-        on_lost=on_lost,
+        on_lost=events.on_tracker_lost,
     ) as metrics_writer:
-        num_steps = run(evaluator, metrics_writer)
+        num_steps = run(evaluator, logged_events(events, metrics_writer))
     with commit(job.out, job.stage, job.settings(), job.inputs) as draft:
         metrics_writer.move(draft.directory)
         draft.counts.update(

@@ -5,7 +5,7 @@ import shutil
 import threading
 import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -31,6 +31,7 @@ from raykd.training.distributed.placement import (
     threads_on,
     workers_that_fit,
 )
+from raykd.training.events import TrainingEvents
 from raykd.training.masked_lm_head.head import HeadJob, run_head
 from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.recovery import (
@@ -142,9 +143,7 @@ def _phase_task(job: TrainingJob, *, progress_actor: Any, num_threads: int, ever
         run(
             Worker(device=_device(), num_threads=num_threads),
             checkpoint_every_s=every_s,
-            has_notice=has_notice,
-            on_step=_StepReporter(progress_actor, job),
-            on_lost=partial(_report_lost, progress_actor, job),
+            events=_ReportedEvents(progress_actor, job, has_notice),
         )
 
 
@@ -285,9 +284,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
                     jobs[i],
                     worker,
                     checkpoint_every_s=config["every_s"],
-                    has_notice=has_notice,
-                    on_step=_StepReporter(progress_actor, jobs[i]) if first else lambda step: None,
-                    on_lost=partial(_report_lost, progress_actor, jobs[i]),
+                    events=_ReportedEvents(progress_actor, jobs[i], has_notice),
                 )
         except Exception as error:
             if _is_transient(error):
@@ -299,11 +296,6 @@ def _train_on_worker(config: dict[str, Any]) -> None:
             # next sees the reported error.
             raise
         barrier()
-
-
-def _report_lost(progress_actor: Any, job: TrainingJob, tracker: str, problem: str) -> None:
-    line = f"  report_to: {tracker}: {job.name}: {problem}; the training continues without it"
-    ray.get(progress_actor.report_line.remote(tracker, line))
 
 
 def _nodes_of_group() -> list[str] | None:
@@ -320,15 +312,25 @@ def _is_transient(error: Exception) -> bool:
     return isinstance(error, RuntimeError | ray.exceptions.RayError)
 
 
-class _StepReporter:
-    """Callback that reports every tenth step of a job to the progress actor."""
+class _ReportedEvents(TrainingEvents):
+    """Events of a job that are reported to the progress actor."""
 
-    def __init__(self, progress_actor: Any, job: TrainingJob) -> None:
-        self._progress_actor, self._name = progress_actor, str(job.out)
+    def __init__(
+        self, progress_actor: Any, job: TrainingJob, has_notice: Callable[[], bool]
+    ) -> None:
+        self._progress_actor, self._job, self._has_notice = progress_actor, job, has_notice
 
-    def __call__(self, step: int) -> None:
+    def has_notice(self) -> bool:
+        return self._has_notice()
+
+    def on_step(self, step: int) -> None:
         if step % _STEPS_PER_MESSAGE == 0:
-            self._progress_actor.report_steps.remote(self._name, step)
+            self._progress_actor.report_steps.remote(str(self._job.out), step)
+
+    def on_tracker_lost(self, tracker: str, problem: str) -> None:
+        name = self._job.name
+        line = f"  report_to: {tracker}: {name}: {problem}; the training continues without it"
+        ray.get(self._progress_actor.report_line.remote(tracker, line))
 
 
 class _ProgressThread:

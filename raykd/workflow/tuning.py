@@ -38,6 +38,7 @@ from raykd.storage.manifest import (
     write_once,
 )
 from raykd.tasks.store import hold_out
+from raykd.training.events import TrainingEvents
 from raykd.training.logging.records import Record
 from raykd.training.logging.tracking import Tracking
 from raykd.training.phases import PhaseJob, run_phase
@@ -251,29 +252,46 @@ def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
             # A concurrent trial may need the same injection.
             with FileLock(job.out.with_suffix(".lock")), translate_training_errors(job):
                 if job.finished() is None:
-                    run_phase(_tracked(job, name, setting), Worker(), on_lost=_report_lost)
+                    run_phase(_tracked(job, name, setting), Worker(), events=_TrialEvents())
         injected = job.out
     job = adapt_job(run, setting.variant, setting.init, setting.seed, injected=injected)
     trial_folder = setting.folder / "trials" / trial_id
 
     job = replace(job, out=trial_folder, num_scores=job.num_epochs())
-    last: dict[str, float] = {}
-
-    def report(record: Record, is_last: bool) -> None:
-        nonlocal last
-        if not record.scores:
-            return
-        scores = record.scores
-        if job.config.keep == "best":
-            scores = better(last, scores, setting.metric)
-        last = {"epoch": record.epoch, "whole": int(is_last), **scores}
-        if not is_last:
-            ray_tune.report(last)
-
+    events = _AdaptationEvents(setting.metric, keeps_best=job.config.keep == "best")
     with translate_training_errors(job):
-        run_phase(_tracked(job, name, setting), Worker(), on_record=report, on_lost=_report_lost)
+        run_phase(_tracked(job, name, setting), Worker(), events=events)
     # Report this last: Tune may end this process after the report of the last epoch.
-    ray_tune.report(last)
+    ray_tune.report(events.last)
+
+
+class _TrialEvents(TrainingEvents):
+    """Events of a training in a trial."""
+
+    def on_tracker_lost(self, tracker: str, problem: str) -> None:
+        """Print to the trial's log, its only output."""
+        progress.say(f"report_to: {tracker}: {problem}; the trial continues without it")
+
+
+class _AdaptationEvents(_TrialEvents):
+    """Events of a trial's adaptation: Tune gets the scores of each epoch but the last.
+
+    `last` has the scores of the latest epoch, or the best ones so far if the best model is kept.
+    """
+
+    def __init__(self, metric: str, *, keeps_best: bool) -> None:
+        self.last: dict[str, float] = {}
+        self._metric, self._keeps_best = metric, keeps_best
+
+    def on_record(self, record: Record, is_last: bool) -> None:
+        scores = record.scores
+        if not scores:
+            return
+        if self._keeps_best:
+            scores = better(self.last, scores, self._metric)
+        self.last = {"epoch": record.epoch, "whole": int(is_last), **scores}
+        if not is_last:
+            ray_tune.report(self.last)
 
 
 def better(
@@ -290,11 +308,6 @@ def _tracked(job: PhaseJob, name: str, setting: _Setting) -> PhaseJob:
     recipe = setting.run.recipe
     tracking = Tracking(recipe.report_to, f"{recipe.name} tune", setting.folder, waits=True)
     return replace(job, name=f"{name} {job.name}", tracking=tracking)
-
-
-def _report_lost(tracker: str, problem: str) -> None:
-    """Print to the trial's log, its only output."""
-    progress.say(f"report_to: {tracker}: {problem}; the trial continues without it")
 
 
 def _ended(number: int, result: ray_tune.Result, setting: _Setting) -> Trial:

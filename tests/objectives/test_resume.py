@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from event_handlers import calling
 from objective_settings import SETTINGS, SPECIAL_TOKENS
 from tiny_models import VOCABULARY_SIZE, tiny_encoder, tiny_masked_lm
 
@@ -74,9 +75,13 @@ def train_until(
             seed=1,
             worker=Worker(),
             checkpoints=checkpoints,
-            on_start=lambda step, _: starts.append(step),
-            on_step=end,
-            on_steps=lambda records: told.update((record.step, record) for record in records),
+            events=calling(
+                on_start=lambda step, _: starts.append(step),
+                on_step=end,
+                on_step_records=lambda records: told.update(
+                    (record.step, record) for record in records
+                ),
+            ),
         )
     return starts[0], told, objective.state_dict()
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from event_handlers import calling
 from killed_training import job_in, killed
 
 from raykd.training.logging.metrics_writer import (
@@ -37,7 +38,7 @@ def trained(tmp_path_factory) -> tuple[PhaseJob, PhaseJob, Path]:
     run_phase(whole, Worker())
     stopped = killed(whole)
     with pytest.raises(StoppedError):
-        run_phase(stopped, Worker(), checkpoint_every_s=0, on_step=_stop_at_30)
+        run_phase(stopped, Worker(), checkpoint_every_s=0, events=calling(on_step=_stop_at_30))
     left = stopped.unfinished.rename(stopped.unfinished.with_name("left"))
     return whole, stopped, left
 

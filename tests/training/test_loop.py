@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
+from event_handlers import calling
 from tiny_models import VOCABULARY_SIZE, tiny_encoder
 from torch import distributed
 
@@ -42,7 +43,7 @@ def train_tiny(rows: TokenizedRows, config: TrainingConfig, worker: Worker = Wor
         regression=False,
         seed=1,
         worker=worker,
-        on_record=lambda record, _: losses.append(record.losses["total"]),
+        events=calling(on_record=lambda record, _: losses.append(record.losses["total"])),
     )
     return student, losses
 
@@ -119,7 +120,7 @@ def test_steps_are_told_one_by_one():
         regression=False,
         seed=1,
         worker=Worker(),
-        on_step=steps.append,
+        events=calling(on_step=steps.append),
     )
     assert steps == [1, 2, 3, 4, 5, 6, 7, 8, 9]
 
@@ -134,7 +135,7 @@ def test_the_learning_rate_warms_up_and_falls_towards_zero():
         regression=False,
         seed=1,
         worker=Worker(),
-        on_record=lambda record, _: rates.append(record.learning_rate),
+        events=calling(on_record=lambda record, _: rates.append(record.learning_rate)),
     )
     assert rates[1] == pytest.approx(1e-3)
     assert rates[5] == pytest.approx(1e-3 * 21 / 40)
@@ -165,8 +166,10 @@ def test_every_step_is_told_once_and_a_records_means_are_theirs():
         regression=False,
         seed=1,
         worker=Worker(),
-        on_steps=steps.extend,
-        on_record=lambda record, is_last: records.append((record, is_last)),
+        events=calling(
+            on_step_records=steps.extend,
+            on_record=lambda record, is_last: records.append((record, is_last)),
+        ),
     )
     assert [told.step for told in steps] == list(range(1, 25))
     assert [told.epoch for told in steps] == [1] * 12 + [2] * 12
@@ -250,7 +253,7 @@ def test_a_number_of_steps_is_kept_whatever_the_number_of_rows(num_rows):
         regression=False,
         seed=1,
         worker=Worker(),
-        on_step=steps.append,
+        events=calling(on_step=steps.append),
     )
     assert len(steps) == 7
 
@@ -272,8 +275,9 @@ def test_a_notice_is_answered_with_one_checkpoint_at_the_next_flush(tmp_path):
         seed=1,
         worker=Worker(),
         checkpoints=CheckpointFolder(tmp_path / "out", "adapt", {}, {}, every_s=3600),
-        has_notice=has_notice,
-        on_steps=lambda records: written.append(records[-1].step),
+        events=calling(
+            has_notice=has_notice, on_step_records=lambda records: written.append(records[-1].step)
+        ),
     )
 
     assert written[1] < 45

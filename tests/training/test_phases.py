@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from event_handlers import calling
 from tiny_models import save_tiny_model, tiny_batch, tiny_masked_lm
 
 from raykd.errors import InputError
@@ -120,7 +121,9 @@ def test_a_job_is_scored_at_most_as_often_as_told_and_after_its_last_epoch(
     run_phase(
         job,
         Worker(),
-        on_record=lambda record, _: scored.append(record.epoch) if record.scores else None,
+        events=calling(
+            on_record=lambda record, _: scored.append(record.epoch) if record.scores else None
+        ),
     )
 
     assert len(scored) == num_calls <= job.num_scores

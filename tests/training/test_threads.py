@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from event_handlers import calling
 from killed_training import job_in, killed
 from test_loop import rows_of
 from tiny_models import tiny_encoder
@@ -62,7 +63,9 @@ def test_a_resumed_training_keeps_the_threads_it_began_with_and_reports_it(tmp_p
     run_phase(whole, Worker(num_threads=2))
     job = killed(whole)
     with pytest.raises(StoppedError):
-        run_phase(job, Worker(num_threads=2), checkpoint_every_s=0, on_step=stop_at_30)
+        run_phase(
+            job, Worker(num_threads=2), checkpoint_every_s=0, events=calling(on_step=stop_at_30)
+        )
 
     report_resume_point(job, num_threads=1)
     run_phase(job, Worker(num_threads=1), checkpoint_every_s=0)
@@ -112,7 +115,9 @@ def _losses_and_weights(offset: int | None) -> tuple[list[float], list[Tensor]]:
         regression=False,
         seed=1,
         worker=Worker(),
-        on_steps=lambda records: norms.extend(record.gradient_norm for record in records),
+        events=calling(
+            on_step_records=lambda records: norms.extend(record.gradient_norm for record in records)
+        ),
     )
     return norms, [parameter.detach() for parameter in student.parameters()]
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 import torch.multiprocessing
+from event_handlers import calling
 from test_loop import rows_of
 from tiny_models import tiny_batch, tiny_encoder
 from torch import Tensor, distributed, nn
@@ -68,7 +69,7 @@ def train_duel(worker: Worker = Worker()) -> tuple[Duel, list[Record]]:  # noqa:
         regression=False,
         seed=1,
         worker=worker,
-        on_record=lambda record, _: records.append(record),
+        events=calling(on_record=lambda record, _: records.append(record)),
     )
     return duel, records
 

@@ -6,7 +6,7 @@ random and learn masked-language modeling (Devlin et al. 2019, "BERT: Pre-traini
 Bidirectional Transformers for Language Understanding", arXiv:1810.04805, section 3.1).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -30,7 +30,7 @@ from raykd.objectives.shared.generator_model import TrainHeadConfig
 from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key
 from raykd.training.checkpoint import CheckpointFolder
 from raykd.training.evaluator import Evaluator
-from raykd.training.logging.records import Record
+from raykd.training.events import TrainingEvents, logged_events
 from raykd.training.logging.tracking import Tracking, tracked_metrics_writer
 from raykd.training.loop import train
 from raykd.training.masked_lm_head.masked_words import (
@@ -178,9 +178,7 @@ def run_head(
     worker: Worker,
     *,
     checkpoint_every_s: float = 60.0,
-    has_notice: Callable[[], bool] = lambda: False,
-    on_step: Callable[[int], None] = lambda step: None,
-    on_lost: Callable[[str, str], None] = lambda tracker, problem: None,
+    events: TrainingEvents | None = None,
 ) -> None:
     """Train the head, resuming from the newest checkpoint, measure it, and commit the model.
 
@@ -188,14 +186,13 @@ def run_head(
         job: the head to train.
         worker: this process.
         checkpoint_every_s: seconds between checkpoints.
-        has_notice: see `loop.train`.
-        on_step: called after each step with its number.
-        on_lost: called with the name of a tracker that failed, and the reason.
+        events: handler of the training's events.
 
     Raises:
         InputError: the text has too few rows with words.
         FloatingPointError: see `loop.train`.
     """
+    events = events or TrainingEvents()
     # The process may have trained another model with another number of threads.
     torch.set_num_threads(worker.num_threads)
     tokenizer = load_tokenizer(job.model)
@@ -215,12 +212,8 @@ def run_head(
         stage=job.stage,
         key=job.key(),
         settings=job.settings(),
-        on_lost=on_lost,
+        on_lost=events.on_tracker_lost,
     ) as metrics_writer:
-
-        def write(record: Record, is_last: bool) -> None:
-            metrics_writer.write(record)
-
         num_steps = train(
             objective,
             rows,
@@ -231,12 +224,7 @@ def run_head(
             worker=worker,
             evaluator=Evaluator(model, job.config, len(rows)),
             checkpoints=checkpoints,
-            has_notice=has_notice,
-            on_start=metrics_writer.truncate,
-            on_step=on_step,
-            on_steps=metrics_writer.write_steps,
-            on_record=write,
-            on_checkpoint=metrics_writer.position,
+            events=logged_events(events, metrics_writer),
         )
     trained = _measured(job, model, held_out, pad_id)
     head = job.head

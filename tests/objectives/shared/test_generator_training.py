@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from event_handlers import calling
 from tiny_models import tiny_batch, tiny_encoder, tiny_masked_lm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -70,8 +71,7 @@ def test_a_training_gives_each_player_its_turns_and_nobody_elses(config, precisi
         regression=False,
         seed=1,
         worker=Worker(),
-        on_step=remember,
-        on_record=lambda record, _: records.append(record),
+        events=calling(on_step=remember, on_record=lambda record, _: records.append(record)),
     )
 
     changed = [

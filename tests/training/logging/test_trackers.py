@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from event_handlers import calling
 from killed_training import (
     NUM_STEPS,
     KilledTraining,
@@ -154,7 +155,7 @@ def test_an_interrupted_training_goes_on_as_the_same_run_with_each_step_once(tmp
                 raise RuntimeError("the node is gone")
 
         with pytest.raises(RuntimeError, match="the node is gone"):
-            run_phase(job, Worker(), checkpoint_every_s=0, on_step=on_step)
+            run_phase(job, Worker(), checkpoint_every_s=0, events=calling(on_step=on_step))
     run_phase(job, Worker(), checkpoint_every_s=0)
 
     (of_tensorboard,), (of_wandb,), (of_mlflow,) = runs_of(tmp_path)
@@ -256,7 +257,7 @@ def test_a_tracker_that_fails_or_hangs_is_left_off(tmp_path, monkeypatch, tracke
     job, lost = tracked(job_in(tmp_path, "vanilla_kd"), tmp_path), []
     job = replace(job, tracking=replace(job.tracking, report_to=("tensorboard", "wandb")))
 
-    run_phase(job, Worker(), on_lost=lambda *what: lost.append(what))
+    run_phase(job, Worker(), events=calling(on_tracker_lost=lambda *what: lost.append(what)))
 
     assert lost == [("wandb", problem)]
     assert job.finished()

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from event_handlers import calling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -109,10 +110,10 @@ def test_a_head_that_was_interrupted_is_the_one_of_an_undisturbed_training(job):
 
     again = replace(job, out=job.out.with_name("again"))
     with pytest.raises(KilledError):
-        run_head(again, Worker(), checkpoint_every_s=0.0, on_step=kill)
+        run_head(again, Worker(), checkpoint_every_s=0.0, events=calling(on_step=kill))
     assert again.finished() is None
     steps: list[int] = []
-    run_head(again, Worker(), on_step=steps.append)
+    run_head(again, Worker(), events=calling(on_step=steps.append))
 
     assert 10 < steps[0] <= 25
     assert digest_of_file(again.out / "model.safetensors") == expected
