@@ -3,12 +3,12 @@
 Shapes: N rows, C classes (1: regression), m layers of the student, n of the teacher, d width.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 from scipy.special import log_softmax
 
 from raykd.models.encoder import Encoder
@@ -23,25 +23,27 @@ _LOWER_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _BATCH_TOKENS = 2048
 
 
-@dataclass(frozen=True)
-class Divergence:
+class Divergence(BaseModel):
     """Distribution of the divergence per row, in nats or squared units of the score."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     measure: Literal["kl", "squared_difference"]
-    mean: float
-    median: float
-    percentile_90: float
-    lower_edges: tuple[float, ...]
-    counts: tuple[int, ...]  # rows from an edge up to the next one
+    mean: FiniteFloat
+    median: FiniteFloat
+    percentile_90: FiniteFloat
+    lower_edges: list[float]
+    counts: list[int]  # rows from an edge up to the next one; the last bin is unbounded
 
 
-@dataclass(frozen=True)
-class LayerSimilarity:
-    """Similarity of layers: one row per student layer, starting at layer 1."""
+class LayerSimilarity(BaseModel):
+    """Similarity of layers: one row per student layer, one column per teacher layer, from 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     measure: Literal["cosine", "linear_cka"]
     num_rows: int
-    values: tuple[tuple[float, ...], ...]
+    values: list[list[FiniteFloat]]
 
 
 def divergence(student: NDArray[np.float64], teacher: NDArray[np.float64]) -> Divergence:
@@ -62,8 +64,8 @@ def divergence(student: NDArray[np.float64], teacher: NDArray[np.float64]) -> Di
         mean=float(by_row.mean()),
         median=float(np.median(by_row)),
         percentile_90=float(np.quantile(by_row, 0.9)),
-        lower_edges=_LOWER_EDGES,
-        counts=tuple(np.bincount(bins, minlength=len(_LOWER_EDGES)).tolist()),
+        lower_edges=list(_LOWER_EDGES),
+        counts=np.bincount(bins, minlength=len(_LOWER_EDGES)).tolist(),
     )
 
 
@@ -118,7 +120,7 @@ def layer_similarity(student: NDArray[np.float32], teacher: NDArray[np.float32])
     return LayerSimilarity(
         measure="cosine" if equally_wide else "linear_cka",
         num_rows=len(student),
-        values=tuple(map(tuple, values.tolist())),
+        values=values.tolist(),
     )
 
 

@@ -10,11 +10,12 @@ import platform
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -39,8 +40,7 @@ SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Speed:
+class Speed(NamedTuple):
     """Inference speed."""
 
     latency_ms: float  # of a single row, median over rows
@@ -48,13 +48,17 @@ class Speed:
     rows_per_s_batch_32: float
 
 
-@dataclass(frozen=True)
-class Cost(Speed):
-    """Speed and size of a model shape; times are those of the device."""
+class Cost(BaseModel):
+    """Inference cost of a model shape: its size, and its speed on a device."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights_bytes: int
-    flops_per_token: float  # of a forward pass on a row of `num_tokens`
+    flops_per_token: FiniteFloat  # of a forward pass on a row of `num_tokens`
     num_tokens: int
+    latency_ms: FiniteFloat  # see `Speed`
+    rows_per_s_batch_1: FiniteFloat
+    rows_per_s_batch_32: FiniteFloat
     device: str
     num_threads: int
 
@@ -88,9 +92,7 @@ def cost_of(model: Path, max_length: int, task_folder: Path) -> Cost:
     median_row = int(np.argsort(rows.lengths, kind="stable")[BATCH_SIZE // 2])
     speed = speed_of(list(_rounds(encoder, alone, batch(range(BATCH_SIZE)))))
     return Cost(
-        latency_ms=speed.latency_ms,
-        rows_per_s_batch_1=speed.rows_per_s_batch_1,
-        rows_per_s_batch_32=speed.rows_per_s_batch_32,
+        **speed._asdict(),
         weights_bytes=sum(path.stat().st_size for path in weights_files(model, str(model))),
         flops_per_token=flops_per_token(encoder, alone[median_row]),
         num_tokens=int(rows.lengths[median_row]),

@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +14,13 @@ from numpy.typing import NDArray
 from raykd.cluster import tasks as cluster
 from raykd.errors import InputError
 from raykd.evaluation import cost
-from raykd.evaluation.analysis import divergence, layer_similarity, pooled_states
+from raykd.evaluation.analysis import (
+    Divergence,
+    LayerSimilarity,
+    divergence,
+    layer_similarity,
+    pooled_states,
+)
 from raykd.evaluation.predict import answers, to_predictions
 from raykd.evaluation.tfidf import predict_tfidf
 from raykd.models.encoder import load_encoder, load_tokenizer
@@ -111,10 +116,12 @@ def evaluate(jobs: Sequence[EvaluationJob], task_folder: Path) -> list[dict[str,
     return [json.loads((job.out / METRICS_FILE).read_text()) for job in jobs]
 
 
-def analyze(comparisons: Sequence[Comparison], task_folder: Path) -> list[dict[str, Any]]:
-    """Compare each student with its teacher: `divergence` of logits and similarity of `layers`.
+def analyze(
+    comparisons: Sequence[Comparison], task_folder: Path
+) -> list[tuple[Divergence, LayerSimilarity | None]]:
+    """Compare each student with its teacher: divergence of logits, and similarity of layers.
 
-    `layers` is None if a model's layers are not known.
+    The similarity is None if a model's layers are not known.
     """
     undone = [
         comparison
@@ -138,12 +145,19 @@ def analyze(comparisons: Sequence[Comparison], task_folder: Path) -> list[dict[s
             unit="students",
             shared={"teacher_states": dict(zip(readings, states, strict=True))},
         )
-    return [json.loads((comparison.out / ANALYSIS_FILE).read_text()) for comparison in comparisons]
+    return [_read_analysis(comparison.out / ANALYSIS_FILE) for comparison in comparisons]
 
 
-def measure_costs(
-    jobs: Sequence[EvaluationJob], task_folder: Path, out: Path
-) -> list[dict[str, Any]]:
+def _read_analysis(path: Path) -> tuple[Divergence, LayerSimilarity | None]:
+    values = json.loads(path.read_text())
+    layers = values["layers"]
+    return (
+        Divergence.model_validate(values["divergence"]),
+        None if layers is None else LayerSimilarity.model_validate(layers),
+    )
+
+
+def measure_costs(jobs: Sequence[EvaluationJob], task_folder: Path, out: Path) -> list[cost.Cost]:
     """Measure the inference cost of each model; see `evaluation.cost`.
 
     One task measures one model per shape, one after the other, while no other task of the job runs.
@@ -156,7 +170,7 @@ def measure_costs(
         measure = partial(_measure, task_folder=task_folder, out=out, inputs=inputs)
         cluster.for_each(measure, [firsts], label="cost", shows_progress=False)
     costs = json.loads((out / COSTS_FILE).read_text())
-    return [costs[shape] for shape in shapes]
+    return [cost.Cost.model_validate(costs[shape]) for shape in shapes]
 
 
 def evaluate_tfidf(task_folder: Path, out: Path) -> dict[str, float]:
@@ -221,8 +235,8 @@ def _compare(
         if of_teacher is not None:
             of_student = _states((student.model, comparison.max_length), task_folder)
             if of_student is not None:
-                layers = asdict(layer_similarity(of_student, of_teacher))
-        apart = asdict(divergence(_logits(student), _logits(teacher)))
+                layers = layer_similarity(of_student, of_teacher).model_dump()
+        apart = divergence(_logits(student), _logits(teacher)).model_dump()
         comparison_result = {"divergence": apart, "layers": layers}
         (draft.directory / ANALYSIS_FILE).write_text(json.dumps(comparison_result))
 
@@ -235,7 +249,7 @@ def _measure(
     def write(draft: Draft) -> None:
         with one_thread():
             costs = {
-                shape: asdict(cost.cost_of(job.model, job.max_length, task_folder))
+                shape: cost.cost_of(job.model, job.max_length, task_folder).model_dump()
                 for shape, job in firsts.items()
             }
         (draft.directory / COSTS_FILE).write_text(json.dumps(costs, indent=2))

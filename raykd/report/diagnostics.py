@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+from raykd.evaluation.analysis import Divergence
 from raykd.report.charts import (
     Figure,
     Line,
@@ -20,7 +21,7 @@ from raykd.report.charts import (
     lines_of,
     short_title,
 )
-from raykd.report.results import Analysis, Curve, Divergence, Phase, Results
+from raykd.report.results import Analysis, Curve, Phase, Results
 from raykd.report.scores import INIT_TITLES, VARIANT_TITLES, variant_title
 
 _OF_LAYERS = re.compile(r"(.+?)_(\d+)(?:_(\d+))?")

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from raykd.contextualize.card import CorpusCard
+from raykd.evaluation.analysis import Divergence, LayerSimilarity
+from raykd.evaluation.cost import Cost
 from raykd.training.masked_lm_head.report import HeadReport
 
 # `injected`: a student before adaptation; `adapted`: after it, or fine-tuned alone.
@@ -87,19 +89,6 @@ class VariantFacts(_Facts):
     steps: list[StepFacts]
 
 
-class Cost(_Facts):
-    """Inference cost of a model shape on one device, see `evaluation.cost`."""
-
-    weights_bytes: int
-    flops_per_token: FiniteFloat
-    num_tokens: int  # of the row that the operations were counted on
-    latency_ms: FiniteFloat
-    rows_per_s_batch_1: FiniteFloat
-    rows_per_s_batch_32: FiniteFloat
-    device: str
-    num_threads: int
-
-
 class ModelFacts(_Facts):
     """A model in a folder, relative to the run directory; models of one shape share a cost."""
 
@@ -156,25 +145,6 @@ class Curve(_Facts):
     seed: int | None
     phase: Phase
     points: list[CurvePoint]
-
-
-class Divergence(_Facts):
-    """Distance of a student's outputs from the teacher's, see `evaluation.analysis`."""
-
-    measure: Literal["kl", "squared_difference"]
-    mean: FiniteFloat
-    median: FiniteFloat
-    percentile_90: FiniteFloat
-    lower_edges: list[float]
-    counts: list[int]  # rows between an edge and the next; the last bin is open
-
-
-class LayerSimilarity(_Facts):
-    """Similarity of layers: one row per student layer, one column per teacher layer."""
-
-    measure: Literal["cosine", "linear_cka"]
-    num_rows: int
-    values: list[list[FiniteFloat]]
 
 
 class Analysis(_Facts):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from raykd.config import dump_yaml
 from raykd.contextualize.card import read_card
+from raykd.evaluation.cost import Cost
 from raykd.evaluation.pipeline import (
     PREDICTIONS_FILE,
     Comparison,
@@ -28,7 +29,6 @@ from raykd.objectives import OBJECTIVES
 from raykd.report.results import (
     Analysis,
     CorpusFacts,
-    Cost,
     Curve,
     CurvePoint,
     GeneratorFacts,
@@ -125,8 +125,8 @@ def analyze_students(run: Run) -> list[Analysis]:
     ]
     results = analyze(comparisons, run.task_folder)
     return [
-        Analysis.model_validate({"variant": variant, "init": init, "seed": seed, **values})
-        for (variant, init, seed), values in zip(students, results, strict=True)
+        Analysis(variant=variant, init=init, seed=seed, divergence=apart, layers=layers)
+        for (variant, init, seed), (apart, layers) in zip(students, results, strict=True)
     ]
 
 
@@ -139,7 +139,7 @@ def measure_models(run: Run) -> list[ModelFacts]:
     jobs = [_evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
     costs = measure_costs(jobs, run.task_folder, run.costs)
     return [
-        _model_facts(run, variant, init, seed, folder, Cost.model_validate(cost))
+        _model_facts(run, variant, init, seed, folder, cost)
         for (variant, init, seed, _, folder), cost in zip(models, costs, strict=True)
     ]
 

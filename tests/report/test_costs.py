@@ -1,10 +1,11 @@
 import pytest
 from test_page import ATTACK, Page, results
 
+from raykd.evaluation.cost import Cost
 from raykd.report import render
 from raykd.report.costs import cost_note, cost_table, short, times
 from raykd.report.model_card import write_card
-from raykd.report.results import Cost, ModelFacts, Results
+from raykd.report.results import ModelFacts, Results
 
 SECTION = "Inference cost"
 

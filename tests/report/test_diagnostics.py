@@ -4,6 +4,7 @@ import pytest
 from plotly.graph_objects import Figure
 from test_page import ATTACK, Page, results
 
+from raykd.evaluation.analysis import Divergence, LayerSimilarity
 from raykd.report import render
 from raykd.report.charts import curve_figures, score_figure
 from raykd.report.diagnostics import (
@@ -12,7 +13,7 @@ from raykd.report.diagnostics import (
     layer_figures,
     measure_figures,
 )
-from raykd.report.results import Analysis, Curve, CurvePoint, Divergence, LayerSimilarity, Results
+from raykd.report.results import Analysis, Curve, CurvePoint, Results
 
 SECTION = "Students compared with the teacher"
 TEACHER = "The teacher\N{RIGHT SINGLE QUOTATION MARK}s"
