@@ -16,7 +16,7 @@ def of_search(out: Path, manifest: Manifest) -> str:
     ]
     if counts["num_empty_queries"]:
         lines.append(f"empty queries (no searchable terms): {counts['num_empty_queries']:,.0f}")
-    return "\n".join([*lines, *_skipped(manifest), *_unreadable_rows(out)])
+    return "\n".join([*lines, *_notes(manifest), *_unreadable_rows(out)])
 
 
 def of_dedup(out: Path, manifest: Manifest) -> str:
@@ -29,15 +29,19 @@ def of_dedup(out: Path, manifest: Manifest) -> str:
         f"duplicates {counts['num_exact_duplicates']:,.0f}, "
         f"near duplicates {counts['num_near_duplicates']:,.0f}",
     ]
-    return "\n".join([*lines, *_skipped(manifest), *_unreadable_rows(out)])
+    return "\n".join([*lines, *_notes(manifest), *_unreadable_rows(out)])
 
 
-def _skipped(manifest: Manifest) -> list[str]:
-    """Count the files, documents and titles that were skipped, if any."""
+def _notes(manifest: Manifest) -> list[str]:
+    """Count the skipped files and documents, and the cells that are not plain text, if any."""
     words = {
         "num_duplicate_files": "duplicate files skipped",
         "num_empty": "empty documents skipped",
         "num_odd_titles": "titles that are not text (numbers are kept, other values ignored)",
+        "num_quotes_removed": "TSV files whose quotation marks enclose fields (--quoting none "
+        "keeps them as text)",
+        "num_quotes_kept": "TSV files whose quotation marks are kept as text (--quoting standard "
+        "removes them)",
     }
     return [
         f"{text}: {number:,.0f}"

@@ -33,10 +33,11 @@ class SearchFacts(BaseModel):
 
 
 class GeneralFacts(BaseModel):
-    """Size of the general corpus, and what ingest dropped.
+    """Size of the general corpus, what ingest dropped, and how it read quotation marks.
 
     Dropped are unreadable rows, empty documents, documents whose pieces are all too short, and
-    pieces that are too short.
+    pieces that are too short. `num_quotes_removed` counts the TSV files whose quotation marks
+    enclose fields, `num_quotes_kept` those that keep them as text.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +48,8 @@ class GeneralFacts(BaseModel):
     num_empty: int = 0
     num_dropped_documents: int = 0
     num_dropped_short: int = 0
+    num_quotes_removed: int = 0
+    num_quotes_kept: int = 0
 
 
 class CorpusCard(BaseModel):
@@ -86,6 +89,8 @@ class CorpusCard(BaseModel):
     num_empty: int = 0
     num_dropped_documents: int = 0
     num_dropped_short: int = 0
+    num_quotes_removed: int = 0
+    num_quotes_kept: int = 0
     search: SearchFacts | None
     k: int | None
     num_hits: int | None

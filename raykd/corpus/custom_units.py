@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from raykd.corpus.lines import place_of
 from raykd.corpus.read import read_slice
-from raykd.corpus.rows import BadRow, Columns, Document, EmptyRow
+from raykd.corpus.rows import QUOTES_COUNTS, BadRow, Columns, Document, EmptyRow, QuotesNote
 from raykd.corpus.shards import (
     MAX_BAD_FRACTION,
     NO_TEXT,
@@ -38,6 +38,8 @@ _ID_WORDS = {"string": "a string", "int64": "a whole number", "made": "missing"}
 _BATCH_ROWS = 8192
 _BATCH_CHARS = 8 << 20
 _NUM_ROWS_SHOWN = 5
+# Counts that are reported, in addition to the quarantined rows.
+_NOTED_COUNTS = ("num_empty", "num_odd_titles", *QUOTES_COUNTS)
 
 _Kind = Literal["string", "int64", "made"]
 _Unit = tuple[str | int, str]
@@ -115,9 +117,9 @@ def write_shard(
 
     def write(draft: Draft) -> None:
         kinds: Counter[str] = Counter()
-        dropped = Counter(num_empty=0, num_odd_titles=0)
+        noted = Counter(dict.fromkeys(_NOTED_COUNTS, 0))
         with ShardWriter(draft.directory, QUARANTINE_FILE, QUARANTINE, "reason") as quarantined:
-            batches = _batches(_rows(parts, quarantined, kinds, dropped, reading))
+            batches = _batches(_rows(parts, quarantined, kinds, noted, reading))
             # The first rows determine the type of the ids.
             first = next(batches)
             id_type = _ID_TYPES[next(iter(kinds), "made")]
@@ -127,10 +129,10 @@ def write_shard(
                     units.write(pa.record_batch(list(columns), schema=schema))
         draft.counts["num_units"] = kinds.total()
         draft.counts["num_made_ids"] = kinds["made"]
-        draft.counts.update(dropped)
+        draft.counts.update(noted)
         num_bad = pq.read_metadata(draft.directory / QUARANTINE_FILE).num_rows
         if reading.empty == "error":
-            num_bad -= dropped["num_empty"]
+            num_bad -= noted["num_empty"]
         draft.counts["num_quarantined"] = num_bad
 
     settings = {"shard_bytes": shard_bytes, **reading.settings()}
@@ -161,15 +163,18 @@ def _rows(
     parts: Sequence[Part],
     quarantined: ShardWriter,
     kinds: Counter[str],
-    dropped: Counter[str],
+    noted: Counter[str],
     reading: Reading,
 ) -> Iterator[_Unit]:
     first = None
     columns = Columns(layout=reading.layout)
     for part in parts:
         for row in read_slice(part.piece, columns):
+            if isinstance(row, QuotesNote):
+                noted[row.count_name] += 1
+                continue
             if isinstance(row, EmptyRow):
-                dropped["num_empty"] += 1
+                noted["num_empty"] += 1
                 if reading.empty == "skip":
                     continue
                 row = BadRow(row.source, row.offset, NO_TEXT)
@@ -177,7 +182,7 @@ def _rows(
                 values = [[getattr(row, name)] for name in QUARANTINE.names]
                 quarantined.write(pa.record_batch(values, schema=QUARANTINE))
                 continue
-            dropped["num_odd_titles"] += row.has_odd_title
+            noted["num_odd_titles"] += row.has_odd_title
             first = first or row.source
             kind = _kind_of(row)
             kinds[kind] += 1
@@ -256,11 +261,10 @@ def check(
     return int(num_units)
 
 
-def dropped(written: Sequence[Path]) -> dict[str, float]:
-    """Count the empty documents and the non-text titles of all shards."""
+def noted_counts(written: Sequence[Path]) -> dict[str, float]:
+    """Count empty documents, non-text titles and TSV files with quotation marks in all shards."""
     counts = [_counts(directory) for directory in written]
-    names = ("num_empty", "num_odd_titles")
-    return {name: sum(count[name] for count in counts) for name in names}
+    return {name: sum(count[name] for count in counts) for name in _NOTED_COUNTS}
 
 
 def quarantine(written: Sequence[Path]) -> pa.Table:

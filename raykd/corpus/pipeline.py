@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from raykd import progress
 from raykd.cluster import tasks as cluster
 from raykd.config import Config
-from raykd.corpus.rows import BadRow, Columns
+from raykd.corpus.rows import QUOTES_COUNTS, BadRow, Columns
 from raykd.corpus.shards import (
     MAX_BAD_FRACTION,
     NO_TEXT,
@@ -56,6 +56,7 @@ _COUNTS = (
     "num_dropped_short",
     "num_dropped_documents",
     "num_empty",
+    *QUOTES_COUNTS,
 )
 _NUM_SHOWN = 5
 
@@ -159,7 +160,7 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
     settings = config.model_dump(mode="json", exclude={"paths", "exclude"})
     inputs = {"corpus": digest_of(list(by_digest))}
     if manifest := finished(out, stage_key(_STAGE, settings, inputs)):
-        _say_losses(manifest.counts)
+        _report(manifest.counts)
         return manifest
     # From here on an older manifest is not valid for `out`.
     (out / FILE_NAME).unlink(missing_ok=True)
@@ -172,7 +173,7 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
     )
     counts = {name: sum(result[name] for result in results) for name in _COUNTS}
     _check(counts, config, shards, paths)
-    _say_losses(counts)
+    _report(counts)
     _remove_stale(out, shards)
     counts["num_files"] = len(by_digest)
     counts["num_duplicate_files"] = len(sources) - len(by_digest)
@@ -284,7 +285,7 @@ def write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) ->
 
     Returns:
         Counts of documents, units, bytes of units, bad rows, too short pieces, documents without a
-        unit, and empty documents.
+        unit, empty documents, and TSV files with quotation marks.
 
     Raises:
         InputError: see `texts.read_texts`.
@@ -305,6 +306,8 @@ def write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) ->
                 counts["num_dropped_documents"] += num_without_unit
                 counts["num_quarantined"] += len(texts.bad)
                 counts["num_empty"] += len(texts.empty)
+                if texts.quotes is not None:
+                    counts[texts.quotes.count_name] += 1
                 rows = list(texts.bad)
                 if config.empty == "error":
                     source = shown(part.piece.path)
@@ -365,9 +368,20 @@ def _losses(counts: Mapping[str, float]) -> list[str]:
     return [f"{int(counts[name]):,} {reason}" for name, reason in reasons if counts[name]]
 
 
-def _say_losses(counts: Mapping[str, float]) -> None:
+def _report(counts: Mapping[str, float]) -> None:
     if lines := _losses(counts):
         progress.say(f"corpus: left out: {'; '.join(lines)}")
+    removed, kept = (int(counts[name]) for name in QUOTES_COUNTS)
+    if removed:
+        progress.say(
+            f"corpus: TSV files whose quotation marks enclose fields: {removed:,} (quoting: none "
+            "keeps them as text)"
+        )
+    if kept:
+        progress.say(
+            f"corpus: TSV files whose quotation marks are kept as text: {kept:,} (quoting: "
+            "standard removes them)"
+        )
 
 
 def _remove_stale(out: Path, shards: Sequence[_Shard]) -> None:

@@ -4,7 +4,15 @@ from collections.abc import Iterator, Sequence
 
 from raykd.corpus.lines import lines_of, read_blocks
 from raykd.corpus.parquet_rows import parquet_batches, rows_of_batch
-from raykd.corpus.rows import ALL_COLUMNS, BadRow, Columns, Row, document_of, row_of_line
+from raykd.corpus.rows import (
+    ALL_COLUMNS,
+    BadRow,
+    Columns,
+    QuotesNote,
+    Row,
+    document_of,
+    row_of_line,
+)
 from raykd.corpus.slices import Slice
 from raykd.storage import delimited
 from raykd.storage.formats import MAX_TABLE_BYTES, check_size, format_of, open_bytes
@@ -42,6 +50,8 @@ def read_slice(piece: Slice, columns: Columns = ALL_COLUMNS) -> Iterator[Row]:
 def table_rows(path: Location, columns: Columns) -> Iterator[Row]:
     """Read the rows of a whole CSV or TSV file; offsets count rows from 0.
 
+    The first row of a TSV file with quotation marks is a note on its quoting, if it was detected.
+
     Raises:
         InputError: the file is too large, its header line cannot be read, or it has no text column.
     """
@@ -63,6 +73,8 @@ def table_rows(path: Location, columns: Columns) -> Iterator[Row]:
     typed: dict[str, Iterator[str | int]] = {
         name: iter(typed_ids(column_of(table, name))) for name in ids
     }
+    if table.has_quotes:
+        yield QuotesNote(source, table.is_quoted)
     for number, row in enumerate(table.rows):
         if row.fault:
             yield BadRow(source, number, f"{row.fault} (line {row.line})")

@@ -1,4 +1,4 @@
-"""Rows of a corpus: documents, empty documents, and unreadable rows."""
+"""Rows of a corpus: documents, empty documents, unreadable rows, and notes on files."""
 
 import json
 from collections.abc import Mapping
@@ -11,6 +11,9 @@ from raykd.storage.json_lines import ARRAY_OF_ROWS, HALF_OF_A_PAIR
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _INT64_MAX = (1 << 63) - 1
+
+# Counts of TSV files whose quotation marks enclose fields, and of those that keep them as text.
+QUOTES_COUNTS = ("num_quotes_removed", "num_quotes_kept")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,22 @@ class BadRow:
     reason: str
 
 
+class QuotesNote(NamedTuple):
+    """Detected quoting of a TSV file with quotation marks.
+
+    Attributes:
+        are_removed: whether the marks enclose fields; otherwise they are part of the text.
+    """
+
+    source: str
+    are_removed: bool
+
+    @property
+    def count_name(self) -> str:
+        """Name of the count of files with this quoting."""
+        return QUOTES_COUNTS[0 if self.are_removed else 1]
+
+
 @dataclass(frozen=True)
 class Columns:
     """Columns of Parquet, JSONL, CSV and TSV to read.
@@ -59,7 +78,7 @@ class Columns:
     layout: Layout = AS_NAMED
 
 
-Row = Document | EmptyRow | BadRow
+Row = Document | EmptyRow | BadRow | QuotesNote
 
 ALL_COLUMNS = Columns()
 

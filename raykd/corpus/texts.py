@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from raykd.corpus.lines import MAX_DOCUMENT_BYTES, Block, lines_of, read_blocks
 from raykd.corpus.parquet_rows import parquet_batches, rows_of_batch
 from raykd.corpus.read import table_rows
-from raykd.corpus.rows import BadRow, Columns, Document, EmptyRow, Row, row_of_line
+from raykd.corpus.rows import BadRow, Columns, Document, EmptyRow, QuotesNote, Row, row_of_line
 from raykd.corpus.slices import Slice
 from raykd.storage.formats import format_of
 from raykd.storage.locations import explained, shown
@@ -27,7 +27,7 @@ _GROUP_ROWS = 4096
 
 @dataclass(frozen=True)
 class Texts:
-    """N documents of one file, offsets of empty documents, and unreadable rows.
+    """N documents of one file, offsets of empty documents, unreadable rows, and a note.
 
     Document i is the UTF-8 `data[starts[i]:stops[i]]`; `offsets[i]` is its `Document.offset`.
     """
@@ -38,6 +38,7 @@ class Texts:
     stops: NDArray[np.int64]
     bad: tuple[BadRow, ...] = ()
     empty: tuple[int, ...] = ()
+    quotes: QuotesNote | None = None
 
     @classmethod
     def of_rows(cls, rows: Iterable[Row | None]) -> "Texts":
@@ -46,17 +47,23 @@ class Texts:
         encoded: list[bytes] = []
         bad: list[BadRow] = []
         empty: list[int] = []
+        quotes = None
         for row in rows:
             if isinstance(row, Document):
                 offsets.append(row.offset)
                 encoded.append(row.text.encode())
             elif isinstance(row, EmptyRow):
                 empty.append(row.offset)
-            elif row is not None:
+            elif isinstance(row, BadRow):
                 bad.append(row)
+            elif row is not None:
+                quotes = row
         ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         data = np.frombuffer(b"".join(encoded), np.uint8)
-        return cls(np.array(offsets, np.int64), data, ends[:-1], ends[1:], tuple(bad), tuple(empty))
+        starts, stops = ends[:-1], ends[1:]
+        return cls(
+            np.array(offsets, np.int64), data, starts, stops, tuple(bad), tuple(empty), quotes
+        )
 
 
 def read_texts(piece: Slice, columns: Columns) -> Iterator[Texts]:

@@ -120,7 +120,7 @@ def dedup(
             inputs=inputs,
         )
         _write_units(job, config, sizes, draft)
-        draft.counts.update(custom_units.dropped(written))
+        draft.counts.update(custom_units.noted_counts(written))
         draft.counts["num_duplicate_files"] = len(sources) - len(by_digest)
 
     sweep_parts(out)

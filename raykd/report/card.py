@@ -38,6 +38,14 @@ def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
                 [card.num_dropped_documents for card in cards],
             ),
             *_unless_zero("Units dropped (too short)", [card.num_dropped_short for card in cards]),
+            *_unless_zero(
+                "TSV files whose quotation marks enclose fields",
+                [card.num_quotes_removed for card in cards],
+            ),
+            *_unless_zero(
+                "TSV files whose quotation marks are kept as text",
+                [card.num_quotes_kept for card in cards],
+            ),
         ],
         [
             ("Removed: duplicates", [card.num_duplicates for card in cards]),

@@ -168,7 +168,7 @@ def search_files(
         query_set = QuerySet("hits", query_table, top_k)
         shards = custom_units.unit_files(written)
         write_all_hits(shards, [query_set], config, models, working_directory(out, "parts"), draft)
-        draft.counts.update(custom_units.dropped(written))
+        draft.counts.update(custom_units.noted_counts(written))
         draft.counts["num_duplicate_files"] = len(sources) - len(by_digest)
 
     sweep_parts(out)

@@ -52,7 +52,12 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Delimited:
-    """Column names and rows; `is_quoted`: quotation marks enclose fields."""
+    """Column names and rows.
+
+    Attributes:
+        is_quoted: whether quotation marks enclose fields.
+        has_quotes: whether `is_quoted` was detected from the quotation marks of a TSV file.
+    """
 
     names: Sequence[str]
     rows: Sequence[Row]
@@ -60,7 +65,7 @@ class Delimited:
     has_quotes: bool
 
     def note(self, path: Location) -> str | None:
-        """Describe the handling of quotation marks in a TSV file; None if it has none."""
+        """Describe the detected quoting of a TSV file; None if nothing was detected."""
         if not self.has_quotes:
             return None
         if self.is_quoted:
@@ -85,7 +90,8 @@ def parse(path: Location, data: bytes, format_: Literal["csv", "tsv"], layout: L
     text = str(data, "utf-8-sig", "surrogateescape")
     is_quoted = layout.quoting == "standard" or (layout.quoting == "auto" and format_ == "csv")
     quoted: list[Row] | None = None
-    if format_ == "tsv" and layout.quoting == "auto" and '"' in text:
+    is_detected = format_ == "tsv" and layout.quoting == "auto" and '"' in text
+    if is_detected:
         quoted = _rows_of_writer(text, delimiter)
         is_quoted = quoted is not None
     if quoted is None:
@@ -111,7 +117,7 @@ def parse(path: Location, data: bytes, format_: Literal["csv", "tsv"], layout: L
         stated = f"{of_columns} {'is' if len(names) == 1 else 'are'} named"
     may_be_bad = _BAD_BYTES.search(text) is not None
     rows = [_checked(row, len(names), stated, may_be_bad) for row in rows]
-    return Delimited(names, rows, is_quoted, format_ == "tsv" and '"' in text)
+    return Delimited(names, rows, is_quoted, is_detected)
 
 
 def looks_like_data(names: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ from raykd.cluster import tasks as cluster
 from raykd.contextualize.card import GeneralFacts, SearchFacts
 from raykd.contextualize.sample import SAMPLE_SEED, Draw, draw_from_shard, write_sample
 from raykd.contextualize.select import ReferenceTexts
+from raykd.corpus.rows import QUOTES_COUNTS
 from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.queries import make_queries, task_sentences
 from raykd.storage.manifest import Draft, Manifest, digest_of_file, write_once
@@ -18,7 +19,13 @@ from raykd.tasks.store import read_task
 from raykd.tasks.task import Task
 
 QUERIES_FILE = "queries.parquet"
-LOSSES = ("num_quarantined", "num_empty", "num_dropped_documents", "num_dropped_short")
+READING_COUNTS = (
+    "num_quarantined",
+    "num_empty",
+    "num_dropped_documents",
+    "num_dropped_short",
+    *QUOTES_COUNTS,
+)
 
 
 def write_queries(task_folder: Path, config: RetrievalConfig, out: Path) -> Manifest:
@@ -54,7 +61,7 @@ def reference_texts(
         general=GeneralFacts(
             num_units=num_units,
             num_bytes=int(units.counts["num_bytes"]),
-            **{name: int(units.counts[name]) for name in LOSSES},
+            **{name: int(units.counts[name]) for name in READING_COUNTS},
         ),
     )
 

@@ -44,3 +44,22 @@ def test_dedup_reports_kept_and_removed_units(
         f"{out}/removed.parquet: 1 removed units: duplicates 1, near duplicates 0",
         f"{out}/quarantine.parquet: unreadable rows: 1",
     ]
+
+
+def test_search_and_dedup_report_the_detected_quoting_of_tsv_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.tsv").write_text('text\tn\n"many ""words"""\t1\n')
+    (tmp_path / "b.tsv").write_text('text\tn\nmany "words" here\t1\n')
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"query_id": 1, "text": "many"}\n')
+    corpus = [str(tmp_path / name) for name in ("a.tsv", "b.tsv")]
+    lines = [
+        "TSV files whose quotation marks enclose fields (--quoting none keeps them as text): 1",
+        "TSV files whose quotation marks are kept as text (--quoting standard removes them): 1",
+    ]
+    found = ["--queries", str(queries), "--out", str(tmp_path / "found")]
+    assert raykd(["search", "--corpus", *corpus, *found]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == lines
+    assert raykd(["dedup", *corpus, "--out", str(tmp_path / "clean")]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == lines

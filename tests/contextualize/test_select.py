@@ -51,6 +51,7 @@ def run(folder, hits, texts, evaluation=(), inputs=None, **config):
                 num_empty=4,
                 num_dropped_documents=3,
                 num_dropped_short=5,
+                num_quotes_removed=6,
             ),
         ),
         ContextualizeConfig(**config),
@@ -151,6 +152,8 @@ def test_the_card_has_all_counts(tmp_path):
         "num_empty": 4,
         "num_dropped_documents": 3,
         "num_dropped_short": 5,
+        "num_quotes_removed": 6,
+        "num_quotes_kept": 0,
         "search": {
             "ranker": "bm25",
             "model": None,

@@ -67,10 +67,34 @@ def test_every_document_of_every_format_becomes_a_unit(tmp_path):
         "num_dropped_short": 0,
         "num_dropped_documents": 0,
         "num_empty": 0,
+        "num_quotes_removed": 0,
+        "num_quotes_kept": 0,
         "num_files": 3,
         "num_duplicate_files": 0,
         "num_shards": 1,
     }
+
+
+def test_detected_quoting_of_tsv_files_is_counted_and_printed(tmp_path, capsys):
+    write(tmp_path / "corpus/pandas.tsv", 'text\tn\n"he said ""yes"" to us all"\t1\n')
+    write(tmp_path / "corpus/glue.tsv", 'text\tn\nthe "old" house on the hill\t2\n')
+    write(tmp_path / "corpus/glue2.tsv", 'text\tn\nan "old" house on the hill\t3\n')
+    write(tmp_path / "corpus/plain.tsv", "text\tn\na house without any marks\t4\n")
+    write(tmp_path / "corpus/comma.csv", 'text,n\n"a house and a garden too",5\n')
+    removed = "corpus: TSV files whose quotation marks enclose fields: 1 (quoting: none keeps"
+    kept = "corpus: TSV files whose quotation marks are kept as text: 2 (quoting: standard removes"
+    # The second call finds the completed output.
+    for _ in range(2):
+        manifest = ingest(config(), [tmp_path / "corpus"], tmp_path / "out")
+        assert manifest.counts["num_quotes_removed"] == 1
+        assert manifest.counts["num_quotes_kept"] == 2
+        printed = capsys.readouterr().err
+        assert removed in printed
+        assert kept in printed
+    assert 'he said "yes" to us all' in units_of(tmp_path / "out")["text"].to_pylist()
+    manifest = ingest(config(quoting="none"), [tmp_path / "corpus"], tmp_path / "none")
+    assert "quotation marks" not in capsys.readouterr().err
+    assert '"he said ""yes"" to us all"' in units_of(tmp_path / "none")["text"].to_pylist()
 
 
 def test_units_are_the_same_for_any_shards_and_any_names_and_sorted_by_id(tmp_path):

@@ -14,7 +14,7 @@ from raykd.corpus import lines as line_blocks
 from raykd.corpus import parquet_rows, texts
 from raykd.corpus import rows as corpus_rows
 from raykd.corpus.read import read_slice
-from raykd.corpus.rows import BadRow, Columns, Document, EmptyRow
+from raykd.corpus.rows import BadRow, Columns, Document, EmptyRow, QuotesNote
 from raykd.corpus.slices import Slice, list_sources, plan_slices
 from raykd.corpus.texts import read_texts
 from raykd.errors import InputError
@@ -117,7 +117,9 @@ def test_csv_and_tsv_rows_are_documents(tmp_path):
         (0, 1, "a, b"),
         (1, 2, "c"),
     ]
-    assert texts_of(tsv) == ["a, b", '"c']
+    note, *rows = rows_of(tsv)
+    assert note == QuotesNote(str(tsv), are_removed=False)
+    assert [row.text for row in rows] == ["a, b", '"c']
 
 
 def test_texts_titles_and_ids_of_csv_may_be_written_as_numbers(tmp_path):

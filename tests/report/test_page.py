@@ -237,15 +237,18 @@ def test_a_limit_in_bytes_and_leaked_ngrams_are_shown_where_there_are_any():
     assert "Removed: share a 13-gram with an evaluation sentence 7 0" in text
 
 
-def test_the_page_reports_dropped_parts_of_the_general_corpus():
+def test_the_page_reports_how_the_general_corpus_was_read():
     values = results().model_dump()
     losses = {"num_empty": 11, "num_dropped_documents": 12, "num_dropped_short": 13}
+    losses |= {"num_quotes_removed": 14, "num_quotes_kept": 15}
     for corpus in values["corpora"]:
         corpus["card"] |= losses
     text = Page(render(Results.model_validate(values))).text
     assert "Empty general documents 11 11" in text
     assert "Documents dropped (all units too short) 12 12" in text
     assert "Units dropped (too short) 13 13" in text
+    assert "TSV files whose quotation marks enclose fields 14 14" in text
+    assert "TSV files whose quotation marks are kept as text 15 15" in text
 
 
 def test_values_from_unequal_samples_are_marked_as_not_comparable():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raykd.corpus.read import read_slice
-from raykd.corpus.rows import BadRow, Columns, Document, EmptyRow
+from raykd.corpus.rows import BadRow, Columns, Document, EmptyRow, QuotesNote
 from raykd.corpus.slices import Slice
 from raykd.corpus.texts import read_texts
 from raykd.errors import InputError
@@ -162,7 +162,7 @@ def test_output_of_a_quoting_writer_is_read_back(tmp_path_factory, rows, quoting
 )
 def test_kept_bad_and_empty_rows_add_up(tmp_path_factory, lines, format_):
     path = write(tmp_path_factory.mktemp("d") / f"a.{format_}", b"\n".join([b"text", *lines]))
-    rows = rows_of(path)
+    rows = [row for row in rows_of(path) if not isinstance(row, QuotesNote)]
     if format_ == "tsv" or not any(b'"' in line for line in lines):
         assert len(rows) == sum(line != b"" for line in lines)
     assert [row.offset for row in rows] == list(range(len(rows)))
