@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from raykd.errors import InputError
 from raykd.workflow.starter.recipe import default_teacher, new_recipe, starter_recipe, write_starter
 from raykd.workflow.starter.task import StarterTask, find_task
 
@@ -18,7 +17,11 @@ def init(
         str, Parameter(help="Path or URL of labeled rows: Parquet, JSONL, CSV or TSV.")
     ],
     dev: Annotated[
-        str | None, Parameter(help="Labeled rows on which models are scored, not in --train.")
+        str | None,
+        Parameter(
+            help="Labeled rows on which models are scored, not in --train (default: a tenth of "
+            "the rows of --train, which is then not trained on)."
+        ),
     ] = None,
     corpus: Annotated[
         list[str] | None,
@@ -56,11 +59,6 @@ def init(
     Raises:
         InputError: a column cannot be found, a row is not as it should be, or NAME.yaml exists.
     """
-    if dev is None:
-        raise InputError(
-            "raykd init: --dev FILE is missing: labeled rows that are not in --train, on which "
-            "models are scored and chosen; set a tenth of your rows aside for it"
-        )
     path = new_recipe(name)
     starter = find_task(
         name,

@@ -28,6 +28,8 @@ def write_task(config: TaskConfig, resolve: Callable[[str], Location], out: Path
         InputError: see `load_task`.
     """
     inputs = {split: _FROM_HUB for split in ("train", "dev")}
+    if config.dev_fraction is not None:
+        del inputs["dev"]
     for split in ("train", "dev", "test"):
         reference = getattr(config, split)
         if reference is not None:

@@ -15,6 +15,7 @@ from raykd.errors import InputError
 from raykd.storage.delimited import Layout, Quoting
 from raykd.storage.locations import Location, location_of, shown
 from raykd.storage.tables import read_table
+from raykd.tasks.dev_split import cut_dev
 from raykd.tasks.examples import to_examples
 from raykd.tasks.glue import GLUE, HUB_DATASET, load_from_hub
 from raykd.tasks.label_cells import label_name, repeated_label
@@ -42,8 +43,8 @@ class TaskConfig(Config):
     name: str = Field(
         min_length=1,
         description="Name of the task. A GLUE name (cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte) "
-        "fixes columns, labels and metrics; any other task needs train, dev and "
-        "sentence_columns.",
+        "fixes columns, labels and metrics; any other task needs train, sentence_columns, and "
+        "dev or dev_fraction.",
     )
     train: str | None = Field(
         None,
@@ -53,8 +54,18 @@ class TaskConfig(Config):
     dev: str | None = Field(
         None,
         description="File or URL of the rows on which models are scored and chosen. "
-        "Default for GLUE: the hub's validation split.",
+        "Default for GLUE: the hub's validation split. Any other task needs this key, or "
+        "`dev_fraction`.",
     )
+    dev_fraction: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of the training rows to use as dev rows instead, if there is no dev "
+        "file; they are not trained on. The same share of each class is drawn (for regression, of "
+        "each of ten ranges of scores). Rows with the same text are in the same split.",
+    )
+    dev_seed: int = Field(0, ge=0, lt=2**64, description="Seed of the draw of `dev_fraction`.")
     test: str | None = Field(
         None, description="File or URL of rows that are scored once, at the end."
     )
@@ -107,6 +118,13 @@ class TaskConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.dev is not None and self.dev_fraction is not None:
+            raise ValueError(
+                "'dev' names a file of dev rows, and 'dev_fraction' cuts them from the training "
+                "rows; remove one of the two"
+            )
+        if self.dev_fraction is None and self.dev_seed:
+            raise ValueError("'dev_seed' is the seed of 'dev_fraction', which is not set")
         if self.name in GLUE:
             if self.labels is not None or self.regression:
                 raise ValueError(
@@ -121,9 +139,10 @@ class TaskConfig(Config):
         return self
 
     def _check_own_task(self) -> None:
-        if self.dev is None:
+        if self.dev is None and self.dev_fraction is None:
             raise ValueError(
-                f"task {self.name!r} has no evaluation split; give one with the key 'dev' "
+                f"task {self.name!r} has no evaluation split; name a file with the key 'dev', or "
+                "cut one from the training rows with 'dev_fraction: 0.1' "
                 f"(only the GLUE tasks {', '.join(GLUE)} are found at the hub)"
             )
         missing = [key for key in ("train", "sentence_columns") if getattr(self, key) is None]
@@ -220,10 +239,9 @@ def load_task(
     score_range = glue.score_range if glue else None
     listed = (glue.labels if glue else config.labels) or None
     rules = LabelRules(config.label_column, listed, config.unlabeled_rows, options)
-    raw: dict[Split, tuple[str, pa.Table]] = {
-        "train": _read(config, "train", resolve, rules),
-        "dev": _read(config, "dev", resolve, rules),
-    }
+    raw: dict[Split, tuple[str, pa.Table]] = {"train": _read(config, "train", resolve, rules)}
+    if config.dev_fraction is None:
+        raw["dev"] = _read(config, "dev", resolve, rules)
     if config.test is not None:
         raw["test"] = _read(config, "test", resolve, rules)
     labels: tuple[str, ...] = ()
@@ -244,6 +262,26 @@ def load_task(
         )
         for split, (source, table) in raw.items()
     }
+    tables = {split: examples.table for split, examples in splits.items()}
+    sources: dict[str, str] = {split: source for split, (source, _) in raw.items()}
+    remarks = [f"{split}: {remark}" for split, one in splits.items() for remark in one.remarks]
+    if config.dev_fraction is not None:
+        tables["train"], tables["dev"] = cut_dev(
+            tables["train"],
+            config.dev_fraction,
+            config.dev_seed,
+            labels=labels,
+            source=sources["train"],
+            key=rules.key("dev"),
+        )
+        sources["dev"] = f"{config.dev_fraction:.2%} of {sources['train']}"
+        by = "score" if regression else "class"
+        num_cut, num_left = tables["dev"].num_rows, tables["train"].num_rows
+        remarks.append(
+            f"dev: {num_cut:,} of the {num_cut + num_left:,} training rows, drawn by {by}, are "
+            f"dev rows and not trained on (dev_fraction {config.dev_fraction:g}, seed "
+            f"{config.dev_seed})"
+        )
     metrics = config.metrics or (
         glue.metrics if glue else ("pearson", "spearman") if regression else ("accuracy",)
     )
@@ -257,15 +295,11 @@ def load_task(
         labels=labels,
         regression=regression,
         metrics=metrics,
-        train=splits["train"].table,
-        dev=splits["dev"].table,
-        test=splits["test"].table if "test" in splits else None,
-        sources={split: source for split, (source, _) in raw.items()},
-        remarks=tuple(
-            f"{split}: {remark}"
-            for split, examples in splits.items()
-            for remark in examples.remarks
-        ),
+        train=tables["train"],
+        dev=tables["dev"],
+        test=tables.get("test"),
+        sources=sources,
+        remarks=tuple(remarks),
     )
 
 

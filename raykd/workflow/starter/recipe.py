@@ -17,6 +17,7 @@ from raykd.storage.locations import location_of
 from raykd.storage.outputs import output_path
 from raykd.tasks.glue import GLUE
 from raykd.tasks.label_cells import BOOLEANS, YAML_BOOLEANS
+from raykd.tasks.task import TaskConfig
 from raykd.workflow.recipe.recipe import RUN_NAME_PATTERN, Recipe
 from raykd.workflow.reference.json_schema import schema_file
 from raykd.workflow.starter.task import Lengths, StarterTask, token_lengths
@@ -131,8 +132,7 @@ def _task(starter: StarterTask) -> list[str]:
         "task:",
         f"  name: {_text(config.name)}",
         f"  train: {_text(config.train or '')}",
-        "  # Rows on which models are scored and chosen.",
-        f"  dev: {_text(config.dev or '')}",
+        *_dev(config),
         "  # Rows that are scored once, at the end, and reported instead of dev.",
         "  # test: FILE",
         f"  sentence_columns: {_list(config.sentence_columns or ())}",
@@ -150,6 +150,19 @@ def _task(starter: StarterTask) -> list[str]:
         *lines,
         "  # The first metric chooses checkpoints and trials.",
         f"  metrics: {_list(config.metrics or ())}",
+    ]
+
+
+def _dev(config: TaskConfig) -> list[str]:
+    """Lines of the dev rows: their file, or their share of the training rows."""
+    lines = ["  # Rows on which models are scored and chosen."]
+    if config.dev is not None:
+        return [*lines, f"  dev: {_text(config.dev)}"]
+    return [
+        *lines,
+        "  # They are cut from the training rows, the same share of each class. With rows of your",
+        "  # own choice in a file: replace this line by dev: FILE",
+        f"  dev_fraction: {config.dev_fraction}",
     ]
 
 

@@ -18,6 +18,7 @@ from raykd.workflow.starter.columns import label_column, text_columns
 # Where one class has a larger share of the rows, always answering it has a high accuracy.
 _IMBALANCED = 0.7
 _SAMPLE_ROWS = 1000
+_DEV_FRACTION = 0.1
 # Lengths are rounded up to a multiple of this, and are at most `_MAX_LENGTH`.
 _LENGTH_STEP, _MAX_LENGTH = 32, 256
 _LONG_SHARE = 0.95
@@ -42,7 +43,7 @@ class Lengths(NamedTuple):
 def find_task(
     name: str,
     train: str,
-    dev: str,
+    dev: str | None,
     *,
     columns: Sequence[str] | None = None,
     label: str | None = None,
@@ -55,7 +56,8 @@ def find_task(
     Args:
         name: of the task.
         train: file or URL of the training rows.
-        dev: file or URL of the rows on which models are scored.
+        dev: file or URL of the rows on which models are scored; None to cut a tenth of the
+            training rows.
         columns: of the texts; None to find them.
         label: column of the label; None to find it.
         labels: the classes in order; None for those of the training rows.
@@ -74,13 +76,14 @@ def find_task(
         raise InputError(
             f"{source}: no column {missing[0]!r}; the columns are {', '.join(table.column_names)}"
         )
-    if location_of(dev) == location:
+    if dev is not None and location_of(dev) == location:
         raise InputError(f"--dev {dev}: is the file of --train; give rows that are not in it")
     is_regression = regression or (labels is None and _holds_scores(table[label]))
     values: dict[str, Any] = {
         "name": name,
         "train": train,
         "dev": dev,
+        "dev_fraction": _DEV_FRACTION if dev is None else None,
         "sentence_columns": texts,
         "label_column": label,
         "labels": labels,

@@ -120,6 +120,14 @@ def test_an_unknown_objective_is_told_with_the_nearest():
         ({"variants": ["task_da"]}, "variants with the step task_da need the key task_da"),
         ({"variants": ["contextualized_task_da"]}, "need the sections corpus and retrieval"),
         (
+            {
+                "variants": ["task_da"],
+                "task_da": "augmented",
+                "task": {"name": "rte", "dev_fraction": 0.1},
+            },
+            "task_da: its text has variants of the dev rows that task.dev_fraction cuts",
+        ),
+        (
             {"task_da": "augmented"},
             "task_da: no variant has a step on augmented rows; add the variant",
         ),

@@ -135,9 +135,14 @@ def test_a_file_is_never_overwritten(folder, capsys):
     assert Path("reviews.yaml").read_text() == "mine"
 
 
-def test_without_dev_the_option_is_named(folder, capsys):
-    assert init(dev=None) == 2
-    assert "--dev FILE is missing" in capsys.readouterr().err
+def test_without_dev_rows_a_tenth_of_each_class_is_cut_from_train(folder, capsys):
+    assert init(dev=None) == 0
+    printed = capsys.readouterr().out
+    recipe = load_recipe(Path("reviews.yaml"))
+    assert (recipe.task.dev, recipe.task.dev_fraction, recipe.task.dev_seed) == (None, 0.1, 0)
+    assert "54 train, 6 dev" in printed
+    assert "6 of the 60 training rows, drawn by class, are dev rows" in printed
+    check_models(open_run(Path("reviews.yaml"), None))
 
 
 def test_dev_is_not_the_training_file(folder, capsys):
