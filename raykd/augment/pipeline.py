@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from raykd.augment.candidates import CandidateFinder
 from raykd.augment.examples import augment_rows, training_text_schema
 from raykd.augment.task_da import TaskDaConfig
-from raykd.cluster import tasks as cluster
+from raykd.cluster import tasks
 from raykd.models.resolve import digest_of_model
 from raykd.storage.locations import explained
 from raykd.storage.manifest import (
@@ -98,7 +98,7 @@ def augment(
         # Unsuitable models are refused here, before tasks start.
         CandidateFinder(config.model_copy(update={"use_gpu": False})).check()
         starts = range(0, examples.num_rows, part_rows)
-        cluster.for_each(
+        tasks.for_each(
             functools.partial(write_part, part_rows=part_rows),
             starts,
             label="augment",

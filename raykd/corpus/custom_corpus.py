@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import datasets
 from raykd.corpus import custom_ids, custom_units
 from raykd.corpus.custom_units import AS_FOUND, Reading
 from raykd.corpus.shards import Part, plan_shards
@@ -38,7 +38,7 @@ def write_custom_units(
     """
     shards = plan_shards(by_digest, shard_bytes)
     written = [out / f"shard-{number:05d}" for number in range(len(shards))]
-    cluster.for_each(
+    datasets.for_each(
         _write_custom_shard,
         list(zip(shards, written, strict=True)),
         label="read",
@@ -54,9 +54,9 @@ def _repeated_hashes(files: Sequence[Path], num_units: int, folder: Path) -> NDA
     """Find the hashes of repeated ids; needs 8 bytes per unit of temporary space in `folder`."""
     num_partitions = -(-num_units // _IDS_PER_PARTITION)
     partitions = [folder / f"ids-{number:05d}.bin" for number in range(num_partitions)]
-    results = cluster.as_completed(custom_ids.id_hashes, files, label="check ids", unit="files")
+    results = datasets.as_completed(custom_ids.id_hashes, files, label="check ids", unit="files")
     custom_ids.write_hashes((hashes for _, hashes in results), partitions)
-    repeated = cluster.for_each(
+    repeated = datasets.for_each(
         custom_ids.repeated_hashes, partitions, label="compare ids", unit="partitions"
     )
     for path in partitions:

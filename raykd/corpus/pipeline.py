@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from raykd import progress
-from raykd.cluster import tasks as cluster
+from raykd.cluster import datasets
 from raykd.config import Config
 from raykd.corpus.rows import QUOTES_COUNTS, BadRow, Columns
 from raykd.corpus.shards import (
@@ -168,7 +168,7 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
         _Shard(out / f"shard-{number:05d}", parts)
         for number, parts in enumerate(plan_shards(by_digest, config.shard_bytes))
     ]
-    results = cluster.for_each(
+    results = datasets.for_each(
         _ingest_shard, shards, label="ingest", unit="shards", shared={"config": config}
     )
     counts = {name: sum(result[name] for result in results) for name in _COUNTS}
@@ -228,7 +228,7 @@ def sources_with_digests(
         batches[-1].append(path)
         with explained(path):
             num_bytes += size_of(path)
-    digests = cluster.for_each(_digests_of_batch, batches, label="digest", unit="batches")
+    digests = datasets.for_each(_digests_of_batch, batches, label="digest", unit="batches")
     pairs = zip((digest for batch in digests for digest in batch), sources, strict=True)
     return sorted(pairs, key=lambda pair: (pair[0], str(pair[1])))
 

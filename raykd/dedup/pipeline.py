@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import datasets
 from raykd.config import Config
 from raykd.corpus import custom_units
 from raykd.corpus.custom_corpus import write_custom_units
@@ -141,13 +141,13 @@ def _files_of(location: Location) -> list[Location]:
 def _write_units(job: DedupJob, config: DedupConfig, sizes: Sizes, draft: Draft) -> None:
     job = _find_duplicates(job, sizes)
     shards = range(job.num_shards)
-    kept = cluster.for_each(steps.sample_kept, shards, label="order", shared={"job": job})
+    kept = datasets.for_each(steps.sample_kept, shards, label="order", shared={"job": job})
     num_bytes = sum(sample.num_bytes for sample in kept)
     num_ranges = -(-num_bytes // config.output_shard_bytes)
     job = replace(job, bounds=_bounds(pa.concat_arrays([part.ids for part in kept]), num_ranges))
-    cluster.for_each(steps.route_shard, shards, label="send", shared={"job": job})
+    datasets.for_each(steps.route_shard, shards, label="send", shared={"job": job})
     ranges = range(len(job.bounds) + 1)
-    counts = cluster.for_each(
+    counts = datasets.for_each(
         steps.write_range, ranges, label="write", unit="files", shared={"job": job}
     )
     _collect(job, len(ranges), draft)
@@ -193,7 +193,7 @@ def _choose_near(job: DedupJob) -> DedupJob:
     """
     while True:
         _for_each(steps.choose_near, [job.num_checks], "choose", "steps", job)
-        num_pairs = cluster.for_each(
+        num_pairs = datasets.for_each(
             steps.check_near,
             range(job.num_key_partitions),
             label="check",
@@ -206,7 +206,7 @@ def _choose_near(job: DedupJob) -> DedupJob:
 
 
 def _for_each(function: Any, items: Sequence[int], label: str, unit: str, job: DedupJob) -> None:
-    cluster.for_each(function, items, label=label, unit=unit, shared={"job": job})
+    datasets.for_each(function, items, label=label, unit=unit, shared={"job": job})
 
 
 def _bounds(sample: pa.Array, num_ranges: int) -> pa.Array:

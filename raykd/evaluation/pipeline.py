@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import tasks
 from raykd.errors import InputError
 from raykd.evaluation import cost
 from raykd.evaluation.analysis import (
@@ -112,7 +112,7 @@ def evaluate(jobs: Sequence[EvaluationJob], task_folder: Path) -> list[dict[str,
     ]
     if undone:
         evaluate_one = partial(_evaluate, task_folder=task_folder)
-        cluster.for_each(evaluate_one, undone, label="evaluate", unit="models")
+        tasks.for_each(evaluate_one, undone, label="evaluate", unit="models")
     return [json.loads((job.out / METRICS_FILE).read_text()) for job in jobs]
 
 
@@ -137,8 +137,8 @@ def analyze(
             {(comparison.teacher.model, comparison.max_length) for comparison in undone}
         )
         read = partial(_states, task_folder=task_folder)
-        states = cluster.for_each(read, readings, label="analyze", unit="teachers")
-        cluster.for_each(
+        states = tasks.for_each(read, readings, label="analyze", unit="teachers")
+        tasks.for_each(
             partial(_compare, task_folder=task_folder),
             undone,
             label="analyze",
@@ -168,7 +168,7 @@ def measure_costs(jobs: Sequence[EvaluationJob], task_folder: Path, out: Path) -
     inputs = {"shapes": digest_of(sorted(firsts)), "task": digest_of_directory(task_folder)}
     if finished(out, stage_key("cost", cost.SETTINGS, inputs)) is None:
         measure = partial(_measure, task_folder=task_folder, out=out, inputs=inputs)
-        cluster.for_each(measure, [firsts], label="cost", shows_progress=False)
+        tasks.for_each(measure, [firsts], label="cost", shows_progress=False)
     costs = json.loads((out / COSTS_FILE).read_text())
     return [cost.Cost.model_validate(costs[shape]) for shape in shapes]
 

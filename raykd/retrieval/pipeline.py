@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import datasets
 from raykd.corpus import custom_units
 from raykd.corpus.custom_corpus import write_custom_units
 from raykd.corpus.custom_units import AS_FOUND, Reading
@@ -187,7 +187,7 @@ def gather(unit_shards: Sequence[Path], unit_ids: pa.Array) -> pa.Table:
     Returns:
         A table of `schemas.UNITS`, in the order of the shards.
     """
-    tables = cluster.for_each(units_of, _ids_by_shard(unit_shards, unit_ids), label="gather")
+    tables = datasets.for_each(units_of, _ids_by_shard(unit_shards, unit_ids), label="gather")
     return pa.concat_tables([UNITS.empty_table(), *tables])
 
 
@@ -200,7 +200,7 @@ def gather_into(folder: Path, unit_shards: Sequence[Path], unit_ids: pa.ChunkedA
         (*item, folder / f"units-{number:05d}.parquet")
         for number, item in enumerate(_ids_by_shard(unit_shards, unit_ids))
     ]
-    cluster.for_each(write_units_of, items, label="gather")
+    datasets.for_each(write_units_of, items, label="gather")
 
 
 def _ids_by_shard(

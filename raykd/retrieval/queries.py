@@ -20,7 +20,7 @@ from raykd.text.stop_words import NLTK_STOP_WORDS, StopWordsName, stop_words_of
 
 Keywords = Literal["rake", "none"]
 StopWords = StopWordsName | tuple[str, ...]
-# Signature of `cluster.tasks.for_each`.
+# Signature of `cluster.datasets.for_each`.
 ForEach = Callable[..., list[list[str]]]
 
 # As in TLM's code (Yao et al. 2022, arXiv:2111.04130).

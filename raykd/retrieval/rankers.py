@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import datasets
 from raykd.errors import InputError
 from raykd.retrieval import waves
 from raykd.retrieval.bm25.searcher import SearchJob, count
@@ -136,7 +136,7 @@ def _prepare_dense(
     assert config.dense is not None
     assert models is not None
     settings, embedder = config.dense, models.embedder
-    embed = functools.partial(cluster.for_each, num_gpus=embedder.num_gpus)
+    embed = functools.partial(datasets.for_each, num_gpus=embedder.num_gpus)
     folder = models.folder.absolute()
     shards = embed(
         functools.partial(embed_shard, folder=folder, prefix=settings.unit_prefix),

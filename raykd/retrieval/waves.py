@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import capacity, datasets, tasks
 from raykd.corpus.shards import digest_of_shard
 from raykd.errors import InputError
 from raykd.retrieval.hits import RankedHits, merge, thresholds
@@ -220,7 +220,7 @@ def search_shards(
         }
     )
     plan = _SearchPlan(parts, shards, top_k, tuple(blocks), digest)
-    shared = {"searcher": cluster.share(searcher), "plan": cluster.share(plan)}
+    shared = {"searcher": tasks.share(searcher), "plan": tasks.share(plan)}
     for _ in range(_MAX_REPAIRS):
         try:
             return use(_search_waves(plan, shared))
@@ -233,14 +233,14 @@ def search_shards(
 def _search_waves(plan: _SearchPlan, shared: Mapping[str, Any]) -> list[Path]:
     # Shards whose hits an interrupted search has merged are not searched again.
     num_merged = plan.num_merged()
-    waves = plan.waves(max(1, int(cluster.total_cpus())), num_merged)
+    waves = plan.waves(max(1, int(capacity.total_cpus())), num_merged)
     blocks = range(len(plan.blocks))
     for number in range(1 if num_merged else 0, len(waves)):
         wave = waves[number]
         name = f", wave {number + 1} of {len(waves)}" if len(waves) > 1 else ""
         bounds = np.zeros(len(plan.top_k))
         if wave.num_before:
-            for block, batch_bounds in cluster.as_completed(
+            for block, batch_bounds in datasets.as_completed(
                 _bounds_of_block,
                 blocks,
                 label="thresholds",
@@ -251,14 +251,14 @@ def _search_waves(plan: _SearchPlan, shared: Mapping[str, Any]) -> list[Path]:
             # Not earlier: the merged hits have just been read and verified.
             plan.remove_sources_of(waves[number - 1])
         are_whole = len({task.shard for task in wave.tasks}) == len(wave.tasks)
-        cluster.for_each(
+        datasets.for_each(
             _search_shard,
             wave.tasks,
             label=f"search{name}",
             unit="shards" if are_whole else "parts of shards",
             shared={**shared, "bounds": bounds},
         )
-        cluster.for_each(
+        datasets.for_each(
             _merge_block,
             blocks,
             label=f"merge{name}",

@@ -19,7 +19,8 @@ from ray.train.collective import barrier, broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from raykd import progress
-from raykd.cluster import tasks as cluster
+from raykd.cluster import capacity, tasks
+from raykd.cluster.connection import connect
 from raykd.cluster.preemption import PreemptionWatcher
 from raykd.cluster.progress_actor import start_progress_actor
 from raykd.errors import FULL_DISK
@@ -89,7 +90,7 @@ def train_phases(
     pending = [job for job in jobs if job.finished() is None]
     if not pending:
         return
-    cluster.connect()
+    connect()
     num_cpus = cpus_per_worker(workers, only_model=only_model)
     for job in pending:
         report_resume_point(job, threads_on(num_cpus))
@@ -119,7 +120,7 @@ def _train_alone(
     label: str,
 ) -> None:
     try:
-        cluster.for_each(
+        tasks.for_each(
             _phase_task,
             jobs,
             label=label,
@@ -133,7 +134,7 @@ def _train_alone(
             },
             shows_progress=False,
         )
-    except cluster.LostProcessError as error:
+    except tasks.LostProcessError as error:
         raise killed_out_of_memory(jobs[error.number]) from error
 
 
@@ -156,7 +157,7 @@ def _train_in_groups(
     storage: Path,
 ) -> None:
     """Train each group's share of the jobs one after the other."""
-    cluster.check_cpu_request(label, num_cpus)
+    capacity.check_cpu_request(label, num_cpus)
     groups = shares(jobs, workers.models_at_once)
     names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in groups]
     trainers = [
@@ -248,7 +249,7 @@ def cache_teacher_outputs(jobs: Sequence[OutputsJob], *, use_gpu: bool) -> None:
     if not pending:
         return
     parts = [(job, start, stop) for job in pending for start, stop in job.parts()]
-    cluster.for_each(_outputs_task, parts, label="teacher", unit="parts", num_gpus=float(use_gpu))
+    tasks.for_each(_outputs_task, parts, label="teacher", unit="parts", num_gpus=float(use_gpu))
     for job in pending:
         job.join_parts()
 

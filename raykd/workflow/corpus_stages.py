@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from raykd import progress
 from raykd.augment.rows import select_rows
-from raykd.cluster import tasks as cluster
+from raykd.cluster import datasets
 from raykd.contextualize.card import read_card
 from raykd.contextualize.random_baseline import random_corpus
 from raykd.contextualize.select import ReferenceTexts, contextualize
@@ -28,7 +28,7 @@ from raykd.workflow.steps import QUERIES_FILE
 def make_docstrings(run: Run) -> None:
     """docstrings: the demo's corpus and task, from the documentation of installed packages."""
     if run.recipe.docstrings is not None:
-        docstrings.build(run.recipe.docstrings, run.out / "docstrings", cluster.for_each)
+        docstrings.build(run.recipe.docstrings, run.out / "docstrings", datasets.for_each)
 
 
 def load_task(run: Run) -> None:

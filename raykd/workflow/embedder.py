@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import capacity
 from raykd.config import absolute, is_path
 from raykd.errors import InputError
 from raykd.retrieval.config import RetrievalConfig
@@ -34,7 +34,7 @@ def load_embedder(
 
     use_gpu = use_gpu or section.use_gpu
     # A cluster of several machines may still grow.
-    if use_gpu and cluster.num_nodes() == 1 and cluster.total_gpus() < 1:
+    if use_gpu and capacity.num_nodes() == 1 and capacity.total_gpus() < 1:
         raise InputError(f"{key}: use_gpu is true, but Ray has no GPU; set use_gpu: false")
     return TextEmbedder.load(
         key,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import datasets
 from raykd.contextualize.card import GeneralFacts, SearchFacts
 from raykd.contextualize.sample import SAMPLE_SEED, Draw, draw_from_shard, write_sample
 from raykd.contextualize.select import ReferenceTexts
@@ -35,7 +35,7 @@ def write_queries(task_folder: Path, config: RetrievalConfig, out: Path) -> Mani
         queries = make_queries(
             task_sentences(read_task(task_folder).train),
             config.query_keywords,
-            cluster.for_each,
+            datasets.for_each,
             stop_words=config.keyword_stop_words,
         )
         pq.write_table(queries, draft.directory / QUERIES_FILE)
@@ -67,11 +67,11 @@ def reference_texts(
 
 
 def drawing(shards: Sequence[Path], seed: int, label: str) -> Draw:
-    """Draws units at random, one Ray task a shard."""
+    """Draws units at random, one task per shard."""
 
     def draw(fraction: float) -> list[pa.Table]:
         function = functools.partial(draw_from_shard, fraction=fraction, seed=seed)
-        return cluster.for_each(function, shards, label=f"drawing the {label}")
+        return datasets.for_each(function, shards, label=f"drawing the {label}")
 
     return draw
 

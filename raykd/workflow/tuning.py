@@ -27,7 +27,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from raykd import progress
-from raykd.cluster import tasks as cluster
+from raykd.cluster.connection import connect
 from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.models.student.init import Init
@@ -170,7 +170,7 @@ def _prepare(run: Run) -> _Setting:
 
 def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) -> None:
     _quiet_tune()
-    cluster.connect()
+    connect()
     config = recipe.tune
     assert config is not None
     study = setting.folder / STUDY_FILE

@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 
 from raykd.cluster import processes
-from raykd.cluster import tasks as cluster
 from raykd.cluster.processes import end_leftovers, recorded, records_folder
-from raykd.errors import InputError
 
 _DRIVER = """
 import sys, subprocess
@@ -126,8 +124,8 @@ def test_nothing_is_recorded_without_a_folder(tmp_path):
 
 _RAY_DRIVER = """
 import sys
-from raykd.cluster import tasks as cluster
-cluster.connect()
+from raykd.cluster.connection import connect
+connect()
 import ray
 print(ray._private.worker._global_node.get_logs_dir_path(), flush=True)
 sys.stdin.read()
@@ -196,14 +194,3 @@ def test_a_terminated_driver_ends_without_a_crash_report_from_ray(tmp_path, ray_
     assert "*** SIGTERM" not in errors
     assert "KeyboardInterrupt" in errors
     assert logs.is_dir()
-
-
-@pytest.mark.ray
-def test_too_large_cpu_requests_are_refused_or_reported(ray_cluster, monkeypatch, capsys):
-    with pytest.raises(InputError, match="train: needs 3 CPUs, but the largest machine has 2"):
-        cluster.check_cpu_request("train", 3)
-    monkeypatch.setattr(cluster, "_is_own_ray", lambda: False)
-    cluster.check_cpu_request("train", 3)
-    assert "waiting for a larger one (or lower workers.cpus" in capsys.readouterr().err
-    cluster.check_cpu_request("train", 2)
-    assert capsys.readouterr().err == ""

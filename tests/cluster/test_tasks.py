@@ -1,15 +1,20 @@
-"""One task per item, on a real Ray."""
+"""One task per item, by plain tasks and by Ray Data, on a real Ray."""
 
 import errno
+import fcntl
+import functools
 import os
-import socket
 import sys
+import threading
+import time
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from ray import cloudpickle
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import datasets, tasks
 from raykd.errors import InputError
 
 # The workers of a test session cannot import its test files.
@@ -36,101 +41,99 @@ def end_at_once(number: int) -> None:
     os._exit(1)
 
 
-def mean_of(number: int, *, table: np.ndarray) -> float:
+def is_alone(path: Path) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        time.sleep(0.05)
+        return True
+
+
+class UnpicklableError(Exception):
+    def __init__(self) -> None:
+        super().__init__("holds a lock")
+        self.lock = threading.Lock()
+
+
+def raise_unpicklable(number: int) -> None:
+    raise UnpicklableError
+
+
+def value_at(number: int, *, table: np.ndarray) -> float:
     return float(table[number])
 
 
-def test_results_are_in_the_order_of_the_items():
-    results = cluster.for_each(times, list(range(40)), label="times", shared={"factor": 3})
+@pytest.fixture(params=[tasks, datasets], ids=["tasks", "datasets"])
+def engine(request) -> ModuleType:
+    return request.param
+
+
+def test_results_are_in_the_order_of_the_items(engine):
+    results = engine.for_each(times, list(range(40)), label="times", shared={"factor": 3})
     assert results == [3 * number for number in range(40)]
 
 
-def test_no_items_give_no_results():
-    assert cluster.for_each(refuse_seven, [], label="nothing") == []
+def test_no_items_give_no_results(engine):
+    assert engine.for_each(refuse_seven, [], label="nothing") == []
 
 
-def test_shared_values_reach_every_task():
+def test_shared_values_reach_every_task(engine):
     table = np.arange(1000.0)
-    assert cluster.for_each(mean_of, [5, 999], label="m", shared={"table": table}) == [5.0, 999.0]
+    assert engine.for_each(value_at, [5, 999], label="m", shared={"table": table}) == [5.0, 999.0]
 
 
-def test_a_users_mistake_arrives_as_it_was_raised():
+def test_a_users_mistake_arrives_as_it_was_raised(engine):
     for _ in range(3):
         with pytest.raises(InputError) as caught:
-            cluster.for_each(refuse_seven, list(range(30)), label="check")
+            engine.for_each(refuse_seven, list(range(30)), label="check")
         assert str(caught.value) == "corpus.txt, row 7: no text; remove the row"
 
 
-def test_a_full_disk_keeps_its_error_number_and_file():
+def test_a_full_disk_keeps_its_error_number_and_file(engine):
     with pytest.raises(OSError, match="No space left") as caught:
-        cluster.for_each(fill_the_disk, [1, 2, 3], label="write")
+        engine.for_each(fill_the_disk, [1, 2, 3], label="write")
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.filename == "units.parquet"
 
 
-def test_a_task_whose_process_dies_each_time_gives_one_clear_error(monkeypatch):
-    monkeypatch.setattr(cluster, "_MAX_RETRIES", 0)
+def test_a_task_whose_process_dies_each_time_gives_one_clear_error(engine, monkeypatch):
+    for module in (tasks, datasets):
+        monkeypatch.setattr(module, "MAX_RETRIES", 0)
     with pytest.raises(InputError, match=r"search: .* died 1 times .* out of memory; use"):
-        cluster.for_each(end_at_once, [1], label="search")
+        engine.for_each(end_at_once, [1], label="search")
 
 
-def test_results_arrive_as_tasks_end_each_with_the_index_of_its_item():
-    results = cluster.as_completed(times, [5, 6, 7], label="times", shared={"factor": 2})
+def test_results_arrive_as_tasks_end_each_with_the_index_of_its_item(engine):
+    results = engine.as_completed(times, [5, 6, 7], label="times", shared={"factor": 2})
     assert sorted(results) == [(0, 10), (1, 12), (2, 14)]
 
 
-def test_a_value_shared_once_serves_many_calls():
-    factor = cluster.share(4)
+def test_a_value_shared_once_serves_many_calls(engine):
+    factor = tasks.share(4)
     for _ in range(2):
-        assert cluster.for_each(times, [2], label="times", shared={"factor": factor}) == [8]
+        assert engine.for_each(times, [2], label="times", shared={"factor": factor}) == [8]
 
 
-def test_the_address_file_of_an_ended_cluster_is_ignored(tmp_path, monkeypatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    assert cluster.find_address() == "local"
-    (tmp_path / "ray").mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        (tmp_path / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{port}\n")
-        assert cluster.find_address() == f"127.0.0.1:{port}"
-    assert cluster.find_address() == "local"
+def test_an_error_that_cannot_be_pickled_arrives_with_its_trace():
+    with pytest.raises(RuntimeError, match=r"raise UnpicklableError(.|\n)*holds a lock"):
+        datasets.for_each(raise_unpicklable, [1], label="read")
 
 
-def test_an_unreachable_address_is_an_error_at_once(monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-        monkeypatch.setenv("RAY_ADDRESS", address)
-        assert cluster.find_address() == address
-    with pytest.raises(InputError, match=f"RAY_ADDRESS={address}: cannot connect; correct the"):
-        cluster.find_address()
+def test_at_most_the_given_number_of_tasks_run_at_once(tmp_path, engine):
+    (tmp_path / "lock").touch()
+    alone = engine.for_each(is_alone, [tmp_path / "lock"] * 6, label="lock", num_at_once=1)
+    assert alone == [True] * 6
 
 
-@pytest.mark.parametrize("address", ["auto", "local", "ray://head.example.org:10001"])
-def test_an_address_without_a_port_is_passed_to_ray(monkeypatch, address):
-    monkeypatch.setenv("RAY_ADDRESS", address)
-    assert cluster.find_address() == address
+def test_ray_data_writes_nothing_on_the_console(capfd):
+    datasets.for_each(times, [1, 2], label="times", shared={"factor": 2})
+    with pytest.raises(InputError):
+        datasets.for_each(refuse_seven, [7], label="check")
+    assert capfd.readouterr() == ("", "")
 
 
-def test_a_failed_connection_names_the_cluster_and_both_remedies():
-    with (
-        pytest.raises(InputError, match="RAY_AUTH_MODE=token, set that here too; RAY_ADDRESS=loc"),
-        cluster.translate_connection_errors("10.0.0.1:6379"),
-    ):
-        raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
-
-
-def test_a_start_of_ray_that_times_out_is_an_error_with_the_remedy():
-    with (
-        pytest.raises(InputError, match="Ray did not start on this machine within 30 s, probably"),
-        cluster.translate_connection_errors("local"),
-    ):
-        raise Exception("The current node timed out during startup. This could happen because")
-
-
-def test_an_unknown_fault_of_ray_is_not_reported_as_the_users():
-    with (
-        pytest.raises(Exception, match="Cannot include dashboard"),
-        cluster.translate_connection_errors("local"),
-    ):
-        raise Exception("Cannot include dashboard with missing packages.")
+def test_the_operator_has_the_name_of_its_function_on_the_dashboard():
+    operator = datasets._operator(functools.partial(times, factor=2), {})
+    assert operator.__name__ == "times"

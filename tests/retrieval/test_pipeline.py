@@ -15,7 +15,7 @@ import pytest
 from oracle_bm25 import best_hits
 
 from raykd import progress
-from raykd.cluster import tasks as cluster
+from raykd.cluster import capacity, datasets
 from raykd.corpus import custom_corpus, custom_ids
 from raykd.corpus.custom_corpus import write_custom_units
 from raykd.corpus.custom_units import unit_files
@@ -104,7 +104,7 @@ def test_hits_are_the_same_bytes_for_any_waves_and_blocks(
     texts = ["cat dog", "", "emu emu bee", "zebra", "ape", "dog cat", "bee bee"]
     outputs = set()
     for num_shards, num_cpus, rows_per_block in [(1, 2, 100), (7, 1, 4), (7, 2, 5), (8, 3, 9)]:
-        monkeypatch.setattr(cluster, "total_cpus", lambda cpus=num_cpus: float(cpus))
+        monkeypatch.setattr(capacity, "total_cpus", lambda cpus=num_cpus: float(cpus))
         monkeypatch.setattr(query_sets, "_ROWS_PER_BATCH", rows_per_block)
         monkeypatch.setattr(waves, "_ROWS_MERGED", rows_per_block)
         folder = tmp_path / f"{num_shards}-{num_cpus}"
@@ -131,7 +131,7 @@ def test_shards_of_equal_bytes_may_fill_whole_waves(
 ) -> None:
     # Waves of 1, 1, 2, 4 and 1 shards: with six of nine equal, one wave at least brings nothing
     # new, wherever their digest is in the order.
-    monkeypatch.setattr(cluster, "total_cpus", lambda: 1.0)
+    monkeypatch.setattr(capacity, "total_cpus", lambda: 1.0)
     units = [("a", "cat"), ("b", "cat dog"), ("c", "dog")]
     shards = write_shards(tmp_path / "shards", units, 3)
     for number in range(6):
@@ -151,7 +151,7 @@ def test_a_file_listed_twice_counts_twice_in_any_wave(
 ) -> None:
     [shard] = write_shards(tmp_path / "shards", [("a", "cat"), ("b", "cat dog")], 1)
     for num_cpus in (1, 8):
-        monkeypatch.setattr(cluster, "total_cpus", lambda cpus=num_cpus: float(cpus))
+        monkeypatch.setattr(capacity, "total_cpus", lambda cpus=num_cpus: float(cpus))
         out = tmp_path / f"hits-{num_cpus}"
         search_corpus([shard] * 4, one_set(["cat"], 5), CONFIG, out, {"units": "x"})
         ids = pq.read_table(out / "hits.parquet")["unit_id"].to_pylist()
@@ -222,7 +222,7 @@ def test_damaged_merged_hits_repeat_the_search_of_their_shards(
     search_corpus(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "expected", {"units": "x"})
     parts = tmp_path / ".hits.parts"
     searched: list[int] = []
-    for_each = cluster.for_each
+    for_each = datasets.for_each
 
     def counting(function: Any, items: Sequence[Any], **rest: Any) -> list[Any]:
         if rest["label"].startswith("search"):
@@ -239,7 +239,7 @@ def test_damaged_merged_hits_repeat_the_search_of_their_shards(
         return write_hits(*rest)
 
     monkeypatch.setattr(rankers, "write_hits", damaging)
-    monkeypatch.setattr(cluster, "for_each", counting)
+    monkeypatch.setattr(datasets, "for_each", counting)
     search_corpus(shards, one_set(["cat", "dog"]), CONFIG, tmp_path / "hits", {"units": "x"})
     assert searched == [2, 2, 2, 2, 2, 0]
     outputs = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("expected", "hits")]
@@ -253,7 +253,7 @@ def test_hits_are_removed_once_merged_and_not_searched_for_again_with_other_cpus
     queries = one_set(["cat", "dog emu"])
     search_corpus(shards, queries, CONFIG, tmp_path / "expected", {"units": "x"})
     searched: list[str] = []
-    for_each = cluster.for_each
+    for_each = datasets.for_each
 
     def stopping(function: Any, items: Sequence[Any], **rest: Any) -> list[Any]:
         if rest["label"].startswith("search"):
@@ -262,7 +262,7 @@ def test_hits_are_removed_once_merged_and_not_searched_for_again_with_other_cpus
             raise InterruptedError
         return for_each(function, items, **rest)
 
-    monkeypatch.setattr(cluster, "for_each", stopping)
+    monkeypatch.setattr(datasets, "for_each", stopping)
     with pytest.raises(InterruptedError):
         search_corpus(shards, queries, CONFIG, tmp_path / "hits", {"units": "x"})
     parts = tmp_path / ".hits.parts"
@@ -273,7 +273,7 @@ def test_hits_are_removed_once_merged_and_not_searched_for_again_with_other_cpus
     assert len(list(parts.glob("merged-*"))) == 1
     unmerged = searched[4:]
     searched.clear()
-    monkeypatch.setattr(cluster, "total_cpus", lambda: 3.0)
+    monkeypatch.setattr(capacity, "total_cpus", lambda: 3.0)
     search_corpus(shards, queries, CONFIG, tmp_path / "hits", {"units": "x"})
     assert searched == unmerged
     outputs = [(tmp_path / out / "hits.parquet").read_bytes() for out in ("expected", "hits")]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from raykd.cli.app import _exit_code as raykd
-from raykd.cluster import tasks as cluster
+from raykd.cluster.connection import find_address
 from raykd.errors import InputError
 from raykd.storage.outputs import output_path
 from raykd.workflow.recipe.corpora_recipe import load_corpora
@@ -139,7 +139,7 @@ def test_urls_stay_urls_in_both_kinds_of_recipes(project):
 def test_an_invalid_ray_address_is_refused(monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match=r"not a Ray address; use HOST:PORT"):
-        cluster.find_address()
+        find_address()
 
 
 def test_augmented_rows_are_read_from_local_folders(project):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from killed_training import KilledTraining, job_in, killed, kills_its_worker_once
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import tasks
 from raykd.errors import InputError
 from raykd.training.batches import EpochBatches
 from raykd.training.distributed.config import WorkersConfig
@@ -121,7 +121,7 @@ def ends_its_process() -> Callable[..., dict[str, float]]:
 def test_a_job_whose_process_ends_each_time_is_named_with_the_settings_that_need_less(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(cluster, "_MAX_RETRIES", 0)
+    monkeypatch.setattr(tasks, "MAX_RETRIES", 0)
     job = replace(job_in(tmp_path, "codir"), score=ends_its_process())
 
     with pytest.raises(InputError, match="codir: its process was killed.*; lower batch_size"):

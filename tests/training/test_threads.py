@@ -11,7 +11,7 @@ from test_loop import rows_of
 from tiny_models import tiny_encoder
 from torch import Tensor, nn
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import capacity
 from raykd.models.threads import one_thread
 from raykd.objectives import build
 from raykd.objectives.fine_tune import FineTuneConfig
@@ -175,8 +175,8 @@ def test_where_tensors_are_in_memory_changes_no_bit_of_their_sums(shape):
 def test_cpus_of_a_worker_depend_on_recipe_and_machines_alone(
     cpus_of_nodes, only_model, expected, monkeypatch
 ):
-    monkeypatch.setattr(cluster, "num_nodes", lambda: len(cpus_of_nodes))
-    monkeypatch.setattr(cluster, "total_cpus", lambda: sum(cpus_of_nodes))
-    monkeypatch.setattr(cluster, "max_cpus_per_node", lambda: max(cpus_of_nodes))
+    monkeypatch.setattr(capacity, "num_nodes", lambda: len(cpus_of_nodes))
+    monkeypatch.setattr(capacity, "total_cpus", lambda: sum(cpus_of_nodes))
+    monkeypatch.setattr(capacity, "max_cpus_per_node", lambda: max(cpus_of_nodes))
     workers = WorkersConfig(models_at_once=4)
     assert cpus_per_worker(workers, only_model=only_model) == expected

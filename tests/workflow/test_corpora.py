@@ -16,7 +16,7 @@ from test_flow import recipe_values as run_recipe_values
 from test_flow import sentences
 
 from raykd.cli.app import _exit_code as raykd
-from raykd.cluster import tasks as cluster
+from raykd.cluster import datasets
 from raykd.config import dump_yaml
 from raykd.contextualize.card import read_card
 from raykd.contextualize.select import contextualize
@@ -232,7 +232,7 @@ def test_a_kill_after_the_joint_search_searches_nothing_again(folder):
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_unit_file_is_read_once_for_the_texts_of_all_tasks(folder, monkeypatch):
-    out, for_each = folder / "out", cluster.for_each
+    out, for_each = folder / "out", datasets.for_each
     gathered = []
 
     def noted(function, items, *, label, **others):
@@ -240,7 +240,7 @@ def test_a_unit_file_is_read_once_for_the_texts_of_all_tasks(folder, monkeypatch
             gathered.extend(item[0] for item in items if item[0].is_relative_to(out / "units"))
         return for_each(function, items, label=label, **others)
 
-    monkeypatch.setattr(cluster, "for_each", noted)
+    monkeypatch.setattr(datasets, "for_each", noted)
     command = ["corpus", str(folder / "corpora.yaml"), "--out", str(out)]
     assert raykd(command) == 0
     assert len(gathered) == len(set(gathered)) > 0

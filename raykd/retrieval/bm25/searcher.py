@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import datasets
 from raykd.corpus.shards import digest_of_shard
 from raykd.errors import InputError
 from raykd.retrieval.bm25 import index, scoring, search
@@ -115,7 +115,7 @@ def count(job: SearchJob, paths: Sequence[Path]) -> tuple[Shards, Bm25Searcher]:
     """
     total = Statistics.empty(job.num_terms)
     digests = [""] * len(paths)
-    results = cluster.as_completed(_count_shard, paths, label="statistics", shared={"job": job})
+    results = datasets.as_completed(_count_shard, paths, label="statistics", shared={"job": job})
     types = set()
     for number, (digest, unit_id_type, counted) in results:
         total += counted

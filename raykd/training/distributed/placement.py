@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import capacity
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.phases import PhaseJob
 
@@ -36,7 +36,7 @@ def cpus_per_worker(workers: WorkersConfig, *, only_model: bool = False) -> floa
         share = num_cpus / (workers.min_workers * num_at_once)
         return min(requested, math.floor(share * 100) / 100)
     # At least the recipe's CPUs, which a node has to have; more if a node has them.
-    return max(workers.cpus_per_worker, min(requested, cluster.max_cpus_per_node()))
+    return max(workers.cpus_per_worker, min(requested, capacity.max_cpus_per_node()))
 
 
 def threads_on(num_cpus: float) -> int:
@@ -71,4 +71,4 @@ def _cpus_of_one_machine(workers: WorkersConfig) -> float:
 
     A head node without CPUs gets nodes by autoscaling; missing GPUs were refused before.
     """
-    return 0 if cluster.num_nodes() > 1 or workers.use_gpu else cluster.total_cpus()
+    return 0 if capacity.num_nodes() > 1 or workers.use_gpu else capacity.total_cpus()

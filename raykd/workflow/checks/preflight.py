@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import capacity
 from raykd.errors import InputError
 from raykd.models.embedding import TextEmbedder
 from raykd.models.encoder import Encoder, load_tokenizer
@@ -214,9 +214,9 @@ def check_classes(run: Run) -> None:
 
 def _check_gpus(workers: WorkersConfig) -> None:
     """On one machine; a cluster of more may grow, and Train waits for what is missing."""
-    if not workers.use_gpu or cluster.num_nodes() > 1:
+    if not workers.use_gpu or capacity.num_nodes() > 1:
         return
-    num_wanted, num_gpus = workers.min_workers * workers.models_at_once, cluster.total_gpus()
+    num_wanted, num_gpus = workers.min_workers * workers.models_at_once, capacity.total_gpus()
     if num_gpus < num_wanted:
         raise InputError(
             f"workers.use_gpu: num_workers x models_at_once = {num_wanted} GPUs are needed, Ray "

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raykd.cluster import tasks as cluster
+from raykd.cluster import capacity
 from raykd.errors import InputError
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.distributed.placement import cpus_per_worker, workers_that_fit
@@ -41,16 +41,16 @@ def test_anything_else_is_refused_in_one_sentence(given):
     ],
 )
 def test_on_one_machine_all_groups_find_room(num_cpus, given, num_groups, cpus, fits, monkeypatch):
-    monkeypatch.setattr(cluster, "num_nodes", lambda: 1)
-    monkeypatch.setattr(cluster, "total_cpus", lambda: num_cpus)
+    monkeypatch.setattr(capacity, "num_nodes", lambda: 1)
+    monkeypatch.setattr(capacity, "total_cpus", lambda: num_cpus)
     workers = config(given, models_at_once=num_groups)
     assert cpus_per_worker(workers) == cpus
     assert workers_that_fit(workers, num_groups, cpus) == fits
 
 
 def test_a_cluster_may_grow(monkeypatch):
-    monkeypatch.setattr(cluster, "num_nodes", lambda: 3)
-    monkeypatch.setattr(cluster, "max_cpus_per_node", lambda: 2)
+    monkeypatch.setattr(capacity, "num_nodes", lambda: 3)
+    monkeypatch.setattr(capacity, "max_cpus_per_node", lambda: 2)
     workers = config([1, 4], models_at_once=2)
     assert cpus_per_worker(workers) == 1.0
     assert workers_that_fit(workers, 2, 1.0) == (1, 4)
