@@ -1,4 +1,4 @@
-"""The laws of the layout, read from the imports: data flows down the list, imports point up."""
+"""Laws of the layout: data flows down the list of modules, imports point up."""
 
 import ast
 import re
@@ -9,8 +9,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "raykd"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Modules and folders of raykd/ in the order of the flow: each imports from itself and from those
-# above it.
+# Modules and folders of raykd/ in the order of the data flow: each imports only from itself and
+# from those above it.
 FLOW = [
     "errors",
     "config",
@@ -53,7 +53,7 @@ def folder(path: Path) -> str:
 
 
 def imported_modules(path: Path) -> list[str]:
-    """Every module a file imports, wherever the import stands."""
+    """List every module that a file imports, also inside functions."""
     modules = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -73,7 +73,7 @@ def imported_folders(path: Path) -> set[str]:
     return {parts[1] for parts in modules if parts[0] == "raykd" and len(parts) > 1}
 
 
-def test_every_file_has_its_place_in_the_flow():
+def test_every_module_is_in_the_flow():
     assert {folder(path) for path in FILES} - {"__init__"} == set(FLOW)
 
 
@@ -86,17 +86,17 @@ def test_a_file_imports_nothing_below_it_in_the_flow(path):
     assert not imported_folders(path) & set(below)
 
 
-def test_no_modules_import_each_other_in_a_circle():
-    left = {
+def test_there_are_no_import_cycles():
+    remaining = {
         name: {m for m in imported_modules(path) if m in MODULES and m != name}
         for name, path in MODULES.items()
     }
-    while leaves := {name for name, imported in left.items() if not imported & set(left)}:
-        left = {name: imported for name, imported in left.items() if name not in leaves}
-    assert not left
+    while leaves := {name for name, imported in remaining.items() if not imported & set(remaining)}:
+        remaining = {name: imported for name, imported in remaining.items() if name not in leaves}
+    assert not remaining
 
 
-def test_only_the_edges_import_ray():
+def test_only_cluster_pipelines_and_tuning_import_ray():
     importing = [
         path for path in FILES if any(m.split(".")[0] == "ray" for m in imported_modules(path))
     ]
@@ -104,7 +104,7 @@ def test_only_the_edges_import_ray():
     assert not [p for p in importing if folder(p) != "cluster" and p.name not in RAY_FILES]
 
 
-def test_the_search_wing_never_imports_torch_and_the_wings_meet_under_the_roof_alone():
+def test_the_search_wing_never_imports_torch_and_the_wings_meet_only_in_workflow():
     for path in FILES:
         if folder(path) in SEARCH_WING:
             top_level = {module.split(".")[0] for module in imported_modules(path)}
@@ -114,7 +114,7 @@ def test_the_search_wing_never_imports_torch_and_the_wings_meet_under_the_roof_a
             assert not imported_folders(path) & SEARCH_WING, path
 
 
-def test_the_training_loop_names_no_objective():
+def test_the_training_loop_imports_no_objective():
     loop = (PACKAGE / "training" / "loop.py").read_text(encoding="utf-8").lower()
     objectives = [path.stem for path in (PACKAGE / "objectives").glob("*.py")]
     methods = set(objectives) - {"__init__", "base"}
@@ -122,15 +122,15 @@ def test_the_training_loop_names_no_objective():
     assert not [name for name in methods if name in loop]
 
 
-def test_stages_get_their_own_settings_and_never_the_whole_recipe():
+def test_stages_receive_their_own_settings_and_never_the_full_recipe():
     for path in FILES:
         if folder(path) in SEARCH_WING | DISTILLATION_WING:
             assert "workflow" not in imported_folders(path), path
 
 
-def test_there_is_no_drawer_for_odds_and_ends():
-    drawers = re.compile(r"^(utils?|common|helpers?|misc)\.py$")
-    assert not [path for path in FILES if drawers.match(path.name)]
+def test_no_module_is_named_utils_or_helpers():
+    catch_all = re.compile(r"^(utils?|common|helpers?|misc)\.py$")
+    assert not [path for path in FILES if catch_all.match(path.name)]
 
 
 def test_the_top_level_has_at_most_six_modules():

@@ -1,4 +1,4 @@
-"""Augmented rows, from a file to files, on Ray."""
+"""The command `raykd augment` and its Ray job, from an input file to the output files."""
 
 import json
 import shutil
@@ -62,7 +62,7 @@ def command(*arguments: object) -> int:
 
 
 def rows_of(units: list[tuple[str, ...]], schema: pa.Schema) -> list[list[object]]:
-    """Columns of a training text, of an id and one or two texts per unit."""
+    """Columns of a training text with an id and one or two texts per unit."""
     unit_ids, texts, *pairs = map(list, zip(*units, strict=True))
     assert len(schema) == 4 + len(pairs)
     return [unit_ids, texts, [0] * len(units), [None] * len(units), *pairs]
@@ -88,12 +88,12 @@ def files_of(out: Path) -> list[str]:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_each_row_is_followed_by_what_was_made_of_it(tmp_path, model, capsys):
+def test_each_row_is_followed_by_its_variants(tmp_path, model, capsys):
     train, out = write_rows(tmp_path / "train.jsonl", SINGLE), tmp_path / "out"
     assert command("--train", train, "--model", model, "--out", out, "--num-rounds", 8) == 0
-    found = pq.read_table(out / EXAMPLES_FILE)
-    assert found.schema == AUGMENTED
-    rows = found.to_pylist()
+    table = pq.read_table(out / EXAMPLES_FILE)
+    assert table.schema == AUGMENTED
+    rows = table.to_pylist()
     assert [row["row_id"] for row in rows] == list(range(len(rows)))
     finder = CandidateFinder(config(model))
     expected = []
@@ -106,7 +106,7 @@ def test_each_row_is_followed_by_what_was_made_of_it(tmp_path, model, capsys):
         label = float(row["label"] == "pos")
         expected += [(text, None, label, row_id) for text in made]
     assert [tuple(row.values())[1:] for row in rows] == expected
-    # The third has no word to replace.
+    # The third row has no replaceable word.
     assert [row["source_row_id"] for row in rows].count(2) == 1
     assert 12 < len(rows) <= 3 * 9 + 1
     printed = capsys.readouterr().out
@@ -125,7 +125,7 @@ def test_each_row_is_followed_by_what_was_made_of_it(tmp_path, model, capsys):
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_sentences_of_pairs_change_one_at_a_time_and_stay_pairs_in_the_text(tmp_path, model):
+def test_one_sentence_of_a_pair_changes_at_a_time_and_the_text_keeps_pairs(tmp_path, model):
     train = write_rows(tmp_path / "train.jsonl", PAIRS)
     options = ("--train", train, "--model", model, "--task", "stsb", "--num-rounds", 3)
     assert command(*options, "--out", tmp_path / "out") == 0
@@ -144,9 +144,9 @@ def test_sentences_of_pairs_change_one_at_a_time_and_stay_pairs_in_the_text(tmp_
         assert (made[0]["sentence1"], made[0]["sentence2"]) == (first, second)
         assert all(row["sentence1"] == first or row["sentence2"] == second for row in made)
         assert {row["label"] for row in made} == {pair["label"]}
-        of_second = [row for row in made if row["sentence2"] != second]
+        variants_of_second = [row for row in made if row["sentence2"] != second]
         numbers = [id_[-6:] for id_ in ids if id_.startswith(f"{row_id:010d}-2")]
-        assert numbers == [f"2-{number:04d}" for number in range(1, len(of_second) + 1)]
+        assert numbers == [f"2-{number:04d}" for number in range(1, len(variants_of_second) + 1)]
     assert command(*options, "--compat", "--out", tmp_path / "compat") == 0
     compat = pq.read_table(tmp_path / "compat" / EXAMPLES_FILE)
     assert compat.num_rows == len(rows) + len(PAIRS)
@@ -177,14 +177,14 @@ def test_the_card_describes_both_sentences_of_pairs(tmp_path):
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_what_was_written_can_be_trained_on(tmp_path, model):
+def test_augmented_rows_can_be_trained_on(tmp_path, model):
     train, out = write_rows(tmp_path / "train.jsonl", SINGLE), tmp_path / "out"
     augment(read_examples(train).table, out, config(model, num_rounds=2))
     tokenizer = load_tokenizer(str(model))
     units = read_rows(out / TEXT_FILE, tokenizer, max_length=16)
     assert len(units) == pq.read_metadata(out / TEXT_FILE).num_rows
-    labelled = read_rows(out / EXAMPLES_FILE, tokenizer, max_length=16)
-    assert labelled.labels.tolist() == pq.read_table(out / EXAMPLES_FILE)["label"].to_pylist()
+    labeled = read_rows(out / EXAMPLES_FILE, tokenizer, max_length=16)
+    assert labeled.labels.tolist() == pq.read_table(out / EXAMPLES_FILE)["label"].to_pylist()
     task = TaskConfig(
         name="own",
         train=str(out / EXAMPLES_FILE),
@@ -192,12 +192,12 @@ def test_what_was_written_can_be_trained_on(tmp_path, model):
         sentence_columns=("sentence1",),
         labels=("neg", "pos"),
     )
-    assert load_task(task).train["label"].to_pylist() == labelled.labels.tolist()
+    assert load_task(task).train["label"].to_pylist() == labeled.labels.tolist()
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_the_rows_are_the_same_for_any_parts_and_the_bytes_in_every_run(tmp_path, model):
+def test_rows_do_not_depend_on_the_part_size_and_bytes_are_reproducible(tmp_path, model):
     examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE * 3)).table
     outs = [tmp_path / name for name in ("whole", "again", "parts")]
     for out, part_rows in zip(outs, (256, 256, 5), strict=True):
@@ -211,15 +211,15 @@ def test_the_rows_are_the_same_for_any_parts_and_the_bytes_in_every_run(tmp_path
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_job_goes_on_where_it_stood_and_leaves_nothing_beside_its_output(
+def test_an_interrupted_job_resumes_and_leaves_no_files_next_to_its_output(
     tmp_path, model, monkeypatch
 ):
     examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE)).table
     out = tmp_path / "out"
     parts: list[Path] = []
 
-    def stop(done: list[Path], *_: object) -> None:
-        parts.extend(done)
+    def stop(completed: list[Path], *_: object) -> None:
+        parts.extend(completed)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -233,9 +233,9 @@ def test_a_job_goes_on_where_it_stood_and_leaves_nothing_beside_its_output(
     after: list[int] = []
     collect = pipeline._collect
 
-    def watch(done: list[Path], *more: Any) -> None:
-        after.extend((part / "manifest.json").stat().st_mtime_ns for part in done)
-        collect(done, *more)
+    def watch(completed: list[Path], *more: Any) -> None:
+        after.extend((part / "manifest.json").stat().st_mtime_ns for part in completed)
+        collect(completed, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "_collect", watch)
@@ -248,7 +248,7 @@ def test_a_job_goes_on_where_it_stood_and_leaves_nothing_beside_its_output(
     assert (out / "manifest.json").stat().st_mtime_ns == written
 
 
-def test_a_finished_part_needs_no_model(tmp_path, model, monkeypatch):
+def test_a_completed_part_loads_no_model(tmp_path, model, monkeypatch):
     examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE)).table
     job = AugmentJob(tmp_path / "parts", config(model), {}, {"examples": "a"})
     write_part(0, examples=examples, job=job, part_rows=2)
@@ -256,18 +256,18 @@ def test_a_finished_part_needs_no_model(tmp_path, model, monkeypatch):
     write_part(0, examples=examples, job=job, part_rows=2)
 
 
-def test_an_example_is_augmented_as_it_would_be_without_the_others(tmp_path, model):
+def test_the_variants_of_an_example_do_not_depend_on_other_examples(tmp_path, model):
     examples = read_examples(write_rows(tmp_path / "train.jsonl", SINGLE)).table
     finder = CandidateFinder(config(model))
     together = pipeline.augment_rows(examples, finder, config(model))
     apart = [
-        pipeline.augment_rows(examples.slice(at, 1), finder, config(model)).units
-        for at in range(examples.num_rows)
+        pipeline.augment_rows(examples.slice(row, 1), finder, config(model)).units
+        for row in range(examples.num_rows)
     ]
     assert pa.concat_tables(apart).equals(together.units)
 
 
-def test_rounds_follow_the_task(tmp_path, model, monkeypatch):
+def test_the_default_number_of_rounds_depends_on_the_task(tmp_path, model, monkeypatch):
     train = write_rows(tmp_path / "train.jsonl", [{"sentence": "good film", "label": 1}] * 2)
     configs: list[TaskDaConfig] = []
 
@@ -303,7 +303,7 @@ def test_rounds_follow_the_task(tmp_path, model, monkeypatch):
         (SINGLE, ("--out", "."), "in the way of an output"),
     ],
 )
-def test_what_cannot_be_augmented_is_refused(
+def test_inputs_that_cannot_be_augmented_are_refused(
     tmp_path, model, monkeypatch, capsys, rows, options, message
 ):
     monkeypatch.chdir(tmp_path)
@@ -316,7 +316,7 @@ def test_what_cannot_be_augmented_is_refused(
     assert message in capsys.readouterr().err
 
 
-def test_labels_are_read_as_a_task_reads_them(tmp_path):
+def test_labels_are_parsed_as_in_a_task(tmp_path):
     named = write_rows(tmp_path / "named.jsonl", SINGLE)
     assert read_examples(named).table["label"].to_pylist() == [1.0, 0.0, 0.0, 1.0]
     ordered = read_examples(named, labels=("pos", "neg")).table
@@ -327,6 +327,6 @@ def test_labels_are_read_as_a_task_reads_them(tmp_path):
         read_examples(scored)
 
 
-def test_sentences_of_csv_may_be_written_as_numbers(tmp_path):
+def test_numeric_sentences_of_a_csv_file_are_read_as_text(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\n1984,1\n2001,0\n")
     assert read_examples(tmp_path / "train.csv").table["sentence1"].to_pylist() == ["1984", "2001"]

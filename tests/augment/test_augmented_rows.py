@@ -1,4 +1,4 @@
-"""The augmented rows that students adapt on: those of this run's train split, labels checked."""
+"""Selection of the augmented rows for adaptation: from the run's train split, labels checked."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,7 @@ ROWS = [(f"first {row}", f"second {row}", float(row % 2)) for row in range(20)]
 
 
 def write_augmented(folder, rows):
-    """Each row, and one variant of it."""
+    """Write each row and one variant of it."""
     made = [
         (first + end, second, label, row)
         for row, (first, second, label) in enumerate(rows)
@@ -41,14 +41,14 @@ def task(tmp_path):
     return tmp_path / "task"
 
 
-def test_every_row_and_what_was_made_of_it_is_kept(tmp_path, task):
+def test_every_row_and_its_variants_are_kept(tmp_path, task):
     select_rows(write_augmented(tmp_path / "da", ROWS), task, tmp_path / "out")
     kept = pq.read_table(tmp_path / "out" / EXAMPLES_FILE)
     assert kept.num_rows == 40
     assert kept["label"].to_pylist() == [row % 2 for row in range(20) for _ in range(2)]
 
 
-def test_rows_that_are_held_out_take_their_variants_with_them(tmp_path, task):
+def test_variants_of_held_out_rows_are_removed(tmp_path, task):
     hold_out(task, 0.3, tmp_path / "less")
     select_rows(write_augmented(tmp_path / "da", ROWS), tmp_path / "less", tmp_path / "out")
     kept = pq.read_table(tmp_path / "out" / EXAMPLES_FILE)
@@ -65,7 +65,7 @@ def test_rows_that_are_held_out_take_their_variants_with_them(tmp_path, task):
         (lambda rows: [(a, b, 1 - label) for a, b, label in rows], ("row 0", "--labels")),
     ],
 )
-def test_rows_made_of_another_file_or_of_other_classes_are_refused(tmp_path, task, change, words):
+def test_rows_of_another_file_or_with_other_classes_are_refused(tmp_path, task, change, words):
     folder = write_augmented(tmp_path / "da", change(ROWS))
     with pytest.raises(InputError) as caught:
         select_rows(folder, task, tmp_path / "out")
@@ -73,7 +73,7 @@ def test_rows_made_of_another_file_or_of_other_classes_are_refused(tmp_path, tas
         assert word in str(caught.value)
 
 
-def test_a_unit_of_a_pair_is_read_as_the_example_is(tmp_path):
+def test_a_unit_of_a_pair_is_tokenized_like_the_example(tmp_path):
     save_tiny_model(tmp_path / "model")
     tokenizer = load_tokenizer(str(tmp_path / "model"))
     unit = pa.table([["u"], ["the film"], [0], [None], ["a plot"]], schema=TRAINING_PAIRS)

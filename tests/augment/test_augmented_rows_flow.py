@@ -1,4 +1,4 @@
-"""TinyBERT's second stage through the whole flow: raykd augment on pairs, and a run on its rows."""
+"""TinyBERT's second stage, end to end: `raykd augment` on pairs, and a run on its rows."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ KD = {"objective": {"name": "vanilla_kd", "task_weight": 0}, **PHASE}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Pairs that are the same word or not, and what `raykd augment` makes of them."""
+    """Folder with pairs of equal or different words and the output of `raykd augment` for them."""
     folder = tmp_path_factory.mktemp("rows")
     save_tiny_model(folder / "teacher")
     pairs = [(first, second) for first in WORDS for second in WORDS]
@@ -66,7 +66,7 @@ def num_rows(folder: Path) -> int:
     return json.loads((folder / "manifest.json").read_text())["counts"]["num_rows"]
 
 
-def test_students_with_a_step_on_augmented_rows_adapt_on_these_and_others_on_the_train_split(
+def test_variants_with_augmented_rows_adapt_on_these_and_others_on_the_train_split(
     folder, tmp_path
 ):
     out = tmp_path / "out"
@@ -86,21 +86,21 @@ def test_students_with_a_step_on_augmented_rows_adapt_on_these_and_others_on_the
 
 
 @pytest.mark.slow
-def test_a_search_leaves_out_what_was_made_of_the_rows_it_is_scored_on(folder, tmp_path):
+def test_tuning_excludes_variants_of_the_rows_that_trials_are_scored_on(folder, tmp_path):
     space = {"adaptation.learning_rate": {"choice": [1.0e-4, 1.0e-3]}}
     recipe = write_recipe(folder, "tune", tune={"space": space, "num_trials": 2})
     out = tmp_path / "out"
     assert raykd(["tune", recipe, "--out", str(out)]) == 0
-    searched = out / "tune" / "run"
-    rows = pq.read_table(searched / "augmented" / "examples.parquet")
-    kept = pq.read_table(searched / "task" / "train.parquet")["row_id"].to_pylist()
+    trial_run = out / "tune" / "run"
+    rows = pq.read_table(trial_run / "augmented" / "examples.parquet")
+    kept = pq.read_table(trial_run / "task" / "train.parquet")["row_id"].to_pylist()
     assert len(kept) < 21
     assert sorted(set(rows["source_row_id"].to_pylist())) == kept
     trials = json.loads((out / "tune" / "result" / "trials.json").read_text())["trials"]
     assert [trial["whole"] for trial in trials] == [True, True]
 
 
-def test_rows_that_are_lost_are_missed_before_work_starts(folder, tmp_path, capsys):
+def test_missing_augmented_rows_are_reported_before_work_starts(folder, tmp_path, capsys):
     less = tmp_path / "less"
     less.mkdir()
     shutil.copy(folder / "augmented" / "text.parquet", less)

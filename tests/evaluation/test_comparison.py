@@ -12,12 +12,14 @@ def evaluation_job(model, max_length):
     return EvaluationJob(Path(model), Path("out"), max_length=max_length, inputs=inputs)
 
 
-def test_two_models_are_compared_on_what_both_have_read():
-    found = Comparison(evaluation_job("student", 128), evaluation_job("teacher", 64), Path("out"))
-    assert found.max_length == 64
+def test_two_models_are_compared_at_the_shorter_of_their_lengths():
+    comparison = Comparison(
+        evaluation_job("student", 128), evaluation_job("teacher", 64), Path("out")
+    )
+    assert comparison.max_length == 64
 
 
-def test_another_student_teacher_task_or_length_asks_for_another_analysis():
+def test_another_student_teacher_task_or_length_changes_the_fingerprint():
     student, teacher = evaluation_job("student", 128), evaluation_job("teacher", 64)
     first = Comparison(student, teacher, Path("out"))
     others = [
@@ -30,7 +32,7 @@ def test_another_student_teacher_task_or_length_asks_for_another_analysis():
     assert all((c.settings(), c.inputs()) != (first.settings(), first.inputs()) for c in others)
 
 
-def test_a_family_whose_layers_cannot_be_addressed_has_no_states(tmp_path):
+def test_a_family_without_addressable_layers_has_no_states(tmp_path):
     folder = save_tiny_model(tmp_path / "model")
     config = AlbertConfig(
         vocab_size=50,

@@ -19,8 +19,8 @@ def batch(num_rows, length):
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def products_of_a_bert(*, layers, width, inner, length, classes):
-    """Multiplications and additions a token, written out; the head reads one token of a row."""
+def bert_flops_per_token(*, layers, width, inner, length, classes):
+    """Multiplications and additions per token, written out; the head reads one token per row."""
     projections = 4 * 2 * width * width
     scores_and_mixture = 2 * 2 * length * width
     feed_forward = 2 * 2 * width * inner
@@ -28,31 +28,31 @@ def products_of_a_bert(*, layers, width, inner, length, classes):
     return layers * (projections + scores_and_mixture + feed_forward) + head / length
 
 
-def test_operations_a_token_are_those_of_the_formula():
+def test_flops_per_token_equal_the_formula():
     # 2 x (4 x 2 x 24 x 24 + 4 x 10 x 24 + 4 x 24 x 48) + (2 x 24 x 24 + 2 x 24 x 3) / 10
-    by_hand = products_of_a_bert(layers=2, width=24, inner=48, length=10, classes=3)
+    by_hand = bert_flops_per_token(layers=2, width=24, inner=48, length=10, classes=3)
     assert by_hand == 20_481.6
     encoder = tiny_encoder(num_layers=2).eval()
     assert flops_per_token(encoder, batch(1, 10)) == pytest.approx(20_481.6, rel=1e-12)
 
 
-def test_operations_grow_with_the_length_of_a_row_and_not_with_the_rows():
+def test_flops_per_token_grow_with_the_row_length_and_not_with_the_number_of_rows():
     encoder = tiny_encoder(num_layers=1).eval()
     assert flops_per_token(encoder, batch(3, 8)) == flops_per_token(encoder, batch(1, 8))
-    # A token meets 8 more in scores and mixture, and shares the head with 8 more.
+    # Each token attends to 8 more tokens, and the head's cost is shared by 8 more.
     longer = flops_per_token(encoder, batch(1, 16)) - flops_per_token(encoder, batch(1, 8))
     assert longer == 4 * 8 * 24 - (2 * 24 * 24 + 2 * 24 * 3) / 16
 
 
 @pytest.mark.parametrize("family", ["roberta", "distilbert", "electra", "deberta", "modernbert"])
-def test_every_familys_operations_are_counted_attention_too(family):
+def test_flops_of_every_family_include_attention(family):
     encoder = tiny_encoder(family, num_layers=2).eval()
     at_8, at_16, at_24 = (n * flops_per_token(encoder, batch(1, n)) for n in (8, 16, 24))
-    # What grows with the square of the length: 2 layers x 2 products x 2 x 24 a pair of tokens.
+    # The quadratic part in the length: 2 layers x 2 products x 2 x 24 per pair of tokens.
     assert at_24 - 2 * at_16 + at_8 == 2 * 2 * 2 * 24 * (24**2 - 2 * 16**2 + 8**2)
 
 
-def test_a_time_is_its_median_over_rounds_and_latency_the_median_over_rows():
+def test_times_are_medians_over_rounds_and_latency_a_median_over_rows():
     rounds = [
         ([0.010, 0.020, 0.070], 0.050),
         ([0.010, 0.020, 0.070], 9.0),
@@ -65,7 +65,7 @@ def test_a_time_is_its_median_over_rounds_and_latency_the_median_over_rows():
 
 
 def examples(num_rows):
-    """Rows of four to twelve tokens: [CLS], words, [SEP]."""
+    """Texts of four to twelve tokens: [CLS], words, [SEP]."""
     words = ["good", "film", "was", "very", "dull", "the", "plot", "and", "music", "slow"]
     return [" ".join(words[: 2 + row % 9]) for row in range(num_rows)]
 
@@ -86,24 +86,24 @@ def task_folder(tmp_path):
     return tmp_path / "task"
 
 
-def test_the_cost_of_a_saved_model_names_its_device_threads_bytes_and_length(tmp_path, task_folder):
+def test_the_cost_of_a_saved_model_has_device_threads_bytes_and_length(tmp_path, task_folder):
     folder = save_tiny_model(tmp_path / "model")
-    found = cost_of(folder, 24, task_folder)
-    assert found.weights_bytes == (folder / "model.safetensors").stat().st_size
-    assert (found.device, found.num_threads) == (device_name(), torch.get_num_threads())
-    # The lengths 4 to 12 occur alike.
-    assert found.num_tokens == 8
-    expected = products_of_a_bert(layers=2, width=24, inner=48, length=8, classes=2)
-    assert found.flops_per_token == pytest.approx(expected, rel=1e-12)
-    assert 0 < found.latency_ms < 1000
-    assert 0 < found.rows_per_s_batch_1 < found.rows_per_s_batch_32
+    cost = cost_of(folder, 24, task_folder)
+    assert cost.weights_bytes == (folder / "model.safetensors").stat().st_size
+    assert (cost.device, cost.num_threads) == (device_name(), torch.get_num_threads())
+    # The lengths 4 to 12 are equally frequent.
+    assert cost.num_tokens == 8
+    expected = bert_flops_per_token(layers=2, width=24, inner=48, length=8, classes=2)
+    assert cost.flops_per_token == pytest.approx(expected, rel=1e-12)
+    assert 0 < cost.latency_ms < 1000
+    assert 0 < cost.rows_per_s_batch_1 < cost.rows_per_s_batch_32
 
 
-def test_rows_are_cut_where_the_model_was_trained_to_cut_them(tmp_path, task_folder):
+def test_rows_are_truncated_at_the_models_training_length(tmp_path, task_folder):
     assert cost_of(save_tiny_model(tmp_path / "model"), 6, task_folder).num_tokens == 6
 
 
-def test_a_models_shape_is_all_of_it_but_the_values_of_its_weights(tmp_path):
+def test_a_models_shape_includes_everything_except_weight_values(tmp_path):
     folder = save_tiny_model(tmp_path / "model")
     other = tmp_path / "other"
     shutil.copytree(folder, other)
@@ -120,7 +120,7 @@ def test_a_models_shape_is_all_of_it_but_the_values_of_its_weights(tmp_path):
     assert len({shape_of(folder, 24), shape_of(folder, 25), shape_of(deeper, 24)}) == 3
 
 
-def test_other_words_are_another_shape_because_rows_get_another_length(tmp_path):
+def test_another_vocabulary_changes_the_shape_because_row_lengths_change(tmp_path):
     folder = save_tiny_model(tmp_path / "model")
     before = shape_of(folder, 24)
     text = (folder / "tokenizer.json").read_text()
@@ -128,7 +128,7 @@ def test_other_words_are_another_shape_because_rows_get_another_length(tmp_path)
     assert shape_of(folder, 24) != before
 
 
-def test_a_tables_rows_are_tokenized_with_their_labels(tmp_path):
+def test_table_rows_are_tokenized_with_their_labels(tmp_path):
     from raykd.models.encoder import load_tokenizer
 
     tokenizer = load_tokenizer(str(save_tiny_model(tmp_path / "model")))

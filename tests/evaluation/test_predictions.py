@@ -11,12 +11,12 @@ def examples(*labels):
     return pa.table({**rows, "label": labels}, schema=EXAMPLES)
 
 
-def test_the_answer_is_the_most_likely_class_and_the_first_of_equals():
+def test_the_prediction_is_the_most_likely_class_and_the_first_of_ties():
     logits = np.array([[0.1, 0.3, 0.2], [1.0, 1.0, 0.0]], np.float32)
     assert answers(logits).tolist() == [1.0, 0.0]
 
 
-def test_the_answer_of_one_logit_is_the_score_itself():
+def test_the_prediction_of_a_single_logit_is_the_score():
     assert answers(np.array([[2.5], [-1.0]], np.float32)).tolist() == [2.5, -1.0]
 
 

@@ -1,4 +1,4 @@
-"""Which teachers are refused: beyond chance no better than a constant, or of another order."""
+"""Refusal of teachers that are no better than a constant answer or have another class order."""
 
 import numpy as np
 import pyarrow as pa
@@ -18,40 +18,40 @@ def make_task(dev, *, num_classes=2, metric="accuracy", regression=False):
     return Task("t", labels, regression, (metric,), table, table, None, {})
 
 
-def found(dev, answers, **settings):
+def check(dev, answers, **settings):
     return check_answers(make_task(dev, **settings), np.asarray(answers, np.float64))
 
 
 BALANCED = [0, 1] * 20
 
 
-def test_a_teacher_of_swapped_classes_is_refused_with_the_order():
-    finding = found(BALANCED, [1, 0] * 20)
+def test_a_teacher_with_swapped_classes_is_refused_with_the_right_order():
+    finding = check(BALANCED, [1, 0] * 20)
     assert finding.is_certain
     assert finding.order == ("entailment", "neutral")
     assert "0.0%" in finding.reason
     assert "100.0%" in finding.reason
 
 
-def test_two_of_three_swapped_classes_are_found_though_the_constant_is_beaten():
+def test_two_of_three_swapped_classes_are_detected_although_the_constant_is_beaten():
     dev = [0, 0, 1, 2] * 20
     answers = [0, 0, 2, 1] * 20
-    finding = found(dev, answers, num_classes=3)
+    finding = check(dev, answers, num_classes=3)
     assert finding.order == ("neutral", "contradiction", "entailment")
 
 
-def test_a_rotation_names_the_class_of_each_output():
-    finding = found([0, 1, 2] * 20, [1, 2, 0] * 20, num_classes=3)
+def test_rotated_classes_are_reported_with_the_class_of_each_output():
+    finding = check([0, 1, 2] * 20, [1, 2, 0] * 20, num_classes=3)
     # Output 0 (the task's neutral, as answered) is right where the label is contradiction.
     assert finding.order == ("contradiction", "neutral", "entailment")
 
 
 @pytest.mark.parametrize(("num_right", "is_certain"), [(22, False), (18, False), (12, True)])
-def test_a_teacher_is_refused_where_a_useful_one_would_hardly_be_so_bad(num_right, is_certain):
+def test_a_teacher_is_refused_if_a_useful_one_would_hardly_score_as_low(num_right, is_certain):
     dev = [0] * 22 + [1] * 18
     answers = [*dev[: num_right // 2], *(1 - label for label in dev[num_right // 2 :])]
     answers[22 : 22 + num_right - num_right // 2] = [1] * (num_right - num_right // 2)
-    finding = found(dev, answers)
+    finding = check(dev, answers)
     assert f"is {num_right / 40:.3f}, that of the constant answer 'neutral' is 0.550" in (
         finding.reason
     )
@@ -59,46 +59,46 @@ def test_a_teacher_is_refused_where_a_useful_one_would_hardly_be_so_bad(num_righ
     assert finding.order is None
 
 
-def test_a_teacher_that_always_gives_one_answer_is_refused_on_a_split_that_shows_it():
+def test_a_constant_teacher_is_refused_on_a_split_large_enough_to_show_it():
     dev = [0] * 550 + [1] * 450
     for metric in ("accuracy", "matthews"):
-        finding = found(dev, [0] * 1000, metric=metric)
+        finding = check(dev, [0] * 1000, metric=metric)
         assert finding.is_certain
         assert "constant answer" in finding.reason
-    assert not found(dev[:1] * 3 + [1] * 2, [0] * 5).is_certain
+    assert not check(dev[:1] * 3 + [1] * 2, [0] * 5).is_certain
 
 
-def test_a_teacher_below_the_constant_that_tells_classes_apart_is_accepted():
+def test_a_teacher_below_the_constant_that_separates_the_classes_is_accepted():
     dev = [1] * 80 + [0] * 920
     answers = [1] * 50 + [0] * 30 + [1] * 120 + [0] * 800  # accuracy 0.85, constant 0.92
-    assert found(dev, answers) is None
+    assert check(dev, answers) is None
 
 
 def test_a_useful_teacher_is_accepted():
     generator = np.random.default_rng(0)
     dev = generator.integers(0, 3, 60)
     answers = np.where(generator.random(60) < 0.8, dev, generator.integers(0, 3, 60))
-    assert found(dev, answers, num_classes=3) is None
+    assert check(dev, answers, num_classes=3) is None
 
 
-def test_a_split_of_one_class_shows_nothing():
-    assert found([1] * 30, [0] * 30) is None
+def test_a_split_with_one_class_is_not_judged():
+    assert check([1] * 30, [0] * 30) is None
 
 
-def test_scores_that_run_the_wrong_way_are_refused():
+def test_scores_with_negative_correlation_are_refused():
     dev = list(range(40))
     settings = {"metric": "pearson", "regression": True}
-    finding = found(dev, [-score for score in dev], **settings)
+    finding = check(dev, [-score for score in dev], **settings)
     assert finding.is_certain
     assert "-1.000" in finding.reason
-    assert found(dev, dev, **settings) is None
-    assert not found(dev[:4], dev[3::-1][:1] * 4, **settings).is_certain
-    scaled = found(dev, [score / 100 for score in dev], **settings)
+    assert check(dev, dev, **settings) is None
+    assert not check(dev[:4], dev[3::-1][:1] * 4, **settings).is_certain
+    scaled = check(dev, [score / 100 for score in dev], **settings)
     assert not scaled.is_certain
     assert "another scale" in scaled.reason
 
 
-def test_logits_that_are_no_numbers_name_the_row():
+def test_nan_logits_are_refused_with_the_row():
     logits = np.zeros((4, 2), np.float32)
     check_finite(logits, "m", "dev split")
     logits[2, 1] = np.nan
@@ -106,7 +106,7 @@ def test_logits_that_are_no_numbers_name_the_row():
         check_finite(logits, "m", "dev split", start=10)
 
 
-def test_a_constant_answer_is_named():
+def test_a_constant_answer_is_recognized():
     task = make_task(BALANCED)
     assert constant_answer(task, pa.chunked_array([[1.0, 1.0]])) == "entailment"
     assert constant_answer(task, pa.chunked_array([[1.0, 0.0]])) is None

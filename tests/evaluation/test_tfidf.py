@@ -20,12 +20,12 @@ def predictions(train, split, num_labels):
     return table["prediction"].to_pylist()
 
 
-def test_words_decide_the_class():
+def test_words_determine_the_class():
     train = examples(["good film", "good cast", "dull film", "dull cast"], [1, 1, 0, 0])
     assert predictions(train, examples(["good", "dull"], [0, 0]), 2) == [1.0, 0.0]
 
 
-def test_a_pair_is_judged_by_what_its_sentences_share():
+def test_a_pair_is_classified_by_the_words_its_sentences_share():
     train = examples(
         ["a b c", "d e f", "a b c", "d e f"], [1, 1, 0, 0], ["a b c", "d e f", "d e f", "a b c"]
     )
@@ -33,27 +33,27 @@ def test_a_pair_is_judged_by_what_its_sentences_share():
     assert predictions(train, split, 2) == [1.0, 0.0]
 
 
-def test_scores_stay_within_those_of_the_train_split():
+def test_scores_stay_within_the_range_of_the_train_split():
     train = examples(["a", "b", "a a b"], [0.0, 5.0, 2.0], ["b", "b", "a"])
     answers = predictions(train, examples(["b b b", "a"], [1, 1], ["b b b", "c"]), 1)
     assert all(0.0 <= answer <= 5.0 for answer in answers)
     assert answers[0] > answers[1]
 
 
-def test_a_class_that_the_train_split_lacks_is_never_the_answer():
+def test_a_class_absent_from_the_train_split_is_never_predicted():
     train = examples(["a", "b"], [2, 0])
     assert set(predictions(train, examples(["a", "b", "c"], [0, 1, 2]), 3)) <= {0.0, 2.0}
 
 
-def test_one_class_in_the_train_split_is_always_the_answer():
+def test_the_only_class_of_the_train_split_is_always_predicted():
     assert predictions(examples(["a", "b"], [1, 1]), examples(["c"], [0]), 3) == [1.0]
 
 
-def test_text_without_words_is_no_obstacle():
+def test_text_without_words_is_classified():
     assert predictions(examples(["!!", "??"], [0, 1]), examples(["?"], [1]), 2) == [1.0]
 
 
-def test_the_real_mrpc_is_answered_better_than_by_a_constant(glue):
+def test_tfidf_beats_a_constant_answer_on_real_mrpc(glue):
     files = {split: str(glue / f"mrpc_{split}.parquet") for split in ("train", "dev")}
     task = load_task(TaskConfig(name="mrpc", **files))
     table = predict_tfidf(task.train, task.dev, num_labels=2)

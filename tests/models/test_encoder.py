@@ -1,4 +1,4 @@
-"""Every family gives the same output, and what is saved loads without this package."""
+"""The encoder's outputs in every family."""
 
 import gc
 import weakref
@@ -39,7 +39,7 @@ def test_every_family_gives_logits_hidden_states_and_relations(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_hidden_states_are_those_that_the_library_gives(family):
+def test_hidden_states_equal_transformers(family):
     encoder, batch = tiny_encoder(family, num_layers=3).eval(), tiny_batch()
     ids, mask = batch["input_ids"], batch["attention_mask"]
 
@@ -51,22 +51,22 @@ def test_hidden_states_are_those_that_the_library_gives(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_word_embeddings_take_the_place_of_tokens(family):
+def test_word_embeddings_replace_tokens(family):
     encoder, mask = tiny_encoder(family).eval(), tiny_batch()["attention_mask"]
 
-    given = encoder.embed(tiny_batch()["input_ids"])
-    output = run(encoder, word_embeddings=given, layers=[2])
+    embeddings = encoder.embed(tiny_batch()["input_ids"])
+    output = run(encoder, word_embeddings=embeddings, layers=[2])
 
     expected = run(encoder, layers=[2])
     torch.testing.assert_close(output.logits, expected.logits)
     torch.testing.assert_close(
         output.hidden_states[2][mask == 1], expected.hidden_states[2][mask == 1]
     )
-    assert not torch.allclose(run(encoder, word_embeddings=2 * given).logits, expected.logits)
+    assert not torch.allclose(run(encoder, word_embeddings=2 * embeddings).logits, expected.logits)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_parts_that_are_not_asked_for_are_absent_and_change_nothing(family):
+def test_outputs_that_are_not_requested_are_absent_and_change_nothing(family):
     encoder = tiny_encoder(family)
 
     plain = run(encoder)
@@ -79,7 +79,7 @@ def test_parts_that_are_not_asked_for_are_absent_and_change_nothing(family):
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "deberta"])
-def test_relations_are_the_projections_of_the_block_before(family):
+def test_relation_vectors_are_projections_of_the_previous_layers_output(family):
     encoder = tiny_encoder(family, num_layers=2)
 
     output = run(encoder, layers=[1], relation_layers=[2])
@@ -103,20 +103,20 @@ def test_a_fused_projection_is_split_into_query_key_and_value():
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("layer", [1, 2, 3])
-def test_relations_alone_are_those_of_the_whole_run(family, layer):
+def test_relations_without_a_full_forward_pass_equal_those_of_one(family, layer):
     encoder, batch = tiny_encoder(family, num_layers=3).eval(), tiny_batch()
 
-    alone = encoder.relations(
+    relations = encoder.relations(
         batch["input_ids"], batch["attention_mask"], batch["token_type_ids"], layer=layer
     )
 
     expected = run(encoder, relation_layers=[layer]).relation_vectors[layer]
-    assert all(torch.equal(*parts) for parts in zip(alone, expected, strict=True))
+    assert all(torch.equal(*parts) for parts in zip(relations, expected, strict=True))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in encoder.modules())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_relations_alone_run_nothing_behind_them_and_keep_nothing(family):
+def test_relations_skip_later_layers_and_keep_no_activations(family):
     encoder, batch = tiny_encoder(family, num_layers=3), tiny_batch()
     called = []
     encoder.block(1).register_forward_hook(lambda *_: called.append("block 1"))
@@ -125,11 +125,11 @@ def test_relations_alone_run_nothing_behind_them_and_keep_nothing(family):
     gc.collect()
     gc.disable()
     try:
-        made = weakref.ref(
+        query = weakref.ref(
             encoder.relations(batch["input_ids"], batch["attention_mask"], layer=2).query
         )
         # No exception's frames hold activations until the next collection of cycles.
-        assert made() is None
+        assert query() is None
     finally:
         gc.enable()
 
@@ -137,7 +137,7 @@ def test_relations_alone_run_nothing_behind_them_and_keep_nothing(family):
     assert run(encoder).logits.isfinite().all()
 
 
-def test_an_error_in_the_run_is_not_taken_for_its_end():
+def test_an_error_in_the_forward_pass_is_raised_and_not_taken_for_the_early_exit():
     encoder = tiny_encoder()
 
     with pytest.raises(IndexError):
@@ -170,7 +170,7 @@ def test_a_layer_that_does_not_exist_is_refused(layer):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_reordered_classes_are_the_same_answers_in_another_order(family):
+def test_reordered_classes_have_the_same_logits_in_another_order(family):
     encoder = tiny_encoder(family)
     before = run(encoder).logits
 

@@ -1,4 +1,4 @@
-"""Families: where the classifier and the layers are, and what self-attention reads."""
+"""Model families: location of the classifier and the layers, and inputs of self-attention."""
 
 import pytest
 import torch
@@ -64,7 +64,7 @@ def run(encoder: Encoder, **options) -> EncoderOutput:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("num_labels", [2, 3])
-def test_reordered_classes_are_the_same_answers_in_another_order(family, num_labels):
+def test_reordered_classes_have_the_same_logits_in_another_order(family, num_labels):
     encoder = make_model(family, num_labels=num_labels)
     before, order = run(encoder).logits, [*range(1, num_labels), 0]
 
@@ -74,16 +74,16 @@ def test_reordered_classes_are_the_same_answers_in_another_order(family, num_lab
 
 
 @pytest.mark.parametrize("family", LAST_MAPS)
-def test_the_classifier_is_found_where_another_map_is_as_wide(family):
+def test_the_classifier_is_found_even_if_another_linear_map_is_as_wide(family):
     model = make_model(family, num_labels=24).model  # as wide as the model
 
-    found = last_map_of(model)
+    last_map = last_map_of(model)
 
-    assert found is model.get_submodule(LAST_MAPS[family])
+    assert last_map is model.get_submodule(LAST_MAPS[family])
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_classes_in_the_tasks_order_are_left_as_they_are():
+def test_classes_in_the_tasks_order_are_not_reordered():
     encoder = make_model("bert", num_labels=3)
     encoder.model.classifier = nn.Sequential(encoder.model.classifier, nn.Softmax(-1))
 
@@ -94,7 +94,7 @@ def test_classes_in_the_tasks_order_are_left_as_they_are():
 
 
 @pytest.mark.parametrize("family", WITH_LAYERS)
-def test_hidden_states_are_those_that_the_library_gives(family):
+def test_hidden_states_equal_transformers(family):
     encoder = make_model(family, num_layers=3)
 
     states = run(encoder, layers=[0, 1, 2, 3]).hidden_states
@@ -124,17 +124,17 @@ def test_the_last_hidden_state_is_after_the_final_norm(family):
 
 
 @pytest.mark.parametrize("family", WITH_RELATIONS)
-def test_relation_vectors_are_those_that_attention_reads(family):
+def test_relation_vectors_are_the_inputs_of_attention(family):
     encoder = make_model(family)
 
     vectors = run(encoder, relation_layers=[1, 2]).relation_vectors
 
     assert {part.shape for layer in (1, 2) for part in vectors[layer]} == {(2, 5, 24)}
-    alone = encoder.relations(IDS, MASK, layer=2)
-    assert all(torch.equal(*parts) for parts in zip(alone, vectors[2], strict=True))
+    relations = encoder.relations(IDS, MASK, layer=2)
+    assert all(torch.equal(*parts) for parts in zip(relations, vectors[2], strict=True))
 
 
-def test_a_projection_fused_by_head_is_split_as_its_family_does():
+def test_a_projection_fused_per_head_is_split_as_in_its_family():
     encoder = make_model("deberta")
     attention = encoder.blocks()[0].attention.self
     with torch.no_grad():
@@ -143,17 +143,17 @@ def test_a_projection_fused_by_head_is_split_as_its_family_does():
     inside = {}
     original = attention.transpose_for_scores
 
-    def keep(x):
+    def record(x):
         inside.setdefault(len(inside), original(x))
         return original(x)
 
-    attention.transpose_for_scores = keep
+    attention.transpose_for_scores = record
 
     vectors = run(encoder, relation_layers=[1]).relation_vectors[1]
 
     # Its own first call splits the fused projection into heads of query, key and value: (B, H, L).
     query, key, value = inside[0].chunk(3, dim=-1)
-    biases = [inside[at][0, :, 0] for at in (1, 2)]
+    biases = [inside[part][0, :, 0] for part in (1, 2)]
     for part, expected in zip(
         vectors,
         (query + biases[0][:, None], key, value + biases[1][:, None]),
@@ -163,12 +163,12 @@ def test_a_projection_fused_by_head_is_split_as_its_family_does():
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gemma3_text"])
-def test_keys_that_several_heads_share_are_refused(family):
+def test_keys_shared_by_several_heads_are_refused(family):
     with pytest.raises(InputError, match="not as wide as its hidden states; use a BERT"):
         make_model(family).projections(1)
 
 
 @pytest.mark.parametrize("family", ["albert", "xlm", "funnel", "bart", "xlnet", "gpt2"])
-def test_layers_that_cannot_be_read_one_by_one_are_refused(family):
+def test_families_without_addressable_layers_are_refused(family):
     with pytest.raises(InputError, match="use a BERT, .*vanilla_kd, annealing_kd, fine_tune"):
         make_model(family).blocks()

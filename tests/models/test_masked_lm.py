@@ -1,4 +1,4 @@
-"""Masked language models: which tokens they may mask, and where they answer."""
+"""Masked language models: tokens that may be masked, and predictions at masked tokens."""
 
 import json
 
@@ -12,7 +12,7 @@ from raykd.models.masked_lm import load_masked_lm
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_answers_are_the_models_own_at_the_masked_tokens(family):
+def test_predictions_equal_the_models_logits_at_the_masked_tokens(family):
     model, batch = tiny_masked_lm(family), tiny_batch()
     ids, mask = batch["input_ids"], batch["attention_mask"]
     is_masked = (torch.rand(ids.shape) < 0.5) & (mask != 0)
@@ -23,7 +23,7 @@ def test_the_answers_are_the_models_own_at_the_masked_tokens(family):
     torch.testing.assert_close(logits, expected)
 
 
-def test_words_are_what_the_tokenizer_has_beside_its_special_tokens(tmp_path):
+def test_words_are_the_vocabulary_without_special_tokens(tmp_path):
     folder = str(save_tiny_model(tmp_path / "model"))
     model, tokenizer = load_masked_lm(folder, new_head=True), load_tokenizer(folder)
     batch = tokenizer(["good film", "bad [MASK] ? plot"], padding=True, return_tensors="pt")

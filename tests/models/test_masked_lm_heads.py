@@ -1,4 +1,4 @@
-"""Which checkpoints have a masked-LM head, whatever their family calls its modules."""
+"""Detection of masked-LM heads in checkpoints of all families."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def config_of(family: str, **changes: object) -> PreTrainedConfig:
 
 
 def save(folder: Path, config: PreTrainedConfig, auto_class: type = AutoModelForMaskedLM) -> str:
-    """A random model of any class, with a tokenizer."""
+    """Save a random model of any class, with a tokenizer."""
     save_tiny_model(folder)
     torch.manual_seed(0)
     model = auto_class.from_config(config)
@@ -48,7 +48,7 @@ def save(folder: Path, config: PreTrainedConfig, auto_class: type = AutoModelFor
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_masked_lm_has_a_head_and_answers_as_transformers_does(family, tmp_path):
+def test_a_masked_lm_has_a_head_and_the_logits_of_transformers(family, tmp_path):
     reference = save(tmp_path / "model", config_of(family))
     assert missing_head_weights(reference) == ()
 
@@ -63,10 +63,10 @@ def test_a_masked_lm_has_a_head_and_answers_as_transformers_does(family, tmp_pat
 
 @pytest.mark.parametrize("auto_class", [AutoModel, AutoModelForSequenceClassification])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_encoder_or_classifier_has_none_and_gets_one_tied_to_its_embeddings(
+def test_an_encoder_or_classifier_has_no_head_and_gets_one_tied_to_its_embeddings(
     family, auto_class, tmp_path
 ):
-    # Untied settings as some configurations have them make no difference to a new head.
+    # A configuration with untied embeddings makes no difference to a new head.
     config = config_of(family, tie_word_embeddings=False)
     reference = save(tmp_path / "model", config, auto_class)
 
@@ -85,14 +85,14 @@ def test_an_encoder_or_classifier_has_none_and_gets_one_tied_to_its_embeddings(
 
 
 def gradient_reaches(model: MaskedLm, weight: torch.Tensor) -> bool:
-    """Whether predictions of given hidden states depend on a weight."""
+    """Return True if predictions from given hidden states depend on a weight."""
     states = torch.randn(3, model.model.config.hidden_size)
     ids = torch.tensor([[2, 10, 3]])
     (gradient,) = torch.autograd.grad(model.predict(states, ids).square().sum(), [weight])
     return bool(gradient.abs().sum() > 0)
 
 
-def test_debertas_other_form_of_head_is_found_under_its_published_names(tmp_path):
+def test_debertas_alternative_head_is_found_under_its_published_names(tmp_path):
     reference = save(tmp_path / "model", config_of("deberta-v2", legacy=False))
     # microsoft/deberta-v2-xlarge has these names, and no key `legacy` in its config.json.
     config_of("deberta-v2").save_pretrained(reference)
@@ -105,7 +105,7 @@ def test_debertas_other_form_of_head_is_found_under_its_published_names(tmp_path
     assert torch.equal(weight, names["lm_predictions.lm_head.dense.weight"])
 
 
-def test_the_names_of_berts_first_checkpoints_are_known(tmp_path):
+def test_parameter_names_of_the_first_bert_checkpoints_are_supported(tmp_path):
     reference = save(tmp_path / "model", config_of("bert"))
     path = Path(reference) / "model.safetensors"
     renamed = {
@@ -121,7 +121,7 @@ def test_the_names_of_berts_first_checkpoints_are_known(tmp_path):
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
-def test_a_head_that_lacks_one_weight_is_none(family, tmp_path):
+def test_a_head_with_a_missing_weight_is_not_accepted(family, tmp_path):
     reference = save(tmp_path / "model", config_of(family))
     path = Path(reference) / "model.safetensors"
     tensors = load_file(path)
@@ -138,7 +138,7 @@ def test_a_head_that_lacks_one_weight_is_none(family, tmp_path):
         ("gpt2", "cannot be loaded as a masked language model"),
     ],
 )
-def test_models_that_fill_no_masks_are_refused_as_such(family, problem, tmp_path):
+def test_models_other_than_masked_lms_are_refused_with_their_type(family, problem, tmp_path):
     save_tiny_model(tmp_path / "model")
     AutoConfig.for_model(family, vocab_size=50).save_pretrained(tmp_path / "model")
 

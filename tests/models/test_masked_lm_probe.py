@@ -1,4 +1,4 @@
-"""Probes of generators: what keeps a masked language model from writing text to train on."""
+"""Probes of generators: properties that keep a masked LM from generating training text."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from raykd.errors import InputError
 from raykd.models.masked_lm import MaskedLm, SpecialTokens
 from raykd.models.masked_lm_probe import TRAINED, check_masked_lm
 
-# Those that `load_masked_lm` accepts.
+# Families that `load_masked_lm` accepts.
 GENERATORS = (
     "bert",
     "roberta",
@@ -40,20 +40,20 @@ def test_a_masked_language_model_can_generate(family):
     check(make_generator(family))
 
 
-def test_a_model_that_reads_from_left_to_right_is_refused_as_generator():
+def test_a_left_to_right_model_is_refused_as_generator():
     with pytest.raises(InputError, match="cilda: generator m .*left to right; name another masked"):
         check(make_generator("bert", is_decoder=True))
 
 
-def test_a_generator_with_a_weight_that_is_not_used_is_refused():
+def test_a_generator_with_unused_weights_is_refused():
     model = make_generator("bert")
-    model.model.bert.spare = nn.Linear(2, 2)
+    model.model.bert.unused = nn.Linear(2, 2)
 
-    with pytest.raises(InputError, match=r"depend on 2 of its weights, such as bert\.spare"):
+    with pytest.raises(InputError, match=r"depend on 2 of its weights, such as bert\.unused"):
         check(model)
 
 
-def test_a_generator_that_is_shorter_than_the_text_or_predicts_nan_is_refused():
+def test_a_generator_too_short_for_the_text_or_predicting_nan_is_refused():
     with pytest.raises(InputError, match=f"a text of {MAX_POSITIONS + 1} tokens"):
         check(make_generator("bert"), MAX_POSITIONS + 1)
     model = make_generator("bert")
@@ -62,5 +62,5 @@ def test_a_generator_that_is_shorter_than_the_text_or_predicts_nan_is_refused():
         check(model)
 
 
-def test_a_generator_without_a_pad_token_is_padded_with_any():
+def test_a_generator_without_a_pad_token_is_padded_with_any_token():
     check_masked_lm("cilda", "m", make_generator("bert"), make_tokenizer(pads=False), 16, TRAINED)

@@ -1,4 +1,4 @@
-"""Pooled vectors by hand."""
+"""Pooled vectors, computed by hand."""
 
 import torch
 
@@ -10,7 +10,7 @@ STATES = torch.tensor(
 MASK = torch.tensor([[1, 1, 0], [1, 0, 0]])
 
 
-def test_the_mean_is_over_tokens_and_not_over_padding():
+def test_the_mean_excludes_padding():
     assert pooled(STATES, MASK, "mean").tolist() == [[2.0, 3.0], [5.0, 5.0]]
 
 
@@ -18,13 +18,13 @@ def test_cls_is_the_first_token():
     assert pooled(STATES, MASK, "cls").tolist() == [[1.0, 2.0], [5.0, 5.0]]
 
 
-def test_layers_are_stacked_in_the_order_asked_for():
-    found = pooled_layers({1: STATES, 3: 2 * STATES}, [3, 1], MASK, "cls")
+def test_layers_are_stacked_in_the_given_order():
+    pooled = pooled_layers({1: STATES, 3: 2 * STATES}, [3, 1], MASK, "cls")
 
-    assert found.tolist() == [[[2.0, 4.0], [1.0, 2.0]], [[10.0, 10.0], [5.0, 5.0]]]
+    assert pooled.tolist() == [[[2.0, 4.0], [1.0, 2.0]], [[10.0, 10.0], [5.0, 5.0]]]
 
 
-def test_what_has_been_pooled_stays_as_it_is():
+def test_pooled_vectors_are_returned_unchanged():
     mean = pooled(STATES, MASK, "mean")
 
     assert torch.equal(pooled(mean[:, None], MASK, "mean"), mean)

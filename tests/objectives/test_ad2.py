@@ -1,4 +1,4 @@
-"""AD2: what it adds up, how it perturbs, what its settings switch off."""
+"""AD2: loss terms, perturbation, and settings that disable parts of it."""
 
 import logging
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ def with_dropout(objective: Objective) -> Objective:
 
 
 class Passes:
-    """The word embeddings that a model is given, pass by pass, and whether it has dropout on."""
+    """Recorder of a model's input embeddings per forward pass, and of its training mode."""
 
     def __init__(self, model: nn.Module) -> None:
         self.embedded: list[Tensor | None] = []
@@ -53,35 +53,37 @@ class Passes:
         return self.embedded[-1] - self.embedded[0]
 
 
-def delta_of(objective: Objective, batch: Mapping[str, Tensor]) -> Tensor:
+def perturbation_of_batch(objective: Objective, batch: Mapping[str, Tensor]) -> Tensor:
     passes = Passes(objective.student)
     objective(batch)
     return passes.delta
 
 
-def logits_of(student: Encoder, batch: Mapping[str, Tensor], embedded: Tensor) -> Tensor:
+def student_logits(student: Encoder, batch: Mapping[str, Tensor], embedded: Tensor) -> Tensor:
     ids, mask, types = (batch[k] for k in ("input_ids", "attention_mask", "token_type_ids"))
     return student(ids, mask, types, word_embeddings=embedded).logits
 
 
-def slow_delta(student: Encoder, batch: Mapping[str, Tensor], ascent: Ascent) -> Tensor:
-    """Row by row, each cropped to its tokens, by way of a leaf that starts at zeros."""
+def naive_delta(student: Encoder, batch: Mapping[str, Tensor], ascent: Ascent) -> Tensor:
+    """Compute the perturbation per row without padding, from a leaf tensor of zeros."""
     embedded = student.embed(batch["input_ids"]).detach()
-    whole = torch.zeros_like(embedded)
+    deltas = torch.zeros_like(embedded)
     for row, length in enumerate(batch["attention_mask"].sum(1).tolist()):
-        alone = {key: value[row : row + 1] for key, value in batch.items()}
+        single = {key: value[row : row + 1] for key, value in batch.items()}
         for key in ("input_ids", "attention_mask", "token_type_ids"):
-            alone[key] = alone[key][:, :length]
+            single[key] = single[key][:, :length]
         start = embedded[row : row + 1, :length]
         delta = torch.zeros_like(start)
         for _ in range(ascent.steps):
             delta.requires_grad_()
-            kd = kd_loss(logits_of(student, alone, start + delta), alone["teacher_logits"], 1.0)
+            kd = kd_loss(
+                student_logits(student, single, start + delta), single["teacher_logits"], 1.0
+            )
             (gradient,) = torch.autograd.grad(kd, delta)
             delta = delta.detach() + ascent.step_size * gradient / gradient.norm()
             delta = delta * min(1.0, ascent.epsilon / delta.norm().item())
-        whole[row, :length] = delta[0]
-    return whole
+        deltas[row, :length] = delta[0]
+    return deltas
 
 
 @pytest.mark.parametrize(
@@ -93,26 +95,26 @@ def slow_delta(student: Encoder, batch: Mapping[str, Tensor], ascent: Ascent) ->
     ],
 )
 @pytest.mark.parametrize("family", ["bert", "modernbert"])
-def test_a_rows_perturbation_is_that_of_the_row_alone(config, family):
+def test_a_rows_perturbation_does_not_depend_on_the_batch(config, family):
     objective, batch = make(config, family=family), tiny_batch()
 
-    delta = delta_of(objective, batch)
+    delta = perturbation_of_batch(objective, batch)
 
-    expected = slow_delta(objective.student, batch, config.ascent)
+    expected = naive_delta(objective.student, batch, config.ascent)
     torch.testing.assert_close(delta, expected, rtol=1e-3, atol=1e-6)
 
 
-def test_the_loss_and_its_gradient_are_those_of_the_three_terms():
+def test_the_loss_and_its_gradient_are_the_sum_of_three_terms():
     config = Ad2Config(task_weight=0.5, logit_weight=2.0, adversarial_weight=3.0, temperature=2.0)
     objective, batch = make(config), tiny_batch()
-    delta = delta_of(objective, batch)
+    delta = perturbation_of_batch(objective, batch)
     terms = objective(batch)
     parameters = list(objective.student.parameters())
     gradients = torch.autograd.grad(terms.total, parameters)
 
     embedded = objective.student.embed(batch["input_ids"])
-    clean = logits_of(objective.student, batch, embedded)
-    perturbed = logits_of(objective.student, batch, embedded + delta)
+    clean = student_logits(objective.student, batch, embedded)
+    perturbed = student_logits(objective.student, batch, embedded + delta)
     task = task_loss(clean, batch["labels"])
     kd, adversarial = (kd_loss(x, batch["teacher_logits"], 2.0) for x in (clean, perturbed))
     total = 0.5 * task + 2 * kd + 3 * adversarial
@@ -126,11 +128,11 @@ def test_the_loss_and_its_gradient_are_those_of_the_three_terms():
 
 @pytest.mark.parametrize("adversary", ["freelb", "paper", "smart", "smart_later"])
 @pytest.mark.parametrize("steps", [1, 3])
-def test_a_perturbation_is_no_larger_than_epsilon_and_0_on_padding(adversary, steps):
+def test_a_perturbation_is_within_epsilon_and_zero_on_padding(adversary, steps):
     config = Ad2Config(adversary=adversary, steps=steps)
     batch = tiny_batch()
 
-    delta = delta_of(make(config), batch)
+    delta = perturbation_of_batch(make(config), batch)
 
     # Differences of embeddings of 0.02 are exact to about 1e-9.
     assert (norms(delta, config.ascent.norm) <= config.ascent.epsilon * (1 + 1e-4) + 1e-8).all()
@@ -138,14 +140,14 @@ def test_a_perturbation_is_no_larger_than_epsilon_and_0_on_padding(adversary, st
     assert (delta.flatten(1).norm(dim=1) > 0).all()
 
 
-def test_a_small_perturbation_hurts_every_row():
+def test_a_small_perturbation_raises_the_loss_of_every_row():
     batch = tiny_batch()
     objective = make(Ad2Config(epsilon=0.01, step_size=0.01))
     embedded = objective.student.embed(batch["input_ids"])
-    delta = delta_of(objective, batch)
+    delta = perturbation_of_batch(objective, batch)
 
     clean, perturbed = (
-        logits_of(objective.student, batch, point).log_softmax(-1)
+        student_logits(objective.student, batch, point).log_softmax(-1)
         for point in (embedded, embedded + delta)
     )
 
@@ -155,14 +157,14 @@ def test_a_small_perturbation_hurts_every_row():
     assert objective(batch).measures["adversarial_gap"] > 0
 
 
-def test_with_next_to_no_epsilon_the_perturbed_text_costs_what_the_clean_one_does():
+def test_with_a_tiny_epsilon_the_adversarial_loss_equals_the_clean_one():
     terms = make(Ad2Config(epsilon=1e-9))(tiny_batch())
 
     torch.testing.assert_close(terms.parts["adversarial"], terms.parts["logits"])
     assert terms.measures["delta_norm_ratio"].item() < 1e-6
 
 
-def test_the_ratio_is_that_of_row_norms_without_padding():
+def test_the_reported_ratio_is_of_row_norms_without_padding():
     objective, batch = make(Ad2Config(epsilon=0.01, step_size=0.5)), tiny_batch()
     embedded = objective.student.embed(batch["input_ids"]) * batch["attention_mask"][..., None]
 
@@ -182,7 +184,9 @@ def test_the_ratio_is_that_of_row_norms_without_padding():
         ({"adversarial_weight": 0.0}, 1),
     ],
 )
-def test_the_first_step_is_a_by_product_of_the_clean_pass_where_it_starts_there(values, num_passes):
+def test_the_first_ascent_step_reuses_the_clean_forward_pass_if_it_starts_at_zero(
+    values, num_passes
+):
     objective = make(Ad2Config(**values))
     passes = Passes(objective.student)
 
@@ -191,15 +195,17 @@ def test_the_first_step_is_a_by_product_of_the_clean_pass_where_it_starts_there(
     assert len(passes.embedded) == num_passes
 
 
-def test_sharing_the_clean_pass_gives_the_perturbation_of_a_pass_of_its_own():
+def test_reusing_the_clean_forward_pass_gives_the_same_perturbation():
     batch = tiny_batch()
 
-    shared, own = (delta_of(make(Ad2Config(inner_eval=own)), batch) for own in (False, True))
+    shared, own = (
+        perturbation_of_batch(make(Ad2Config(inner_eval=own)), batch) for own in (False, True)
+    )
 
     torch.testing.assert_close(shared, own)
 
 
-def test_inner_eval_searches_without_dropout_and_trains_with_it():
+def test_inner_eval_disables_dropout_only_in_the_ascent():
     objective, batch = with_dropout(make(Ad2Config(inner_eval=True, steps=2))), tiny_batch()
     passes = Passes(objective.student)
     first = objective(batch)
@@ -212,10 +218,12 @@ def test_inner_eval_searches_without_dropout_and_trains_with_it():
     torch.testing.assert_close(passes.embedded[-1] - passes.embedded[0], delta)
 
 
-def test_dropout_is_on_in_the_search_by_default():
+def test_dropout_is_active_in_the_ascent_by_default():
     objective, batch = with_dropout(make(Ad2Config())), tiny_batch()
 
-    assert not torch.equal(delta_of(objective, batch), delta_of(objective, batch))
+    assert not torch.equal(
+        perturbation_of_batch(objective, batch), perturbation_of_batch(objective, batch)
+    )
 
 
 @pytest.mark.parametrize(
@@ -230,7 +238,7 @@ def test_dropout_is_on_in_the_search_by_default():
         Ad2Config(adversarial_weight=0.0),
     ],
 )
-def test_the_search_leaves_no_gradient_and_training_reaches_every_parameter(config):
+def test_the_ascent_leaves_no_gradients_and_training_reaches_every_parameter(config):
     objective = make(config)
 
     total = objective(tiny_batch()).total
@@ -254,7 +262,7 @@ def test_deep_kd_of_hidden_states_fits_every_family(family):
     assert all(p.grad is not None for p in objective.parameters() if p.requires_grad)
 
 
-def test_the_teacher_runs_once_a_batch_and_only_for_deep_kd():
+def test_the_teacher_runs_once_per_batch_and_only_for_deep_kd():
     batch = {key: value for key, value in tiny_batch().items() if key != "teacher_logits"}
     objective = make(Ad2Config(**DEEP, steps=3, deep_on_adversarial=True))
     passes = Passes(objective.teacher)
@@ -276,20 +284,22 @@ def test_deep_kd_adds_its_weighted_terms_and_changes_nothing_else():
 
     terms, plain = deep(batch), make(Ad2Config())(batch)
 
-    more = 2 * terms.parts["hidden"] + 3 * terms.parts["attention"]
-    torch.testing.assert_close(terms.total, plain.total + more)
+    added_terms = 2 * terms.parts["hidden"] + 3 * terms.parts["attention"]
+    torch.testing.assert_close(terms.total, plain.total + added_terms)
 
 
-def test_without_logits_the_search_follows_the_gold_labels():
+def test_without_logit_weight_the_ascent_uses_the_gold_labels():
     config = Ad2Config(logit_weight=0.0, epsilon=0.01, step_size=0.01)
     batch = {key: value for key, value in tiny_batch().items() if key != "teacher_logits"}
     objective = make(config)
-    delta = delta_of(objective, batch)
+    delta = perturbation_of_batch(objective, batch)
 
     terms = objective(batch)
 
     embedded = objective.student.embed(batch["input_ids"])
-    perturbed = task_loss(logits_of(objective.student, batch, embedded + delta), batch["labels"])
+    perturbed = task_loss(
+        student_logits(objective.student, batch, embedded + delta), batch["labels"]
+    )
     assert config.needs_teacher == set()
     torch.testing.assert_close(terms.parts["adversarial"], perturbed.data)
     assert terms.parts["adversarial"] > terms.parts["task"]
@@ -318,7 +328,7 @@ def test_it_works_in_bfloat16_with_several_steps():
     assert all(torch.isfinite(p.grad).all() for p in objective.student.parameters())
 
 
-def test_settings_that_are_not_given_are_the_adversarys():
+def test_settings_default_to_the_adversarys():
     assert Ad2Config().ascent == Ascent(1, 0.5, 0.5, "row_l2", "zeros", 0.1)
     assert Ad2Config(adversary="paper").ascent == Ascent(1, 1e-5, 1e-3, "row_l2", "zeros", 1e-5)
     assert Ad2Config(adversary="smart", steps=2, norm="token_l2", epsilon=0.25).ascent == Ascent(
@@ -331,7 +341,7 @@ def test_settings_that_are_not_given_are_the_adversarys():
     assert Ad2Config(epsilon=0.9, step_size=0.1).ascent.step_size == 0.1
 
 
-def test_the_papers_adversary_comes_with_a_warning_once(caplog):
+def test_the_papers_adversary_logs_one_warning(caplog):
     with caplog.at_level(logging.WARNING):
         for adversary in ("freelb", "smart"):
             make(Ad2Config(adversary=adversary))
@@ -357,12 +367,12 @@ def test_the_papers_adversary_comes_with_a_warning_once(caplog):
         ({"adversary": "literal"}, "adversary"),
     ],
 )
-def test_settings_without_sense_are_refused(values, message):
+def test_contradictory_settings_are_refused(values, message):
     with pytest.raises(ValidationError, match=message):
         Ad2Config(**values)
 
 
-def test_only_deep_kd_asks_that_the_models_match():
+def test_only_deep_kd_requires_matching_models():
     with torch.device("meta"):
         student, teacher = tiny_encoder("deberta"), tiny_encoder("bert", num_layers=3)
         other = tiny_encoder("deberta", num_layers=4)

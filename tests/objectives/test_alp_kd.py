@@ -16,7 +16,7 @@ TEACHER = torch.tensor([[[LOG3, 0.0], [0.0, 0.0]]])
 
 
 def test_attention_by_hand():
-    # Products log 3 and 0, so e to them 3 and 1.
+    # The products are log 3 and 0, their exponentials 3 and 1.
     weights = attention_over_layers(STUDENT, TEACHER, "none")
     torch.testing.assert_close(weights, torch.tensor([[[0.75, 0.25]]]))
 
@@ -32,7 +32,7 @@ def test_the_loss_of_a_mixture_by_hand():
     assert loss.item() == pytest.approx((1 - 0.75 * LOG3) ** 2 / 2, rel=1e-5)
 
 
-def test_layers_of_the_student_are_summed_and_rows_averaged():
+def test_the_loss_is_summed_over_student_layers_and_averaged_over_rows():
     weights = torch.tensor([[[0.75, 0.25]]])
     single = mixture_loss(STUDENT, TEACHER, weights)
 
@@ -50,7 +50,7 @@ def test_large_products_do_not_overflow():
 
 
 @pytest.mark.parametrize("scale", ["none", "sqrt_d"])
-def test_the_gradient_runs_through_the_weights_as_well(scale):
+def test_the_gradient_includes_the_attention_weights(scale):
     generator = torch.Generator().manual_seed(0)
     student = torch.randn(2, 2, 3, dtype=torch.float64, generator=generator, requires_grad=True)
     teacher = torch.randn(2, 4, 3, dtype=torch.float64, generator=generator, requires_grad=True)
@@ -66,13 +66,15 @@ def test_the_gradient_runs_through_the_weights_as_well(scale):
     ("include_last", "student_layers", "teacher_layers"),
     [(False, [1, 2], [1, 2, 3, 4]), (True, [1, 2, 3], [1, 2, 3, 4, 5])],
 )
-def test_the_loss_of_two_models_row_by_row(width, include_last, student_layers, teacher_layers):
+def test_the_loss_of_two_models_equals_a_loop_over_rows(
+    width, include_last, student_layers, teacher_layers
+):
     student = tiny_encoder(num_layers=3, hidden_size=width, seed=1)
     teacher = tiny_encoder(num_layers=5, hidden_size=24, seed=2).eval()
     batch = tiny_batch()
     inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
-    given = student(*inputs, layers=student_layers).hidden_states
-    wanted = teacher(*inputs, layers=teacher_layers).hidden_states
+    student_states = student(*inputs, layers=student_layers).hidden_states
+    teacher_states = teacher(*inputs, layers=teacher_layers).hidden_states
     config = AlpKdConfig(include_last=include_last, projection_size=6)
 
     objective = build(config, student, teacher)
@@ -86,8 +88,8 @@ def test_the_loss_of_two_models_row_by_row(width, include_last, student_layers, 
     expected, means = 0.0, {}
     for row in range(4):
         for j in student_layers:
-            vector = ours @ given[j][row, 0]
-            others = [theirs @ wanted[i][row, 0] for i in teacher_layers]
+            vector = ours @ student_states[j][row, 0]
+            others = [theirs @ teacher_states[i][row, 0] for i in teacher_layers]
             weights = torch.stack([vector @ other for other in others]).softmax(0)
             mixture = sum(weight * other for weight, other in zip(weights, others, strict=True))
             expected += ((vector - mixture) ** 2).mean().item() / 4
@@ -103,7 +105,7 @@ def test_the_loss_of_two_models_row_by_row(width, include_last, student_layers, 
     assert sum(means.values()) == pytest.approx(len(student_layers), rel=1e-5)
 
 
-def test_networks_of_one_width_are_compared_as_they_are():
+def test_models_of_equal_width_are_compared_without_maps():
     student, teacher = tiny_encoder(num_layers=3, seed=1), tiny_encoder(num_layers=5, seed=2)
 
     objective = build(AlpKdConfig(), student, teacher)
@@ -112,7 +114,7 @@ def test_networks_of_one_width_are_compared_as_they_are():
 
 
 @pytest.mark.parametrize("choice", ["trainable", "frozen_orthogonal"])
-def test_the_teachers_map_is_trained_only_if_asked_for(choice):
+def test_the_teachers_map_is_trained_only_if_set(choice):
     student = tiny_encoder(num_layers=3, hidden_size=12, seed=1)
     teacher = tiny_encoder(num_layers=5, hidden_size=24, seed=2)
 
@@ -123,7 +125,7 @@ def test_the_teachers_map_is_trained_only_if_asked_for(choice):
     assert ("teacher_projection.weight" in trained) == (choice == "trainable")
 
 
-def test_a_teacher_without_intermediate_layers_is_refused_unless_the_last_takes_part():
+def test_a_teacher_without_intermediate_layers_is_refused_unless_the_last_is_included():
     student, teacher = tiny_encoder(num_layers=2), tiny_encoder(num_layers=1)
 
     with pytest.raises(InputError, match="alp_kd: a teacher of one layer has no intermediate"):

@@ -18,14 +18,14 @@ def scales(num_epochs: int, max_temperature: int) -> list[float]:
     ]
 
 
-def test_the_authors_schedule_of_fourteen_epochs_takes_two_for_each_seventh():
+def test_fourteen_epochs_have_the_authors_schedule():
     sevenths = [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]
 
     assert scales(14, 7) == [n / 7 for n in sevenths]
 
 
-def test_an_uneven_number_of_epochs_spreads_the_scales_and_ends_at_one():
-    # The authors' code gives 5/4 in the last two of ten epochs.
+def test_other_numbers_of_epochs_spread_the_scales_and_end_at_one():
+    # The authors' code reaches 5/4 in the last two of ten epochs.
     assert scales(10, 4) == [n / 4 for n in (1, 1, 1, 2, 2, 3, 3, 3, 4, 4)]
 
 
@@ -34,16 +34,16 @@ def test_with_fewer_epochs_than_scales_each_epoch_has_its_own():
     assert scales(1, 7) == [1]
 
 
-def test_scales_never_fall_never_pass_one_and_end_there():
+def test_scales_increase_to_one():
     for num_epochs in range(1, 31):
         for max_temperature in range(1, 15):
-            found = scales(num_epochs, max_temperature)
-            assert found == sorted(found)
-            assert found[-1] == 1 == max(found)
-            assert len(set(found)) == min(num_epochs, max_temperature)
+            schedule = scales(num_epochs, max_temperature)
+            assert schedule == sorted(schedule)
+            assert schedule[-1] == 1 == max(schedule)
+            assert len(set(schedule)) == min(num_epochs, max_temperature)
 
 
-def test_fewer_epochs_than_scales_are_told_of_once(caplog):
+def test_fewer_epochs_than_scales_log_one_warning(caplog):
     objective = build(AnnealingKdConfig(), tiny_encoder())
 
     with caplog.at_level(logging.WARNING):
@@ -65,14 +65,14 @@ def test_the_loss_by_hand():
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])
-def test_scores_never_broadcast(shape):
+def test_scores_do_not_broadcast(shape):
     # ((1 - 0)^2 + (3 - 1)^2) / 2 = 2.5; all pairs of rows would give 3.0.
     scores, teacher = torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 2.0]).reshape(shape)
 
     assert annealing_loss(scores, teacher, scale=0.5).item() == 2.5
 
 
-def test_logits_of_another_number_are_a_mistake():
+def test_different_numbers_of_logits_are_an_error():
     for teacher_shape in ((2, 3), (2,), (4,), (1, 2), (3, 2)):
         with pytest.raises(AssertionError):
             annealing_loss(torch.zeros(2, 2), torch.zeros(teacher_shape), scale=1.0)
@@ -80,7 +80,7 @@ def test_logits_of_another_number_are_a_mistake():
         annealing_loss(torch.zeros(2, 1), torch.zeros(3), scale=1.0)
 
 
-def test_the_gradient_is_that_of_finite_differences():
+def test_the_gradient_equals_finite_differences():
     generator = torch.Generator().manual_seed(1)
     student, teacher = (
         torch.randn(3, 4, generator=generator, dtype=torch.float64) for _ in range(2)
@@ -91,7 +91,7 @@ def test_the_gradient_is_that_of_finite_differences():
     )
 
 
-def test_the_epoch_decides_the_scale_and_it_is_measured():
+def test_the_scale_depends_on_the_epoch_and_is_logged():
     student, batch = tiny_encoder(), tiny_batch()
     inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
     objective = build(AnnealingKdConfig(max_temperature=2), student)

@@ -1,4 +1,4 @@
-"""Objectives whose teacher has run before, once, instead of in every step."""
+"""Objectives with cached teacher outputs instead of a teacher in every step."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ from raykd.objectives.rail_kd import RailKdConfig
     ],
     ids=lambda config: f"{config.name}-{getattr(config, 'pooling', 'cls')}",
 )
-def test_a_teacher_from_the_cache_teaches_what_the_running_one_does(config):
+def test_cached_teacher_outputs_give_the_same_loss_as_a_running_teacher(config):
     batch = tiny_batch()
     rows = TokenizedRows(
         input_ids=batch["input_ids"][batch["attention_mask"] > 0].numpy().astype(np.int32),
@@ -71,7 +71,7 @@ def test_a_teacher_from_the_cache_teaches_what_the_running_one_does(config):
 
 
 @pytest.mark.parametrize("layer", [None, 3])
-def test_relations_from_the_cache_are_those_of_the_running_teacher_to_half_precision(layer):
+def test_cached_relations_equal_the_running_teachers_to_half_precision(layer):
     batch = tiny_batch()
     is_token = batch["attention_mask"] > 0
     rows = TokenizedRows(
@@ -90,8 +90,8 @@ def test_relations_from_the_cache_are_those_of_the_running_teacher_to_half_preci
         if cached:
             assert chosen.teacher_relations == (layer or -1)
             vectors = np.zeros((len(rows.input_ids), 3, 24), np.float16)
-            wanted = RelationRequest(layer or 5, vectors)
-            answers_of(teacher, rows, pad_id=0, device=torch.device("cpu"), relations=wanted)
+            request = RelationRequest(layer or 5, vectors)
+            answers_of(teacher, rows, pad_id=0, device=torch.device("cpu"), relations=request)
             rows = replace(rows, teacher_relations=vectors)
             inputs = collate(rows, np.arange(len(rows)), pad_id=0, regression=False)
             assert inputs["teacher_relations"].shape == (*batch["input_ids"].shape, 3, 24)
@@ -113,15 +113,15 @@ def test_vectors_beyond_half_precision_are_refused():
     rows = TokenizedRows(ids, None, np.array([0, 3]))
     teacher = tiny_encoder(num_layers=2, hidden_size=24)
     teacher.projections(2).modules[0].bias.data.fill_(1e5)
-    wanted = RelationRequest(2, np.zeros((3, 3, 24), np.float16))
+    request = RelationRequest(2, np.zeros((3, 3, 24), np.float16))
     with pytest.raises(InputError, match="too large for float16.*set cached_teacher: false"):
-        answers_of(teacher, rows, pad_id=0, device=torch.device("cpu"), relations=wanted)
+        answers_of(teacher, rows, pad_id=0, device=torch.device("cpu"), relations=request)
 
 
 def _must_not_run(*_: object) -> None:
     raise AssertionError("the teacher ran in the step")
 
 
-def test_a_cache_of_one_vector_a_row_is_refused_where_all_tokens_are_compared():
+def test_a_cache_with_one_vector_per_row_is_refused_for_token_level_losses():
     with pytest.raises(ValidationError, match="stores one vector per row.*set tokens: cls"):
         CkdConfig(cached_teacher=True)

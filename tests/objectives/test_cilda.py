@@ -1,4 +1,4 @@
-"""What is special about CILDA."""
+"""CILDA: loss terms per player, contrastive loss, settings."""
 
 from math import e, log
 
@@ -14,7 +14,7 @@ from raykd.objectives.cilda import Cilda, CildaConfig
 from raykd.objectives.losses.logits import kd_loss, task_loss
 from raykd.objectives.shared.generation import GENERATOR, GeneratorObjective, generate
 
-# TKC002's reading of the paper.
+# The alternative reading of the paper.
 GOLD_ON_GENERATED = {"task": 2 / 9, "logits": 1 / 9}
 PLAYERS = (STUDENT, GENERATOR)
 
@@ -26,21 +26,23 @@ def make(config, num_labels: int = 3) -> GeneratorObjective:
     return build(config, student, teacher, tiny_masked_lm()).train()
 
 
-def terms_in_turn(objective: GeneratorObjective, player: str, batch: dict[str, torch.Tensor]):
+def terms_for_player(objective: GeneratorObjective, player: str, batch: dict[str, torch.Tensor]):
     objective.take_turn(player, objective.players())
     torch.manual_seed(5)
     return objective(batch)
 
 
-def written_in_turn(objective: GeneratorObjective, player: str, batch: dict[str, torch.Tensor]):
-    """The batch with the text that the generator writes in that turn."""
+def generated_for_player(
+    objective: GeneratorObjective, player: str, batch: dict[str, torch.Tensor]
+):
+    """Return the batch with the text that the generator writes in the player's step."""
     torch.manual_seed(5)
     with torch.set_grad_enabled(player == GENERATOR):
         return batch | {"input_ids": generate(objective.generator, batch, 0.3, 1.0).input_ids}
 
 
 def contrast_by_hand(objective: Cilda, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Row by row, from the definition."""
+    """Compute the contrastive loss per row from its definition."""
     sides = []
     for encoder, projection in (
         (objective.teacher, objective.teacher_projection),
@@ -51,28 +53,28 @@ def contrast_by_hand(objective: Cilda, batch: dict[str, torch.Tensor]) -> torch.
         vectors = projection(torch.cat([states[layer][:, 0] for layer in layers], dim=1))
         sides.append(vectors / vectors.norm(dim=1, keepdim=True))
     losses = []
-    for at, anchor in enumerate(sides[0]):
+    for row, anchor in enumerate(sides[0]):
         scores = torch.stack([(anchor @ candidate / 2.0).exp() for candidate in sides[1]])
-        losses.append(-(scores[at] / scores.sum()).log())
+        losses.append(-(scores[row] / scores.sum()).log())
     return torch.stack(losses).mean()
 
 
-def test_each_turn_is_the_weighted_sum_of_its_losses():
+def test_each_players_total_is_the_weighted_sum_of_its_losses():
     objective, batch = make(CildaConfig()), tiny_batch()
     logits = run(objective.student, batch).logits
     known, task = kd_loss(logits, batch["teacher_logits"], 1.0), task_loss(logits, batch["labels"])
     gaps, contrasts = {}, {}
     for player in PLAYERS:
-        written = written_in_turn(objective, player, batch)
-        own, wanted = (
+        written = generated_for_player(objective, player, batch)
+        student_logits, teacher_logits = (
             run(model, written).logits for model in (objective.student, objective.teacher)
         )
         gaps[player], contrasts[player] = (
-            kd_loss(own, wanted, 1.0),
+            kd_loss(student_logits, teacher_logits, 1.0),
             contrast_by_hand(objective, written),
         )
 
-    students, generators = (terms_in_turn(objective, player, batch) for player in PLAYERS)
+    students, generators = (terms_for_player(objective, player, batch) for player in PLAYERS)
 
     expected = task / 3 + known / 3 + 2 / 9 * gaps[STUDENT] + 1 / 9 * contrasts[STUDENT]
     torch.testing.assert_close(students.total, expected)
@@ -82,20 +84,20 @@ def test_each_turn_is_the_weighted_sum_of_its_losses():
     assert students.measures["num_candidates"].item() == 4
 
 
-def test_the_default_weights_of_the_students_turn_sum_to_one():
+def test_the_default_weights_of_the_student_sum_to_one():
     config = CildaConfig()
 
     weights = (config.task_weight, config.logit_weight, *config.aug_terms.values())
     assert sum(weights) == pytest.approx(1)
 
 
-def test_the_other_reading_gives_generated_text_gold_labels_and_leaves_the_maps_alone():
+def test_the_alternative_reading_uses_gold_labels_for_generated_text_and_trains_no_maps():
     config, batch = CildaConfig(task_weight=0, aug_terms=GOLD_ON_GENERATED), tiny_batch()
     objective = make(config)
-    written = written_in_turn(objective, STUDENT, batch)
+    written = generated_for_player(objective, STUDENT, batch)
     task = task_loss(run(objective.student, written).logits, batch["labels"])
 
-    students, generators = (terms_in_turn(objective, player, batch) for player in PLAYERS)
+    students, generators = (terms_for_player(objective, player, batch) for player in PLAYERS)
 
     assert set(students.parts) == {"logits", "aug_task", "aug_logits"}
     torch.testing.assert_close(students.parts["aug_task"], task.detach())
@@ -105,14 +107,14 @@ def test_the_other_reading_gives_generated_text_gold_labels_and_leaves_the_maps_
     assert not trained & {id(p) for projection in maps for p in projection.parameters()}
 
 
-def test_which_settings_need_labels():
+def test_labels_are_needed_only_with_task_losses():
     assert CildaConfig().needs_labels
     assert not CildaConfig(task_weight=0).needs_labels
     assert CildaConfig(task_weight=0, aug_terms=GOLD_ON_GENERATED).needs_labels
 
     batch = tiny_batch()
     del batch["labels"]
-    parts = terms_in_turn(make(CildaConfig(task_weight=0)), STUDENT, batch).parts
+    parts = terms_for_player(make(CildaConfig(task_weight=0)), STUDENT, batch).parts
     assert set(parts) == {"logits", "aug_logits", "aug_contrastive"}
 
 
@@ -129,23 +131,23 @@ def test_which_settings_need_labels():
         {"divergence": "kl"},
     ],
 )
-def test_settings_that_make_no_sense_are_refused(values):
+def test_contradictory_settings_are_refused(values):
     with pytest.raises(ValidationError):
         TypeAdapter(ObjectiveConfig).validate_python({"name": "cilda"} | values)
 
 
-def test_the_contrast_of_regression_is_that_of_classes_and_stays_in_its_bounds():
-    parts = terms_in_turn(make(CildaConfig(), 1), GENERATOR, tiny_batch(regression=True)).parts
+def test_the_contrastive_loss_for_regression_equals_that_for_classes_and_is_bounded():
+    parts = terms_for_player(make(CildaConfig(), 1), GENERATOR, tiny_batch(regression=True)).parts
 
-    # Untrained maps: about chance, log 4; exactly between the bounds of temperature 2.
+    # Untrained maps: near chance, log 4, and between the bounds for temperature 2.
     assert log(1 + 3 / e) < parts["aug_contrastive"] < log(1 + 3 * e)
     assert parts["aug_contrastive"].item() == pytest.approx(log(4), abs=0.4)
 
 
-def test_a_batch_of_one_row_has_no_contrast_and_still_trains_every_parameter():
+def test_a_batch_of_one_row_has_zero_contrastive_loss_and_trains_every_parameter():
     for player in PLAYERS:
         objective = make(CildaConfig())
-        terms = terms_in_turn(objective, player, tiny_batch(num_rows=1))
+        terms = terms_for_player(objective, player, tiny_batch(num_rows=1))
         terms.total.backward()
 
         assert terms.parts["aug_contrastive"].item() == 0

@@ -42,14 +42,14 @@ def test_the_intermediate_layers_of_twelve_in_five_groups(strategy, groups):
 
 @pytest.mark.parametrize("num_layers", range(1, 25))
 @pytest.mark.parametrize("num_groups", range(1, 7))
-def test_groups_cover_what_their_rule_says_whatever_the_sizes(num_layers, num_groups):
+def test_groups_partition_the_layers_evenly_for_all_sizes(num_layers, num_groups):
     layers = range(1, num_layers + 1)
 
     for strategy in ("regular", "skip_comb"):
-        found = grouped(strategy, layers, num_groups)
-        assert len(found) == num_groups
-        assert sorted(chain(*found)) == list(layers)
-        assert max(map(len, found)) - min(map(len, found)) <= 1
+        groups = grouped(strategy, layers, num_groups)
+        assert len(groups) == num_groups
+        assert sorted(chain(*groups)) == list(layers)
+        assert max(map(len, groups)) - min(map(len, groups)) <= 1
     without_middle = list(chain(*grouped("skip_middle", layers, num_groups)))
     assert len(without_middle) == num_layers - num_layers // 3
     assert without_middle == sorted(set(without_middle))
@@ -70,11 +70,11 @@ MASK = torch.tensor([[1, 1], [1, 0]])
 
 
 def test_the_combined_loss_by_hand():
-    # First row: (0.6, 0.8) and (0, 1) 0.4, (1, 0) and (0, 1) 2, mean 1.2. Second: opposite, 4.
+    # First row: 0.4 for (0.6, 0.8) and (0, 1), 2 for (1, 0) and (0, 1); second: opposite, 4.
     assert combined_loss(STUDENT, TEACHER, MASK).item() == pytest.approx((1.2 + 4) / 2, rel=1e-6)
 
 
-def test_the_combined_loss_is_blind_to_padding_and_lengths():
+def test_the_combined_loss_ignores_padding_and_vector_norms():
     other, long = STUDENT.clone(), 9 * STUDENT
     other[1, 1] = torch.tensor([-100.0, 3.0])
     expected = combined_loss(STUDENT, TEACHER, MASK)
@@ -100,15 +100,13 @@ def test_the_gradient_of_the_combined_loss():
         ({2: (4, 1), 1: (5,)}, False, {1: [5], 2: [4, 1]}),
     ],
 )
-def test_each_layer_is_mapped_to_its_group_and_compared_there(
-    tokens, grouping, include_last, groups
-):
+def test_each_layer_is_projected_to_its_group_and_compared(tokens, grouping, include_last, groups):
     student = tiny_encoder(num_layers=3, hidden_size=12, seed=1)
     teacher = tiny_encoder(num_layers=5, hidden_size=24, seed=2).eval()
     batch = tiny_batch()
     inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
-    given = student(*inputs, layers=range(1, 4)).hidden_states
-    wanted = teacher(*inputs, layers=range(1, 6)).hidden_states
+    student_states = student(*inputs, layers=range(1, 4)).hidden_states
+    teacher_states = teacher(*inputs, layers=range(1, 6)).hidden_states
     config = CkdConfig(grouping=grouping, include_last=include_last, tokens=tokens)
 
     objective = build(config, student, teacher)
@@ -119,8 +117,8 @@ def test_each_layer_is_mapped_to_its_group_and_compared_there(
         for row, mask in enumerate(batch["attention_mask"]):
             num_tokens = 1 if tokens == "cls" else int(mask.sum())
             for token in range(num_tokens):
-                target = torch.cat([wanted[one][row, token] for one in group])
-                ours, theirs = projection(given[layer][row, token]), target
+                target = torch.cat([teacher_states[source][row, token] for source in group])
+                ours, theirs = projection(student_states[layer][row, token]), target
                 distance = normalize(ours, dim=0) - normalize(theirs, dim=0)
                 expected += (distance @ distance).item() / num_tokens / 4
     assert objective(batch).parts["layers"].item() == pytest.approx(expected, rel=1e-5)
@@ -137,7 +135,7 @@ def test_each_layer_is_mapped_to_its_group_and_compared_there(
         ({}, "ckd: grouping is empty"),
     ],
 )
-def test_groups_that_cannot_be_are_refused(grouping, message):
+def test_impossible_groups_are_refused(grouping, message):
     student, teacher = tiny_encoder(num_layers=4), tiny_encoder(num_layers=3)
 
     with pytest.raises(InputError, match=message):

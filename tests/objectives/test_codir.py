@@ -1,4 +1,4 @@
-"""CoDIR: what it compares, what it refuses, and that workers agree on what they remember."""
+"""CoDIR: loss, refused settings, and equal memories on all workers."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def rows_of(rows: list[int]) -> dict[str, torch.Tensor]:
 
 
 def make(config: CodirConfig, *, num_labels: int = 3) -> Codir:
-    """The objective before its first step; its teacher has five layers."""
+    """Build the objective before its first step; its teacher has five layers."""
     student = tiny_encoder(num_layers=2, hidden_size=12, num_labels=num_labels, seed=1)
     teacher = tiny_encoder(num_layers=5, hidden_size=24, num_labels=num_labels, seed=2)
     torch.manual_seed(3)
@@ -47,7 +47,7 @@ def make(config: CodirConfig, *, num_labels: int = 3) -> Codir:
 
 
 def step(model: torch.nn.Module, rows: list[int], weight: float = 1.0) -> float:
-    """A step of gradient descent, as the loop makes it."""
+    """Make a step of gradient descent as in the training loop."""
     model.zero_grad()
     terms = model(rows_of(rows))
     (terms.total * weight).backward()
@@ -87,11 +87,11 @@ def test_the_loss_is_the_weighted_sum_over_the_pooled_layers():
     expected = {"logits": kd, "contrastive": contrastive, "task": task}
     torch.testing.assert_close(terms.parts, {k: v.detach() for k, v in expected.items()})
     torch.testing.assert_close(terms.total, 0.2 * task + 0.3 * kd + 0.5 * contrastive)
-    # Without momentum a row's vector is the last one.
+    # Without momentum, a row's vector is its newest one.
     torch.testing.assert_close(objective.contrast.student.vectors[batch["row_ids"]], ours.detach())
 
 
-def test_alternate_layers_are_the_first_and_every_second_after_it():
+def test_alternate_layers_are_the_odd_ones():
     objective = make(
         CodirConfig(pooling="cls", student_layers="alternate", teacher_layers="alternate")
     )
@@ -102,25 +102,25 @@ def test_alternate_layers_are_the_first_and_every_second_after_it():
 
 
 @every_setting
-def test_a_restored_objective_goes_on_identically(name):
+def test_a_restored_objective_continues_identically(name):
     objective, restored = make(SETTINGS[name]), make(SETTINGS[name])
     for rows in BATCHES:
         step(objective, rows)
     saved = {key: value.clone() for key, value in objective.state_dict().items()}
     restored.load_state_dict(saved)
-    for each in (objective, restored):
-        each.start_epoch(Epoch(seed=1, number=2, total=2))
+    for copy in (objective, restored):
+        copy.start_epoch(Epoch(seed=1, number=2, total=2))
 
     assert [step(objective, rows) for rows in BATCHES] == [step(restored, rows) for rows in BATCHES]
     for key, value in objective.state_dict().items():
         assert torch.equal(value, restored.state_dict()[key]), key
 
 
-def test_a_memory_starts_from_the_seed():
-    first, again, other = make(SETTINGS["nce"]), make(SETTINGS["nce"]), make(SETTINGS["nce"])
+def test_the_initial_memory_depends_on_the_seed():
+    first, repeated, other = make(SETTINGS["nce"]), make(SETTINGS["nce"]), make(SETTINGS["nce"])
     other.start_training(NUM_ROWS, rows_of(list(range(NUM_ROWS)))["labels"], seed=2)
 
-    vectors = [objective.contrast.student.vectors for objective in (first, again, other)]
+    vectors = [objective.contrast.student.vectors for objective in (first, repeated, other)]
     assert torch.equal(vectors[0], vectors[1])
     assert not torch.equal(vectors[0], vectors[2])
     assert not torch.equal(vectors[0], first.contrast.teacher.vectors)
@@ -128,11 +128,11 @@ def test_a_memory_starts_from_the_seed():
 
 @every_setting
 def test_the_loss_stays_in_float32_under_autocast(name):
-    objective, again = make(SETTINGS[name]), make(SETTINGS[name])
+    objective, repeated = make(SETTINGS[name]), make(SETTINGS[name])
 
     with torch.autocast("cpu", torch.bfloat16):
         terms = objective(rows_of(BATCHES[0]))
-    expected = again(rows_of(BATCHES[0])).parts["contrastive"]
+    expected = repeated(rows_of(BATCHES[0])).parts["contrastive"]
 
     assert terms.parts["contrastive"].dtype == torch.float32
     assert terms.parts["contrastive"].item() == pytest.approx(expected.item(), rel=0.1)
@@ -142,7 +142,7 @@ def test_the_loss_stays_in_float32_under_autocast(name):
     }
 
 
-def test_a_bank_serves_labelled_text_and_a_queue_other_text():
+def test_negatives_default_to_a_bank_for_labeled_text_and_a_queue_for_other_text():
     assert CodirConfig().memory == "bank"
     assert CodirConfig(task_weight=0).memory == "queue"
     assert CodirConfig(negatives="queue").memory == "queue"
@@ -162,7 +162,7 @@ def test_a_bank_serves_labelled_text_and_a_queue_other_text():
         ({"teacher_layers": (0,)}, "greater than or equal to 1"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(settings, message):
+def test_contradictory_settings_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         CodirConfig(**settings)
 
@@ -174,7 +174,7 @@ def test_settings_that_contradict_each_other_are_refused(settings, message):
         ({"student_layers": (2, 2)}, "name each once, from 1 to 2, or set all"),
     ],
 )
-def test_layers_that_are_not_there_are_refused(settings, message):
+def test_layers_beyond_the_models_are_refused(settings, message):
     with torch.device("meta"):
         student, teacher = tiny_encoder(num_layers=2), tiny_encoder(num_layers=5)
 
@@ -182,7 +182,7 @@ def test_layers_that_are_not_there_are_refused(settings, message):
         Codir.check(CodirConfig(**settings), student, teacher)
 
 
-def test_a_row_that_no_row_can_be_told_apart_from_is_named():
+def test_a_row_without_negatives_is_reported():
     classes = make(CodirConfig())
 
     # The labels are 0, 1 and 2.
@@ -195,7 +195,7 @@ def test_a_row_that_no_row_can_be_told_apart_from_is_named():
     assert make(CodirConfig(label_margin=0.9), num_labels=1)
 
 
-def test_two_workers_do_and_remember_what_one_does_with_the_joined_batches(tmp_path):
+def test_two_workers_have_the_state_of_one_with_the_combined_batches(tmp_path):
     torch.multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)
 
     for name, config in SETTINGS.items():
@@ -222,11 +222,11 @@ def _worker(rank: int, folder: str) -> None:
             model = DistributedDataParallel(objective, broadcast_buffers=False)
             for rows in (*BATCHES, BATCHES[0]):
                 share = rows[rank::2]
-                # As in the loop: a worker without a row takes part with one, weightless.
+                # As in the loop: a worker without rows takes part with a row of weight 0.
                 step(model, share or rows[:1], weight=len(share) * 2 / len(rows))
             torch.save(objective.state_dict(), Path(folder) / f"{name}-{rank}.pt")
-        # Who drops the group last waits, with the interpreter's lock, for a thread of it that may
-        # wait for that lock (torch 2.13): not the models, therefore.
+        # Models must not hold the group's last reference: its destructor waits, with the GIL,
+        # for a thread that may wait for the GIL (torch 2.13).
         del model
     finally:
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""CoDIR's pre-training: what is masked, what both losses are, and what is kept of it."""
+"""CoDIR's pre-training: masking, both losses, and its negatives."""
 
 import pytest
 import torch
@@ -27,19 +27,19 @@ def make(**settings) -> CodirPretraining:
     return objective
 
 
-def test_a_row_counts_the_mean_surprise_of_its_masked_words():
+def test_the_masked_lm_loss_of_a_row_is_the_mean_over_its_masked_words():
     chances = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.25, 0.25, 0.5]])
     is_masked = torch.tensor([[True, False, True], [False, False, False], [True, False, False]])
     words = torch.tensor([0, 1, 0])
 
     loss = masked_word_loss(chances.log(), words, is_masked)
 
-    # Rows of two words, of none and of one: (-(ln 0.5 + ln 0.8) / 2 + 0 - ln 0.25) / 3.
+    # Rows with two, zero and one masked words: (-(ln 0.5 + ln 0.8) / 2 + 0 - ln 0.25) / 3.
     assert loss.item() == pytest.approx((0.4581453659 + 0 + 1.3862943611) / 3)
     assert masked_word_loss(chances[:0], words[:0], is_masked & False).item() == 0
 
 
-def test_fifteen_in_a_hundred_words_are_masked_and_eight_in_ten_of_these_hidden():
+def test_15_percent_of_words_are_selected_and_80_percent_of_these_masked():
     torch.manual_seed(0)
     ids = torch.full((100, 400), 20)
     ids[:, 0], ids[:, -1] = 2, 3
@@ -57,17 +57,17 @@ def test_fifteen_in_a_hundred_words_are_masked_and_eight_in_ten_of_these_hidden(
     assert (chosen == 20).float().mean().item() == pytest.approx(0.1, abs=0.02)
 
 
-def test_the_same_words_are_masked_however_wide_the_batch_is_padded():
+def test_masking_does_not_depend_on_padding():
     batch = tiny_batch()
-    found = []
+    masked_ids = []
     for width in (0, 5):
         torch.manual_seed(1)
         ids, mask = (pad(batch[key], (0, width)) for key in ("input_ids", "attention_mask"))
-        found.append(mask_words(ids, mask, SPECIAL_TOKENS, VOCABULARY_SIZE, 0.5)[0])
-    assert torch.equal(found[0], found[1][:, :9])
+        masked_ids.append(mask_words(ids, mask, SPECIAL_TOKENS, VOCABULARY_SIZE, 0.5)[0])
+    assert torch.equal(masked_ids[0], masked_ids[1][:, :9])
 
 
-def test_the_loss_is_that_of_words_and_layers_of_one_masked_text():
+def test_the_loss_is_the_sum_of_masked_lm_and_layer_losses_on_one_masked_text():
     objective, batch = make(masked_word_weight=2.0, contrastive_weight=0.5), tiny_batch()
     queue = objective.contrast.student.vectors.clone()
     torch.manual_seed(7)
@@ -98,16 +98,16 @@ def test_the_loss_is_that_of_words_and_layers_of_one_masked_text():
     expected = {"masked_words": words.detach(), "contrastive": contrastive.detach()}
     torch.testing.assert_close(terms.parts, expected)
     torch.testing.assert_close(terms.total, 2 * words + 0.5 * contrastive)
-    # The batch's vectors are the negatives of the next one; the oldest have left.
+    # The batch's vectors are negatives of the next batch; the oldest have been dropped.
     torch.testing.assert_close(objective.contrast.student.vectors[-4:], ours.detach())
     assert torch.equal(objective.contrast.student.vectors[:2], queue[4:])
 
 
-def test_a_rows_own_older_vectors_are_no_negatives():
+def test_negatives_exclude_a_rows_own_older_vectors():
     objective, batch = make(num_negatives=4), tiny_batch()
     objective(batch)
     terms = objective(batch)
-    # Of the four in the queue one is the row's own; its two vectors are the positive.
+    # One of the four vectors in the queue is the row's own; the positive is its new pair.
     assert terms.measures["num_candidates"].item() == 1 + 3
 
 
@@ -118,7 +118,7 @@ def test_the_words_are_predicted_through_the_students_own_embeddings():
     assert not any("head" in name for name in objective.student.state_dict())
 
 
-def test_the_student_learns_words():
+def test_the_masked_lm_loss_of_the_student_decreases():
     objective, batch = make(), tiny_batch()
     optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=0.01)
     losses = []
@@ -138,7 +138,7 @@ def test_a_student_of_another_vocabulary_is_refused():
         CodirPretraining.check(CodirPretrainingConfig(), student, teacher)
 
 
-def test_a_pretrained_teacher_is_enough():
+def test_a_pretrained_teacher_without_a_classifier_is_accepted():
     config = CodirPretrainingConfig()
     assert not config.needs_labels
     assert not config.reads_logits

@@ -1,4 +1,4 @@
-"""What holds for every objective. A new one enters by a line in `objective_settings`."""
+"""Properties of every objective. Add a new one with a line in `objective_settings`."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from torch.nn.parallel import DistributedDataParallel
 from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.base import STUDENT, Epoch, LossTerms, Objective
 
-# Methods that draw noise of their own: what a row costs depends on the draw.
+# Objectives with random noise: the loss of a row depends on the draw.
 DRAWS_NOISE = {"cilda", "codir_pretraining", "mate_kd"}
-# The others stand beside their own two-worker test, in the file of the method.
+# The others have a two-worker test in the objective's own file.
 _SPLIT_ALIKE = sorted(
     name for name in OBJECTIVES.keys() - DRAWS_NOISE if not SETTINGS[name].mixes_examples
 )
 
-# Methods that compare what these families do not have.
+# Objectives that compare features which these families do not have.
 REFUSED = {"tinybert": {"deberta", "modernbert"}}
 
 every_objective = pytest.mark.parametrize("name", sorted(OBJECTIVES))
@@ -31,7 +31,7 @@ in_every_family = pytest.mark.parametrize(
 
 
 def make(name: str, *, family: str = "bert", num_labels: int = 3) -> Objective:
-    """An objective before the first step of its first epoch."""
+    """Build an objective before the first step of its first epoch."""
     student = tiny_encoder(family, num_layers=2, hidden_size=12, num_labels=num_labels, seed=1)
     teacher = tiny_encoder(family, num_layers=4, hidden_size=24, num_labels=num_labels, seed=2)
     config = SETTINGS[name]
@@ -44,8 +44,8 @@ def make(name: str, *, family: str = "bert", num_labels: int = 3) -> Objective:
     return objective
 
 
-def terms_of(objective: Objective, batch: dict[str, torch.Tensor]) -> LossTerms:
-    """The loss, with the same noise each time."""
+def deterministic_terms(objective: Objective, batch: dict[str, torch.Tensor]) -> LossTerms:
+    """Return the loss terms with the same noise at every call."""
     torch.manual_seed(5)
     return objective(batch)
 
@@ -58,7 +58,7 @@ def gradients(objective: torch.nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-def test_every_objective_stands_here_in_alphabetical_order():
+def test_every_objective_is_listed_in_alphabetical_order():
     assert list(OBJECTIVES) == sorted(OBJECTIVES)
     assert list(OBJECTIVES) == list(SETTINGS)
     assert all(SETTINGS[name].name == name for name in OBJECTIVES)
@@ -72,13 +72,13 @@ def test_padding_changes_nothing(name):
     }
     for player in make(name).players():
         narrow_terms, wide_terms = (
-            terms_of(in_turn(make(name), player), shape) for shape in (batch, wide)
+            deterministic_terms(for_player(make(name), player), shape) for shape in (batch, wide)
         )
         torch.testing.assert_close(wide_terms.total, narrow_terms.total)
 
 
-def in_turn(objective: Objective, player: str) -> Objective:
-    """The objective in a step of a player."""
+def for_player(objective: Objective, player: str) -> Objective:
+    """Return the objective in a step of the given player."""
     objective.take_turn(player, objective.players())
     return objective
 
@@ -87,22 +87,22 @@ def in_turn(objective: Objective, player: str) -> Objective:
     "name",
     _SPLIT_ALIKE,
 )
-def test_a_batch_costs_the_mean_of_its_halves(name):
+def test_the_loss_of_a_batch_is_the_mean_of_its_halves(name):
     objective, batch = make(name), tiny_batch()
     halves = [{key: value[part] for key, value in batch.items()} for part in _halves()]
 
-    whole = objective(batch)
+    terms = objective(batch)
     first, second = [objective(half) for half in halves]
 
-    torch.testing.assert_close(whole.total, (first.total + second.total) / 2)
-    for term, value in whole.parts.items():
+    torch.testing.assert_close(terms.total, (first.total + second.total) / 2)
+    for term, value in terms.parts.items():
         torch.testing.assert_close(value, (first.parts[term] + second.parts[term]) / 2)
 
 
 @in_every_family
-def test_gradients_reach_all_that_is_trained_and_nothing_else(name, family):
+def test_gradients_reach_exactly_the_trained_parameters(name, family):
     for player in make(name, family=family).players():
-        objective = in_turn(make(name, family=family), player)
+        objective = for_player(make(name, family=family), player)
         before = {key: p.detach().clone() for key, p in objective.named_parameters()}
 
         objective(tiny_batch()).total.backward()
@@ -117,14 +117,14 @@ def test_gradients_reach_all_that_is_trained_and_nothing_else(name, family):
 
 
 @every_objective
-def test_regression_is_finite_and_learns(name):
+def test_the_regression_loss_is_finite_and_decreases(name):
     objective, batch = make(name, num_labels=1), tiny_batch(regression=True)
     players = objective.players()
-    objective = in_turn(objective, STUDENT)
+    objective = for_player(objective, STUDENT)
     optimizer = torch.optim.Adam(players[STUDENT].parameters, lr=1e-3)
     losses = []
     for _ in range(5):
-        terms = terms_of(objective, batch)
+        terms = deterministic_terms(objective, batch)
         optimizer.zero_grad()
         terms.total.backward()
         optimizer.step()
@@ -135,20 +135,22 @@ def test_regression_is_finite_and_learns(name):
 
 
 @every_objective
-def test_only_what_is_declared_is_read(name):
+def test_an_objective_reads_only_the_batch_columns_it_declares(name):
     objective, batch = make(name), tiny_batch()
-    kept = {"input_ids", "attention_mask", "token_type_ids", "row_ids"}
-    kept |= {"labels"} if objective.needs_labels else set()
-    kept |= {"teacher_logits"} if "logits" in objective.config.needs_teacher else set()
+    columns = {"input_ids", "attention_mask", "token_type_ids", "row_ids"}
+    columns |= {"labels"} if objective.needs_labels else set()
+    columns |= {"teacher_logits"} if "logits" in objective.config.needs_teacher else set()
 
-    terms = terms_of(objective, {key: value for key, value in batch.items() if key in kept})
+    terms = deterministic_terms(
+        objective, {key: value for key, value in batch.items() if key in columns}
+    )
 
-    assert torch.equal(terms.total, terms_of(make(name), batch).total)
+    assert torch.equal(terms.total, deterministic_terms(make(name), batch).total)
 
 
 @every_objective
-def test_every_term_of_a_students_step_is_described_and_no_other(name):
-    objective = in_turn(make(name), STUDENT)
+def test_exactly_the_terms_of_a_student_step_are_described(name):
+    objective = for_player(make(name), STUDENT)
 
     assert set(objective.describe()) == set(objective(tiny_batch()).parts)
 
@@ -162,7 +164,7 @@ def test_the_teacher_stays_in_evaluation_mode(name):
 
 
 @every_objective
-def test_the_next_objective_of_a_student_trains_all_it_reaches(name):
+def test_a_second_objective_trains_all_parameters_of_the_same_student(name):
     objective = make(name)
 
     following = build(SETTINGS["fine_tune"], objective.student)
@@ -170,7 +172,7 @@ def test_the_next_objective_of_a_student_trains_all_it_reaches(name):
     assert all(parameter.requires_grad for parameter in following.student.parameters())
 
 
-def test_two_workers_have_the_gradients_of_one_with_the_joined_batch(tmp_path):
+def test_two_workers_have_the_gradients_of_one_with_the_combined_batch(tmp_path):
     torch.multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)
 
     for name in _SPLIT_ALIKE:
@@ -191,14 +193,14 @@ def _worker(rank: int, folder: str) -> None:
     try:
         half = {key: value[_halves()[rank]] for key, value in tiny_batch().items()}
         for name in _SPLIT_ALIKE:
-            # A parameter that is left out on any worker makes this wrapper fail in its next step.
+            # A parameter without a gradient on any worker makes this wrapper fail in its next step.
             model = DistributedDataParallel(make(name))
             for _ in range(2):
                 model.zero_grad()
                 model(half).total.backward()
             torch.save(gradients(model), Path(folder) / f"{name}-{rank}.pt")
-        # Who drops the group last waits, with the interpreter's lock, for a thread of it that may
-        # wait for that lock (torch 2.13): not the models, therefore.
+        # Models must not hold the group's last reference: its destructor waits, with the GIL,
+        # for a thread that may wait for the GIL (torch 2.13).
         del model
     finally:
         dist.destroy_process_group()

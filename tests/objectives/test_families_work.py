@@ -1,4 +1,4 @@
-"""Families and objectives: the generated table is current, and what it allows trains rightly."""
+"""Families and objectives: the generated table is current, and allowed pairs train correctly."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_the_table_of_families_and_objectives_is_current():
     )
 
 
-def test_the_table_of_methods_has_a_row_per_objective_with_its_file():
+def test_the_table_of_objectives_has_a_row_per_objective_with_its_file():
     rows = re.findall(
         r"^\| `(\w+)` \|.*\| `(raykd/\S+)` \|", TABLE.read_text("utf-8"), re.MULTILINE
     )

@@ -1,4 +1,4 @@
-"""What is special about MATE-KD."""
+"""MATE-KD: divergences, loss terms per player, settings."""
 
 from math import log
 
@@ -23,8 +23,8 @@ def make(config: MateKdConfig, num_labels: int = 3) -> MateKd:
     return build(config, student, teacher, tiny_masked_lm()).train()
 
 
-def test_divergences_are_the_numbers_worked_out_by_hand():
-    # log 2 = 0.693147; less the teacher's entropy 0.562335.
+def test_divergences_by_hand():
+    # log 2 = 0.693147; minus the teacher's entropy 0.562335.
     assert divergence(STUDENTS, TEACHER, "soft_ce").item() == pytest.approx(0.693147, abs=1e-6)
     assert divergence(STUDENTS, TEACHER, "kl").item() == pytest.approx(0.130812, abs=1e-6)
 
@@ -34,11 +34,11 @@ def test_divergences_are_the_numbers_worked_out_by_hand():
     [
         # p_c (log(p_c / q_c) - KL) = 3/4 (0.405465 - 0.130812), 1/4 (-0.693147 - 0.130812)
         ("kl", [0.205990, -0.205990]),
-        # p_c (-log q_c - CE) = 0: against an even student no text costs more
+        # p_c (-log q_c - CE) = 0: with a uniform student the loss is the same for any text
         ("soft_ce", [0.0, 0.0]),
     ],
 )
-def test_text_moves_the_teacher_as_the_divergence_says(kind, gradient):
+def test_gradients_by_teacher_logits_by_hand(kind, gradient):
     teacher = TEACHER.clone().requires_grad_()
 
     divergence(STUDENTS, teacher, kind).backward()
@@ -46,7 +46,7 @@ def test_text_moves_the_teacher_as_the_divergence_says(kind, gradient):
     torch.testing.assert_close(teacher.grad, torch.tensor([gradient]), atol=1e-6, rtol=0)
 
 
-def test_to_the_student_both_divergences_are_the_same():
+def test_gradients_by_student_logits_are_equal_for_both_divergences():
     torch.manual_seed(0)
     student, teacher = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3)
     kinds = (divergence(student, teacher, kind) for kind in ("kl", "soft_ce"))
@@ -56,7 +56,7 @@ def test_to_the_student_both_divergences_are_the_same():
     torch.testing.assert_close(first, second)
 
 
-def test_gradients_are_the_losss_slopes():
+def test_gradients_equal_finite_differences():
     torch.manual_seed(0)
     logits = [torch.randn(3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]
 
@@ -73,7 +73,7 @@ def test_scores_are_compared_by_squared_error_without_broadcasting(kind):
 
 @pytest.mark.parametrize("kind", ["kl", "soft_ce"])
 @pytest.mark.parametrize("num_labels", [1, 3])
-def test_each_turn_is_the_weighted_sum_of_its_losses(kind, num_labels):
+def test_each_players_total_is_the_weighted_sum_of_its_losses(kind, num_labels):
     config = MateKdConfig(task_weight=0.2, logit_weight=0.3, aug_logit_weight=0.5, divergence=kind)
     objective, batch = make(config, num_labels), tiny_batch(regression=num_labels == 1)
     logits, gaps, totals = run(objective.student, batch).logits, {}, {}
@@ -82,10 +82,10 @@ def test_each_turn_is_the_weighted_sum_of_its_losses(kind, num_labels):
         with torch.set_grad_enabled(player == GENERATOR):
             text = generate(objective.generator, batch, 0.3, 1.0)
         written = batch | {"input_ids": text.input_ids}
-        own, wanted = (
+        student_logits, teacher_logits = (
             run(model, written).logits for model in (objective.student, objective.teacher)
         )
-        gaps[player] = divergence(own, wanted, kind)
+        gaps[player] = divergence(student_logits, teacher_logits, kind)
     known = divergence(logits, batch["teacher_logits"], kind)
     task = task_loss(logits, batch["labels"])
 
@@ -102,14 +102,14 @@ def test_each_turn_is_the_weighted_sum_of_its_losses(kind, num_labels):
     torch.testing.assert_close(totals[GENERATOR].parts, {"aug_logits": gaps[GENERATOR].detach()})
 
 
-def test_the_defaults_weigh_all_three_alike():
+def test_the_three_losses_have_equal_weights_by_default():
     config = MateKdConfig()
 
     assert config.task_weight == config.logit_weight == config.aug_logit_weight == 1 / 3
     assert config.divergence == "kl"
 
 
-def test_without_task_weight_it_learns_from_text_alone():
+def test_without_task_weight_no_labels_are_needed():
     config, batch = MateKdConfig(task_weight=0), tiny_batch()
     del batch["labels"]
 
@@ -118,16 +118,18 @@ def test_without_task_weight_it_learns_from_text_alone():
 
 
 @pytest.mark.parametrize("player", [STUDENT, GENERATOR])
-def test_with_the_same_choices_a_batch_costs_the_mean_of_its_halves(player, monkeypatch):
+def test_the_loss_of_a_batch_is_the_mean_of_its_halves_with_the_same_sampled_tokens(
+    player, monkeypatch
+):
     monkeypatch.setattr("torch.nn.functional.gumbel_softmax", lambda x, _: x.softmax(-1))
     monkeypatch.setattr("raykd.objectives.shared.generation.drawn", lambda x: x.argmax(-1))
     objective, batch = make(MateKdConfig(mask_probability=1.0)), tiny_batch()
     objective.take_turn(player, objective.players())
     halves = [{key: value[part] for key, value in batch.items()} for part in _halves()]
 
-    whole, first, second = (objective(part).total for part in (batch, *halves))
+    total, first, second = (objective(part).total for part in (batch, *halves))
 
-    torch.testing.assert_close(whole, (first + second) / 2)
+    torch.testing.assert_close(total, (first + second) / 2)
 
 
 def _halves() -> tuple[slice, slice]:

@@ -1,4 +1,4 @@
-"""What is special about single objectives."""
+"""Properties of single objectives (Vanilla-KD, MiniLMv2) and of the weighted sum of terms."""
 
 import pytest
 import torch
@@ -50,14 +50,14 @@ def test_vanilla_kd_without_task_weight_needs_no_labels():
     assert list(terms.parts) == ["logits"]
 
 
-def test_which_objectives_need_labels():
+def test_needs_labels_of_each_objective():
     assert FineTuneConfig().needs_labels
     assert VanillaKdConfig().needs_labels
     assert not MiniLmV2Config().needs_labels
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert"])
-def test_minilmv2_relates_the_chosen_teacher_layer_to_the_students_last(family):
+def test_minilmv2_compares_the_chosen_teacher_layer_with_the_students_last(family):
     student = tiny_encoder(family, num_layers=2, hidden_size=12, seed=1)
     teacher = tiny_encoder(family, num_layers=4, hidden_size=24, seed=2).eval()
     batch = tiny_batch()
@@ -66,21 +66,21 @@ def test_minilmv2_relates_the_chosen_teacher_layer_to_the_students_last(family):
     for teacher_layer, layer in ((None, 4), (2, 2)):
         config = MiniLmV2Config(relation_heads=3, teacher_layer=teacher_layer)
         terms = build(config, student, teacher)(batch)
-        wanted = student(*inputs, relation_layers=[2]).relation_vectors[2]
-        given = teacher(*inputs, relation_layers=[layer]).relation_vectors[layer]
+        student_vectors = student(*inputs, relation_layers=[2]).relation_vectors[2]
+        teacher_vectors = teacher(*inputs, relation_layers=[layer]).relation_vectors[layer]
         losses = [
             relation_loss(s, t, batch["attention_mask"], 3)
-            for s, t in zip(wanted, given, strict=True)
+            for s, t in zip(student_vectors, teacher_vectors, strict=True)
         ]
         torch.testing.assert_close(terms.total, sum(losses))
         assert list(terms.parts) == ["query", "key", "value"]
 
 
-def test_minilmv2_depends_on_no_models_own_number_of_heads():
+def test_minilmv2_does_not_depend_on_the_models_number_of_heads():
     def total(student_heads: int, teacher_heads: int) -> float:
         student = tiny_encoder(hidden_size=12, num_heads=student_heads, seed=1)
         teacher = tiny_encoder(hidden_size=24, num_heads=teacher_heads, seed=2).eval()
-        # Of the first layers: heads change what comes out of a layer, not its projections.
+        # The first layers: heads change the output of a layer, not its projections.
         config = MiniLmV2Config(relation_heads=6, teacher_layer=1)
         student.model.base_model.encoder.layer = student.model.base_model.encoder.layer[:1]
         student.model.config.num_hidden_layers = 1
@@ -89,7 +89,7 @@ def test_minilmv2_depends_on_no_models_own_number_of_heads():
     assert total(2, 2) == pytest.approx(total(4, 2)) == pytest.approx(total(3, 8))
 
 
-def test_minilmv2_of_a_student_that_is_the_teacher_is_zero():
+def test_minilmv2_of_a_copy_of_the_teacher_is_zero():
     student, teacher = tiny_encoder(seed=1), tiny_encoder(seed=1)
 
     terms = build(MiniLmV2Config(relation_heads=6), student, teacher)(tiny_batch())
@@ -118,7 +118,7 @@ def test_minilmv2_trains_across_families_and_ignores_attention_dropout():
         (MiniLmV2Config(), "48 relation_heads do not divide"),
     ],
 )
-def test_minilmv2_refuses_sizes_that_do_not_fit(config, message):
+def test_minilmv2_refuses_incompatible_sizes(config, message):
     student, teacher = tiny_encoder(hidden_size=12), tiny_encoder(hidden_size=24)
 
     with pytest.raises(InputError, match=message):
@@ -138,6 +138,6 @@ def test_minilmv2_refuses_sizes_that_do_not_fit(config, message):
         {"temperature": 2},
     ],
 )
-def test_settings_of_no_or_another_objective_are_refused(values):
+def test_settings_of_an_unknown_or_another_objective_are_refused(values):
     with pytest.raises(ValidationError):
         TypeAdapter(ObjectiveConfig).validate_python(values)

@@ -32,7 +32,7 @@ def test_the_patience_loss_by_hand(normalize, reduction, expected):
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_the_sum_over_width_is_layers_times_width_the_mean(normalize):
+def test_the_sum_reduction_is_layers_times_width_times_the_mean(normalize):
     student, teacher = torch.randn(2, 6, 5, 768, generator=torch.Generator().manual_seed(0))
 
     mean, sum_dim = (
@@ -41,11 +41,11 @@ def test_the_sum_over_width_is_layers_times_width_the_mean(normalize):
     )
 
     torch.testing.assert_close(sum_dim, 5 * 768 * mean)
-    # The published weight of 100 on the mean, on the sum.
+    # The published weight of 100 for the mean, converted to the sum.
     assert (100 * mean / sum_dim).item() == pytest.approx(0.026, abs=1e-4)
 
 
-def test_length_counts_only_where_vectors_are_not_normalised():
+def test_vector_norms_matter_only_without_normalization():
     vectors = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
 
     assert patience_loss(vectors, 7 * vectors, normalize=True, reduction="mean") < 1e-12
@@ -68,19 +68,20 @@ def test_the_gradient_of_the_patience_loss(normalize, reduction):
     ("layer_map", "pairs"),
     [("skip", [(1, 2), (2, 4)]), ("last", [(1, 4), (2, 5)]), ({3: 1}, [(3, 1)])],
 )
-def test_the_first_tokens_of_mapped_layers_are_compared(layer_map, pairs):
+def test_first_tokens_of_mapped_layers_are_compared(layer_map, pairs):
     student = tiny_encoder(num_layers=3, hidden_size=24, seed=1)
     teacher = tiny_encoder(num_layers=6, hidden_size=24, seed=2).eval()
     batch = tiny_batch()
     inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
-    given = student(*inputs, layers=[1, 2, 3]).hidden_states
-    wanted = teacher(*inputs, layers=range(1, 7)).hidden_states
+    student_states = student(*inputs, layers=[1, 2, 3]).hidden_states
+    teacher_states = teacher(*inputs, layers=range(1, 7)).hidden_states
 
     objective = build(PkdConfig(layer_map=layer_map), student, teacher)
 
     assert list(zip(objective.student_layers, objective.teacher_layers, strict=True)) == pairs
     squares = [
-        (normalize(given[i][:, 0], dim=-1) - normalize(wanted[j][:, 0], dim=-1)) ** 2
+        (normalize(student_states[i][:, 0], dim=-1) - normalize(teacher_states[j][:, 0], dim=-1))
+        ** 2
         for i, j in pairs
     ]
     torch.testing.assert_close(
@@ -89,13 +90,13 @@ def test_the_first_tokens_of_mapped_layers_are_compared(layer_map, pairs):
     assert not [name for name, _ in objective.named_parameters() if "projection" in name]
 
 
-def test_narrow_students_have_one_linear_map_a_layer():
+def test_narrower_students_have_one_linear_map_per_layer():
     student = tiny_encoder(num_layers=3, hidden_size=12, seed=1)
     teacher = tiny_encoder(num_layers=6, hidden_size=24, seed=2).eval()
     batch = tiny_batch()
     inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
-    given = student(*inputs, layers=[1, 2]).hidden_states
-    wanted = teacher(*inputs, layers=[2, 4]).hidden_states
+    student_states = student(*inputs, layers=[1, 2]).hidden_states
+    teacher_states = teacher(*inputs, layers=[2, 4]).hidden_states
 
     objective = build(PkdConfig(normalize=False), student, teacher)
 
@@ -103,15 +104,15 @@ def test_narrow_students_have_one_linear_map_a_layer():
     assert isinstance(first, nn.Linear)
     assert (first.in_features, first.out_features) == (12, 24)
     squares = [
-        (first(given[1][:, 0]) - wanted[2][:, 0]) ** 2,
-        (second(given[2][:, 0]) - wanted[4][:, 0]) ** 2,
+        (first(student_states[1][:, 0]) - teacher_states[2][:, 0]) ** 2,
+        (second(student_states[2][:, 0]) - teacher_states[4][:, 0]) ** 2,
     ]
     torch.testing.assert_close(
         objective(batch).parts["layers"], torch.stack(squares).mean().detach()
     )
 
 
-def test_a_student_that_is_the_teacher_has_nothing_to_learn_from_its_own_layers():
+def test_the_loss_of_a_copy_of_the_teacher_is_zero():
     student, teacher = tiny_encoder(num_layers=3, seed=1), tiny_encoder(num_layers=3, seed=1)
 
     terms = build(PkdConfig(), student, teacher)(tiny_batch())
@@ -120,7 +121,7 @@ def test_a_student_that_is_the_teacher_has_nothing_to_learn_from_its_own_layers(
     assert terms.parts["logits"].item() == pytest.approx(0, abs=1e-5)
 
 
-def test_a_map_to_layers_that_are_not_there_is_refused():
+def test_a_map_to_layers_beyond_the_teachers_is_refused():
     student, teacher = tiny_encoder(num_layers=2), tiny_encoder(num_layers=3)
 
     with pytest.raises(InputError, match="pkd: layer_map names layer 4 of the teacher"):

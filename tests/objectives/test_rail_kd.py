@@ -31,7 +31,7 @@ def make(config=None, *, num_layers: int = 3, num_teacher_layers: int = 7):
 
 
 @pytest.mark.parametrize(("num_drawn", "num_layers"), [(5, 11), (5, 23), (2, 2), (1, 1)])
-def test_a_draw_is_of_different_intermediate_layers_in_order(num_drawn, num_layers):
+def test_drawn_layers_are_distinct_intermediate_layers_in_order(num_drawn, num_layers):
     for number in range(1, 100):
         drawn = draw_layers(Epoch(seed=3, number=number, total=99), num_drawn, num_layers)
         assert len(drawn) == num_drawn
@@ -54,22 +54,22 @@ def test_every_set_of_layers_is_drawn_equally_often():
         for number in range(1, num_epochs + 1)
     )
 
-    # Six pairs of four layers: 1000 each, with a standard deviation of 29.
+    # Six pairs of four layers: 1000 times each, standard deviation 29.
     assert len(counts) == 6
     assert all(abs(count - 1000) < 120 for count in counts.values())
 
 
 def test_the_draw_is_the_same_on_all_workers_and_after_a_resume():
-    one, other = make(), make()
+    first_worker, second_worker = make(), make()
     drawn = []
     for number in range(1, 8):
-        one.start_epoch(Epoch(seed=5, number=number, total=9))
-        drawn.append(one.teacher_layers)
-        # Another worker, whose noise is its own, and which starts anew at this epoch.
+        first_worker.start_epoch(Epoch(seed=5, number=number, total=9))
+        drawn.append(first_worker.teacher_layers)
+        # Another worker with its own random state that starts at this epoch.
         torch.manual_seed(number)
         np.random.seed(number)  # noqa: NPY002
-        other.start_epoch(Epoch(seed=5, number=number, total=9))
-        assert other.teacher_layers == one.teacher_layers
+        second_worker.start_epoch(Epoch(seed=5, number=number, total=9))
+        assert second_worker.teacher_layers == first_worker.teacher_layers
     resumed = make()
     resumed.start_epoch(Epoch(seed=5, number=7, total=9))
     assert resumed.teacher_layers == drawn[-1]
@@ -112,12 +112,12 @@ def test_the_gradient_of_the_loss():
     ("variant", "projections"),
     [("layer_wise", "shared"), ("layer_wise", "per_slot"), ("concatenated", "shared")],
 )
-def test_the_loss_of_two_models_row_by_row(variant, projections):
+def test_the_loss_of_two_models_equals_a_loop_over_rows(variant, projections):
     config = RailKdConfig(variant=variant, projections=projections, projection_size=6)
     objective, batch = make(config), tiny_batch()
     inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
-    given = objective.student(*inputs, layers=[1, 2]).hidden_states
-    wanted = objective.teacher(*inputs, layers=objective.teacher_layers).hidden_states
+    student_states = objective.student(*inputs, layers=[1, 2]).hidden_states
+    teacher_states = objective.teacher(*inputs, layers=objective.teacher_layers).hidden_states
     ours, theirs = objective.student_projection.weight, objective.teacher_projection.weight
     num_maps = 2 if projections == "per_slot" else 1
     joined = 2 if variant == "concatenated" else 1
@@ -129,25 +129,25 @@ def test_the_loss_of_two_models_row_by_row(variant, projections):
     expected, targets = 0.0, [[], []]
     for row, mask in enumerate(batch["attention_mask"].bool()):
         pairs = [
-            (given[j][row][mask].mean(0), wanted[i][row][mask].mean(0))
+            (student_states[j][row][mask].mean(0), teacher_states[i][row][mask].mean(0))
             for j, i in zip((1, 2), objective.teacher_layers, strict=True)
         ]
         if variant == "concatenated":
             pairs = [tuple(torch.cat(vectors) for vectors in zip(*pairs, strict=True))]
         for slot, (s, t) in enumerate(pairs):
-            at = slot if projections == "per_slot" else 0
-            target = normalize(theirs[at] @ t, dim=0)
+            map_index = slot if projections == "per_slot" else 0
+            target = normalize(theirs[map_index] @ t, dim=0)
             targets[slot].append(target)
-            expected += ((normalize(ours[at] @ s, dim=0) - target) ** 2).sum().item() / 4
+            expected += ((normalize(ours[map_index] @ s, dim=0) - target) ** 2).sum().item() / 4
     assert terms.parts["layers"].item() == pytest.approx(expected, rel=1e-5)
     cosines = [mean_pairwise_cosine(torch.stack(slot)).item() for slot in targets if slot]
     assert terms.measures["teacher_cosine"].item() == pytest.approx(np.mean(cosines), rel=1e-4)
 
 
 @pytest.mark.parametrize("variant", ["layer_wise", "concatenated"])
-def test_the_collapse_of_both_maps_satisfies_the_loss_and_shows_in_the_cosine(variant):
+def test_collapsed_maps_have_zero_loss_and_a_mean_cosine_of_one(variant):
     objective = make(RailKdConfig(variant=variant, projection_size=6))
-    # Both maps give a vector's sum and zeros: layer normalisation makes it 5 d for every text.
+    # Both maps give a vector's sum and zeros: layer normalization makes it 5 d for every text.
     for encoder in (objective.student, objective.teacher):
         for block in encoder.blocks():
             torch.nn.init.constant_(block.output.LayerNorm.bias, 5.0)
@@ -164,7 +164,7 @@ def test_the_collapse_of_both_maps_satisfies_the_loss_and_shows_in_the_cosine(va
 
 
 @pytest.mark.parametrize("variant", ["layer_wise", "concatenated"])
-def test_a_frozen_map_is_orthogonal_and_stays_as_it_is(variant):
+def test_a_frozen_map_is_orthogonal_and_unchanged_by_training(variant):
     config = RailKdConfig(
         variant=variant, projection_size=6, teacher_projection="frozen_orthogonal"
     )
@@ -184,7 +184,7 @@ def test_a_frozen_map_is_orthogonal_and_stays_as_it_is(variant):
     assert objective.student_projection.weight.grad is not None
 
 
-def test_a_projection_of_its_own_for_each_slot():
+def test_each_slot_has_its_own_projection():
     torch.manual_seed(0)
     projection = Projection(3, 2, num_maps=2)
     vectors = torch.randn(4, 2, 3)
@@ -201,31 +201,33 @@ def test_a_teacher_with_too_few_layers_is_refused():
     make(num_layers=4, num_teacher_layers=4)
 
 
-def test_the_concatenated_variant_has_no_map_for_each_slot():
+def test_the_concatenated_variant_refuses_maps_per_slot():
     with pytest.raises(ValidationError, match="one map per network"):
         RailKdConfig(variant="concatenated", projections="per_slot")
 
 
 def layer_vectors(objective, batch, pooling: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Projected vectors of student and teacher, (B, slots, u), by a pooling written out here."""
+    """Return projected vectors of student and teacher, (B, slots, u), with explicit pooling."""
     inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
-    given = objective.student(*inputs, layers=[1, 2]).hidden_states
-    wanted = objective.teacher(*inputs, layers=objective.teacher_layers).hidden_states
+    student_states = objective.student(*inputs, layers=[1, 2]).hidden_states
+    teacher_states = objective.teacher(*inputs, layers=objective.teacher_layers).hidden_states
     mask = batch["attention_mask"][..., None]
 
     def one_vector(states):
         return states[:, 0] if pooling == "cls" else (states * mask).sum(1) / mask.sum(1)
 
     return (
-        objective.student_projection(torch.stack([one_vector(given[j]) for j in (1, 2)], 1)),
+        objective.student_projection(
+            torch.stack([one_vector(student_states[j]) for j in (1, 2)], 1)
+        ),
         objective.teacher_projection(
-            torch.stack([one_vector(wanted[i]) for i in objective.teacher_layers], 1)
+            torch.stack([one_vector(teacher_states[i]) for i in objective.teacher_layers], 1)
         ),
     )
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_a_pairs_weight_scales_its_distance_whatever_the_pooling(pooling):
+def test_a_pair_weight_scales_its_distance_for_every_pooling(pooling):
     config = RailKdConfig(projection_size=6, pooling=pooling, pair_weights=[2.0, 0.25])
     objective, batch = make(config), tiny_batch()
     student, teacher = layer_vectors(objective, batch, pooling)
@@ -236,7 +238,7 @@ def test_a_pairs_weight_scales_its_distance_whatever_the_pooling(pooling):
     torch.testing.assert_close(loss, (2 * distances[0] + 0.25 * distances[1]).detach())
 
 
-def test_the_contrastive_matching_tells_a_row_from_the_others_pair_by_pair():
+def test_contrastive_matching_compares_rows_per_layer_pair():
     config = RailKdConfig(
         projection_size=6, matching="contrastive", contrastive_temperature=0.5, pair_weights=[1, 3]
     )
@@ -267,13 +269,13 @@ def test_the_contrastive_matching_tells_a_row_from_the_others_pair_by_pair():
         ({"variant": "concatenated", "pair_weights": [1]}, "pair_weights have no effect"),
     ],
 )
-def test_weights_that_make_no_sense_are_refused(values, problem):
+def test_contradictory_weights_are_refused(values, problem):
     with pytest.raises(ValidationError, match=problem):
         RailKdConfig(**values)
     RailKdConfig(total_weight=1, task_weight=0.5, logit_weight=0.3, layer_weight=0.2)
 
 
-def test_a_weight_is_needed_for_every_pair():
+def test_pair_weights_must_have_one_value_per_pair():
     with pytest.raises(InputError, match="pair_weights has 1 values, the student has 2 inter"):
         make(RailKdConfig(pair_weights=[1.0]))
 

@@ -1,4 +1,4 @@
-"""Every objective, interrupted and begun again, goes on as if nothing had been."""
+"""Resumed trainings of every objective equal uninterrupted ones."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -19,12 +19,12 @@ from raykd.training.loop import train
 from raykd.training.settings import TrainingConfig
 from raykd.training.trainers import Worker
 
-# Fifteen steps an epoch: checkpoints stand after steps 10 and 15, in an epoch and at its end.
+# Fifteen steps per epoch; checkpoints after steps 10 (within an epoch) and 15 (at its end).
 CONFIG = TrainingConfig(num_steps=22, batch_size=4, learning_rate=1e-3)
 
 
 class PowerCutError(Exception):
-    """Ends a training in the middle."""
+    """Interruption of a training."""
 
 
 def rows_of(num_rows: int = 60) -> TokenizedRows:
@@ -49,7 +49,7 @@ def with_dropout(encoder: Encoder) -> Encoder:
 def train_until(
     name: str, folder: Path, last_step: int | None = None
 ) -> tuple[int, dict[int, StepRecord], dict[str, torch.Tensor]]:
-    """Where it started, every step told, and the objective's state at the end."""
+    """Train up to a step; return the first step, the logged records and the final state."""
     config = SETTINGS[name]
     student = with_dropout(tiny_encoder(num_layers=2, hidden_size=12, seed=1))
     teacher = tiny_encoder(num_layers=4, hidden_size=24, seed=2)
@@ -58,7 +58,7 @@ def train_until(
     objective = build(config, student, teacher, generator, SPECIAL_TOKENS)
     checkpoints = CheckpointFolder(folder, name, {}, {}, every_s=0)
     starts: list[int] = []
-    told: dict[int, StepRecord] = {}
+    records_by_step: dict[int, StepRecord] = {}
 
     def end(step: int) -> None:
         if step == last_step:
@@ -78,24 +78,24 @@ def train_until(
             events=calling(
                 on_start=lambda step, _: starts.append(step),
                 on_step=end,
-                on_step_records=lambda records: told.update(
+                on_step_records=lambda records: records_by_step.update(
                     (record.step, record) for record in records
                 ),
             ),
         )
-    return starts[0], told, objective.state_dict()
+    return starts[0], records_by_step, objective.state_dict()
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
-def test_a_training_that_is_cut_off_and_goes_on_ends_bit_for_bit_as_one_that_is_not(name, tmp_path):
-    start, whole, wanted = train_until(name, tmp_path / "whole")
+def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(name, tmp_path):
+    start, all_records, expected_state = train_until(name, tmp_path / "whole")
     assert start == 0
-    assert sorted(whole) == list(range(1, 23))
+    assert sorted(all_records) == list(range(1, 23))
 
     train_until(name, tmp_path / "cut", last_step=13)
     torch.rand(3)
-    start, rest, found = train_until(name, tmp_path / "cut")
+    start, remaining_records, resumed_state = train_until(name, tmp_path / "cut")
 
     assert start == 10
-    assert rest == {step: record for step, record in whole.items() if step > 10}
-    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    assert remaining_records == {step: record for step, record in all_records.items() if step > 10}
+    assert all(torch.equal(resumed_state[key], expected_state[key]) for key in expected_state)

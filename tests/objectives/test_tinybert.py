@@ -14,22 +14,24 @@ from raykd.objectives.tinybert import TinyBertConfig
 @pytest.mark.parametrize(
     "config", [TinyBertConfig(), TinyBertConfig(projection="per_layer", mask_padding=False)]
 )
-def test_the_loss_is_the_sum_over_the_layers_and_the_embeddings(config):
+def test_the_loss_is_the_sum_over_layers_and_embeddings(config):
     student = tiny_encoder(num_layers=2, hidden_size=12, seed=1)
     teacher = tiny_encoder("distilbert", num_layers=4, hidden_size=24, seed=2).eval()
     batch = tiny_batch()
     mask, inputs = batch["attention_mask"], (batch["input_ids"], batch["attention_mask"])
     objective = build(config, student, teacher)
-    of_student = student(*inputs, batch["token_type_ids"], layers=[0, 1, 2], relation_layers=[1, 2])
-    of_teacher = teacher(*inputs, layers=[0, 2, 4], relation_layers=[2, 4])
+    student_output = student(
+        *inputs, batch["token_type_ids"], layers=[0, 1, 2], relation_layers=[1, 2]
+    )
+    teacher_output = teacher(*inputs, layers=[0, 2, 4], relation_layers=[2, 4])
     maps = list(objective.maps.projections) * (3 if config.projection == "shared" else 1)
 
     terms = objective(batch)
 
     hidden = sum(
         hidden_loss(
-            maps[i](of_student.hidden_states[i]),
-            of_teacher.hidden_states[2 * i],
+            maps[i](student_output.hidden_states[i]),
+            teacher_output.hidden_states[2 * i],
             mask,
             mask_padding=config.mask_padding,
         )
@@ -37,8 +39,8 @@ def test_the_loss_is_the_sum_over_the_layers_and_the_embeddings(config):
     )
     attention = sum(
         attention_loss(
-            of_student.relation_vectors[i],
-            of_teacher.relation_vectors[2 * i],
+            student_output.relation_vectors[i],
+            teacher_output.relation_vectors[2 * i],
             mask,
             2,
             mask_padding=config.mask_padding,
@@ -49,7 +51,7 @@ def test_the_loss_is_the_sum_over_the_layers_and_the_embeddings(config):
     torch.testing.assert_close(terms.total, hidden + attention)
 
 
-def test_a_student_that_is_the_teacher_has_nothing_to_learn():
+def test_the_loss_of_a_copy_of_the_teacher_is_zero():
     student, teacher = tiny_encoder(seed=1), tiny_encoder(seed=1)
     objective = build(TinyBertConfig(), student, teacher)
     with torch.no_grad():
@@ -87,6 +89,6 @@ def test_it_learns_under_bfloat16():
     assert losses == sorted(losses, reverse=True)
 
 
-def test_models_that_do_not_fit_are_refused():
+def test_incompatible_models_are_refused():
     with pytest.raises(InputError, match="tinybert: the student's 2 layers do not divide"):
         build(TinyBertConfig(), tiny_encoder(num_layers=2), tiny_encoder(num_layers=3))

@@ -1,4 +1,4 @@
-"""Commands as processes of their own, to be killed: a corpus, the command, and its processes."""
+"""Commands in separate processes that tests kill: inputs, the command, its processes."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def write_inputs(folder: Path) -> None:
     rng = random.Random(0)
 
     def text(longest: int) -> str:
-        # Few words stand in most units, and most words in few, as in a language.
+        # A few words occur in most units and most words in a few, as in natural language.
         numbers = (int(len(_WORDS) * rng.random() ** 3) for _ in range(rng.randint(1, longest)))
         return " ".join(_WORDS[number] for number in numbers)
 
@@ -36,7 +36,7 @@ def write_inputs(folder: Path) -> None:
 
 
 class Finished(threading.Thread):
-    """Watches what a command keeps beside its output: what it finished, and whether twice."""
+    """Thread that records completed working directories of a command and repeated completions."""
 
     def __init__(self, folder: Path, pattern: str = ".hits.*/*/manifest.json") -> None:
         super().__init__(daemon=True)
@@ -48,10 +48,10 @@ class Finished(threading.Thread):
         while not self._ended.wait(_POLL_S):
             try:
                 manifests = list(self.folder.glob(self.pattern))
-            except FileNotFoundError:  # What glob stands in has been removed.
+            except FileNotFoundError:  # The searched folder has been removed.
                 continue
             for path in manifests:
-                # Drafts are not finished, whatever stands in them.
+                # Drafts are not complete, whatever they contain.
                 if ".partial-" in path.parent.name:
                     continue
                 try:
@@ -62,7 +62,7 @@ class Finished(threading.Thread):
                 self.seen.setdefault(name, set()).add((facts.st_ino, facts.st_mtime_ns))
 
     def done(self, kind: str) -> list[str]:
-        """Names of what has been finished of a kind: units, statistics, hits, merged."""
+        """Return names of completed directories of a kind: units, statistics, hits, merged."""
         names = {"units": "shard-"}.get(kind, f"{kind}-")
         return [name for name in self.seen if name.rpartition("/")[2].startswith(names)]
 
@@ -95,20 +95,20 @@ class Command:
 
     @staticmethod
     def arguments(corpus: Path, queries: Path, out: Path) -> list[str]:
-        """What a search is asked."""
+        """Return the arguments of a search command."""
         paths = ["--corpus", str(corpus), "--queries", str(queries), "--out", str(out)]
         return ["search", *paths, "--top-k", "40", "--shard-bytes", str(SHARD_BYTES)]
 
-    def wait_until(self, is_so: Callable[[], bool]) -> bool:
-        """Wait for something to happen; False when the command has ended before."""
+    def wait_until(self, condition: Callable[[], bool]) -> bool:
+        """Wait for a condition; return False if the command has ended before."""
         while self.process.poll() is None:
-            if is_so():
+            if condition():
                 return True
             time.sleep(_POLL_S)
         return False
 
     def processes(self) -> list[int]:
-        """The ids of all processes that the command has started."""
+        """Return the ids of all processes that the command has started."""
         children: dict[int, list[int]] = {}
         for status in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -116,17 +116,17 @@ class Command:
             except OSError:
                 continue
             children.setdefault(int(fields[1]), []).append(int(status.parent.name))
-        found = [self.process.pid]
-        for process_id in found:
-            found += children.get(process_id, [])
-        return found[1:]
+        process_ids = [self.process.pid]
+        for process_id in process_ids:
+            process_ids += children.get(process_id, [])
+        return process_ids[1:]
 
     def workers(self) -> list[int]:
-        """The ids of the processes that run a task now."""
+        """Return the ids of the processes that run a task now."""
         return [pid for pid in self.processes() if _name(pid).startswith("ray::_apply")]
 
     def kill(self) -> None:
-        """Kill the driver, and what of its Ray outlives it."""
+        """Kill the driver and the Ray processes that outlive it."""
         others = self.processes()
         kill(self.process.pid)
         self.process.wait()
@@ -136,7 +136,7 @@ class Command:
 
 
 def kill(process_id: int) -> None:
-    """SIGKILL, if the process is still there."""
+    """Send SIGKILL if the process still exists."""
     try:
         os.kill(process_id, signal.SIGKILL)
     except ProcessLookupError:

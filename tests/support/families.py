@@ -1,6 +1,6 @@
 """Random models of a few thousand weights of many families, with tokenizers, saved in folders.
 
-They have no dropout, and weights wide enough that each word changes what they answer.
+They have no dropout, and weights large enough for each word to change the logits.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ MAX_POSITIONS = 40
 
 
 def _bert(config: Callable[..., hf.PreTrainedConfig], **own: Any) -> Callable[[int], Any]:
-    """A configuration with the names that BERT gives its sizes."""
+    """Return a factory of configurations with BERT's names for sizes."""
 
     def make(num_layers: int) -> hf.PreTrainedConfig:
         shape = {
@@ -157,7 +157,7 @@ DECODERS = ("gpt2", "qwen2", "gemma3_text")
 def make_model(
     family: str, *, num_layers: int = 2, num_labels: int = 2, seed: int = 0, **changes: Any
 ) -> Encoder:
-    """A model in evaluation mode; `changes` are values of its configuration."""
+    """Make a model in evaluation mode; `changes` are values of its configuration."""
     config = FAMILIES[family](num_layers)
     config.num_labels = num_labels
     for name, value in changes.items():
@@ -169,9 +169,9 @@ def make_model(
 def make_tokenizer(
     tokens: tuple[str, ...] = TOKENS, *, decoder: bool = False, pads: bool = True
 ) -> hf.PreTrainedTokenizerBase:
-    """A tokenizer of whole words; an encoder's frames each text, a decoder's adds nothing."""
+    """Make a tokenizer of whole words; only an encoder's adds special tokens."""
     tokenizer = Tokenizer(
-        models.WordLevel({word: at for at, word in enumerate(tokens)}, unk_token="[UNK]")
+        models.WordLevel({word: index for index, word in enumerate(tokens)}, unk_token="[UNK]")
     )
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -196,7 +196,7 @@ def make_tokenizer(
 
 
 def save_model(folder: Path, family: str, *, pads: bool = True, **options: Any) -> Path:
-    """A saved model and its tokenizer; `options` are those of `make_model`."""
+    """Save a model and its tokenizer; `options` are those of `make_model`."""
     make_model(family, **options).save(folder)
     make_tokenizer(decoder=family in DECODERS, pads=pads).save_pretrained(folder)
     return folder

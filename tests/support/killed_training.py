@@ -1,4 +1,4 @@
-"""A training on tiny models as a job, and as processes that can be killed."""
+"""Training of tiny models as a job, and in processes that can be killed."""
 
 import multiprocessing
 import os
@@ -31,17 +31,17 @@ _WORDS = ("the", "film", "was", "good", "bad", "great", "awful", "dull", "and", 
 
 
 def job_in(folder: Path, objective: str) -> PhaseJob:
-    """45 steps on 60 short rows, fifteen an epoch."""
+    """Return a job of 45 steps on 60 short rows, 15 steps per epoch."""
     model = save_tiny_model(folder / "model", num_layers=2)
     random = np.random.default_rng(0)
     rows = [
         {
-            "row_id": at,
+            "row_id": row,
             "sentence1": " ".join(random.choice(_WORDS, random.integers(2, 9))),
             "sentence2": None,
-            "label": float(at % 2),
+            "label": float(row % 2),
         }
-        for at in range(60)
+        for row in range(60)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=schemas.EXAMPLES), folder / "train.parquet")
     logits = random.normal(size=(60, 2)).astype(np.float32)
@@ -70,7 +70,7 @@ def job_in(folder: Path, objective: str) -> PhaseJob:
 
 
 def run_on_worker(job: PhaseJob, rank: int, size: int, meeting: str) -> None:
-    """What each process does; they meet in a file."""
+    """Run the job in one process of a group; the group rendezvous uses a file."""
     if size > 1:
         distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=size)
     run_phase(job, Worker(rank, size), checkpoint_every_s=0)
@@ -79,7 +79,7 @@ def run_on_worker(job: PhaseJob, rank: int, size: int, meeting: str) -> None:
 
 
 class KilledTraining:
-    """A job in processes of its own, forked from one that has imported all they need."""
+    """Job in separate processes, forked from one that has imported their modules."""
 
     def __init__(self, job: PhaseJob, num_workers: int) -> None:
         self.job, self._size = job, num_workers
@@ -87,17 +87,17 @@ class KilledTraining:
         self._num_starts = 0
 
     def run_to_the_end(self) -> None:
-        """Until the job is done."""
+        """Run until the job is completed."""
         for process in self._start():
             process.join(120)
             assert process.exitcode == 0
 
     def run_and_kill(self, last_step: int, delay_s: float) -> int:
-        """Kill all processes some time after a step is told; returns the last step that was."""
+        """Kill all processes some time after a step is logged; return the last logged step."""
         processes = self._start()
         try:
             while any(process.is_alive() for process in processes):
-                if self._num_told() >= last_step:
+                if self._num_logged() >= last_step:
                     time.sleep(delay_s)
                     break
                 time.sleep(0.001)
@@ -106,7 +106,7 @@ class KilledTraining:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid or 0, signal.SIGKILL)
                 process.join(60)
-        return self._num_told()
+        return self._num_logged()
 
     def _start(self) -> list[BaseProcess]:
         self._num_starts += 1
@@ -119,16 +119,16 @@ class KilledTraining:
             process.start()
         return processes
 
-    def _num_told(self) -> int:
+    def _num_logged(self) -> int:
         path = self.job.unfinished / STEPS_FILE
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def _forking_context() -> multiprocessing.context.ForkServerContext:
-    """Processes are forked from one that has imported all that they need."""
+    """Return a context whose server process has imported the modules of its children."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["killed_training"])
-    # It imports that in vain, and says nothing, unless the environment names the folder.
+    # The server skips modules that it cannot find, without an error: put the folder on its path.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         forkserver.ensure_running()
@@ -136,17 +136,17 @@ def _forking_context() -> multiprocessing.context.ForkServerContext:
 
 
 def killed(job: PhaseJob) -> PhaseJob:
-    """The same job with another place for its output."""
+    """Return the same job with another output folder."""
     return replace(job, out=job.out.with_name("killed"))
 
 
 def kills_its_worker_once(mark: Path, *, delay_s: float = 0.0) -> Callable[..., dict[str, float]]:
-    """A score that ends the process it is taken in, the second time.
+    """Return a score function that kills its process at the second call.
 
-    In the delay before, what other threads were given is taken.
+    During the delay before, other threads finish their queued work.
     """
 
-    # Ray's workers know raykd, not the tests: a function in a function is sent whole.
+    # Ray's workers can import raykd, but not this module; a nested function is pickled by value.
     def score(*_: object) -> dict[str, float]:
         if not mark.exists():
             mark.write_text("once")

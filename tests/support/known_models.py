@@ -1,4 +1,4 @@
-"""Saved masked language models of a few words: one that always predicts the same, a random one."""
+"""Saved masked language models with a few words: one with fixed predictions, one random."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ _SHAPE = {
 
 
 def save_bert(folder: Path, *, seed: int = 0) -> Path:
-    """A random BERT; its embeddings are large, so that the words beside a mask matter."""
+    """Save a random BERT; its embeddings are large, so that the context of a mask matters."""
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
     model = BertForMaskedLM(BertConfig(**_SHAPE))
@@ -47,12 +47,12 @@ def save_bert(folder: Path, *, seed: int = 0) -> Path:
 def save_known_bert(
     folder: Path, likely: Sequence[str], directions: Mapping[str, tuple[float, float]]
 ) -> Path:
-    """A BERT that predicts `likely`, the first most, wherever a word is masked.
+    """Save a BERT that predicts `likely`, the first most, at every mask.
 
     Args:
-        folder: where to.
-        likely: pieces; the others are less likely, in the order of the vocabulary.
-        directions: word embeddings of some pieces; those of all others are alike.
+        folder: output folder.
+        likely: pieces by decreasing probability; the others are less likely, in vocabulary order.
+        directions: word embeddings of some pieces; those of all others are equal.
     """
     folder.mkdir(parents=True)
     model = BertForMaskedLM(BertConfig(**_SHAPE))
@@ -82,19 +82,19 @@ def _save(model: AutoModelForMaskedLM, folder: Path) -> None:
 
 
 def save_byte_bpe(folder: Path, likely: Sequence[str]) -> Path:
-    """A RoBERTa of byte-level BPE that predicts `likely` wherever a word is masked."""
+    """Save a RoBERTa with byte-level BPE that predicts `likely` at every mask."""
     folder.mkdir(parents=True)
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    # The merges of words behind blanks come first, or theirs would be those of the other words.
-    whole = ["Ġfilm", "Ġbook", "Ġmovie", "Ġgood", "Ġwas", "Ġthe", "film", "movie"]
+    # Merges of words after a blank come first; otherwise merges of the other words would apply.
+    whole_words = ["Ġfilm", "Ġbook", "Ġmovie", "Ġgood", "Ġwas", "Ġthe", "film", "movie"]
     pieces = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     merges = []
-    for word in whole:
+    for word in whole_words:
         for end in range(2, len(word) + 1):
             if word[:end] not in pieces:
                 pieces.append(word[:end])
                 merges.append((word[: end - 1], word[end - 1]))
-    vocabulary = {piece: at for at, piece in enumerate(pieces)}
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
     backend = Tokenizer(models.BPE(vocabulary, merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

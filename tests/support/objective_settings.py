@@ -1,4 +1,4 @@
-"""Settings of every objective that suit tiny models: a new one enters here."""
+"""Settings of every objective for tiny models. Add a new objective here."""
 
 from raykd.models.masked_lm import SpecialTokens
 from raykd.objectives.ad2 import Ad2Config
@@ -16,7 +16,7 @@ from raykd.objectives.rail_kd import RailKdConfig
 from raykd.objectives.tinybert import TinyBertConfig
 from raykd.objectives.vanilla_kd import VanillaKdConfig
 
-# Of the tokenizer that tiny models would have.
+# Special tokens of the tokenizer of tiny models.
 SPECIAL_TOKENS = SpecialTokens(mask_id=4, ids=tuple(range(5)))
 SETTINGS = {
     "ad2": Ad2Config(),

@@ -1,6 +1,6 @@
 """Write docs/objectives.md: the objectives, and the model families that each supports.
 
-The text and the table of methods are those of objectives_page.md next to this file.
+The text and the table of objectives come from objectives_page.md next to this file.
 
 Each family is a random model of a few thousand weights that is probed as preflight probes a run's
 models. Run from the repository's root: python tests/support/objectives_table.py
@@ -23,7 +23,7 @@ _PLACE = "<!-- families -->\n"
 
 
 def table() -> str:
-    """The whole file."""
+    """Return the content of the file."""
     reasons: list[str] = []
     lines = [
         f"| family | {' | '.join(SETTINGS)} |",
@@ -41,7 +41,7 @@ def table() -> str:
                 reasons.append(reason)
             cells.append(f"refused {reasons.index(reason) + 1}" if reason else "yes")
         lines.append(f"| {family} | {' | '.join(cells)} |")
-    numbered = [f"{at}. {reason}" for at, reason in enumerate(reasons, start=1)]
+    numbered = [f"{number}. {reason}" for number, reason in enumerate(reasons, start=1)]
     families = "\n".join(lines) + "\n\n## Reasons\n\n" + "\n".join(numbered) + "\n"
     page = _PAGE.read_text(encoding="utf-8")
     assert _PLACE in page
@@ -49,13 +49,13 @@ def table() -> str:
 
 
 def _reason(name: str, student: Encoder, teacher: Encoder, missing: dict[Trait, str]) -> str | None:
-    """Why preflight refuses an objective; None where it does not."""
+    """Return preflight's reason to refuse an objective, or None."""
     config, objective = SETTINGS[name], OBJECTIVES[name]
     for role in _ROLES:
-        lacking = [trait for trait in missing if trait in objective.traits(config, role)]
-        if lacking:
+        missing_traits = [trait for trait in missing if trait in objective.traits(config, role)]
+        if missing_traits:
             # Measured differences change in their last digits from machine to machine.
-            return missing[lacking[0]].split(" (")[0]
+            return missing[missing_traits[0]].split(" (")[0]
     try:
         objective.check(config, student, teacher)
     except InputError as error:

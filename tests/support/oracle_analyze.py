@@ -1,4 +1,4 @@
-"""The analyzer as one regular expression: slow and obvious."""
+"""Naive implementation of the analyzer as one regular expression."""
 
 import regex
 
@@ -6,7 +6,7 @@ MAX_TERM_CHARS = 255
 
 
 def word_pattern() -> regex.Pattern[str]:
-    # Names follow UAX #29, table 3. WB4: signs that extend a character go with it.
+    # Names follow UAX #29, table 3. WB4: extending characters belong to their base.
     ex = r"[\p{WB=Extend}\p{WB=Format}\p{WB=ZWJ}]*+"
     letter = rf"[\p{{WB=ALetter}}\p{{WB=Hebrew_Letter}}]{ex}"
     hebrew = rf"\p{{WB=Hebrew_Letter}}{ex}"
@@ -25,12 +25,12 @@ def word_pattern() -> regex.Pattern[str]:
     )
     numbers = rf"{numeric}(?:(?:{mid_num})?{numeric})*+"
     run = rf"(?:(?:{letters}|{numbers})++|(?:{katakana})++)"
-    # WB13a-b: underscores and their kind join runs of every sort.
+    # WB13a-b: underscores and similar characters join all kinds of runs.
     word = rf"(?:{join})*+{run}(?:(?:{join})++{run})*+(?:{join})*+"
 
     south_east_asian = rf"(?:\p{{LB=SA}}{ex})++"
     ideograph = rf"[\p{{L}}\p{{Script=Han}}\p{{Script=Hiragana}}]{ex}"
-    # WB3c, WB15-16. Digits and the signs listed are emoji only where the text says so (U+FE0F).
+    # WB3c, WB15-16. Digits and the listed signs are emoji only before U+FE0F.
     pictograph = (
         rf"(?:(?![0-9#*©®™〰〽\p{{RI}}])\p{{Emoji}}|[©®™〰〽]\uFE0F){ex}"
         rf"(?:(?<=\u200D)\p{{Extended_Pictographic}}{ex})*+"
@@ -44,7 +44,7 @@ WORD = word_pattern()
 
 
 def terms(text: str) -> list[str]:
-    """The terms of a text, in order."""
+    """Return the terms of a text in order."""
     words = [lower(word) for word in WORD.findall(text)]
     return [
         word[start : start + MAX_TERM_CHARS]
@@ -54,5 +54,5 @@ def terms(text: str) -> list[str]:
 
 
 def lower(word: str) -> str:
-    """Lower case of one character at a time."""
+    """Convert to lower case, one character at a time."""
     return "".join("i" if character == "İ" else character.lower() for character in word)

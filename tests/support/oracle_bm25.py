@@ -1,4 +1,4 @@
-"""BM25 over all pairs of query and unit, in plain Python: slow and obvious."""
+"""Naive implementation of BM25 over all pairs of query and unit, in plain Python."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,23 +20,23 @@ def best_hits(
     variant: str = "lucene",
     delta: float = 0.0,
 ) -> list[Hit]:
-    """(query, unit_id, score) of the best units, in the order of ranks."""
-    analysed = [(unit_id, terms(text)) for unit_id, text in units]
-    average = sum(len(found) for _, found in analysed) / len(analysed) or 1.0
+    """Return (query, unit_id, score) of the best units in the order of ranks."""
+    analyzed_units = [(unit_id, terms(text)) for unit_id, text in units]
+    average = sum(len(unit_terms) for _, unit_terms in analyzed_units) / len(analyzed_units) or 1.0
     hits: list[Hit] = []
     for number, query in enumerate(queries):
-        wanted = terms(query)
+        query_terms = terms(query)
         scored = []
-        for unit_id, found in analysed:
-            relative = 1 - b + b * (stored_length(len(found)) / average)
+        for unit_id, unit_terms in analyzed_units:
+            relative = 1 - b + b * (stored_length(len(unit_terms)) / average)
             score = 0.0
-            for term in sorted(set(wanted)):
-                tf = found.count(term)
-                df = sum(term in other for _, other in analysed)
+            for term in sorted(set(query_terms)):
+                tf = unit_terms.count(term)
+                df = sum(term in other for _, other in analyzed_units)
                 if tf:
                     idf = idf_of(variant, df, len(units))
                     counted = saturation_of(variant, tf, relative, k1, delta)
-                    score += wanted.count(term) * (idf * counted)
+                    score += query_terms.count(term) * (idf * counted)
             if score > 0:
                 scored.append((number, unit_id, score))
         hits += sorted(scored, key=lambda hit: (-hit[2], hit[1]))[:top_k]
@@ -44,7 +44,7 @@ def best_hits(
 
 
 def idf_of(variant: str, df: int, num_units: int) -> float:
-    """As in table 1 of Kamphuis et al. 2020; never negative."""
+    """Return the inverse document frequency (Kamphuis et al. 2020, table 1), at least 0."""
     return {
         "lucene": math.log1p((num_units - df + 0.5) / (df + 0.5)),
         "robertson": max(math.log((num_units - df + 0.5) / (df + 0.5)), 0.0),
@@ -55,7 +55,11 @@ def idf_of(variant: str, df: int, num_units: int) -> float:
 
 
 def saturation_of(variant: str, tf: int, relative: float, k1: float, delta: float) -> float:
-    """As in table 1 of Kamphuis et al. 2020; `relative` is 1 - b + b * length / average."""
+    """Return the factor of tf (Kamphuis et al. 2020, table 1).
+
+    Args:
+        relative: 1 - b + b * length / average length.
+    """
     if variant in ("lucene", "robertson"):
         return tf / (tf + k1 * relative)
     if variant == "bm25l":

@@ -1,4 +1,4 @@
-"""The slow, obvious versions of deduplication and leak check."""
+"""Naive implementations of deduplication and of the contamination check."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,7 @@ def first_equal(texts: Sequence[str]) -> list[int]:
 def find_leak(
     text: str, sentences: Sequence[str], min_words: int, ngram: int | None = None
 ) -> tuple[int, bool] | None:
-    """The position of the first sentence that leaks, and whether only an n-gram of it does."""
+    """Return the index of the first leaked sentence and True if only an n-gram of it leaks."""
     for position, sentence in enumerate(sentences):
         if _holds(text, sentence, min_words):
             return position, False
@@ -42,26 +42,30 @@ def _holds(text: str, sentence: str, min_words: int) -> bool:
 def shingle_set(text: str, shingle_words: int) -> set[tuple[str, ...]]:
     parts = words(normalize(text))
     size = min(shingle_words, len(parts))
-    return {tuple(parts[at : at + size]) for at in range(len(parts) - size + 1)} if parts else set()
+    return (
+        {tuple(parts[start : start + size]) for start in range(len(parts) - size + 1)}
+        if parts
+        else set()
+    )
 
 
 def jaccard(left: str, right: str, shingle_words: int) -> float:
-    one, other = shingle_set(left, shingle_words), shingle_set(right, shingle_words)
-    return len(one & other) / len(one | other) if one | other else 0.0
+    left_set, right_set = shingle_set(left, shingle_words), shingle_set(right, shingle_words)
+    return len(left_set & right_set) / len(left_set | right_set) if left_set | right_set else 0.0
 
 
 def near_partners(
     texts: Sequence[str], threshold: float, shingle_words: int, has_key: Callable[[int, int], bool]
 ) -> list[int]:
-    """The first kept text that each text is a near duplicate of, or itself where it is kept."""
+    """Return per text the first kept text that it is a near duplicate of, or itself if kept."""
     partners: list[int] = []
     for row, text in enumerate(texts):
         near = (
-            other
-            for other in range(row)
-            if partners[other] == other
-            and has_key(other, row)
-            and jaccard(text, texts[other], shingle_words) >= threshold
+            kept
+            for kept in range(row)
+            if partners[kept] == kept
+            and has_key(kept, row)
+            and jaccard(text, texts[kept], shingle_words) >= threshold
         )
         partners.append(next(near, row))
     return partners

@@ -1,4 +1,4 @@
-"""MiniLMv2's relation loss, one row, head and token at a time."""
+"""Naive implementation of MiniLMv2's relation loss: one row, head and token at a time."""
 
 import math
 
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def relation_loss(student: Tensor, teacher: Tensor, mask: Tensor, num_heads: int) -> float:
-    """Each row is cropped to its true length; shapes (B, L, d_S), (B, L, d_T), (B, L)."""
+    """Compute the loss with each row cropped to its length; (B, L, d_S), (B, L, d_T), (B, L)."""
     rows = []
     for row in range(len(mask)):
-        keep = mask[row].bool()
+        is_token = mask[row].bool()
         kl = 0.0
         for head in range(num_heads):
-            p = _relation(teacher[row, keep], num_heads, head)
-            q = _relation(student[row, keep], num_heads, head)
-            for token in range(int(keep.sum())):
+            p = _relation(teacher[row, is_token], num_heads, head)
+            q = _relation(student[row, is_token], num_heads, head)
+            for token in range(int(is_token.sum())):
                 kl += float((p[token] * (p[token] / q[token]).log()).sum())
-        rows.append(kl / num_heads / int(keep.sum()))
+        rows.append(kl / num_heads / int(is_token.sum()))
     return sum(rows) / len(rows)
 
 

@@ -1,4 +1,4 @@
-"""The slow, obvious way from documents to units, one string at a time."""
+"""Naive implementation of cutting documents into units, one string at a time."""
 
 import re
 
@@ -12,7 +12,7 @@ U = "[" + "".join(rf"\p{{{script}}}" for script in SCRIPTS) + r"]--\p{M}"
 L = rf"[\p{{L}}\p{{N}}]--[{U}]"
 OTHER = rf"\p{{Any}}--[{U}]--[{L}]"
 HAS_UNSPACED = regex.compile(f"[{U}]", flags=regex.VERSION1)
-# Signs, then a letter of a script without blanks or a run of others, and signs.
+# Punctuation, then a letter of a script without blanks or a run of others, and punctuation.
 WORD = regex.compile(
     rf"[{OTHER}]*[{U}][{OTHER}]*|[{OTHER}]*[{L}][[{L}][{OTHER}]]*|[{OTHER}]+",
     flags=regex.VERSION1,
@@ -20,7 +20,7 @@ WORD = regex.compile(
 
 
 def words_between(text, start, stop):
-    """Where the words are."""
+    """Return the spans of the words."""
     for token in TOKEN.finditer(text, start, stop):
         if not token.group().isascii() and HAS_UNSPACED.search(token.group()):
             for word in WORD.finditer(token.group()):
@@ -30,7 +30,7 @@ def words_between(text, start, stop):
 
 
 def cut(text, config):
-    """Pieces of a document, the short ones included: (character offset, piece, words)."""
+    """Return all pieces of a document, with short ones: (character offset, piece, words)."""
     num_words = len(list(words_between(text, 0, len(text))))
     if config.policy == "line":
         return [(0, text, num_words)]
@@ -43,7 +43,7 @@ def cut(text, config):
 
 
 def units_of(text, config):
-    """The pieces that are kept: (character offset, piece)."""
+    """Return the kept pieces: (character offset, piece)."""
     return [
         (offset, piece)
         for offset, piece, num_words in cut(text, config)
@@ -52,7 +52,7 @@ def units_of(text, config):
 
 
 def bounded(text, max_words):
-    """Sentences without white space around them, cut where they hold more than `max_words`."""
+    """Return stripped sentences; those with more than `max_words` words are cut."""
     start = 0
     for length in sentences(text):
         words = list(words_between(text, start, start + length))
@@ -63,7 +63,7 @@ def bounded(text, max_words):
 
 
 def packed(pieces, max_words):
-    """Neighbours joined as long as they hold at most `max_words`."""
+    """Join adjacent pieces as long as they have at most `max_words` words."""
     joined = []
     for start, stop, num_words in pieces:
         if joined and joined[-1][2] + num_words <= max_words:

@@ -1,4 +1,4 @@
-"""Recipes that a person, an editor or a program could have got wrong, by a seed."""
+"""Recipes with mistakes that a person, an editor or a program could make, by a seed."""
 
 import copy
 import random
@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-# Values of every YAML type, and the odd ones that people and programs write.
+# Values of every YAML type, and unusual ones that people and programs write.
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 3, 2**31, 2**63, -(2**70), 10**400, 0.0, 1e-4, -0.5, 1e308, 1e-320,
     float("inf"), float("-inf"), float("nan"), "", " ", "x", "no", "yes", "0", "1e-3", "maybe",
@@ -20,7 +20,7 @@ VALUES: tuple[Any, ...] = (
     {"name": "x"}, {"name": None}, {"name": ["x"]}, {"float": [1, 0]}, {"choice": []}, {1: 2},
 )  # fmt: skip
 
-# Text that stands in place of a value: tags, anchors, dates and other YAML that is no plain value.
+# YAML text instead of a value: tags, anchors, dates and other special syntax.
 SNIPPETS = (
     "!!bool maybe", "!!int abc", "!!int ''", "!!float x", "!!null x", "!!timestamp x",
     "!!binary '%'",
@@ -55,7 +55,7 @@ _PLACEHOLDER = "put-it-here"
 
 
 def fuzzed(base: dict[str, Any], seed: int) -> bytes:
-    """The bytes of a recipe with one to three faults, which may happen to be none."""
+    """Return the bytes of a recipe with one to three random changes; it may still be valid."""
     chance = random.Random(seed)
     tree: Any = copy.deepcopy(base)
     snippets = []
@@ -81,7 +81,7 @@ def fuzzed(base: dict[str, Any], seed: int) -> bytes:
 
 
 def _place(tree: Any, chance: random.Random) -> tuple[Any, Any]:
-    """A list or mapping inside the tree, and one of its keys."""
+    """Return a list or mapping in the tree, and one of its keys."""
     places = list(_places(tree))
     return chance.choice(places)
 
@@ -95,7 +95,7 @@ def _places(value: Any) -> Any:
 
 
 def _damaged(content: bytes, chance: random.Random) -> bytes:
-    """A byte changed, a part lost or repeated."""
+    """Change a byte, or remove or repeat a part."""
     start = chance.randrange(len(content) or 1)
     end = min(len(content), start + chance.randrange(1, 40))
     damage = chance.randrange(4)

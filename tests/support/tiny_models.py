@@ -1,4 +1,4 @@
-"""Random models of a few thousand weights, one of each family."""
+"""Random models of a few thousand weights, one per family."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def tiny_encoder(
     num_labels: int = 3,
     seed: int = 0,
 ) -> Encoder:
-    """An encoder without dropout, in training mode."""
+    """Make an encoder without dropout, in training mode."""
     config = _config(family, num_layers, hidden_size, num_heads)
     config.num_labels = num_labels
     torch.manual_seed(seed)
@@ -41,7 +41,7 @@ def tiny_encoder(
 
 
 def tiny_masked_lm(family: str = "bert", *, seed: int = 3) -> MaskedLm:
-    """A masked language model of one layer without dropout, in training mode."""
+    """Make a masked language model with one layer, without dropout, in training mode."""
     torch.manual_seed(seed)
     model = AutoModelForMaskedLM.from_config(_config(family, 1, 16, 2))
     return MaskedLm(model, SpecialTokens(mask_id=4, ids=tuple(range(5)))).train()
@@ -55,7 +55,7 @@ def _config(family: str, num_layers: int, width: int, num_heads: int) -> PreTrai
         "num_attention_heads": num_heads,
         "intermediate_size": 2 * width,
     }
-    # Wide, so that a word more or less changes what they answer: at the usual 0.02 it hardly does.
+    # Large, so that every word changes the logits noticeably; with the usual 0.02 it hardly does.
     shared["initializer_range"] = 0.3
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     match family:
@@ -94,7 +94,7 @@ def _config(family: str, num_layers: int, width: int, num_heads: int) -> PreTrai
 def tiny_batch(
     *, num_rows: int = 4, length: int = 9, regression: bool = False, seed: int = 0
 ) -> dict[str, torch.Tensor]:
-    """Rows of different lengths, padded on the right, the first row full."""
+    """Make a batch of rows of different lengths, padded on the right, the first row full."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([max(3, length - 2 * row) for row in range(num_rows)])
     mask = (torch.arange(length) < lengths[:, None]).long()
@@ -118,7 +118,7 @@ WORDS = (
 
 
 def save_tiny_model(folder: Path, *, num_layers: int = 2, num_labels: int = 2) -> Path:
-    """A saved BERT of one width, 24, and the tokenizer of a vocabulary of common words."""
+    """Save a BERT of width 24 and its tokenizer for a few common words."""
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     assert len(vocabulary) <= VOCABULARY_SIZE

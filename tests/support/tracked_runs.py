@@ -1,4 +1,4 @@
-"""What trackers have on the disk after a training, read back with no help of the writer's."""
+"""Readers of the files that trackers write, independent of the code that writes them."""
 
 import json
 import struct
@@ -12,7 +12,7 @@ from wandb.proto.wandb_internal_pb2 import Record as WandbRecord
 
 Series = dict[str, list[tuple[int, float]]]
 
-# LevelDB's log format, which W&B's offline files have after seven bytes of their own.
+# LevelDB's log format, used by W&B's offline files after a header of seven bytes.
 _BLOCK, _HEADER = 32768, struct.Struct("<IHB")
 
 
@@ -57,7 +57,7 @@ def mlflow_runs(folder: Path) -> list[TrackedRun]:
 
 
 def wandb_runs(folder: Path) -> list[TrackedRun]:
-    """Runs by their id, of all files together."""
+    """Return the runs in all files, grouped by run id."""
     records = defaultdict(list)
     for path in (folder / "wandb").glob("offline-run-*/*.wandb"):
         records[path.stem] += _wandb_records(path)
@@ -79,21 +79,21 @@ def _wandb_run(records: list[WandbRecord]) -> TrackedRun:
                 if not name.startswith("_") and not name.endswith("_step"):
                     series.setdefault(name, []).append((step, value))
     settings = {item.key: json.loads(item.value_json) for item in about.config.update}
-    settings.pop("_wandb", None)  # its own, not ours
+    settings.pop("_wandb", None)  # written by W&B itself
     return TrackedRun(about.display_name, about.run_group, settings, str(exits), series)
 
 
 def _wandb_records(path: Path) -> list[WandbRecord]:
-    data, at, parts, records = path.read_bytes(), 7, b"", []
-    while at + _HEADER.size <= len(data):
-        if _BLOCK - at % _BLOCK < _HEADER.size:
-            at += _BLOCK - at % _BLOCK
+    data, position, parts, records = path.read_bytes(), 7, b"", []
+    while position + _HEADER.size <= len(data):
+        if _BLOCK - position % _BLOCK < _HEADER.size:
+            position += _BLOCK - position % _BLOCK
             continue
-        _, length, kind = _HEADER.unpack_from(data, at)
-        at += _HEADER.size
-        parts += data[at : at + length]
-        at += length
-        if kind in (1, 4):  # whole, or the last part
+        _, length, kind = _HEADER.unpack_from(data, position)
+        position += _HEADER.size
+        parts += data[position : position + length]
+        position += length
+        if kind in (1, 4):  # a full record, or its last part
             records.append(WandbRecord.FromString(parts))
             parts = b""
     return records

@@ -1,4 +1,4 @@
-"""Labels as cells: what is one class, what is refused, and what the user is told of it."""
+"""Label cells: equal classes, refused values, and messages to the user."""
 
 from decimal import Decimal
 
@@ -44,12 +44,12 @@ def refused(call, *words):
         ("caf\u00e9", "cafe\u0301"),
     ],
 )
-def test_a_label_is_one_class_however_it_is_stored(same):
+def test_a_label_is_the_same_class_in_every_storage_type(same):
     assert len({read_cell(value).key for value in same}) == 1
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), "", "  ", "\u200b", Decimal("NaN")])
-def test_cells_without_a_label_are_missing(value):
+def test_empty_cells_are_missing_labels(value):
     assert read_cell(value) is None
 
 
@@ -57,13 +57,13 @@ def test_numbers_with_leading_zeros_are_names():
     assert names(["01", "00"] * 5) == ("00", "01")
 
 
-def test_classes_are_in_order_of_their_numbers_then_of_the_alphabet():
+def test_classes_are_in_numerical_then_alphabetical_order():
     assert names([10, "9", "b", "a"] * 5) == ("9", "10", "a", "b")
     assert names([True, False] * 5) == ("False", "True")
     assert names([1.0, 0.0] * 5) == names(["1", "0"] * 5) == names([1, 0] * 5) == ("0", "1")
 
 
-def test_rows_without_a_label_are_named_by_kind():
+def test_rows_without_a_label_are_reported_by_kind():
     values = [None, "", float("nan"), *TWO]
     refused(
         lambda: names(values), "null in row 0", "an empty cell in row 1", "NaN in row 2", "skip"
@@ -71,7 +71,7 @@ def test_rows_without_a_label_are_named_by_kind():
 
 
 @pytest.mark.parametrize("text", ["-", "?", "nan", "None", "N/A", "null", "<NA>", "unlabeled"])
-def test_placeholders_are_no_classes_unless_they_are_listed(text):
+def test_placeholders_are_classes_only_if_listed(text):
     values = [*TWO, *[text] * 20]
     refused(lambda: names(values), repr(text), "20 rows (80, 81, 82, 83, 84, ...)", f'"{text}"')
     listed = ("neg", "pos", text)
@@ -84,7 +84,7 @@ def test_the_only_negative_number_is_a_placeholder():
     assert names([-2, -1, 0, 1] * 20) == ("-2", "-1", "0", "1")
 
 
-def test_a_class_of_very_few_rows_is_refused_with_the_list_to_copy():
+def test_a_class_of_very_few_rows_is_refused_with_a_label_list_to_copy():
     refused(lambda: names([*TWO, "posi"]), "'posi' in row 80", 'labels: ["neg", "pos", "posi"]')
     assert names(["a"] * 3 + ["b"] * 5) == ("a", "b")
     assert names(["fraud"] * 5 + ["fine"] * 995) == ("fine", "fraud")
@@ -94,13 +94,13 @@ def test_labels_that_differ_only_in_case_are_refused():
     refused(lambda: names([*TWO, *["Pos"] * 30]), "'Pos' in 30 rows", "only in case")
 
 
-def test_a_value_per_row_is_another_column():
+def test_a_label_column_with_a_different_value_in_each_row_is_refused():
     refused(
         lambda: names([f"id {row}" for row in range(40)]), "40 different values", "label_column"
     )
 
 
-def test_one_class_is_no_task():
+def test_a_task_with_one_class_is_refused():
     refused(lambda: names(["a"] * 9), "every row has the same")
 
 
@@ -123,12 +123,12 @@ def test_a_binary_label_is_refused():
     refused(lambda: names([b"a", b"b"]), "row 0", "bytes")
 
 
-def test_a_class_that_train_lacks_is_named_with_its_rows():
+def test_a_class_absent_from_train_is_reported_with_its_rows():
     refused(lambda: indices(["pos", "meh"], ("neg", "pos")), "row 1", "'meh'", "train split")
     refused(lambda: indices(["Pos"], ("neg", "pos")), "only in case")
 
 
-def test_booleans_that_yaml_made_of_words_are_explained():
+def test_words_that_yaml_parses_as_booleans_are_explained():
     config = TaskConfig.parse(
         {
             **{"name": "a", "train": "a", "dev": "b", "sentence_columns": ["text"]},
@@ -141,31 +141,31 @@ def test_booleans_that_yaml_made_of_words_are_explained():
     assert label_name(0) == "0"
 
 
-def test_rows_without_a_label_can_be_left_out_and_are_counted():
+def test_rows_without_a_label_can_be_skipped_and_are_counted():
     rules = {"unlabeled_rows": "skip"}
     values = ["pos", "", "-", "neg"]
     assert names(values * 5, **rules) == ("neg", "pos")
-    found = indices(values, ("neg", "pos"), **rules)
-    assert found.values == [1.0, None, None, 0.0]
-    assert found.remarks == ["left out an empty cell in row 1; '-' in row 2 (counted from 0)"]
+    targets = indices(values, ("neg", "pos"), **rules)
+    assert targets.values == [1.0, None, None, 0.0]
+    assert targets.remarks == ["left out an empty cell in row 1; '-' in row 2 (counted from 0)"]
     refused(lambda: indices(["meh"], ("neg", "pos"), **rules), "'meh'")
     refused(lambda: indices(["-"], ("neg", "pos"), **rules), "no row is left")
 
 
-def test_rows_of_other_labels_are_left_out_where_the_classes_are_listed():
+def test_rows_with_unlisted_labels_can_be_skipped():
     listed = ("neg", "pos")
-    found = indices(["pos", "meh"], listed, labels=listed, unlabeled_rows="skip")
-    assert found.values == [1.0, None]
+    targets = indices(["pos", "meh"], listed, labels=listed, unlabeled_rows="skip")
+    assert targets.values == [1.0, None]
     refused(lambda: indices(["pos", "meh"], listed, labels=listed), "row 1", "'meh'")
 
 
 def test_white_space_that_was_removed_is_reported():
-    found = indices(["pos ", "pos", "pos "], ("neg", "pos"))
-    assert found.values == [1.0, 1.0, 1.0]
-    assert found.remarks == ["'pos ' in rows 0, 2 (counted from 0) is taken as 'pos'"]
+    targets = indices(["pos ", "pos", "pos "], ("neg", "pos"))
+    assert targets.values == [1.0, 1.0, 1.0]
+    assert targets.remarks == ["'pos ' in rows 0, 2 (counted from 0) is taken as 'pos'"]
 
 
-def test_a_listed_label_may_not_appear_twice_in_other_words():
+def test_a_class_listed_twice_under_different_spellings_is_refused():
     values = {"name": "a", "train": "a", "dev": "b", "sentence_columns": ["text"]}
     refused(lambda: TaskConfig.parse({**values, "labels": [1, "1.0"]}, "recipe"), "twice")
     refused(lambda: TaskConfig.parse({**values, "labels": ["", "a"]}, "recipe"), "labels.0")
@@ -192,20 +192,20 @@ CELLS = st.one_of(
 
 
 @given(st.lists(CELLS, max_size=40), st.sampled_from(["error", "skip"]))
-def test_any_column_is_refused_or_gives_every_kept_row_its_class(values, unlabeled_rows):
+def test_a_column_is_refused_or_every_kept_row_gets_its_class(values, unlabeled_rows):
     rules = LabelRules("label", unlabeled_rows=unlabeled_rows)
     try:
         classes = class_names("train.csv", values, rules)
     except InputError:
         return
-    found = class_indices("train.csv", values, classes, rules).values
+    targets = class_indices("train.csv", values, classes, rules).values
     assert len(classes) == len(set(classes)) >= 2
-    assert {target for target in found if target is not None} == set(
+    assert {target for target in targets if target is not None} == set(
         map(float, range(len(classes)))
     )
     if unlabeled_rows == "error":
-        assert None not in found
-    for value, target in zip(values, found, strict=True):
+        assert None not in targets
+    for value, target in zip(values, targets, strict=True):
         if target is not None:
             assert read_cell(value).key == read_cell(classes[int(target)]).key
 

@@ -8,16 +8,16 @@ def score(metric, labels, predictions):
     return compute([metric], np.array(labels, float), np.array(predictions, float))[metric]
 
 
-def test_accuracy_is_the_share_of_equal_answers():
+def test_accuracy_is_the_fraction_of_correct_predictions():
     assert score("accuracy", [0, 1, 2, 2], [0, 1, 1, 2]) == 0.75
 
 
-def test_f1_is_that_of_class_one():
-    # 2 found, 1 missed, 1 wrong: precision 2/3, recall 2/3.
+def test_f1_is_of_class_one():
+    # 2 true positives, 1 false negative, 1 false positive: precision 2/3, recall 2/3.
     assert score("f1", [1, 1, 1, 0, 0], [1, 1, 0, 1, 0]) == pytest.approx(2 / 3)
 
 
-def test_f1_without_any_positive_answer_is_zero():
+def test_f1_without_positive_predictions_is_zero():
     assert score("f1", [1, 0, 1], [0, 0, 0]) == 0.0
 
 
@@ -26,7 +26,7 @@ def test_matthews_by_hand():
     assert score("matthews", [1, 1, 1, 0, 0], [1, 1, 0, 0, 1]) == pytest.approx(1 / 6)
 
 
-def test_matthews_of_one_constant_answer_is_zero():
+def test_matthews_correlation_of_a_constant_prediction_is_zero():
     assert score("matthews", [1, 0, 1], [1, 1, 1]) == 0.0
 
 
@@ -35,7 +35,7 @@ def test_pearson_by_hand():
     assert score("pearson", [1, 2, 3], [0, 1, 3]) == pytest.approx(3 / np.sqrt(2 * 14 / 3))
 
 
-def test_spearman_sees_only_the_order():
+def test_spearman_depends_only_on_the_order():
     assert score("spearman", [1, 2, 3, 4], [0.1, 0.2, 5.0, 900.0]) == pytest.approx(1.0)
 
 
@@ -44,7 +44,7 @@ def test_correlation_with_a_constant_is_zero(metric):
     assert score(metric, [1, 2, 3], [2, 2, 2]) == 0.0
 
 
-def test_metrics_come_in_the_order_asked_for():
+def test_metrics_are_in_the_given_order():
     labels = np.array([0.0, 1.0])
     assert list(compute(("f1", "accuracy"), labels, labels)) == ["f1", "accuracy"]
 

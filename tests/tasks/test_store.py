@@ -1,4 +1,4 @@
-"""Tasks as a stage writes them: done once, done again where what was asked for has changed."""
+"""The stage `task`: skipped if completed, rerun if its settings or files changed."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def config(**values):
 
 @pytest.fixture
 def files(tmp_path):
-    """Train and dev of a task of two rows each."""
+    """Write a train and a dev file of two rows each."""
     for split in ("train", "dev"):
         (tmp_path / f"{split}.csv").write_text(ROWS)
     return {split: str(tmp_path / f"{split}.csv") for split in ("train", "dev")}
@@ -34,7 +34,7 @@ def test_a_task_is_written_once(files, tmp_path):
     assert (out / "train.parquet").stat().st_mtime_ns == written_at
 
 
-def test_a_file_that_is_gone_is_named_even_where_the_task_is_written(files, tmp_path):
+def test_a_removed_file_is_reported_even_if_the_task_is_completed(files, tmp_path):
     write_task(config(**files), Path, tmp_path / "task")
     Path(files["train"]).unlink()
     with pytest.raises(InputError, match=r"train\.csv: no such file"):
@@ -49,7 +49,7 @@ def test_a_file_of_another_format_is_read_again(files, tmp_path):
         write_task(config(**files | {"train": str(as_tsv)}), Path, tmp_path / "task")
 
 
-def test_rows_held_out_are_no_longer_in_train(tmp_path):
+def test_held_out_rows_are_removed_from_train(tmp_path):
     rows = [f"word {number},{'ab'[number % 2]}" for number in range(100)]
     (tmp_path / "all.csv").write_text("\n".join(["text,kind", *rows]))
     path = str(tmp_path / "all.csv")

@@ -15,7 +15,7 @@ def write(path, **columns):
 
 @pytest.fixture
 def sentences(tmp_path):
-    """Train and dev of a task of single sentences, labels by name."""
+    """Write a train and a dev file of single sentences with labels by name."""
     train = {"text": ["a cat", "a dog", "a cow"], "kind": ["cat", "dog", "cow"]}
     dev = {"text": ["one cat", "one cow"], "kind": ["cat", "cow"]}
     return {
@@ -31,7 +31,7 @@ def load(values):
     return load_task(TaskConfig.parse(values, "recipe"))
 
 
-def test_glue_has_its_eight_tasks_and_their_main_metrics():
+def test_the_eight_glue_tasks_have_their_main_metrics():
     assert {name: task.metrics[0] for name, task in GLUE.items()} == {
         "cola": "matthews",
         "sst2": "accuracy",
@@ -44,7 +44,7 @@ def test_glue_has_its_eight_tasks_and_their_main_metrics():
     }
 
 
-def test_labels_are_those_of_the_train_split_in_order_of_the_alphabet(sentences):
+def test_labels_are_those_of_the_train_split_in_alphabetical_order(sentences):
     task = load(sentences)
     assert task.labels == ("cat", "cow", "dog")
     assert task.train.schema == EXAMPLES
@@ -54,12 +54,12 @@ def test_labels_are_those_of_the_train_split_in_order_of_the_alphabet(sentences)
     assert (task.metrics, task.main_metric, task.num_labels) == (("accuracy",), "accuracy", 3)
 
 
-def test_given_labels_decide_the_order_of_the_classes(sentences):
+def test_listed_labels_set_the_order_of_the_classes(sentences):
     task = load({**sentences, "labels": ["dog", "cat", "cow"]})
     assert task.train["label"].to_pylist() == [1.0, 0.0, 2.0]
 
 
-def test_numbers_name_the_classes_where_labels_are_numbers(tmp_path):
+def test_classes_of_numeric_labels_are_named_by_their_numbers(tmp_path):
     files = {
         split: write(tmp_path / f"{split}.parquet", text=["x", "y", "z"], label=[3, 1, 2])
         for split in ("train", "dev")
@@ -69,7 +69,7 @@ def test_numbers_name_the_classes_where_labels_are_numbers(tmp_path):
     assert task.dev["label"].to_pylist() == [2.0, 0.0, 1.0]
 
 
-def test_classes_of_glue_may_be_given_by_index_or_by_name(tmp_path):
+def test_glue_classes_may_be_indices_or_names(tmp_path):
     columns = {"sentence1": ["x", "y"], "sentence2": ["u", "v"]}
     task = load(
         {
@@ -82,13 +82,13 @@ def test_classes_of_glue_may_be_given_by_index_or_by_name(tmp_path):
     assert task.train["sentence2"].to_pylist() == ["u", "v"]
 
 
-def test_glue_columns_are_known_by_the_names_of_the_hub_too(tmp_path):
+def test_glue_columns_may_have_the_names_of_the_hub(tmp_path):
     path = write(tmp_path / "a.parquet", question=["q"], sentence=["s"], label=[0])
     task = load({"name": "qnli", "train": path, "dev": path})
     assert (task.dev["sentence1"][0].as_py(), task.dev["sentence2"][0].as_py()) == ("q", "s")
 
 
-def test_tsv_as_glue_ships_it_is_read(tmp_path):
+def test_tsv_files_in_glues_format_are_read(tmp_path):
     path = tmp_path / "dev.tsv"
     path.write_text('sentence\tlabel\nthe "quoted film\t1\ndull\t0\n')
     task = load({"name": "sst2", "train": str(path), "dev": str(path)})
@@ -96,7 +96,7 @@ def test_tsv_as_glue_ships_it_is_read(tmp_path):
     assert task.dev["label"].to_pylist() == [1.0, 0.0]
 
 
-def test_regression_keeps_scores(tmp_path):
+def test_regression_labels_stay_scores(tmp_path):
     path = write(tmp_path / "a.parquet", sentence1=["x"], sentence2=["y"], label=[3.25])
     task = load({"name": "stsb", "train": path, "dev": path})
     assert task.regression
@@ -105,7 +105,7 @@ def test_regression_keeps_scores(tmp_path):
     assert task.dev["label"].to_pylist() == [3.25]
 
 
-def test_the_test_split_is_reported_where_there_is_one(sentences):
+def test_the_test_split_is_reported_if_it_exists(sentences):
     assert load(sentences).report_split == "dev"
     task = load({**sentences, "test": sentences["dev"]})
     assert task.report_split == "test"
@@ -113,7 +113,7 @@ def test_the_test_split_is_reported_where_there_is_one(sentences):
     assert [split.num_rows for split in task.evaluation_splits()] == [2, 2]
 
 
-def test_the_first_rows_are_kept(sentences):
+def test_max_rows_keeps_the_first_rows(sentences):
     task = load({**sentences, "max_train_rows": 2, "labels": ["cat", "dog", "cow"]})
     assert task.train["sentence1"].to_pylist() == ["a cat", "a dog"]
 
@@ -130,7 +130,7 @@ def fails(values, *words):
         assert word in str(caught.value)
 
 
-def test_a_label_outside_the_set_is_named_with_its_row(sentences, tmp_path):
+def test_an_unlisted_label_is_reported_with_its_row(sentences, tmp_path):
     path = write(tmp_path / "bad.parquet", text=["x", "y"], kind=["cat", "horse"])
     fails({**sentences, "dev": path}, path, "row 1", "'horse'", "cat, cow, dog")
 
@@ -145,33 +145,33 @@ def test_placeholder_labels_of_a_hidden_test_set_are_refused(sentences, tmp_path
     fails({**sentences, "test": path}, path, "placeholder", "remove this split")
 
 
-def test_one_placeholder_among_labels_is_named_with_its_row(tmp_path):
+def test_one_placeholder_among_labels_is_reported_with_its_row(tmp_path):
     path = write(tmp_path / "a.parquet", sentence=["x", "y"], label=[0, -1])
     fails({"name": "cola", "train": path, "dev": path}, "row 1", "-1")
 
 
-def test_a_score_out_of_range_is_named_with_its_row(tmp_path):
+def test_a_score_out_of_range_is_reported_with_its_row(tmp_path):
     path = write(tmp_path / "a.parquet", sentence1=["x"] * 2, sentence2=["y"] * 2, label=[5.0, 5.5])
     fails({"name": "stsb", "train": path, "dev": path}, "row 1", "5.5", "from 0 to 5")
 
 
-def test_a_missing_label_is_named_with_its_row(sentences, tmp_path):
+def test_a_missing_label_is_reported_with_its_row(sentences, tmp_path):
     path = write(tmp_path / "bad.parquet", text=["x", "y"], kind=["cat", None])
     fails({**sentences, "dev": path}, path, "row 1", "kind")
 
 
 @pytest.mark.parametrize("text", [None, " \t"])
-def test_a_row_without_text_is_named(sentences, tmp_path, text):
+def test_a_row_without_text_is_reported(sentences, tmp_path, text):
     path = write(tmp_path / "bad.parquet", text=["x", text], kind=["cat", "dog"])
     fails({**sentences, "train": path}, path, "row 1", "text")
 
 
-def test_a_missing_sentence_column_says_which_columns_there_are(tmp_path):
+def test_a_missing_sentence_column_is_reported_with_the_existing_columns(tmp_path):
     path = write(tmp_path / "a.parquet", premise=["x"], label=[0])
     fails({"name": "rte", "train": path, "dev": path}, path, "sentence1, sentence2", "premise")
 
 
-def test_a_missing_label_column_says_which_columns_there_are(sentences):
+def test_a_missing_label_column_is_reported_with_the_existing_columns(sentences):
     fails({**sentences, "label_column": "class"}, "'class'", "text, kind", "task.label_column")
 
 
@@ -180,16 +180,16 @@ def test_a_file_without_rows_is_refused(sentences, tmp_path):
     fails({**sentences, "dev": path}, path, "no rows")
 
 
-def test_a_missing_file_is_named(sentences):
+def test_a_missing_file_is_reported(sentences):
     fails({**sentences, "dev": "/nowhere/dev.parquet"}, "/nowhere/dev.parquet")
 
 
-def test_sentences_that_are_numbers_are_refused(sentences, tmp_path):
+def test_numeric_sentences_are_refused(sentences, tmp_path):
     path = write(tmp_path / "bad.parquet", text=[1, 2], kind=["cat", "dog"])
     fails({**sentences, "dev": path}, "'text'", "int64", "task.sentence_columns")
 
 
-def test_sentences_of_csv_may_be_written_as_numbers_beside_labels_that_are(tmp_path):
+def test_numeric_sentences_of_a_csv_file_are_read_as_text(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("sentence,label\n1984,1\n2001,0\n")
     task = load({"name": "sst2", "train": str(path), "dev": str(path)})
@@ -197,7 +197,7 @@ def test_sentences_of_csv_may_be_written_as_numbers_beside_labels_that_are(tmp_p
     assert task.train["label"].to_pylist() == [1.0, 0.0]
 
 
-def test_fractions_are_no_classes(sentences, tmp_path):
+def test_fractions_as_classes_are_refused(sentences, tmp_path):
     path = write(tmp_path / "bad.parquet", text=["x", "y"], kind=[0.5, 1.5])
     fails({**sentences, "train": path}, "fractions", "task.regression")
 
@@ -214,7 +214,7 @@ def test_fractions_are_no_classes(sentences, tmp_path):
         ({"name": "rte", "metric": ["f1"]}, "did you mean 'metrics'"),
     ],
 )
-def test_a_config_that_cannot_work_says_why(values, words):
+def test_contradictory_settings_are_refused(values, words):
     with pytest.raises(InputError, match="recipe") as caught:
         TaskConfig.parse(values, "recipe")
     assert words in str(caught.value)
@@ -224,7 +224,7 @@ def test_f1_needs_two_classes(sentences):
     fails({**sentences, "metrics": ["f1"]}, "'f1'", "two classes", "there are 3: cat, cow, dog")
 
 
-def test_a_hub_that_cannot_be_reached_says_what_was_tried_and_what_to_do(monkeypatch, tmp_path):
+def test_an_unreachable_hub_is_reported_with_the_attempt_and_a_remedy(monkeypatch, tmp_path):
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)

@@ -1,4 +1,4 @@
-"""Checkpoints: found when whole and of the same training, and never taken for what they are not."""
+"""Checkpoints: found if intact and of the same training, otherwise reported and not used."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ def folder_in(path, *, settings=SETTINGS, every_s: float = 0) -> CheckpointFolde
     return CheckpointFolder(path, "adapt", settings, INPUTS, every_s=every_s)
 
 
-def at(step: int) -> Checkpoint:
+def checkpoint_of_step(step: int) -> Checkpoint:
     tensors: dict[str, Tensor] = {
         "weight": torch.full((2, 3), float(step)),
         "count": torch.ones(()),
@@ -26,11 +26,11 @@ def at(step: int) -> Checkpoint:
 
 def write(folder: CheckpointFolder, *steps: int) -> None:
     for step in steps:
-        folder.write(at(step))
+        folder.write(checkpoint_of_step(step))
         folder.wait()
 
 
-def test_the_newest_of_the_last_two_is_read_back_as_it_was_written(tmp_path):
+def test_the_newest_of_the_last_two_is_read_back_unchanged(tmp_path):
     folder = folder_in(tmp_path / "unfinished")
     assert folder.find() == (None, [])
 
@@ -49,7 +49,7 @@ def test_the_newest_of_the_last_two_is_read_back_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no manifest", "no state"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, damage):
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(tmp_path, damage):
     folder = folder_in(tmp_path / "unfinished")
     write(folder, 10, 20)
     newest = folder.folder / "step-000000020"
@@ -66,17 +66,17 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, dam
     assert folder.find() == (10, [f"{newest}: damaged; not used"])
 
 
-def test_a_checkpoint_of_another_recipe_is_named_and_not_used(tmp_path):
+def test_a_checkpoint_of_another_recipe_is_reported_and_not_used(tmp_path):
     write(folder_in(tmp_path / "unfinished"), 10)
 
-    other = folder_in(tmp_path / "unfinished", settings={"num_layers": 4})
+    other_folder = folder_in(tmp_path / "unfinished", settings={"num_layers": 4})
 
-    step, (note,) = other.find()
+    step, (note,) = other_folder.find()
     assert step is None
     assert "step-000000010: made by another recipe, input or version of raykd" in note
 
 
-def test_what_is_later_than_where_a_training_goes_on_is_removed_before_it_is_in_the_way(tmp_path):
+def test_checkpoints_after_the_resumed_step_are_removed(tmp_path):
     write(folder_in(tmp_path / "unfinished", settings={"num_layers": 4}), 80, 90)
     folder = folder_in(tmp_path / "unfinished")
 
@@ -86,16 +86,16 @@ def test_what_is_later_than_where_a_training_goes_on_is_removed_before_it_is_in_
     assert folder.find() == (20, [])
 
 
-def test_one_is_due_when_its_time_has_come_and_not_before(tmp_path):
+def test_a_checkpoint_is_due_after_its_interval(tmp_path):
     assert folder_in(tmp_path, every_s=0).is_due
     assert not folder_in(tmp_path, every_s=60).is_due
 
 
-def test_a_checkpoint_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path):
+def test_a_checkpoint_that_cannot_be_written_is_an_error_and_leaves_no_files(tmp_path):
     folder = folder_in(tmp_path / "file" / "unfinished")
     (tmp_path / "file").write_text("")
 
-    folder.write(at(10))
+    folder.write(checkpoint_of_step(10))
 
     with pytest.raises(OSError, match=os.strerror(errno.ENOTDIR)):
         folder.wait()

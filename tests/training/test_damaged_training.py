@@ -1,4 +1,4 @@
-"""Changed and missing bytes in what an unfinished training left: never used, never a crash."""
+"""Changed and missing bytes in an unfinished training's files: never used, never a crash."""
 
 import random
 import shutil
@@ -23,7 +23,7 @@ _RESULTS = (STEPS_FILE, CURVE_FILE, f"{MODEL_FOLDER}/model.safetensors")
 
 
 class StoppedError(Exception):
-    """As if the process were killed."""
+    """Interruption of a training."""
 
 
 def _stop_at_30(step: int) -> None:
@@ -33,18 +33,18 @@ def _stop_at_30(step: int) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> tuple[PhaseJob, PhaseJob, Path]:
-    """A job that is done, the same one stopped, and what that left: two checkpoints, two files."""
-    whole = job_in(tmp_path_factory.mktemp("trained"), "fine_tune")
-    run_phase(whole, Worker())
-    stopped = killed(whole)
+    """Completed job, the same job stopped, and its files: two checkpoints, two logs."""
+    completed = job_in(tmp_path_factory.mktemp("trained"), "fine_tune")
+    run_phase(completed, Worker())
+    stopped = killed(completed)
     with pytest.raises(StoppedError):
         run_phase(stopped, Worker(), checkpoint_every_s=0, events=calling(on_step=_stop_at_30))
-    left = stopped.unfinished.rename(stopped.unfinished.with_name("left"))
-    return whole, stopped, left
+    files_left = stopped.unfinished.rename(stopped.unfinished.with_name("left"))
+    return completed, stopped, files_left
 
 
 def _damaged(content: bytes, chance: random.Random) -> bytes:
-    """The content with one bit changed, or without its end."""
+    """Change one bit of the content, or cut off its end."""
     at = chance.randrange(len(content))
     if chance.random() < 0.5:
         return content[:at]
@@ -52,36 +52,36 @@ def _damaged(content: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_damage_changes_what_a_resumed_training_gives(trained, capsys, seed):
-    whole, stopped, left = trained
+def test_damaged_files_do_not_change_the_result_of_a_resumed_training(trained, capsys, seed):
+    completed, stopped, files_left = trained
     chance = random.Random(seed)
-    names = sorted(path.relative_to(left) for path in left.rglob("*") if path.is_file())
+    names = sorted(path.relative_to(files_left) for path in files_left.rglob("*") if path.is_file())
     assert len(names) == 8, names
-    # One file alone, or all: the older checkpoint is used, or none.
-    for wanted in (names, [chance.choice(names)], [chance.choice(names)]):
+    # One file or all: the older checkpoint is used, or none.
+    for damaged_names in (names, [chance.choice(names)], [chance.choice(names)]):
         shutil.rmtree(stopped.unfinished, ignore_errors=True)
         shutil.rmtree(stopped.out, ignore_errors=True)
-        shutil.copytree(left, stopped.unfinished)
-        for name in wanted:
-            content = _damaged((left / name).read_bytes(), chance)
+        shutil.copytree(files_left, stopped.unfinished)
+        for name in damaged_names:
+            content = _damaged((files_left / name).read_bytes(), chance)
             (stopped.unfinished / name).write_bytes(content)
 
         report_resume_point(stopped, num_threads=1)
         run_phase(stopped, Worker(), checkpoint_every_s=0)
 
-        if wanted == names:
+        if damaged_names == names:
             assert "damaged" in capsys.readouterr().err
         for result in _RESULTS:
-            assert (stopped.out / result).read_bytes() == (whole.out / result).read_bytes()
+            assert (stopped.out / result).read_bytes() == (completed.out / result).read_bytes()
 
 
 @pytest.mark.parametrize("name", [STEPS_FILE, CURVE_FILE])
-def test_each_damaged_byte_of_a_journal_is_found_before_a_checkpoint_and_reported(
+def test_each_damaged_byte_of_a_log_before_a_checkpoint_is_detected_and_reported(
     trained, tmp_path, name
 ):
-    _, stopped, left = trained
+    _, stopped, files_left = trained
     folder = tmp_path / "unfinished"
-    shutil.copytree(left, folder)
+    shutil.copytree(files_left, folder)
     checkpoints = stopped.checkpoints(0)
     checkpoints.folder = folder
     step, notes = checkpoints.find()
@@ -104,7 +104,7 @@ def test_each_damaged_byte_of_a_journal_is_found_before_a_checkpoint_and_reporte
     assert f"{folder / name}: damaged before step" in older
 
 
-def test_lines_after_the_position_that_a_training_resumes_from_are_dropped_unread(tmp_path):
+def test_log_lines_after_the_resumed_step_are_dropped_unread(tmp_path):
     metrics_writer = MetricsWriter(tmp_path)
     metrics_writer.write(Record(1.0, 10, 0.1, {"total": 2.0}))
     position = metrics_writer.position()

@@ -1,4 +1,4 @@
-"""Scores as a model trains: when they are taken, which state they keep, and when they end it."""
+"""Evaluation in training: schedule, best-state selection, early stopping."""
 
 import pytest
 import torch
@@ -10,10 +10,12 @@ from raykd.training.settings import TrainingConfig
 
 
 def evaluated(config: TrainingConfig, scores: list[float], *, num_rows: int = 40, **more):
-    """Records and scores of a training whose weight is the step; the student at its end."""
+    """Run a training whose weight is the step; return records, scores and the final student."""
     student = nn.Linear(1, 1, bias=False)
-    left = list(scores)
-    evaluator = Evaluator(student, config, num_rows, lambda: {"accuracy": left.pop(0)}, **more)
+    remaining_scores = list(scores)
+    evaluator = Evaluator(
+        student, config, num_rows, lambda: {"accuracy": remaining_scores.pop(0)}, **more
+    )
     records, scored = [], []
     for step in range(1, 21):
         nn.init.constant_(student.weight, step)
@@ -27,36 +29,36 @@ def evaluated(config: TrainingConfig, scores: list[float], *, num_rows: int = 40
     return records, scored, int(student.weight), evaluator.best_step
 
 
-def test_scores_are_taken_after_epochs_and_not_more_often_than_told():
+def test_evaluation_is_after_epochs_and_at_most_as_often_as_set():
     config = TrainingConfig(epochs=4, batch_size=8)
     assert evaluated(config, [0.5] * 4)[:2] == ([5, 10, 15, 20], [5, 10, 15, 20])
     assert evaluated(config, [0.5] * 2, num_scores=2)[:2] == ([5, 10, 15, 20], [10, 20])
 
 
-def test_scores_are_taken_every_so_many_steps_and_after_the_last():
+def test_evaluation_is_every_n_steps_and_after_the_last():
     config = TrainingConfig(epochs=4, batch_size=8, score_every=7)
     assert evaluated(config, [0.5] * 3)[:2] == ([5, 7, 10, 14, 15, 20], [7, 14, 20])
 
 
-def test_the_last_state_is_kept_unless_the_best_is_wanted():
+def test_the_last_state_is_kept_unless_keep_is_best():
     scores = [0.5, 0.8, 0.8, 0.7]
     assert evaluated(TrainingConfig(epochs=4, batch_size=8), scores)[2:] == (20, None)
     best = TrainingConfig(epochs=4, batch_size=8, keep="best")
     assert evaluated(best, scores)[2:] == (10, 10)
 
 
-def test_training_ends_after_so_many_scores_without_a_better_one():
+def test_training_stops_after_patience_scores_without_improvement():
     config = TrainingConfig(epochs=4, batch_size=8, keep="best", patience=2)
     assert evaluated(config, [0.5, 0.4, 0.5, 0.9]) == ([5, 10, 15], [5, 10, 15], 5, 5)
     assert evaluated(config, [0.5, 0.4, 0.6, 0.5]) == ([5, 10, 15, 20], [5, 10, 15, 20], 15, 15)
 
 
-def test_patience_without_a_best_state_is_refused():
+def test_patience_without_keep_best_is_refused():
     with pytest.raises(ValidationError, match="set keep: best as well"):
         TrainingConfig(patience=2)
 
 
-def test_an_examiner_goes_on_with_the_best_that_was_seen():
+def test_a_resumed_evaluator_keeps_the_best_state_so_far():
     config = TrainingConfig(epochs=4, batch_size=8, keep="best", patience=2)
     student = nn.Linear(1, 1, bias=False)
     first = Evaluator(student, config, 40, lambda: {"accuracy": 0.9})

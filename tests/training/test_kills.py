@@ -1,4 +1,4 @@
-"""A training that is killed again and again ends as one that is left alone, bit for bit."""
+"""Repeatedly killed trainings equal uninterrupted ones bit for bit."""
 
 import random
 
@@ -22,15 +22,17 @@ _EVERY_DAY = ("vanilla_kd", "codir", "codir_pretraining")
         for name in OBJECTIVES
     ],
 )
-def test_a_killed_training_ends_as_one_left_alone(tmp_path, objective, num_workers):
+def test_a_killed_training_equals_an_uninterrupted_one(tmp_path, objective, num_workers):
     chance = random.Random(f"{objective} {num_workers}")
     job = job_in(tmp_path, objective)
     KilledTraining(job, num_workers).run_to_the_end()
 
     training = KilledTraining(killed(job), num_workers)
     for _ in range(_NUM_KILLS):
-        told = training.run_and_kill(chance.randint(1, NUM_STEPS - 10), chance.uniform(0, 0.05))
-        assert told < NUM_STEPS, "it was not killed in time"
+        logged_step = training.run_and_kill(
+            chance.randint(1, NUM_STEPS - 10), chance.uniform(0, 0.05)
+        )
+        assert logged_step < NUM_STEPS, "it was not killed in time"
     training.run_to_the_end()
 
     for name in (STEPS_FILE, CURVE_FILE, f"{MODEL_FOLDER}/model.safetensors"):

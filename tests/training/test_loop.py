@@ -1,4 +1,4 @@
-"""The loop learns, repeats itself exactly, and is the same for one worker and two."""
+"""The training loop: learning, reproducibility, equal results with one worker and two."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from raykd.training.trainers import Worker, learning_rate_factor
 
 
 def rows_of(num_rows: int, *, seed: int = 0) -> TokenizedRows:
-    """Rows whose label is told by their second token."""
+    """Rows whose label depends on their second token."""
     generator = np.random.default_rng(seed)
     lengths = generator.integers(3, 12, num_rows)
     ids = generator.integers(10, VOCABULARY_SIZE, lengths.sum()).astype(np.int32)
@@ -48,20 +48,20 @@ def train_tiny(rows: TokenizedRows, config: TrainingConfig, worker: Worker = Wor
     return student, losses
 
 
-def test_it_learns_what_the_rows_say():
+def test_the_loss_decreases():
     _, losses = train_tiny(rows_of(60), TrainingConfig(epochs=15, batch_size=8, learning_rate=5e-3))
     assert losses[0] > 0.7
     assert losses[-1] < 0.1
 
 
-def test_bfloat16_learns_it_too_and_keeps_float32_weights():
+def test_the_loss_decreases_in_bfloat16_with_float32_weights():
     config = TrainingConfig(epochs=15, batch_size=8, learning_rate=5e-3, precision="bfloat16")
     student, losses = train_tiny(rows_of(60), config)
     assert losses[-1] < 0.1
     assert {parameter.dtype for parameter in student.parameters()} == {torch.float32}
 
 
-def test_float16_learns_it_too_with_a_scale_that_adapts():
+def test_the_loss_decreases_in_float16_with_an_adaptive_scale():
     config = TrainingConfig(epochs=15, batch_size=8, learning_rate=5e-3, precision="float16")
     student, losses = train_tiny(rows_of(60), config)
     assert losses[-1] < 0.1
@@ -69,48 +69,48 @@ def test_float16_learns_it_too_with_a_scale_that_adapts():
 
 
 @pytest.mark.parametrize("max_tokens_per_pass", [1, 25, 10_000])
-def test_a_batch_cut_into_passes_trains_what_a_whole_one_trains(max_tokens_per_pass):
+def test_gradient_accumulation_equals_full_batches(max_tokens_per_pass):
     config = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3)
-    whole, losses = train_tiny(rows_of(20), config)
+    full, losses = train_tiny(rows_of(20), config)
 
     cut = config.model_copy(update={"max_tokens_per_pass": max_tokens_per_pass})
-    student, losses_of_cut = train_tiny(rows_of(20), cut)
+    student, accumulated_losses = train_tiny(rows_of(20), cut)
 
-    assert losses_of_cut == pytest.approx(losses, rel=1e-4)
-    assert_trained_alike(student.state_dict(), whole.state_dict())
+    assert accumulated_losses == pytest.approx(losses, rel=1e-4)
+    assert_close_weights(student.state_dict(), full.state_dict())
 
 
-def assert_trained_alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+def assert_close_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
     for name in one:
-        # A bias of keys has no gradient but for rounding, of which AdamW makes whole steps.
+        # The gradient of a key bias is 0 up to rounding, which AdamW scales up to full steps.
         if not name.endswith("key.bias"):
             torch.testing.assert_close(one[name], other[name], atol=2e-5, rtol=1e-4)
 
 
-def test_embeddings_of_tokens_that_are_not_in_the_text_do_no_more_than_decay(monkeypatch):
+def test_embeddings_of_unused_tokens_only_decay(monkeypatch):
     config = TrainingConfig(epochs=4, batch_size=8, learning_rate=1e-2, weight_decay=0.1)
     rows = rows_of(12)
     few = replace(rows, input_ids=np.where(rows.input_ids < 24, rows.input_ids, 10))
 
-    spared, losses_of_spared = train_tiny(few, config)
+    restricted, restricted_losses = train_tiny(few, config)
     monkeypatch.setattr("raykd.training.loop.restrict_to_used_vocabulary", lambda *_: None)
-    whole, losses = train_tiny(few, config)
+    full, losses = train_tiny(few, config)
 
-    assert losses_of_spared == pytest.approx(losses, rel=1e-5)
-    for name, tensor in whole.state_dict().items():
-        torch.testing.assert_close(spared.state_dict()[name], tensor, atol=1e-5, rtol=1e-5)
+    assert restricted_losses == pytest.approx(losses, rel=1e-5)
+    for name, tensor in full.state_dict().items():
+        torch.testing.assert_close(restricted.state_dict()[name], tensor, atol=1e-5, rtol=1e-5)
     first = tiny_encoder().model.get_input_embeddings().weight
-    last = spared.model.get_input_embeddings().weight
+    last = restricted.model.get_input_embeddings().weight
     assert 0.97 < (last[40] / first[40]).mean() < 0.999
 
 
-def test_the_same_seed_gives_the_same_weights_bit_for_bit():
+def test_equal_seeds_give_bitwise_equal_weights():
     config = TrainingConfig(epochs=2, batch_size=8)
     first, second = (train_tiny(rows_of(30), config)[0].state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_steps_are_told_one_by_one():
+def test_each_step_is_reported():
     steps = []
     train(
         build(FineTuneConfig(), tiny_encoder(), None),
@@ -125,7 +125,7 @@ def test_steps_are_told_one_by_one():
     assert steps == [1, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
-def test_the_learning_rate_warms_up_and_falls_towards_zero():
+def test_the_learning_rate_warms_up_and_decays_to_zero():
     rates = []
     train(
         build(FineTuneConfig(), tiny_encoder(), None),
@@ -150,13 +150,13 @@ def test_the_learning_rate_warms_up_and_falls_towards_zero():
         ("constant", [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]),
     ],
 )
-def test_a_schedule_warms_up_and_then_falls_as_it_says(schedule, factors):
+def test_schedules_warm_up_and_decay_as_defined(schedule, factors):
     config = TrainingConfig(schedule=schedule, warmup_fraction=1 / 3)
-    found = [learning_rate_factor(config, turn, 6) for turn in range(6)]
-    assert found == pytest.approx(factors, abs=1e-6)
+    learning_rates = [learning_rate_factor(config, turn, 6) for turn in range(6)]
+    assert learning_rates == pytest.approx(factors, abs=1e-6)
 
 
-def test_every_step_is_told_once_and_a_records_means_are_theirs():
+def test_every_step_is_logged_once_and_records_have_the_means_of_their_steps():
     steps, records = [], []
     train(
         build(FineTuneConfig(), tiny_encoder(), None),
@@ -171,18 +171,18 @@ def test_every_step_is_told_once_and_a_records_means_are_theirs():
             on_record=lambda record, is_last: records.append((record, is_last)),
         ),
     )
-    assert [told.step for told in steps] == list(range(1, 25))
-    assert [told.epoch for told in steps] == [1] * 12 + [2] * 12
-    assert all(told.gradient_norm > 0 for told in steps)
+    assert [record.step for record in steps] == list(range(1, 25))
+    assert [record.epoch for record in steps] == [1] * 12 + [2] * 12
+    assert all(record.gradient_norm > 0 for record in steps)
     (first, first_is_last), (second, second_is_last) = records
     assert (first_is_last, second_is_last) == (False, True)
     assert (first.epoch, second.epoch) == (1.0, 2.0)
     assert first.losses["total"] == pytest.approx(
-        sum(told.losses["total"] for told in steps[:12]) / 12
+        sum(record.losses["total"] for record in steps[:12]) / 12
     )
 
 
-def test_a_loss_that_is_not_finite_stops_with_step_and_rows():
+def test_a_non_finite_loss_stops_the_training_with_step_and_rows():
     student = tiny_encoder()
     with torch.no_grad():
         student.model.classifier.bias.fill_(float("nan"))
@@ -219,15 +219,15 @@ def _train_as_worker(
     shm_allreduce.ShmAllreduce.average = counted
     # 17 rows: the last batch of an epoch has one row for two workers.
     student, losses = train_tiny(rows_of(17), config, Worker(rank, 2))
-    # Once a step, with all gradients.
+    # Once per step, with all gradients.
     assert len(calls) == (9 if shares_memory else 0)
     torch.save((student.state_dict(), losses), f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
 
-# With few tokens a pass, the workers of a step have different numbers of passes.
+# With small micro-batches, the workers of a step have different numbers of them.
 @pytest.mark.parametrize(("max_tokens", "shares_memory"), [(None, True), (15, True), (15, False)])
-def test_two_workers_train_what_one_trains_and_report_the_same_losses(
+def test_two_workers_have_the_weights_and_losses_of_one(
     tmp_path, unused_port, max_tokens, shares_memory
 ):
     config = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3)
@@ -237,13 +237,13 @@ def test_two_workers_train_what_one_trains_and_report_the_same_losses(
         _train_as_worker, (unused_port, str(tmp_path), max_tokens, shares_memory), nprocs=2
     )
     for rank in (0, 1):
-        two, losses_of_two = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert_trained_alike(two, one)
-        assert losses_of_two == pytest.approx(losses, rel=1e-4)
+        weights_of_both, losses_of_both = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert_close_weights(weights_of_both, one)
+        assert losses_of_both == pytest.approx(losses, rel=1e-4)
 
 
 @pytest.mark.parametrize("num_rows", [8, 20, 200])
-def test_a_number_of_steps_is_kept_whatever_the_number_of_rows(num_rows):
+def test_num_steps_does_not_depend_on_the_number_of_rows(num_rows):
     steps = []
     train(
         build(FineTuneConfig(), tiny_encoder(), None),
@@ -258,13 +258,13 @@ def test_a_number_of_steps_is_kept_whatever_the_number_of_rows(num_rows):
     assert len(steps) == 7
 
 
-def test_a_notice_is_answered_with_one_checkpoint_at_the_next_flush(tmp_path):
-    asked: list[bool] = []
+def test_a_preemption_notice_gives_one_checkpoint_at_the_next_flush(tmp_path):
+    polled: list[bool] = []
     written: list[int] = []
 
     def has_notice() -> bool:
-        asked.append(len(asked) == 1)
-        return asked[-1]
+        polled.append(len(polled) == 1)
+        return polled[-1]
 
     train(
         build(FineTuneConfig(), tiny_encoder(), None),

@@ -1,4 +1,4 @@
-"""What counts as memory that could not be had, and what the user is told to change."""
+"""Recognition of out-of-memory errors, and the settings that the error suggests."""
 
 import errno
 
@@ -23,24 +23,24 @@ from raykd.training.recovery import is_out_of_memory, remedies
         (ValueError("out of memory"), False),
     ],
 )
-def test_memory_that_could_not_be_had_is_told_from_other_failures(error, is_one):
+def test_out_of_memory_errors_are_distinguished_from_others(error, is_one):
     assert is_out_of_memory(error) == is_one
 
 
-def test_torch_says_so_on_this_machine():
+def test_torchs_out_of_memory_error_on_this_machine_is_recognized():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 50, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
 
 
-def test_the_remedies_are_settings_that_the_objective_takes():
-    given = {"batch_size": 8, "max_length": 64, "precision": "bfloat16"}
+def test_the_suggested_settings_are_supported_by_the_objective():
+    settings = {"batch_size": 8, "max_length": 64, "precision": "bfloat16"}
 
-    def told(name: str, **changes) -> str:
-        return remedies(PhaseConfig(objective=SETTINGS[name], **given, **changes))
+    def suggested(name: str, **changes) -> str:
+        return remedies(PhaseConfig(objective=SETTINGS[name], **settings, **changes))
 
     rest = "lower batch_size (now 8), or lower max_length (now 64)"
     first = "set max_tokens_per_pass: {} (smaller micro-batches), or "
-    assert told("codir") == rest
-    assert told("pkd") == first.format(256) + rest
-    assert told("pkd", max_tokens_per_pass=100) == first.format(50) + rest
+    assert suggested("codir") == rest
+    assert suggested("pkd") == first.format(256) + rest
+    assert suggested("pkd", max_tokens_per_pass=100) == first.format(50) + rest

@@ -1,4 +1,4 @@
-"""One phase as a job: what its key covers, how often it is scored, and which classes it learns."""
+"""One phase as a job: its key, evaluation schedule and classes."""
 
 import json
 from dataclasses import replace
@@ -42,11 +42,16 @@ def name_classes(model: Path, *names: str) -> None:
 
 
 def job_on(model: Path, folder: Path, **changes) -> PhaseJob:
-    """Eight short rows, one batch an epoch."""
+    """Return a job with eight short rows, one batch per epoch."""
     text = folder / "train.parquet"
     rows = [
-        {"row_id": at, "sentence1": "the film was good", "sentence2": None, "label": float(at % 2)}
-        for at in range(8)
+        {
+            "row_id": row,
+            "sentence1": "the film was good",
+            "sentence2": None,
+            "label": float(row % 2),
+        }
+        for row in range(8)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=schemas.EXAMPLES), text)
     job = PhaseJob(
@@ -80,7 +85,7 @@ def logits(model: Path) -> torch.Tensor:
         (("LABEL_0", "LABEL_1"), [0, 1]),
     ],
 )
-def test_an_adopted_teacher_answers_in_the_tasks_order(model, tmp_path, names, order):
+def test_a_pretrained_teacher_has_its_classes_in_the_tasks_order(model, tmp_path, names, order):
     name_classes(model, *names)
 
     adopt_teacher(str(model), tmp_path / "teacher", PRAISE_OR_BLAME, {})
@@ -91,14 +96,14 @@ def test_an_adopted_teacher_answers_in_the_tasks_order(model, tmp_path, names, o
 
 
 @pytest.mark.parametrize("names", [("good", "bad"), ("praise", "praise"), ("praise", "LABEL_1")])
-def test_a_teacher_of_other_classes_is_refused_with_both_lists(model, tmp_path, names):
+def test_a_teacher_with_other_classes_is_refused_with_both_lists(model, tmp_path, names):
     name_classes(model, *names)
 
     with pytest.raises(InputError, match=f"{', '.join(names)}.*praise, blame.*id2label"):
         adopt_teacher(str(model), tmp_path / "teacher", PRAISE_OR_BLAME, {})
 
 
-def test_the_heads_of_an_objective_start_the_same_whatever_the_process_did_before(model, tmp_path):
+def test_an_objectives_initial_heads_do_not_depend_on_the_process(model, tmp_path):
     config = PhaseConfig(epochs=2, batch_size=4, objective=RailKdConfig(projection_size=4))
     models = []
     for noise in (7, 8):
@@ -111,7 +116,7 @@ def test_the_heads_of_an_objective_start_the_same_whatever_the_process_did_befor
 
 
 @pytest.mark.parametrize(("num_epochs", "num_calls"), [(1, 1), (10, 10), (19, 10), (21, 7)])
-def test_a_job_is_scored_at_most_as_often_as_told_and_after_its_last_epoch(
+def test_a_job_is_evaluated_at_most_as_often_as_set_and_after_its_last_epoch(
     model, tmp_path, num_epochs, num_calls
 ):
     scored = []
@@ -131,7 +136,7 @@ def test_a_job_is_scored_at_most_as_often_as_told_and_after_its_last_epoch(
 
 
 def test_a_random_classifier_depends_on_the_jobs_seed(tmp_path):
-    """A model of three classes is given a new classifier of two."""
+    """The classifier of a model with three classes is replaced by a new one with two."""
     model = save_tiny_model(tmp_path / "three", num_labels=3)
     heads = []
     for seed in (1, 1, 2):
@@ -144,7 +149,7 @@ def test_a_random_classifier_depends_on_the_jobs_seed(tmp_path):
     assert not torch.allclose(heads[0], heads[2])
 
 
-def test_where_a_student_lies_and_what_else_is_made_does_not_change_its_key(model, tmp_path):
+def test_a_students_key_does_not_depend_on_its_path_or_other_outputs(model, tmp_path):
     def key(**values) -> str:
         config, source = StudentConfig(**values), values.get("model") or "a/teacher"
         return job_on(model, tmp_path, start=NewStudent(config, config.inits[0], source)).key()
@@ -157,7 +162,7 @@ def test_where_a_student_lies_and_what_else_is_made_does_not_change_its_key(mode
     assert key(layers=(1, 2)) != key(layers=(1, 3))
 
 
-def test_a_teacher_that_gives_the_students_shape_and_runs_is_loaded_once(
+def test_a_teacher_that_also_defines_the_students_shape_is_loaded_once(
     model, tmp_path, monkeypatch
 ):
     loaded = []
@@ -180,9 +185,7 @@ def test_a_teacher_that_gives_the_students_shape_and_runs_is_loaded_once(
     assert loaded == [str(model)]
 
 
-def test_a_masked_language_model_is_trained_as_generator_and_a_random_head_is_refused(
-    model, tmp_path
-):
+def test_a_generator_needs_a_trained_masked_lm_head(model, tmp_path):
     np.save(tmp_path / "logits.npy", np.float32([[0.5, -0.5]] * 8))
     named = save_tiny_model(tmp_path / "generator")
     objective = MateKdConfig(generator_steps=1, student_steps=1)

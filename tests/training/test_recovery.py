@@ -1,4 +1,4 @@
-"""On Ray: a worker that is killed is followed by one that goes on where it was."""
+"""Recovery on Ray: a killed worker is replaced by one that resumes."""
 
 import os
 import re
@@ -22,10 +22,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 
 @pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_job_whose_worker_is_killed_ends_as_one_left_alone(tmp_path, num_workers):
-    alone = tmp_path / "alone"
-    alone.write_text("killed")
-    job = replace(job_in(tmp_path, "vanilla_kd"), score=kills_its_worker_once(alone))
+def test_a_job_with_a_killed_worker_equals_an_uninterrupted_one(tmp_path, num_workers):
+    uninterrupted = tmp_path / "alone"
+    uninterrupted.write_text("killed")
+    job = replace(job_in(tmp_path, "vanilla_kd"), score=kills_its_worker_once(uninterrupted))
     hit = replace(killed(job), score=kills_its_worker_once(tmp_path / "hit"))
     workers = WorkersConfig(num_workers=num_workers, checkpoint_every_s=0)
 
@@ -36,10 +36,10 @@ def test_a_job_whose_worker_is_killed_ends_as_one_left_alone(tmp_path, num_worke
         assert (hit.out / name).read_bytes() == (job.out / name).read_bytes()
 
 
-def test_the_driver_tells_where_a_job_goes_on_and_which_checkpoint_is_damaged(tmp_path, capsys):
+def test_the_driver_reports_the_resumed_step_and_damaged_checkpoints(tmp_path, capsys):
     job = job_in(tmp_path, "vanilla_kd")
-    told = KilledTraining(job, 1).run_and_kill(30, 0.0)
-    assert told >= 30
+    logged_step = KilledTraining(job, 1).run_and_kill(30, 0.0)
+    assert logged_step >= 30
     newest = job.unfinished / "step-000000044"
     shutil.copytree(max(job.unfinished.glob("step-*")), newest)
     (newest / "tensors.safetensors").write_bytes(b"")
@@ -52,7 +52,7 @@ def test_the_driver_tells_where_a_job_goes_on_and_which_checkpoint_is_damaged(tm
     assert len((job.out / STEPS_FILE).read_text().splitlines()) == 45
 
 
-# The checkpoint after step 10 is whole, and good if step 11 is.
+# The checkpoint after step 10 is intact, and it is good if step 11 is.
 @pytest.mark.parametrize(
     ("step", "num_workers", "good"),
     [
@@ -61,7 +61,7 @@ def test_the_driver_tells_where_a_job_goes_on_and_which_checkpoint_is_damaged(tm
         pytest.param(13, 2, "step-000000010", marks=pytest.mark.slow),
     ],
 )
-def test_a_loss_that_is_not_finite_is_told_with_step_rows_and_the_last_good_checkpoint(
+def test_a_non_finite_loss_is_reported_with_step_rows_and_the_last_good_checkpoint(
     tmp_path, step, num_workers, good
 ):
     job = job_in(tmp_path, "vanilla_kd")
@@ -82,8 +82,8 @@ def test_a_loss_that_is_not_finite_is_told_with_step_rows_and_the_last_good_chec
     )
 
 
-def wants_a_petabyte() -> Callable[..., dict[str, float]]:
-    """A score that no machine has the memory for."""
+def allocates_one_petabyte() -> Callable[..., dict[str, float]]:
+    """Return a score function that no machine has enough memory for."""
 
     def score(*_: object) -> dict[str, float]:
         import torch
@@ -95,8 +95,8 @@ def wants_a_petabyte() -> Callable[..., dict[str, float]]:
 
 
 @pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_memory_that_does_not_suffice_names_the_settings_that_need_less(tmp_path, num_workers):
-    job = replace(job_in(tmp_path, "vanilla_kd"), score=wants_a_petabyte())
+def test_out_of_memory_errors_suggest_settings_that_need_less(tmp_path, num_workers):
+    job = replace(job_in(tmp_path, "vanilla_kd"), score=allocates_one_petabyte())
     workers = WorkersConfig(num_workers=num_workers)
 
     with pytest.raises(InputError) as caught:
@@ -109,8 +109,8 @@ def test_memory_that_does_not_suffice_names_the_settings_that_need_less(tmp_path
     )
 
 
-def ends_its_process() -> Callable[..., dict[str, float]]:
-    """A score that no process outlives."""
+def kills_its_process() -> Callable[..., dict[str, float]]:
+    """Return a score function that kills its process."""
 
     def score(*_: object) -> dict[str, float]:
         os._exit(1)
@@ -118,11 +118,11 @@ def ends_its_process() -> Callable[..., dict[str, float]]:
     return score
 
 
-def test_a_job_whose_process_ends_each_time_is_named_with_the_settings_that_need_less(
+def test_a_job_killed_at_each_attempt_is_reported_with_settings_that_need_less(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(tasks, "MAX_RETRIES", 0)
-    job = replace(job_in(tmp_path, "codir"), score=ends_its_process())
+    job = replace(job_in(tmp_path, "codir"), score=kills_its_process())
 
     with pytest.raises(InputError, match="codir: its process was killed.*; lower batch_size"):
         train_phases([job], WorkersConfig(), label="train", storage=tmp_path / "ray_train")

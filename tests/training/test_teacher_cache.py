@@ -1,4 +1,4 @@
-"""The teacher's answers on a text: in parts that are kept, joined to what a single pass gives."""
+"""Cache of teacher outputs on a text: parts, and their concatenation."""
 
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
     ("num_rows", "num_parts"),
     [(0, 0), (1, 1), (1024, 1), (1025, 2), (32_768, 32), (100_000, 32), (1_000_000, 62)],
 )
-def test_parts_join_to_the_whole_and_grow_with_it(num_rows, num_parts):
+def test_parts_cover_all_rows_and_grow_with_their_number(num_rows, num_parts):
     parts = parts_of(num_rows)
 
     assert len(parts) == num_parts
@@ -35,9 +35,9 @@ def test_parts_join_to_the_whole_and_grow_with_it(num_rows, num_parts):
 
 @pytest.fixture
 def job(tmp_path) -> OutputsJob:
-    """Two parts: of 1,024 rows and of one."""
+    """Job with two parts: of 1,024 rows and of one row."""
     words = ["the film was good", "a dull and awful story", "great music"]
-    texts = [words[at % 3] for at in range(1024)] + ["the plot"]
+    texts = [words[row % 3] for row in range(1024)] + ["the plot"]
     pq.write_table(pa.table({"text": texts}), tmp_path / "text.parquet")
     return OutputsJob(
         teacher=save_tiny_model(tmp_path / "teacher", num_layers=2),
@@ -54,7 +54,7 @@ def modified(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-def test_parts_that_are_done_are_not_done_again_and_the_whole_is_what_one_pass_gives(job, tmp_path):
+def test_completed_parts_are_skipped_and_all_parts_equal_a_single_pass(job, tmp_path):
     (first, second) = job.parts()
     job.write_part(*first, CPU)
     (part,) = (tmp_path / "out.unfinished").iterdir()
@@ -81,11 +81,11 @@ def test_parts_that_are_done_are_not_done_again_and_the_whole_is_what_one_pass_g
         start, stop = rows.offsets[row : row + 2]
         ids = torch.tensor(rows.input_ids[None, start:stop], dtype=torch.int64)
         with torch.no_grad():
-            alone = torch.stack(teacher.eval().relations(ids, None, layer=2), 2)[0]
-        np.testing.assert_allclose(relations[start:stop], alone, rtol=1e-3, atol=1e-4)
+            expected = torch.stack(teacher.eval().relations(ids, None, layer=2), 2)[0]
+        np.testing.assert_allclose(relations[start:stop], expected, rtol=1e-3, atol=1e-4)
 
 
-def test_outputs_that_were_not_asked_for_are_missed_by_name(job):
+def test_outputs_that_were_not_requested_are_reported_by_name(job):
     for start, stop in job.parts():
         replace(job, relation_layer=1).write_part(start, stop, CPU)
     replace(job, relation_layer=1).join_parts()
@@ -95,7 +95,7 @@ def test_outputs_that_were_not_asked_for_are_missed_by_name(job):
         read_outputs(job.out, relations_of(2))
 
 
-def test_a_part_of_another_teacher_is_not_taken_for_this_ones(job, tmp_path):
+def test_parts_of_another_teacher_are_not_reused(job, tmp_path):
     first, _ = job.parts()
     job.write_part(*first, CPU)
     (part,) = (tmp_path / "out.unfinished").iterdir()
@@ -106,14 +106,14 @@ def test_a_part_of_another_teacher_is_not_taken_for_this_ones(job, tmp_path):
     assert modified(part) != before
 
 
-def test_a_text_without_rows_is_refused(job):
+def test_an_empty_text_is_refused(job):
     pq.write_table(pa.table({"text": pa.array([], pa.string())}), job.text)
 
     with pytest.raises(InputError, match=r"text\.parquet: no rows to train on"):
         job.parts()
 
 
-def test_what_is_read_is_mapped_and_not_loaded(job):
+def test_outputs_are_memory_mapped(job):
     for start, stop in job.parts():
         job.write_part(start, stop, CPU)
     job.join_parts()
@@ -121,7 +121,7 @@ def test_what_is_read_is_mapped_and_not_loaded(job):
     assert isinstance(read_outputs(job.out, "features"), np.memmap)
 
 
-def test_outputs_are_written_where_the_system_cannot_reserve_room(job, monkeypatch):
+def test_outputs_are_written_without_system_support_for_preallocation(job, monkeypatch):
     monkeypatch.delattr("os.posix_fallocate")
     for start, stop in job.parts():
         job.write_part(start, stop, CPU)
@@ -131,7 +131,7 @@ def test_outputs_are_written_where_the_system_cannot_reserve_room(job, monkeypat
     assert np.isfinite(read_outputs(job.out, relations_of(-1))).all()
 
 
-def test_a_full_disk_is_an_error_before_anything_is_mapped(job, tmp_path):
+def test_a_full_disk_is_an_error_before_memory_mapping(job, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)]

@@ -1,4 +1,4 @@
-"""The number of threads rounds sums: it never depends on what else is trained or was before."""
+"""Threads per training: they change rounding, so they depend only on recipe and machines."""
 
 from dataclasses import replace
 
@@ -36,22 +36,22 @@ def num_threads_of(job: PhaseJob) -> float:
 
 
 @pytest.mark.ray
-def test_a_model_trained_again_alone_keeps_its_threads(tmp_path, ray_cluster):
+def test_a_model_retrained_alone_keeps_its_number_of_threads(tmp_path, ray_cluster):
     first = job_in(tmp_path, "fine_tune")
     jobs = [first, replace(first, out=tmp_path / "other", seed=2)]
     workers = WorkersConfig(models_at_once=2)
     train_phases(jobs, workers, label="train", storage=tmp_path / "ray_train")
-    again, only = (replace(first, out=tmp_path / name) for name in ("again", "only"))
+    retrained, only = (replace(first, out=tmp_path / name) for name in ("again", "only"))
 
-    train_phases([jobs[1], again], workers, label="train", storage=tmp_path / "ray_train")
+    train_phases([jobs[1], retrained], workers, label="train", storage=tmp_path / "ray_train")
     train_phases([only], workers, label="t", storage=tmp_path / "ray_train", only_model=True)
 
-    assert [num_threads_of(job) for job in (*jobs, again, only)] == [1, 1, 1, 2]
+    assert [num_threads_of(job) for job in (*jobs, retrained, only)] == [1, 1, 1, 2]
     for name in _FILES:
-        assert (again.out / name).read_bytes() == (first.out / name).read_bytes()
+        assert (retrained.out / name).read_bytes() == (first.out / name).read_bytes()
 
 
-def test_a_resumed_training_keeps_the_threads_it_began_with_and_reports_it(tmp_path, capsys):
+def test_a_resumed_training_keeps_its_number_of_threads_and_reports_it(tmp_path, capsys):
     class StoppedError(Exception):
         pass
 
@@ -59,9 +59,9 @@ def test_a_resumed_training_keeps_the_threads_it_began_with_and_reports_it(tmp_p
         if step == 30:
             raise StoppedError
 
-    whole = job_in(tmp_path, "fine_tune")
-    run_phase(whole, Worker(num_threads=2))
-    job = killed(whole)
+    uninterrupted = job_in(tmp_path, "fine_tune")
+    run_phase(uninterrupted, Worker(num_threads=2))
+    job = killed(uninterrupted)
     with pytest.raises(StoppedError):
         run_phase(
             job, Worker(num_threads=2), checkpoint_every_s=0, events=calling(on_step=stop_at_30)
@@ -71,19 +71,19 @@ def test_a_resumed_training_keeps_the_threads_it_began_with_and_reports_it(tmp_p
     run_phase(job, Worker(num_threads=1), checkpoint_every_s=0)
 
     assert "keeps its 2 threads (a new training would have 1)" in capsys.readouterr().err
-    assert num_threads_of(job) == num_threads_of(whole) == 2
+    assert num_threads_of(job) == num_threads_of(uninterrupted) == 2
     for name in _FILES:
-        assert (job.out / name).read_bytes() == (whole.out / name).read_bytes()
+        assert (job.out / name).read_bytes() == (uninterrupted.out / name).read_bytes()
 
 
 def _threads_in_a_task(item: int) -> tuple[int, int]:
-    torch.set_num_threads(2)  # as a training that ran in the process before may have left it
+    torch.set_num_threads(2)  # as after an earlier training in the same process
     with one_thread():
         inside = torch.get_num_threads()
     return inside, torch.get_num_threads()
 
 
-def test_one_thread_holds_inside_and_puts_back_what_was():
+def test_one_thread_restores_the_previous_number():
     before = torch.get_num_threads()
     try:
         assert _threads_in_a_task(0) == (1, 2)
@@ -92,7 +92,7 @@ def test_one_thread_holds_inside_and_puts_back_what_was():
 
 
 def misaligned(tensor: Tensor, offset: int) -> Tensor:
-    """The same values at an address that is `offset` elements beyond a multiple of 64 bytes."""
+    """Copy a tensor to an address `offset` elements after a multiple of 64 bytes."""
     memory = torch.empty(tensor.numel() + 64, dtype=tensor.dtype)
     size = tensor.element_size()
     start = (-memory.data_ptr() % 64) // size + offset
@@ -123,7 +123,7 @@ def _losses_and_weights(offset: int | None) -> tuple[list[float], list[Tensor]]:
 
 
 @pytest.mark.parametrize("offset", [1, 7])
-def test_where_weights_are_in_memory_changes_no_bit_of_a_training(offset):
+def test_the_memory_alignment_of_weights_does_not_change_a_training(offset):
     norms, weights = _losses_and_weights(None)
     moved_norms, moved_weights = _losses_and_weights(offset)
     assert moved_norms == norms
@@ -147,7 +147,7 @@ def _sums(tensors: list[Tensor]) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("shape", [(7, 31, 17), (32, 384, 64)])
-def test_where_tensors_are_in_memory_changes_no_bit_of_their_sums(shape):
+def test_the_memory_alignment_of_tensors_does_not_change_their_sums(shape):
     rows, width, out = shape
     chance = torch.Generator().manual_seed(1)
     tensors = [
@@ -155,9 +155,9 @@ def test_where_tensors_are_in_memory_changes_no_bit_of_their_sums(shape):
     ]
     expected = _sums([misaligned(tensor, 0) for tensor in tensors])
     for offset in range(1, 16):
-        found = _sums([misaligned(t, (3 * at + offset) % 16) for at, t in enumerate(tensors)])
-        for one, other in zip(found, expected, strict=True):
-            assert np.array_equal(one.numpy(), other.numpy()), offset
+        sums = _sums([misaligned(t, (3 * index + offset) % 16) for index, t in enumerate(tensors)])
+        for actual, aligned in zip(sums, expected, strict=True):
+            assert np.array_equal(actual.numpy(), aligned.numpy()), offset
 
 
 @pytest.mark.parametrize(
@@ -169,10 +169,10 @@ def test_where_tensors_are_in_memory_changes_no_bit_of_their_sums(shape):
         ([16, 8], False, 1.0),
         ([16, 8], True, 4.0),
         ([2, 2, 2], True, 2.0),  # no node has four
-        ([0, 0], True, 1.0),  # nodes come when they are asked for
+        ([0, 0], True, 1.0),  # autoscaling adds nodes on request
     ],
 )
-def test_cpus_of_a_worker_depend_on_recipe_and_machines_alone(
+def test_cpus_per_worker_depend_only_on_recipe_and_machines(
     cpus_of_nodes, only_model, expected, monkeypatch
 ):
     monkeypatch.setattr(capacity, "num_nodes", lambda: len(cpus_of_nodes))

@@ -1,4 +1,4 @@
-"""Steps of two players: each trains its own parameters, with one worker and with two."""
+"""Alternating steps of two players, each with its own parameters; one worker and two."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ CONFIG = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-2, warmup_fract
 
 
 class Duel(Objective):
-    """One step for the shift of all scores, two for the student, and again."""
+    """Objective whose cycles are one step for the shift of scores and two for the student."""
 
     trains_classifier = True
 
@@ -74,7 +74,7 @@ def train_duel(worker: Worker = Worker()) -> tuple[Duel, list[Record]]:  # noqa:
     return duel, records
 
 
-def test_players_take_turns_over_all_steps_and_epochs_are_announced():
+def test_players_alternate_over_all_steps_and_epochs_are_announced():
     duel, _ = train_duel()
 
     assert duel.turns == "assassas"
@@ -82,7 +82,7 @@ def test_players_take_turns_over_all_steps_and_epochs_are_announced():
     assert duel.rows == (31, rows_of(31).labels.tolist(), 1)
 
 
-def test_a_turn_changes_the_parameters_of_its_player_alone():
+def test_a_step_changes_only_its_players_parameters():
     duel = Duel()
     players = duel.players()
     for name, others in (("adversary", "student"), (STUDENT, "shift")):
@@ -94,19 +94,19 @@ def test_a_turn_changes_the_parameters_of_its_player_alone():
         assert len(with_gradient) == len(players[name].parameters)
 
 
-def test_a_training_without_a_turn_of_the_student_is_refused():
+def test_a_training_without_a_student_step_is_refused():
     config = TrainingConfig(num_steps=1, batch_size=8)
 
     with pytest.raises(InputError, match="none of the 1 steps trains the student"):
         train(Duel(), rows_of(31), config, pad_id=0, regression=False, seed=1, worker=Worker())
 
 
-def test_losses_and_measures_of_another_player_carry_its_name():
+def test_losses_and_measures_of_another_player_have_its_name_as_prefix():
     _, records = train_duel()
 
     assert set(records[0].losses) == {"total", "task", "adversary_total", "adversary_task"}
     assert set(records[0].measures) == {"largest", "adversary_largest"}
-    # Adam's first step is the learning rate: after the first of the adversary's three turns.
+    # Adam's first step equals the learning rate: after the first of the adversary's three steps.
     assert records[0].measures["largest"] > 0.3
     assert '"measures": {' in records[0].to_json()
 
@@ -121,7 +121,7 @@ def _train_as_worker(rank: int, port: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
-def test_two_workers_train_both_players_as_one_does(tmp_path, unused_port):
+def test_two_workers_have_the_weights_of_one_for_both_players(tmp_path, unused_port):
     torch.multiprocessing.spawn(_train_as_worker, (unused_port, str(tmp_path)), nprocs=2)
 
     duel, records = train_duel()

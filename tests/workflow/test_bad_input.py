@@ -1,4 +1,4 @@
-"""What a user can get wrong: one clear message, the right exit code, no traceback."""
+"""Mistakes of users: one clear message, the right exit code, no traceback."""
 
 import errno
 import gzip
@@ -47,17 +47,17 @@ TRAIN, DEV = (
 
 
 def with_bad_rows(every: int) -> bytes:
-    """The corpus, with a row that is bad in one of three ways after every so many."""
+    """Return the corpus with a bad row, of one of three kinds, after every `every` rows."""
     bad = (b"{not JSON", b'{"text": " "}', b'{"text": "\xff\xfe"}')
     lines = CORPUS.split(b"\n")
-    for number, at in enumerate(range(every, len(lines) + len(lines) // every, every + 1)):
-        lines.insert(at, bad[number % 3])
+    for number, position in enumerate(range(every, len(lines) + len(lines) // every, every + 1)):
+        lines.insert(position, bad[number % 3])
     return b"\n".join(lines)
 
 
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory) -> Path:
-    """Models beside each other: a teacher, one of three classes, one without a whole file."""
+    """Folder of models: a teacher, one with three classes, one with a truncated file."""
     folder = tmp_path_factory.mktemp("models")
     save_tiny_model(folder / "teacher")
     save_tiny_model(folder / "three", num_labels=3)
@@ -78,7 +78,7 @@ def teachers(tmp_path_factory) -> Path:
 
 @dataclass(frozen=True)
 class Case:
-    """Changes to a recipe that is right, by path; files; what the message must say."""
+    """Changes to a valid recipe by path, files, and words that the message must contain."""
 
     id: str
     says: tuple[str, ...]
@@ -155,7 +155,7 @@ CASES = [
     ),
     Case("no evaluation split", ("no evaluation split", "'dev'"), {"task.dev": None}),
     Case(
-        "corpus of other words",
+        "corpus without words of the task",
         ("has no hits", "shares words"),
         files={"corpus.jsonl": jsonl(*({"text": f"x{n} y{n} z{n} u v"} for n in range(9)))},
     ),
@@ -195,7 +195,7 @@ CASES = [
 
 
 def write(folder: Path, case: Case, teachers: Path) -> list[str]:
-    """The case's files and recipe; returns the command line's arguments."""
+    """Write the case's files and recipe; return the command's arguments."""
     files = {"corpus.jsonl": CORPUS, "train.jsonl": TRAIN, "dev.jsonl": DEV, **case.files}
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -225,16 +225,14 @@ def assert_one_clear_message(text: str, says: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_a_mistake_is_named_with_its_remedy_before_anything_is_trained(
-    case, tmp_path, teachers, capfd
-):
+def test_a_mistake_is_reported_with_a_remedy_before_any_training(case, tmp_path, teachers, capfd):
     assert raykd(["run", *write(tmp_path, case, teachers)]) == 2
     assert_one_clear_message(capfd.readouterr().err, case.says)
     assert not list(tmp_path.rglob("*.partial-*"))
     assert (tmp_path / "teacher" / "model.safetensors").is_file()
 
 
-def test_good_rows_are_kept_and_bad_ones_are_listed(tmp_path, teachers):
+def test_valid_rows_are_kept_and_bad_ones_are_listed(tmp_path, teachers):
     case = Case("few bad rows", (), files={"corpus.jsonl": with_bad_rows(120)})
     assert raykd(["ingest", *write(tmp_path, case, teachers)]) == 0
     [shard] = (tmp_path / "out" / "units").glob("shard-*")
@@ -249,7 +247,7 @@ def test_good_rows_are_kept_and_bad_ones_are_listed(tmp_path, teachers):
     assert {row["source"] for row in bad} == {str(tmp_path / "corpus.jsonl")}
 
 
-def test_names_may_hold_spaces_and_any_letters(tmp_path, teachers):
+def test_file_names_may_contain_spaces_and_any_letters(tmp_path, teachers):
     folder = tmp_path / "mein rézept 配方"
     folder.mkdir()
     case = Case(
@@ -264,9 +262,7 @@ def test_names_may_hold_spaces_and_any_letters(tmp_path, teachers):
 
 
 @pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_training_that_diverges_says_so_and_is_not_repeated(
-    num_workers, tmp_path, teachers, capfd
-):
+def test_a_diverging_training_is_reported_and_not_retried(num_workers, tmp_path, teachers, capfd):
     phase = {"epochs": 1, "batch_size": 16, "max_length": 24}
     changes = {
         "variants": ["alone"],
@@ -280,7 +276,7 @@ def test_a_training_that_diverges_says_so_and_is_not_repeated(
     assert not (tmp_path / "out" / "teacher").exists()
 
 
-def test_a_full_disk_is_named_whichever_library_met_it(tmp_path):
+def test_a_full_disk_is_recognized_in_every_librarys_error(tmp_path):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     rust = Exception("I/O error: No space left on device (os error 28)")
     for error in (full, rust):
@@ -294,7 +290,7 @@ def test_a_full_disk_is_named_whichever_library_met_it(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_without_room_ends_the_command_with_one_message(tmp_path, teachers, capfd):
+def test_a_full_disk_ends_the_command_with_one_message(tmp_path, teachers, capfd):
     case = Case(
         "full disk",
         (),
@@ -313,7 +309,7 @@ def test_a_disk_without_room_ends_the_command_with_one_message(tmp_path, teacher
         subprocess.run(["umount", str(tmp_path / "out")], check=True)
 
 
-def test_a_folder_that_may_not_be_written_is_named(tmp_path, teachers, capfd):
+def test_a_folder_without_write_permission_is_reported(tmp_path, teachers, capfd):
     if os.geteuid() == 0:
         pytest.skip("root may write anywhere")
     arguments = write(tmp_path, Case("read-only", ()), teachers)
@@ -322,16 +318,16 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path, teachers, capfd):
     assert_one_clear_message(capfd.readouterr().err, ("out", "Permission denied", "--out"))
 
 
-def test_a_command_goes_on_where_a_killed_one_stopped(tmp_path, teachers):
+def test_a_command_resumes_where_a_killed_one_stopped(tmp_path, teachers):
     arguments = write(tmp_path, Case("killed", ()), teachers)
     script = """
 import os, signal, sys
 from raykd.storage import manifest
-whole = manifest._replace
+replace = manifest._replace
 def die(partial, directory, key):
     if directory.name == "hits":
         os.kill(os.getpid(), signal.SIGKILL)
-    whole(partial, directory, key)
+    replace(partial, directory, key)
 manifest._replace = die
 from raykd.cli.app import _exit_code
 _exit_code(["search", *sys.argv[1:]])
@@ -348,7 +344,7 @@ _exit_code(["search", *sys.argv[1:]])
     assert (out / "units" / "manifest.json").stat().st_mtime_ns == units
 
 
-def test_who_interrupts_a_command_is_told_that_it_goes_on(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_command_says_how_to_resume(tmp_path, monkeypatch, capsys):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 

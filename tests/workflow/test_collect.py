@@ -6,7 +6,7 @@ from raykd.training.logging.records import Record
 from raykd.workflow.collect import _points, summarize
 
 
-def test_a_measure_that_is_no_number_is_left_out_of_the_results(tmp_path):
+def test_a_nan_measure_is_absent_from_the_results(tmp_path):
     record = Record(
         epoch=1,
         step=4,
@@ -23,7 +23,7 @@ def test_a_measure_that_is_no_number_is_left_out_of_the_results(tmp_path):
     assert [point.measures for point in _points(tmp_path)] == [{"gap": 0.25}, {}]
 
 
-def test_a_metric_is_summarised_over_the_seeds_of_its_variant():
+def test_a_metric_is_summarized_over_the_seeds_of_its_variant():
     scores = [
         Score(
             variant="alone", init="random", seed=seed, stage="adapted", metrics={"accuracy": value}

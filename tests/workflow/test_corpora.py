@@ -68,7 +68,7 @@ def write_inputs(folder: Path) -> None:
     for split, num_rows, seed in (("train", 48, 1), ("dev", 30, 2)):
         write_rows(folder / f"reviews_{split}.jsonl", sentences(num_rows, seed))
         metals = [
-            (f"they smelted {first} beside much {second}", "ab"[number % 2])
+            (f"they smelted {first} near much {second}", "ab"[number % 2])
             for number, first in enumerate(WORDS[seed:])
             for second in WORDS[:seed]
         ]
@@ -99,15 +99,15 @@ def written_at(out: Path) -> dict[str, int]:
 
 
 def changed(before: dict[str, int], after: dict[str, int]) -> set[str]:
-    """Folders in which a file has changed, with the task where they are a task's."""
+    """Return the folders with changed files, as TASK/FOLDER if they are a task's."""
     names = {name for name in after if before.get(name) != after[name]}
     return {str(Path(name).parent) for name in names}
 
 
-def made_in(out: Path) -> dict[str, bytes]:
-    """What the corpora and their hits are, by their files' paths."""
+def contents_of(out: Path) -> dict[str, bytes]:
+    """Return the contents of the corpora and hits by file path."""
     paths = [*out.glob("*/contextualized/*"), *out.glob("*/hits/*")]
-    # Manifests hold durations.
+    # Manifests contain durations.
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in paths
@@ -117,7 +117,7 @@ def made_in(out: Path) -> dict[str, bytes]:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_corpora_of_two_tasks_from_one_corpus(folder, capsys):
+def test_corpora_of_two_tasks_are_built_from_one_corpus(folder, capsys):
     out = folder / "out"
     command = ["corpus", str(folder / "corpora.yaml"), "--out", str(out)]
     assert raykd(command) == 0
@@ -154,7 +154,7 @@ def test_corpora_of_two_tasks_from_one_corpus(folder, capsys):
     assert changed(before, written_at(out)) == {".", "metals/contextualized"}
     assert read_card(out / "metals" / "contextualized").k == 3
 
-    # Another train split of one task leaves the other one as it is.
+    # Another train split of one task does not change the other task's corpus.
     before = written_at(out)
     write_rows(folder / "reviews_train.jsonl", sentences(20, 5))
     assert raykd(command) == 0
@@ -163,8 +163,8 @@ def test_corpora_of_two_tasks_from_one_corpus(folder, capsys):
     assert read_manifest(out / "units").stage == "ingest"
 
 
-# Says what is searched, and ends at a moment: before the second task takes its hits, or when one
-# file of the joint search is removed.
+# Prints the searched tasks and kills the process at a given moment: before the second task reads
+# its hits, or when one file of the joint search is removed.
 _KILLED = """
 import os, shutil, signal, sys
 from raykd.workflow import corpora
@@ -176,8 +176,8 @@ search = corpora.retrieval_pipeline.search_corpus
 write_once, rmtree = corpora.write_once, shutil.rmtree
 
 
-def told_search(shards, query_sets, *others):
-    print(*(one.name for one in query_sets), flush=True)
+def printed_search(shards, query_sets, *others):
+    print(*(query_set.name for query_set in query_sets), flush=True)
     return search(shards, query_sets, *others)
 
 
@@ -195,7 +195,7 @@ def killed_rmtree(path, **named):
     rmtree(path, **named)
 
 
-corpora.retrieval_pipeline.search_corpus, corpora.write_once = told_search, killed_write
+corpora.retrieval_pipeline.search_corpus, corpora.write_once = printed_search, killed_write
 shutil.rmtree = killed_rmtree
 sys.exit(raykd(command))
 """
@@ -203,7 +203,7 @@ sys.exit(raykd(command))
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_kill_after_the_joint_search_searches_nothing_again(folder):
+def test_a_kill_after_the_joint_search_repeats_no_search(folder):
     recipe, out = folder / "corpora.yaml", folder / "out"
 
     def run_killed(moment: str) -> str:
@@ -219,19 +219,19 @@ def test_a_kill_after_the_joint_search_searches_nothing_again(folder):
     assert run_killed("taking") == "reviews metals\n"
     assert (out / "reviews" / "hits").is_dir()
     assert not (out / "metals" / "hits").exists()
-    # A kill a little earlier leaves these too.
+    # A kill a little earlier leaves these as well.
     (out / ".search.parts").mkdir()
     assert run_killed("removing") == ""
     assert raykd(["corpus", str(recipe), "--out", str(out)]) == 0
     assert [path.name for path in out.iterdir() if "search" in path.name] == []
-    whole = folder / "whole"
-    assert raykd(["corpus", str(recipe), "--out", str(whole)]) == 0
-    assert made_in(out) == made_in(whole)
+    uninterrupted = folder / "whole"
+    assert raykd(["corpus", str(recipe), "--out", str(uninterrupted)]) == 0
+    assert contents_of(out) == contents_of(uninterrupted)
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_unit_file_is_read_once_for_the_texts_of_all_tasks(folder, monkeypatch):
+def test_each_unit_file_is_read_once_for_all_tasks(folder, monkeypatch):
     out, for_each = folder / "out", datasets.for_each
     gathered = []
 
@@ -246,9 +246,9 @@ def test_a_unit_file_is_read_once_for_the_texts_of_all_tasks(folder, monkeypatch
     assert len(gathered) == len(set(gathered)) > 0
     assert list(out.glob(".*")) == []
 
-    # What was gathered outlives an interruption between two tasks.
+    # Collected units are kept after an interruption between two tasks.
     gathered.clear()
-    whole = made_in(out)
+    uninterrupted = contents_of(out)
     for name in ("reviews", "metals"):
         shutil.rmtree(out / name / "contextualized")
     monkeypatch.setattr(corpora, "contextualize", interrupted_at("metals"))
@@ -258,11 +258,11 @@ def test_a_unit_file_is_read_once_for_the_texts_of_all_tasks(folder, monkeypatch
     monkeypatch.setattr(corpora, "contextualize", contextualize)
     assert raykd(command) == 0
     assert len(gathered) == len(set(gathered)) > 0
-    assert made_in(out) == whole
+    assert contents_of(out) == uninterrupted
 
 
 def interrupted_at(name):
-    """Contextualizes until it is a task's turn."""
+    """Return a `contextualize` that is interrupted at the given task."""
 
     def contextualize_others(hits, *others, **named):
         if name in hits.parts:
@@ -274,7 +274,7 @@ def interrupted_at(name):
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_the_recipe_of_a_run_makes_its_one_corpus(folder, capsys):
+def test_raykd_corpus_accepts_the_recipe_of_a_run(folder, capsys):
     task = recipe_values()["tasks"][0]["task"]
     recipe = folder / "run.yaml"
     recipe.write_text(yaml.safe_dump(run_recipe_values() | {"task": task}))
@@ -287,13 +287,13 @@ def test_the_recipe_of_a_run_makes_its_one_corpus(folder, capsys):
     assert "no variant uses a contextualized corpus" in capsys.readouterr().err
 
 
-def test_the_help_names_every_whole_job(capsys):
+def test_the_help_lists_every_job(capsys):
     assert raykd(["--help"]) == 0
     words = capsys.readouterr().out.split()
     assert {"run", "tune", "best", "search", "corpus", "dedup"} <= set(words)
 
 
-def test_the_shipped_recipe_loads_and_survives_a_round_trip(tmp_path):
+def test_the_shipped_recipe_loads_and_is_unchanged_by_a_round_trip(tmp_path):
     recipe = load_corpora(SHIPPED)
     assert [entry.task.name for entry in recipe.tasks] == ["rte", "mrpc", "cola", "sst2", "stsb"]
     copy = tmp_path / "resolved.yaml"
@@ -301,7 +301,7 @@ def test_the_shipped_recipe_loads_and_survives_a_round_trip(tmp_path):
     assert load_corpora(copy) == recipe
 
 
-def test_a_limit_of_a_task_takes_the_place_of_the_common_one():
+def test_a_tasks_size_limit_replaces_the_common_one():
     values = recipe_values()
     values["contextualize"]["leak_ngram"] = 13
     recipe = CorporaRecipe.parse(values, "two.yaml")
@@ -350,7 +350,7 @@ def with_value(*path_and_value):
         (with_value("tasks", 0, "top_k", 2_147_483_648), "tasks.0.top_k"),
     ],
 )
-def test_mistakes_are_told_by_their_path(change, says):
+def test_mistakes_are_reported_with_their_path(change, says):
     values = recipe_values()
     change(values)
     with pytest.raises(InputError) as caught:
@@ -373,7 +373,7 @@ def test_mistakes_end_with_one_line_and_exit_code_2(folder, capsys):
     assert "not valid YAML" in capsys.readouterr().err
 
 
-def test_a_corpus_recipe_is_read_without_loading_models():
+def test_a_corpus_recipe_is_read_without_importing_torch():
     script = (
         "import sys, raykd.workflow.corpora; "
         "assert not {'torch', 'transformers'} & set(sys.modules)"
@@ -381,7 +381,7 @@ def test_a_corpus_recipe_is_read_without_loading_models():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_many_anchors_make_the_same_queries_in_parts():
+def test_many_sentences_give_the_same_queries_in_parts():
     sentences = [f"the film number {number} was good" for number in range(20_001)]
     sizes = []
 

@@ -1,4 +1,4 @@
-"""Changed and missing bytes in the directory of a finished run: repaired by the same command."""
+"""Changed and missing bytes in the directory of a completed run, repaired by the same command."""
 
 import json
 import random
@@ -14,13 +14,13 @@ from raykd.cli.app import _exit_code as raykd
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
-# Written again from all others by each run; times.json informs, and is dropped.
+# Each run writes these from the others; times.json is informative and dropped if damaged.
 _OF_EACH_RUN = {"recipe.yaml", "results.json", "report.html", "times.json"}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, ray_cluster) -> tuple[Path, Path]:
-    """A recipe, and the directory of its finished run."""
+def completed_run(tmp_path_factory, ray_cluster) -> tuple[Path, Path]:
+    """Recipe and directory of its completed run."""
     folder = tmp_path_factory.mktemp("damaged")
     save_tiny_model(folder / "teacher")
     for split, num_rows, seed in (("train", 32, 1), ("dev", 20, 2), ("test", 20, 4)):
@@ -48,8 +48,8 @@ def files_of(out: Path) -> dict[str, bytes]:
     }
 
 
-def test_every_file_of_a_run_is_checked_by_a_manifest_or_written_by_each_run(made):
-    _, out = made
+def test_every_file_of_a_run_is_checked_by_a_manifest_or_written_by_each_run(completed_run):
+    _, out = completed_run
     checked = set(_OF_EACH_RUN)
     for path in out.rglob("manifest.json"):
         folder = path.parent.relative_to(out)
@@ -66,7 +66,7 @@ def _damaged(content: bytes, chance: random.Random) -> bytes:
 
 
 def without_times(files: dict[str, bytes]) -> dict[str, bytes]:
-    """The files that hold no duration: costs are measured again, and are in the report."""
+    """Return the files without durations: costs are measured again, and are in the report."""
     durations = ("manifest.json", "costs.json", "results.json", "report.html", "times.json")
     return {
         name: content
@@ -76,10 +76,10 @@ def without_times(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def run_damaged(
-    made: tuple[Path, Path], names: list[str], tmp_path: Path, seed: int
+    completed_run: tuple[Path, Path], names: list[str], tmp_path: Path, seed: int
 ) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """The files before the damage, and after the same command ran again."""
-    recipe, out = made
+    """Damage files and rerun the command; return all files before and after."""
+    recipe, out = completed_run
     chance = random.Random(seed)
     copy = tmp_path / "out"
     shutil.copytree(out, copy)
@@ -90,20 +90,18 @@ def run_damaged(
     return without_times(files_of(out)), without_times(files_of(copy))
 
 
-def test_damage_to_all_that_only_raykd_reads_is_repaired_by_the_same_command(
-    made, tmp_path, capsys
-):
+def test_damage_to_many_files_is_repaired_by_the_same_command(completed_run, tmp_path, capsys):
     chance = random.Random(1)
     names = sorted(_OF_EACH_RUN)
-    names += chance.sample([n for n in files_of(made[1]) if n not in _OF_EACH_RUN], 12)
-    before, after = run_damaged(made, names, tmp_path, seed=1)
+    names += chance.sample([n for n in files_of(completed_run[1]) if n not in _OF_EACH_RUN], 12)
+    before, after = run_damaged(completed_run, names, tmp_path, seed=1)
     assert after == before
     assert "times.json: damaged, or of an older version; removed" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_damage_to_any_one_file_is_repaired_by_the_same_command(made, tmp_path):
-    for number, name in enumerate(files_of(made[1])):
-        before, after = run_damaged(made, [name], tmp_path / str(number), seed=number)
+def test_damage_to_any_one_file_is_repaired_by_the_same_command(completed_run, tmp_path):
+    for number, name in enumerate(files_of(completed_run[1])):
+        before, after = run_damaged(completed_run, [name], tmp_path / str(number), seed=number)
         assert after == before, name
         shutil.rmtree(tmp_path / str(number))

@@ -1,4 +1,4 @@
-"""The whole flow on tiny models and a real Ray: from a corpus to a report, and what goes wrong."""
+"""Runs of tiny models on a real Ray, from a corpus to a report."""
 
 import json
 import random
@@ -26,20 +26,20 @@ THINGS = ("film", "book", "plot", "actor", "scene", "story", "ending", "music", 
 
 
 def sentences(num_rows: int, seed: int) -> list[tuple[str, str]]:
-    """Sentences of five to nine words, and whether they praise."""
+    """Make sentences of five to nine words with a label."""
     chance = random.Random(seed)
     rows = []
     for _ in range(num_rows):
         label = chance.choice(["praise", "blame"])
         word = chance.choice(GOOD if label == "praise" else BAD)
-        more = " and ".join(chance.sample(THINGS, chance.randint(1, 3)))
-        rows.append((f"the {chance.choice(THINGS)} was very {word} with {more}", label))
+        things = " and ".join(chance.sample(THINGS, chance.randint(1, 3)))
+        rows.append((f"the {chance.choice(THINGS)} was very {word} with {things}", label))
     return rows
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A teacher to fine-tune, a task, a general corpus, and a recipe that joins them."""
+    """Folder with a teacher to fine-tune, a task, a general corpus and a recipe."""
     folder = tmp_path_factory.mktemp("flow")
     save_tiny_model(folder / "teacher")
     for split, num_rows, seed in (("train", 48, 1), ("dev", 30, 2), ("test", 30, 4)):
@@ -99,15 +99,15 @@ def files_of(out: Path) -> dict[str, tuple[int, int]]:
 
 
 @pytest.fixture(scope="module")
-def finished(folder, ray_cluster) -> Path:
+def completed_out(folder, ray_cluster) -> Path:
     out = folder / "out"
     assert raykd(["run", str(folder / "recipe.yaml"), "--out", str(out)]) == 0
     return out
 
 
-def test_a_run_scores_every_variant_before_and_after_adaptation(finished):
-    results = Results.model_validate_json((finished / "results.json").read_text())
-    found = {(score.variant, score.stage, score.seed) for score in results.scores}
+def test_a_run_scores_every_variant_before_and_after_adaptation(completed_out):
+    results = Results.model_validate_json((completed_out / "results.json").read_text())
+    students = {(score.variant, score.stage, score.seed) for score in results.scores}
     injected = ("task", "random", "contextualized")
     expected = {("majority", "baseline", None), ("tfidf", "baseline", None)}
     expected |= {("teacher", "teacher", None)}
@@ -115,26 +115,28 @@ def test_a_run_scores_every_variant_before_and_after_adaptation(finished):
     expected |= {
         (variant, "adapted", seed) for variant in ("alone", "direct", *injected) for seed in (1, 2)
     }
-    assert found == expected
+    assert students == expected
     teacher = next(score for score in results.scores if score.variant == "teacher")
     assert teacher.metrics["accuracy"] > 0.9
     assert all(curve.points[-1].metrics for curve in results.curves if curve.phase != "injection")
 
 
-def test_corpora_have_equal_size_and_do_not_hold_an_evaluation_sentence(finished):
+def test_corpora_have_equal_size_and_contain_no_evaluation_sentence(completed_out):
     texts = {
-        variant: pq.read_table(finished / "texts" / variant / "text.parquet")["text"].to_pylist()
+        variant: pq.read_table(completed_out / "texts" / variant / "text.parquet")[
+            "text"
+        ].to_pylist()
         for variant in ("random", "contextualized")
     }
     assert len(texts["random"]) == len(texts["contextualized"]) == 60
     for split in ("dev", "test"):
-        table = pq.read_table(finished / "task" / f"{split}.parquet")
+        table = pq.read_table(completed_out / "task" / f"{split}.parquet")
         unseen = set(table["sentence1"].to_pylist())
         assert not unseen & {text for variant in texts.values() for text in variant}
 
 
-def test_the_student_is_a_folder_that_transformers_loads(finished):
-    student = finished / "student"
+def test_the_student_is_loaded_by_transformers(completed_out):
+    student = completed_out / "student"
     assert (student / "model.safetensors").is_file()
     card = (student / "README.md").read_text()
     assert "tiny: contextualized student" in card
@@ -142,44 +144,42 @@ def test_the_student_is_a_folder_that_transformers_loads(finished):
     assert classify("the film was very good")[0]["label"] in ("praise", "blame")
 
 
-def test_every_adapted_student_is_compared_with_the_teacher(finished):
-    results = Results.model_validate_json((finished / "results.json").read_text())
+def test_every_adapted_student_is_compared_with_the_teacher(completed_out):
+    results = Results.model_validate_json((completed_out / "results.json").read_text())
     variants = ("alone", "direct", "task", "random", "contextualized")
-    found = {(a.variant, a.init, a.seed): a for a in results.analyses}
-    assert set(found) == {(variant, "random", seed) for variant in variants for seed in (1, 2)}
+    analyses = {(a.variant, a.init, a.seed): a for a in results.analyses}
+    assert set(analyses) == {(variant, "random", seed) for variant in variants for seed in (1, 2)}
     assert {
-        (finished / "analysis" / f"{variant}-{init}-seed{seed}" / "analysis.json").is_file()
-        for variant, init, seed in found
+        (completed_out / "analysis" / f"{variant}-{init}-seed{seed}" / "analysis.json").is_file()
+        for variant, init, seed in analyses
     } == {True}
-    for one in found.values():
-        assert one.divergence.mean > 0
-        assert sum(one.divergence.counts) == one.layers.num_rows == 30
-        assert (len(one.layers.values), len(one.layers.values[0])) == (1, 2)
-        assert one.layers.measure == "cosine"
+    for analysis in analyses.values():
+        assert analysis.divergence.mean > 0
+        assert sum(analysis.divergence.counts) == analysis.layers.num_rows == 30
+        assert (len(analysis.layers.values), len(analysis.layers.values[0])) == (1, 2)
+        assert analysis.layers.measure == "cosine"
 
 
-def test_teacher_and_students_have_a_cost_and_those_of_one_shape_the_same(finished):
-    results = Results.model_validate_json((finished / "results.json").read_text())
+def test_teacher_and_students_have_a_cost_and_equal_shapes_share_it(completed_out):
+    results = Results.model_validate_json((completed_out / "results.json").read_text())
     teacher, *students = results.models
     assert {model.variant for model in students} == set(recipe_values()["variants"]) - {"tfidf"}
     assert len(students) == 10
     assert len({model.cost for model in students}) == 1
     student = students[0]
-    weights = finished / student.folder / "model.safetensors"
+    weights = completed_out / student.folder / "model.safetensors"
     assert student.cost.weights_bytes == weights.stat().st_size < teacher.cost.weights_bytes
     assert 0 < student.cost.flops_per_token < teacher.cost.flops_per_token
     assert student.cost.device == teacher.cost.device != ""
-    assert "| parameters |" in (finished / "student" / "README.md").read_text()
+    assert "| parameters |" in (completed_out / "student" / "README.md").read_text()
 
 
-def test_students_trained_anew_are_not_measured_anew_but_those_of_another_shape_are(
-    finished, folder
-):
+def test_the_cost_is_measured_again_only_for_another_shape(completed_out, folder):
     from raykd.workflow.collect import measure_models
     from raykd.workflow.run import open_run
 
     out = folder / "trained_anew"
-    shutil.copytree(finished, out)
+    shutil.copytree(completed_out, out)
     run = open_run(folder / "recipe.yaml", out)
     before = files_of(out)
     weights = run.adapted("alone", "random", 1) / "model" / "model.safetensors"
@@ -191,30 +191,30 @@ def test_students_trained_anew_are_not_measured_anew_but_those_of_another_shape_
     (weights.parent / "config.json").write_text(
         (weights.parent / "config.json").read_text().replace("}", "\n}")
     )
-    again = measure_models(run)
-    assert len({model.cost for model in again}) == 3
-    assert again[0].cost.latency_ms != models[0].cost.latency_ms
+    remeasured = measure_models(run)
+    assert len({model.cost for model in remeasured}) == 3
+    assert remeasured[0].cost.latency_ms != models[0].cost.latency_ms
 
 
-def test_the_report_is_one_page(finished):
-    page = (finished / "report.html").read_text()
+def test_the_report_is_a_self_contained_page(completed_out):
+    page = (completed_out / "report.html").read_text()
     assert page.count("</html>") == 1
     assert "contextualized" in page
     assert "Students compared with the teacher" in page
 
 
-def test_a_second_run_changes_nothing(finished, folder):
-    before = files_of(finished)
-    assert raykd(["run", str(folder / "recipe.yaml"), "--out", str(finished)]) == 0
-    assert files_of(finished) == before
+def test_a_second_run_changes_nothing(completed_out, folder):
+    before = files_of(completed_out)
+    assert raykd(["run", str(folder / "recipe.yaml"), "--out", str(completed_out)]) == 0
+    assert files_of(completed_out) == before
 
 
-def test_a_changed_adaptation_keeps_corpus_teacher_and_injection(finished, folder):
+def test_a_changed_adaptation_keeps_corpus_teacher_and_injection(completed_out, folder):
     recipe = recipe_values()
     recipe["adaptation"]["epochs"] = 1
     path = write_recipe(folder / "changed.yaml", **recipe)
     out = folder / "changed"
-    shutil.copytree(finished, out)
+    shutil.copytree(completed_out, out)
     before = files_of(out)
     assert raykd(["adapt", str(path), "--out", str(out)]) == 0
     after = files_of(out)
@@ -223,7 +223,7 @@ def test_a_changed_adaptation_keeps_corpus_teacher_and_injection(finished, folde
     assert all("adapted" in name for name in changed if name.startswith("students"))
 
 
-def test_distill_needs_no_corpus_and_tune_searches_the_student_it_makes(folder, capsys):
+def test_distill_needs_no_corpus_and_tune_tunes_its_student(folder, capsys):
     values = recipe_values() | {"variants": ["direct"], "seeds": [1], "report_to": ["tensorboard"]}
     for section in ("corpus", "retrieval", "injection"):
         del values[section]
@@ -241,36 +241,36 @@ def test_distill_needs_no_corpus_and_tune_searches_the_student_it_makes(folder, 
 
     assert {student.name for student in (out / "students").iterdir()} == {"direct-random-seed1"}
     assert (out / "predictions" / "students-direct-random-seed1-adapted").exists()
-    told = {folder.name for folder in (out / "tensorboard").iterdir()}
-    assert told == {"teacher", "adapt direct random seed 1"}
+    tensorboard_runs = {folder.name for folder in (out / "tensorboard").iterdir()}
+    assert tensorboard_runs == {"teacher", "adapt direct random seed 1"}
     trials = [folder.name for folder in (out / "tune" / "tensorboard").iterdir()]
     assert len(trials) == 3
     assert all(re.fullmatch(r"trial \w+ adapt direct random seed 1", name) for name in trials)
-    found = json.loads((out / "tune" / "result" / "trials.json").read_text())
-    assert found["variant"] == "direct"
+    study = json.loads((out / "tune" / "result" / "trials.json").read_text())
+    assert study["variant"] == "direct"
     assert not (out / "units").exists()
 
 
 @pytest.fixture(scope="module")
 def augmented(folder) -> Path:
-    """What `raykd augment` would have written."""
+    """Folder with files as written by `raykd augment`."""
     out: Path = folder / "augmented"
     out.mkdir()
     rows = [
-        {"unit_id": f"{at}", "text": text, "rank": 0, "query_id": None}
-        for at, (text, _) in enumerate(sentences(20, seed=9))
+        {"unit_id": f"{row}", "text": text, "rank": 0, "query_id": None}
+        for row, (text, _) in enumerate(sentences(20, seed=9))
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=TRAINING_TEXT), out / "text.parquet")
     return out
 
 
 def counts(folder: Path) -> dict[str, int]:
-    found: dict[str, int] = json.loads((folder / "manifest.json").read_text())["counts"]
-    return found
+    row_counts: dict[str, int] = json.loads((folder / "manifest.json").read_text())["counts"]
+    return row_counts
 
 
 @pytest.mark.slow
-def test_a_student_can_learn_from_the_tasks_rows_augmented(folder, augmented, capsys):
+def test_a_student_can_be_injected_on_augmented_rows(folder, augmented, capsys):
     values = recipe_values() | {"variants": ["task_da"], "seeds": [1], "task_da": "nothing"}
     del values["corpus"], values["retrieval"]
     path = folder / "task_da.yaml"
@@ -286,7 +286,9 @@ def test_a_student_can_learn_from_the_tasks_rows_augmented(folder, augmented, ca
 
 
 @pytest.mark.slow
-def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus(folder, augmented):
+def test_a_student_can_be_injected_on_augmented_rows_after_the_contextualized_corpus(
+    folder, augmented
+):
     values = recipe_values() | {
         "variants": ["contextualized_task_da"],
         "seeds": [1],
@@ -294,7 +296,7 @@ def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus
     }
     objective = {"name": "minilmv2", "relation_heads": 4, "cached_teacher": True}
     values["injection"] = values["injection"] | {"objective": objective}
-    # So little that the weights show what the second injection began from.
+    # A small rate: the weights stay close to the start of the second injection.
     values["task_da_injection"] = values["injection"] | {"learning_rate": 1e-9}
     path = folder / "both.yaml"
     path.write_text(yaml.safe_dump(values))
@@ -326,7 +328,7 @@ def test_a_student_can_learn_from_augmented_rows_after_the_contextualized_corpus
 
 
 @pytest.mark.slow
-def test_a_search_of_what_follows_the_first_injection_shares_that(folder, augmented):
+def test_trials_of_later_settings_share_the_first_injection(folder, augmented):
     values = recipe_values() | {
         "variants": ["contextualized_task_da"],
         "seeds": [1],
@@ -342,33 +344,33 @@ def test_a_search_of_what_follows_the_first_injection_shares_that(folder, augmen
     out = folder / "search_both"
 
     assert raykd(["tune", str(path), "--out", str(out)]) == 0
-    found = json.loads((out / "tune" / "result" / "trials.json").read_text())
-    assert found["variant"] == "contextualized_task_da"
-    assert all(trial["whole"] for trial in found["trials"])
+    study = json.loads((out / "tune" / "result" / "trials.json").read_text())
+    assert study["variant"] == "contextualized_task_da"
+    assert all(trial["whole"] for trial in study["trials"])
     injected = [folder.parent.name for folder in out.glob("students/*/injected")]
     assert injected == ["contextualized-random-seed1"]
 
 
-def test_tune_finds_a_winner_whose_recipe_can_be_run(finished, folder, capsys):
-    recipe, out = str(folder / "recipe.yaml"), str(finished)
+def test_the_best_trials_recipe_can_be_run(completed_out, folder, capsys):
+    recipe, out = str(folder / "recipe.yaml"), str(completed_out)
     assert raykd(["tune", recipe, "--out", out]) == 0
-    before = files_of(finished / "tune")
+    before = files_of(completed_out / "tune")
     assert raykd(["tune", recipe, "--out", out]) == 0
-    assert files_of(finished / "tune") == before
+    assert files_of(completed_out / "tune") == before
     assert raykd(["best", out]) == 0
     printed = capsys.readouterr().out
     assert "accuracy on dev" in printed
-    best = yaml.safe_load((finished / "best.yaml").read_text())
+    best = yaml.safe_load((completed_out / "best.yaml").read_text())
     assert Path(best["task"]["train"]) == folder / "train.jsonl"
-    assert load_recipe(finished / "best.yaml").tune is not None
-    trials = json.loads((finished / "tune" / "result" / "trials.json").read_text())["trials"]
+    assert load_recipe(completed_out / "best.yaml").tune is not None
+    trials = json.loads((completed_out / "tune" / "result" / "trials.json").read_text())["trials"]
     assert len(trials) == 3
     winner = max((t for t in trials if t["whole"]), key=lambda t: t["score"])
     assert best["adaptation"]["learning_rate"] == winner["values"]["adaptation.learning_rate"]
-    assert (finished / "tune" / "study.journal").stat().st_size > 0
+    assert (completed_out / "tune" / "study.journal").stat().st_size > 0
 
 
-def test_a_run_can_search_by_terms_and_embeddings(folder, capsys):
+def test_a_run_can_use_hybrid_retrieval(folder, capsys):
     recipe, out = recipe_values(), folder / "hybrid"
     recipe["retrieval"] = {
         "ranker": "hybrid",
@@ -397,7 +399,7 @@ def test_a_run_can_search_by_terms_and_embeddings(folder, capsys):
 
 
 @pytest.mark.slow
-def test_without_a_test_split_the_search_is_scored_on_rows_kept_from_teacher_and_corpus(
+def test_without_a_test_split_trials_are_scored_on_rows_held_out_of_train(
     folder, ray_cluster, capsys
 ):
     recipe = recipe_values()

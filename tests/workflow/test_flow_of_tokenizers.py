@@ -1,4 +1,4 @@
-"""A student with a tokenizer of its own learns a teacher's logits, through the whole flow."""
+"""Run with a student that has another tokenizer than its teacher."""
 
 import json
 
@@ -18,7 +18,7 @@ THINGS = ("film", "book", "plot", "actor", "scene", "story")
 
 def test_a_student_with_another_tokenizer_learns_from_its_teacher(tmp_path):
     save_model(tmp_path / "teacher", "bert")
-    # The same words under other numbers, and fewer of them.
+    # The same words with other ids, and fewer of them.
     tokens = (*TOKENS[:5], *reversed(TOKENS[5:35]))
     make_model("distilbert", num_layers=1, vocab_size=len(tokens)).save(tmp_path / "student")
     make_tokenizer(tokens).save_pretrained(tmp_path / "student")
@@ -54,7 +54,7 @@ def test_a_student_with_another_tokenizer_learns_from_its_teacher(tmp_path):
     results = Results.model_validate_json((out / "results.json").read_text())
     accuracy = {score.stage: score.metrics["accuracy"] for score in results.scores}
     assert accuracy["teacher"] > 0.9
-    # It saw no label: what it knows came through the teacher's logits.
+    # It is trained without labels: its accuracy comes from the teacher's logits.
     assert accuracy["adapted"] > 0.9
     (saved,) = out.glob("students/*/adapted/**/tokenizer.json")
     assert AutoTokenizer.from_pretrained(saved.parent).get_vocab() == dict(

@@ -1,4 +1,4 @@
-"""Variants of several injections on named corpora, through the whole flow on tiny models."""
+"""Run of variants with several injections on named corpora, with tiny models."""
 
 import json
 from pathlib import Path
@@ -77,7 +77,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def test_variants_on_named_corpora_are_trained_once_for_all_that_begin_alike(folder, capsys):
+def test_shared_first_injections_on_named_corpora_are_trained_once(folder, capsys):
     recipe, out = str(folder / "recipe.yaml"), folder / "out"
 
     assert raykd(["run", recipe, "--out", str(out)]) == 0
@@ -89,7 +89,7 @@ def test_variants_on_named_corpora_are_trained_once_for_all_that_begin_alike(fol
         *("random-40@web", "contextualized@web", "random@web", "contextualized@news")
     }
     assert {path.name for path in out.glob("hits*")} == {"hits@news", "hits@web"}
-    # The pretrained teacher has no logits to be kept.
+    # A pretrained teacher has no logits to be cached.
     cached = {path.name for path in (out / "teacher_outputs" / "general").glob("*.npy")}
     assert cached == {"relations-paper.npy"}
     results = Results.model_validate_json((out / "results.json").read_text())
@@ -112,6 +112,6 @@ def test_variants_on_named_corpora_are_trained_once_for_all_that_begin_alike(fol
     assert raykd(["corpus", recipe, "--out", str(out)]) == 0
     assert "reviews@news" in capsys.readouterr().out
     assert raykd(["tune", recipe, "--out", str(out)]) == 0
-    found = json.loads((out / "tune" / "result" / "trials.json").read_text())
-    assert found["variant"] == "general"
-    assert len(found["trials"]) == 2
+    study = json.loads((out / "tune" / "result" / "trials.json").read_text())
+    assert study["variant"] == "general"
+    assert len(study["trials"]) == 2

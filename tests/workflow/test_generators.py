@@ -1,4 +1,4 @@
-"""Heads that are trained for generators: the stage of a run, and the command."""
+"""Training of masked-LM heads for generators: the stage of a run, and the command."""
 
 import json
 from dataclasses import replace
@@ -40,17 +40,17 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> str:
 
 
 def make_run(folder: Path, sentences: list[str], generator: object, **changes: object) -> Run:
-    """A run on labelled sentences, with the same sentences as corpus."""
-    labelled = [
-        {"sentence": text, "label": ("neg", "pos")[at % 2]} for at, text in enumerate(sentences)
+    """Make a run on labeled sentences, with the same sentences as corpus."""
+    labeled = [
+        {"sentence": text, "label": ("neg", "pos")[row % 2]} for row, text in enumerate(sentences)
     ]
     values = {
         "name": "tiny",
         "variants": ["direct"],
         "task": {
             "name": "reviews",
-            "train": write_rows(folder / "train.jsonl", labelled),
-            "dev": write_rows(folder / "dev.jsonl", labelled[:20]),
+            "train": write_rows(folder / "train.jsonl", labeled),
+            "dev": write_rows(folder / "dev.jsonl", labeled[:20]),
             "sentence_columns": ["sentence"],
         },
         "corpus": {
@@ -73,7 +73,7 @@ def make_run(folder: Path, sentences: list[str], generator: object, **changes: o
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("text", ["task", "corpus"])
-def test_a_head_is_trained_once_and_judged_by_the_thresholds_of_now(tmp_path, sentences, text):
+def test_a_head_is_trained_once_and_checked_with_the_current_thresholds(tmp_path, sentences, text):
     run = make_run(tmp_path, sentences, {"train_head": {**HEAD, "text": text}})
     if text == "corpus":
         ingest(run)
@@ -107,8 +107,17 @@ def test_train_head_writes_a_masked_language_model_or_refuses(tmp_path, sentence
             f"--{name.replace('_', '-')}={value}"
             for name, value in {**HEAD, "num_steps": 100}.items()
         ]
-        given = ["train-head", str(model), "--text", corpus, "--out", str(out), *settings, *options]
-        return cli._exit_code(given)
+        arguments = [
+            "train-head",
+            str(model),
+            "--text",
+            corpus,
+            "--out",
+            str(out),
+            *settings,
+            *options,
+        ]
+        return cli._exit_code(arguments)
 
     assert command("--max-perplexity-ratio", "0.01") == 2
     assert "--max-perplexity-ratio: at most 0.01" in capsys.readouterr().err
@@ -118,7 +127,7 @@ def test_train_head_writes_a_masked_language_model_or_refuses(tmp_path, sentence
     assert missing_head_weights(str(out)) == ()
     assert read_report(out).num_steps == 100
     assert {path.name for path in tmp_path.iterdir()} == {"model", "corpus.jsonl", "head"}
-    # It has a head now.
+    # The written model has a head.
     model = out
     out = tmp_path / "again"
     assert command() == 2

@@ -1,4 +1,4 @@
-"""The README's main job, as a user runs it."""
+"""The README's quickstart, run as a user runs it."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def run(out: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_quickstart_shows_teacher_students_and_baselines_and_changes_nothing_twice(tmp_path):
+def test_the_quickstart_reports_all_models_and_a_second_run_changes_nothing(tmp_path):
     first = run(tmp_path)
     assert first.returncode == 0, first.stderr
     results = Results.model_validate_json((tmp_path / "results.json").read_text())

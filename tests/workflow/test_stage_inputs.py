@@ -1,4 +1,4 @@
-"""A stage is done anew when anything that it reads has changed."""
+"""A stage is rerun if any of its inputs has changed."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ LENGTHS = {"teacher": 36, "injection": 20, "adaptation": 24, "alone": 28}
 
 @pytest.fixture
 def run(tmp_path) -> Run:
-    """A run whose task is loaded, with something in the place of its teacher."""
+    """Make a run with a loaded task and a placeholder for its teacher."""
     for split in ("train", "dev"):
         write_rows(tmp_path / f"{split}.jsonl", ROWS)
     for name in ("teacher", "student"):
@@ -55,7 +55,7 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "model.safetensors"])
-def test_a_pretrained_student_is_trained_again_when_a_file_of_it_changes(run, tmp_path, name):
+def test_a_pretrained_student_is_trained_again_if_one_of_its_files_changes(run, tmp_path, name):
     def keys() -> list[str]:
         injected = inject_job(run, run.recipe.chain_of("task"), "pretrained", 1)
         return [injected.key(), adapt_job(run, "alone", "pretrained", 1).key()]
@@ -69,7 +69,7 @@ def test_a_pretrained_student_is_trained_again_when_a_file_of_it_changes(run, tm
 
 
 def save_masked_lm(folder: Path) -> Path:
-    """A masked language model with the tokenizer of the other models."""
+    """Save a masked language model with the tokenizer of the other models."""
     save_tiny_model(folder)
     tiny_masked_lm().model.save_pretrained(folder)
     return folder
@@ -82,9 +82,7 @@ def with_generator(run: Run, generator: object) -> Run:
     return replace(run, recipe=run.recipe.with_values(values, "test"))
 
 
-def test_a_student_is_trained_again_when_a_file_of_its_generator_changes_but_not_its_place(
-    run, tmp_path
-):
+def test_a_student_is_trained_again_if_a_generator_file_changes_but_not_its_path(run, tmp_path):
     def keys(generator: Path) -> list[str]:
         changed = with_generator(run, generator)
         return [
@@ -128,7 +126,7 @@ def test_a_generator_without_a_head_is_refused_at_preflight_with_both_remedies(r
     lines = check_models(with_generator(run, tmp_path / "trained"))
     assert f"  generator  {tmp_path / 'trained'}, masked-LM head of its checkpoint" in lines
 
-    # Without a name it is the pretrained teacher, here a classifier; RUN/teacher does not matter.
+    # The default generator is the pretrained teacher, here a classifier; RUN/teacher has no effect.
     message = (
         rf"model {teacher}: its checkpoint has no masked-language-model head \(6 of .*; name a "
         r"masked language model .*objective.generator.model, .* or .*generator.train_head: "
@@ -144,13 +142,13 @@ def test_a_generator_without_a_head_is_refused_at_preflight_with_both_remedies(r
     note = "masked-LM head trained first: 7 steps of 2 rows on the task's training rows"
     assert f"  generator  {teacher}, {note}" in lines
     changed = with_generator(run, head)
-    # Both phases ask for the same head, which is trained once.
+    # Both phases need the same head, which is trained once.
     folder = str(run.out / "generator" / "injection")
     recipe = changed.recipe
     assert [generator_of(changed, p) for p in (recipe.injection, recipe.adaptation)] == [folder] * 2
 
 
-def test_a_head_that_the_checkpoint_has_is_not_trained(run, tmp_path):
+def test_no_head_is_trained_if_the_checkpoint_has_one(run, tmp_path):
     named = str(save_masked_lm(tmp_path / "named"))
     changed = with_generator(run, {"model": named, "train_head": {"text": "task", "max_length": 8}})
     assert any("train_head is not needed" in line for line in check_models(changed))
@@ -167,18 +165,18 @@ def test_a_head_that_the_checkpoint_has_is_not_trained(run, tmp_path):
         ({"steps": 3}, "unknown key .*train_head.steps"),
     ],
 )
-def test_wrong_settings_of_a_head_are_refused_before_any_training(run, head, problem):
+def test_invalid_head_settings_are_refused_before_any_training(run, head, problem):
     with pytest.raises(InputError, match=problem):
         check_models(with_generator(run, {"train_head": head}))
 
 
 @pytest.mark.parametrize("generator", [5, ["name"], True, " "])
-def test_a_generator_that_is_no_name_and_no_section_is_refused(run, generator):
+def test_a_generator_other_than_a_name_or_section_is_refused(run, generator):
     with pytest.raises(InputError, match="objective.generator.*(expected|model is empty)"):
         with_generator(run, generator)
 
 
-def test_a_learning_curve_is_drawn_again_when_dev_changes(run, tmp_path):
+def test_a_learning_curve_is_computed_again_if_dev_changes(run, tmp_path):
     before = adapt_job(run, "alone", "pretrained", 1).key()
     write_rows(tmp_path / "dev.jsonl", ROWS[::-1])
     load_task(run)
@@ -186,7 +184,7 @@ def test_a_learning_curve_is_drawn_again_when_dev_changes(run, tmp_path):
     assert adapt_job(run, "alone", "pretrained", 1).key() != before
 
 
-def test_every_model_is_scored_at_the_length_it_was_trained_with(run):
+def test_every_model_is_evaluated_at_its_training_length(run):
     recipe = run.recipe
     lengths = {
         "teacher": _max_length(recipe, "teacher", "teacher"),
@@ -198,7 +196,7 @@ def test_every_model_is_scored_at_the_length_it_was_trained_with(run):
 
 
 @pytest.mark.parametrize("phase", LENGTHS)
-def test_texts_longer_than_a_model_reads_are_refused_before_any_training(run, phase):
+def test_a_max_length_beyond_the_models_is_refused_before_any_training(run, phase):
     check_lengths(run.recipe.with_values({f"{phase}.max_length": 40}, "test"))
 
     with pytest.raises(InputError, match=rf"{phase}.max_length 41: .*at most 40 tokens; set it"):

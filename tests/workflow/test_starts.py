@@ -1,4 +1,4 @@
-"""What students start from: whose layers, whose classifier, and what their first training reads."""
+"""Initialization of students: source of layers and classifier, and keys of the first training."""
 
 import json
 from dataclasses import replace
@@ -49,7 +49,7 @@ def values_of(folder: Path, student: dict, **teacher) -> dict:
 
 
 def run_of(folder: Path, student: dict, **teacher) -> Run:
-    """A run whose task is loaded and whose teacher has other weights than the model it began as."""
+    """Make a run with a loaded task and a teacher with other weights than its initial model."""
     recipe = Recipe.parse(values_of(folder, student, **teacher), "recipe")
     run = Run(recipe, folder / "out", folder / "out" / "units")
     load_task(run)
@@ -70,7 +70,7 @@ def write_teacher(run: Run, *, change: float) -> None:
 
 
 def first_student(run: Run, variant: str, init: str = "skip") -> Encoder:
-    """The student of a variant before its first training."""
+    """Return the student of a variant before its first training."""
     if variant == "task":
         job = inject_job(run, run.recipe.chain_of(variant), init, 1)
     else:
@@ -80,21 +80,21 @@ def first_student(run: Run, variant: str, init: str = "skip") -> Encoder:
 
 
 def has_weights_of(student: Encoder, source: Encoder, layers: list[int]) -> bool:
-    """Whether all layers, embeddings and the pooler are the source's."""
-    whole = source.model.base_model.state_dict()
+    """Return True if layers, embeddings and pooler equal the source's."""
+    source_weights = source.model.base_model.state_dict()
     mine = student.model.base_model.state_dict()
-    for at, layer in enumerate(layers):
+    for index, layer in enumerate(layers):
         for name in list(mine):
-            if name.startswith(f"encoder.layer.{at}."):
-                of_layer = name.replace(f"layer.{at}.", f"layer.{layer - 1}.", 1)
-                if not torch.equal(mine.pop(name), whole[of_layer]):
+            if name.startswith(f"encoder.layer.{index}."):
+                source_name = name.replace(f"layer.{index}.", f"layer.{layer - 1}.", 1)
+                if not torch.equal(mine.pop(name), source_weights[source_name]):
                     return False
     assert mine
-    return all(torch.equal(value, whole[name]) for name, value in mine.items())
+    return all(torch.equal(value, source_weights[name]) for name, value in mine.items())
 
 
 @pytest.mark.parametrize("variant", ["alone", "direct", "task"])
-def test_layers_are_those_of_the_downloaded_model_and_the_classifier_is_random(folder, variant):
+def test_layers_come_from_the_downloaded_model_and_the_classifier_is_random(folder, variant):
     run = run_of(folder, CUT)
     downloaded = load_encoder(str(folder / "downloaded"))
     teacher = load_encoder(str(run.teacher / "model"))
@@ -103,12 +103,14 @@ def test_layers_are_those_of_the_downloaded_model_and_the_classifier_is_random(f
 
     assert has_weights_of(student, downloaded, [1, 3])
     classifiers = [encoder.model.classifier.weight for encoder in (downloaded, teacher)]
-    assert not any(torch.equal(student.model.classifier.weight, other) for other in classifiers)
+    assert not any(
+        torch.equal(student.model.classifier.weight, classifier) for classifier in classifiers
+    )
     assert student.label_names == ("bad", "good")
 
 
 @pytest.mark.parametrize(("variant", "with_classifier"), [("alone", 0), ("direct", 1), ("task", 1)])
-def test_layers_of_the_teacher_bring_its_classifier_except_for_the_variant_alone(
+def test_layers_of_the_teacher_come_with_its_classifier_except_in_the_variant_alone(
     folder, variant, with_classifier
 ):
     run = run_of(folder, CUT | {"init_from": "teacher"})
@@ -121,20 +123,22 @@ def test_layers_of_the_teacher_bring_its_classifier_except_for_the_variant_alone
     assert same == bool(with_classifier)
 
 
-def test_layers_of_a_given_model_are_cut_and_its_shape_is_taken(folder):
+def test_layers_of_a_named_model_are_copied_with_its_shape(folder):
     save_tiny_model(folder / "given", num_layers=3)
-    given = load_encoder(str(folder / "given"))
+    named_model = load_encoder(str(folder / "given"))
     model = {"model": str(folder / "given")}
 
     top = run_of(folder, model | {"num_layers": 2, "inits": ["top"]})
-    assert has_weights_of(first_student(top, "alone", "top"), given, [2, 3])
+    assert has_weights_of(first_student(top, "alone", "top"), named_model, [2, 3])
     listed = run_of(folder, model | {"layers": [1, 3]})
-    assert has_weights_of(first_student(listed, "direct", "layers"), given, [1, 3])
-    whole = run_of(folder, model)
-    assert has_weights_of(first_student(whole, "task", "pretrained"), given, [1, 2, 3])
+    assert has_weights_of(first_student(listed, "direct", "layers"), named_model, [1, 3])
+    source_weights = run_of(folder, model)
+    assert has_weights_of(
+        first_student(source_weights, "task", "pretrained"), named_model, [1, 2, 3]
+    )
     random = first_student(run_of(folder, model | {"inits": ["random"]}), "alone", "random")
     assert random.num_layers == 3
-    assert not has_weights_of(random, given, [1, 2, 3])
+    assert not has_weights_of(random, named_model, [1, 2, 3])
 
 
 def keys(run: Run, init: str = "skip") -> dict[str, str]:
@@ -148,7 +152,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {variant for variant in before if before[variant] != after[variant]}
 
 
-def test_a_student_alone_is_not_trained_again_for_another_teacher(folder):
+def test_the_variant_alone_is_not_trained_again_for_another_teacher(folder):
     for student, init in ((CUT, "skip"), ({"num_layers": 2}, "random")):
         run = run_of(folder, student)
         before = keys(run, init)
@@ -156,14 +160,14 @@ def test_a_student_alone_is_not_trained_again_for_another_teacher(folder):
         assert changed(before, keys(run, init)) == {"direct", "task"}
 
 
-def test_a_student_of_the_teachers_layers_is_trained_again_for_another_teacher(folder):
+def test_a_student_with_the_teachers_layers_is_trained_again_for_another_teacher(folder):
     run = run_of(folder, CUT | {"init_from": "teacher"})
     before = keys(run)
     write_teacher(run, change=0.25)
     assert changed(before, keys(run)) == {"alone", "direct", "task"}
 
 
-def test_a_student_is_trained_again_when_its_source_or_its_layers_change(folder):
+def test_a_student_is_trained_again_if_its_source_or_layers_change(folder):
     run, every_variant = run_of(folder, CUT), {"alone", "direct", "task"}
     before = keys(run)
 
@@ -223,7 +227,7 @@ def test_the_fine_tuned_teacher_itself_is_refused_as_the_students_model(folder):
         ({"model": "MODEL"}, "pretrained", "the whole of MODEL as it was downloaded"),
     ],
 )
-def test_the_plan_says_what_a_student_starts_from(folder, student, init, start):
+def test_the_description_has_each_students_initialization(folder, student, init, start):
     model = str(folder / "downloaded")
     run = run_of(folder, student | ({"model": model} if "model" in student else {}))
     start = start.replace("MODEL", model)
@@ -232,6 +236,6 @@ def test_the_plan_says_what_a_student_starts_from(folder, student, init, start):
     assert f"  {init}  {start}" in check_models(run)
 
 
-def test_a_layer_that_is_not_there_is_refused_before_any_training(folder):
+def test_a_layer_beyond_the_models_is_refused_before_any_training(folder):
     with pytest.raises(InputError, match=r"student.layers \[1, 7\]: there is no layer 7"):
         check_models(run_of(folder, {"layers": [1, 7]}))

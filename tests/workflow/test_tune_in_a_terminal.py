@@ -25,7 +25,7 @@ LIMIT_S = 240
 
 @pytest.fixture
 def recipe(tmp_path) -> Path:
-    """Tuning with six trials of seconds, one at a time."""
+    """Recipe of a study with six short trials, one at a time."""
     save_tiny_model(tmp_path / "teacher")
     for split, num_rows, seed in (("train", 48, 1), ("dev", 30, 2), ("test", 30, 4)):
         rows = [{"sentence": text, "label": label} for text, label in sentences(num_rows, seed)]
@@ -58,11 +58,11 @@ def recipe(tmp_path) -> Path:
 
 
 def in_a_terminal(command: list[str], *, interrupt_at: bytes | None = None) -> tuple[int, str]:
-    """Exit code and output of a command whose three streams are a terminal.
+    """Run a command with a terminal as its three streams; return exit code and output.
 
     Args:
-        command: what is run.
-        interrupt_at: Ctrl-C is typed when the output first matches this pattern.
+        command: program and arguments.
+        interrupt_at: pattern of the output at whose first match Ctrl-C is typed.
     """
     controller, terminal = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "RAY_ADDRESS": "local"}
@@ -100,7 +100,9 @@ def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def test_ctrl_c_commits_no_trial_and_the_same_command_then_makes_them_all(recipe, tmp_path):
+def test_after_ctrl_c_no_trial_is_committed_and_the_same_command_completes_the_study(
+    recipe, tmp_path
+):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "raykd", "tune", str(recipe), "--out", str(out)]
     code, output = in_a_terminal(command, interrupt_at=rb"tune\b.*[12]/6")

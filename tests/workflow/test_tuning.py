@@ -1,4 +1,4 @@
-"""Which student a search is about."""
+"""Hyper-parameter search: tuned variant, search spaces, results."""
 
 import json
 import math
@@ -36,36 +36,36 @@ def recipe_with(*variants: str) -> Recipe:
 
 
 @pytest.mark.parametrize("variant", sorted(set(PREDEFINED_VARIANTS) - {"tfidf"}))
-def test_the_only_student_of_a_recipe_is_searched_whichever_it_is(variant):
+def test_the_only_variant_of_a_recipe_is_tuned(variant):
     assert tuned_variant(recipe_with("tfidf", variant)) == variant
 
 
-def test_of_several_students_that_is_searched_which_learns_from_most_text():
+def test_the_variant_with_the_most_text_is_tuned():
     assert tuned_variant(recipe_with("alone", "direct", "task", "task_da")) == "task_da"
     assert tuned_variant(recipe_with("alone", "random", "contextualized")) == "contextualized"
     both = recipe_with("contextualized", "contextualized_task_da")
     assert tuned_variant(both) == "contextualized_task_da"
 
 
-def test_a_trial_that_keeps_its_best_state_is_judged_by_that_states_scores():
+def test_a_trial_with_keep_best_has_the_scores_of_its_best_state():
     first = {"epoch": 1.0, "whole": 0, "f1": 0.8, "accuracy": 0.5}
     assert better({}, {"f1": 0.1, "accuracy": 0.2}, "f1") == {"f1": 0.1, "accuracy": 0.2}
     assert better(first, {"f1": 0.7, "accuracy": 0.9}, "f1") == {"f1": 0.8, "accuracy": 0.5}
     assert better(first, {"f1": 0.9, "accuracy": 0.4}, "f1") == {"f1": 0.9, "accuracy": 0.4}
 
 
-def searching(path: str, *, cached: bool) -> Recipe:
+def recipe_with_layer_search(path: str, *, cached: bool) -> Recipe:
     values = recipe_with("contextualized").model_dump(mode="json")
     values["injection"] = {"objective": {"name": "minilmv2", "cached_teacher": cached}}
     values["tune"] = {"space": {path: {"choice": [1, 2]}}}
     return Recipe.parse(values, "test")
 
 
-def test_trials_do_not_search_the_layer_that_they_share_from_a_cache():
+def test_a_cached_teacher_layer_cannot_be_tuned():
     path = "injection.objective.teacher_layer"
-    check_space(searching(path, cached=False))
+    check_space(recipe_with_layer_search(path, cached=False))
     with pytest.raises(InputError, match=f"cannot change '{path}'.*cached_teacher: false"):
-        check_space(searching(path, cached=True))
+        check_space(recipe_with_layer_search(path, cached=True))
 
 
 def with_search(space: dict, objective: str = "vanilla_kd", **search) -> Recipe:
@@ -77,18 +77,18 @@ def with_search(space: dict, objective: str = "vanilla_kd", **search) -> Recipe:
 @pytest.mark.parametrize(
     "path", ["epsilon", "seeds", "adaptation", "task.name", "corpus.paths", ""]
 )
-def test_a_key_that_trials_share_or_that_is_no_key_is_refused(path):
+def test_shared_and_unknown_keys_in_a_search_space_are_refused(path):
     with pytest.raises(InputError, match="trials cannot change"):
         check_space(with_search({path: {"choice": [1, 2]}}))
 
 
-def test_a_key_of_a_section_that_the_recipe_lacks_is_refused():
+def test_a_key_of_a_missing_section_is_refused():
     with pytest.raises(InputError, match="no section 'task_da_injection'"):
         check_space(with_search({"task_da_injection.epochs": {"int": [1, 2]}}))
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
-def test_a_wrong_choice_is_refused_wherever_it_is_in_the_list(place):
+def test_an_invalid_choice_is_refused_at_any_position(place):
     choices: list = [1.0, 2.0, 3.0]
     choices.insert(place, "warm")
     space = {"adaptation.objective.temperature": {"choice": choices}}
@@ -96,7 +96,7 @@ def test_a_wrong_choice_is_refused_wherever_it_is_in_the_list(place):
         check_space(with_search(space))
 
 
-def test_ranges_whose_low_ends_exclude_each_other_are_accepted():
+def test_ranges_with_incompatible_low_ends_are_accepted():
     weight = {"float": [0.0, 1.0]}
     keys = ("task_weight", "logit_weight")
     recipe = with_search({f"adaptation.objective.{key}": weight for key in keys}, "ad2")
@@ -105,7 +105,7 @@ def test_ranges_whose_low_ends_exclude_each_other_are_accepted():
     check_space(recipe)
 
 
-def test_a_grace_that_no_trial_outlives_is_refused():
+def test_grace_epochs_beyond_the_longest_trial_are_refused():
     space = {"adaptation.learning_rate": {"float": [1e-5, 1e-3]}}
     check_space(with_search(space, grace_epochs=2))
     with pytest.raises(InputError, match="grace_epochs 3: the longest trial has 2 epochs"):
@@ -114,12 +114,12 @@ def test_a_grace_that_no_trial_outlives_is_refused():
     check_space(with_search(longer, grace_epochs=3))
 
 
-def test_the_longest_trial_has_the_most_steps_in_the_largest_batches():
+def test_the_longest_trial_has_the_most_steps_and_the_largest_batches():
     space = {
         "adaptation.num_steps": {"int": [5, 20]},
         "adaptation.batch_size": {"choice": [16, 8]},
     }
-    # 5 batches of 16 rows an epoch; in batches of 8 the same steps are fewer epochs.
+    # 5 batches of 16 rows per epoch; with batches of 8 the same steps are fewer epochs.
     assert most_epochs(with_search(space), num_rows=80) == 4
     assert most_epochs(with_search(space), num_rows=32) == 10
 
@@ -132,12 +132,12 @@ def test_a_range_or_choice_that_is_not_finite_is_refused(bad):
 
 
 def write_search(out: Path, trials: list[Trial]) -> Path:
-    """What `raykd tune` leaves in the run directory `out`; returns the folder of its result."""
-    found = {"metric": "accuracy", "validation": "dev", "seed": 1}
-    found["trials"] = [asdict(trial) for trial in trials]
+    """Write the result of a study to the run directory `out`; return its folder."""
+    study = {"metric": "accuracy", "validation": "dev", "seed": 1}
+    study["trials"] = [asdict(trial) for trial in trials]
 
     def write(draft: Draft) -> None:
-        (draft.directory / TRIALS_FILE).write_text(json.dumps(found, allow_nan=False))
+        (draft.directory / TRIALS_FILE).write_text(json.dumps(study, allow_nan=False))
         (draft.directory / RECIPE_FILE).write_text(dump_yaml(recipe_with("alone")))
 
     write_once(out / "tune" / "result", "tune", {}, {}, write)
@@ -145,7 +145,7 @@ def write_search(out: Path, trials: list[Trial]) -> Path:
 
 
 @pytest.mark.parametrize("name", [TRIALS_FILE, RECIPE_FILE, "manifest.json"])
-def test_best_refuses_a_search_of_which_a_file_was_changed_or_removed(tmp_path, name):
+def test_best_refuses_a_study_with_a_changed_or_missing_file(tmp_path, name):
     result = write_search(tmp_path, [Trial(0, {"adaptation.learning_rate": 1e-3}, 2, 0.5, True)])
     path = result / name
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Layers of a model in a student: which are chosen, what is copied, what stays random."""
+"""Students with layers of a model: choice of layers, copied weights, random weights."""
 
 from itertools import pairwise
 
@@ -79,13 +79,13 @@ def logits(encoder: Encoder) -> torch.Tensor:
         ("top", 3, 6, [4, 5, 6]),
     ],
 )
-def test_layers_are_chosen_as_named(init, num_layers, num_source_layers, layers):
+def test_each_init_chooses_its_layers(init, num_layers, num_source_layers, layers):
     assert choose_layers(init, num_layers, num_source_layers) == layers
 
 
-@given(num_layers=st.integers(1, 48), more=st.integers(0, 48))
-def test_skip_begins_with_the_first_layer_and_is_spaced_evenly(num_layers, more):
-    num_source_layers = num_layers + more
+@given(num_layers=st.integers(1, 48), num_dropped=st.integers(0, 48))
+def test_skip_begins_with_the_first_layer_and_is_spaced_evenly(num_layers, num_dropped):
+    num_source_layers = num_layers + num_dropped
 
     layers = choose_layers("skip", num_layers, num_source_layers)
 
@@ -98,7 +98,7 @@ def test_skip_begins_with_the_first_layer_and_is_spaced_evenly(num_layers, more)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_student_of_all_layers_with_the_classifier_answers_as_its_source(family):
+def test_a_student_with_all_layers_and_the_classifier_has_its_sources_logits(family):
     source = source_of(family)
 
     student = cut(source, [1, 2, 3, 4, 5, 6], with_classifier=True)
@@ -107,8 +107,8 @@ def test_a_student_of_all_layers_with_the_classifier_answers_as_its_source(famil
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_copied_layers_compute_what_they_compute_in_their_source(family, tmp_path):
-    """The source without its other layers, by its own forward pass, is the student."""
+def test_copied_layers_compute_the_same_as_in_their_source(family, tmp_path):
+    """Compare the student with the source after removal of its other layers."""
     source, layers = source_of(family), [1, 3, 6]
     student = cut(source, layers, with_classifier=True)
     if family == "albert":
@@ -131,21 +131,24 @@ def test_copied_layers_compute_what_they_compute_in_their_source(family, tmp_pat
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_without_the_classifier_the_body_is_copied_and_all_else_is_random(family):
+def test_without_the_classifier_the_body_is_copied_and_the_rest_is_random(family):
     source = source_of(family)
 
     students = {seed: cut_with_seed(source, seed) for seed in (7, 8)}
 
     in_body = {id(p) for p in students[7].model.base_model.parameters()}
-    of_source, other = dict(source.named_parameters()), dict(students[8].named_parameters())
+    source_parameters, other_parameters = (
+        dict(source.named_parameters()),
+        dict(students[8].named_parameters()),
+    )
     head_matrices = 0
     for name, parameter in students[7].named_parameters():
         if id(parameter) in in_body:
-            assert torch.equal(parameter, other[name]), name
+            assert torch.equal(parameter, other_parameters[name]), name
         elif parameter.dim() > 1:
             head_matrices += 1
-            assert not torch.equal(parameter, of_source[name]), name
-            assert not torch.equal(parameter, other[name]), name
+            assert not torch.equal(parameter, source_parameters[name]), name
+            assert not torch.equal(parameter, other_parameters[name]), name
     assert head_matrices
 
 
@@ -154,7 +157,7 @@ def cut_with_seed(source: Encoder, seed: int) -> Encoder:
     return make_student(source, config, "bottom", seed)
 
 
-def test_kinds_of_attention_stay_with_the_layers_of_a_modernbert():
+def test_copied_modernbert_layers_keep_their_attention_type():
     source = source_of("modernbert")
     assert source.model.config.layer_types[3] == "full_attention"
 
@@ -165,7 +168,7 @@ def test_kinds_of_attention_stay_with_the_layers_of_a_modernbert():
     assert isinstance(student.model.config, ModernBertConfig)
 
 
-def test_a_norm_that_a_first_layer_does_not_have_is_reported():
+def test_a_norm_that_does_not_fit_in_a_first_layer_is_reported():
     source = source_of("modernbert")
 
     assert weights_left_out(source, cut(source, [1, 4]), [1, 4]) == {}
@@ -174,13 +177,13 @@ def test_a_norm_that_a_first_layer_does_not_have_is_reported():
     assert weights_left_out(bert, cut(bert, [2, 4]), [2, 4]) == {}
 
 
-def test_a_layer_that_the_source_does_not_have_is_refused():
+def test_a_layer_beyond_the_sources_is_refused():
     message = r"student.layers \[1, 4, 7\]: there is no layer 7 in a model of 6 layers"
     with pytest.raises(InputError, match=message):
         cut(source_of("bert"), [1, 4, 7])
 
 
-def test_layers_that_share_weights_in_groups_are_refused():
+def test_models_that_share_weights_in_layer_groups_are_refused():
     source = source_of("albert")
     source.model.config.num_hidden_groups = 2
 

@@ -1,4 +1,4 @@
-"""New students: what is random, what is copied, and what is refused."""
+"""New students: random weights, copied weights, refused settings."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def settings(**values) -> StudentConfig:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_copy_of_all_layers_answers_as_the_teacher(family):
+def test_a_copy_of_all_layers_has_the_teachers_logits(family):
     teacher = tiny_encoder(family, num_layers=4).eval()
     batch = tiny_batch()
 
@@ -27,7 +27,7 @@ def test_a_copy_of_all_layers_answers_as_the_teacher(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_dropout_of_a_student_is_as_set_in_every_place(family):
+def test_the_dropout_setting_applies_to_every_dropout_of_the_student(family):
     teacher = tiny_encoder(family, num_layers=2)
 
     for dropout in (0.0, 0.5):
@@ -38,7 +38,7 @@ def test_dropout_of_a_student_is_as_set_in_every_place(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bottom_layers_compute_what_they_compute_in_the_teacher(family):
+def test_bottom_layers_compute_the_same_as_in_the_teacher(family):
     teacher = tiny_encoder(family, num_layers=4).eval()
     batch = tiny_batch()
 
@@ -64,7 +64,7 @@ def test_a_random_student_may_have_any_size(family):
     assert student(batch["input_ids"], batch["attention_mask"]).logits.shape == (4, 3)
 
 
-def test_sizes_that_are_not_given_follow_the_teacher():
+def test_sizes_default_to_the_teachers():
     teacher = tiny_encoder(hidden_size=24, num_heads=2)  # heads of 12, feed-forward of 48
 
     narrow = make_student(teacher, settings(num_layers=1, hidden_size=12), "random", seed=7)
@@ -73,7 +73,7 @@ def test_sizes_that_are_not_given_follow_the_teacher():
     assert narrow.model.config.intermediate_size == 24
 
 
-def test_random_weights_depend_on_the_seed_alone_and_leave_the_random_state():
+def test_random_weights_depend_only_on_the_seed_and_keep_the_random_state():
     teacher, config = tiny_encoder(), settings(num_layers=1)
     torch.manual_seed(5)
     expected_draw = torch.rand(3)
@@ -133,12 +133,12 @@ def test_sizes_that_do_not_fit_are_refused(values, init, message):
         ),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(values, message):
+def test_contradictory_settings_are_refused(values, message):
     with pytest.raises(InputError, match=message):
         settings(**values)
 
 
-def test_a_list_of_layers_is_its_own_init_and_says_how_many_there_are():
+def test_a_list_of_layers_implies_its_init_and_the_number_of_layers():
     config = settings(layers=[1, 4, 7])
 
     assert config.inits == ("layers",)
@@ -146,6 +146,6 @@ def test_a_list_of_layers_is_its_own_init_and_says_how_many_there_are():
     assert settings(**config.model_dump()) == config
 
 
-def test_a_pretrained_student_is_its_own_init():
+def test_a_pretrained_student_implies_its_init():
     assert settings(model="some/folder").inits == ("pretrained",)
     assert StudentConfig.model_validate(settings(model="a/b").model_dump()).model == "a/b"

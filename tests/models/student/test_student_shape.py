@@ -1,4 +1,4 @@
-"""Students made by sizes, in every family: as wanted, or refused with what works."""
+"""Students of given sizes in every family: built, or refused with a setting that works."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ IDS = torch.tensor([[2, 7, 9, 3]])
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "funnel"])
-def test_a_random_student_has_the_sizes_wanted(family):
+def test_a_random_student_has_the_requested_sizes(family):
     teacher = make_model(family, num_layers=4)
     config = StudentConfig(num_layers=3, hidden_size=16, num_heads=4)
 
@@ -33,7 +33,7 @@ def test_a_random_student_has_the_sizes_wanted(family):
         ("bart", "decoder_ffn_dim"),
     ],
 )
-def test_the_feed_forward_width_is_set_by_each_familys_name(family, name):
+def test_the_feed_forward_width_is_set_under_each_familys_name(family, name):
     config = StudentConfig(num_layers=1, intermediate_size=20)
 
     student = make_student(make_model(family), config, "random", seed=7)
@@ -48,12 +48,12 @@ def test_a_decoder_gets_as_many_layers_as_the_encoder():
     assert len(student.model.model.decoder.layers) == 1
 
 
-def test_a_family_whose_depth_cannot_be_set_is_refused_with_what_works():
+def test_a_family_without_a_depth_setting_is_refused_with_an_alternative():
     with pytest.raises(InputError, match=r"'funnel'.*num_hidden_layers.*student\.model, .*BERT"):
         make_student(make_model("funnel"), StudentConfig(num_layers=1), "random", seed=7)
 
 
-def test_a_width_that_a_family_does_not_have_is_refused():
+def test_a_width_without_a_setting_in_the_family_is_refused():
     config = StudentConfig(num_layers=1, intermediate_size=20)
 
     with pytest.raises(InputError, match="intermediate_size 20: a 'xlm' has no such setting"):
@@ -71,7 +71,7 @@ def test_a_width_that_a_family_does_not_have_is_refused():
         ("deberta-v2", None),
     ],
 )
-def test_a_model_reads_as_many_tokens_as_it_has_positions_for(tmp_path, family, limit):
+def test_the_maximum_length_of_a_model_follows_its_positions(tmp_path, family, limit):
     save_model(tmp_path, family)
 
     assert num_positions(str(tmp_path)) == limit

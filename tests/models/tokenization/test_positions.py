@@ -1,4 +1,4 @@
-"""The longest text is one the model reads, and the next longer one is not."""
+"""Maximum length of each family: a text of that length is read, a longer one fails."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def reads(encoder, length: int) -> bool:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_model_reads_as_many_tokens_as_it_has_positions_for(tmp_path, family):
+def test_the_maximum_length_of_a_model_follows_its_positions(tmp_path, family):
     encoder = tiny_encoder(family)
     encoder.save(tmp_path)
 

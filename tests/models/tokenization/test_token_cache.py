@@ -1,4 +1,4 @@
-"""Tokens on disk are those of the text, made once, and never another text's."""
+"""Token cache on disk: equal to tokenizing, written once per text, tokenizer and length."""
 
 from pathlib import Path
 
@@ -24,46 +24,46 @@ def tokenizer(tmp_path) -> PreTrainedTokenizerBase:
 def write_examples(path: Path, num_rows: int, *, pairs: bool = True) -> Path:
     rows = [
         {
-            "row_id": at,
-            "sentence1": "the film was " + "very " * (at % 5) + "good",
+            "row_id": row,
+            "sentence1": "the film was " + "very " * (row % 5) + "good",
             "sentence2": "a dull plot" if pairs else None,
-            "label": float(at % 2),
+            "label": float(row % 2),
         }
-        for at in range(num_rows)
+        for row in range(num_rows)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=schemas.EXAMPLES), path)
     return path
 
 
-def made(folder: Path) -> dict[str, int]:
+def modification_times(folder: Path) -> dict[str, int]:
     return {str(p): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize("pairs", [True, False])
-def test_the_tokens_on_disk_are_those_that_are_read(tmp_path, tokenizer, monkeypatch, pairs):
+def test_cached_tokens_equal_tokens_read_from_the_text(tmp_path, tokenizer, monkeypatch, pairs):
     monkeypatch.setattr(token_cache, "_ROWS_AT_ONCE", 7)
     path = write_examples(tmp_path / "train.parquet", 30, pairs=pairs)
-    wanted = read_rows(path, tokenizer, max_length=8)
+    expected = read_rows(path, tokenizer, max_length=8)
 
     for _ in range(2):
-        found = cached_rows(
+        cached = cached_rows(
             path, tokenizer, max_length=8, folder=tmp_path / "tokens", fewest_rows=30
         )
-        assert isinstance(found.input_ids, np.memmap)
+        assert isinstance(cached.input_ids, np.memmap)
         for name in ("input_ids", "token_type_ids", "offsets", "labels"):
-            assert np.array_equal(getattr(found, name), getattr(wanted, name)), name
+            assert np.array_equal(getattr(cached, name), getattr(expected, name)), name
 
 
-def test_they_are_made_once_a_text_tokenizer_and_length(tmp_path, tokenizer):
+def test_tokens_are_written_once_per_text_tokenizer_and_length(tmp_path, tokenizer):
     folder = tmp_path / "tokens"
     path = write_examples(tmp_path / "train.parquet", 30)
     cached_rows(path, tokenizer, max_length=8, folder=folder, fewest_rows=30)
-    first = made(folder)
+    first = modification_times(folder)
 
-    # Another length, asked for in between, changes the tokenizer's own settings.
+    # Another length in between changes the tokenizer's own settings.
     cached_rows(path, tokenizer, max_length=6, folder=folder, fewest_rows=30)
     cached_rows(path, tokenizer, max_length=8, folder=folder, fewest_rows=30)
-    assert first.items() <= made(folder).items()
+    assert first.items() <= modification_times(folder).items()
     assert len(list(folder.iterdir())) == 2
 
     write_examples(path, 31)
@@ -72,7 +72,7 @@ def test_they_are_made_once_a_text_tokenizer_and_length(tmp_path, tokenizer):
     assert len(list(folder.iterdir())) == 3
 
 
-def test_a_short_text_is_not_kept(tmp_path, tokenizer):
+def test_a_short_text_is_not_cached(tmp_path, tokenizer):
     path = write_examples(tmp_path / "train.parquet", 30)
     rows = cached_rows(path, tokenizer, max_length=8, folder=tmp_path / "tokens")
     assert len(rows) == 30

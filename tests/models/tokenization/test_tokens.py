@@ -1,4 +1,4 @@
-"""Text tables become token arrays and padded batches; answers do not depend on the batches."""
+"""Token arrays and padded batches of text tables; predictions do not depend on the batches."""
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ def tokenizer(tmp_path):
     return load_tokenizer(str(save_tiny_model(tmp_path / "model")))
 
 
-def test_a_batch_is_padded_to_its_own_longest_row(tokenizer):
+def test_a_batch_is_padded_to_its_longest_row(tokenizer):
     rows = tokenize(tokenizer, ["good film", "the plot was very dull", "bad"], max_length=16)
     assert rows.lengths.tolist() == [4, 7, 3]
     batch = collate(rows, np.array([2, 0]), pad_id=0, regression=False)
@@ -27,7 +27,7 @@ def test_a_batch_is_padded_to_its_own_longest_row(tokenizer):
     assert batch["row_ids"].tolist() == [2, 0]
 
 
-def test_pairs_have_token_types_and_are_cut_to_the_length_given(tokenizer):
+def test_pairs_have_token_types_and_are_truncated_to_the_given_length(tokenizer):
     rows = tokenize(tokenizer, ["good film"], ["bad book with the plot"], max_length=8)
     batch = collate(rows, np.array([0]), pad_id=0, regression=False)
     assert batch["input_ids"].shape == (1, 8)
@@ -47,29 +47,29 @@ def test_labels_are_classes_or_scores(tokenizer, tmp_path):
     assert classes.dtype == torch.int64
 
 
-def test_units_are_read_in_parts_that_join_to_the_whole(tokenizer, tmp_path):
+def test_units_read_in_parts_equal_those_read_at_once(tokenizer, tmp_path):
     texts = ["good film", "bad", "the plot was dull", "fine story"]
     table = pa.table(
-        [[str(at) for at in range(4)], texts, [0] * 4, [None] * 4], schema=schemas.TRAINING_TEXT
+        [[str(row) for row in range(4)], texts, [0] * 4, [None] * 4], schema=schemas.TRAINING_TEXT
     )
     path = tmp_path / "text.parquet"
     pq.write_table(table, path, row_group_size=2)
-    whole = read_rows(path, tokenizer, max_length=16)
-    assert whole.input_ids.tolist() == tokenize(tokenizer, texts, max_length=16).input_ids.tolist()
+    rows = read_rows(path, tokenizer, max_length=16)
+    assert rows.input_ids.tolist() == tokenize(tokenizer, texts, max_length=16).input_ids.tolist()
     for size in (1, 2, 3, 4, 5):
         parts = [
-            read_rows(path, tokenizer, max_length=16, start=at, stop=at + size).input_ids
-            for at in range(0, 4, size)
+            read_rows(path, tokenizer, max_length=16, start=start, stop=start + size).input_ids
+            for start in range(0, 4, size)
         ]
-        assert np.concatenate(parts).tolist() == whole.input_ids.tolist()
-    assert whole.labels is None
+        assert np.concatenate(parts).tolist() == rows.input_ids.tolist()
+    assert rows.labels is None
 
 
 def test_an_empty_text_is_a_row_of_special_tokens(tokenizer):
     assert tokenize(tokenizer, ["", "good"], max_length=16).lengths.tolist() == [2, 3]
 
 
-def test_logits_stand_in_the_order_of_the_rows_and_equal_one_by_one(tmp_path):
+def test_logits_are_in_row_order_and_equal_those_of_single_rows(tmp_path):
     folder = save_tiny_model(tmp_path / "model", num_labels=3)
     encoder, tokenizer = load_encoder(str(folder)), load_tokenizer(str(folder))
     texts = ["good film", "the plot was very very dull and slow", "bad", "fine story"]
@@ -85,7 +85,7 @@ def test_logits_stand_in_the_order_of_the_rows_and_equal_one_by_one(tmp_path):
         np.testing.assert_allclose(logits, alone, atol=1e-5)
 
 
-def test_a_saved_tokenizer_does_not_depend_on_what_it_has_tokenized(tmp_path):
+def test_a_saved_tokenizer_does_not_depend_on_its_previous_use(tmp_path):
     save_tiny_model(tmp_path / "model")
     fresh, used = (load_tokenizer(str(tmp_path / "model")) for _ in range(2))
     used(["a long text that is cut", "short"], truncation=True, padding=True, max_length=4)

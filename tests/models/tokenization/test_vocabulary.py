@@ -1,4 +1,4 @@
-"""A model without the embeddings of tokens that a text has not, and whole again."""
+"""Restriction of a model's embeddings to the tokens of a text, and its reversal."""
 
 import numpy as np
 import pytest
@@ -16,27 +16,27 @@ def table(encoder: Encoder) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_says_the_same_of_its_own_tokens_and_is_whole_afterwards(family):
+def test_logits_are_unchanged_and_all_embeddings_are_restored(family):
     encoder = tiny_encoder(family).eval()
     before = table(encoder).detach().clone()
     names = set(encoder.state_dict())
     batch = tiny_batch()
     inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
-    wanted = encoder(*inputs).logits
+    expected = encoder(*inputs).logits
 
     vocabulary = restrict_to_used_vocabulary(encoder, np.arange(20), pad_id=0)
 
     assert vocabulary is not None
     short = torch.where(batch["input_ids"] < 20, batch["input_ids"], 3)
-    found = encoder(short, *inputs[1:]).logits
+    restricted = encoder(short, *inputs[1:]).logits
     vocabulary.put_back(1.0)
-    torch.testing.assert_close(encoder(short, *inputs[1:]).logits, found)
-    torch.testing.assert_close(encoder(*inputs).logits, wanted)
+    torch.testing.assert_close(encoder(short, *inputs[1:]).logits, restricted)
+    torch.testing.assert_close(encoder(*inputs).logits, expected)
     assert torch.equal(table(encoder), before)
     assert set(encoder.state_dict()) == names
 
 
-def test_only_the_texts_tokens_and_padding_are_there_and_learn():
+def test_only_the_embeddings_of_the_texts_tokens_and_padding_are_trained():
     encoder = tiny_encoder()
     before = table(encoder).detach().clone()
     vocabulary = restrict_to_used_vocabulary(encoder, TEXT, pad_id=0)
@@ -56,7 +56,7 @@ def test_only_the_texts_tokens_and_padding_are_there_and_learn():
     assert torch.equal(table(encoder), expected)
 
 
-def test_it_is_whole_for_a_while_and_no_decay_is_applied_twice():
+def test_temporary_restoration_does_not_apply_weight_decay_twice():
     encoder = tiny_encoder()
     before = table(encoder).detach().clone()
     vocabulary = restrict_to_used_vocabulary(encoder, TEXT, pad_id=0)
@@ -69,14 +69,14 @@ def test_it_is_whole_for_a_while_and_no_decay_is_applied_twice():
         assert torch.equal(table(encoder)[20], before[20] * 0.8)
 
 
-def test_a_token_that_is_out_is_an_error_and_no_other_tokens_embedding():
+def test_a_token_outside_the_restricted_vocabulary_is_an_error():
     encoder = tiny_encoder()
     restrict_to_used_vocabulary(encoder, TEXT, pad_id=0)
     with pytest.raises(IndexError):
         encoder(torch.tensor([[7, 8]]), None)
 
 
-def test_a_text_of_most_tokens_and_frozen_embeddings_keep_the_whole_table():
+def test_embeddings_are_not_restricted_if_frozen_or_mostly_used():
     assert restrict_to_used_vocabulary(tiny_encoder(), np.arange(26), pad_id=0) is None
     frozen = tiny_encoder()
     table(frozen).requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Losses of hidden states and attention scores, token by token."""
+"""Losses of hidden states and attention scores per token."""
 
 import math
 
@@ -38,13 +38,13 @@ def test_hidden_loss_by_hand():
     mask = torch.tensor([[1, 1], [1, 0]])
 
     assert hidden_loss(student, torch.zeros(2, 2, 2), mask).item() == (5 + 2) / 2
-    # All entries alike: (4 * (1 + 9) / 2 + 4 + 2 * 2500) / 8.
+    # The mean over all entries: (4 * (1 + 9) / 2 + 4 + 2 * 2500) / 8.
     everything = hidden_loss(student, torch.zeros(2, 2, 2), mask, mask_padding=False)
     assert everything.item() == (2 + 18 + 4 + 5000) / 8
 
 
 def test_attention_loss_by_hand():
-    # One head of width 4, so scores are halved. Teacher 0; student's query and key have their one
+    # One head of width 4, so scores are halved. Teacher 0; student's query and key have one nonzero
     # entry at the same place: scores (2, 4; 6, 12) / 2 of row 1, squares 1, 4, 9, 36: mean 12.5.
     # Row 2 has one token: score 3 * 5 / 2, square 56.25.
     query = torch.zeros(2, 2, 4)
@@ -67,13 +67,15 @@ def test_attention_loss_equals_the_loop_over_cropped_rows(student_width, teacher
     for row, length in enumerate(MASK.sum(1).tolist()):
         squares = []
         for head in range(num_heads):
-            for at in range(length):
+            for query_token in range(length):
                 for to in range(length):
                     scores = []
                     for relations, width in ((student, student_width), (teacher, teacher_width)):
                         size = width // num_heads
                         part = slice(head * size, (head + 1) * size)
-                        product = relations.query[row, at, part] @ relations.key[row, to, part]
+                        product = (
+                            relations.query[row, query_token, part] @ relations.key[row, to, part]
+                        )
                         scores.append(product.item() / math.sqrt(size))
                     squares.append((scores[0] - scores[1]) ** 2)
         by_row.append(sum(squares) / len(squares))
@@ -83,7 +85,7 @@ def test_attention_loss_equals_the_loop_over_cropped_rows(student_width, teacher
     assert loss.item() == pytest.approx(sum(by_row) / 2, rel=1e-5)
 
 
-def test_losses_do_not_see_padding():
+def test_losses_ignore_padding():
     hidden = random(2, 4, 6, seed=1), random(2, 4, 6, seed=2)
     scores = vectors(6, 1), vectors(12, 2)
     wide_mask = pad(MASK, (0, 3))
@@ -99,7 +101,7 @@ def test_losses_do_not_see_padding():
 
 
 @pytest.mark.parametrize("mask_padding", [True, False])
-def test_gradients_are_those_of_finite_differences(mask_padding):
+def test_gradients_equal_finite_differences(mask_padding):
     hidden, other = (random(2, 4, 6, seed=seed, dtype=torch.float64) for seed in (1, 2))
     student, teacher = (vectors(6, seed, torch.float64) for seed in (1, 2))
 
@@ -115,8 +117,8 @@ def test_gradients_are_those_of_finite_differences(mask_padding):
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra"])
-def test_scores_are_those_the_model_attends_by(family):
-    # An oracle by way of the loss: the difference from a teacher whose scores are all 0.
+def test_scores_equal_those_of_the_models_attention(family):
+    # The oracle uses the loss: the difference from a teacher whose scores are all 0.
     encoder = tiny_encoder(family, num_heads=3).eval()
     batch = tiny_batch()
     ids, mask = batch["input_ids"], batch["attention_mask"]
@@ -135,7 +137,7 @@ def test_scores_are_those_the_model_attends_by(family):
     torch.testing.assert_close(loss, torch.stack(by_row).mean())
 
 
-def test_layers_are_paired_evenly_and_with_the_embeddings():
+def test_layers_are_paired_evenly_and_embeddings_with_embeddings():
     student, teacher = tiny_encoder(num_layers=2), tiny_encoder(num_layers=6)
 
     maps = TokenMaps(student, teacher)
@@ -144,7 +146,7 @@ def test_layers_are_paired_evenly_and_with_the_embeddings():
     assert maps.of_teacher == {"layers": [0, 3, 6], "relation_layers": [3, 6]}
 
 
-def test_maps_are_shared_or_one_for_each_layer_and_none_without_hidden_states():
+def test_maps_are_shared_or_per_layer_and_absent_without_hidden_states():
     student, teacher = tiny_encoder(hidden_size=12), tiny_encoder(num_layers=4)
 
     assert len(TokenMaps(student, teacher).projections) == 1
@@ -169,7 +171,7 @@ def test_maps_are_shared_or_one_for_each_layer_and_none_without_hidden_states():
         ({}, {"family": "modernbert"}, "of the teacher, a 'modernbert',.* rotate query and key"),
     ],
 )
-def test_models_that_do_not_fit_are_refused_before_they_have_weights(student, teacher, message):
+def test_incompatible_models_are_refused_before_weights_are_loaded(student, teacher, message):
     with torch.device("meta"):
         models = tiny_encoder(**student), tiny_encoder(**teacher)
 

@@ -1,4 +1,4 @@
-"""In-batch contrast, in one process; with two workers see test_cilda.py."""
+"""In-batch contrastive loss in one process; for two workers see test_cilda.py."""
 
 from math import e, log
 
@@ -19,7 +19,7 @@ def contrast(anchors: torch.Tensor, candidates: torch.Tensor) -> float:
     return info_nce(anchors, *own_candidates(candidates), temperature=2.0).item()
 
 
-def test_it_is_the_number_worked_out_by_hand():
+def test_the_loss_by_hand():
     anchors = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     candidates = torch.tensor([[3.0, 0.0], [0.0, -1.0]])
 
@@ -27,13 +27,13 @@ def test_it_is_the_number_worked_out_by_hand():
     assert contrast(anchors, candidates) == pytest.approx(0.724077, abs=1e-6)
 
 
-def test_vectors_that_are_all_alike_cost_the_log_of_the_number_of_rows():
-    alike = torch.ones(NUM_ROWS, 5)
+def test_the_loss_of_equal_vectors_is_the_log_of_the_number_of_rows():
+    equal = torch.ones(NUM_ROWS, 5)
 
-    assert contrast(torch.randn(NUM_ROWS, 5), alike) == pytest.approx(log(NUM_ROWS), abs=1e-6)
+    assert contrast(torch.randn(NUM_ROWS, 5), equal) == pytest.approx(log(NUM_ROWS), abs=1e-6)
 
 
-def test_it_stays_between_its_bounds_and_random_vectors_cost_about_chance():
+def test_the_loss_is_within_its_bounds_and_near_chance_for_random_vectors():
     low, high = log(1 + (NUM_ROWS - 1) / e), log(1 + (NUM_ROWS - 1) * e)
     assert (low, high) == (pytest.approx(2.52, abs=0.005), pytest.approx(4.45, abs=0.005))
 
@@ -50,7 +50,7 @@ def test_it_stays_between_its_bounds_and_random_vectors_cost_about_chance():
     assert contrast(pair, -pair) == pytest.approx(log(1 + e))
 
 
-def test_a_single_row_costs_nothing_and_its_gradient_is_zero():
+def test_the_loss_and_gradient_of_a_single_row_are_zero():
     anchors, candidates = torch.randn(2, 1, 5, requires_grad=True).unbind()
 
     loss = info_nce(anchors, *own_candidates(candidates), temperature=2.0)
@@ -60,7 +60,7 @@ def test_a_single_row_costs_nothing_and_its_gradient_is_zero():
     assert all(not gradient.any() for gradient in gradients)
 
 
-def test_gradients_are_the_losss_slopes():
+def test_gradients_equal_finite_differences():
     torch.manual_seed(0)
     anchors = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     candidates = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
@@ -71,7 +71,7 @@ def test_gradients_are_the_losss_slopes():
     )
 
 
-def test_it_is_computed_in_float32_under_autocast():
+def test_the_loss_is_computed_in_float32_under_autocast():
     vectors, others = torch.randn(2, 6, 128)
     with torch.autocast("cpu", torch.bfloat16):
         loss = info_nce(vectors, *own_candidates(others), temperature=2.0)
@@ -79,7 +79,7 @@ def test_it_is_computed_in_float32_under_autocast():
     assert loss.item() == contrast(vectors, others)
 
 
-def test_a_lone_worker_gathers_its_own_rows_in_their_order():
+def test_a_single_worker_gathers_its_own_rows_in_order():
     vectors = torch.randn(3, 4)
 
     candidates, places = gathered_candidates(vectors, torch.tensor([7, 2, 5]))

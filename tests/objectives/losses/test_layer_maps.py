@@ -1,4 +1,4 @@
-"""Layer maps are those of the papers, and a map that cannot be is refused."""
+"""Layer maps of the papers, and refusal of impossible maps."""
 
 import pytest
 from tiny_models import tiny_encoder
@@ -7,14 +7,14 @@ from raykd.errors import InputError
 from raykd.objectives.losses.layer_maps import resolve_layer_map
 
 
-def resolved(wanted, num_student: int, num_teacher: int, *, with_last: bool = False):
+def resolved(layer_map, num_student: int, num_teacher: int, *, with_last: bool = False):
     student = tiny_encoder(num_layers=num_student, hidden_size=4)
     teacher = tiny_encoder(num_layers=num_teacher, hidden_size=4)
-    return resolve_layer_map("pkd", wanted, student, teacher, with_last=with_last)
+    return resolve_layer_map("pkd", layer_map, student, teacher, with_last=with_last)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "num_student", "num_teacher", "layers"),
+    ("layer_map", "num_student", "num_teacher", "layers"),
     [
         ("skip", 6, 12, [2, 4, 6, 8, 10]),  # PKD
         ("last", 6, 12, [7, 8, 9, 10, 11]),
@@ -24,24 +24,24 @@ def resolved(wanted, num_student: int, num_teacher: int, *, with_last: bool = Fa
         ("skip", 3, 6, [2, 4]),
     ],
 )
-def test_strategies_are_those_of_the_papers(wanted, num_student, num_teacher, layers):
-    found = resolved(wanted, num_student, num_teacher)
+def test_strategies_give_the_papers_layer_maps(layer_map, num_student, num_teacher, layers):
+    resolved_map = resolved(layer_map, num_student, num_teacher)
 
-    assert list(found) == list(range(1, num_student))
-    assert list(found.values()) == layers
+    assert list(resolved_map) == list(range(1, num_student))
+    assert list(resolved_map.values()) == layers
 
 
-def test_the_last_layer_meets_the_last_where_it_takes_part():
+def test_the_last_layers_are_paired_if_included():
     assert resolved("skip", 3, 6, with_last=True) == {1: 2, 2: 4, 3: 6}
     assert resolved("last", 3, 6, with_last=True) == {1: 4, 2: 5, 3: 6}
 
 
-def test_a_given_map_is_taken_as_it_is_in_the_order_of_the_student():
+def test_an_explicit_map_is_kept_and_sorted_by_student_layer():
     assert resolved({2: 1, 1: 6}, 3, 6) == {1: 6, 2: 1}
 
 
 @pytest.mark.parametrize(
-    ("wanted", "num_student", "num_teacher", "message"),
+    ("layer_map", "num_student", "num_teacher", "message"),
     [
         ({4: 1}, 3, 6, "layer 4 of the student, which has 3; choose one from 1 to 3"),
         ({1: 7}, 3, 6, "layer 7 of the teacher, which has 6"),
@@ -50,6 +50,6 @@ def test_a_given_map_is_taken_as_it_is_in_the_order_of_the_student():
         ("last", 1, 3, "a student of one layer"),
     ],
 )
-def test_a_map_that_cannot_be_is_refused(wanted, num_student, num_teacher, message):
+def test_an_impossible_map_is_refused(layer_map, num_student, num_teacher, message):
     with pytest.raises(InputError, match=message):
-        resolved(wanted, num_student, num_teacher)
+        resolved(layer_map, num_student, num_teacher)

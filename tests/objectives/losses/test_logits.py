@@ -1,4 +1,4 @@
-"""The pure losses: numbers worked out by hand, slow oracles, laws."""
+"""Losses on logits: values computed by hand, naive implementations, invariants."""
 
 import math
 
@@ -11,7 +11,7 @@ from raykd.objectives.losses.logits import kd_loss, task_loss
 
 def test_kd_loss_by_hand():
     # T = 2: teacher (ln 9, 0) / 2 -> (3/4, 1/4), student (0, 0) -> (1/2, 1/2).
-    # KL = 3/4 ln(3/2) + 1/4 ln(1/2) = 0.130812; times T^2 = 0.523248. The second row agrees: 0.
+    # KL = 3/4 ln(3/2) + 1/4 ln(1/2) = 0.130812; times T^2 = 0.523248. The second row is equal: 0.
     teacher = torch.tensor([[math.log(9.0), 0.0], [1.0, 1.0]])
     student = torch.tensor([[0.0, 0.0], [4.0, 4.0]])
 
@@ -20,14 +20,14 @@ def test_kd_loss_by_hand():
     assert loss.item() == pytest.approx(0.523248 / 2, abs=1e-6)
 
 
-def test_kd_loss_is_the_divergence_from_the_teacher_not_to_it():
+def test_the_direction_of_kd_loss_is_kl_of_teacher_from_student():
     # KL((3/4, 1/4) || (1/2, 1/2)) = 0.130812; the other direction is 0.143841.
     loss = kd_loss(torch.zeros(1, 2), torch.tensor([[math.log(3.0), 0.0]]), temperature=1.0)
 
     assert loss.item() == pytest.approx(0.130812, abs=1e-6)
 
 
-def test_kd_loss_and_its_gradient_vanish_when_logits_differ_by_a_constant():
+def test_kd_loss_and_its_gradient_are_zero_if_logits_differ_by_a_constant():
     teacher = torch.tensor([[1.0, -2.0, 0.5]])
     student = (teacher + 3).requires_grad_()
 
@@ -38,7 +38,7 @@ def test_kd_loss_and_its_gradient_vanish_when_logits_differ_by_a_constant():
     assert student.grad.abs().max() < 1e-6
 
 
-def test_kd_gradient_hardly_depends_on_the_temperature_for_small_logits():
+def test_the_kd_gradient_of_small_logits_is_nearly_independent_of_the_temperature():
     teacher = torch.tensor([[0.02, -0.01, 0.01]])
     norms = []
     for temperature in (1.0, 10.0):
@@ -51,7 +51,7 @@ def test_kd_gradient_hardly_depends_on_the_temperature_for_small_logits():
 
 @pytest.mark.parametrize("student_shape", [(2, 1)])
 @pytest.mark.parametrize("other_shape", [(2,), (2, 1)])
-def test_regression_never_broadcasts(student_shape, other_shape):
+def test_regression_losses_do_not_broadcast(student_shape, other_shape):
     # ((1 - 0)^2 + (3 - 1)^2) / 2 = 2.5; the (2, 2) broadcast would give 3.0.
     scores = torch.tensor([1.0, 3.0]).reshape(student_shape)
     targets = torch.tensor([0.0, 1.0]).reshape(other_shape)
@@ -60,14 +60,14 @@ def test_regression_never_broadcasts(student_shape, other_shape):
     assert kd_loss(scores, targets, temperature=7.0).item() == 2.5
 
 
-def test_scores_of_different_number_are_a_mistake():
+def test_different_numbers_of_scores_are_an_error():
     with pytest.raises(AssertionError):
         task_loss(torch.zeros(2, 1), torch.zeros(3))
     with pytest.raises(AssertionError):
         kd_loss(torch.zeros(2, 3), torch.zeros(2), temperature=1.0)
 
 
-def test_task_loss_of_classes_by_hand():
+def test_the_task_loss_for_classes_by_hand():
     # -ln softmax(ln 3, 0)[0] = -ln 3/4, and -ln 1/2.
     logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
 
@@ -91,7 +91,7 @@ def test_losses_are_computed_in_float32_under_autocast():
 
 
 @pytest.mark.parametrize("num_classes", [1, 3])
-def test_gradients_are_those_of_finite_differences(num_classes):
+def test_gradients_equal_finite_differences(num_classes):
     torch.manual_seed(1)
     student = torch.randn(4, num_classes, dtype=torch.float64, requires_grad=True)
     teacher = torch.randn(4, num_classes, dtype=torch.float64)
@@ -101,7 +101,7 @@ def test_gradients_are_those_of_finite_differences(num_classes):
     assert torch.autograd.gradcheck(lambda x: task_loss(x, labels), (student,))
 
 
-def test_published_scalings_are_factors_of_ours():
+def test_published_scalings_are_constant_factors_of_ours():
     torch.manual_seed(1)
     student, teacher = torch.randn(2, 5, 3, dtype=torch.float64)
     num_rows, num_classes, temperature = 5, 3, 4.0

@@ -1,4 +1,4 @@
-"""The contrastive losses by hand and against slow loops."""
+"""Contrastive losses with a memory, by hand and against naive loops."""
 
 import math
 
@@ -65,7 +65,7 @@ def test_nce_by_hand():
     assert loss.item() == pytest.approx(math.log(4 / 3) + 2 * math.log(2), abs=1e-5)
 
 
-def test_nce_has_the_guards_of_the_authors_code():
+def test_nce_has_the_epsilons_of_the_authors_code():
     scores = torch.tensor([[0.5, -0.2, 0.9], [0.1, 0.3, -0.4]], dtype=torch.float64)
     num_rows, normalizer = 400_000, 7e5
     expected = 0.0
@@ -81,7 +81,7 @@ def test_nce_has_the_guards_of_the_authors_code():
     assert loss.item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_gradients_of_the_pure_losses_are_those_of_finite_differences():
+def test_gradients_without_a_memory_equal_finite_differences():
     cosines = torch.rand(3, 5, dtype=torch.float64).requires_grad_()
     normalizer = torch.tensor(9.0, dtype=torch.float64)
 
@@ -89,7 +89,7 @@ def test_gradients_of_the_pure_losses_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(lambda x: nce_loss(x, normalizer, 30, TAU), cosines)
 
 
-def test_a_bank_gives_the_negatives_of_infonce():
+def test_infonce_takes_its_negatives_from_the_bank():
     others, memory = other_rows(), bank(1)
     old, drawn = memory.vectors.clone(), others.draw(ROWS)
     student, teacher = unit_vectors(3), unit_vectors(4)
@@ -105,12 +105,12 @@ def test_a_bank_gives_the_negatives_of_infonce():
     assert num_candidates.item() == 4
 
 
-def test_nce_takes_both_anchors_and_freezes_the_first_batchs_normalizers():
-    others, ours, theirs = other_rows(), bank(1), bank(2)
-    contrast = NceContrast(ours, theirs, others, TAU)
+def test_nce_uses_both_anchors_and_the_first_batchs_normalizers():
+    others, student_bank, teacher_bank = other_rows(), bank(1), bank(2)
+    contrast = NceContrast(student_bank, teacher_bank, others, TAU)
     normalizers = None
     for step in range(2):
-        memories = (theirs.vectors.clone(), ours.vectors.clone())
+        memories = (teacher_bank.vectors.clone(), student_bank.vectors.clone())
         student, teacher = unit_vectors(step), unit_vectors(10 + step)
         candidates = [
             [row, *drawn]
@@ -123,7 +123,7 @@ def test_nce_takes_both_anchors_and_freezes_the_first_batchs_normalizers():
             ]
             for vectors, memory in zip((student, teacher), memories, strict=True)
         ]
-        # 3 rows of 1 + 3 candidates, 8 rows in all.
+        # 3 rows with 1 + 3 candidates each, 8 rows in all.
         normalizers = normalizers or [sum(map(sum, rows)) / 12 * 8 for rows in scores]
         expected, noise = 0.0, 3 / 8
         for rows, normalizer in zip(scores, normalizers, strict=True):
@@ -141,11 +141,11 @@ def test_nce_takes_both_anchors_and_freezes_the_first_batchs_normalizers():
     assert {"student.vectors", "teacher.vectors", "normalizers"} == set(contrast.state_dict())
 
 
-def test_a_queue_gives_its_vectors_but_the_rows_own():
+def test_negatives_from_a_queue_exclude_the_rows_own_vectors():
     initial = random_vectors(4, WIDTH, random_numbers(1, 0))
     contrast = QueueContrast(Queue(initial.clone()), TAU)
     contrast(unit_vectors(1, 2), unit_vectors(2, 2), torch.tensor([1, 9]))
-    # In the queue now: the last two initial vectors, those of rows 1 and 9.
+    # The queue now contains the last two initial vectors and those of rows 1 and 9.
     queue = torch.cat([initial[2:], unit_vectors(1, 2)])
     student, teacher = unit_vectors(3), unit_vectors(4)
     expected = 0.0
@@ -153,8 +153,8 @@ def test_a_queue_gives_its_vectors_but_the_rows_own():
         positive = math.exp(dot(teacher[row], student[row]) / TAU)
         total = positive + sum(
             math.exp(dot(teacher[row], vector) / TAU)
-            for vector, of_row in zip(queue, (-1, -1, 1, 9), strict=True)
-            if of_row != row_id
+            for vector, queued_row in zip(queue, (-1, -1, 1, 9), strict=True)
+            if queued_row != row_id
         )
         expected -= math.log(positive / total) / 3
 
@@ -167,11 +167,11 @@ def test_a_queue_gives_its_vectors_but_the_rows_own():
 
 
 @pytest.mark.parametrize("kind", ["bank", "nce", "queue"])
-def test_the_memory_gets_the_batchs_vectors_and_no_gradient(kind):
-    others, ours = other_rows(), bank(1)
+def test_the_memory_receives_the_batchs_vectors_and_no_gradient(kind):
+    others, student_bank = other_rows(), bank(1)
     contrast = {
-        "bank": lambda: BankContrast(ours, others, TAU),
-        "nce": lambda: NceContrast(ours, bank(2), others, TAU),
+        "bank": lambda: BankContrast(student_bank, others, TAU),
+        "nce": lambda: NceContrast(student_bank, bank(2), others, TAU),
         "queue": lambda: QueueContrast(Queue(random_vectors(6, WIDTH, random_numbers(1, 0))), TAU),
     }[kind]()
     before = {name: value.clone() for name, value in contrast.state_dict().items()}

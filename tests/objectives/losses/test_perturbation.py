@@ -34,58 +34,58 @@ def test_norms_by_hand():
 
 
 def test_a_step_by_hand():
-    # Over the row: (3, 4, 0, 12) / 13, two times that, scaled down from 2 to 1.
+    # Row norm: (3, 4, 0, 12) / 13, doubled, then scaled from 2 to 1.
     gradient = torch.tensor([[[3.0, 4.0], [0.0, 12.0]]])
     mask, start = torch.ones(1, 2), torch.zeros(1, 2, 2)
 
-    of_row = ascended(start, gradient, mask, PLAIN)
-    torch.testing.assert_close(of_row, gradient / 13)
-    of_tokens = ascended(start, gradient, mask, PLAIN._replace(norm="token_l2"))
-    torch.testing.assert_close(of_tokens, torch.tensor([[[0.6, 0.8], [0.0, 1.0]]]))
-    of_entries = ascended(start, gradient, mask, PLAIN._replace(norm="token_linf"))
-    # (0.75, 1, 0, 1), two times that, each entry cut at 1.
-    torch.testing.assert_close(of_entries, torch.tensor([[[1.0, 1.0], [0.0, 1.0]]]))
-    of_rows_entries = ascended(start, gradient, mask, PLAIN._replace(norm="row_linf"))
-    # (3, 4, 0, 12) / 12, two times that, each entry cut at 1.
-    torch.testing.assert_close(of_rows_entries, torch.tensor([[[0.5, 2 / 3], [0.0, 1.0]]]))
+    by_row = ascended(start, gradient, mask, PLAIN)
+    torch.testing.assert_close(by_row, gradient / 13)
+    by_token = ascended(start, gradient, mask, PLAIN._replace(norm="token_l2"))
+    torch.testing.assert_close(by_token, torch.tensor([[[0.6, 0.8], [0.0, 1.0]]]))
+    by_token_entry = ascended(start, gradient, mask, PLAIN._replace(norm="token_linf"))
+    # (0.75, 1, 0, 1), doubled, each entry clipped at 1.
+    torch.testing.assert_close(by_token_entry, torch.tensor([[[1.0, 1.0], [0.0, 1.0]]]))
+    by_row_entry = ascended(start, gradient, mask, PLAIN._replace(norm="row_linf"))
+    # (3, 4, 0, 12) / 12, doubled, each entry clipped at 1.
+    torch.testing.assert_close(by_row_entry, torch.tensor([[[0.5, 2 / 3], [0.0, 1.0]]]))
 
 
-def test_a_normalized_perturbation_has_the_size_of_epsilon_whatever_the_gradient():
+def test_a_normalized_perturbation_has_size_epsilon_for_any_gradient():
     ascent = PLAIN._replace(
         norm="token_linf", epsilon=1.0, step_size=0.1, normalized="perturbation"
     )
     start = torch.tensor([[[0.1, 0.2], [0.0, 0.0]]])
     gradient = torch.tensor([[[1.0, 2.0], [-3.0, 1.5]]])
 
-    moved = ascended(start, gradient, torch.ones(1, 2), ascent)
+    stepped = ascended(start, gradient, torch.ones(1, 2), ascent)
 
     # (0.2, 0.4) / 0.4 and (-0.3, 0.15) / 0.3
-    torch.testing.assert_close(moved, torch.tensor([[[0.5, 1.0], [-1.0, 0.5]]]))
+    torch.testing.assert_close(stepped, torch.tensor([[[0.5, 1.0], [-1.0, 0.5]]]))
 
 
 def test_a_step_within_the_ball_is_not_scaled():
     start = torch.tensor([[[0.0, 0.5]]])
     ascent = PLAIN._replace(step_size=0.25)
 
-    moved = ascended(start, torch.tensor([[[7.0, 0.0]]]), torch.ones(1, 1), ascent)
+    stepped = ascended(start, torch.tensor([[[7.0, 0.0]]]), torch.ones(1, 1), ascent)
 
-    torch.testing.assert_close(moved, torch.tensor([[[0.25, 0.5]]]))
+    torch.testing.assert_close(stepped, torch.tensor([[[0.25, 0.5]]]))
 
 
 @every_norm
-def test_a_step_stays_in_the_ball_and_off_the_padding(norm):
+def test_a_step_is_within_the_ball_and_zero_on_padding(norm):
     ascent = PLAIN._replace(norm=norm, epsilon=0.3)
     start = 0.2 * random(1) * MASK[..., None]
 
-    moved = ascended(start, random(2), MASK, ascent)
+    stepped = ascended(start, random(2), MASK, ascent)
 
-    assert (norms(moved, norm) <= 0.3 * (1 + 1e-6)).all()
-    assert (moved[MASK == 0] == 0).all()
-    assert (moved[MASK == 1] != 0).all()
+    assert (norms(stepped, norm) <= 0.3 * (1 + 1e-6)).all()
+    assert (stepped[MASK == 0] == 0).all()
+    assert (stepped[MASK == 1] != 0).all()
 
 
 @every_norm
-def test_no_gradient_is_no_step_and_a_tiny_one_is_a_whole_step(norm):
+def test_a_zero_gradient_gives_no_step_and_a_tiny_one_a_full_step(norm):
     ascent = PLAIN._replace(norm=norm)
     start, direction = torch.zeros(2, 3, 4), random(1)
 
@@ -96,31 +96,31 @@ def test_no_gradient_is_no_step_and_a_tiny_one_is_a_whole_step(norm):
 
 
 @every_norm
-def test_a_row_alone_and_unpadded_moves_as_it_does_in_a_batch(norm):
+def test_the_step_of_a_row_does_not_depend_on_batch_or_padding(norm):
     ascent = PLAIN._replace(norm=norm)
     start, gradient = 0.1 * random(1) * MASK[..., None], random(2)
 
     together = ascended(start, gradient, MASK, ascent)
-    alone = ascended(start[1:, :1], gradient[1:, :1], MASK[1:, :1], ascent)
+    single = ascended(start[1:, :1], gradient[1:, :1], MASK[1:, :1], ascent)
 
-    torch.testing.assert_close(together[1:, :1], alone)
+    torch.testing.assert_close(together[1:, :1], single)
 
 
 @every_norm
-def test_a_uniform_start_is_no_larger_than_its_size_and_0_on_padding(norm):
+def test_a_uniform_initialization_is_bounded_and_zero_on_padding(norm):
     ascent = PLAIN._replace(norm=norm, initialisation="uniform", initial_size=0.1)
     torch.manual_seed(0)
     start = initial(random(1, 2, 3, 500), MASK, ascent)
 
     assert (start[MASK == 0] == 0).all()
     sizes = norms(start, norm).flatten(1)[:, 0]
-    # A uniform entry's root mean square is 1 / sqrt(3) of its bound.
+    # The root mean square of a uniform entry is 1 / sqrt(3) of its bound.
     expected = 0.1 if norm.endswith("linf") else 0.1 / 3**0.5
     assert (sizes <= 0.1).all()
     torch.testing.assert_close(sizes, torch.full((2,), expected), rtol=0.05, atol=0)
 
 
-def test_a_gaussian_start_has_the_deviation_asked_for():
+def test_a_gaussian_initialization_has_the_given_deviation():
     ascent = PLAIN._replace(initialisation="gaussian", initial_size=0.1)
     torch.manual_seed(0)
     start = initial(random(1, 2, 3, 500), MASK, ascent)
@@ -129,40 +129,40 @@ def test_a_gaussian_start_has_the_deviation_asked_for():
     assert start[MASK == 1].std().item() == pytest.approx(0.1, rel=0.05)
 
 
-def test_steps_along_a_constant_gradient_add_up_to_the_ball():
+def test_steps_along_a_constant_gradient_add_up_to_the_radius():
     # |(2, 1, 2)| = 3: each step is 0.3 of (2, 1, 2) / 3; the fourth would leave the ball of 1.
     slope = torch.tensor([[[2.0, 1.0, 2.0]]])
     for steps, size in ((1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (9, 1.0)):
         ascent = PLAIN._replace(steps=steps, step_size=0.3)
 
         delta = perturbation(
-            torch.ones(1, 1, 3), torch.ones(1, 1), ascent, lambda moved: (moved * slope).sum()
+            torch.ones(1, 1, 3), torch.ones(1, 1), ascent, lambda stepped: (stepped * slope).sum()
         )
 
         torch.testing.assert_close(delta, size * slope / 3)
 
 
-def test_a_known_first_gradient_saves_the_first_pass():
+def test_a_given_first_gradient_skips_the_first_forward_pass():
     slope, passes = torch.tensor([[[2.0, 1.0, 2.0]]]), []
 
-    def loss_of(moved: Tensor) -> Tensor:
-        passes.append(moved.detach())
-        return (moved * slope).sum()
+    def sloped_loss(stepped: Tensor) -> Tensor:
+        passes.append(stepped.detach())
+        return (stepped * slope).sum()
 
     ascent = PLAIN._replace(steps=3, step_size=0.3)
     embedded = torch.ones(1, 1, 3)
-    delta = perturbation(embedded, torch.ones(1, 1), ascent, loss_of, first_gradient=slope)
+    delta = perturbation(embedded, torch.ones(1, 1), ascent, sloped_loss, first_gradient=slope)
 
     torch.testing.assert_close(torch.stack(passes), 1 + torch.stack([0.1 * slope, 0.2 * slope]))
     torch.testing.assert_close(delta, 0.3 * slope)
 
 
-def test_no_gradient_reaches_anything_but_the_perturbation():
+def test_gradients_reach_only_the_perturbation():
     embedded = random(1).requires_grad_()
     weight = torch.nn.Parameter(random(2))
 
     delta = perturbation(
-        embedded, MASK, PLAIN._replace(steps=2), lambda moved: (moved * weight).square().sum()
+        embedded, MASK, PLAIN._replace(steps=2), lambda stepped: (stepped * weight).square().sum()
     )
 
     assert embedded.grad is None

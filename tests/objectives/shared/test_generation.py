@@ -1,4 +1,4 @@
-"""What the generator writes, how gradients reach it, and whose turn it is."""
+"""Text generation, gradients of the generator, and alternation of the players."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def make(config, family: str = "bert", **changes) -> GeneratorObjective:
     return build(config.model_copy(update=changes), student, teacher, generator).train()
 
 
-def in_turn(objective: GeneratorObjective, player: str) -> GeneratorObjective:
+def for_player(objective: GeneratorObjective, player: str) -> GeneratorObjective:
     objective.take_turn(player, objective.players())
     return objective
 
@@ -42,7 +42,7 @@ def generated(batch: dict[str, torch.Tensor], generator: MaskedLm, probability: 
     return generate(generator, batch, probability, temperature=1.0)
 
 
-def test_words_alone_are_masked_about_as_often_as_said():
+def test_only_words_are_masked_with_the_given_probability():
     batch = tiny_batch(num_rows=400, length=20)
     batch["input_ids"][:, 0] = 2  # a special token
     is_word = (batch["attention_mask"] == 1) & (torch.arange(20) > 0)
@@ -54,7 +54,7 @@ def test_words_alone_are_masked_about_as_often_as_said():
         assert torch.equal(text.input_ids[~text.is_masked], batch["input_ids"][~text.is_masked])
 
 
-def test_tokens_are_chosen_as_often_as_they_are_likely():
+def test_tokens_are_sampled_by_their_probabilities():
     torch.manual_seed(0)
     logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(20_000, 3)
 
@@ -64,7 +64,7 @@ def test_tokens_are_chosen_as_often_as_they_are_likely():
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.2]), atol=0.01, rtol=0)
 
 
-def test_without_gradients_tokens_are_drawn_as_often_and_never_one_that_cannot_be():
+def test_sampling_without_gradients_has_the_same_probabilities_and_no_impossible_token():
     torch.manual_seed(0)
     logits = torch.tensor([0.0, 0.5, 0.3, 0.0, 0.2, 0.0]).log().expand(20_000, 6)
 
@@ -77,7 +77,7 @@ def test_without_gradients_tokens_are_drawn_as_often_and_never_one_that_cannot_b
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_masked_tokens_are_read_as_exact_rows_and_others_as_they_were(family):
+def test_masked_tokens_are_embedded_exactly_and_others_unchanged(family):
     batch, encoder = tiny_batch(), tiny_encoder(family)
     text = generated(batch, tiny_masked_lm(family))
     masked, ids = text.is_masked, text.input_ids
@@ -89,12 +89,12 @@ def test_masked_tokens_are_read_as_exact_rows_and_others_as_they_were(family):
     assert torch.equal(ids[masked], text.probabilities.argmax(-1))
     assert torch.equal(embeddings[~masked], encoder.embed(batch["input_ids"])[~masked])
     assert torch.equal(embeddings[masked], encoder.embedding_weight[ids[masked]])
-    # What has no gradient to give is read alike.
+    # The version without gradients is embedded the same way.
     detached = text._replace(probabilities=None)
     assert torch.equal(detached.word_embeddings(encoder), embeddings)
 
 
-def test_the_choice_of_a_token_is_an_exact_one_hot_row():
+def test_a_sampled_token_is_an_exact_one_hot_row():
     probabilities = torch.rand(7, VOCABULARY_SIZE).softmax(-1)
 
     rows = chosen_rows(probabilities, torch.eye(VOCABULARY_SIZE))
@@ -102,7 +102,7 @@ def test_the_choice_of_a_token_is_an_exact_one_hot_row():
     assert torch.equal(rows, one_hot(probabilities.argmax(-1), VOCABULARY_SIZE).float())
 
 
-def test_gradients_go_straight_through_the_choice():
+def test_gradients_are_straight_through_the_sampling():
     probabilities = torch.tensor([[0.1, 0.6, 0.3]], requires_grad=True)
     weight = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, 3.0]])
 
@@ -110,15 +110,15 @@ def test_gradients_go_straight_through_the_choice():
     (rows @ torch.tensor([10.0, 1.0])).sum().backward()
 
     assert rows.tolist() == [[0.0, 2.0]]
-    # Each token's embedding times the gradient (10, 1) of the row.
+    # Each token's embedding times the row's gradient (10, 1).
     assert probabilities.grad.tolist() == [[10.0, 2.0, -7.0]]
 
 
 @both_methods
-def test_a_generators_turn_is_that_of_one_hot_rows_for_every_token(config):
-    """The slow way: one-hot rows (B, L, V), soft in the backward pass, times all embeddings."""
+def test_a_generator_step_equals_one_with_one_hot_rows_for_every_token(config):
+    """Compare with one-hot rows (B, L, V), soft in the backward pass, times all embeddings."""
     batch = tiny_batch()
-    objective = in_turn(make(config), GENERATOR)
+    objective = for_player(make(config), GENERATOR)
     torch.manual_seed(5)
     actual = objective(batch).total
     actual.backward()
@@ -144,7 +144,7 @@ def test_a_generators_turn_is_that_of_one_hot_rows_for_every_token(config):
 
 @both_methods
 @pytest.mark.parametrize("player", [STUDENT, GENERATOR])
-def test_padding_changes_neither_masks_nor_choices(config, player):
+def test_padding_changes_neither_masks_nor_sampled_tokens(config, player):
     batch = tiny_batch()
     wide = {
         key: pad(value, (0, 6)) if value.shape == (4, 9) else value for key, value in batch.items()
@@ -154,7 +154,7 @@ def test_padding_changes_neither_masks_nor_choices(config, player):
 
     totals = []
     for shape in (batch, wide):
-        objective = in_turn(make(config), player)
+        objective = for_player(make(config), player)
         torch.manual_seed(5)
         totals.append(objective(shape).total)
     torch.testing.assert_close(*totals)
@@ -162,11 +162,11 @@ def test_padding_changes_neither_masks_nor_choices(config, player):
 
 @both_methods
 @pytest.mark.parametrize("player", [STUDENT, GENERATOR])
-def test_a_batch_without_words_trains_every_parameter_of_the_player(config, player):
-    """Nothing can be masked; each worker's parameters must take part in the step all the same."""
+def test_a_batch_without_words_gives_every_parameter_of_the_player_a_gradient(config, player):
+    """Nothing can be masked, but every parameter of each worker must take part in the step."""
     batch = tiny_batch()
     batch["input_ids"] = batch["input_ids"].clamp(max=4)
-    objective = in_turn(make(config), player)
+    objective = for_player(make(config), player)
 
     terms = objective(batch)
     terms.total.backward()
@@ -179,8 +179,8 @@ def test_a_batch_without_words_trains_every_parameter_of_the_player(config, play
 
 @both_methods
 @pytest.mark.parametrize("player", [STUDENT, GENERATOR])
-def test_an_optimisers_step_changes_its_players_parameters_alone(config, player):
-    objective = in_turn(make(config), player)
+def test_an_optimizer_step_changes_only_its_players_parameters(config, player):
+    objective = for_player(make(config), player)
     before = {name: p.detach().clone() for name, p in objective.named_parameters()}
     optimizer = torch.optim.AdamW(objective.players()[player].parameters, lr=1e-2)
 
@@ -196,13 +196,13 @@ def test_an_optimisers_step_changes_its_players_parameters_alone(config, player)
     for name, parameter in objective.named_parameters():
         if id(parameter) not in mine:
             assert torch.equal(parameter, before[name]), name
-        # Their gradient is 0 but for rounding: attention's softmax does not see what all share.
+        # Their gradient is 0 up to rounding: a softmax is invariant to a shift of all its inputs.
         elif not name.endswith("key.bias"):
             assert not torch.equal(parameter, before[name]), name
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers the most elements that any tensor had that was made under it."""
+    """Mode that records the number of elements of the largest tensor created under it."""
 
     numel = 0
 
@@ -216,10 +216,10 @@ class LargestTensor(TorchDispatchMode):
 
 @both_methods
 @pytest.mark.parametrize("player", [STUDENT, GENERATOR])
-def test_no_tensor_holds_the_vocabulary_for_every_token(config, player):
-    # No head of CILDA's shall be larger than what is looked for.
+def test_no_tensor_has_the_vocabulary_for_every_token(config, player):
+    # No projection of CILDA may be larger than the searched size.
     small = {"projection_size": 8} if isinstance(config, CildaConfig) else {}
-    objective = in_turn(make(config, **small), player)
+    objective = for_player(make(config, **small), player)
     batch = tiny_batch(num_rows=8, length=9)
 
     with LargestTensor() as largest:
@@ -229,7 +229,7 @@ def test_no_tensor_holds_the_vocabulary_for_every_token(config, player):
 
 
 @both_methods
-def test_the_generator_has_the_first_steps_of_a_cycle_and_the_student_the_others(config):
+def test_the_generator_trains_in_the_first_steps_of_a_cycle_and_the_student_in_the_others(config):
     objective = make(config, generator_steps=2, student_steps=3)
 
     turns = "".join(objective.player_of(step)[0] for step in range(1, 13))
@@ -241,7 +241,7 @@ def test_the_generator_has_the_first_steps_of_a_cycle_and_the_student_the_others
 
 
 @both_methods
-def test_the_generator_has_its_own_rate_and_clipping_and_the_student_the_phases(config):
+def test_the_generator_has_its_own_learning_rate_and_clipping(config):
     players = make(config, generator_learning_rate=1e-6).players()
 
     assert (players[GENERATOR].learning_rate, players[GENERATOR].max_grad_norm) == (1e-6, 5.0)
@@ -249,7 +249,7 @@ def test_the_generator_has_its_own_rate_and_clipping_and_the_student_the_phases(
 
 
 @both_methods
-def test_without_a_name_the_generator_is_the_pretrained_model_of_the_teacher(config):
+def test_the_generator_defaults_to_the_teachers_pretrained_model(config):
     assert config.generator_reference("teacher") == "teacher"
     named = type(config)(generator="named")
     assert named == type(config)(generator={"model": "named"})
@@ -257,7 +257,7 @@ def test_without_a_name_the_generator_is_the_pretrained_model_of_the_teacher(con
 
 
 @both_methods
-def test_models_that_read_other_tokens_are_refused(config):
+def test_models_with_other_vocabularies_are_refused(config):
     student, teacher, generator = tiny_encoder(), tiny_encoder(), tiny_masked_lm()
     generator.model.resize_token_embeddings(VOCABULARY_SIZE + 1)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Both methods with a generator in the training loop, and under several workers."""
+"""The two objectives with a generator in the training loop, and with several workers."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -23,13 +23,13 @@ from raykd.training.loop import train
 from raykd.training.settings import TrainingConfig
 from raykd.training.trainers import Worker
 
-# Without noise in the choice, and all words masked: a row costs the same in every batch.
+# Without sampling noise and with all words masked, a row has the same loss in every batch.
 WITHOUT_NOISE = {
     "cilda": CildaConfig(mask_probability=1.0),
     "mate_kd": MateKdConfig(mask_probability=1.0),
 }
 PLAYERS = (STUDENT, GENERATOR)
-# The second batch has a row for the first worker alone; the other takes part without weight.
+# The second batch has a row only for the first worker; the other takes part with weight 0.
 SHARES = {"five": ([0, 2, 4], [1, 3]), "one": ([0], [0])}
 
 
@@ -40,7 +40,7 @@ def make(config) -> GeneratorObjective:
     return build(config, student, teacher, tiny_masked_lm()).train()
 
 
-def terms_in_turn(objective: GeneratorObjective, player: str, batch: dict[str, torch.Tensor]):
+def terms_for_player(objective: GeneratorObjective, player: str, batch: dict[str, torch.Tensor]):
     objective.take_turn(player, objective.players())
     torch.manual_seed(5)
     return objective(batch)
@@ -48,7 +48,7 @@ def terms_in_turn(objective: GeneratorObjective, player: str, batch: dict[str, t
 
 @pytest.mark.parametrize("config", [CildaConfig, MateKdConfig])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_training_gives_each_player_its_turns_and_nobody_elses(config, precision):
+def test_each_player_is_trained_in_its_own_steps_only(config, precision):
     objective = make(
         config(generator_steps=1, student_steps=2, task_weight=0, generator_learning_rate=1e-3)
     )
@@ -88,7 +88,7 @@ def test_a_training_gives_each_player_its_turns_and_nobody_elses(config, precisi
 
 
 def rows_of(num_rows: int) -> TokenizedRows:
-    """Words only, and the teacher's answers."""
+    """Rows of words only, with the teacher's logits."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(3, 10, num_rows)
     return TokenizedRows(
@@ -99,8 +99,8 @@ def rows_of(num_rows: int) -> TokenizedRows:
     )
 
 
-def test_two_workers_have_the_gradients_of_one_with_the_joined_batch(tmp_path, monkeypatch):
-    """Whatever their shares, with candidates gathered from both."""
+def test_two_workers_have_the_gradients_of_one_with_the_combined_batch(tmp_path, monkeypatch):
+    """Compare for several splits of the batch, with candidates gathered from both workers."""
     torch.multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)
 
     monkeypatch.setattr("torch.nn.functional.gumbel_softmax", _without_noise)
@@ -110,7 +110,7 @@ def test_two_workers_have_the_gradients_of_one_with_the_joined_batch(tmp_path, m
             for size, (first, second) in SHARES.items():
                 objective = make(config)
                 joined = rows(sorted({*first, *second}))
-                terms = terms_in_turn(objective, player, joined)
+                terms = terms_for_player(objective, player, joined)
                 terms.total.backward()
                 expected = gradients(objective)
                 for rank in range(2):
@@ -139,7 +139,7 @@ def _worker(rank: int, folder: str) -> None:
                 model = DistributedDataParallel(objective)
                 for size, shares in SHARES.items():
                     share = shares[rank]
-                    # As the training loop weighs it: one row of both is the first worker's.
+                    # Weighted as in the training loop: one of the two rows is the first worker's.
                     num_rows = len({*shares[0], *shares[1]})
                     weight = 0 if share == shares[0] and rank else len(share) * 2 / num_rows
                     model.zero_grad()
@@ -147,8 +147,8 @@ def _worker(rank: int, folder: str) -> None:
                     (terms.total * weight).backward()
                     path = Path(folder) / f"{name}-{player}-{size}-{rank}.pt"
                     torch.save((gradients(objective), terms.measures), path)
-        # Who drops the group last waits, with the interpreter's lock, for a thread of it that may
-        # wait for that lock (torch 2.13): not the models, therefore.
+        # Models must not hold the group's last reference: its destructor waits, with the GIL,
+        # for a thread that may wait for the GIL (torch 2.13).
         del model, terms
     finally:
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""What holds for PKD, Combine-KD, ALP-KD and RAIL-KD in all their settings."""
+"""Properties of PKD, Combine-KD, ALP-KD and RAIL-KD in all their settings."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from raykd.objectives.losses.logits import kd_loss, task_loss
 from raykd.objectives.pkd import PkdConfig
 from raykd.objectives.rail_kd import RailKdConfig
 
-# Three layers learn from five: 1 and 2 from some of 1 to 4 where the last ones are left out.
+# Three layers learn from five: without the last layers, 1 and 2 from some of 1 to 4.
 CONFIGS = [
     PkdConfig(),
     PkdConfig(layer_map="last", normalize=False, reduction="sum_dim"),
@@ -37,7 +37,7 @@ both_widths = pytest.mark.parametrize("width", [12, 24])
 
 
 def make(config, *, width: int = 12):
-    """A student of three layers and a teacher of five, 24 wide."""
+    """Build an objective with a student of three layers and a teacher of five of width 24."""
     student = tiny_encoder(num_layers=3, hidden_size=width, seed=1)
     teacher = tiny_encoder(num_layers=5, hidden_size=24, seed=2)
     torch.manual_seed(4)
@@ -48,7 +48,7 @@ def make(config, *, width: int = 12):
 
 @every_setting
 @both_widths
-def test_the_total_is_the_weighted_sum_of_labels_logits_and_layers(config, width):
+def test_the_total_is_the_weighted_sum_of_task_logit_and_layer_losses(config, width):
     weights = {"task_weight": 0.5, "logit_weight": 2.0, "layer_weight": 3.0, "temperature": 4.0}
     objective = make(config.model_copy(update=weights), width=width)
     batch = tiny_batch()
@@ -70,7 +70,7 @@ def test_the_total_is_the_weighted_sum_of_labels_logits_and_layers(config, width
 
 
 @every_setting
-def test_without_task_weight_unlabelled_text_will_do(config):
+def test_without_task_weight_no_labels_are_needed(config):
     config = config.model_copy(update={"task_weight": 0.0})
     batch = tiny_batch()
     del batch["labels"]
@@ -82,21 +82,21 @@ def test_without_task_weight_unlabelled_text_will_do(config):
 
 
 @every_setting
-def test_each_model_runs_once_and_gives_the_layers_in_use_alone(config, monkeypatch):
+def test_each_model_runs_once_and_returns_only_the_layers_in_use(config, monkeypatch):
     objective = make(config)
-    asked = []
+    requested = []
     for model in (objective.student, objective.teacher):
 
         def spy(*inputs, layers, forward=model.forward):
             output = forward(*inputs, layers=layers)
-            asked.append(set(output.hidden_states))
+            requested.append(set(output.hidden_states))
             return output
 
         monkeypatch.setattr(model, "forward", spy)
 
     objective(tiny_batch())
 
-    assert asked == [set(objective.teacher_layers), set(objective.student_layers)]
+    assert requested == [set(objective.teacher_layers), set(objective.student_layers)]
 
 
 @every_setting
@@ -112,7 +112,7 @@ def test_padding_changes_nothing(config, width):
 
 
 @every_setting
-def test_a_batch_costs_the_mean_of_its_halves(config):
+def test_the_loss_of_a_batch_is_the_mean_of_its_halves(config):
     objective, batch = make(config), tiny_batch()
     halves = [
         objective({key: value[part] for key, value in batch.items()}).parts["layers"]
@@ -124,7 +124,7 @@ def test_a_batch_costs_the_mean_of_its_halves(config):
 
 @every_setting
 @both_widths
-def test_every_trained_parameter_gets_a_gradient_in_every_epoch(config, width):
+def test_every_trained_parameter_has_a_gradient_in_every_epoch(config, width):
     objective = make(config, width=width)
     (player,) = objective.players().values()
     for number in (1, 2, 3):
@@ -141,31 +141,31 @@ def test_every_trained_parameter_gets_a_gradient_in_every_epoch(config, width):
 @every_setting
 def test_the_layer_loss_is_computed_in_float32_under_autocast(config, monkeypatch):
     objective = make(config)
-    seen = []
+    inputs_of_loss = []
     layer_loss = objective.layer_loss
 
     def spy(*states):
-        seen.append(states)
+        inputs_of_loss.append(states)
         return layer_loss(*states)
 
     monkeypatch.setattr(objective, "layer_loss", spy)
     with torch.autocast("cpu", torch.bfloat16):
         terms = objective(tiny_batch())
 
-    expected, _ = layer_loss(*seen[0])
+    expected, _ = layer_loss(*inputs_of_loss[0])
     assert expected.dtype == torch.float32
     assert torch.equal(terms.parts["layers"], expected.detach())
 
 
 @every_setting
-def test_settings_survive_being_written_and_read(config):
+def test_settings_are_unchanged_after_a_round_trip(config):
     adapter = TypeAdapter(ObjectiveConfig)
 
     assert adapter.validate_python(config.model_dump(mode="json")) == config
 
 
 @pytest.mark.parametrize("config", [PkdConfig(), CkdConfig(), AlpKdConfig(), RailKdConfig()])
-def test_models_are_judged_by_their_outlines(config):
+def test_models_are_checked_without_weights(config):
     with torch.device("meta"):
         student, teacher = tiny_encoder(num_layers=3), tiny_encoder(num_layers=5)
         single = tiny_encoder(num_layers=1)

@@ -1,4 +1,4 @@
-"""How many workers a model has: a number or a range, and the room that there is for them."""
+"""Number of workers per model: a number or a range, and their placement on the machines."""
 
 import pytest
 
@@ -15,14 +15,14 @@ def config(num_workers, **values) -> WorkersConfig:
 @pytest.mark.parametrize(
     ("given", "ends"), [(1, (1, 1)), (3, (3, 3)), ([1, 4], (1, 4)), ([2, 2], (2, 2))]
 )
-def test_a_number_and_a_range_have_a_least_and_a_most(given, ends):
+def test_a_number_and_a_range_have_a_minimum_and_a_maximum(given, ends):
     workers = config(given)
     assert (workers.min_workers, workers.max_workers) == ends
     assert WorkersConfig.parse(workers.model_dump(mode="json"), "again") == workers
 
 
 @pytest.mark.parametrize("given", [0, [0, 2], [3, 2], [1], [1, 2, 3], "2", 1.5, True, None, {}])
-def test_anything_else_is_refused_in_one_sentence(given):
+def test_other_values_are_refused_with_one_message(given):
     with pytest.raises(
         InputError, match=r"expected a number of at least 1, or \[at least, at most\]"
     ):
@@ -40,7 +40,7 @@ def test_anything_else_is_refused_in_one_sentence(given):
         (0, [1, 4], 2, 1.0, (1, 4)),
     ],
 )
-def test_on_one_machine_all_groups_find_room(num_cpus, given, num_groups, cpus, fits, monkeypatch):
+def test_on_one_machine_all_groups_fit(num_cpus, given, num_groups, cpus, fits, monkeypatch):
     monkeypatch.setattr(capacity, "num_nodes", lambda: 1)
     monkeypatch.setattr(capacity, "total_cpus", lambda: num_cpus)
     workers = config(given, models_at_once=num_groups)

@@ -1,4 +1,4 @@
-"""Gradients averaged through the memory of one machine."""
+"""Averaging of gradients through shared memory of one machine."""
 
 import random
 import time
@@ -41,7 +41,9 @@ def _average(rank: int, size: int, folder: str) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_workers_get_the_same_bits_the_mean_in_their_order(tmp_path: Path, size: int) -> None:
+def test_all_workers_get_bitwise_equal_means_summed_in_worker_order(
+    tmp_path: Path, size: int
+) -> None:
     (tmp_path / "memory").mkdir()
     torch.multiprocessing.spawn(_average, (size, str(tmp_path)), nprocs=size)
     for call in range(20):
@@ -49,27 +51,27 @@ def test_workers_get_the_same_bits_the_mean_in_their_order(tmp_path: Path, size:
         for rank in range(1, size):
             total = total + numbers_of(rank, call)
         for rank in range(size):
-            found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)[call]
-            assert torch.equal(found, total / size)
+            average = torch.load(tmp_path / f"{rank}.pt", weights_only=True)[call]
+            assert torch.equal(average, total / size)
     assert list((tmp_path / "memory").iterdir()) == []
 
 
-def _open_apart(rank: int, folder: str, apart: str) -> None:
+def _open_apart(rank: int, folder: str, obstacle: str) -> None:
     _meet(rank, 2, folder)
-    if apart == "no room":
+    if obstacle == "no room":
         shm_allreduce._PART_NUMBERS = 1 << 46
-    elif apart == "no such folder":
+    elif obstacle == "no such folder":
         shm_allreduce._FOLDER = Path(folder) / "missing"
-    elif rank == 1:  # as on another machine, where the file is not
+    elif rank == 1:  # as on another machine, without the file
         shm_allreduce._map = lambda name, num_bytes: None
-    found = ShmAllreduce.open(rank, 2)
-    Path(f"{folder}/{rank}").write_text(repr(found))
+    average = ShmAllreduce.open(rank, 2)
+    Path(f"{folder}/{rank}").write_text(repr(average))
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("apart", ["no room", "no such folder", "another machine"])
-def test_workers_without_memory_in_common_agree_on_none(tmp_path: Path, apart: str) -> None:
+@pytest.mark.parametrize("obstacle", ["no room", "no such folder", "another machine"])
+def test_workers_without_shared_memory_all_fall_back(tmp_path: Path, obstacle: str) -> None:
     (tmp_path / "memory").mkdir()
-    torch.multiprocessing.spawn(_open_apart, (str(tmp_path), apart), nprocs=2)
+    torch.multiprocessing.spawn(_open_apart, (str(tmp_path), obstacle), nprocs=2)
     assert [(tmp_path / rank).read_text() for rank in "01"] == ["None", "None"]
     assert list((tmp_path / "memory").iterdir()) == []

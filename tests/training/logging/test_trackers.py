@@ -1,4 +1,4 @@
-"""`report_to`: real trackers, and what they have on the disk afterwards."""
+"""`report_to`: real trackers, and the files that they write."""
 
 import json
 import threading
@@ -41,16 +41,16 @@ def tracked(job: PhaseJob, folder: Path, name: str = "adapt direct random seed 1
 
 
 def runs_of(folder: Path) -> list[list[TrackedRun]]:
-    """The runs that each tracker has, by name."""
-    of_tensorboard = [
+    """Return the runs of each tracker, by name."""
+    tensorboard_run = [
         TrackedRun(path.name, "", {}, "", tensorboard_series(path))
         for path in sorted((folder / "tensorboard").iterdir())
     ]
-    return [of_tensorboard, wandb_runs(folder), mlflow_runs(folder)]
+    return [tensorboard_run, wandb_runs(folder), mlflow_runs(folder)]
 
 
 def expected_series(out: Path) -> Series:
-    """What the metrics_writer of a finished job holds, by the trackers' names."""
+    """Return the metrics of a completed job under the trackers' names."""
     series: Series = {}
 
     def add(step: int, name: str, value: float) -> None:
@@ -72,7 +72,7 @@ def expected_series(out: Path) -> Series:
     return series
 
 
-def test_each_tracker_is_told_settings_steps_means_and_scores(tmp_path):
+def test_each_tracker_receives_settings_steps_means_and_scores(tmp_path):
     losses = {"total": 0.75, "kd": 0.25}
     step = StepRecord(1, 1, "student", 0.5, losses, {"share": 2.0}, 4.0)
     turn = StepRecord(2, 1, "generator", 0.125, {"generator_total": -1.5}, {}, 8.0)
@@ -109,12 +109,12 @@ def test_each_tracker_is_told_settings_steps_means_and_scores(tmp_path):
     flat = {"phase.epochs": "3", "phase.objective.name": "mate_kd", "seed": "1"}
     assert tensorboard_series(tmp_path / "tensorboard" / "teacher") == series
     assert tensorboard_settings(tmp_path / "tensorboard" / "teacher") == nested
-    (of_wandb,) = wandb_runs(tmp_path)
-    assert of_wandb == ("teacher", "reviews", nested, "[0]", series)
+    (wandb_run,) = wandb_runs(tmp_path)
+    assert wandb_run == ("teacher", "reviews", nested, "[0]", series)
     assert mlflow_runs(tmp_path) == [("teacher", "reviews", flat, "FINISHED", series)]
 
 
-def test_a_training_that_may_be_ended_after_a_record_has_told_of_it_by_then(tmp_path):
+def test_points_are_flushed_before_a_trial_may_be_stopped(tmp_path):
     with tracked_metrics_writer(
         tmp_path / "unfinished",
         Tracking(("tensorboard",), "reviews", tmp_path, waits=True),
@@ -126,27 +126,27 @@ def test_a_training_that_may_be_ended_after_a_record_has_told_of_it_by_then(tmp_
     ) as metrics_writer:
         metrics_writer.truncate(0, {})
         metrics_writer.write(Record(1.0, 2, 0.1, {"total": 0.75}, {}, {"accuracy": 0.875}))
-        told = tensorboard_series(tmp_path / "tensorboard" / "trial")
+        series = tensorboard_series(tmp_path / "tensorboard" / "trial")
 
-    assert told["scores/accuracy"] == [(2, 0.875)]
+    assert series["scores/accuracy"] == [(2, 0.875)]
 
 
-def test_a_process_that_trains_several_models_leaves_a_run_of_each(tmp_path):
+def test_a_process_that_trains_several_models_writes_one_run_per_model(tmp_path):
     job = replace(job_in(tmp_path, "vanilla_kd"), score=lambda *_: {"accuracy": 0.5})
     names = ("adapt direct random seed 1", "adapt direct random seed 2")
     for number, name in enumerate(names):
-        one = replace(job, seed=number, out=tmp_path / str(number))
-        run_phase(tracked(one, tmp_path, name), Worker())
+        job_of_model = replace(job, seed=number, out=tmp_path / str(number))
+        run_phase(tracked(job_of_model, tmp_path, name), Worker())
 
-    for found in runs_of(tmp_path):
-        assert tuple(run.name for run in found) == names
-        for number, run in enumerate(found):
+    for runs in runs_of(tmp_path):
+        assert tuple(run.name for run in runs) == names
+        for number, run in enumerate(runs):
             assert run.series == expected_series(tmp_path / str(number))
             assert len(run.series["losses/total"]) == NUM_STEPS == 45
             assert run.series["scores/accuracy"] == [(15, 0.5), (30, 0.5), (45, 0.5)]
 
 
-def test_an_interrupted_training_goes_on_as_the_same_run_with_each_step_once(tmp_path):
+def test_an_interrupted_training_continues_its_run_with_each_step_once(tmp_path):
     job = tracked(job_in(tmp_path, "vanilla_kd"), tmp_path)
     for last in (4, 27):  # before the first checkpoint, and between two
 
@@ -158,24 +158,24 @@ def test_an_interrupted_training_goes_on_as_the_same_run_with_each_step_once(tmp
             run_phase(job, Worker(), checkpoint_every_s=0, events=calling(on_step=on_step))
     run_phase(job, Worker(), checkpoint_every_s=0)
 
-    (of_tensorboard,), (of_wandb,), (of_mlflow,) = runs_of(tmp_path)
-    for run in (of_tensorboard, of_wandb, of_mlflow):
+    (tensorboard_run,), (wandb_run,), (mlflow_run,) = runs_of(tmp_path)
+    for run in (tensorboard_run, wandb_run, mlflow_run):
         assert [step for step, _ in run.series["losses/total"]] == list(range(1, 46))
         assert run.series == expected_series(job.out)
-    assert (of_wandb.status, of_mlflow.status) == ("[0]", "FINISHED")
+    assert (wandb_run.status, mlflow_run.status) == ("[0]", "FINISHED")
 
 
-def test_a_job_that_is_trained_anew_is_another_run_and_replaces_its_event_files(tmp_path):
+def test_a_job_trained_from_scratch_is_a_new_run_and_replaces_its_event_files(tmp_path):
     job = tracked(job_in(tmp_path, "vanilla_kd"), tmp_path)
     for seed in (1, 2):
         run_phase(replace(job, seed=seed), Worker())
 
-    of_tensorboard, of_wandb, of_mlflow = runs_of(tmp_path)
-    assert (len(of_tensorboard), len(of_wandb), len(of_mlflow)) == (1, 2, 2)
-    assert of_tensorboard[0].series == expected_series(job.out)
+    tensorboard_run, wandb_run, mlflow_run = runs_of(tmp_path)
+    assert (len(tensorboard_run), len(wandb_run), len(mlflow_run)) == (1, 2, 2)
+    assert tensorboard_run[0].series == expected_series(job.out)
 
 
-def test_of_two_workers_the_first_alone_tells(tmp_path):
+def test_only_the_first_of_two_workers_logs(tmp_path):
     job = tracked(job_in(tmp_path, "vanilla_kd"), tmp_path)
     KilledTraining(job, 2).run_to_the_end()
 
@@ -186,7 +186,7 @@ def test_of_two_workers_the_first_alone_tells(tmp_path):
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_workers_side_by_side_one_of_which_is_killed_leave_one_run_a_model(tmp_path, capsys):
+def test_parallel_workers_write_one_run_per_model_even_if_one_is_killed(tmp_path, capsys):
     job = job_in(tmp_path, "vanilla_kd")
     hit = replace(killed(job), score=kills_its_worker_once(tmp_path / "mark", delay_s=2))
     jobs = [tracked(job, tmp_path, "alone"), tracked(hit, tmp_path, "hit")]
@@ -195,16 +195,16 @@ def test_workers_side_by_side_one_of_which_is_killed_leave_one_run_a_model(tmp_p
     train_phases(jobs, workers, label="train", storage=tmp_path / "ray_train")
 
     assert (tmp_path / "mark").read_text() == "killed"
-    for found in runs_of(tmp_path):
-        assert [run.name for run in found] == ["alone", "hit"]
-        assert found[0].series == expected_series(job.out)
-        assert found[1].series == expected_series(hit.out)
+    for runs in runs_of(tmp_path):
+        assert [run.name for run in runs] == ["alone", "hit"]
+        assert runs[0].series == expected_series(job.out)
+        assert runs[1].series == expected_series(hit.out)
     assert "report_to" not in capsys.readouterr().err
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_trackers_that_fail_end_no_training_and_the_user_is_told_once(tmp_path, capsys):
+def test_failing_trackers_stop_no_training_and_are_reported_once(tmp_path, capsys):
     (tmp_path / "mlflow").write_text("in the way")
     (tmp_path / "tensorboard").write_text("in the way")
     job = job_in(tmp_path, "vanilla_kd")
@@ -220,7 +220,7 @@ def test_trackers_that_fail_end_no_training_and_the_user_is_told_once(tmp_path, 
 
 
 class FailsAtTheSecondCall:
-    """A tracker whose network goes away."""
+    """Tracker that loses its network connection."""
 
     def __init__(self) -> None:
         self.num_calls = 0
@@ -238,7 +238,7 @@ class FailsAtTheSecondCall:
 
 
 class Hangs(FailsAtTheSecondCall):
-    """A tracker that never answers."""
+    """Tracker that never responds."""
 
     def open(self, model, start):
         threading.Event().wait()
@@ -251,7 +251,7 @@ class Hangs(FailsAtTheSecondCall):
         (Hangs, "did not process all points in 1 s"),
     ],
 )
-def test_a_tracker_that_fails_or_hangs_is_left_off(tmp_path, monkeypatch, tracker, problem):
+def test_a_tracker_that_fails_or_hangs_is_disabled(tmp_path, monkeypatch, tracker, problem):
     monkeypatch.setitem(trackers.TRACKERS, "wandb", tracker)
     monkeypatch.setattr(tracking, "_LAST_WAIT_S", 1.0)
     job, lost = tracked(job_in(tmp_path, "vanilla_kd"), tmp_path), []
@@ -264,13 +264,13 @@ def test_a_tracker_that_fails_or_hangs_is_left_off(tmp_path, monkeypatch, tracke
     assert tensorboard_series(tmp_path / "tensorboard" / job.name) == expected_series(job.out)
 
 
-def test_trackers_decide_no_result(tmp_path):
+def test_trackers_do_not_change_the_result(tmp_path):
     job = job_in(tmp_path, "vanilla_kd")
 
     assert tracked(job, tmp_path, job.name).key() == job.key()
 
 
-def test_a_tracker_that_is_not_installed_is_refused_with_the_remedy(monkeypatch):
+def test_a_missing_tracker_package_is_refused_with_the_install_command(monkeypatch):
     find, hidden = tracking.find_spec, {"mlflow"}
     monkeypatch.setattr(tracking, "find_spec", lambda name: None if name in hidden else find(name))
 
@@ -279,7 +279,7 @@ def test_a_tracker_that_is_not_installed_is_refused_with_the_remedy(monkeypatch)
         tracking.check_trackers(ALL)
 
 
-def test_a_folder_that_a_tracker_left_is_no_installed_package(monkeypatch, tmp_path):
+def test_a_folder_named_like_a_tracker_is_not_an_installed_package(monkeypatch, tmp_path):
     (tmp_path / "left_by_a_tracker").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
 

@@ -1,4 +1,4 @@
-"""A masked-LM head trained on a frozen encoder: what it learns, what stays, and what is refused."""
+"""Training of a masked-LM head on a frozen encoder: result, resume, refusals."""
 
 import json
 import math
@@ -43,7 +43,7 @@ SETTINGS = TrainHeadConfig(
 
 @pytest.fixture
 def job(tmp_path) -> HeadJob:
-    """A head for a tiny classifier, on sentences of one form: a word's place tells much of it."""
+    """Job for a tiny classifier, on sentences of one form: a word's position predicts its class."""
     model = save_tiny_model(tmp_path / "model")
     generator = np.random.default_rng(0)
     rows = [
@@ -52,7 +52,7 @@ def job(tmp_path) -> HeadJob:
             *(generator.choice(words, 240) for words in (NOUNS, ADJECTIVES) * 2), strict=True
         )
     ]
-    table = pa.table({"unit_id": [str(at) for at in range(len(rows))], "text": rows})
+    table = pa.table({"unit_id": [str(row) for row in range(len(rows))], "text": rows})
     pq.write_table(table, tmp_path / "text.parquet")
     return HeadJob(
         name="head",
@@ -65,7 +65,7 @@ def job(tmp_path) -> HeadJob:
     )
 
 
-def test_a_head_learns_words_the_encoder_stays_and_the_folder_is_a_masked_language_model(job):
+def test_a_head_learns_words_on_an_unchanged_encoder_and_is_saved_as_a_masked_lm(job):
     run_head(job, Worker())
 
     report = read_report(job.out)
@@ -91,12 +91,12 @@ def test_a_head_learns_words_the_encoder_stays_and_the_folder_is_a_masked_langua
     model = AutoModelForMaskedLM.from_pretrained(job.out)
     decoder = model.cls.predictions.decoder.weight
     assert decoder.data_ptr() == model.get_input_embeddings().weight.data_ptr()
-    assert AutoTokenizer.from_pretrained(job.out).mask_token == "[MASK]"  # a token of text
+    assert AutoTokenizer.from_pretrained(job.out).mask_token == "[MASK]"  # a regular token
     assert len((job.out / "steps.jsonl").read_text().splitlines()) == 200
     assert not job.unfinished.exists()
 
 
-def test_a_head_that_was_interrupted_is_the_one_of_an_undisturbed_training(job):
+def test_a_resumed_head_training_equals_an_uninterrupted_one(job):
     job = replace(job, head=SETTINGS.model_copy(update={"num_steps": 30}))
     run_head(job, Worker())
     expected = digest_of_file(job.out / "model.safetensors")
@@ -108,20 +108,20 @@ def test_a_head_that_was_interrupted_is_the_one_of_an_undisturbed_training(job):
         if step == 25:
             raise KilledError
 
-    again = replace(job, out=job.out.with_name("again"))
+    resumed = replace(job, out=job.out.with_name("again"))
     with pytest.raises(KilledError):
-        run_head(again, Worker(), checkpoint_every_s=0.0, events=calling(on_step=kill))
-    assert again.finished() is None
+        run_head(resumed, Worker(), checkpoint_every_s=0.0, events=calling(on_step=kill))
+    assert resumed.finished() is None
     steps: list[int] = []
-    run_head(again, Worker(), events=calling(on_step=steps.append))
+    run_head(resumed, Worker(), events=calling(on_step=steps.append))
 
     assert 10 < steps[0] <= 25
-    assert digest_of_file(again.out / "model.safetensors") == expected
-    assert read_report(again.out) == read_report(job.out)
-    assert again.finished() is not None
+    assert digest_of_file(resumed.out / "model.safetensors") == expected
+    assert read_report(resumed.out) == read_report(job.out)
+    assert resumed.finished() is not None
 
 
-def test_the_key_covers_what_decides_the_head_and_no_threshold_or_place(job):
+def test_the_key_covers_the_heads_training_and_excludes_thresholds_and_paths(job):
     def key(**changes: object) -> str:
         return replace(job, head=SETTINGS.model_copy(update=changes)).key()
 
@@ -163,7 +163,7 @@ REPORT = HeadReport(
 )  # fmt: skip
 
 
-def test_a_head_no_better_than_token_frequencies_is_refused_with_figures_and_keys():
+def test_a_head_no_better_than_token_frequencies_is_refused_with_its_scores_and_keys():
     prefix = "adaptation.objective.generator.train_head."
     with pytest.raises(InputError) as error:
         check_report(REPORT, TrainHeadConfig(), prefix.__add__)
@@ -184,7 +184,7 @@ def test_a_head_no_better_than_token_frequencies_is_refused_with_figures_and_key
         )
 
 
-def test_perplexity_and_accuracy_are_those_of_the_predicted_distribution():
+def test_perplexity_and_accuracy_by_hand():
     model = tiny_masked_lm().eval()
     bias = torch.full((50,), -math.inf)
     bias[[7, 8]] = torch.log(torch.tensor([0.25, 0.75]))
@@ -192,25 +192,25 @@ def test_perplexity_and_accuracy_are_those_of_the_predicted_distribution():
         for parameter in model.head_parameters():
             parameter.zero_()
         model.model.cls.predictions.bias.copy_(bias)
-    # All words are masked: three tokens 7 and one token 8.
+    # All words are masked: token 7 three times and token 8 once.
     rows = TokenizedRows(np.int32([2, 7, 7, 3, 2, 7, 8, 3]), None, np.array([0, 4, 8]))
 
-    found = measure(model, rows, pad_id=0, probability=1.0, seed=1)
+    measured = measure(model, rows, pad_id=0, probability=1.0, seed=1)
     frequencies = np.full(50, 0.01)
     frequencies[7] = 0.5
     unigram = measure_unigram(model, frequencies, rows, pad_id=0, probability=1.0, seed=1)
 
-    assert found.num_masked == unigram.num_masked == 4
+    assert measured.num_masked == unigram.num_masked == 4
     # exp(-(3 log 0.25 + log 0.75) / 4) and exp(-(3 log 0.5 + log 0.01) / 4)
-    assert found.perplexity == pytest.approx(3.0393, abs=1e-3)
+    assert measured.perplexity == pytest.approx(3.0393, abs=1e-3)
     assert unigram.perplexity == pytest.approx(5.3183, abs=1e-3)
-    assert (found.accuracy, unigram.accuracy) == (0.25, 0.75)
+    assert (measured.accuracy, unigram.accuracy) == (0.25, 0.75)
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=6),
        st.floats(0, 1))  # fmt: skip
 @settings(max_examples=25, deadline=None)
-def test_words_alone_are_masked_and_one_in_each_row_that_has_any(are_words, probability):
+def test_only_words_are_masked_and_at_least_one_per_row_with_words(are_words, probability):
     words = torch.tensor(are_words)
     masked = masked_at_random(words, probability)
 
@@ -218,12 +218,12 @@ def test_words_alone_are_masked_and_one_in_each_row_that_has_any(are_words, prob
     assert torch.equal(masked.any(1), words.any(1))
 
 
-def test_masks_have_the_probability_asked_for():
+def test_masks_have_the_given_probability():
     masked = masked_at_random(torch.ones(200, 100, dtype=torch.bool), 0.15)
     assert masked.float().mean().item() == pytest.approx(0.15, abs=0.01)
 
 
-def test_rows_without_words_are_left_out():
+def test_rows_without_words_are_removed():
     rows = TokenizedRows(
         np.int32([2, 3, 2, 7, 3, 2, 1, 3, 2, 8, 3]),
         np.int8([0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0]),
@@ -241,10 +241,10 @@ def test_rows_without_words_are_left_out():
     st.lists(st.integers(0, 30), min_size=40, max_size=120), st.integers(1, 50), st.integers(0, 9)
 )
 @settings(max_examples=25, deadline=None)
-def test_no_held_out_text_is_among_those_trained_on(numbers, held_out_rows, seed):
+def test_held_out_texts_are_not_trained_on(numbers, held_out_rows, seed):
     rows = [
-        {"row_id": at, "sentence1": str(number), "sentence2": str(at), "label": 0.0}
-        for at, number in enumerate(numbers)
+        {"row_id": row, "sentence1": str(number), "sentence2": str(row), "label": 0.0}
+        for row, number in enumerate(numbers)
     ]
     table = pa.Table.from_pylist(rows, schema=EXAMPLES)
     config = TrainHeadConfig(held_out_rows=held_out_rows, seed=seed)
@@ -260,10 +260,10 @@ def test_no_held_out_text_is_among_those_trained_on(numbers, held_out_rows, seed
     assert len(sides[1]) <= max(1, len(set(numbers)) // 10)
 
 
-def test_pairs_are_read_as_the_generator_reads_them(job):
+def test_pairs_are_tokenized_as_for_the_generator(job):
     rows = [
-        {"row_id": at, "sentence1": f"the {noun}", "sentence2": "is good", "label": 0.0}
-        for at, noun in enumerate(NOUNS)
+        {"row_id": row, "sentence1": f"the {noun}", "sentence2": "is good", "label": 0.0}
+        for row, noun in enumerate(NOUNS)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=EXAMPLES), job.text)
     job = replace(job, head=SETTINGS.model_copy(update={"num_steps": 2}))

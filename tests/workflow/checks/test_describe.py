@@ -1,4 +1,4 @@
-"""What the user is told before training: layers, losses, what is trained."""
+"""Description of models and losses that is printed before training."""
 
 from tiny_models import tiny_encoder
 
@@ -8,7 +8,7 @@ from raykd.objectives.rail_kd import RailKdConfig
 from raykd.workflow.checks.describe import describe_models, describe_phase
 
 
-def test_a_plan_tells_layers_losses_and_what_is_trained():
+def test_a_description_has_layers_losses_and_trained_parameters():
     student = tiny_encoder(num_layers=2, hidden_size=12)
     teacher = tiny_encoder(num_layers=4, hidden_size=24)
 
@@ -24,7 +24,7 @@ def test_a_plan_tells_layers_losses_and_what_is_trained():
     ]
 
 
-def test_a_plan_tells_the_maps_that_nobody_trains():
+def test_a_description_marks_untrained_maps():
     student = tiny_encoder(num_layers=2, hidden_size=12)
     teacher = tiny_encoder(num_layers=4, hidden_size=24)
     config = RailKdConfig(teacher_projection="frozen_orthogonal")
@@ -38,7 +38,7 @@ def test_a_plan_tells_the_maps_that_nobody_trains():
     assert "teacher_projection" not in trained
 
 
-def test_models_are_told_by_their_shapes():
+def test_models_are_described_by_their_shapes():
     student, teacher = tiny_encoder(num_layers=1, num_heads=4), tiny_encoder("roberta")
 
     starts = {"skip": "layers 1 of the teacher", "random": "random weights"}

@@ -40,7 +40,7 @@ def save_generator(folder: Path, **changes) -> Path:
 
 
 @pytest.mark.parametrize("objective", ["cilda", "mate_kd"])
-def test_a_generator_that_reads_from_left_to_right_is_refused_before_any_stage(tmp_path, objective):
+def test_a_left_to_right_generator_is_refused_before_any_stage(tmp_path, objective):
     save_model(tmp_path / "teacher", "bert")
 
     def check(generator: Path) -> None:

@@ -1,4 +1,4 @@
-"""Presets against the papers: printed values, and losses as published code computes them."""
+"""Presets compared with the papers: printed values, and losses of published code."""
 
 from functools import reduce
 from itertools import product
@@ -64,7 +64,7 @@ CC_GRID = {
     "tune.space.adaptation.learning_rate.choice": [1e-5, 2e-5],
     "tune.space.adaptation.batch_size.choice": [16, 32],
 }
-# Values as the papers print them, or as their code has them where they print none: (preset, task).
+# Values printed in the papers, or else set in their code: (preset, task).
 TABLES: dict[tuple[str, str], dict[str, Any]] = {
     ("ad2", "mrpc"): {
         **AD2_TRAINING,
@@ -225,7 +225,7 @@ PKD_TABLE = {
 
 
 @pytest.mark.parametrize(("preset", "task"), TABLES)
-def test_values_are_the_papers(preset, task):
+def test_values_equal_the_papers(preset, task):
     values = load_preset(preset, task)
 
     for path, value in TABLES[preset, task].items():
@@ -235,14 +235,14 @@ def test_values_are_the_papers(preset, task):
 
 
 def keys_of(path: str) -> list[str]:
-    """`tune.space` holds paths of keys as its keys."""
+    """Split a path into keys; the keys of `tune.space` are paths themselves."""
     if not path.startswith("tune.space."):
         return path.split(".")
     *inner, last = path.removeprefix("tune.space.").split(".")
     return ["tune", "space", ".".join(inner), last]
 
 
-def test_every_preset_stands_in_a_table():
+def test_every_preset_is_in_a_table():
     assert {preset for preset, _ in TABLES} | {"pkd"} == set(preset_names())
 
 
@@ -261,7 +261,7 @@ def adaptation_of(preset: str, task: str) -> AdaptationConfig:
 
 
 @pytest.mark.parametrize("task", PKD_TABLE)
-def test_the_loss_of_pkd_is_that_of_its_code(task):
+def test_the_loss_of_pkd_equals_its_published_code(task):
     rate, temperature, alpha, beta, normalized, num_classes = PKD_TABLE[task]
     config = adaptation_of("pkd", task)
     assert (config.learning_rate, config.epochs, config.batch_size) == (rate, 4, 32)
@@ -291,22 +291,22 @@ def test_the_loss_of_pkd_is_that_of_its_code(task):
 
 
 @pytest.mark.parametrize(("task", "num_classes"), [("sst2", 2), ("mnli", 3)])
-def test_the_gradient_of_tinyberts_second_stage_is_that_of_its_code(task, num_classes):
+def test_the_gradient_of_tinyberts_second_stage_equals_its_published_code(task, num_classes):
     config = adaptation_of("tinybert", task)
     batch, student, teacher = batch_and_models(num_classes)
     head = student.model.classifier.weight
 
     build(config.objective, student, teacher)(batch).total.backward()
-    found = head.grad.clone()
+    gradient = head.grad.clone()
 
     student.zero_grad()
     inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
     soft = F.softmax(batch["teacher_logits"], dim=1)
     (-soft * F.log_softmax(student(*inputs).logits, dim=1)).mean().backward()
-    torch.testing.assert_close(found, head.grad)
+    torch.testing.assert_close(gradient, head.grad)
 
 
-def test_minilmv2_takes_the_papers_layer_of_large_teachers():
+def test_minilmv2_uses_the_papers_layer_of_large_teachers():
     shape = {"hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 48, "vocab_size": 9}
     student = tiny_encoder(num_layers=1)
     layers = {}
@@ -326,7 +326,7 @@ def test_minilmv2_takes_the_papers_layer_of_large_teachers():
     }
 
 
-def test_the_presets_of_the_baselines_cut_the_pretrained_model(tmp_path):
+def test_baseline_presets_copy_layers_of_the_pretrained_model(tmp_path):
     for preset in ("pkd", "fine_tune"):
         values = {
             "name": "mine",

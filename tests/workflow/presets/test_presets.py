@@ -1,4 +1,4 @@
-"""Presets are data: every value has its source, and every one makes a recipe."""
+"""Presets as data: every value has its source, and every preset gives a valid recipe."""
 
 import re
 from importlib.resources import files
@@ -20,17 +20,17 @@ every_preset = pytest.mark.parametrize("name", preset_names())
 
 
 def leaves(tree: dict, path: str = "") -> dict[str, dict]:
-    found = {}
+    items_by_path = {}
     for key, item in tree.items():
         if isinstance(item, dict) and "value" not in item:
-            found |= leaves(item, f"{path}{key}.")
+            items_by_path |= leaves(item, f"{path}{key}.")
         else:
-            found[f"{path}{key}"] = item
-    return found
+            items_by_path[f"{path}{key}"] = item
+    return items_by_path
 
 
 @every_preset
-def test_every_value_stands_beside_its_source(name):
+def test_every_value_has_its_source(name):
     tree = yaml.safe_load((files("raykd.workflow.presets") / f"{name}.yaml").read_text())
 
     assert {"row", "all"} <= tree.keys() <= {"row", "all", "tasks"}
@@ -42,7 +42,7 @@ def test_every_value_stands_beside_its_source(name):
 
 @every_preset
 @pytest.mark.parametrize("task", TASKS)
-def test_every_preset_makes_a_recipe_of_every_task(name, task, tmp_path):
+def test_every_preset_gives_a_recipe_for_every_task(name, task, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe_of(name, task)))
 
@@ -67,7 +67,7 @@ def recipe_of(preset: str, task: str, **changes) -> dict:
 
 
 @every_preset
-def test_every_preset_says_which_row_of_which_paper_it_is(name):
+def test_every_preset_names_its_row_and_paper(name):
     row = preset_row(name)
 
     assert re.search(r"\((\w+) et al\. 20\d\d\)", row), row
@@ -76,16 +76,16 @@ def test_every_preset_says_which_row_of_which_paper_it_is(name):
     assert describe_preset(name) == [f"preset        {name}: {row}"]
 
 
-def test_every_method_has_a_preset():
+def test_every_objective_has_a_preset():
     assert set(OBJECTIVES) <= set(preset_names())
 
 
-def test_a_tasks_own_values_come_before_those_of_all(tmp_path):
+def test_values_of_a_task_override_those_of_all_tasks(tmp_path):
     assert load_preset("cilda", "sst2")["adaptation"]["objective"]["generator_steps"] == 10
     assert load_preset("cilda", "rte")["adaptation"]["objective"]["generator_steps"] == 20
 
 
-def test_what_the_recipe_says_comes_before_the_preset(tmp_path):
+def test_the_recipe_overrides_the_preset(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe_of("pkd", "mrpc", adaptation={"batch_size": 7})))
 
@@ -96,7 +96,7 @@ def test_what_the_recipe_says_comes_before_the_preset(tmp_path):
     assert recipe.adaptation.objective.temperature == 20
 
 
-def test_another_objective_takes_none_of_the_presets_settings(tmp_path):
+def test_another_objective_gets_no_objective_settings_of_the_preset(tmp_path):
     path = tmp_path / "recipe.yaml"
     other = {"objective": {"name": "vanilla_kd"}}
     path.write_text(yaml.safe_dump(recipe_of("pkd", "mrpc", adaptation=other)))
@@ -108,7 +108,7 @@ def test_another_objective_takes_none_of_the_presets_settings(tmp_path):
     assert recipe.adaptation.learning_rate == 2e-5
 
 
-def test_a_student_with_a_model_or_layers_of_its_own_has_no_init_of_the_presets(tmp_path):
+def test_a_student_with_its_own_model_or_layers_ignores_the_presets_init(tmp_path):
     for student, inits in (
         ({"num_layers": 3}, ("bottom",)),
         ({"num_layers": 3, "inits": ["top"]}, ("top",)),
@@ -121,14 +121,14 @@ def test_a_student_with_a_model_or_layers_of_its_own_has_no_init_of_the_presets(
 
 
 @every_preset
-def test_a_presets_own_search_can_be_tuned(name, tmp_path):
+def test_a_presets_search_space_can_be_tuned(name, tmp_path):
     recipe = loaded(tmp_path, recipe_of(name, "mrpc"))
 
     if recipe.tune is not None:
         check_space(recipe)
 
 
-def test_a_search_that_the_recipe_gives_has_none_of_the_presets_keys(tmp_path):
+def test_a_search_space_in_the_recipe_replaces_the_presets(tmp_path):
     search = {"space": {"adaptation.epochs": {"int": [1, 4]}}}
 
     recipe = loaded(tmp_path, recipe_of("pkd", "mrpc", tune=search))
@@ -136,7 +136,7 @@ def test_a_search_that_the_recipe_gives_has_none_of_the_presets_keys(tmp_path):
     assert list(recipe.tune.space) == ["adaptation.epochs"]
 
 
-def test_another_objective_has_no_search_of_the_presets(tmp_path):
+def test_another_objective_ignores_the_presets_search_space(tmp_path):
     other = {"objective": {"name": "fine_tune"}}
 
     assert loaded(tmp_path, recipe_of("pkd", "mrpc", adaptation=other)).tune is None
@@ -149,7 +149,7 @@ def loaded(folder: Path, values: dict) -> Recipe:
     return load_recipe(path)
 
 
-def test_an_unknown_preset_is_told_with_the_known_ones(tmp_path):
+def test_an_unknown_preset_is_refused_with_the_known_ones(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe_of("pdk", "mrpc", adaptation={})))
 
@@ -166,19 +166,21 @@ def test_trees_are_merged_key_by_key():
     assert merged({"name": "x", "a": 1}, {"b": 2}) == {"name": "x", "a": 1, "b": 2}
 
 
-def test_settings_for_augmented_rows_come_with_those_rows_and_the_presets_objective(tmp_path):
+def test_task_da_injection_needs_augmented_rows_and_the_presets_objective(tmp_path):
     variants = {"variants": ["contextualized_task_da"], "task_da": "augmented"}
     other = {"objective": {"name": "vanilla_kd", "task_weight": 0}}
 
     assert loaded(tmp_path, recipe_of("contextualized", "cola")).task_da_injection is None
-    of_cola = loaded(tmp_path, recipe_of("contextualized", "cola", **variants)).task_da_injection
-    assert (of_cola.epochs, of_cola.learning_rate) == (50, 1e-4)
+    task_da_injection = loaded(
+        tmp_path, recipe_of("contextualized", "cola", **variants)
+    ).task_da_injection
+    assert (task_da_injection.epochs, task_da_injection.learning_rate) == (50, 1e-4)
     recipe = loaded(tmp_path, recipe_of("contextualized", "cola", **variants, injection=other))
     assert recipe.task_da_injection is None
 
 
-def test_augmented_rows_alone_train_a_random_student_as_the_corpus_does(tmp_path):
-    """The short schedule is for a student that has been distilled before."""
+def test_a_first_injection_on_augmented_rows_uses_the_injection_settings(tmp_path):
+    """The short schedule is for students with an earlier injection."""
     variants = {"variants": ["task_da", "contextualized_task_da"], "task_da": "augmented"}
 
     recipe = loaded(tmp_path, recipe_of("contextualized", "cola", **variants))
@@ -193,7 +195,7 @@ def test_augmented_rows_alone_train_a_random_student_as_the_corpus_does(tmp_path
     assert loaded(tmp_path, alone).task_da_injection is None
 
 
-def test_settings_after_another_injection_that_no_variant_has_are_refused(tmp_path):
+def test_task_da_injection_is_refused_without_a_variant_that_uses_it(tmp_path):
     values = recipe_of("contextualized", "cola", variants=["task_da"], task_da="augmented")
     values["task_da_injection"] = {"learning_rate": 1e-4}
 
@@ -201,7 +203,7 @@ def test_settings_after_another_injection_that_no_variant_has_are_refused(tmp_pa
         loaded(tmp_path, values)
 
 
-def test_tinyberts_second_stage_reads_augmented_rows_where_there_are_some(tmp_path):
+def test_tinyberts_second_stage_uses_augmented_rows_if_given(tmp_path):
     variants = {"variants": ["task", "task_da"], "task_da": "augmented"}
 
     assert loaded(tmp_path, recipe_of("tinybert", "cola")).adaptation.rows == "task"

@@ -1,4 +1,4 @@
-"""Recipes: every shipped one loads, survives a round trip, and mistakes are told by their path."""
+"""Recipes: shipped recipes load and survive a round trip; mistakes are reported by path."""
 
 import re
 from pathlib import Path
@@ -34,19 +34,19 @@ def problem_of(values: dict) -> str:
     return str(caught.value)
 
 
-def test_there_are_shipped_recipes():
+def test_recipes_are_shipped():
     assert {path.stem for path in SHIPPED} >= {"quickstart", "mrpc", "stsb", "cola", "sst2"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_every_shipped_recipe_loads_and_survives_a_round_trip(path, tmp_path):
+def test_every_shipped_recipe_loads_and_is_unchanged_by_a_round_trip(path, tmp_path):
     recipe = load_recipe(path)
     copy = tmp_path / "resolved.yaml"
     copy.write_text(dump_yaml(recipe), encoding="utf-8")
     assert load_recipe(copy) == recipe
 
 
-def test_a_search_space_survives_a_round_trip(tmp_path):
+def test_a_search_space_is_unchanged_by_a_round_trip(tmp_path):
     space = {
         "adaptation.learning_rate": {"float": [1e-5, 1e-3], "log": True},
         "adaptation.epochs": {"int": [2, 6]},
@@ -98,7 +98,7 @@ def test_a_key_of_another_objective_is_refused_with_its_path():
     assert "unknown key 'adaptation.objective.relation_heads'" in message
 
 
-def test_an_unknown_objective_is_told_with_the_nearest():
+def test_an_unknown_objective_is_refused_with_the_nearest():
     message = problem_of(minimal() | {"adaptation": {"objective": {"name": "vanila_kd"}}})
     assert "'adaptation.objective.name': unknown value 'vanila_kd'" in message
     assert "did you mean 'vanilla_kd'?" in message
@@ -155,7 +155,7 @@ def test_an_unknown_objective_is_told_with_the_nearest():
         ({"tune": {"space": {"adaptation.epochs": {"int": [4, 2]}}}}, "low must be below high"),
     ],
 )
-def test_sections_that_do_not_fit_are_refused(changes, expected):
+def test_incompatible_sections_are_refused(changes, expected):
     assert expected in problem_of(minimal() | changes)
 
 
@@ -173,7 +173,7 @@ def test_sections_that_do_not_fit_are_refused(changes, expected):
         ),
     ],
 )
-def test_settings_of_a_training_that_cannot_work_are_refused(section, key, value, expected):
+def test_contradictory_training_settings_are_refused(section, key, value, expected):
     phases = {
         "variants": ["task"],
         "injection": {"objective": {"name": "minilmv2"}},
@@ -195,7 +195,7 @@ def test_values_are_set_by_path_and_checked():
 
 
 @pytest.mark.parametrize("section", ["teacher", "student"])
-def test_a_model_beside_the_recipe_is_found_from_anywhere_and_a_name_stays_a_name(
+def test_a_model_next_to_the_recipe_is_found_from_any_directory_and_a_name_is_unchanged(
     tmp_path, section
 ):
     (tmp_path / "models").mkdir()
@@ -205,7 +205,7 @@ def test_a_model_beside_the_recipe_is_found_from_anywhere_and_a_name_stays_a_nam
         assert getattr(load_recipe(path), section).model == expected
 
 
-def test_a_generator_beside_the_recipe_is_found_from_anywhere_too(tmp_path):
+def test_a_generator_next_to_the_recipe_is_found_from_any_directory(tmp_path):
     (tmp_path / "models").mkdir()
     path = tmp_path / "recipe.yaml"
     phases = {
@@ -220,21 +220,21 @@ def test_a_generator_beside_the_recipe_is_found_from_anywhere_too(tmp_path):
     assert recipe.adaptation.objective.generator.model == "some/name"
 
 
-def test_a_recipe_of_several_tasks_is_told_its_command(tmp_path):
+def test_a_recipe_of_several_tasks_is_refused_with_its_command(tmp_path):
     path = tmp_path / "corpora.yaml"
     path.write_text("tasks: []")
     with pytest.raises(InputError, match=r"names several tasks; raykd corpus makes"):
         load_recipe(path)
 
 
-def test_a_recipe_holds_plain_values_only(tmp_path):
+def test_yaml_tags_for_python_objects_are_refused(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(minimal()) + "alone: !!python/name:os.system\n")
     with pytest.raises(InputError, match="not valid YAML"):
         load_recipe(path)
 
 
-def test_the_readmes_recipe_is_one():
+def test_the_readmes_recipe_is_valid():
     readme = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
     [block] = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
     recipe = Recipe.parse(yaml.safe_load(block), "README.md")

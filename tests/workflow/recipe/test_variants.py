@@ -1,4 +1,4 @@
-"""Variants: students named by their injections, the texts, teachers and folders of these."""
+"""Variants: students named by their injections, with their texts, teachers and folders."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def recipe_with(**changes) -> Recipe:
     return Recipe.parse(values_with(**changes), "recipe.yaml")
 
 
-def test_a_variant_is_its_steps_in_order_and_shares_those_it_begins_with():
+def test_variants_share_the_injections_that_they_begin_with():
     recipe = recipe_with()
     assert [chain.name for chain in recipe.chains] == [
         "general",
@@ -60,9 +60,9 @@ def test_a_variant_is_its_steps_in_order_and_shares_those_it_begins_with():
     ]
 
 
-def test_texts_are_made_after_those_that_decide_their_size():
+def test_texts_are_made_after_the_texts_that_determine_their_size():
     names = [text.name for text in recipe_with().corpus_texts]
-    # random@web has no size of its own: that of web's contextualized corpus.
+    # The size of random@web is that of web's contextualized corpus.
     assert names == [
         "random-100@web",
         "contextualized@web",
@@ -71,7 +71,7 @@ def test_texts_are_made_after_those_that_decide_their_size():
     ]
 
 
-def test_what_is_made_of_a_named_corpus_has_its_name():
+def test_outputs_of_a_named_corpus_have_its_name():
     recipe, out = recipe_with(), Path("out")
     run = Run(recipe, out, out / "units")
     assert run.units_of("news") == out / "units@news"
@@ -90,7 +90,7 @@ def test_what_is_made_of_a_named_corpus_has_its_name():
         ("task", "task"),
     ],
 )
-def test_old_variants_keep_their_folders(variant, folder):
+def test_variants_with_one_injection_keep_their_folders(variant, folder):
     changes = {"corpora": {}, "corpus": {"paths": ["web"]}, "injections": {}, "variants": [variant]}
     recipe = recipe_with(**changes, **({"task_da": "rows"} if "task_da" in variant else {}))
     run = Run(recipe, Path("out"), Path("out/units"))
@@ -98,7 +98,7 @@ def test_old_variants_keep_their_folders(variant, folder):
     assert run.injected(chain, "random", 1) == Path(f"out/students/{folder}-random-seed1/injected")
 
 
-def test_keys_that_a_step_leaves_out_are_those_of_injection():
+def test_settings_of_a_step_default_to_those_of_injection():
     changes = {
         "injections": {
             "general": {"text": "random", "corpus": "web", "epochs": 7, "teacher": "pretrained"},
@@ -115,9 +115,9 @@ def test_keys_that_a_step_leaves_out_are_those_of_injection():
     assert general.objective.relation_heads == 12
     assert codir.learning_rate == 6e-4
     assert codir.objective.name == "codir_pretraining"
-    # What is written out reads as the same.
-    again = Recipe.parse(recipe.model_dump(mode="json", by_alias=True), "again")
-    assert again == recipe
+    # The written recipe is read back unchanged.
+    reread = Recipe.parse(recipe.model_dump(mode="json", by_alias=True), "again")
+    assert reread == recipe
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_keys_that_a_step_leaves_out_are_those_of_injection():
         ),
     ],
 )
-def test_variants_that_cannot_be_made_are_refused(changes, expected):
+def test_impossible_variants_are_refused(changes, expected):
     with pytest.raises(InputError) as caught:
         recipe_with(**changes)
     assert expected in str(caught.value)
@@ -208,22 +208,22 @@ def test_paths_of_named_corpora_and_teachers_become_absolute(tmp_path):
     assert recipe.injections["general"].teacher_model == str(tmp_path / "base")
 
 
-def test_a_search_changes_the_steps_of_the_variant_that_it_is_about():
+def test_trials_change_the_steps_of_the_tuned_variant():
     space = {"injections.general.learning_rate": {"choice": [1e-4, 1e-3]}}
     recipe = recipe_with(tune={"space": space})
     assert tuned_variant(recipe) == "general+contextualized@news"
     check_space(recipe)
     changed = recipe.with_values({"injections.general.learning_rate": 0.5}, "trial")
     assert changed.injections["general"].learning_rate == 0.5
-    other = recipe_with(tune={"space": space, "variant": "random@web"})
+    other_variant = recipe_with(tune={"space": space, "variant": "random@web"})
     with pytest.raises(InputError, match=r"changes nothing in the tuned variant 'random@web'"):
-        check_space(other)
+        check_space(other_variant)
     fixed = recipe_with(tune={"space": {"injections.general.num_units": {"int": [1, 2]}}})
     with pytest.raises(InputError, match="trials cannot change 'injections.general.num_units'"):
         check_space(fixed)
 
 
-def test_preflight_checks_a_pretrained_teacher_of_its_own(tmp_path):
+def test_preflight_checks_the_teacher_model_of_an_injection(tmp_path):
     for name in ("teacher", "base"):
         save_tiny_model(tmp_path / name)
     general = {"text": "task", "teacher": "pretrained", "teacher_model": str(tmp_path / "base")}
@@ -247,7 +247,7 @@ _STEPS = ("general", "task", "random@web", "contextualized@news", "alone", "x", 
 
 
 @given(st.lists(st.sampled_from(_STEPS), max_size=7), st.text(max_size=20))
-def test_any_variant_is_a_student_or_refused_with_its_name(steps, noise):
+def test_any_variant_is_valid_or_refused_with_its_name(steps, noise):
     for variant in ("+".join(steps), noise):
         message = ""
         try:

@@ -1,4 +1,4 @@
-"""Every key that a recipe may have says what it is."""
+"""Every recipe key has a description."""
 
 import pytest
 from pydantic import BaseModel
@@ -9,16 +9,16 @@ from raykd.workflow.recipe.recipe import Recipe
 
 
 def models() -> list[type[BaseModel]]:
-    """Every settings class that a recipe may hold."""
-    found: list[type[BaseModel]] = []
+    """List every settings class that a recipe may contain."""
+    classes: list[type[BaseModel]] = []
     waiting: list[type[BaseModel]] = [Recipe, CorporaRecipe]
     while waiting:
         model = waiting.pop()
-        if model not in found:
-            found.append(model)
+        if model not in classes:
+            classes.append(model)
             for field in model.model_fields.values():
                 waiting += models_in(field.annotation)
-    return found
+    return classes
 
 
 @pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)

@@ -39,13 +39,13 @@ MINIMAL: dict[str, Any] = {
 
 
 def problems(values: Any) -> list[str]:
-    """What the schema refuses, with JSON's types as an editor sees them."""
-    found = VALIDATOR.iter_errors(json.loads(json.dumps(values)))
-    return [f"{error.json_path}: {error.message}" for error in found]
+    """List the schema's errors for values in JSON's types, as an editor shows them."""
+    errors = VALIDATOR.iter_errors(json.loads(json.dumps(values)))
+    return [f"{error.json_path}: {error.message}" for error in errors]
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """The minimal recipe with one more key."""
+    """Return the minimal recipe with one more key."""
     values = copy.deepcopy(MINIMAL)
     *sections, key = path.split(".")
     branch = values
@@ -56,7 +56,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 def sections(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Paths of all mappings in a recipe whose keys are raykd's and not the user's."""
+    """Return the paths of all mappings in a recipe whose keys are raykd's and not the user's."""
     if isinstance(values, dict):
         if path[-1:] not in [("space",), ("classes",), ("corpora",), ("injections",)]:
             yield path
@@ -67,45 +67,45 @@ def sections(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
             yield from sections(inner, (*path, number))
 
 
-def test_it_is_a_schema_of_draft_2020_12():
+def test_the_schema_is_valid_draft_2020_12():
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     Draft202012Validator.check_schema(SCHEMA)
 
 
-def test_the_packaged_schema_and_the_page_are_up_to_date():
+def test_the_packaged_schema_and_docs_recipe_are_current():
     hint = "run: raykd schema > FILE, or raykd schema --markdown > docs/recipe.md"
     assert schema_file().read_text(encoding="utf-8") == recipe_schema_text(), hint
     assert (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8") == recipe_reference(), hint
 
 
-def test_there_are_recipes_to_try():
+def test_recipes_are_found():
     assert len(RECIPES) >= 10
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_of_the_experiments_is_accepted_also_as_a_run_keeps_it(path):
+def test_every_shipped_recipe_is_accepted_also_with_its_defaults(path):
     assert problems(load_yaml(path)) == []
     recipe = load_corpora(path) if is_corpora_recipe(path) else load_recipe(path)
     assert problems(yaml.safe_load(dump_yaml(recipe))) == []
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_misspelt_key_is_refused_in_every_section(path):
+def test_a_misspelled_key_is_refused_in_every_section(path):
     values = json.loads(json.dumps(load_yaml(path)))
     for place in sections(values):
         wrong = copy.deepcopy(values)
         branch = wrong
         for part in place:
             branch = branch[part]
-        branch["misspelt"] = 1
-        found = problems(wrong)
-        assert found, place
-        assert any("misspelt" in problem for problem in found), place
+        branch["misspelled"] = 1
+        problem_texts = problems(wrong)
+        assert problem_texts, place
+        assert any("misspelled" in problem for problem in problem_texts), place
 
 
 @pytest.mark.parametrize("name", preset_names())
 @pytest.mark.parametrize("task", ["mine", *GLUE])
-def test_recipes_with_a_preset_may_leave_out_what_it_supplies(tmp_path, name, task):
+def test_recipes_with_a_preset_may_omit_its_sections(tmp_path, name, task):
     values = {
         "name": "paper",
         "preset": name,
@@ -170,8 +170,8 @@ def test_every_form_of_a_value_is_accepted(path, value):
     ],
 )
 def test_a_wrong_key_or_value_is_refused(path, value, problem):
-    found = problems(changed(path, value))
-    assert any(problem in text for text in found), found
+    problem_texts = problems(changed(path, value))
+    assert any(problem in text for text in problem_texts), problem_texts
 
 
 @pytest.mark.parametrize("key", ["name", "task", "teacher", "student", "adaptation"])

@@ -1,4 +1,4 @@
-"""`raykd init`: what is found in a task's files, what is refused, and that the recipe runs."""
+"""`raykd init`: detection of columns and labels, refusals, and a recipe that runs."""
 
 import csv
 import json
@@ -24,15 +24,15 @@ TEACHER = ("--teacher", "teacher")
 
 
 def rows(num_rows: int, seed: int, praise: float = 0.5) -> list[dict[str, object]]:
-    """Reviews of six words, an id, and whether they praise."""
+    """Make reviews of six words with an id and a label."""
     chance = random.Random(seed)
-    made = []
+    reviews = []
     for number in range(num_rows):
         is_good = chance.random() < praise
         word = "good" if is_good else "bad"
         text = f"the {chance.choice(THINGS)} of {chance.randrange(1000)} was {word}"
-        made.append({"id": number, "review": text, "mood": "praise" if is_good else "blame"})
-    return made
+        reviews.append({"id": number, "review": text, "mood": "praise" if is_good else "blame"})
+    return reviews
 
 
 def write(name: str, table: list[dict[str, object]]) -> None:
@@ -45,7 +45,7 @@ def write(name: str, table: list[dict[str, object]]) -> None:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A teacher, a task and a corpus in the working directory."""
+    """Working directory with a teacher, a task and a corpus."""
     monkeypatch.chdir(tmp_path)
     save_tiny_model(tmp_path / "teacher")
     write("train.csv", rows(60, 1))
@@ -55,12 +55,12 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def init(*options: str, name: str = "reviews", dev: str | None = "dev.csv") -> int:
-    """The exit code of the command."""
+    """Run `raykd init` and return its exit code."""
     dev_options = [] if dev is None else ["--dev", dev]
     return raykd(["init", name, "--train", "train.csv", *dev_options, *TEACHER, *options])
 
 
-def test_columns_labels_metric_and_student_are_found(folder):
+def test_columns_labels_metric_and_student_are_detected(folder):
     assert init() == 0
     values = yaml.safe_load(Path("reviews.yaml").read_text())
     assert values["task"] == {
@@ -78,7 +78,7 @@ def test_columns_labels_metric_and_student_are_found(folder):
     assert load_recipe(Path("reviews.yaml")).task.train == str(folder / "train.csv")
 
 
-def test_the_first_line_names_the_schema_which_accepts_the_recipe(folder):
+def test_the_first_line_names_the_schema_and_the_schema_accepts_the_recipe(folder):
     assert init("--corpus", "corpus.txt") == 0
     text = Path("reviews.yaml").read_text()
     line = re.fullmatch(r"# yaml-language-server: \$schema=file://(\S+)", text.splitlines()[0])
@@ -94,7 +94,7 @@ def test_the_recipe_passes_the_checks_before_a_run(folder, options):
     assert any("vanilla_kd" in line for line in lines)
 
 
-def test_the_lines_of_the_corpus_are_a_recipe_once_they_are_not_comments(folder):
+def test_the_commented_corpus_sections_are_valid_once_uncommented(folder):
     assert init() == 0
     text = Path("reviews.yaml").read_text()
     commented = re.compile(
@@ -145,18 +145,18 @@ def test_without_dev_rows_a_tenth_of_each_class_is_cut_from_train(folder, capsys
     check_models(open_run(Path("reviews.yaml"), None))
 
 
-def test_dev_is_not_the_training_file(folder, capsys):
+def test_the_training_file_as_dev_is_refused(folder, capsys):
     assert init(dev="./train.csv") == 2
     assert "is the file of --train" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["sst2", "a b", "../x", "reviews.yaml", ""])
-def test_a_name_that_is_none_is_refused(folder, name):
+def test_an_invalid_name_is_refused(folder, name):
     assert init(name=name) == 2
     assert not list(folder.glob("**/*.yaml"))
 
 
-def test_two_columns_of_text_are_ambiguous_unless_they_are_named(folder, capsys):
+def test_two_text_columns_are_ambiguous_unless_named(folder, capsys):
     for file, seed in (("train.csv", 1), ("dev.csv", 2)):
         table = [{**row, "body": f"{row['review']} and long enough"} for row in rows(60, seed)]
         write(file, table)
@@ -171,7 +171,7 @@ def test_two_columns_of_text_are_ambiguous_unless_they_are_named(folder, capsys)
     assert load_recipe(Path("pairs.yaml")).task.sentence_columns == ("review", "body")
 
 
-def test_two_columns_of_few_values_are_ambiguous_unless_one_is_named(folder, capsys):
+def test_two_label_columns_are_ambiguous_unless_one_is_named(folder, capsys):
     for file, seed in (("train.csv", 1), ("dev.csv", 2)):
         write(file, [{**row, "year": 2000 + row["id"] % 4} for row in rows(60, seed)])
     assert init() == 2
@@ -190,7 +190,7 @@ def test_a_column_named_label_is_the_label(folder):
 
 
 @pytest.mark.parametrize("names", [("sentence1", "sentence2"), ("premise", "hypothesis")])
-def test_pairs_are_known_by_their_names(folder, names):
+def test_pairs_are_detected_by_column_names(folder, names):
     for file, seed in (("train.csv", 1), ("dev.csv", 2)):
         table = zip(rows(60, seed), rows(60, seed + 5), strict=True)
         write(
@@ -216,7 +216,7 @@ def test_a_rare_class_makes_matthews_the_first_metric(folder):
     assert load_recipe(Path("reviews.yaml")).task.metrics == ("matthews", "accuracy")
 
 
-def test_rows_without_a_label_are_refused_until_they_are_to_be_left_out(folder, capsys):
+def test_rows_without_a_label_are_refused_unless_skipped(folder, capsys):
     write("train.csv", [*rows(60, 1), {"id": 60, "review": "nobody said what it was", "mood": ""}])
     assert init() == 2
     assert "--unlabeled-rows" in capsys.readouterr().err
@@ -238,12 +238,12 @@ def test_names_that_yaml_reads_as_something_else_are_quoted(folder):
     assert task.labels == ("no", "1e-3")
 
 
-def test_columns_that_are_not_there_are_refused_with_those_that_are(folder, capsys):
+def test_missing_columns_are_refused_with_the_existing_ones(folder, capsys):
     assert init("--text-columns", "text") == 2
     assert "no column 'text'; the columns are id, review, mood" in capsys.readouterr().err
 
 
-def test_a_tokenizer_that_does_not_know_the_language_is_remarked_on(folder, capsys):
+def test_a_tokenizer_without_the_language_is_reported(folder, capsys):
     for file, seed in (("train.csv", 1), ("dev.csv", 2)):
         table = [
             {"text": str(row["review"]).replace("the", "電影 書本 情節"), "label": row["mood"]}
