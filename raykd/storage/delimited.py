@@ -22,6 +22,7 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _LONG_NAME = 64
 _NUM_WORDS_OF_NAME = 5
 _MAX_FIELD_CHARS = 1 << 30
+_DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "vertical bars"}
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,15 @@ def looks_like_data(names: Sequence[str]) -> bool:
     )
 
 
+def other_delimiter(names: Sequence[str]) -> str | None:
+    """Guess the delimiter of a file whose first line has one column only because of it."""
+    if len(names) != 1:
+        return None
+    found = {words: names[0].count(sign) for sign, words in _DELIMITERS.items()}
+    most = max(found, key=lambda words: found[words])
+    return most if found[most] else None
+
+
 def _checked(row: Row, num_names: int, stated: str, may_be_bad: bool) -> Row:
     if row.fault:
         return row
@@ -151,7 +161,9 @@ def _utf8_fault(fields: Sequence[str]) -> str:
 
 
 def _plain_rows(text: str, delimiter: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
+    # Files of old Macintosh programs have only carriage returns.
+    line_end = "\n" if "\n" in text else "\r"
+    for number, line in enumerate(text.split(line_end), 1):
         if content := line.removesuffix("\r"):
             yield Row(number, content.split(delimiter))
 

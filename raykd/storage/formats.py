@@ -39,7 +39,8 @@ _FOREIGN = {
 }
 # Magic number, and first byte of the header of the first page.
 _PARQUET = b"PAR1\x15"
-_HEAD_BYTES = 16
+_HEAD_BYTES = 48
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_FIRST_LINE_BYTES = 16 << 20
 
 
@@ -71,8 +72,12 @@ def format_of(path: Location) -> tuple[Format, Compression | None]:
         if head.startswith(magic):
             raise InputError(
                 f"{path}: contains {kind} data; unpack it, or write it as .parquet, .jsonl.gz or "
-                f"{_or(COMPRESSIONS)}; {leave_out_hint(path)}"
+                f".jsonl.zst; {leave_out_hint(path)}"
             )
+    if head.startswith(_LFS_POINTER):
+        raise InputError(
+            f"{path}: is a Git LFS pointer to the data, not the data; get the data: git lfs pull"
+        )
     if format_ == "parquet":
         if named or compression:
             raise InputError(f"{path}: Parquet is compressed inside; unpack the file")

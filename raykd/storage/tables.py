@@ -107,11 +107,18 @@ def columns_to_read(
     """Choose the columns to read of a CSV or TSV file.
 
     Raises:
-        InputError: the first line is a row rather than column names; see also `choose`.
+        InputError: the first line is a row rather than column names, or has another delimiter than
+            the format; see also `choose`.
     """
     try:
         return choose(names)
     except InputError:
+        if other := delimited.other_delimiter(names):
+            raise InputError(
+                f"{path}: its first line is a single column, {names[0]!r:.80}, so the columns seem "
+                f"to be separated by {other}; commas separate those of .csv and tabs those of "
+                ".tsv: rename or convert the file"
+            ) from None
         if layout.columns is None and delimited.looks_like_data(names):
             shown = ", ".join(names)
             raise InputError(

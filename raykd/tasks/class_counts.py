@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from raykd.tasks.task import Task
 
-# Maximum number of classes named in a console line.
+# Maximum number of classes named in a console line, and of characters of a name.
 _SHOWN = 12
+_MAX_CHARS = 60
 
 
 def class_counts(task: Task) -> dict[str, list[int]]:
@@ -47,15 +48,17 @@ def limits(task: Task) -> list[str]:
         counts = _counts(table, len(task.labels))
         missing = [name for name, count in zip(task.labels, counts, strict=True) if not count]
         if len(missing) == len(task.labels) - 1:
-            only = task.labels[int(np.argmax(counts))]
+            only = _short(task.labels[int(np.argmax(counts))])
             remark = f"{split}: every row is of the class {only}"
             if "matthews" in task.metrics:
                 remark += ", so Matthews correlation is 0 whatever a model answers"
             if "f1" in task.metrics and counts[1] == 0:
-                remark += f", so F1, which is that of the class {task.labels[1]}, is 0"
+                remark += f", so F1, which is that of the class {_short(task.labels[1])}, is 0"
             remarks.append(f"{remark}; its scores do not show whether a model separates classes")
         elif missing:
-            remarks.append(f"{split}: no row of the class {', '.join(missing[:_SHOWN])}")
+            remarks.append(
+                f"{split}: no row of the class {', '.join(map(_short, missing[:_SHOWN]))}"
+            )
     return remarks
 
 
@@ -73,13 +76,20 @@ def _counts(table: pa.Table, num_classes: int) -> list[int]:
     return counts
 
 
+def _short(name: str) -> str:
+    """Name of a class on one line of limited length."""
+    shown = name if name.isprintable() else repr(name)
+    return shown if len(shown) <= _MAX_CHARS else f"{shown[: _MAX_CHARS - 3]}..."
+
+
 def _classes(counts: Mapping[str, int]) -> str:
     total = sum(counts.values())
-    shown = [f"{name} {count:,} ({count / total:.0%})" for name, count in counts.items()]
+    shown = [f"{_short(name)} {count:,} ({count / total:.0%})" for name, count in counts.items()]
     if len(shown) <= _SHOWN:
         return ", ".join(shown)
     fewest, most = min(counts, key=lambda n: counts[n]), max(counts, key=lambda n: counts[n])
     return (
-        f"{len(shown)} classes, from {counts[fewest]:,} ({fewest}) to {counts[most]:,} ({most}) "
+        f"{len(shown)} classes, from {counts[fewest]:,} ({_short(fewest)}) to {counts[most]:,} "
+        f"({_short(most)}) "
         f"rows: {', '.join(shown[:_SHOWN])}, ..."
     )

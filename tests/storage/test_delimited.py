@@ -137,6 +137,26 @@ def test_quotation_marks_of_glue_are_text_and_those_of_pandas_are_not(tmp_path, 
     assert read_table(all_quoted).to_pydict() == {"text": ["a b", "c"], "n": [1, 2]}
 
 
+@pytest.mark.parametrize(
+    ("name", "sign", "words"),
+    [("a.csv", ";", "semicolons"), ("a.csv", "\t", "tabs"), ("a.tsv", ",", "commas")],
+)
+def test_a_file_with_another_delimiter_is_reported_as_such(tmp_path, name, sign, words):
+    path = write(tmp_path / name, sign.join(["text", "label"]) + "\n" + sign.join("ab") + "\n")
+    message = f"{name}: its first line is a single column, .* to be separated by {words}"
+    with pytest.raises(InputError, match=message):
+        read_table(path, ["text"])
+    with pytest.raises(InputError, match=message):
+        rows_of(path)
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_lines(tmp_path):
+    for suffix, sign in (("csv", ","), ("tsv", "\t")):
+        lines = [sign.join(["text", "n"]), sign.join(["one", "1"]), sign.join(["two", "2"])]
+        path = write(tmp_path / f"a.{suffix}", "\r".join(lines) + "\r")
+        assert read_table(path).to_pydict() == {"text": ["one", "two"], "n": [1, 2]}
+
+
 CELLS = st.text(st.sampled_from('ab"\t\n,1 é'), max_size=6)
 ROWS = st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6)
 

@@ -52,6 +52,9 @@ def test_zstd_that_begins_with_a_skippable_frame_is_read(tmp_path):
     ]
 
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n"
+
+
 def parquet() -> bytes:
     file = io.BytesIO()
     pq.write_table(pa.table({"text": ["one", "two"]}), file)
@@ -71,7 +74,9 @@ def zipped() -> bytes:
         ("a.jsonl.gz", JSONL, r"a\.jsonl\.gz: is not gzip data .*name the file without \.gz"),
         ("a.jsonl.bz2", bz2.compress(JSONL), "contains bzip2 data; unpack it"),
         ("a.jsonl", lzma.compress(JSONL), "contains xz data; unpack it"),
-        ("a.zip", zipped(), "contains zip data; unpack it"),
+        ("a.zip", zipped(), r"contains zip data; unpack it, .* \.jsonl\.gz or \.jsonl\.zst; leave"),
+        ("a.jsonl", LFS_POINTER, "is a Git LFS pointer to the data, not the data.* git lfs pull"),
+        ("a.parquet", LFS_POINTER, "is a Git LFS pointer to the data"),
         ("a.jsonl", parquet(), r"contains Parquet data; name it \.parquet"),
         ("a.parquet", gzip.compress(parquet()), "Parquet is compressed inside; unpack the file"),
         ("README.md", b"# Title\n", r"README\.md: unknown suffix '\.md'"),

@@ -1,5 +1,6 @@
 """Label cells: equal classes, refused values, and messages to the user."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
@@ -216,6 +217,15 @@ def make_task(train, dev, metrics=("accuracy",), *, regression=False):
 
     labels = () if regression else ("neg", "pos")
     return Task("t", labels, regression, metrics, split(train), split(dev), None, {}, ("a remark",))
+
+
+def test_long_names_and_line_breaks_of_classes_are_shortened_on_the_console():
+    task = replace(make_task([0, 1], [1, 1]), labels=("a\nb", "x" * 3000))
+    first, second, *remarks = describe(task)
+    long = "x" * 57 + "..."
+    assert first == f"  train  2 rows: 'a\\nb' 1 (50%), {long} 1 (50%)"
+    assert second == f"  dev    2 rows: 'a\\nb' 0 (0%), {long} 2 (100%)"
+    assert f"  dev: every row is of the class {long}" in remarks[1]
 
 
 def test_classes_are_counted_in_every_split():

@@ -206,6 +206,7 @@ def test_commands_of_a_case_answer_as_expected(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", SLOW)
 def test_commands_of_a_case_with_models_answer_as_expected(
     case: str,
