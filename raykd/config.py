@@ -23,6 +23,13 @@ RENAMED_KEYS = {
     "tune.arm": "tune.variant",
     "retrieval.method": "retrieval.ranker",
 }
+# Keys that had another name in an earlier version, in whatever section they are.
+RENAMED_NAMES = {
+    "initialisation": "initialization",  # word list: ok
+    "normalise": "normalize",  # word list: ok
+    "num_neighbours": "num_neighbors",  # word list: ok
+    "max_tokens_per_pass": "max_tokens_per_micro_batch",
+}
 # Replacements for error messages in which pydantic names Python types.
 _EXPECTED = {
     "tuple_type": "a list [...]",
@@ -135,8 +142,8 @@ def _is_echo(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
 def _describe(model: type[BaseModel], problem: dict[str, Any]) -> str:
     path, tag, known = _locate(model, problem["loc"])
     kind, context = problem["type"], problem.get("ctx", {})
-    if kind == "extra_forbidden" and _last(RENAMED_KEYS.get(path, "")) in known:
-        return f"`{path}:` is now `{RENAMED_KEYS[path]}:`"
+    if kind == "extra_forbidden" and _last(new_path := _renamed(path)) in known:
+        return f"`{path}:` is now `{new_path}:`"
     if kind == "extra_forbidden":
         return f"unknown key {path!r} ({_hint(_last(path), known, tag)})"
     if kind == "missing":
@@ -160,6 +167,13 @@ def _describe(model: type[BaseModel], problem: dict[str, Any]) -> str:
     if kind != "value_error":
         message += f", not {problem['input']!r:.60}"
     return f"key {path!r}: {message}" if path else message
+
+
+def _renamed(path: str) -> str:
+    """New path of a renamed key; empty if it was not renamed."""
+    section, dot, name = path.rpartition(".")
+    new_name = RENAMED_NAMES.get(name)
+    return RENAMED_KEYS.get(path, "") if new_name is None else f"{section}{dot}{new_name}"
 
 
 def _last(path: str) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from raykd.contextualize.filter import ContaminationPolicy
 from raykd.text.figures import TextFigures
@@ -27,7 +27,8 @@ class SearchFacts(BaseModel):
     ranker: str = "bm25"
     model: str | None = None
     top_k: int
-    num_anchors: int
+    # Cards of earlier versions have the second name.
+    num_queries: int = Field(validation_alias=AliasChoices("num_queries", "num_anchors"))
     num_empty_queries: int
     num_fallback_queries: int
 

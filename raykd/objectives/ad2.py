@@ -40,7 +40,7 @@ from torch import Tensor
 from raykd.models.encoder import Encoder, EncoderOutput
 from raykd.models.forward import run
 from raykd.models.probe import Trait
-from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, Role, TeacherPart
+from raykd.objectives.base import LossTerms, Models, Objective, ObjectiveConfig, Role, TeacherPart
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.hidden_and_attention import (
     ProjectionSharing,
@@ -50,7 +50,7 @@ from raykd.objectives.losses.hidden_and_attention import (
 from raykd.objectives.losses.logits import kd_loss, task_loss
 from raykd.objectives.losses.perturbation import (
     Ascent,
-    Initialisation,
+    Initialization,
     Norm,
     Normalized,
     norms,
@@ -58,7 +58,7 @@ from raykd.objectives.losses.perturbation import (
 )
 
 _LOG = logging.getLogger(__name__)
-# steps, epsilon, step_size, norm, initialisation, initial_size, normalized
+# steps, epsilon, step_size, norm, initialization, initial_size, normalized
 _ADVERSARIES = {
     # Word embeddings have norms of about 1, those of a row of L tokens together about sqrt(L).
     "freelb": Ascent(1, 0.5, 0.5, "row_l2", "zeros", 0.1),
@@ -72,7 +72,7 @@ _ADVERSARIES = {
 }
 
 
-class Ad2Config(MethodConfig):
+class Ad2Config(ObjectiveConfig):
     """Settings of AD2: weights of the terms, and the adversary (`perturbation.Ascent`)."""
 
     name: Literal["ad2"] = Field(
@@ -131,7 +131,7 @@ class Ad2Config(MethodConfig):
         description="L2 norm or largest entry (linf), over all tokens of a row together (row_*) "
         "or per token (token_*). Default: the adversary's.",
     )
-    initialisation: Initialisation | None = Field(
+    initialization: Initialization | None = Field(
         None,
         description="Start of the perturbation: zeros, uniform (FreeLB) or gaussian (SMART). "
         "Default: the adversary's.",
@@ -219,14 +219,14 @@ class Ad2(Objective):
     config: Ad2Config
 
     @classmethod
-    def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
+    def traits(cls, config: ObjectiveConfig, role: Role) -> frozenset[Trait]:
         """Traits of `Objective`, and attention scores for deep KD."""
         assert isinstance(config, Ad2Config)
         needed = super().traits(config, role)
         return needed | {"relations", "first_token"} if config.attention_weight > 0 else needed
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse models whose layers or attention heads deep KD cannot compare."""
         assert isinstance(config, Ad2Config)
         if config.is_deep:
@@ -311,7 +311,7 @@ class Ad2(Objective):
             return self._distance(logits, batch, teacher) * num_rows
 
         gradient = None
-        if self._ascent.initialisation == "zeros" and not self.config.inner_eval:
+        if self._ascent.initialization == "zeros" and not self.config.inner_eval:
             (gradient,) = torch.autograd.grad(clean_loss * num_rows, embedded, retain_graph=True)
         return perturbation(embedded, mask, self._ascent, loss_of, gradient)
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from raykd.models.encoder import Encoder
 from raykd.models.pooling import pooled_layers
-from raykd.objectives.base import MethodConfig, Models
+from raykd.objectives.base import Models, ObjectiveConfig
 from raykd.objectives.losses.descriptions import of_layers
 from raykd.objectives.losses.layer_maps import layers_taking_part
 from raykd.objectives.losses.projections import Projection, TeacherProjection
@@ -120,7 +120,7 @@ class AlpKd(LayerMatching):
     config: AlpKdConfig
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse models without layers to compare."""
         assert isinstance(config, AlpKdConfig)
         super().check(config, student, teacher)

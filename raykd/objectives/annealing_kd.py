@@ -27,12 +27,12 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.models.forward import run
-from raykd.objectives.base import Epoch, LossTerms, MethodConfig, Models, Objective, TeacherPart
+from raykd.objectives.base import Epoch, LossTerms, Models, Objective, ObjectiveConfig, TeacherPart
 
 _LOG = logging.getLogger(__name__)
 
 
-class AnnealingKdConfig(MethodConfig):
+class AnnealingKdConfig(ObjectiveConfig):
     """Settings of the first phase of Annealing-KD."""
 
     name: Literal["annealing_kd"] = Field(

@@ -23,7 +23,7 @@ Role = Literal["student", "teacher"]
 STUDENT = "student"
 
 
-class MethodConfig(Config):
+class ObjectiveConfig(Config):
     """Base class of the objectives' settings; `name` is the key in `OBJECTIVES`."""
 
     name: str
@@ -171,7 +171,7 @@ class Objective(nn.Module, ABC):
     # and both read the original text.
     allows_other_tokenizer: ClassVar[bool] = False
 
-    def __init__(self, config: MethodConfig, models: Models) -> None:
+    def __init__(self, config: ObjectiveConfig, models: Models) -> None:
         super().__init__()
         runs_teacher = "model" in config.needs_teacher
         assert (models.teacher is not None) == runs_teacher, "a teacher is run, or is not there"
@@ -182,7 +182,7 @@ class Objective(nn.Module, ABC):
         self._player = STUDENT
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse settings that do not fit the models, which may be meta models.
 
         Raises:
@@ -190,7 +190,7 @@ class Objective(nn.Module, ABC):
         """
 
     @classmethod
-    def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
+    def traits(cls, config: ObjectiveConfig, role: Role) -> frozenset[Trait]:
         """Traits required of a model in a role."""
         return cls.student_traits if role == "student" else cls.teacher_traits
 

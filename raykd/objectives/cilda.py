@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from raykd.models.encoder import Encoder, EncoderOutput
 from raykd.models.forward import run
 from raykd.models.pooling import pooled_layers
-from raykd.objectives.base import LossTerms, MethodConfig, Models
+from raykd.objectives.base import LossTerms, Models, ObjectiveConfig
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.in_batch_contrastive import in_batch_loss
 from raykd.objectives.losses.logits import kd_loss, task_loss
@@ -101,7 +101,7 @@ class Cilda(GeneratorObjective):
     config: CildaConfig
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse models with different vocabularies or unknown layers."""
         super().check(config, student, teacher)
         student.blocks()

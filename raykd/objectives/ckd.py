@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 from raykd.models.probe import Trait
-from raykd.objectives.base import MethodConfig, Models, Role
+from raykd.objectives.base import Models, ObjectiveConfig, Role
 from raykd.objectives.losses.layer_maps import Layer, check_layers, layers_taking_part
 from raykd.objectives.shared.layer_matching import (
     LayerMatching,
@@ -141,14 +141,14 @@ class Ckd(LayerMatching):
     config: CkdConfig
 
     @classmethod
-    def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
+    def traits(cls, config: ObjectiveConfig, role: Role) -> frozenset[Trait]:
         """Traits of `Objective`, and those of all tokens if `tokens` is "all"."""
         assert isinstance(config, CkdConfig)
         needed = super().traits(config, role)
         return needed - {"first_token"} if config.tokens == "all" else needed
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse models for which a student layer would get no teacher layer."""
         assert isinstance(config, CkdConfig)
         super().check(config, student, teacher)

@@ -46,9 +46,9 @@ from raykd.models.probe import Trait
 from raykd.objectives.base import (
     Epoch,
     LossTerms,
-    MethodConfig,
     Models,
     Objective,
+    ObjectiveConfig,
     Role,
     TeacherPart,
 )
@@ -72,7 +72,7 @@ from raykd.objectives.losses.memory_contrastive import (
 Layers = Literal["all", "alternate"] | Annotated[tuple[Layer, ...], Field(min_length=1)]
 
 
-class CodirConfig(MethodConfig):
+class CodirConfig(ObjectiveConfig):
     """Settings of CoDIR; defaults are the paper's loss with the values of the authors' code."""
 
     name: Literal["codir"] = Field(
@@ -211,14 +211,14 @@ class Codir(Objective):
     contrast: Contrast
 
     @classmethod
-    def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
+    def traits(cls, config: ObjectiveConfig, role: Role) -> frozenset[Trait]:
         """Traits of `Objective`, and that of first tokens if `pooling` is "cls"."""
         assert isinstance(config, CodirConfig)
         needed = super().traits(config, role)
         return needed | {"first_token"} if config.pooling == "cls" else needed
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse layers that do not exist or are repeated."""
         assert isinstance(config, CodirConfig)
         for role, encoder, chosen in (

@@ -43,9 +43,9 @@ from raykd.models.masked_lm import SpecialTokens
 from raykd.models.pooling import pooled_layers
 from raykd.objectives.base import (
     LossTerms,
-    MethodConfig,
     Models,
     Objective,
+    ObjectiveConfig,
     TeacherPart,
     freeze_beyond,
 )
@@ -56,7 +56,7 @@ from raykd.objectives.losses.memory_contrastive import QueueContrast
 _MASK_SHARE, _RANDOM_SHARE = 0.8, 0.1
 
 
-class CodirPretrainingConfig(MethodConfig):
+class CodirPretrainingConfig(ObjectiveConfig):
     """Settings of CoDIR pre-training, which needs neither labels nor a fine-tuned teacher."""
 
     name: Literal["codir_pretraining"] = Field(
@@ -195,7 +195,7 @@ class CodirPretraining(Objective):
     contrast: QueueContrast
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse models with unknown layers or different vocabularies."""
         student.blocks()
         teacher.blocks()

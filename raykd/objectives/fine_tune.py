@@ -14,12 +14,12 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.models.forward import run
-from raykd.objectives.base import LossTerms, MethodConfig, Objective
+from raykd.objectives.base import LossTerms, Objective, ObjectiveConfig
 from raykd.objectives.losses.descriptions import of_labels
 from raykd.objectives.losses.logits import task_loss
 
 
-class FineTuneConfig(MethodConfig):
+class FineTuneConfig(ObjectiveConfig):
     """Settings of fine-tuning: none except its name."""
 
     name: Literal["fine_tune"] = Field(

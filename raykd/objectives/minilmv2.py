@@ -23,16 +23,16 @@ from raykd.models.families.layers import RelationVectors
 from raykd.models.families.relation_layer import PAPER_LAYER, paper_relation_layer
 from raykd.objectives.base import (
     LossTerms,
-    MethodConfig,
     Models,
     Objective,
+    ObjectiveConfig,
     TeacherPart,
     freeze_beyond,
 )
 from raykd.objectives.losses.relations import relation_loss
 
 
-class MiniLmV2Config(MethodConfig):
+class MiniLmV2Config(ObjectiveConfig):
     """Settings of MiniLMv2; defaults are the paper's for base-size teachers."""
 
     name: Literal["minilmv2"] = Field(
@@ -89,7 +89,7 @@ class MiniLmV2(Objective):
     config: MiniLmV2Config
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse relation heads that do not divide the widths, and layers that do not exist."""
         assert isinstance(config, MiniLmV2Config)
         for role, encoder in (("student", student), ("teacher", teacher)):

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from raykd.models.encoder import Encoder
 from raykd.models.pooling import pooled_layers
-from raykd.objectives.base import MethodConfig, Models
+from raykd.objectives.base import Models, ObjectiveConfig
 from raykd.objectives.losses.descriptions import of_pairs
 from raykd.objectives.losses.layer_maps import LayerMap, resolve_layer_map
 from raykd.objectives.shared.layer_matching import (
@@ -117,7 +117,7 @@ class Pkd(LayerMatching):
     config: PkdConfig
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse maps with layers that do not exist."""
         assert isinstance(config, PkdConfig)
         super().check(config, student, teacher)

@@ -35,7 +35,7 @@ from torch import Tensor
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 from raykd.models.pooling import Pooling, pooled_layers
-from raykd.objectives.base import Epoch, MethodConfig, Models
+from raykd.objectives.base import Epoch, Models, ObjectiveConfig
 from raykd.objectives.losses.descriptions import of_layers
 from raykd.objectives.losses.in_batch_contrastive import in_batch_loss
 from raykd.objectives.losses.layer_maps import layers_taking_part
@@ -174,7 +174,7 @@ class RailKd(LayerMatching):
     config: RailKdConfig
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse a student without, or with more, intermediate layers than the teacher."""
         super().check(config, student, teacher)
         num_slots = len(layers_taking_part(config.name, "student", student, include_last=False))

@@ -30,9 +30,9 @@ from raykd.models.encoder import Encoder
 from raykd.models.forward import run
 from raykd.objectives.base import (
     LossTerms,
-    MethodConfig,
     Models,
     Objective,
+    ObjectiveConfig,
     TeacherPart,
     freeze_beyond,
 )
@@ -43,7 +43,7 @@ from raykd.objectives.losses.hidden_and_attention import (
 )
 
 
-class TinyBertConfig(MethodConfig):
+class TinyBertConfig(ObjectiveConfig):
     """Settings of TinyBERT's intermediate stage."""
 
     name: Literal["tinybert"] = Field(
@@ -87,7 +87,7 @@ class TinyBert(Objective):
     config: TinyBertConfig
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse models whose layers or attention scores cannot be compared."""
         check_token_maps("tinybert", student, teacher, attention=True)
 

@@ -15,12 +15,12 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.models.forward import run
-from raykd.objectives.base import LossTerms, MethodConfig, Objective, TeacherPart
+from raykd.objectives.base import LossTerms, Objective, ObjectiveConfig, TeacherPart
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.logits import kd_loss, task_loss
 
 
-class VanillaKdConfig(MethodConfig):
+class VanillaKdConfig(ObjectiveConfig):
     """Settings of Vanilla-KD; defaults are AD2's baseline (Algorithm 1)."""
 
     name: Literal["vanilla_kd"] = Field(

@@ -18,7 +18,7 @@ def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
     groups: list[list[tuple[str, list[Any]]]] = [
         [
             *_rankers(searches),
-            ("Queries", [search and search.num_anchors for search in searches]),
+            ("Queries", [search and search.num_queries for search in searches]),
             (
                 "Empty queries (no searchable terms)",
                 [search and search.num_empty_queries for search in searches],

@@ -39,7 +39,7 @@ class UnitSample(_Facts):
     """A unit of a corpus, and the task sentence that retrieved it, if any."""
 
     text: str
-    anchor: str | None = None
+    task_sentence: str | None = None
     rank: int | None = None
 
 

@@ -240,7 +240,7 @@ class _Training:
     def _micro_batches(self, share: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         if self.objective.mixes_examples:
             return [share]
-        max_tokens = self.config.max_tokens_per_pass
+        max_tokens = self.config.max_tokens_per_micro_batch
         parts = split_into_micro_batches(self._lengths[share], self._overhead_tokens, max_tokens)
         return [share[part] for part in parts]
 

@@ -20,10 +20,10 @@ class PhaseConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _batches_can_be_cut(self) -> Self:
-        if self.max_tokens_per_pass is not None and self.objective.mixes_examples:
+        if self.max_tokens_per_micro_batch is not None and self.objective.mixes_examples:
             raise ValueError(
-                f"max_tokens_per_pass splits batches, but with {self.objective.name!r} a row's "
-                "loss depends on its whole batch; remove it, and lower batch_size to save memory"
+                f"max_tokens_per_micro_batch splits batches, but with {self.objective.name!r} a "
+                "row's loss depends on its whole batch; remove it, or lower batch_size"
             )
         return self
 

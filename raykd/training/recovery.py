@@ -82,8 +82,10 @@ def remedies(config: TrainingConfig) -> str:
     """Settings that reduce memory, ordered by how little they change the result."""
     changes = []
     if isinstance(config, PhaseConfig) and not config.objective.mixes_examples:
-        tokens = max(1, (config.max_tokens_per_pass or config.batch_size * config.max_length) // 2)
-        changes.append(f"set max_tokens_per_pass: {tokens} (smaller micro-batches)")
+        tokens = max(
+            1, (config.max_tokens_per_micro_batch or config.batch_size * config.max_length) // 2
+        )
+        changes.append(f"set max_tokens_per_micro_batch: {tokens} (smaller micro-batches)")
     changes.append(f"lower batch_size (now {config.batch_size})")
     changes.append(f"lower max_length (now {config.max_length})")
     if config.precision == "float32":

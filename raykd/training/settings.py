@@ -38,7 +38,7 @@ class TrainingConfig(Config):
         description="Sort the rows of this many shuffled batches by length before they are cut "
         "into batches; above 1 saves padding, but batches are less random.",
     )
-    max_tokens_per_pass: int | None = Field(
+    max_tokens_per_micro_batch: int | None = Field(
         None,
         ge=1,
         description="Most tokens of one micro-batch, padding included, to bound memory; the "

@@ -301,11 +301,11 @@ def _corpus_folders(recipe: Recipe) -> list[str]:
 def _corpus_facts(run: Run, text: Text) -> CorpusFacts:
     folder = run.training_text(text)
     units = pq.read_table(folder / TEXT_FILE).slice(0, _SAMPLE_UNITS).to_pylist()
-    anchors = {}
+    sentences = {}
     if text.kind == "contextualized":
         queries = pq.read_table(run.queries / QUERIES_FILE, columns=["query_id", "text"])
         query_ids = {unit["query_id"] for unit in units}
-        anchors = {
+        sentences = {
             row["query_id"]: row["text"]
             for row in queries.to_pylist()
             if row["query_id"] in query_ids
@@ -314,7 +314,11 @@ def _corpus_facts(run: Run, text: Text) -> CorpusFacts:
         name=text.name,
         card=read_card(folder),
         samples=[
-            UnitSample(text=unit["text"], anchor=anchors.get(unit["query_id"]), rank=unit["rank"])
+            UnitSample(
+                text=unit["text"],
+                task_sentence=sentences.get(unit["query_id"]),
+                rank=unit["rank"],
+            )
             for unit in units
         ],
     )

@@ -142,7 +142,7 @@ def make_corpora(recipe: CorporaRecipe, out: Path) -> list[MadeCorpus]:
 def summary(made: Sequence[MadeCorpus]) -> str:
     """Format the corpora as a text table, one line per task."""
     columns: list[tuple[str, Callable[[CorpusCard], str]]] = [
-        ("queries", lambda card: f"{card.search.num_anchors:,}" if card.search else ""),
+        ("queries", lambda card: f"{card.search.num_queries:,}" if card.search else ""),
         ("k", lambda card: f"{card.k:,}"),
         ("hits", lambda card: f"{card.num_hits:,}"),
         ("units", lambda card: f"{card.num_units:,}"),

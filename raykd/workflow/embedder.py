@@ -40,7 +40,7 @@ def load_embedder(
         key,
         section.model,
         pooling=section.pooling,
-        normalize=section.normalise,  # word list: ok
+        normalize=section.normalize,
         max_length=section.max_length,
         batch_size=section.batch_size,
         use_gpu=use_gpu,

@@ -11,7 +11,7 @@ from raykd.contextualize.sample import Draw, by_key, fraction_for
 from raykd.corpus.pipeline import shard_paths
 from raykd.models.masked_lm import missing_head, missing_head_weights
 from raykd.models.resolve import digest_of_model
-from raykd.objectives.base import MethodConfig
+from raykd.objectives.base import ObjectiveConfig
 from raykd.objectives.shared.generator_model import TrainHeadConfig
 from raykd.storage.manifest import (
     Draft,
@@ -62,7 +62,7 @@ def generator_inputs(run: Run, phase: PhaseConfig) -> dict[str, str]:
     return {} if reference is None else {"generator": digest_of_model(reference)}
 
 
-def head_to_train(objective: MethodConfig, model: str) -> TrainHeadConfig | None:
+def head_to_train(objective: ObjectiveConfig, model: str) -> TrainHeadConfig | None:
     """Return the settings for training a generator's head; None if its checkpoint has one.
 
     Args:
@@ -87,7 +87,7 @@ def head_to_train(objective: MethodConfig, model: str) -> TrainHeadConfig | None
     return objective.head_training
 
 
-def describe_generator(objective: MethodConfig, teacher: str) -> list[str]:
+def describe_generator(objective: ObjectiveConfig, teacher: str) -> list[str]:
     """Lines that name an objective's generator and where its head comes from.
 
     Raises:

@@ -29,7 +29,7 @@ READING_COUNTS = (
 
 
 def write_queries(task_folder: Path, config: RetrievalConfig, out: Path) -> Manifest:
-    """Write `out/queries.parquet`, the queries of a task's anchors."""
+    """Write `out/queries.parquet`, the queries of a task's sentences."""
 
     def write(draft: Draft) -> None:
         queries = make_queries(
@@ -83,6 +83,6 @@ def search_facts(config: RetrievalConfig, top_k: int, hits: Manifest) -> SearchF
         ranker=config.ranker,
         model=config.dense.model if config.dense else None,
         top_k=top_k,
-        num_anchors=int(hits.counts["num_queries"]),
+        num_queries=int(hits.counts["num_queries"]),
         **{name: int(hits.counts[name]) for name in names},
     )

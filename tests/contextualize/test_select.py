@@ -12,7 +12,7 @@ from raykd.contextualize.select import ContextualizeConfig, ReferenceTexts, cont
 from raykd.errors import InputError
 from raykd.storage import schemas
 
-FACTS = SearchFacts(top_k=3, num_anchors=2, num_empty_queries=1, num_fallback_queries=1)
+FACTS = SearchFacts(top_k=3, num_queries=2, num_empty_queries=1, num_fallback_queries=1)
 
 
 def write_hits(path, hits):
@@ -158,7 +158,7 @@ def test_the_card_has_all_counts(tmp_path):
             "ranker": "bm25",
             "model": None,
             "top_k": 3,
-            "num_anchors": 2,
+            "num_queries": 2,
             "num_empty_queries": 1,
             "num_fallback_queries": 1,
         },

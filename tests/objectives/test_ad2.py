@@ -179,7 +179,7 @@ def test_the_reported_ratio_is_of_row_norms_without_padding():
         ({}, 2),
         ({"steps": 3}, 4),
         ({"inner_eval": True}, 3),
-        ({"initialisation": "uniform"}, 3),
+        ({"initialization": "uniform"}, 3),
         ({"adversary": "smart"}, 3),
         ({"adversarial_weight": 0.0}, 1),
     ],

@@ -63,7 +63,7 @@ def card(kind):
         leak_ngram=None,
         num_quarantined=2,
         search=(
-            SearchFacts(top_k=50, num_anchors=440, num_empty_queries=3, num_fallback_queries=17)
+            SearchFacts(top_k=50, num_queries=440, num_empty_queries=3, num_fallback_queries=17)
             if searched
             else None
         ),
@@ -104,7 +104,8 @@ def results(*, report_split="dev", name="quickstart", seeds=(1, 2), trains_class
         ),
         corpora=[
             CorpusFacts(
-                card=card("contextualized"), samples=[UnitSample(text=name, anchor=name, rank=1)]
+                card=card("contextualized"),
+                samples=[UnitSample(text=name, task_sentence=name, rank=1)],
             ),
             CorpusFacts(card=card("random"), samples=[UnitSample(text=name)]),
         ],

@@ -68,12 +68,12 @@ def test_the_loss_decreases_in_float16_with_an_adaptive_scale():
     assert {parameter.dtype for parameter in student.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("max_tokens_per_pass", [1, 25, 10_000])
-def test_gradient_accumulation_equals_full_batches(max_tokens_per_pass):
+@pytest.mark.parametrize("max_tokens_per_micro_batch", [1, 25, 10_000])
+def test_gradient_accumulation_equals_full_batches(max_tokens_per_micro_batch):
     config = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3)
     full, losses = train_tiny(rows_of(20), config)
 
-    cut = config.model_copy(update={"max_tokens_per_pass": max_tokens_per_pass})
+    cut = config.model_copy(update={"max_tokens_per_micro_batch": max_tokens_per_micro_batch})
     student, accumulated_losses = train_tiny(rows_of(20), cut)
 
     assert accumulated_losses == pytest.approx(losses, rel=1e-4)
@@ -207,7 +207,7 @@ def _train_as_worker(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
     )
     config = TrainingConfig(
-        epochs=3, batch_size=8, learning_rate=1e-3, max_tokens_per_pass=max_tokens
+        epochs=3, batch_size=8, learning_rate=1e-3, max_tokens_per_micro_batch=max_tokens
     )
     calls = []
     average = shm_allreduce.ShmAllreduce.average

@@ -40,7 +40,7 @@ def test_the_suggested_settings_are_supported_by_the_objective():
         return remedies(PhaseConfig(objective=SETTINGS[name], **settings, **changes))
 
     rest = "lower batch_size (now 8), or lower max_length (now 64)"
-    first = "set max_tokens_per_pass: {} (smaller micro-batches), or "
+    first = "set max_tokens_per_micro_batch: {} (smaller micro-batches), or "
     assert suggested("codir") == rest
     assert suggested("pkd") == first.format(256) + rest
-    assert suggested("pkd", max_tokens_per_pass=100) == first.format(50) + rest
+    assert suggested("pkd", max_tokens_per_micro_batch=100) == first.format(50) + rest

@@ -104,7 +104,7 @@ def test_out_of_memory_errors_suggest_settings_that_need_less(tmp_path, num_work
 
     assert str(caught.value) == (
         "vanilla_kd: out of memory (allocating 1125899906842624 bytes); set "
-        "max_tokens_per_pass: 256 (smaller micro-batches), or lower batch_size (now 4), or "
+        "max_tokens_per_micro_batch: 256 (smaller micro-batches), or lower batch_size (now 4), or "
         "lower max_length (now 128), or set precision: bfloat16"
     )
 

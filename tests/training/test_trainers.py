@@ -12,7 +12,15 @@ from torch import Tensor, distributed, nn
 
 from raykd.errors import InputError
 from raykd.models.forward import run
-from raykd.objectives.base import STUDENT, Epoch, LossTerms, MethodConfig, Models, Objective, Player
+from raykd.objectives.base import (
+    STUDENT,
+    Epoch,
+    LossTerms,
+    Models,
+    Objective,
+    ObjectiveConfig,
+    Player,
+)
 from raykd.objectives.losses.logits import task_loss
 from raykd.training.logging.records import Record
 from raykd.training.loop import train
@@ -28,7 +36,7 @@ class Duel(Objective):
     trains_classifier = True
 
     def __init__(self) -> None:
-        super().__init__(MethodConfig(name="duel"), Models(tiny_encoder()))
+        super().__init__(ObjectiveConfig(name="duel"), Models(tiny_encoder()))
         self.shift = nn.Parameter(torch.zeros(3, 1))
         self.epochs: list[Epoch] = []
         self.rows: tuple[int, list[float], int] | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 Norm = Literal["row_l2", "row_linf", "token_l2", "token_linf"]
 Normalized = Literal["gradient", "perturbation"]
-Initialisation = Literal["zeros", "uniform", "gaussian"]
+Initialization = Literal["zeros", "uniform", "gaussian"]
 
 
 class Ascent(NamedTuple):
@@ -23,7 +23,7 @@ class Ascent(NamedTuple):
         epsilon: maximum size of a perturbation, in `norm`.
         step_size: size of a step, in `norm`.
         norm: L2 norm or largest entry (linf), over all tokens of a row or per token.
-        initialisation: distribution of the start.
+        initialization: distribution of the start.
         initial_size: maximum size in `norm` of a uniform start, or standard deviation of each entry
             of a gaussian start.
         normalized: `gradient`: each step has `step_size`, then the perturbation is projected into
@@ -35,7 +35,7 @@ class Ascent(NamedTuple):
     epsilon: float
     step_size: float
     norm: Norm
-    initialisation: Initialisation
+    initialization: Initialization
     initial_size: float
     normalized: Normalized = "gradient"
 
@@ -76,13 +76,13 @@ def initial(word_embeddings: Tensor, attention_mask: Tensor, ascent: Ascent) -> 
     Args:
         word_embeddings: (B, L, e), for its shape.
         attention_mask: (B, L), 1 for tokens and 0 for padding.
-        ascent: settings; initialisation, initial_size and norm are used.
+        ascent: settings; initialization, initial_size and norm are used.
     """
     start = torch.zeros_like(word_embeddings, dtype=torch.float32)
-    if ascent.initialisation == "zeros":
+    if ascent.initialization == "zeros":
         return start
     is_token = attention_mask[..., None].to(start.dtype)
-    if ascent.initialisation == "gaussian":
+    if ascent.initialization == "gaussian":
         return torch.randn_like(start) * is_token * ascent.initial_size
     largest = norms(torch.ones_like(start) * is_token, ascent.norm).clamp(min=1)
     return (2 * torch.rand_like(start) - 1) * is_token / largest * ascent.initial_size

@@ -27,13 +27,13 @@ from torch import Tensor, nn
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 from raykd.models.masked_lm import MaskedLm
-from raykd.objectives.base import STUDENT, MethodConfig, Models, Objective, Player, TeacherPart
+from raykd.objectives.base import STUDENT, Models, Objective, ObjectiveConfig, Player, TeacherPart
 from raykd.objectives.shared.generator_model import GeneratorModelConfig, TrainHeadConfig
 
 GENERATOR = "generator"
 
 
-class GeneratorConfig(MethodConfig):
+class GeneratorConfig(ObjectiveConfig):
     """Settings shared by MATE-KD and CILDA; defaults are those of the published code.
 
     The student's gradients are clipped to the phase's `max_grad_norm` (5 in the papers).
@@ -212,7 +212,7 @@ class GeneratorObjective(Objective):
     config: GeneratorConfig
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse a student whose vocabulary is not the teacher's."""
         _check_vocabulary(config, "student", len(student.embedding_weight), teacher)
 
@@ -254,7 +254,7 @@ class GeneratorObjective(Objective):
             )
 
 
-def check_generator(config: MethodConfig, generator: MaskedLm, teacher: Encoder) -> None:
+def check_generator(config: ObjectiveConfig, generator: MaskedLm, teacher: Encoder) -> None:
     """Refuse a generator whose vocabulary is not the teacher's; meta models suffice.
 
     Raises:
@@ -263,7 +263,7 @@ def check_generator(config: MethodConfig, generator: MaskedLm, teacher: Encoder)
     _check_vocabulary(config, GENERATOR, generator.vocabulary_size, teacher)
 
 
-def _check_vocabulary(config: MethodConfig, role: str, size: int, teacher: Encoder) -> None:
+def _check_vocabulary(config: ObjectiveConfig, role: str, size: int, teacher: Encoder) -> None:
     if size != (teacher_size := len(teacher.embedding_weight)):
         setting = "student.model" if role == STUDENT else "objective.generator.model"
         raise InputError(

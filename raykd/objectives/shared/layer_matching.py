@@ -17,7 +17,7 @@ from raykd.models.encoder import Encoder
 from raykd.models.forward import run
 from raykd.models.pooling import Pooling
 from raykd.models.probe import Trait
-from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective, Role, TeacherPart
+from raykd.objectives.base import LossTerms, Models, Objective, ObjectiveConfig, Role, TeacherPart
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.logits import kd_loss, task_loss
 
@@ -27,7 +27,7 @@ TaskWeight = Annotated[float, Field(ge=0)]
 Temperature = Annotated[float, Field(gt=0)]
 
 
-class LayerMatchingConfig(MethodConfig):
+class LayerMatchingConfig(ObjectiveConfig):
     """Weights of task, logit and layer loss, and the temperature of the logit loss."""
 
     task_weight: TaskWeight = Field(
@@ -87,14 +87,14 @@ class LayerMatching(Objective):
     teacher_layers: Sequence[int]
 
     @classmethod
-    def traits(cls, config: MethodConfig, role: Role) -> frozenset[Trait]:
+    def traits(cls, config: ObjectiveConfig, role: Role) -> frozenset[Trait]:
         """Traits of `Objective`, and that of first tokens if `layer_pooling` is "cls"."""
         assert isinstance(config, LayerMatchingConfig)
         needed = super().traits(config, role)
         return needed | {"first_token"} if config.layer_pooling == "cls" else needed
 
     @classmethod
-    def check(cls, config: MethodConfig, student: Encoder, teacher: Encoder) -> None:
+    def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
         """Refuse models with unknown layers."""
         for encoder in (student, teacher):
             encoder.blocks()

@@ -47,7 +47,7 @@ class HnswConfig(Config):
         description="Approximate search: a graph of neighbors, walked towards the query (Malkov "
         "and Yashunin 2016).",
     )
-    num_neighbours: int = Field(32, ge=2, description="Neighbors per unit in the graph.")
+    num_neighbors: int = Field(32, ge=2, description="Neighbors per unit in the graph.")
     ef_construction: int = Field(
         80, ge=1, description="Candidates considered when a unit is added to the graph."
     )
@@ -63,7 +63,7 @@ class DenseConfig(Config):
     pooling: Literal["mean", "cls"] = Field(
         "mean", description="Embedding of a text: mean over its tokens, or cls (first token)."
     )
-    normalise: bool = Field(
+    normalize: bool = Field(
         True, description="Give embeddings length 1, so that the inner product is the cosine."
     )
     metric: Metric = Field(

@@ -177,7 +177,7 @@ class ShardVectors:
                 index.nprobe = min(index_config.num_probes, num_lists)
                 index.cp.min_points_per_centroid = 1
             case HnswConfig():
-                index = faiss.IndexHNSWFlat(width, index_config.num_neighbours, self._metric)
+                index = faiss.IndexHNSWFlat(width, index_config.num_neighbors, self._metric)
                 index.hnsw.efConstruction = index_config.ef_construction
                 index.hnsw.efSearch = index_config.ef_search
         vectors = np.ascontiguousarray(self._vectors)

@@ -25,7 +25,7 @@ from raykd.errors import InputError
 from raykd.models.encoder import Encoder, load_tokenizer, save_tokenizer
 from raykd.models.masked_lm import MaskedLm, load_masked_lm
 from raykd.models.tokenization.tokens import TokenizedRows, tokenize_table
-from raykd.objectives.base import LossTerms, MethodConfig, Models, Objective
+from raykd.objectives.base import LossTerms, Models, Objective, ObjectiveConfig
 from raykd.objectives.shared.generator_model import TrainHeadConfig
 from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key
 from raykd.training.checkpoint import CheckpointFolder
@@ -127,7 +127,7 @@ class HeadJob:
         )
 
 
-class _HeadConfig(MethodConfig):
+class _HeadConfig(ObjectiveConfig):
     name: str = "masked_lm_head"
 
     @property

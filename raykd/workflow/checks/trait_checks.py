@@ -13,7 +13,7 @@ from raykd.models.meta_model import load_meta_model
 from raykd.models.probe import Trait, check_traits, probe, widen
 from raykd.models.tokenization.positions import num_positions
 from raykd.objectives import OBJECTIVES
-from raykd.objectives.base import MethodConfig, Role
+from raykd.objectives.base import ObjectiveConfig, Role
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.settings import TrainingConfig
@@ -58,7 +58,7 @@ def check_model_traits(
 
 
 def _check(
-    phase: str, objective: MethodConfig, role: Role, reference: str, missing: Mapping[Trait, str]
+    phase: str, objective: ObjectiveConfig, role: Role, reference: str, missing: Mapping[Trait, str]
 ) -> None:
     needed = OBJECTIVES[objective.name].traits(objective, role)
     user = f"{phase}.objective {objective.name}"

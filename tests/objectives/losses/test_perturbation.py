@@ -108,7 +108,7 @@ def test_the_step_of_a_row_does_not_depend_on_batch_or_padding(norm):
 
 @every_norm
 def test_a_uniform_initialization_is_bounded_and_zero_on_padding(norm):
-    ascent = PLAIN._replace(norm=norm, initialisation="uniform", initial_size=0.1)
+    ascent = PLAIN._replace(norm=norm, initialization="uniform", initial_size=0.1)
     torch.manual_seed(0)
     start = initial(random(1, 2, 3, 500), MASK, ascent)
 
@@ -121,7 +121,7 @@ def test_a_uniform_initialization_is_bounded_and_zero_on_padding(norm):
 
 
 def test_a_gaussian_initialization_has_the_given_deviation():
-    ascent = PLAIN._replace(initialisation="gaussian", initial_size=0.1)
+    ascent = PLAIN._replace(initialization="gaussian", initial_size=0.1)
     torch.manual_seed(0)
     start = initial(random(1, 2, 3, 500), MASK, ascent)
 

@@ -1,12 +1,14 @@
 """Recipes: shipped recipes load and survive a round trip; mistakes are reported by path."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
-from raykd.config import RENAMED_KEYS, dump_yaml
+from raykd.config import RENAMED_KEYS, RENAMED_NAMES, dump_yaml, models_in
 from raykd.errors import InputError
 from raykd.storage.yaml_files import load_yaml
 from raykd.workflow.recipe.recipe import Recipe
@@ -82,6 +84,50 @@ def test_the_new_name_of_a_renamed_key_exists(new):
     for key in new.split("."):
         assert key in tree
         tree = tree[key]
+
+
+def places_of(
+    name: str, model: type[BaseModel] = Recipe, path: tuple[str, ...] = (), tags: tuple = ()
+) -> Iterator[tuple[tuple[str, ...], tuple]]:
+    """Paths of the sections with a key of this name, and the tags of unions on the way."""
+    if name in model.model_fields:
+        yield path, tags
+    for key, field in model.model_fields.items():
+        for inner in models_in(field.annotation):
+            steps = (key, "mine") if key in ("injections", "corpora") else (key,)
+            tag = inner.model_fields["name"].default if "name" in inner.model_fields else None
+            inner_path = (*path, *steps)
+            inner_tags = (*tags, (inner_path, tag)) if isinstance(tag, str) else tags
+            yield from places_of(name, inner, inner_path, inner_tags)
+
+
+RENAMED_PLACES = [(old, *place) for old, new in RENAMED_NAMES.items() for place in places_of(new)]
+
+
+def test_renamed_names_are_in_sections_of_every_phase():
+    places = {(old, ".".join(path)) for old, path, _ in RENAMED_PLACES}
+    phases = {"adaptation", "injection", "injections.mine", "task_da_injection"}
+    assert {path for old, path in places if old == "max_tokens_per_pass"} >= {*phases, "teacher"}
+    expected = {f"{phase}.objective" for phase in phases}
+    assert {path for old, path in places if old == "initialisation"} == expected  # word list: ok
+    assert ("num_neighbours", "retrieval.dense.index") in places  # word list: ok
+
+
+@pytest.mark.parametrize(("old", "path", "tags"), RENAMED_PLACES)
+def test_a_renamed_name_is_refused_wherever_its_section_is(old, path, tags):
+    values = minimal()
+
+    def section_at(keys: tuple[str, ...]) -> dict:
+        section = values
+        for key in keys:
+            section = section.setdefault(key, {})
+        return section
+
+    for place, tag in tags:
+        section_at(place)["name"] = tag
+    section_at(path)[old] = "anything"
+    section = ".".join(path)
+    assert f"`{section}.{old}:` is now `{section}.{RENAMED_NAMES[old]}:`" in problem_of(values)
 
 
 def test_a_recipe_of_an_earlier_version_names_all_renamed_keys_at_once(tmp_path):
@@ -167,7 +213,7 @@ def test_incompatible_sections_are_refused(changes, expected):
         ("adaptation", "patience", 2, "set keep: best as well"),
         (
             "adaptation",
-            "max_tokens_per_pass",
+            "max_tokens_per_micro_batch",
             64,
             "with 'codir' a row's loss depends on its whole batch",
         ),
