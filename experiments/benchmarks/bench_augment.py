@@ -1,11 +1,11 @@
-r"""TaskDA's predictions: many words in one call against one call a word, on the same words.
+r"""TaskDA's predictions: batched words compared with one forward pass per word.
 
     python experiments/benchmarks/bench_augment.py \
         ../shared/data/glue/sst2_train.parquet > augment.json
 
-Without --model a random BERT of base size: speed does not depend on the weights. On a CPU one
-thread works, as in a task of `raykd augment`, and its seconds on a core are counted. The ways take
-turns, as a machine's speed changes; the best of several rounds counts.
+Without --model, a random BERT of base size is used: speed does not depend on the weights. On a CPU,
+one thread works, as in a task of `raykd augment`, and CPU seconds are measured. The implementations
+alternate, because the machine's speed varies; the best of several rounds is reported.
 """
 
 import argparse
@@ -38,11 +38,11 @@ def random_bert(folder: str, num_layers: int) -> str:
     return folder
 
 
-def as_the_authors(model: MaskedLm, pairs: list[EncodedPair], queries: list[Query]) -> None:
-    """One call a word, logits of all tokens, a softmax and a sort of the whole vocabulary."""
+def predict_as_authors(model: MaskedLm, pairs: list[EncodedPair], queries: list[Query]) -> None:
+    """Predict as the authors' code: a call per word, logits of all tokens, softmax, full sort."""
     device = next(model.parameters()).device
-    for at, place in queries:
-        pair = pairs[at]
+    for index, place in queries:
+        pair = pairs[index]
         ids = torch.from_numpy(pair.input_ids).long()[None].to(device)
         ids[0, place] = model.mask_id
         types = torch.from_numpy(pair.token_type_ids).long()[None].to(device)
@@ -61,18 +61,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        reference = given.model or random_bert(folder, given.num_layers)
-        model = load_masked_lm(reference).to(given.device)
+        reference = options.model or random_bert(folder, options.num_layers)
+        model = load_masked_lm(reference).to(options.device)
         tokenizer = load_tokenizer(reference)
-    texts = read_table(given.table)[given.column].to_pylist()[: given.rows]
+    texts = read_table(options.table)[options.column].to_pylist()[: options.rows]
     words = [replaceable_words(text) for text in texts]
     pairs = encode_pairs(tokenizer, texts, words, max_length=127)
     queries = [
-        (at, pair.places[span][0])
-        for at, pair in enumerate(pairs)
+        (index, pair.places[span][0])
+        for index, pair in enumerate(pairs)
         for span, is_one in pair.is_one_piece.items()
         if is_one
     ]
@@ -90,11 +90,11 @@ def main() -> None:
     ways: dict[str, Callable[[], None]] = {
         "batched": lambda: predict(BATCH_TOKENS),
         "one_a_call": lambda: predict(1),
-        "as_the_authors": lambda: as_the_authors(model, pairs, queries),
+        "as_the_authors": lambda: predict_as_authors(model, pairs, queries),
     }
     best = dict.fromkeys(ways, float("inf"))
-    clock = time.process_time if given.device == "cpu" else time.perf_counter
-    for _ in range(given.rounds):
+    clock = time.process_time if options.device == "cpu" else time.perf_counter
+    for _ in range(options.rounds):
         for name, way in ways.items():
             started = clock()
             way()
@@ -102,10 +102,10 @@ def main() -> None:
             print(f"{name}: {best[name]:.2f} s", file=sys.stderr)
     rates = {name: len(queries) / seconds for name, seconds in best.items()}
     figures = {
-        "device": given.device,
+        "device": options.device,
         "num_texts": len(texts),
         "num_words": len(queries),
-        "mean_pair_tokens": sum(len(pairs[at].input_ids) for at, _ in queries) / len(queries),
+        "mean_pair_tokens": sum(len(pairs[index].input_ids) for index, _ in queries) / len(queries),
         "batch_tokens": BATCH_TOKENS,
         "words_per_s": {name: round(rate, 1) for name, rate in rates.items()},
         "batched_over_one_a_call": round(rates["batched"] / rates["one_a_call"], 2),

@@ -1,4 +1,4 @@
-"""Deduplication against its floors: exact units per second, MinHash against rensa.
+"""Deduplication: exact units per second, and MinHash compared with rensa.
 
     python experiments/benchmarks/bench_dedup.py CORPUS.parquet > dedup.json
 
@@ -53,15 +53,15 @@ def batches(texts: pa.ChunkedArray) -> list[pa.Array]:
     ]
 
 
-def signature_matrix(found: Shingles) -> np.ndarray:
+def signature_matrix(part_shingles: Shingles) -> np.ndarray:
     """Compute our signature row by row, as keys of bands of one row."""
     config = NearDuplicatesConfig(num_bands=NUM_ROWS, rows_per_band=1)
-    return band_keys(found, config)
+    return band_keys(part_shingles, config)
 
 
-def rensa_matrix(found: Shingles) -> np.ndarray:
+def rensa_matrix(part_shingles: Shingles) -> np.ndarray:
     matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
-        found.hashes, found.starts.astype(np.uint64), NUM_ROWS, 42
+        part_shingles.hashes, part_shingles.starts.astype(np.uint64), NUM_ROWS, 42
     )
     return matrix
 
@@ -69,11 +69,15 @@ def rensa_matrix(found: Shingles) -> np.ndarray:
 def python_shingles(text: str) -> list[str]:
     parts = words(normalize(text))
     size = min(CONFIG.shingle_words, len(parts))
-    return [" ".join(parts[at : at + size]) for at in range(len(parts) - size + 1)] if parts else []
+    return (
+        [" ".join(parts[start : start + size]) for start in range(len(parts) - size + 1)]
+        if parts
+        else []
+    )
 
 
 def recall(keys_equal: np.ndarray) -> float:
-    """Share of pairs that have a band in common."""
+    """Return the fraction of pairs with a common band."""
     bands = keys_equal.reshape(len(keys_equal), CONFIG.num_bands, CONFIG.rows_per_band)
     return float(bands.all(axis=2).any(axis=1).mean())
 
@@ -84,8 +88,8 @@ def variants(texts: list[str], seed: int) -> list[str]:
     changed = []
     for text in texts:
         parts = text.split()
-        for at in random.choice(len(parts), size=max(1, len(parts) // 50), replace=False):
-            parts[at] = f"x{random.integers(10**6)}"
+        for position in random.choice(len(parts), size=max(1, len(parts) // 50), replace=False):
+            parts[position] = f"x{random.integers(10**6)}"
         changed.append(" ".join(parts))
     return changed
 
@@ -110,15 +114,15 @@ def main() -> None:
     ascii_only = texts.filter(pa.array([text.isascii() for text in texts.to_pylist()]))
     result["exact_ascii_only"] = rate(lambda: first_equal(ascii_only), len(ascii_only))
     parts = batches(texts)
-    found = [shingles(part, CONFIG.shingle_words) for part in parts]
-    result["shingles_per_unit"] = sum(len(part.hashes) for part in found) / num_units
+    part_shingles = [shingles(part, CONFIG.shingle_words) for part in parts]
+    result["shingles_per_unit"] = sum(len(part.hashes) for part in part_shingles) / num_units
 
     def ours_signatures() -> None:
-        for part in found:
+        for part in part_shingles:
             band_keys(part, CONFIG)
 
     def rensa_signatures() -> None:
-        for part in found:
+        for part in part_shingles:
             rensa_matrix(part)
 
     def ours_from_text() -> None:
@@ -147,15 +151,18 @@ def main() -> None:
     result["near_duplicates_whole"] = rate(lambda: near_duplicates(table, CONFIG), num_units, 1)
 
     originals = [text for text in some if len(text.split()) >= 50][:4000]
-    one = shingles(pa.array(originals), CONFIG.shingle_words)
-    other = shingles(pa.array(variants(originals, 1)), CONFIG.shingle_words)
-    both = shingles(pa.array([*originals, *variants(originals, 1)]), CONFIG.shingle_words).sets()
+    original_shingles = shingles(pa.array(originals), CONFIG.shingle_words)
+    changed_shingles = shingles(pa.array(variants(originals, 1)), CONFIG.shingle_words)
+    all_shingles = shingles(
+        pa.array([*originals, *variants(originals, 1)]), CONFIG.shingle_words
+    ).sets()
     rows = np.arange(len(originals))
-    true = jaccard(both, rows, rows + len(originals))
+    true = jaccard(all_shingles, rows, rows + len(originals))
     agreement: dict[str, object] = {"num_pairs": len(originals), "mean_jaccard": true.mean()}
     sides = {
-        "ours": signature_matrix(one) == signature_matrix(other),
-        "rensa": rows_of(rensa_matrix(one)) == rows_of(rensa_matrix(other)),
+        "ours": signature_matrix(original_shingles) == signature_matrix(changed_shingles),
+        "rensa": rows_of(rensa_matrix(original_shingles))
+        == rows_of(rensa_matrix(changed_shingles)),
     }
     for name, is_equal in sides.items():
         agreement[name] = {

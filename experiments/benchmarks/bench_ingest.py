@@ -4,8 +4,8 @@
     python experiments/benchmarks/bench_ingest.py --corpus corpus.parquet
 
 A task reads, splits, packs and writes zstd Parquet; the text column of the corpus is also written
-as JSONL, plain text, and both compressed. Rates count the bytes of the units written. `cpu` counts
-the seconds of the processor, `wall` those of the clock, which other work on the machine lengthens.
+as JSONL, plain text, and both compressed. Rates refer to the bytes of the written units. `cpu` is
+CPU time; `wall` is elapsed time, which other work on the machine lengthens.
 """
 
 import argparse
@@ -31,12 +31,14 @@ DIGEST = "ab" * 16
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--corpus", type=Path, required=True, help="Parquet with a column text")
-    parser.add_argument("--one-core", action="store_true", help="leave out two cores and memory")
+    parser.add_argument(
+        "--one-core", action="store_true", help="skip the measurements of two cores and of memory"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = write_formats(options.corpus, folder)
-        # Neither what is compiled nor what is loaded at the first call is part of a rate.
+        # Compilation and imports at the first call are not part of a rate.
         for path in files.values():
             ingest_file(path, "packed", folder / "warm")
         result = {
@@ -76,7 +78,7 @@ def write_formats(corpus: Path, folder: Path) -> dict[str, Path]:
 
 
 def ingest_file(path: Path, policy: str, out: Path) -> dict[str, float]:
-    """Ingest in one process, shard by shard."""
+    """Ingest a file in one process, one shard after the other."""
     started, cpu_started = time.perf_counter(), time.process_time()
     num_bytes = sum(ingest_shard((path, policy, number, out)) for number in shards_of(path, policy))
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
@@ -85,8 +87,8 @@ def ingest_file(path: Path, policy: str, out: Path) -> dict[str, float]:
 
 
 def rates(num_bytes: int, wall_s: float, cpu_s: float | None = None) -> dict[str, float]:
-    found = {"wall": wall_s} | ({"cpu": cpu_s} if cpu_s else {})
-    speeds = {f"megabytes_per_second_{clock}": num_bytes / 1e6 / s for clock, s in found.items()}
+    clocks = {"wall": wall_s} | ({"cpu": cpu_s} if cpu_s else {})
+    speeds = {f"megabytes_per_second_{clock}": num_bytes / 1e6 / s for clock, s in clocks.items()}
     return {"num_bytes": num_bytes} | {name: round(speed, 1) for name, speed in speeds.items()}
 
 
@@ -133,7 +135,7 @@ def write_huge(files: dict[str, Path], folder: Path) -> dict[str, Path]:
 
 
 def peak_of(path: Path, folder: Path) -> dict[str, int]:
-    """Peak memory of a process that ingests the file's first shard, and of one that imports."""
+    """Measure peak memory of a process that ingests the first shard, and of one that imports."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         before = pool.apply(peak_bytes)
         item = (path, "packed", 0, folder / f"peak-{path.name}")

@@ -1,10 +1,10 @@
-"""What it costs to go on with a training, at the beginning of a large epoch and far inside it.
+"""Time to resume a training, at the beginning of a large epoch and deep in it.
 
     python experiments/benchmarks/bench_resume.py [--rows 1000000] [--position 1500]
 
-A tiny student trains on a million random rows, is stopped, and goes on from its checkpoint in a new
-call; timed from that call to the end of its first step, all that a process has not loaded yet left
-out. The same without a checkpoint is what a start costs anyway. Prints JSON.
+A tiny student is trained on a million random rows, stopped, and resumed from its checkpoint in a
+new call; measured from that call to the end of its first step, without imports. The time without a
+checkpoint is that of any start. Prints JSON.
 """
 
 import argparse
@@ -32,11 +32,11 @@ _VOCABULARY = 30_522
 
 
 class StoppedError(Exception):
-    """Ends a training."""
+    """Interruption of a training."""
 
 
 def main() -> None:
-    """Print seconds to the first step, begun anew and gone on with."""
+    """Print seconds to the first step from scratch and after a resume."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--position", type=int, default=1500, help="steps into the epoch")
@@ -47,7 +47,7 @@ def main() -> None:
     torch.manual_seed(1)
     encoder = Encoder(AutoModelForSequenceClassification.from_config(config))
     rows = random_rows(options.rows)
-    found = {}
+    resumed = {}
     for name, stop in (("early in the epoch", 150), ("deep in the epoch", options.position)):
         with tempfile.TemporaryDirectory() as folder:
             seconds_to_step(encoder, rows, Path(folder), stop)
@@ -55,25 +55,29 @@ def main() -> None:
             started = time.perf_counter()
             folder_of(Path(folder)).read(int(checkpoint.name.removeprefix("step-")))
             read_s = time.perf_counter() - started
-            found[name] = {
+            resumed[name] = {
                 "checkpoint": checkpoint.name,
                 "checkpoint_read_s": round(read_s, 3),
                 "resumed_to_first_step_s": round(seconds_to_step(encoder, rows, Path(folder)), 3),
             }
     with tempfile.TemporaryDirectory() as folder:
-        anew = round(seconds_to_step(encoder, rows, Path(folder)), 3)
-    print(json.dumps({"rows": options.rows, "begun_to_first_step_s": anew, **found}, indent=1))
+        from_scratch_s = round(seconds_to_step(encoder, rows, Path(folder)), 3)
+    print(
+        json.dumps(
+            {"rows": options.rows, "started_to_first_step_s": from_scratch_s, **resumed}, indent=1
+        )
+    )
 
 
 def folder_of(path: Path) -> CheckpointFolder:
-    """A checkpoint every second."""
+    """Return a checkpoint folder with an interval of one second."""
     return CheckpointFolder(path, "bench", {}, {}, every_s=1)
 
 
 def seconds_to_step(
     encoder: Encoder, rows: TokenizedRows, path: Path, stop: int | None = None
 ) -> float:
-    """Train up to a step, or for one; returns seconds from the call to the first step's end."""
+    """Train up to a step, or for one; return seconds from the call to the first step's end."""
     checkpoints = folder_of(path)
     started, first = time.perf_counter(), 0.0
 
@@ -103,7 +107,7 @@ def seconds_to_step(
 
 
 def random_rows(num_rows: int) -> TokenizedRows:
-    """Rows of 4 to 11 tokens."""
+    """Make rows of 4 to 11 tokens."""
     random = np.random.default_rng(0)
     lengths = random.integers(4, 12, num_rows)
     return TokenizedRows(

@@ -1,11 +1,11 @@
-"""Retrieval on one core, compared with its peers.
+"""Retrieval on one core, compared with other search engines.
 
     python experiments/benchmarks/bench_retrieval.py [PART ...]
 
-Prints JSON. Every side runs in this one process, on the same units and terms, in turn, round after
-round, of which the best counts: what slows the machine for a while slows all sides. Times are CPU
-seconds, so that other load on the machine counts less. `k_eff` says how good a threshold was: it is
-the k_eff-th best score among `seed_units` other units.
+Prints JSON. All engines run in this process, on the same units and terms, alternating over several
+rounds, and the best round is reported: temporary load slows all of them. Times are CPU seconds, so
+that other load on the machine has less effect. `k_eff` describes how good a threshold is: it is the
+k_eff-th best score among `seed_units` other units.
 """
 
 import argparse
@@ -86,22 +86,22 @@ class Bench:
     ) -> BlockHits:
         """Search all queries, with or without thresholds."""
         num_queries = queries.num_queries
-        given = np.zeros(num_queries) if floors is None else floors
+        thresholds = np.zeros(num_queries) if floors is None else floors
         return search_shard(
-            shard, queries, np.full(num_queries, k, np.int32), given, (0, num_queries)
+            shard, queries, np.full(num_queries, k, np.int32), thresholds, (0, num_queries)
         )
 
     def floors(self, hits: BlockHits, k_eff: int) -> NDArray[np.float64]:
-        """The k_eff-th best score of each query; 0 where there are fewer hits."""
+        """Return the k_eff-th best score per query, 0 with fewer hits."""
         ends = np.cumsum(hits.num_hits)
         starts = ends - hits.num_hits
         has = hits.num_hits >= k_eff
-        found = np.zeros(len(ends))
-        found[has] = hits.scores[starts[has] + k_eff - 1]
-        return found
+        speedups = np.zeros(len(ends))
+        speedups[has] = hits.scores[starts[has] + k_eff - 1]
+        return speedups
 
 
-# A query set, what is measured on it, and k.
+# Query set, measured variant, and k.
 Key = tuple[str, str, int]
 
 
@@ -170,7 +170,7 @@ def add_peers(bench: Bench, rounds: Rounds) -> None:
 
 def add_own(bench: Bench, rounds: Rounds) -> dict[Key, float]:
     """Add searches of the measured shard and merges of their hits; return hits per query."""
-    # Thresholds from one shard of the same size, as the second shard of a job would have them.
+    # Thresholds from one shard of the same size, as for the second shard of a job.
     second = bench.index_of(bench.shard_units, 2 * bench.shard_units)
     num_hits: dict[Key, float] = {}
     for name, queries in bench.queries.items():
@@ -194,7 +194,7 @@ def add_own(bench: Bench, rounds: Rounds) -> dict[Key, float]:
             num_queries = queries.num_queries
             rounds.add((name, side, k), num_queries, functools.partial(seconds, search_all))
             merge = functools.partial(seconds, merge_of(bench, hits, k))
-            # For each query and each of the eight shards that it merges.
+            # Per query and per shard of the eight merged ones.
             rounds.add((name, f"{side}, merge", k), num_queries * 8, merge)
     return num_hits
 
@@ -215,9 +215,9 @@ def merge_of(bench: Bench, hits: BlockHits, k: int) -> Callable[[], Any]:
 def check_prefix(hits: BlockHits, every: BlockHits, floors: NDArray[np.float64]) -> None:
     """Check that seeded hits are the hits of an unseeded search that reach the threshold."""
     numbers = np.repeat(np.arange(len(floors)), every.num_hits)
-    kept = every.scores >= floors[numbers]
-    assert np.array_equal(hits.units, every.units[kept])
-    assert np.array_equal(hits.scores, every.scores[kept])
+    reached = every.scores >= floors[numbers]
+    assert np.array_equal(hits.units, every.units[reached])
+    assert np.array_equal(hits.scores, every.scores[reached])
 
 
 def check_against_brute_force(bench: Bench, name: str, hits: BlockHits, sample: int = 5) -> None:
@@ -293,7 +293,7 @@ def measure_rank_bm25(bench: Bench, num_units: int = 32_768, num_queries: int = 
 
 def ratios(bench: Bench, us: dict[Key, float]) -> dict[str, float]:
     """Speedup over the faster peer, for every figure with a floor."""
-    found: dict[str, float] = {}
+    speedups: dict[str, float] = {}
     for name in bench.queries:
 
         def times(side: str, k: int, *, merged: bool, name: str = name) -> float:
@@ -301,13 +301,13 @@ def ratios(bench: Bench, us: dict[Key, float]) -> dict[str, float]:
             return min(us[name, peer, k] for peer in PEERS) / own
 
         for k in (10, 1000):
-            found[f"{name}: first shard, k={k}"] = times("first shard", k, merged=False)
+            speedups[f"{name}: first shard, k={k}"] = times("first shard", k, merged=False)
         one, ten = "seeded, k_eff=1", "seeded, k_eff=10"
-        found[f"{name}: {one}, k=10"] = times(one, 10, merged=False)
-        found[f"{name}: {ten}, k=1000, merged"] = times(ten, 1000, merged=True)
+        speedups[f"{name}: {one}, k=10"] = times(one, 10, merged=False)
+        speedups[f"{name}: {ten}, k=1000, merged"] = times(ten, 1000, merged=True)
         for k in (10, 100, 1000):
-            found[f"{name}: second shard, k={k}"] = times("second shard", k, merged=True)
-    return {name: round(value, 2) for name, value in found.items()}
+            speedups[f"{name}: second shard, k={k}"] = times("second shard", k, merged=True)
+    return {name: round(value, 2) for name, value in speedups.items()}
 
 
 def prepare(arguments: argparse.Namespace) -> Bench:
@@ -318,16 +318,20 @@ def prepare(arguments: argparse.Namespace) -> Bench:
     for name, file in TASKS.items():
         table = pq.read_table(arguments.tasks / f"{file}.parquet")
         columns = [column for column in table.column_names if column.startswith("sentence")]
-        each = [text for column in columns for text in table[column].to_pylist() if text.strip()]
-        sentences[name] = list(dict.fromkeys(each))
+        rows = [text for column in columns for text in table[column].to_pylist() if text.strip()]
+        sentences[name] = list(dict.fromkeys(rows))
         random.Random(5).shuffle(sentences[name])
-    made = {
-        name: make_queries(each, "rake")["query"].to_pylist() for name, each in sentences.items()
+    query_texts = {
+        name: make_queries(rows, "rake")["query"].to_pylist() for name, rows in sentences.items()
     }
     # The vocabulary is that of all sentences; only some of the queries are timed.
-    vocabulary, _ = analyze_queries([query for each in made.values() for query in each])
+    vocabulary, _ = analyze_queries(
+        [query for queries in query_texts.values() for query in queries]
+    )
     lookup = {term: number for number, term in enumerate(vocabulary.terms)}
-    queries = {name: renumbered(each[: arguments.queries], lookup) for name, each in made.items()}
+    queries = {
+        name: renumbered(rows[: arguments.queries], lookup) for name, rows in query_texts.items()
+    }
     return Bench(
         texts=texts,
         terms=vocabulary.terms,
@@ -397,7 +401,7 @@ def figures_of(report: dict[str, Any]) -> dict[str, float]:
     if build := report.get("build"):
         figures["build, MB/s"] = build["own_mb_s"]
         figures["build, times tantivy"] = build["times_tantivy"]
-        figures["units a 300 bytes"] = round(300 / build["bytes_per_unit"], 3)
+        figures["units per 300 bytes"] = round(300 / build["bytes_per_unit"], 3)
     if "rank_bm25" in report:
         figures["times rank-bm25"] = report["rank_bm25"]["times"]
     return figures

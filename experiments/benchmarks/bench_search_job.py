@@ -4,8 +4,8 @@ r"""A complete search without ingest: against other engines, by cores, and by me
         [--part job cores memory task]
 
 CORPUS is a Parquet file of `text` and `source`, enlarged as `enlarged_corpus` says; GLUE_FOLDER
-holds `rte_train.parquet` and so on. Every measurement is a process of its own, held to its cores
-by affinity, one after the other, and what is compiled has been compiled before. Prints JSON.
+contains `rte_train.parquet` and so on. Measurements run one after the other, each in a process
+pinned to its cores, with a warm compilation cache. Prints JSON.
 """
 
 import argparse
@@ -34,14 +34,14 @@ from raykd.retrieval.queries import make_queries
 from raykd.storage.schemas import UNITS
 from raykd.text.analyzer import terms
 
-# The paper's numbers of units per anchor, of a corpus of 160 GB: 3.6e8 units of 445 bytes.
+# The paper's units per task sentence, from a corpus of 160 GB: 3.6e8 units of 445 bytes.
 PAPER_TOP_K = {"rte": 1000, "mrpc": 800, "cola": 900, "sst2": 150, "stsb": 500}
 PAPER_UNITS = 360_000_000
 _LARGE_BYTES = 1_000_000_000
 _LARGE_QUERIES = 1_000_000
 SCALING = (
     "top_k of a task = the paper's, times units of this corpus / units of the paper's, rounded "
-    "up: every anchor brings the same share of the corpus"
+    "up: every task sentence retrieves the same fraction of the corpus"
 )
 
 
@@ -63,7 +63,7 @@ def write_inputs(arguments: argparse.Namespace, folder: Path) -> None:
     bounds = np.linspace(0, len(texts), arguments.shards + 1).astype(int)
     for number in range(arguments.shards):
         first, last = bounds[number : number + 2].tolist()
-        ids = [f"{number:016x}-{at:012x}-00000000" for at in range(last - first)]
+        ids = [f"{number:016x}-{position:012x}-00000000" for position in range(last - first)]
         table = pa.Table.from_arrays([pa.array(ids), texts[first:last]], schema=UNITS)
         pq.write_table(table, folder / "units" / f"{number:03d}.parquet", compression="zstd")
     (folder / "queries").mkdir(exist_ok=True)
@@ -83,7 +83,7 @@ def top_k_of(task: str, num_units: int) -> int:
 def own(
     folder: Path, tasks: Sequence[str], cpus: int, num_shards: int | None, top_k: int | None
 ) -> dict[str, Any]:
-    """The search of all tasks; reads the shards from disk."""
+    """Search for all tasks with raykd, reading the shards from disk."""
     import ray
 
     from raykd.retrieval import pipeline
@@ -109,7 +109,7 @@ def own(
     manifest = pipeline.search_corpus(shards, sets, RetrievalConfig(top_k=1), out, {})
     wall_s = time.monotonic() - started
     workers = [pid for pid in descendants() if "ray::" in command_of(pid)]
-    found = {
+    result = {
         "wall_s": wall_s,
         "ray_start_s": ray_start_s,
         "cpu_s": sum(map(cpu_s_of, [os.getpid(), *descendants()])),
@@ -123,18 +123,18 @@ def own(
     }
     shutil.rmtree(out)
     ray.shutdown()
-    return found
+    return result
 
 
 def peer_queries(folder: Path, tasks: Sequence[str], num_units: int) -> dict[int, list[list[str]]]:
     """Group the distinct queries by the number of hits per query."""
-    wanted: dict[tuple[str, ...], int] = defaultdict(int)
+    top_k_by_query: dict[tuple[str, ...], int] = defaultdict(int)
     for task in tasks:
         for text in pq.read_table(folder / "queries" / f"{task}.parquet")["query"].to_pylist():
             key = tuple(sorted(terms(text)))
-            wanted[key] = max(wanted[key], top_k_of(task, num_units))
+            top_k_by_query[key] = max(top_k_by_query[key], top_k_of(task, num_units))
     by_top_k: dict[int, list[list[str]]] = defaultdict(list)
-    for query, top_k in wanted.items():
+    for query, top_k in top_k_by_query.items():
         by_top_k[top_k].append(list(query))
     return by_top_k
 
@@ -155,8 +155,8 @@ def bm25s_job(folder: Path, tasks: Sequence[str], cpus: int) -> dict[str, Any]:
         retriever.index(tokens, show_progress=False)
         indexed = time.monotonic()
         num_hits = 0
-        for top_k, found in queries.items():
-            joined = [" ".join(query) for query in found]
+        for top_k, result in queries.items():
+            joined = [" ".join(query) for query in result]
             query_tokens = bm25s.tokenize(joined, stopwords=None, show_progress=False)
             _, scores = retriever.retrieve(
                 query_tokens, k=min(top_k, len(texts)), n_threads=cpus, show_progress=False
@@ -222,8 +222,8 @@ def tantivy_search(job: tuple[str, int, list[list[str]]]) -> int:
             (tantivy.Occur.Should, tantivy.Query.term_query(index.schema, "text", term))
             for term in query
         ]
-        found = searcher.search(tantivy.Query.boolean_query(parts), top_k, count=False)
-        num_hits += len(found.hits)
+        result = searcher.search(tantivy.Query.boolean_query(parts), top_k, count=False)
+        num_hits += len(result.hits)
     return num_hits
 
 
@@ -235,10 +235,10 @@ def descendants() -> list[int]:
         except OSError:
             continue
         children[parent].append(int(path.parent.name))
-    found = [os.getpid()]
-    for process_id in found:
-        found += children[process_id]
-    return found[1:]
+    result = [os.getpid()]
+    for process_id in result:
+        result += children[process_id]
+    return result[1:]
 
 
 def command_of(process_id: int) -> str:
@@ -273,9 +273,9 @@ def measured(
             command += [f"--{name.replace('_', '-')}", str(value)]
     environment = {**os.environ, "NUMBA_NUM_THREADS": str(cpus)}
     ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
-    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    print(side, cpus, options, json.dumps(found), file=sys.stderr)
-    return found
+    result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    print(side, cpus, options, json.dumps(result), file=sys.stderr)
+    return result
 
 
 def rounded(value: Any) -> Any:
@@ -326,15 +326,15 @@ def write_large_task(folder: Path, large: Path) -> None:
     ends = np.cumsum([len(text) for text in table["text"].to_pylist()])
     table = table.slice(0, int(np.searchsorted(ends, _LARGE_BYTES)))
     pq.write_table(table, large / "units" / "000.parquet", compression="zstd")
-    found: dict[str, None] = {}
+    result: dict[str, None] = {}
     for text in table["text"].to_pylist():
         position = 0
         for length in lengths_of_sentences(text):
-            found[text[position : position + length].strip()] = None
+            result[text[position : position + length].strip()] = None
             position += length
-        if len(found) >= _LARGE_QUERIES:
+        if len(result) >= _LARGE_QUERIES:
             break
-    queries = make_queries(list(found)[:_LARGE_QUERIES], "rake")
+    queries = make_queries(list(result)[:_LARGE_QUERIES], "rake")
     pq.write_table(queries, large / "queries" / "sentences.parquet")
 
 
@@ -343,9 +343,14 @@ def main(options: Sequence[str]) -> None:
     parser.add_argument("corpus", type=Path, nargs="?")
     parser.add_argument("glue", type=Path, nargs="?")
     parser.add_argument("--part", nargs="+", default=["job", "cores", "memory"])
-    parser.add_argument("--rounds", type=int, default=4, help="1 is about 250,000 units more")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=4,
+        help="recombinations of the corpus; each adds about 250,000 units",
+    )
     parser.add_argument("--shards", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3, help="of the part cores")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats of the part `cores`")
     parser.add_argument("--tasks", nargs="+", default=list(PAPER_TOP_K))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "bench_job")
     parser.add_argument("--measure", choices=("own", "bm25s", "tantivy"))
@@ -357,17 +362,17 @@ def main(options: Sequence[str]) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cpus])
         if arguments.measure == "own":
             sizes = (arguments.cpus, arguments.num_shards, arguments.top_k)
-            found = own(arguments.folder, arguments.tasks, *sizes)
+            result = own(arguments.folder, arguments.tasks, *sizes)
         else:
             job = bm25s_job if arguments.measure == "bm25s" else tantivy_job
-            found = job(arguments.folder, arguments.tasks, arguments.cpus)
-        print(json.dumps(found))
+            result = job(arguments.folder, arguments.tasks, arguments.cpus)
+        print(json.dumps(result))
         return
     tasks = arguments.tasks
     folder = arguments.folder / f"{arguments.rounds}-{arguments.shards}"
     write_inputs(arguments, folder)
-    # What numba compiles is kept on disk; it is no part of any measurement. All shards, as the
-    # first waves and the later ones do not run the same code.
+    # Fill numba's compilation cache, which is no part of any measurement. All shards, because the
+    # first and later waves run different code.
     measured(folder, tasks, "own", 2, top_k=1)
     results: dict[str, Any] = {}
     if "job" in arguments.part:
@@ -389,7 +394,7 @@ def main(options: Sequence[str]) -> None:
         if part in results
     }
     if "task" in results:
-        figures["tasks of a GB in 2,000 MB"] = 2000 / results["task"]["worker_peak_mb"]
+        figures["tasks with 1 GB in 2,000 MB"] = 2000 / results["task"]["worker_peak_mb"]
     print(json.dumps(rounded(results | held_against("search_job", figures)), indent=2))
 
 

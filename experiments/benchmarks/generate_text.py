@@ -1,12 +1,12 @@
-r"""Write generated text of any size: real sentences, drawn by a seed and put together anew.
+r"""Write generated text of any size: real sentences, sampled by a seed and recombined.
 
     python experiments/benchmarks/generate_text.py --from corpus.parquet --out DIR --gigabytes 10
 
-Sentences of the source (read from its `text` column) are drawn with equal chance and joined to
-paragraphs of 3 to 8 sentences, about six paragraphs a document; so words and pairs of words are as
-frequent as there, and nearly no paragraph appears twice. `--format jsonl` writes one document a
-line, its paragraphs parted by `\n\n`; `--format text` one paragraph a line. The output is meant
-for measurements of speed and memory, and is not to be published: its sentences are the source's.
+Sentences of the source (read from its `text` column) are sampled uniformly and joined to paragraphs
+of 3 to 8 sentences, about six paragraphs per document; words and word pairs are as frequent as in
+the source, and hardly any paragraph appears twice. `--format jsonl` writes one document per line,
+its paragraphs separated by `\n\n`; `--format text` one paragraph per line. The output is for
+measurements of speed and memory; do not publish it, its sentences are the source's.
 """
 
 import argparse
@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=10.0, help="10^9 bytes in all")
     parser.add_argument("--file-gigabytes", type=float, default=2.0, help="bytes of one file")
     parser.add_argument("--format", choices=["jsonl", "text"], default="jsonl")
-    parser.add_argument("--num-paragraphs", type=int, default=40_000, help="read of the source")
+    parser.add_argument(
+        "--num-paragraphs", type=int, default=40_000, help="paragraphs read from the source"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
 
@@ -44,33 +46,34 @@ def main() -> None:
         path = options.out / f"generated-{len(names):04d}.{suffix}"
         names.append(path.name)
         with path.open("wb") as file:
-            while file.tell() < limit and written + file.tell() < goal:
-                file.write(block(sentences, generator, options.format))
-            written += file.tell()
+            size = 0
+            while size < limit and written + size < goal:
+                size += file.write(block(sentences, generator, options.format))
+            written += size
     seconds = time.monotonic() - started
     result = {
         "num_bytes": written,
         "num_files": len(names),
         "seconds": round(seconds, 1),
-        "megabytes_a_second": round(written / 1e6 / seconds, 1),
+        "megabytes_per_second": round(written / 1e6 / seconds, 1),
     }
     print(json.dumps(result))
 
 
 def sentences_of(source: Path, num_paragraphs: int, format_: str) -> NDArray[np.object_]:
-    """Distinct sentences of some words, as they stand in the output."""
+    """Return distinct sentences of 4 to 80 words, encoded as in the output."""
     with pq.ParquetFile(source) as file:
         paragraphs = []
         for batch in file.iter_batches(columns=["text"]):
             paragraphs += batch.column(0).to_pylist()
             if len(paragraphs) >= num_paragraphs:
                 break
-    found = {
+    sentences = {
         " ".join(sentence.split())
         for paragraph in paragraphs[:num_paragraphs]
         for sentence in sentencex.segment("en", paragraph[:8192])
     }
-    ordered = sorted(sentence for sentence in found if 3 <= sentence.count(" ") < 80)
+    ordered = sorted(sentence for sentence in sentences if 3 <= sentence.count(" ") < 80)
     if format_ == "jsonl":
         ordered = [json.dumps(sentence, ensure_ascii=False)[1:-1] for sentence in ordered]
     encoded = np.empty(len(ordered), object)
@@ -79,7 +82,7 @@ def sentences_of(source: Path, num_paragraphs: int, format_: str) -> NDArray[np.
 
 
 def block(sentences: NDArray[np.object_], generator: np.random.Generator, format_: str) -> bytes:
-    """Many paragraphs: sentences drawn at once, with what parts them between."""
+    """Make many paragraphs: sampled sentences with separators."""
     lengths = generator.integers(3, 9, BLOCK_PARAGRAPHS)
     num = int(lengths.sum())
     pieces = np.empty(2 * num, object)

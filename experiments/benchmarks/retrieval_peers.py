@@ -44,7 +44,7 @@ class Bm25s:
         self._engine.index(Tokenized(ids=list(units), vocab=self._vocabulary), show_progress=False)
 
     def seconds(self, queries: QueryTerms, k: int) -> float:
-        """CPU seconds of all queries."""
+        """Measure CPU seconds of all queries."""
         given = Tokenized(ids=per_query(queries, repeats=True), vocab=self._vocabulary)
         start = time.process_time()
         self._engine.retrieve(
@@ -70,8 +70,8 @@ class Tantivy:
         self.num_segments = self._searcher.num_segments
 
     def seconds(self, queries: QueryTerms, k: int) -> float:
-        """CPU seconds of all queries."""
-        wanted = [
+        """Measure CPU seconds of all queries."""
+        query_terms = [
             tantivy.Query.boolean_query(
                 [
                     (
@@ -84,13 +84,13 @@ class Tantivy:
             for terms in per_query(queries, repeats=False)
         ]
         start = time.process_time()
-        for query in wanted:
+        for query in query_terms:
             _ = self._searcher.search(query, limit=k, count=False).hits
         return time.process_time() - start
 
 
 def tantivy_build_seconds(texts: pa.StringArray) -> float:
-    """CPU seconds from texts to a searchable index, with tantivy's own analyzer."""
+    """Measure CPU seconds from texts to a searchable index, with tantivy's own analyzer."""
     given = texts.to_pylist()
     _, index = _empty_index("default", "freq")
     start = time.process_time()
@@ -103,11 +103,11 @@ def tantivy_build_seconds(texts: pa.StringArray) -> float:
 
 
 def rank_bm25_seconds(units: Sequence[list[int]], queries: QueryTerms) -> float:
-    """CPU seconds of rank-bm25, its index left out."""
+    """Measure CPU seconds of rank-bm25 without building its index."""
     engine = BM25Okapi(list(units), k1=1.2, b=0.75)
-    wanted = per_query(queries, repeats=True)
+    query_terms = per_query(queries, repeats=True)
     start = time.process_time()
-    for terms in wanted:
+    for terms in query_terms:
         engine.get_scores(terms)
     return time.process_time() - start
 

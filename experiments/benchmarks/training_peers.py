@@ -1,7 +1,7 @@
-"""The trainings that raykd's is measured against: by hand, TextBrewer, the Hugging Face Trainer.
+"""Trainings that raykd is compared with: manual loops, TextBrewer, the Hugging Face Trainer.
 
-Every one trains an `AutoModelForSequenceClassification` on batches that are given, and calls `lap`
-as each batch is made; its losses are those of its steps.
+Each trains an `AutoModelForSequenceClassification` on the same batches, calls `lap` when a batch is
+made, and returns the losses of its steps.
 """
 
 import tempfile
@@ -34,7 +34,7 @@ _TASK_WEIGHT = _LOGIT_WEIGHT = 0.5
 
 @dataclass(frozen=True)
 class Given:
-    """What all sides train with: saved models, rows in the batches of `batches`, settings."""
+    """Inputs of every side: saved models, rows, batches, settings."""
 
     student: Path
     teacher: Path
@@ -46,7 +46,7 @@ class Given:
 
 
 class _Rows(Dataset[dict[str, Any]]):
-    """Rows as the Hugging Face tokenizer returns them, padded beforehand where wanted."""
+    """Rows as the Hugging Face tokenizer returns them, padded to a width if it is set."""
 
     def __init__(self, given: Given, width: int | None) -> None:
         rows = given.rows
@@ -75,7 +75,7 @@ class _Rows(Dataset[dict[str, Any]]):
 
 
 def loader(given: Given, lap: Callable[[], None], *, width: int | None) -> DataLoader[Any]:
-    """The batches in their order, padded to `width`, or to the longest row of each (None)."""
+    """Load the batches in order, padded to `width`, or to the longest row of each (None)."""
     pad = DataCollatorWithPadding(given.tokenizer) if width is None else default_data_collator
 
     def collate(examples: list[dict[str, Any]]) -> Any:
@@ -95,7 +95,7 @@ def load(folder: Path, given: Given, attention: str = "sdpa") -> PreTrainedModel
 
 
 def optimizer_of(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW as tutorials make it: biases and norms are not decayed."""
+    """Make AdamW as in tutorials: without decay of biases and norms."""
     vectors = ("bias", "LayerNorm.weight")
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups = [
@@ -116,7 +116,7 @@ def vanilla_kd_loss(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> T
 
 
 def plain_loop(given: Given, lap: Callable[[], None], *, width: int | None) -> list[float]:
-    """Vanilla-KD by hand: the teacher runs in every step."""
+    """Train with Vanilla-KD in a manual loop: the teacher runs in every step."""
     teacher = load(given.teacher, given).eval()
     student = load(given.student, given).train()
 
@@ -151,7 +151,7 @@ def _loop(
 
 
 def textbrewer_loop(given: Given, lap: Callable[[], None]) -> list[float]:
-    """TextBrewer's distiller; its loss is ours plus half of the teacher's entropy, a constant."""
+    """Train with TextBrewer; its loss is ours plus half of the teacher's entropy, a constant."""
     from textbrewer import DistillationConfig, GeneralDistiller
     from textbrewer import TrainingConfig as TextBrewerConfig
 
@@ -187,7 +187,7 @@ def textbrewer_loop(given: Given, lap: Callable[[], None]) -> list[float]:
 
 
 def trainer_loop(given: Given, lap: Callable[[], None]) -> list[float]:
-    """The Hugging Face Trainer with a loss of its own, and its own optimiser (fused AdamW)."""
+    """Train with the Hugging Face Trainer, a custom loss and its own optimizer (fused AdamW)."""
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
     teacher, student = load(given.teacher, given).eval(), load(given.student, given)
@@ -236,7 +236,7 @@ def trainer_loop(given: Given, lap: Callable[[], None]) -> list[float]:
 
 
 def plain_minilmv2_loop(given: Given, lap: Callable[[], None], *, num_heads: int) -> list[float]:
-    """MiniLMv2 as small reimplementations write it: all outputs, and one row after the other."""
+    """Train with MiniLMv2 as in small reimplementations: all outputs, one row after the other."""
     teacher = load(given.teacher, given, "eager").eval()
     student = load(given.student, given, "eager").train()
 
@@ -267,7 +267,7 @@ def plain_minilmv2_loss(
 
 
 def _last_vectors(model: PreTrainedModel, batch: dict[str, Tensor]) -> list[Tensor]:
-    """Queries, keys and values of the last layer of a BERT, from its input."""
+    """Return queries, keys and values of a BERT's last layer, from its input."""
     output = model(**batch, output_attentions=True, output_hidden_states=True)
     bert: Any = model.base_model
     attention = bert.encoder.layer[-1].attention.self

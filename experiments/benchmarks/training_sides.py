@@ -1,4 +1,4 @@
-"""What raykd trains in the benchmarks of training, and how a side's steps are timed."""
+"""raykd's trainings in the training benchmarks, and timing of steps."""
 
 import argparse
 import statistics
@@ -39,12 +39,12 @@ MAX_LENGTH = 128
 WARM_UP_STEPS = 2
 CHECKED_STEPS = 3
 
-# Trains from what is given, calls the function as each step begins, and returns losses.
+# Trains with the inputs, calls the function at the beginning of each step, and returns losses.
 Side = Callable[[Given, Callable[[], None]], list[float]]
 
 
 class RunningTeacherConfig(VanillaKdConfig):
-    """Vanilla-KD whose teacher runs in the step."""
+    """Vanilla-KD with a teacher that runs in the step."""
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:
@@ -53,7 +53,7 @@ class RunningTeacherConfig(VanillaKdConfig):
 
 
 class RunningTeacher(VanillaKd):
-    """Vanilla-KD on the logits that the teacher gives in the step."""
+    """Vanilla-KD on logits that the teacher computes in the step."""
 
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """See `VanillaKd`."""
@@ -65,7 +65,7 @@ class RunningTeacher(VanillaKd):
 
 @dataclass
 class Stopwatch:
-    """Seconds between the first counted step's begin and the last step's."""
+    """Seconds between the beginnings of the first counted step and the last step."""
 
     device: torch.device
     num_steps: int
@@ -75,7 +75,7 @@ class Stopwatch:
     seconds: float = 0.0
 
     def __call__(self) -> None:
-        """A step begins."""
+        """Record the beginning of a step."""
         self.step += 1
         if self.step in (WARM_UP_STEPS + 1, self.num_steps):
             if self.device.type == "cuda":
@@ -86,24 +86,24 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all parts share."""
+    """Settings and models that all parts share."""
 
     options: argparse.Namespace
     folder: Path
 
     @property
     def device(self) -> torch.device:
-        """What all but the workers train on."""
+        """Device of all parts except `workers`."""
         return torch.device(self.options.device)
 
     @property
     def student(self) -> Path:
-        """The saved student that every side starts from."""
+        """Folder of the saved student that every side starts from."""
         return self.folder / "student"
 
     @property
     def clock(self) -> Callable[[], float]:
-        """Seconds, of the wall or of this process."""
+        """Function that returns elapsed or CPU seconds."""
         return time.process_time if self.options.clock == "cpu" else time.perf_counter
 
     def given(
@@ -114,7 +114,7 @@ class Bench:
         epochs: int = 1,
         batch_size: int | None = None,
     ) -> Given:
-        """The rows in raykd's batches; without warm-up, so that all schedules are the same."""
+        """Return inputs with raykd's batches, without warm-up, so that all schedules are equal."""
         config = TrainingConfig(
             epochs=epochs,
             batch_size=batch_size or self.options.batch_size,
@@ -127,19 +127,19 @@ class Bench:
             EpochBatches(rows.lengths, config.batch_size, epoch=epoch, **order)
             for epoch in range(1, epochs + 1)
         ]
-        batches = [batch[at] for batch in epochs_batches for at in range(len(batch))]
+        batches = [batch[index] for batch in epochs_batches for index in range(len(batch))]
         folders = (self.student, self.folder / "teacher")
         tokenizer = load_tokenizer(self.options.teacher)
         return Given(*folders, tokenizer, rows, batches, config, self.device)
 
     def checked(self, rows: TokenizedRows) -> Given:
-        """Three steps on one batch, without dropout."""
+        """Return inputs of three steps on one batch, without dropout."""
         given = self.given(rows, epochs=CHECKED_STEPS, batch_size=len(rows))
         return replace(given, student=self.folder / "student_without_dropout")
 
 
 def save_models(bench: Bench) -> None:
-    """A teacher with a random classifier, and students of its layers, with and without dropout."""
+    """Save a teacher with a random classifier, and students with and without dropout."""
     teacher = load_encoder(bench.options.teacher, num_labels=NUM_CLASSES, seed=SEED)
     tokenizer = load_tokenizer(bench.options.teacher)
     num_layers = bench.options.num_layers
@@ -159,7 +159,7 @@ def save_models(bench: Bench) -> None:
 
 
 def task_rows(bench: Bench, task: str, num_rows: int) -> TokenizedRows:
-    """Training rows of a GLUE task, drawn at random."""
+    """Return random training rows of a GLUE task."""
     table = pq.read_table(bench.options.glue / f"{task}_train.parquet")
     drawn = np.random.default_rng(SEED).permutation(len(table))[:num_rows]
     assert len(drawn) == num_rows, f"{task} has {len(table)} rows, {num_rows} are needed"
@@ -170,11 +170,11 @@ def task_rows(bench: Bench, task: str, num_rows: int) -> TokenizedRows:
 
 
 def text_rows(bench: Bench, num_rows: int) -> TokenizedRows:
-    """Units of at most 100 words, drawn at random from the first documents."""
+    """Return random units of at most 100 words from the first documents."""
     with pq.ParquetFile(bench.options.corpus) as file:
         batch = next(file.iter_batches(batch_size=max(100, num_rows), columns=["text"]))
     texts = batch["text"].to_pylist()
-    documents = [Document("corpus", at, text) for at, text in enumerate(texts)]
+    documents = [Document("corpus", number, text) for number, text in enumerate(texts)]
     units, *_ = cut(Texts.of_rows(documents), "0" * 16, UnitsConfig())
     drawn = np.random.default_rng(SEED).permutation(len(units))[:num_rows]
     assert len(drawn) == num_rows, f"{len(units)} units, {num_rows} are needed"
@@ -189,7 +189,7 @@ def own(
     make: Callable[[Given], Objective],
     worker: Worker | None = None,
 ) -> list[float]:
-    """The loop of raykd; returns the losses of its epochs."""
+    """Train with raykd's loop; return the losses of its epochs."""
     losses: list[float] = []
     num_steps = total_steps(given.config, len(given.rows))
 
@@ -231,20 +231,20 @@ def minilmv2(given: Given, *, num_heads: int) -> Objective:
 
 
 def with_relations(given: Given) -> Given:
-    """The same, with the teacher's vectors of its last layer computed beforehand."""
+    """Return the inputs with cached relation vectors of the teacher's last layer."""
     teacher = load_encoder(str(given.teacher)).to(given.device)
     shape = (len(given.rows.input_ids), 3, teacher.hidden_size)
-    wanted = RelationRequest(teacher.num_layers, np.zeros(shape, np.float16))
+    request = RelationRequest(teacher.num_layers, np.zeros(shape, np.float16))
     pad_id = given.tokenizer.pad_token_id
-    answers_of(teacher, given.rows, pad_id=pad_id, device=given.device, relations=wanted)
-    return replace(given, rows=replace(given.rows, teacher_relations=wanted.vectors))
+    answers_of(teacher, given.rows, pad_id=pad_id, device=given.device, relations=request)
+    return replace(given, rows=replace(given.rows, teacher_relations=request.vectors))
 
 
-def seconds_a_step(
+def seconds_per_step(
     bench: Bench, sides: Mapping[str, tuple[Side, Given]], num_rounds: int
 ) -> dict[str, float]:
-    """Medians over rounds of the mean of the counted steps."""
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    """Measure per side the median over rounds of the mean of the counted steps."""
+    measured: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(num_rounds):
         for name in list(sides) if number % 2 == 0 else list(sides)[::-1]:
             side, given = sides[name]
@@ -253,16 +253,16 @@ def seconds_a_step(
             torch.manual_seed(SEED)
             side(given, watch)
             assert watch.step == num_steps, (name, watch.step, num_steps)
-            found[name].append(watch.seconds / (num_steps - 1 - WARM_UP_STEPS))
-    return {name: statistics.median(values) for name, values in found.items()}
+            measured[name].append(watch.seconds / (num_steps - 1 - WARM_UP_STEPS))
+    return {name: statistics.median(values) for name, values in measured.items()}
 
 
 def not_timed() -> None:
-    """As `lap` of a run that is checked only."""
+    """Do nothing: `lap` of a run that is only checked."""
 
 
 def part_of(rows: TokenizedRows, num_rows: int) -> TokenizedRows:
-    """The first rows."""
+    """Return the first rows."""
     end = int(rows.offsets[num_rows])
     return TokenizedRows(
         rows.input_ids[:end],

@@ -1,4 +1,4 @@
-"""Two workers of one core each against one, and where a step's time goes between them."""
+"""Two workers with one core each compared with one, and the parts of a step's time."""
 
 import contextlib
 import copy
@@ -38,7 +38,7 @@ from raykd.training import trainers
 from raykd.training.distributed.shm_allreduce import ShmAllreduce
 from raykd.training.trainers import Worker
 
-# Of the way of three steps; gradients that are not averaged lead half of it away.
+# Relative to the change by three steps; gradients without averaging differ by half of it.
 _STRAY = 0.05
 
 
@@ -61,7 +61,7 @@ def measure_workers(bench: Bench, ratios: dict[str, float]) -> dict[str, Any]:
 def work(
     rank: int, bench: Bench, task: str, batch_size: int, cores: Sequence[int], out: Path
 ) -> None:
-    """One of two processes, each on a core of its own."""
+    """Run one of two processes, each on its own core."""
     os.sched_setaffinity(0, {cores[rank]})
     torch.set_num_threads(1)
     store = distributed.FileStore(str(out / "store"), 2)
@@ -92,14 +92,14 @@ def work(
         report = {
             "mean_length": rows.lengths.mean(),
             "stray": strays,
-            "rows_a_s": {name: batch_size / seconds[name] for name in seconds if name != HALF},
+            "rows_per_s": {name: batch_size / seconds[name] for name in seconds if name != HALF},
             "times_one": seconds["one"] / seconds["two"],
             "times_one_of": {name: seconds["one"] / seconds[name] for name in seconds},
             "step_ms": {name: 1000 * value for name, value in seconds.items()},
-            # Of this process, without waiting: what a busy machine disturbs least.
+            # CPU time of this process, without waiting: least affected by other load.
             "step_cpu_ms": {name: 1000 * statistics.median(values) for name, values in cpu.items()},
             "parts_ms": {name: 1000 * value for name, value in parts.items()},
-            # Half of the rows in both processes at once, and the exchange, nothing overlapped.
+            # Half of the rows in both processes at once, plus the allreduce, without overlap.
             "bound_times_one": seconds["one"] / (seconds[HALF] + parts["exchange"]),
             "losses": losses,
         }
@@ -116,18 +116,18 @@ HALF = "half of the rows, both at once, no exchange"
 
 
 def stray(side: Side, given: Given, kept: list[Objective]) -> float:
-    """How far three steps lead from where one worker's lead, as a share of that way."""
+    """Return the difference from one worker's weights after three steps, relative to the change."""
     distributed.barrier()
     side(given, not_timed)
     ends = []
-    for make in (lambda: kept[-1], lambda: trained_alone(given), lambda: vanilla_kd(given)):
+    for make in (lambda: kept[-1], lambda: trained_by_one_worker(given), lambda: vanilla_kd(given)):
         parameters = [p.detach().flatten() for p in make().parameters()]
         ends.append(torch.cat(parameters))
     found, wanted, start = ends
     return float((found - wanted).norm() / (wanted - start).norm())
 
 
-def trained_alone(given: Given) -> Objective:
+def trained_by_one_worker(given: Given) -> Objective:
     objective = vanilla_kd(given)
     own(given, not_timed, make=lambda given: objective)
     return objective
@@ -146,7 +146,7 @@ def worker_sides(rank: int, kept: list[Objective]) -> dict[str, Side]:
         return own_side(given, lap) if rank == 0 or lap is not_timed else []
 
     def half(given: Given, lap: Callable[[], None]) -> list[float]:
-        with alone(rank):
+        with without_exchange(rank):
             return both(given, lap)
 
     def by_gloo(given: Given, lap: Callable[[], None]) -> list[float]:
@@ -157,15 +157,15 @@ def worker_sides(rank: int, kept: list[Objective]) -> dict[str, Side]:
 
 
 @contextlib.contextmanager
-def alone(rank: int) -> Iterator[None]:
-    """Workers take their shares, but exchange nothing."""
+def without_exchange(rank: int) -> Iterator[None]:
+    """Let workers train on their shares without exchanging gradients."""
     without = patch.object(trainers, "distributed_model", lambda objective, exchange: objective)
     with without, patch.object(distributed, "all_reduce", lambda *given: None):
         yield
 
 
 def exchange_seconds(given: Given) -> dict[str, float]:
-    """One exchange of all gradients, one clipping and one update, in both processes at once."""
+    """Measure one allreduce of all gradients, one clipping and one update, in both processes."""
     model = copy.deepcopy(load_encoder(str(given.student)))
     parameters = list(model.parameters())
     for parameter in parameters:

@@ -1,4 +1,4 @@
-"""What the cluster has now: CPUs, GPUs, memory, nodes, and which of them a task may use."""
+"""Current resources of the cluster: CPUs, GPUs, memory, nodes, and those that a task may use."""
 
 from collections.abc import Mapping
 from typing import Any
