@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from training_peers import Given
 
-from raykd.corpus.read import Document
+from raykd.corpus.rows import Document
 from raykd.corpus.texts import Texts
 from raykd.corpus.units import UnitsConfig, cut
 from raykd.models.encoder import load_encoder, load_tokenizer
