@@ -58,6 +58,9 @@ class Encoder(nn.Module):
 
     Args:
         model: an `AutoModelForSequenceClassification`; one label means regression.
+
+    Raises:
+        InputError: its configuration lacks a size, or it has no table of word embeddings.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -67,6 +70,15 @@ class Encoder(nn.Module):
             raise InputError(
                 f"model type {model.config.model_type!r}: its configuration has no "
                 f"{', '.join(missing)}, which a text encoder has; use a {KNOWN_FAMILIES}"
+            )
+        try:
+            table = getattr(model.get_input_embeddings(), "weight", None)
+        except NotImplementedError:
+            table = None
+        if not isinstance(table, Tensor):
+            raise InputError(
+                f"model type {model.config.model_type!r}: it has no table of word embeddings, "
+                f"which a text encoder has; use a {KNOWN_FAMILIES}"
             )
         self.model = model
         self._takes_token_types = takes_token_types(model)

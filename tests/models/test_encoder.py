@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 import torch
+import transformers as hf
 from tiny_models import FAMILIES, tiny_batch, tiny_encoder
 from torch import nn
 
@@ -24,6 +25,15 @@ def run_without_types(encoder: Encoder, **options) -> EncoderOutput:
     batch = tiny_batch()
     with torch.no_grad():
         return encoder.eval()(batch["input_ids"], batch["attention_mask"], **options)
+
+
+def test_a_model_of_characters_without_word_embeddings_is_refused():
+    with torch.device("meta"):
+        model = hf.CanineForSequenceClassification(
+            hf.CanineConfig(num_hidden_layers=1, vocab_size=200)
+        )
+    with pytest.raises(InputError, match="'canine': it has no table of word embeddings, .*BERT"):
+        Encoder(model)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
+from raykd.models.student.shape import set_sizes
 
 # Local or global attention (ModernBERT), width of the attention window (Longformer).
 _LISTS_BY_LAYER = ("layer_types", "attention_window")
@@ -72,12 +73,18 @@ def set_layer_types(config: PreTrainedConfig, layers: Sequence[int]) -> None:
     Args:
         config: configuration of the student, with as many layers as `layers` unless that is empty.
         layers: layers of the source whose settings the student's layers keep.
+
+    Raises:
+        InputError: the family derives the settings from others (Jamba), which do not give these.
     """
     chosen = layers or range(1, config.num_hidden_layers + 1)
     for name in _LISTS_BY_LAYER:
         values = getattr(config, name, None)
-        if isinstance(values, list | tuple) and values:
-            setattr(config, name, [values[(layer - 1) % len(values)] for layer in chosen])
+        if not (isinstance(values, list | tuple) and values):
+            continue
+        of_chosen = [values[(layer - 1) % len(values)] for layer in chosen]
+        if list(values) != of_chosen:
+            set_sizes(config, {name: of_chosen})
 
 
 def copy_weights(

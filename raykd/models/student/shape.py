@@ -5,6 +5,7 @@ Sizes with a common alias (`num_hidden_layers`, `hidden_size`, `num_attention_he
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from transformers import PreTrainedConfig
 
@@ -77,8 +78,8 @@ def shape_of_student(
     return shape
 
 
-def set_sizes(config: PreTrainedConfig, changes: Mapping[str, float]) -> None:
-    """Write sizes and dropouts into a configuration.
+def set_sizes(config: PreTrainedConfig, changes: Mapping[str, float | list[Any]]) -> None:
+    """Write sizes, dropouts and per-layer settings into a configuration.
 
     Raises:
         InputError: the family derives a size from others (Funnel: its depth from its blocks).

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+import transformers as hf
 from families import FAMILIES, MAX_POSITIONS, make_model, save_model
 
 from raykd.errors import InputError
 from raykd.models.student.init import StudentConfig, make_student
+from raykd.models.student.layer_copy import set_layer_types
 from raykd.models.tokenization.positions import num_positions
 
 IDS = torch.tensor([[2, 7, 9, 3]])
@@ -51,6 +53,15 @@ def test_a_decoder_gets_as_many_layers_as_the_encoder():
 def test_a_family_without_a_depth_setting_is_refused_with_an_alternative():
     with pytest.raises(InputError, match=r"'funnel'.*num_hidden_layers.*student\.model, .*BERT"):
         make_student(make_model("funnel"), StudentConfig(num_layers=1), "random", seed=7)
+
+
+def test_per_layer_settings_that_a_family_derives_from_others_are_left_or_refused():
+    config = hf.JambaConfig(num_hidden_layers=2, attn_layer_period=2, attn_layer_offset=1)
+    derived = list(config.layer_types)
+    set_layer_types(config, ())
+    assert config.layer_types == derived
+    with pytest.raises(InputError, match="'jamba' .*its layer_types cannot be set"):
+        set_layer_types(config, (2, 1))
 
 
 def test_a_width_without_a_setting_in_the_family_is_refused():
