@@ -174,7 +174,7 @@ app.command(
 )
 
 app.command(
-    "raykd.models.onnx_export:export",
+    "raykd.cli.export:export",
     name="export",
     help="Export a model as one ONNX file, after checking that its outputs equal PyTorch's.\n\n"
     "Its inputs are the outputs of the tokenizer in the model's folder, in batches of any size and "

@@ -17,11 +17,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-from cyclopts import Parameter
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -46,21 +44,6 @@ _TRACED = (2, 8)
 _COMPARED = ((1, 4), (2, 9), (5, 33), (16, 128))
 # One file holds less than 2 GiB, weights and graph.
 _MAX_BYTES = 2_000_000_000
-
-
-def export(
-    model: Annotated[
-        str, Parameter(help="A fine-tuned model: a folder, package:NAME/FOLDER, or a hub's name.")
-    ],
-    /,
-    *,
-    out: Annotated[Path, Parameter(name="--out", help="The ONNX file to be written.")],
-) -> None:
-    """Write a model as one ONNX file, after checking that its logits equal PyTorch's."""
-    difference, names = export_onnx(model, out)
-    print(  # noqa: T201  # the command's answer
-        f"{out}: inputs {', '.join(names)}; output logits; within {difference:.1g} of PyTorch"
-    )
 
 
 def export_onnx(
