@@ -56,6 +56,7 @@ from raykd.objectives.losses.perturbation import (
     norms,
     perturbation,
 )
+from raykd.objectives.shared.settings import TaskWeightConfig
 
 _LOG = logging.getLogger(__name__)
 # steps, epsilon, step_size, norm, initialization, initial_size, normalized
@@ -72,7 +73,7 @@ _ADVERSARIES = {
 }
 
 
-class Ad2Config(ObjectiveConfig):
+class Ad2Config(TaskWeightConfig):
     """Settings of AD2: weights of the terms, and the adversary (`perturbation.Ascent`)."""
 
     name: Literal["ad2"] = Field(
@@ -182,11 +183,6 @@ class Ad2Config(ObjectiveConfig):
                 "attention_weight above 0"
             )
         return self
-
-    @property
-    def needs_labels(self) -> bool:
-        """True if the gold labels have a weight."""
-        return self.task_weight > 0
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:

@@ -50,7 +50,6 @@ from raykd.objectives.base import (
     Objective,
     ObjectiveConfig,
     Role,
-    TeacherPart,
 )
 from raykd.objectives.losses.descriptions import of_labels, of_layers, of_logits
 from raykd.objectives.losses.layer_maps import Layer
@@ -68,11 +67,12 @@ from raykd.objectives.losses.memory_contrastive import (
     NceContrast,
     QueueContrast,
 )
+from raykd.objectives.shared.settings import CachedTeacherConfig, TaskWeightConfig
 
 Layers = Literal["all", "alternate"] | Annotated[tuple[Layer, ...], Field(min_length=1)]
 
 
-class CodirConfig(ObjectiveConfig):
+class CodirConfig(TaskWeightConfig, CachedTeacherConfig):
     """Settings of CoDIR; defaults are the paper's loss with the values of the authors' code."""
 
     name: Literal["codir"] = Field(
@@ -155,11 +155,6 @@ class CodirConfig(ObjectiveConfig):
         description="Regression only: smallest difference between the labels of a row and its "
         "negatives in the bank.",
     )
-    cached_teacher: bool = Field(
-        False,
-        description="Run the teacher once over the text instead of in every step, and keep its "
-        "pooled hidden states on disk (4 bytes per row, layer and dimension).",
-    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -183,24 +178,14 @@ class CodirConfig(ObjectiveConfig):
         return "bank" if self.needs_labels or self.loss == "nce" else "queue"
 
     @property
-    def needs_labels(self) -> bool:
-        """True if the gold labels have a weight."""
-        return self.task_weight > 0
-
-    @property
     def mixes_examples(self) -> bool:
-        """False: negatives are rows of earlier batches."""
+        """True: negatives are vectors of earlier batches."""
         return True
 
     @property
-    def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Model, for hidden states and logits."""
-        return frozenset({"model", "logits"} if self.cached_teacher else {"model"})
-
-    @property
-    def teacher_features(self) -> Pooling | None:
-        """Pooling of the vectors, if the teacher is cached."""
-        return self.pooling if self.cached_teacher else None
+    def layer_pooling(self) -> Pooling:
+        """Pooling of the setting `pooling`."""
+        return self.pooling
 
 
 class Codir(Objective):

@@ -46,17 +46,17 @@ from raykd.objectives.base import (
     Models,
     Objective,
     ObjectiveConfig,
-    TeacherPart,
     freeze_beyond,
 )
 from raykd.objectives.losses.descriptions import of_layers
 from raykd.objectives.losses.memory_bank import Queue, random_numbers, random_vectors
 from raykd.objectives.losses.memory_contrastive import QueueContrast
+from raykd.objectives.shared.settings import LayersOnlyConfig
 
 _MASK_SHARE, _RANDOM_SHARE = 0.8, 0.1
 
 
-class CodirPretrainingConfig(ObjectiveConfig):
+class CodirPretrainingConfig(LayersOnlyConfig):
     """Settings of CoDIR pre-training, which needs neither labels nor a fine-tuned teacher."""
 
     name: Literal["codir_pretraining"] = Field(
@@ -88,21 +88,6 @@ class CodirPretrainingConfig(ObjectiveConfig):
         description="Width u of the compared vectors; 128 in the authors' fine-tuning code.",
     )
     num_negatives: int = Field(4096, ge=1, description="Vectors K in the queue of negatives.")
-
-    @property
-    def needs_labels(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Model, for hidden states."""
-        return frozenset({"model"})
-
-    @property
-    def reads_logits(self) -> bool:
-        """False: only hidden states are used."""
-        return False
 
     @property
     def masks_words(self) -> bool:

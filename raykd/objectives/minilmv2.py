@@ -26,13 +26,13 @@ from raykd.objectives.base import (
     Models,
     Objective,
     ObjectiveConfig,
-    TeacherPart,
     freeze_beyond,
 )
 from raykd.objectives.losses.relations import relation_loss
+from raykd.objectives.shared.settings import CachedTeacherConfig, LayersOnlyConfig
 
 
-class MiniLmV2Config(ObjectiveConfig):
+class MiniLmV2Config(CachedTeacherConfig, LayersOnlyConfig):
     """Settings of MiniLMv2; defaults are the paper's for base-size teachers."""
 
     name: Literal["minilmv2"] = Field(
@@ -57,21 +57,6 @@ class MiniLmV2Config(ObjectiveConfig):
         description="Run the teacher once over the text instead of in every step, and keep its "
         "vectors on disk (6 bytes per token and dimension; twice that while they are computed).",
     )
-
-    @property
-    def needs_labels(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Model, for its relations."""
-        return frozenset({"model", "logits"} if self.cached_teacher else {"model"})
-
-    @property
-    def reads_logits(self) -> bool:
-        """False: only relations are used."""
-        return False
 
     @property
     def teacher_relations(self) -> int | None:

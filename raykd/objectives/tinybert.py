@@ -33,7 +33,6 @@ from raykd.objectives.base import (
     Models,
     Objective,
     ObjectiveConfig,
-    TeacherPart,
     freeze_beyond,
 )
 from raykd.objectives.losses.hidden_and_attention import (
@@ -41,9 +40,10 @@ from raykd.objectives.losses.hidden_and_attention import (
     TokenMaps,
     check_token_maps,
 )
+from raykd.objectives.shared.settings import LayersOnlyConfig
 
 
-class TinyBertConfig(ObjectiveConfig):
+class TinyBertConfig(LayersOnlyConfig):
     """Settings of TinyBERT's intermediate stage."""
 
     name: Literal["tinybert"] = Field(
@@ -60,21 +60,6 @@ class TinyBertConfig(ObjectiveConfig):
         True,
         description="Leave padding out of the means; false counts it, as the authors' code does.",
     )
-
-    @property
-    def needs_labels(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Model, for its layers."""
-        return frozenset({"model"})
-
-    @property
-    def reads_logits(self) -> bool:
-        """False: only hidden states and attention scores are used."""
-        return False
 
 
 class TinyBert(Objective):

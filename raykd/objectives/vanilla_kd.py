@@ -15,12 +15,13 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.models.forward import run
-from raykd.objectives.base import LossTerms, Objective, ObjectiveConfig, TeacherPart
+from raykd.objectives.base import LossTerms, Objective, TeacherPart
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.shared.settings import TaskWeightConfig
 
 
-class VanillaKdConfig(ObjectiveConfig):
+class VanillaKdConfig(TaskWeightConfig):
     """Settings of Vanilla-KD; defaults are AD2's baseline (Algorithm 1)."""
 
     name: Literal["vanilla_kd"] = Field(
@@ -47,11 +48,6 @@ class VanillaKdConfig(ObjectiveConfig):
         description="Temperature T of the logit loss; without effect for regression; 1 as in "
         "AD2's baseline (Algorithm 1).",
     )
-
-    @property
-    def needs_labels(self) -> bool:
-        """True if the gold labels have a weight."""
-        return self.task_weight > 0
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:

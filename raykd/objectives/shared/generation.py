@@ -29,11 +29,12 @@ from raykd.models.encoder import Encoder
 from raykd.models.masked_lm import MaskedLm
 from raykd.objectives.base import STUDENT, Models, Objective, ObjectiveConfig, Player, TeacherPart
 from raykd.objectives.shared.generator_model import GeneratorModelConfig, TrainHeadConfig
+from raykd.objectives.shared.settings import TaskWeightConfig
 
 GENERATOR = "generator"
 
 
-class GeneratorConfig(ObjectiveConfig):
+class GeneratorConfig(TaskWeightConfig):
     """Settings shared by MATE-KD and CILDA; defaults are those of the published code.
 
     The student's gradients are clipped to the phase's `max_grad_norm` (5 in the papers).
@@ -91,11 +92,6 @@ class GeneratorConfig(ObjectiveConfig):
         description="Weight of the logit loss, T^2 KL(teacher || student) (squared error for "
         "regression) on the original text; 1/3 in both papers.",
     )
-
-    @property
-    def needs_labels(self) -> bool:
-        """True if the gold labels have a weight."""
-        return self.task_weight > 0
 
     @property
     def needs_teacher(self) -> frozenset[TeacherPart]:

@@ -17,9 +17,10 @@ from raykd.models.encoder import Encoder
 from raykd.models.forward import run
 from raykd.models.pooling import Pooling
 from raykd.models.probe import Trait
-from raykd.objectives.base import LossTerms, Models, Objective, ObjectiveConfig, Role, TeacherPart
+from raykd.objectives.base import LossTerms, Models, Objective, ObjectiveConfig, Role
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.shared.settings import CachedTeacherConfig, TaskWeightConfig
 
 Weight = Annotated[float, Field(gt=0)]
 # 0 is for unlabeled text.
@@ -27,7 +28,7 @@ TaskWeight = Annotated[float, Field(ge=0)]
 Temperature = Annotated[float, Field(gt=0)]
 
 
-class LayerMatchingConfig(ObjectiveConfig):
+class LayerMatchingConfig(TaskWeightConfig, CachedTeacherConfig):
     """Weights of task, logit and layer loss, and the temperature of the logit loss."""
 
     task_weight: TaskWeight = Field(
@@ -46,26 +47,6 @@ class LayerMatchingConfig(ObjectiveConfig):
         description="Temperature T of the logit loss; without effect for regression; the RAIL-KD "
         "paper does not give its value.",
     )
-    cached_teacher: bool = Field(
-        False,
-        description="Run the teacher once over the text instead of in every step, and keep its "
-        "pooled hidden states on disk (4 bytes per row, layer and dimension).",
-    )
-
-    @property
-    def needs_labels(self) -> bool:
-        """True if the gold labels have a weight."""
-        return self.task_weight > 0
-
-    @property
-    def needs_teacher(self) -> frozenset[TeacherPart]:
-        """Model, for hidden states and logits."""
-        return frozenset({"model", "logits"} if self.cached_teacher else {"model"})
-
-    @property
-    def teacher_features(self) -> Pooling | None:
-        """Pooling of the layer loss, if the teacher is cached."""
-        return self.layer_pooling if self.cached_teacher else None
 
     @property
     def layer_pooling(self) -> Pooling:
