@@ -124,7 +124,7 @@ def columns_to_read(
             raise InputError(
                 f"{path}: the first line must name the columns, and it looks like data "
                 f"({shown:.80}), so the file has no header line; name its columns with the key "
-                "columns: [...] of the recipe's section, or the option --columns (of queries "
+                "columns: [...] of the recipe's section, or the option --columns (for queries: "
                 "--query-columns)"
             ) from None
         raise
