@@ -5,7 +5,7 @@
 with M = `max_temperature` and each phi used for an equal number of epochs (up to rounding). No
 labels are needed.
 
-In a recipe, the method's two phases are the variant `task`: `injection` with this objective on
+In a recipe, the paper's two phases are the variant `task`: `injection` with this objective on
 the task's rows (the authors' defaults: 14 epochs, M = 7, learning rate 2e-5, no warm-up), then
 `adaptation` with `fine_tune` (4 epochs), with a new optimizer and schedule.
 

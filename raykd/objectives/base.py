@@ -86,7 +86,7 @@ class Models(NamedTuple):
     Attributes:
         student: model to train.
         teacher: None unless `needs_teacher` contains "model".
-        generator: masked language model; None if the method has none.
+        generator: masked language model; None if the objective has none.
         special_tokens: the tokenizer's special tokens; None unless `masks_words`.
     """
 
@@ -146,7 +146,7 @@ class Epoch(NamedTuple):
 
 
 class Objective(nn.Module, ABC):
-    """Loss of one method, with its student, frozen teacher and heads.
+    """Loss with its student, frozen teacher and heads.
 
     `forward(batch)` returns the loss of a batch with the keys input_ids (B, L), attention_mask
     (B, L), row_ids (B,) and optionally token_type_ids (B, L), labels (B,) (int64; float32 for
@@ -157,7 +157,7 @@ class Objective(nn.Module, ABC):
     In every step and on every worker, exactly the parameters of the active player get a gradient.
 
     Args:
-        config: settings of the method.
+        config: settings of the objective.
         models: models; student and generator become trainable except for parameters that the loss
             does not depend on. The teacher is frozen and stays in evaluation mode.
     """

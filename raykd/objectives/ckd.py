@@ -168,8 +168,8 @@ class Ckd(LayerMatching):
 
     def describe_layers(self) -> str:
         """See `LayerMatching`."""
-        whose = "first token's" if self.config.tokens == "cls" else "tokens'"
-        return f"{whose} vectors, student <- teacher: " + ", ".join(
+        kind = "first token's" if self.config.tokens == "cls" else "tokens'"
+        return f"{kind} vectors, student <- teacher: " + ", ".join(
             f"{layer} <- {'+'.join(map(str, group))}" for layer, group in self._groups.items()
         )
 

@@ -271,11 +271,11 @@ class Codir(Objective):
     def describe(self) -> dict[str, str]:
         """See `Objective`."""
         config = self.config
-        whose = "first token's" if config.pooling == "cls" else "tokens' mean"
+        kind = "first token's" if config.pooling == "cls" else "tokens' mean"
         terms = {
             "logits": of_logits(config.temperature, cached=config.cached_teacher),
             "contrastive": (
-                f"{whose} vectors of the student's layers {of_layers(self._student_layers)} and of "
+                f"{kind} vectors of the student's layers {of_layers(self._student_layers)} and of "
                 f"the teacher's {of_layers(self._teacher_layers)}, negatives from a {config.memory}"
             ),
         }

@@ -126,11 +126,11 @@ class TokenMaps(nn.Module):
             return {name: torch.stack(by_layer).sum() for name, by_layer in losses.items()}
 
 
-def check_token_maps(method: str, student: Encoder, teacher: Encoder, *, attention: bool) -> None:
+def check_token_maps(name: str, student: Encoder, teacher: Encoder, *, attention: bool) -> None:
     """Refuse two models whose layers or attention scores cannot be paired.
 
     Args:
-        method: the objective's name, for messages.
+        name: the objective's name, for messages.
         student: model with m layers.
         teacher: model with n layers.
         attention: whether attention scores are compared.
@@ -143,7 +143,7 @@ def check_token_maps(method: str, student: Encoder, teacher: Encoder, *, attenti
     if num_teacher % num_student:
         divisors = [str(m) for m in range(1, num_teacher + 1) if num_teacher % m == 0]
         raise InputError(
-            f"{method}: the student's {num_student} layers do not divide the teacher's "
+            f"{name}: the student's {num_student} layers do not divide the teacher's "
             f"{num_teacher}; give the student {', '.join(divisors)} layers"
         )
     student.blocks()
@@ -156,12 +156,12 @@ def check_token_maps(method: str, student: Encoder, teacher: Encoder, *, attenti
         if model_type not in _PLAIN_ATTENTION and not is_plain_deberta:
             why = _WHY_NOT.get(model_type, "are not known to be the product of query and key")
             raise InputError(
-                f"{method}: attention scores of the {role}, a {model_type!r}, cannot be compared, "
+                f"{name}: attention scores of the {role}, a {model_type!r}, cannot be compared, "
                 f"since they {why}; use a {', '.join(_PLAIN_ATTENTION)} or another objective"
             )
     if student.num_heads != teacher.num_heads:
         raise InputError(
-            f"{method}: the student has {student.num_heads} attention heads, the teacher "
+            f"{name}: the student has {student.num_heads} attention heads, the teacher "
             f"{teacher.num_heads}, and heads are paired; give the student {teacher.num_heads}"
         )
 

@@ -13,7 +13,7 @@ LayerMap = Literal["skip", "last"] | dict[Layer, Layer]
 
 
 def resolve_layer_map(
-    method: str, layer_map: LayerMap, student: Encoder, teacher: Encoder, *, with_last: bool
+    name: str, layer_map: LayerMap, student: Encoder, teacher: Encoder, *, with_last: bool
 ) -> dict[int, int]:
     """Teacher layer per student layer.
 
@@ -21,7 +21,7 @@ def resolve_layer_map(
     (rounded down), "last" to n - m + i; for i from 1 to m - 1, or to m.
 
     Args:
-        method: the objective's name, for messages.
+        name: the objective's name, for messages.
         layer_map: strategy, or an explicit map, which may omit student layers.
         student: model with m layers.
         teacher: model with n layers.
@@ -32,18 +32,18 @@ def resolve_layer_map(
     """
     num_student, num_teacher = student.num_layers, teacher.num_layers
     if isinstance(layer_map, Mapping):
-        check_layers(method, "layer_map", layer_map.items(), student, teacher)
+        check_layers(name, "layer_map", layer_map.items(), student, teacher)
         return dict(sorted(layer_map.items()))
     if num_teacher < num_student:
         raise InputError(
-            f"{method}: layer_map {layer_map!r} needs a teacher with at least as many layers as "
+            f"{name}: layer_map {layer_map!r} needs a teacher with at least as many layers as "
             f"the student; they have {num_teacher} and {num_student}: give the map itself, "
             "student: teacher"
         )
     last = num_student if with_last else num_student - 1
     if last == 0:
         raise InputError(
-            f"{method}: a student of one layer has no intermediate layer; give it two layers or "
+            f"{name}: a student of one layer has no intermediate layer; give it two layers or "
             "more, or the map itself: layer_map: {1: LAYER}"
         )
     if layer_map == "skip":
@@ -52,12 +52,12 @@ def resolve_layer_map(
 
 
 def check_layers(
-    method: str, key: str, pairs: Collection[tuple[int, int]], student: Encoder, teacher: Encoder
+    name: str, key: str, pairs: Collection[tuple[int, int]], student: Encoder, teacher: Encoder
 ) -> None:
     """Refuse a map that is empty or names layers that do not exist.
 
     Args:
-        method: the objective's name, for messages.
+        name: the objective's name, for messages.
         key: key of the map in the recipe.
         pairs: (student, teacher) layers.
         student: model with m layers.
@@ -67,21 +67,19 @@ def check_layers(
         InputError: names the layer.
     """
     if not pairs:
-        raise InputError(f"{method}: {key} is empty; give it one pair, student: teacher")
+        raise InputError(f"{name}: {key} is empty; give it one pair, student: teacher")
     for pair in pairs:
         for role, encoder, layer in zip(
             ("student", "teacher"), (student, teacher), pair, strict=True
         ):
             if layer > encoder.num_layers:
                 raise InputError(
-                    f"{method}: {key} names layer {layer} of the {role}, which has "
+                    f"{name}: {key} names layer {layer} of the {role}, which has "
                     f"{encoder.num_layers}; choose one from 1 to {encoder.num_layers}"
                 )
 
 
-def layers_taking_part(
-    method: str, role: str, encoder: Encoder, *, include_last: bool
-) -> list[int]:
+def layers_taking_part(name: str, role: str, encoder: Encoder, *, include_last: bool) -> list[int]:
     """All layers, or all except the last.
 
     Raises:
@@ -90,6 +88,6 @@ def layers_taking_part(
     last = encoder.num_layers if include_last else encoder.num_layers - 1
     if last == 0:
         raise InputError(
-            f"{method}: a {role} of one layer has no intermediate layer; give it two or more"
+            f"{name}: a {role} of one layer has no intermediate layer; give it two or more"
         )
     return list(range(1, last + 1))

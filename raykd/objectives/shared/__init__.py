@@ -1,1 +1,1 @@
-"""Base classes shared by several methods."""
+"""Base classes shared by several objectives."""

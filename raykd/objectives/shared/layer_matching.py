@@ -1,4 +1,4 @@
-"""Base class of methods that match intermediate layers, logits and gold labels.
+"""Base class of objectives that match intermediate layers, logits and gold labels.
 
     task_weight * task + logit_weight * kd + layer_weight * layers
 

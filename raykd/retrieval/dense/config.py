@@ -33,8 +33,7 @@ class IvfConfig(Config):
     def _enough_lists(self) -> Self:
         if self.num_probes > self.num_lists:
             raise ValueError(
-                f"num_probes {self.num_probes}: there are only num_lists {self.num_lists} to look "
-                "at; lower it"
+                f"num_probes {self.num_probes} is larger than num_lists {self.num_lists}; lower it"
             )
         return self
 

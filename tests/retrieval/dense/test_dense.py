@@ -355,7 +355,7 @@ def test_hits_are_fused_for_as_many_queries_as_fit_in_memory(
                 "ranker": "dense",
                 "dense": {"model": "m", "index": {"name": "ivf", "num_lists": 3, "num_probes": 4}},
             },
-            "num_probes 4: there are only num_lists 3 to look at; lower it",
+            "num_probes 4 is larger than num_lists 3; lower it",
         ),
         ({"ranker": "denes"}, "Input should be 'bm25', 'dense' or 'hybrid'"),
         (
