@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Group, Parameter
 
 if TYPE_CHECKING:
-    from raykd.corpus.custom_units import Reading
+    from raykd.corpus.custom.units import Reading
 
 ColumnNames = Annotated[
     list[str] | None,
@@ -44,7 +44,7 @@ class ReadingOptions:
     def reading(self) -> "Reading":
         """Convert the options for `corpus.custom_units`."""
         # Imported here to keep `raykd --help` fast.
-        from raykd.corpus.custom_units import Reading
+        from raykd.corpus.custom.units import Reading
         from raykd.storage.delimited import Layout
 
         columns = None if self.columns is None else tuple(self.columns)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from raykd.cluster import datasets
 from raykd.config import Config
-from raykd.corpus import custom_units
-from raykd.corpus.custom_corpus import write_custom_units
-from raykd.corpus.custom_units import AS_FOUND, Reading
+from raykd.corpus.custom import units as custom_units
+from raykd.corpus.custom.corpus import write_custom_units
+from raykd.corpus.custom.units import AS_FOUND, Reading
 from raykd.corpus.pipeline import (
     check_layout,
     one_of_equal,

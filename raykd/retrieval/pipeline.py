@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raykd.cluster import datasets
-from raykd.corpus import custom_units
-from raykd.corpus.custom_corpus import write_custom_units
-from raykd.corpus.custom_units import AS_FOUND, Reading
+from raykd.corpus.custom import units as custom_units
+from raykd.corpus.custom.corpus import write_custom_units
+from raykd.corpus.custom.units import AS_FOUND, Reading
 from raykd.corpus.pipeline import check_layout, one_of_equal, sources_with_digests
 from raykd.corpus.shards import QUARANTINE_FILE, SHARD_BYTES, check_apart
 from raykd.corpus.unit_lookup import id_range, ids_between, units_of, write_units_of

@@ -16,9 +16,10 @@ from oracle_bm25 import best_hits
 
 from raykd import progress
 from raykd.cluster import capacity, datasets
-from raykd.corpus import custom_corpus, custom_ids
-from raykd.corpus.custom_corpus import write_custom_units
-from raykd.corpus.custom_units import unit_files
+from raykd.corpus.custom import corpus as custom_corpus
+from raykd.corpus.custom import ids as custom_ids
+from raykd.corpus.custom.corpus import write_custom_units
+from raykd.corpus.custom.units import unit_files
 from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
 from raykd.corpus.shards import plan_shards
 from raykd.corpus.unit_lookup import id_range, ids_between, units_of

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
-from raykd.corpus.custom_units import unit_files
+from raykd.corpus.custom.units import unit_files
 from raykd.corpus.shards import Part
 from raykd.errors import InputError
 from raykd.storage.manifest import read_manifest

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raykd.cluster import datasets
-from raykd.corpus import custom_ids, custom_units
-from raykd.corpus.custom_units import AS_FOUND, Reading
+from raykd.corpus.custom import ids as custom_ids
+from raykd.corpus.custom import units as custom_units
+from raykd.corpus.custom.units import AS_FOUND, Reading
 from raykd.corpus.shards import Part, plan_shards
 from raykd.storage.locations import Location
 

@@ -1,0 +1,1 @@
+"""Corpora whose rows are units, with ids of their own or by position."""
