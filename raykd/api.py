@@ -2,14 +2,15 @@
 
 Each function calls the same code as its command, raises `raykd.errors.InputError` for the user's
 mistakes, and resumes or skips what is complete, as its command does. The functions start a local
-Ray, or use the one that `RAY_ADDRESS` or `ray.init` name. Keyword-only arguments are settings; a
-type that is wider later, such as a Ray Data dataset in place of a path, keeps today's calls valid.
+Ray, or use the one that `RAY_ADDRESS` or `ray.init` name. `search`, `dedup` and `contextualize`
+also take a corpus as a dataset of Ray Data, and then return one; every call reads it anew.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
 from raykd.errors import InputError
 
@@ -17,12 +18,47 @@ from raykd.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from raykd.cluster.sources import Dataset
+    from raykd.storage.locations import Location
+
 StrPath = str | PathLike[str]
 
 
+class SearchSettings(TypedDict, total=False):
+    """Settings of `search`."""
+
+    top_k: int
+    ranker: Literal["bm25", "dense", "hybrid"]
+    keywords: Literal["none", "rake"] | None
+    bm25: dict[str, Any] | None
+    analyzer: dict[str, Any] | None
+    dense: dict[str, Any] | None
+    fusion: dict[str, Any] | None
+    embeddings: StrPath | None
+    shard_bytes: int | None
+
+
+@overload
+def search(
+    corpus: "Dataset",
+    queries: "StrPath | Dataset",
+    out: StrPath,
+    **settings: Unpack[SearchSettings],
+) -> "Dataset": ...
+
+
+@overload
 def search(
     corpus: StrPath | Sequence[StrPath],
-    queries: StrPath,
+    queries: "StrPath | Dataset",
+    out: StrPath,
+    **settings: Unpack[SearchSettings],
+) -> Path: ...
+
+
+def search(
+    corpus: "StrPath | Sequence[StrPath] | Dataset",
+    queries: "StrPath | Dataset",
     out: StrPath,
     *,
     top_k: int = 10,
@@ -34,13 +70,14 @@ def search(
     fusion: dict[str, Any] | None = None,
     embeddings: StrPath | None = None,
     shard_bytes: int | None = None,
-) -> Path:
+) -> "Path | Dataset":
     """Find the top-k units of each query, as `raykd search --corpus` does.
 
     Args:
         corpus: files, folders or URLs of rows with `text`, and optionally `unit_id` or `doc_id`
-            (kept) and `title` (searched with the text).
-        queries: table with the columns `query_id` and `text`.
+            (kept) and `title` (searched with the text); or a dataset of such rows. Without ids,
+            the units of a dataset are numbered by the hash of their texts.
+        queries: table, or dataset, with the columns `query_id` and `text`.
         out: directory to write.
         top_k: hits per query.
         ranker: exact BM25, embeddings, or both.
@@ -54,14 +91,14 @@ def search(
         shard_bytes: bytes of text per task; None: by memory and CPUs.
 
     Returns:
-        The file of the hits, `out/hits.parquet`: query_id, unit_id, score, rank.
+        The file of the hits, `out/hits.parquet`: query_id, unit_id, score, rank. For a dataset,
+        the hits as a dataset.
 
     Raises:
         InputError: a file or setting is not as it should be.
     """
     from raykd.retrieval.config import RetrievalConfig
     from raykd.retrieval.pipeline import search_files
-    from raykd.storage.locations import location_of
     from raykd.workflow.embedder import load_embedder
 
     if ranker == "dense":
@@ -87,40 +124,57 @@ def search(
         },
         "raykd.search",
     )
-    search_files(
-        [location_of(path) for path in _paths(corpus)],
-        location_of(_path(queries)),
-        Path(out),
-        top_k=config.top_k,
-        bm25=config.bm25,
-        analyzer=config.analyzer,
-        keywords=config.query_keywords,
-        shard_bytes=shard_bytes,
-        ranker=ranker,
-        dense=config.dense,
-        fusion=config.fusion,
-        embedder=load_embedder("raykd.search", config),
-        embeddings=None if embeddings is None else Path(embeddings),
-    )
-    return Path(out) / "hits.parquet"
+    with ExitStack() as stack:
+        search_files(
+            _corpus_files(corpus, Path(out), stack),
+            _query_file(queries, Path(out), stack),
+            Path(out),
+            top_k=config.top_k,
+            bm25=config.bm25,
+            analyzer=config.analyzer,
+            keywords=config.query_keywords,
+            shard_bytes=shard_bytes,
+            ranker=ranker,
+            dense=config.dense,
+            fusion=config.fusion,
+            embedder=load_embedder("raykd.search", config),
+            embeddings=None if embeddings is None else Path(embeddings),
+        )
+    hits = Path(out) / "hits.parquet"
+    return _dataset_of(hits) if _is_dataset(corpus) else hits
 
 
+@overload
+def dedup(
+    corpus: "Dataset", out: StrPath, *, near_duplicates: dict[str, Any] | None = None
+) -> "Dataset": ...
+
+
+@overload
 def dedup(
     corpus: StrPath | Sequence[StrPath],
     out: StrPath,
     *,
     near_duplicates: dict[str, Any] | None = None,
-) -> Path:
+) -> Path: ...
+
+
+def dedup(
+    corpus: "StrPath | Sequence[StrPath] | Dataset",
+    out: StrPath,
+    *,
+    near_duplicates: dict[str, Any] | None = None,
+) -> "Path | Dataset":
     """Remove units of equal text from a corpus, as `raykd dedup` does.
 
     Args:
-        corpus: files, folders or URLs of rows with `text`.
+        corpus: files, folders or URLs of rows with `text`, or a dataset of such rows.
         out: directory to write.
         near_duplicates: keys of the recipe's section `contextualize.near_duplicates`, to remove
             near duplicates too; {} takes its defaults. None: equal texts only.
 
     Returns:
-        The folder of the kept units, `out/units`.
+        The folder of the kept units, `out/units`; for a dataset, the units as a dataset.
 
     Raises:
         InputError: a file or setting is not as it should be.
@@ -128,33 +182,51 @@ def dedup(
     from raykd.dedup.minhash import NearDuplicatesConfig
     from raykd.dedup.pipeline import DedupConfig
     from raykd.dedup.pipeline import dedup as dedup_corpus
-    from raykd.storage.locations import location_of
 
     near = None
     if near_duplicates is not None:
         near = NearDuplicatesConfig.parse(near_duplicates, "raykd.dedup")
-    paths = [location_of(path) for path in _paths(corpus)]
-    dedup_corpus(paths, Path(out), DedupConfig(near_duplicates=near))
-    return Path(out) / "units"
+    with ExitStack() as stack:
+        files = _corpus_files(corpus, Path(out), stack)
+        dedup_corpus(files, Path(out), DedupConfig(near_duplicates=near))
+    units = Path(out) / "units"
+    return _dataset_of(units) if _is_dataset(corpus) else units
 
 
-def contextualize(recipe: StrPath, *, out: StrPath | None = None) -> dict[str, Path]:
+@overload
+def contextualize(
+    recipe: StrPath, *, out: StrPath | None = None, corpus: "Dataset"
+) -> "dict[str, Dataset]": ...
+
+
+@overload
+def contextualize(recipe: StrPath, *, out: StrPath | None = None) -> dict[str, Path]: ...
+
+
+def contextualize(
+    recipe: StrPath, *, out: StrPath | None = None, corpus: "Dataset | None" = None
+) -> "dict[str, Path] | dict[str, Dataset]":
     """Make the contextualized corpora of a recipe, as `raykd corpus` does.
 
     Args:
         recipe: YAML file that names several tasks, or the recipe of a run.
         out: directory to write; None: runs/NAME.
+        corpus: dataset with the column `corpus.text_column`, in place of the files that a recipe of
+            several tasks names.
 
     Returns:
-        The folder of each task's corpus, by task.
+        The folder of each task's corpus, by task; with `corpus`, its texts as a dataset.
 
     Raises:
         InputError: a file or setting is not as it should be.
     """
+    from raykd.storage.schemas import TEXT_FILE
     from raykd.workflow.corpora import contextualize_recipe
 
-    made = contextualize_recipe(Path(recipe), _out(out))
-    return {corpus.task: corpus.folder for corpus in made}
+    made = contextualize_recipe(Path(recipe), _out(out), corpus)
+    if corpus is None:
+        return {one.task: one.folder for one in made}
+    return {one.task: _dataset_of(one.folder / TEXT_FILE) for one in made}
 
 
 def run(recipe: StrPath, *, out: StrPath | None = None) -> Path:
@@ -218,8 +290,35 @@ def load_student(folder: StrPath) -> "tuple[PreTrainedModel, PreTrainedTokenizer
     return load_encoder(reference).model, load_tokenizer(reference)
 
 
-def _path(path: StrPath) -> str:
-    return str(path)
+def _is_dataset(value: object) -> bool:
+    # Its type is known by name, so that a search of files does not import Ray Data here.
+    return type(value).__module__.startswith("ray.data")
+
+
+def _dataset_of(path: Path) -> "Dataset":
+    from raykd.cluster.sources import read_parquet
+
+    return read_parquet(path)
+
+
+def _corpus_files(
+    corpus: "StrPath | Sequence[StrPath] | Dataset", out: Path, stack: ExitStack
+) -> "list[Location]":
+    from raykd.corpus.dataset.copy import copied
+    from raykd.storage.locations import location_of
+
+    if _is_dataset(corpus):
+        return [*stack.enter_context(copied(cast("Dataset", corpus), "text", out))]
+    return [location_of(path) for path in _paths(cast("StrPath | Sequence[StrPath]", corpus))]
+
+
+def _query_file(queries: "StrPath | Dataset", out: Path, stack: ExitStack) -> "Location":
+    from raykd.corpus.dataset.copy import copied_table
+    from raykd.storage.locations import location_of
+
+    if _is_dataset(queries):
+        return stack.enter_context(copied_table(cast("Dataset", queries), "query_id", out))
+    return location_of(str(queries))
 
 
 def _paths(paths: StrPath | Sequence[StrPath]) -> list[str]:

@@ -7,23 +7,26 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray.data
 from tiny_models import save_tiny_model
 
 import raykd
 from raykd.errors import InputError
 
 SIGNATURES = {
-    "contextualize": "(recipe: StrPath, *, out: StrPath | None = None) -> dict[str, Path]",
-    "dedup": "(corpus: StrPath | Sequence[StrPath], out: StrPath, *, "
-    "near_duplicates: dict[str, Any] | None = None) -> Path",
+    "contextualize": "(recipe: StrPath, *, out: StrPath | None = None, "
+    "corpus: 'Dataset | None' = None) -> 'dict[str, Path] | dict[str, Dataset]'",
+    "dedup": "(corpus: 'StrPath | Sequence[StrPath] | Dataset', out: StrPath, *, "
+    "near_duplicates: dict[str, Any] | None = None) -> 'Path | Dataset'",
     "load_student": "(folder: StrPath) -> 'tuple[PreTrainedModel, PreTrainedTokenizerBase]'",
     "run": "(recipe: StrPath, *, out: StrPath | None = None) -> Path",
-    "search": "(corpus: StrPath | Sequence[StrPath], queries: StrPath, out: StrPath, *, "
+    "search": "(corpus: 'StrPath | Sequence[StrPath] | Dataset', queries: 'StrPath | Dataset', "
+    "out: StrPath, *, "
     "top_k: int = 10, ranker: Literal['bm25', 'dense', 'hybrid'] = 'bm25', "
     "keywords: Optional[Literal['none', 'rake']] = None, bm25: dict[str, Any] | None = None, "
     "analyzer: dict[str, Any] | None = None, dense: dict[str, Any] | None = None, "
     "fusion: dict[str, Any] | None = None, embeddings: StrPath | None = None, "
-    "shard_bytes: int | None = None) -> Path",
+    "shard_bytes: int | None = None) -> 'Path | Dataset'",
     "tune": "(recipe: StrPath, *, out: StrPath | None = None) -> Path",
 }
 
@@ -87,6 +90,48 @@ def test_search_and_dedup_write_what_their_commands_write(tmp_path):
         for file in sorted(raykd.dedup([corpus], tmp_path / "kept").glob("*.parquet"))
     )
     assert units.column("unit_id").to_pylist() == ["a", "b"]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_datasets_of_ray_data_give_the_hits_and_units_of_files_as_datasets(tmp_path):
+    rows = pa.table(
+        {"doc_id": ["a", "b", "c"], "text": ["rain, north", "bank rate", "Rain, north"]}
+    )
+    queries = pa.table({"query_id": ["q", "p"], "text": ["rain", "bank"]})
+    pq.write_table(rows, tmp_path / "corpus.parquet")
+    pq.write_table(queries.sort_by("query_id"), tmp_path / "queries.parquet")
+    files = (tmp_path / "corpus.parquet", tmp_path / "queries.parquet")
+    expected = pq.read_table(raykd.search(*files, tmp_path / "expected", top_k=2))
+
+    dataset = ray.data.from_arrow([rows.slice(2, 1), rows.slice(0, 2)])
+    hits = raykd.search(dataset, ray.data.from_arrow(queries), tmp_path / "found", top_k=2)
+    assert pa.Table.from_pylist(hits.take_all(), expected.schema) == expected
+    assert sorted(row["unit_id"] for row in raykd.dedup(dataset, tmp_path / "kept").take_all()) == [
+        "a",
+        "b",
+    ]
+    assert sorted(path.name for path in tmp_path.glob(".*")) == []
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_dataset_is_the_corpus_of_several_tasks(tmp_path):
+    sentences = [f"flood number {number} in the north" for number in range(20)]
+    pq.write_table(
+        pa.table({"sentence": sentences, "label": [0, 1] * 10}), tmp_path / "train.parquet"
+    )
+    (tmp_path / "recipe.yaml").write_text(
+        "name: two\ntasks:\n- task: {name: floods, train: train.parquet, dev: train.parquet}\n"
+        "corpus: {paths: [unused], text_column: body, units: {policy: line}}\n"
+        "retrieval: {top_k: 2}\n"
+    )
+    texts = [f"A flood of number {number} came from the north." for number in range(30)]
+    corpus = ray.data.from_items([{"body": text} for text in texts])
+    made = raykd.contextualize(tmp_path / "recipe.yaml", out=tmp_path / "out", corpus=corpus)
+    found = [row["text"] for row in made["floods"].take_all()]
+    assert found
+    assert set(found) <= set(texts)
 
 
 def test_wrong_settings_are_refused_before_anything_is_read(tmp_path):

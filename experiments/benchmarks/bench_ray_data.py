@@ -1,9 +1,9 @@
 """Ray Data under the search wing: overhead per shard, and its hash shuffle against our files.
 
-    python experiments/benchmarks/bench_ray_data.py CORPUS.parquet [--part overhead shuffle]
+    python experiments/benchmarks/bench_ray_data.py [--part overhead shuffle]
 
-CORPUS is a Parquet file of `text`. Both sides of a comparison run in turn in one process tree, on
-one Ray. Prints JSON.
+The shuffle finds the later ones of equal digests of texts, as `raykd dedup` does. Both sides of a
+comparison run in turn on one Ray. Prints JSON.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import ray.data
@@ -25,15 +26,12 @@ from ray import cloudpickle
 
 from raykd.cluster import datasets, tasks
 from raykd.cluster.connection import connect
-from raykd.dedup import steps
-from raykd.dedup.exact import digests_of
+from raykd.dedup import exact
 from raykd.dedup.pipeline import Sizes
-from raykd.dedup.steps import DedupJob
-from raykd.storage.schemas import UNITS
+from raykd.storage.manifest import Draft, write_once
+from raykd.storage.partitions import read_partition, write_partitions
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-_TEXT_CHARACTERS = 60
-_HASH_ROWS = 4096
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -73,43 +71,64 @@ def measure_overhead(num_shards: int, num_repeats: int) -> dict[str, float]:
     }
 
 
-def write_shards(corpus: Path, folder: Path, num_units: int, num_shards: int) -> list[Path]:
-    """Write short units, of which every second one is equal to another: the shuffle dominates."""
-    texts = pq.read_table(corpus, columns=["text"])["text"].to_pylist()
+def write_digests(folder: Path, num_units: int, num_shards: int) -> list[Path]:
+    """Write random digests of texts, of which every second one is equal to another."""
+    random = np.random.default_rng(1)
+    digests = np.tile(random.integers(1 << 63, size=(num_units // 2, 2), dtype=np.uint64), (2, 1))
     paths = []
-    for number, rows in enumerate(np.array_split(np.arange(num_units), num_shards)):
-        half = [row % (num_units // 2) for row in rows.tolist()]
+    for number, rows in enumerate(np.array_split(random.permutation(num_units), num_shards)):
         table = pa.table(
             {
+                "row": rows,
+                "first": digests[rows, 0],
+                "second": digests[rows, 1],
                 "unit_id": [f"{row:012d}" for row in rows.tolist()],
-                "text": [f"{row} {texts[row % len(texts)][:_TEXT_CHARACTERS]}" for row in half],
-            },
-            schema=UNITS,
+            }
         )
-        paths.append(folder / f"units-{number:05d}.parquet")
+        paths.append(folder / f"digests-{number:05d}.parquet")
         pq.write_table(table, paths[-1])
     return paths
 
 
-def equal_by_files(paths: list[Path], folder: Path, num_units: int) -> int:
-    shutil.rmtree(folder, ignore_errors=True)
-    counts = [pq.read_metadata(path).num_rows for path in paths]
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-    num_partitions = -(-num_units // Sizes().units_per_partition)
-    job = DedupJob(folder, tuple(paths), None, {}, {}, starts, num_partitions)
-    shared = {"job": job}
-    datasets.for_each(steps.hash_shard, range(len(paths)), label="hash", shared=shared)
-    datasets.for_each(steps.find_equal, range(num_partitions), label="equal", shared=shared)
-    found = job.files("equal", num_partitions, "equal.arrow")
-    equal = [pa.ipc.open_file(pa.memory_map(str(path))).read_all().num_rows for path in found]
-    return sum(equal)
+def partition_digests(number: int, *, paths: list[Path], out: Path, num_partitions: int) -> None:
+    def write(draft: Draft) -> None:
+        rows = pq.read_table(paths[number])
+        partition = rows["second"].to_numpy() % np.uint64(num_partitions)
+        file = draft.directory / "digests.arrow"
+        write_partitions(file, rows, partition.astype(np.int64), num_partitions)
+
+    write_once(out / f"hash-{number}", "hash", {}, {}, write)
+
+
+def later_of_partition(partition: int, *, num_shards: int, out: Path) -> int:
+    files = [out / f"hash-{number}" / "digests.arrow" for number in range(num_shards)]
+    members = read_partition(files, partition)
+    members = members.take(pc.sort_indices(members["unit_id"]))
+    digests = np.stack([members["first"].to_numpy(), members["second"].to_numpy()], axis=1)
+    firsts = exact._first_of_digest(digests)
+    later = np.flatnonzero(firsts != np.arange(len(firsts)))
+
+    def write(draft: Draft) -> None:
+        np.save(draft.directory / "later.npy", members["row"].to_numpy()[later])
+
+    write_once(out / f"equal-{partition}", "equal", {}, {}, write)
+    return len(later)
+
+
+def equal_by_files(paths: list[Path], out: Path, num_partitions: int) -> int:
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    shards = range(len(paths))
+    shared = {"paths": paths, "out": out, "num_partitions": num_partitions}
+    datasets.for_each(partition_digests, shards, label="hash", shared=shared)
+    shared = {"num_shards": len(paths), "out": out}
+    partitions = range(num_partitions)
+    return sum(datasets.for_each(later_of_partition, partitions, label="equal", shared=shared))
 
 
 def digests_of_shard(batch: pa.Table) -> pa.Table:
     [path] = batch["path"].to_pylist()
-    units = pq.read_table(path)
-    digests = np.concatenate([digests_of(part["text"]) for part in units.to_batches(_HASH_ROWS)])
-    return pa.table({"first": digests[:, 0], "second": digests[:, 1], "unit_id": units["unit_id"]})
+    return pq.read_table(path, columns=["first", "second", "unit_id"])
 
 
 def equal_by_shuffle(paths: list[Path], num_units: int, num_partitions: int) -> int:
@@ -121,35 +140,27 @@ def equal_by_shuffle(paths: list[Path], num_units: int, num_partitions: int) -> 
     return num_units - kept.count()
 
 
-def measure_shuffle(corpus: Path, num_units: int, num_shards: int, num_repeats: int) -> dict:
+def measure_shuffle(num_units: int, num_shards: int, num_repeats: int) -> dict[str, float]:
+    num_partitions = -(-num_units // Sizes().units_per_partition)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = write_shards(corpus, folder, num_units, num_shards)
-        found = {}
+        paths = write_digests(folder, num_units, num_shards)
+        counts = {}
 
-        def run(side: str, function: Callable[[], int]) -> None:
-            found[side] = function()
+        def by_files() -> None:
+            counts["files"] = equal_by_files(paths, folder / "parts", num_partitions)
 
-        num_partitions = -(-num_units // Sizes().units_per_partition)
-        result = medians(
-            {
-                "files": lambda: run(
-                    "files", lambda: equal_by_files(paths, folder / "parts", num_units)
-                ),
-                "ray_data": lambda: run(
-                    "ray_data", lambda: equal_by_shuffle(paths, num_units, num_partitions)
-                ),
-            },
-            num_repeats,
-        )
-        assert found["files"] == found["ray_data"] == num_units // 2, found
+        def by_shuffle() -> None:
+            counts["ray_data"] = equal_by_shuffle(paths, num_units, num_partitions)
+
+        result = medians({"files": by_files, "ray_data": by_shuffle}, num_repeats)
+        assert set(counts.values()) == {num_units // 2}, counts
     ratio = result["ray_data_s"] / result["files_s"]
     return {"num_units": num_units, **result, "ray_data_per_files": ratio}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("corpus", type=Path)
     parser.add_argument("--part", nargs="+", default=["overhead", "shuffle"])
     parser.add_argument("--num-units", type=int, default=5_000_000)
     parser.add_argument("--num-shards", type=int, default=16)
@@ -162,7 +173,7 @@ def main() -> None:
         result["overhead"] = measure_overhead(64, arguments.repeats)
     if "shuffle" in arguments.part:
         result["shuffle"] = measure_shuffle(
-            arguments.corpus, arguments.num_units, arguments.num_shards, arguments.repeats
+            arguments.num_units, arguments.num_shards, arguments.repeats
         )
     json.dump(result, sys.stdout, indent=2)
     print()

@@ -7,8 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from raykd import progress
+from raykd.corpus.config import CorpusConfig
 from raykd.corpus.pipeline import (
-    CorpusConfig,
     ingest,
     one_of_equal,
     shard_paths,

@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import ray
@@ -115,32 +115,84 @@ def as_completed(
     if not items:
         return
     connect()
-    _keep_off_console()
     dataset = _dataset_of(items)
+    operator = _item_operator(function, references(shared))
+    request = _Request(num_cpus, num_gpus, memory_bytes, num_at_once)
+    bar = progress.track(label, len(items), unit) if shows_progress else nullcontext(_ignore)
+    with bar as advance:
+        for number, value in _results(_mapped(dataset, operator, request, label), label):
+            yield number, value
+            advance(1)
+
+
+def for_each_block(
+    function: Callable[..., Result],
+    dataset: Dataset,
+    *,
+    label: str,
+    memory_bytes: int = SHARD_TASK_BYTES,
+    shared: Mapping[str, Any] | None = None,
+) -> list[Result]:
+    """Run `function(block, **shared)` on every block of a dataset, an Arrow table.
+
+    Ray Data chooses the blocks; the results have no order.
+
+    Raises:
+        InputError: the source of the dataset cannot be read, or a process died in every attempt.
+        Exception: the first exception of a task.
+    """
+    connect()
+    request = _Request(1.0, 0.0, memory_bytes, None)
+    operator = _block_operator(function, references(shared))
+    results = []
+    try:
+        for _, value in _results(_mapped(dataset, operator, request, label), label):
+            results.append(value)
+    except ray.exceptions.RayTaskError as error:
+        raise InputError(f"{label}: {shown(error.cause)}") from error
+    return results
+
+
+class _Request(NamedTuple):
+    """Resources of one task."""
+
+    num_cpus: float
+    num_gpus: float
+    memory_bytes: int
+    num_at_once: int | None
+
+
+def _mapped(
+    dataset: Dataset, operator: Callable[[pa.Table], pa.Table], request: _Request, label: str
+) -> Dataset:
+    _keep_off_console()
     with warnings.catch_warnings():
         # `max_retries` has no named parameter in Ray 2.60; Ray Data's own default is to retry
         # forever a task that kills its process.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         dataset = dataset.map_batches(
-            _operator(function, references(shared)),
-            batch_size=1,
+            operator,
+            # Ray Data requires a number with GPUs; a block of `for_each` has one row.
+            batch_size=1 if request.num_gpus else None,
             batch_format="pyarrow",
-            compute=TaskPoolStrategy(num_at_once),
-            num_cpus=num_cpus,
-            num_gpus=num_gpus or None,
-            memory=limited_memory(memory_bytes),
-            label_selector=None if num_gpus else cpu_nodes() or None,
+            compute=TaskPoolStrategy(request.num_at_once),
+            num_cpus=request.num_cpus,
+            num_gpus=request.num_gpus or None,
+            memory=limited_memory(request.memory_bytes),
+            label_selector=None if request.num_gpus else cpu_nodes() or None,
             max_retries=MAX_RETRIES,
         )
     dataset.set_name(label)
     dataset.context.enable_progress_bars = False
     # A shard may take longer than Ray Data's half an hour, and so may a wait for nodes.
     dataset.context.execution_no_progress_timeout_s = -1
-    bar = progress.track(label, len(items), unit) if shows_progress else nullcontext(_ignore)
-    with bar as advance:
-        for number, value in _results(dataset, label):
-            yield number, value
-            advance(1)
+    return dataset
+
+
+def shown(error: BaseException | None) -> str:
+    """Describe an error of a reader in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:500]
 
 
 def _results(dataset: Dataset, label: str) -> Iterator[tuple[int, Any]]:
@@ -172,27 +224,49 @@ def _dataset_of(items: Sequence[Any]) -> Dataset:
     )
 
 
-def _operator(
+def _item_operator(
     function: Callable[..., Any], shared: Mapping[str, "ray.ObjectRef[Any]"]
 ) -> Callable[[pa.Table], pa.Table]:
-    """Make the operator of a function, under its name on the dashboard.
-
-    An error is a result: Ray Data would lose its type, and print it on the console.
-    """
+    """Make the operator that applies a function to the item of each row."""
 
     def apply(batch: pa.Table) -> pa.Table:
         [row] = batch.to_pylist()
-        try:
-            values = dict(zip(shared, ray.get(list(shared.values())), strict=True))
-            value = function(pickle.loads(row["item"]), **values)
-            is_error, pickled = False, _dumps(value)
-        except Exception as error:
-            is_error, pickled = True, _pickled(error, traceback.format_exc())
-        return pa.table([[row["number"]], [is_error], [pickled]], schema=_RESULT)
+        return _result(row["number"], lambda: function(pickle.loads(row["item"]), **_get(shared)))
 
+    return _named_as(function, apply)
+
+
+def _block_operator(
+    function: Callable[..., Any], shared: Mapping[str, "ray.ObjectRef[Any]"]
+) -> Callable[[pa.Table], pa.Table]:
+    """Make the operator that applies a function to whole blocks."""
+
+    def apply(block: pa.Table) -> pa.Table:
+        return _result(0, lambda: function(block, **_get(shared)))
+
+    return _named_as(function, apply)
+
+
+def _get(shared: Mapping[str, "ray.ObjectRef[Any]"]) -> dict[str, Any]:
+    return dict(zip(shared, ray.get(list(shared.values())), strict=True))
+
+
+def _result(number: int, call: Callable[[], Any]) -> pa.Table:
+    """Make a result row; an error is a result, since Ray Data would lose its type and print it."""
+    try:
+        is_error, pickled = False, _dumps(call())
+    except Exception as error:
+        is_error, pickled = True, _pickled(error, traceback.format_exc())
+    return pa.table([[number], [is_error], [pickled]], schema=_RESULT)
+
+
+def _named_as(
+    function: Callable[..., Any], operator: Callable[[pa.Table], pa.Table]
+) -> Callable[[pa.Table], pa.Table]:
+    """Give an operator the name of its function, which the dashboard shows."""
     named = function.func if isinstance(function, functools.partial) else function
-    apply.__name__ = named.__name__.strip("_")
-    return apply
+    operator.__name__ = named.__name__.strip("_")
+    return operator
 
 
 def _pickled(error: Exception, trace: str) -> bytes:

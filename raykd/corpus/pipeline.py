@@ -4,37 +4,33 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-from pydantic import Field, field_validator
 
 from raykd import progress
 from raykd.cluster import datasets
-from raykd.config import Config
+from raykd.corpus.config import CorpusConfig
+from raykd.corpus.dataset.copy import copy_documents
+from raykd.corpus.left_out import check_counts, report_counts
 from raykd.corpus.rows import QUOTES_COUNTS, BadRow, Columns
 from raykd.corpus.shards import (
-    MAX_BAD_FRACTION,
     NO_TEXT,
     QUARANTINE_FILE,
     SHARD_BYTES,
-    Empty,
     Part,
     check_apart,
-    check_empty,
     digest_of_parts,
     plan_shards,
-    quarantined_rows,
 )
 from raykd.corpus.slices import list_sources
 from raykd.corpus.texts import read_texts
-from raykd.corpus.units import UnitsConfig, cut
+from raykd.corpus.units import cut
 from raykd.corpus.write import ShardWriter
 from raykd.errors import InputError
-from raykd.storage.delimited import Layout, Quoting
+from raykd.storage.delimited import Layout
 from raykd.storage.formats import named_format, source_digest
-from raykd.storage.locations import Location, explained, location_of, shown, size_of
+from raykd.storage.locations import Location, explained, shown, size_of
 from raykd.storage.manifest import (
     FILE_NAME,
     Draft,
@@ -46,6 +42,7 @@ from raykd.storage.manifest import (
     write_once,
 )
 from raykd.storage.schemas import QUARANTINE, UNITS
+from raykd.storage.working_files import working_directory
 
 _STAGE = "ingest"
 _COUNTS = (
@@ -59,74 +56,6 @@ _COUNTS = (
     *QUOTES_COUNTS,
 )
 _NUM_SHOWN = 5
-
-
-class CorpusConfig(Config):
-    """Files of the corpus, and how documents are cut into units."""
-
-    paths: tuple[str, ...] = Field(
-        min_length=1,
-        description="Files, folders and patterns with *, ?, [abc] and ** (any folders); local or "
-        "s3:// and gs:// URLs.",
-    )
-    exclude: tuple[str, ...] = Field(
-        (),
-        description="Patterns of files and folders to leave out: of a name, or of a path (with /) "
-        "relative to the given folder.",
-    )
-    text_column: str = Field(
-        "text", description="Column or field of the text in tables and JSON lines."
-    )
-    columns: tuple[str, ...] | None = Field(
-        None,
-        min_length=1,
-        description="Names of the columns of CSV and TSV files without a header line.",
-    )
-    quoting: Quoting = Field(
-        "auto",
-        description="Whether quotation marks enclose fields: standard, none, or auto (CSV: yes; "
-        "TSV: where every line is as a writer with quotes would write it).",
-    )
-    empty: Empty = Field(
-        "skip",
-        description="Documents whose text is null, empty or white space: skip and count them, or "
-        "error.",
-    )
-    max_bad_fraction: float = Field(
-        MAX_BAD_FRACTION,
-        ge=0,
-        le=1,
-        description="Largest share of records that cannot be read (0 to 1); they are counted, and "
-        "ingest stops above it.",
-    )
-    max_dropped_fraction: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="Largest share of the documents with text that may be dropped whole because "
-        "all their pieces have fewer than units.min_words words (0 to 1); ingest stops above it.",
-    )
-    units: UnitsConfig = Field(
-        UnitsConfig(),
-        description="How a document is cut into units, the passages that are retrieved.",
-    )
-    shard_bytes: int = Field(
-        SHARD_BYTES,
-        ge=1,
-        description="Size of a shard in bytes of text; a shard is what one task reads.",
-    )
-
-    @field_validator("paths")
-    @classmethod
-    def _name_places(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
-        for path in paths:
-            location_of(path)
-        return paths
-
-    @property
-    def layout(self) -> Layout:
-        """Format options of CSV and TSV files."""
-        return Layout(self.columns, self.quoting)
 
 
 @dataclass(frozen=True)
@@ -144,7 +73,7 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
 
     Args:
         config: settings; its `paths` are ignored.
-        paths: files and directories, on a disk or in an object store.
+        paths: files and directories, on a disk or in an object store; not used with a reader.
         out: output directory.
 
     Raises:
@@ -154,14 +83,25 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
     """
     started_s = time.monotonic()
     out = out.absolute()
-    sources = sources_with_digests(paths, out, exclude=config.exclude)
-    by_digest = one_of_equal(sources)
-    check_layout(config.layout, by_digest)
-    settings = config.model_dump(mode="json", exclude={"paths", "exclude"})
-    inputs = {"corpus": digest_of(list(by_digest))}
+    documents = working_directory(out, "documents")
+    settings = config.model_dump(mode="json", exclude={"paths", "exclude", "reader"})
+    if config.reader is None:
+        sources = sources_with_digests(paths, out, exclude=config.exclude)
+        check_layout(config.layout, dict(sources))
+        inputs = {"corpus": digest_of(sorted({digest for digest, _ in sources}))}
+    else:
+        # Its documents are known only when they are read; its settings name the version.
+        inputs = {"reader": digest_of(config.reader.model_dump(mode="json"))}
     if manifest := finished(out, stage_key(_STAGE, settings, inputs)):
-        _report(manifest.counts)
+        report_counts(manifest.counts)
         return manifest
+    where = ", ".join(shown(path) for path in paths[:_NUM_SHOWN])
+    if config.reader is not None:
+        where = f"reader {config.reader.name}"
+        copied = copy_documents(config.reader, config.text_column, documents, config.shard_bytes)
+        sources = sources_with_digests(copied, out)
+        config = config.model_copy(update={"text_column": "text"})
+    by_digest = one_of_equal(sources)
     # From here on an older manifest is not valid for `out`.
     (out / FILE_NAME).unlink(missing_ok=True)
     shards = [
@@ -172,15 +112,17 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
         _ingest_shard, shards, label="ingest", unit="shards", shared={"config": config}
     )
     counts = {name: sum(result[name] for result in results) for name in _COUNTS}
-    _check(counts, config, shards, paths)
-    _report(counts)
+    check_counts(counts, config, [shard.directory for shard in shards], where)
+    report_counts(counts)
     _remove_stale(out, shards)
     counts["num_files"] = len(by_digest)
     counts["num_duplicate_files"] = len(sources) - len(by_digest)
     counts["num_shards"] = len(shard_paths(out))
-    return write_manifest(
+    manifest = write_manifest(
         out, _STAGE, settings, inputs, counts, duration_s=time.monotonic() - started_s
     )
+    shutil.rmtree(documents, ignore_errors=True)
+    return manifest
 
 
 def shard_paths(out: Path) -> list[Path]:
@@ -315,73 +257,6 @@ def write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) ->
                 values = [[getattr(row, name) for row in rows] for name in QUARANTINE.names]
                 quarantine.write(pa.record_batch(values, schema=QUARANTINE))
     return counts
-
-
-def _check(
-    counts: Mapping[str, float],
-    config: CorpusConfig,
-    shards: Sequence[_Shard],
-    paths: Sequence[Location],
-) -> None:
-    where = ", ".join(str(path) for path in paths[:_NUM_SHOWN])
-    num_bad = int(counts["num_quarantined"])
-    num_rows = int(counts["num_documents"]) + num_bad
-    num_empty = int(counts["num_empty"])
-    check_empty(
-        config.empty, num_empty, num_rows + num_empty, (s.directory for s in shards), "empty: skip"
-    )
-    if num_rows == 0:
-        problem = f"each of its {num_empty:,} documents is" if num_empty else "the corpus is"
-        raise InputError(f"{where}: {problem} empty; give files with text")
-    if num_bad > config.max_bad_fraction * num_rows:
-        shown = "; ".join(islice(quarantined_rows(s.directory for s in shards), _NUM_SHOWN))
-        raise InputError(
-            f"{num_bad} of {num_rows} rows cannot be read, more than max_bad_fraction = "
-            f"{config.max_bad_fraction} of them. The first: {shown}. "
-            f"All are listed in {shards[0].directory.parent}/shard-*/{QUARANTINE_FILE}. "
-            "Correct the rows, or raise max_bad_fraction to continue without them"
-        )
-    if counts["num_units"] == 0:
-        raise InputError(
-            f"{where}: every piece of text has fewer than units.min_words = "
-            f"{config.units.min_words} words; lower it, or choose units.policy line"
-        )
-    num_dropped, num_documents = int(counts["num_dropped_documents"]), int(counts["num_documents"])
-    if num_dropped > config.max_dropped_fraction * num_documents:
-        raise InputError(
-            f"{where}: {num_dropped:,} of {num_documents:,} documents are dropped, more than "
-            f"max_dropped_fraction = {config.max_dropped_fraction}: none of their pieces has "
-            f"units.min_words = {config.units.min_words} words. Lower units.min_words, choose "
-            "units.policy line, or raise max_dropped_fraction to leave these documents out"
-        )
-
-
-def _losses(counts: Mapping[str, float]) -> list[str]:
-    """Describe the dropped rows, documents and pieces, with their counts."""
-    num_documents = int(counts["num_documents"])
-    reasons = (
-        ("num_quarantined", f"rows that cannot be read, listed in each shard's {QUARANTINE_FILE}"),
-        ("num_empty", "empty documents"),
-        ("num_dropped_documents", f"of {num_documents:,} documents, all pieces too short"),
-        ("num_dropped_short", "pieces with fewer than units.min_words words"),
-    )
-    return [f"{int(counts[name]):,} {reason}" for name, reason in reasons if counts[name]]
-
-
-def _report(counts: Mapping[str, float]) -> None:
-    if lines := _losses(counts):
-        progress.say(f"corpus: left out: {'; '.join(lines)}")
-    removed, kept = (int(counts[name]) for name in QUOTES_COUNTS)
-    if removed:
-        progress.say(
-            f"corpus: TSV files whose quotation marks enclose fields: {removed:,} (quoting: none "
-            "keeps them as text)"
-        )
-    if kept:
-        progress.say(
-            f"corpus: TSV files whose quotation marks are kept as text: {kept:,} (quoting: "
-            "standard removes them)"
-        )
 
 
 def _remove_stale(out: Path, shards: Sequence[_Shard]) -> None:

@@ -18,14 +18,9 @@ from raykd.dedup.buckets import Buckets, Pairs, keys_of, near_pairs
 from raykd.dedup.clusters import choose, doubted
 from raykd.dedup.exact import digests_of, first_of_equal
 from raykd.dedup.minhash import NearDuplicatesConfig
-from raykd.dedup.partitions import (
-    UNITS_FILE,
-    UnitFiles,
-    read_partition,
-    write_partitions,
-    write_units,
-)
+from raykd.dedup.partitions import UNITS_FILE, UnitFiles, write_units
 from raykd.storage.manifest import Draft, write_once
+from raykd.storage.partitions import read_partition, write_partitions
 
 KEPT_FILE = "units.parquet"
 REMOVED_FILE = "removed.parquet"

@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raykd import progress
+from raykd.cluster.sources import Dataset
 from raykd.config import dump_yaml
 from raykd.contextualize.card import CorpusCard, read_card
 from raykd.contextualize.select import Gather, contextualize
 from raykd.corpus import pipeline as corpus_pipeline
+from raykd.corpus.dataset.copy import copied
 from raykd.errors import InputError
 from raykd.retrieval import pipeline as retrieval_pipeline
 from raykd.retrieval.query_sets import QuerySet
@@ -61,19 +63,35 @@ class MadeCorpus:
     card: CorpusCard
 
 
-def contextualize_recipe(recipe_file: Path, out: Path | None) -> list[MadeCorpus]:
+def contextualize_recipe(
+    recipe_file: Path, out: Path | None, dataset: Dataset | None = None
+) -> list[MadeCorpus]:
     """Build the corpora of a recipe of several tasks, or of a run's task.
 
     Args:
         recipe_file: the recipe.
         out: the directory to write; None for `runs/NAME`.
+        dataset: the corpus, in place of the files of a recipe of several tasks; it has the column
+            `corpus.text_column`.
 
     Raises:
-        InputError: the recipe is not valid, or no variant of a run uses a contextualized corpus.
+        InputError: the recipe is not valid, or no variant of a run uses a contextualized corpus, or
+            a dataset is given for a recipe of a run.
     """
     if is_corpora_recipe(recipe_file):
         corpora = load_corpora(recipe_file)
-        return make_corpora(corpora, output_path(out or Path("runs") / corpora.name))
+        out = output_path(out or Path("runs") / corpora.name)
+        if dataset is None:
+            return make_corpora(corpora, out)
+        with copied(dataset, corpora.corpus.text_column, out) as files:
+            update = {"paths": tuple(map(str, files)), "reader": None, "text_column": "text"}
+            corpus = corpora.corpus.model_copy(update=update)
+            return make_corpora(corpora.model_copy(update={"corpus": corpus}), out)
+    if dataset is not None:
+        raise InputError(
+            f"{recipe_file}: is the recipe of a run, which reads its own corpus; give a recipe "
+            "with `tasks`, or name the source in corpus.reader"
+        )
     # These import torch, which a recipe for several tasks does not need.
     from raykd.workflow.run import open_run
     from raykd.workflow.stages import run_stages

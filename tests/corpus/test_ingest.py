@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
+from raykd.corpus.config import CorpusConfig
+from raykd.corpus.pipeline import ingest, shard_paths
 from raykd.corpus.unit_lookup import id_range
 from raykd.errors import InputError
 from raykd.storage.manifest import digest_of_file, read_manifest

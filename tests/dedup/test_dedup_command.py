@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raykd.corpus.pipeline import CorpusConfig, ingest
+from raykd.corpus.config import CorpusConfig
+from raykd.corpus.pipeline import ingest
 from raykd.dedup import pipeline, steps
 from raykd.dedup.clusters import near_duplicates
 from raykd.dedup.minhash import NearDuplicatesConfig

@@ -16,11 +16,12 @@ from oracle_bm25 import best_hits
 
 from raykd import progress
 from raykd.cluster import capacity, datasets
+from raykd.corpus.config import CorpusConfig
 from raykd.corpus.custom import corpus as custom_corpus
 from raykd.corpus.custom import ids as custom_ids
 from raykd.corpus.custom.corpus import write_custom_units
 from raykd.corpus.custom.units import unit_files
-from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths
+from raykd.corpus.pipeline import ingest, shard_paths
 from raykd.corpus.shards import plan_shards
 from raykd.corpus.unit_lookup import id_range, ids_between, units_of
 from raykd.errors import InputError

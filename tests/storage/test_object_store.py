@@ -14,7 +14,8 @@ import pytest
 import zstandard
 from pyarrow import fs
 
-from raykd.corpus.pipeline import CorpusConfig, ingest, shard_paths, write_shard
+from raykd.corpus.config import CorpusConfig
+from raykd.corpus.pipeline import ingest, shard_paths, write_shard
 from raykd.corpus.shards import plan_shards
 from raykd.corpus.slices import list_sources
 from raykd.errors import InputError

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from raykd.config import Config
 from raykd.contextualize.select import LIMITS, ContextualizeConfig
-from raykd.corpus.pipeline import CorpusConfig
+from raykd.corpus.config import CorpusConfig
+from raykd.corpus.dataset.readers import with_absolute_paths
 from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.hits import MAX_TOP_K
 from raykd.storage.locations import absolute_reference
@@ -135,7 +136,8 @@ def load_corpora(path: Path) -> CorporaRecipe:
         }
         tasks.append(entry.model_copy(update={"task": entry.task.model_copy(update=splits)}))
     paths = tuple(absolute_reference(folder, reference) for reference in recipe.corpus.paths)
-    corpus = recipe.corpus.model_copy(update={"paths": paths})
+    reader = recipe.corpus.reader and with_absolute_paths(recipe.corpus.reader, folder)
+    corpus = recipe.corpus.model_copy(update={"paths": paths, "reader": reader})
     retrieval = with_absolute_model(recipe.retrieval, folder)
     return recipe.model_copy(
         update={"tasks": tuple(tasks), "corpus": corpus, "retrieval": retrieval}

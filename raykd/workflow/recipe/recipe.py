@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from raykd.config import Config
 from raykd.contextualize.select import ContextualizeConfig
-from raykd.corpus.pipeline import CorpusConfig
+from raykd.corpus.config import CorpusConfig
 from raykd.demo.docstrings import DocstringsConfig
 from raykd.errors import InputError
 from raykd.models.student.init import StudentConfig

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from raykd.config import is_path
+from raykd.corpus.dataset.readers import with_absolute_paths
 from raykd.errors import InputError
 from raykd.objectives.shared.generation import GeneratorConfig
 from raykd.storage.locations import absolute_reference, is_url
@@ -38,8 +39,11 @@ def load_recipe(path: Path) -> Recipe:
             )
         values["task_da"] = _absolute(folder, recipe.task_da)
     for name, corpus in recipe.all_corpora.items():
-        key = "corpus.paths" if name is None else f"corpora.{name}.paths"
-        values[key] = [_absolute(folder, reference) for reference in corpus.paths]
+        key = "corpus" if name is None else f"corpora.{name}"
+        values[f"{key}.paths"] = [_absolute(folder, reference) for reference in corpus.paths]
+        if corpus.reader is not None:
+            reader = with_absolute_paths(corpus.reader, folder)
+            values[f"{key}.reader"] = reader.model_dump(mode="json")
     dense = recipe.retrieval.dense if recipe.retrieval else None
     models = {
         "teacher.model": recipe.teacher.model,

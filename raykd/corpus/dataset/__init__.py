@@ -1,0 +1,1 @@
+"""Corpora that Ray Data reads: settings of the readers, and copies of their documents."""
