@@ -3,7 +3,7 @@
 Each function calls the same code as its command, raises `raykd.errors.InputError` for the user's
 mistakes, and resumes or skips what is complete, as its command does. The functions start a local
 Ray, or use the one that `RAY_ADDRESS` or `ray.init` name. `search`, `dedup` and `contextualize`
-also take a corpus as a dataset of Ray Data, and then return one; every call reads it anew.
+also take a corpus as a dataset of Ray Data, and then return one; every call reads it again.
 """
 
 from collections.abc import Sequence

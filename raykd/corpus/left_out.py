@@ -1,4 +1,4 @@
-"""What ingest leaves out of a corpus: limits, and lines for the user."""
+"""Text that ingest leaves out of a corpus: limits, and lines for the user."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice

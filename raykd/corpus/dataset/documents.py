@@ -21,7 +21,7 @@ from raykd.storage.partitions import read_partition, write_partitions
 
 # Partitions of a block, a power of two; neighboring ones are merged to files of about a shard.
 NUM_PARTITIONS = 256
-# Columns that are kept beside the text, if there are any (see `custom_units`).
+# Columns that are kept with the text, if there are any (see `custom_units`).
 ID_COLUMNS = ("unit_id", "doc_id", "title")
 
 # A row group is what ingest can read on its own.
@@ -51,7 +51,7 @@ def write_block(
         block: rows with at least the column of the text.
         folder: folder for the file, whose name is new even if the block is written again.
         text_column: column of the text: strings, or UTF-8 bytes.
-        other_columns: columns to keep beside it.
+        other_columns: columns to keep with it.
         source: description of the dataset for errors.
 
     Returns:
