@@ -307,7 +307,7 @@ def test_inputs_that_cannot_be_augmented_are_refused(
     tmp_path, model, monkeypatch, capsys, rows, options, message
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pipeline.cluster, "for_each", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setattr(pipeline.tasks, "for_each", lambda *_, **__: pytest.fail("started"))
     write_rows(tmp_path / "train.jsonl", rows)
     given = {"--train": ("train.jsonl",), "--model": (model,), "--out": ("out",)}
     name, *values = options or ("--train", "train.jsonl")
