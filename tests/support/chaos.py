@@ -123,7 +123,9 @@ class Command:
 
     def workers(self) -> list[int]:
         """Return the ids of the processes that run a task now."""
-        return [pid for pid in self.processes() if _name(pid).startswith("ray::_apply")]
+        # Plain tasks, and operators of Ray Data.
+        names = ("ray::_apply", "ray::MapBatches")
+        return [pid for pid in self.processes() if _name(pid).startswith(names)]
 
     def kill(self) -> None:
         """Kill the driver and the Ray processes that outlive it."""

@@ -93,7 +93,7 @@ CASES = [
     Case("misspelt section", ("'retreival'", "'retrieval'"), {"retreival": {}}),
     Case(
         "key of another objective",
-        ("'injection.objective.temperature'", "known keys of minilmv2: name, relation_heads"),
+        ("'injection.objective.temperature'", "known keys of minilmv2: name, ", "relation_heads"),
         {"injection.objective": {**MINILM, "temperature": 2.0}},
     ),
     Case(

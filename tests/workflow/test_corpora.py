@@ -340,7 +340,7 @@ def with_value(*path_and_value):
         (named("Reviews"), "tasks: the name 'Reviews' appears twice"),
         (named("units"), "tasks: 'units' cannot be a folder's name here"),
         (named("../up"), "cannot be a folder's name here; take letters"),
-        (without_dev, "task 'metals' has no evaluation split; give one with the key 'dev'"),
+        (without_dev, "task 'metals' has no evaluation split; name a file with the key 'dev'"),
         (with_value("tasks", 0, "topk", 3), "unknown key 'tasks.0.topk' (did you mean 'top_k'?)"),
         (with_value("tasks", 1, "task", "trian", "x"), "unknown key 'tasks.1.task.trian'"),
         (with_value("corpora", 3), "unknown key 'corpora'"),
