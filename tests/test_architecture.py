@@ -31,6 +31,7 @@ FLOW = [
     "augment",
     "report",
     "workflow",
+    "operations",
     "api",
     "cli",
     "__main__",

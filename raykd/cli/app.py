@@ -8,9 +8,10 @@ from typing import Annotated
 from cyclopts import App, Group, Parameter
 
 from raykd.cli.exit_codes import exit_code_of
-from raykd.cli.reading_options import NO_READING_OPTIONS, ReadingOptions
-from raykd.cli.recipe_options import OutFolder, RecipeFile, run_until
+from raykd.cli.options.reading import NO_READING_OPTIONS, ReadingOptions
+from raykd.cli.options.recipe import OutFolder, RecipeFile, run_until
 from raykd.errors import InputError
+from raykd.operations.expected_version import check_expected_version
 
 # Heavy imports are inside the commands, so that `raykd --help` is fast.
 
@@ -25,7 +26,8 @@ app = App(
 )
 
 _JOBS = Group("Jobs", sort_key=0)
-_STAGES = Group("Stages (earlier stages are run first unless completed)", sort_key=1)
+_CLUSTER = Group("Clusters and runs", sort_key=1)
+_STAGES = Group("Stages (earlier stages are run first unless completed)", sort_key=2)
 
 
 @app.command(group=_JOBS, sort_key=0)
@@ -213,6 +215,18 @@ app.command(
     sort_key=10,
 )
 
+app.command(
+    "raykd.cli.submit:submit",
+    name="submit",
+    help="Submit a command to a Ray cluster as a job, and follow it: raykd submit -- run RECIPE "
+    "--out URL.\n\n"
+    "Sends the recipe and the task files that it names by relative paths; absolute paths and URLs "
+    "are read on the cluster. Ctrl-C ends the output, not the job. Also --list, --logs ID and "
+    "--stop ID.",
+    group=_CLUSTER,
+    sort_key=0,
+)
+
 
 def _stage_command(name: str, description: str, position: int) -> None:
     def command(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
@@ -252,7 +266,11 @@ def main() -> None:
 
 
 def _exit_code(arguments: list[str]) -> int:
-    return exit_code_of(lambda: app(arguments, exit_on_error=False, print_error=True))
+    def run_command() -> object:
+        check_expected_version()
+        return app(arguments, exit_on_error=False, print_error=True)
+
+    return exit_code_of(run_command)
 
 
 if __name__ == "__main__":

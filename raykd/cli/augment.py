@@ -10,7 +10,7 @@ from raykd import progress
 from raykd.augment.examples import read_examples
 from raykd.augment.pipeline import augment as augment_examples
 from raykd.augment.task_da import DEFAULT_ROUNDS, NUM_ROUNDS, TaskDaConfig
-from raykd.cli.reading_options import ColumnNames
+from raykd.cli.options.reading import ColumnNames
 from raykd.storage.delimited import Layout, Quoting
 from raykd.storage.locations import location_of
 from raykd.workflow.augment_card import read_augment_card, summary, write_card

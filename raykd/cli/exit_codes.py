@@ -28,9 +28,12 @@ _REMEDIES = {
 
 
 def exit_code_of(command: Callable[[], object]) -> int:
-    """Run a command; return 0, 2 for a user error, or 1 for an internal error."""
+    """Run a command; return its exit code, 2 for a user error, or 1 for an internal error.
+
+    A command that returns no number has succeeded: 0.
+    """
     try:
-        command()
+        result = command()
     except CycloptsError:
         return USER_ERROR
     except InputError as error:
@@ -53,7 +56,7 @@ def exit_code_of(command: Callable[[], object]) -> int:
         return _fail(_internal_error(error), INTERNAL_ERROR)
     except Exception as error:
         return _fail(_internal_error(error), INTERNAL_ERROR)
-    return 0
+    return result if type(result) is int else 0
 
 
 def _internal_error(error: Exception) -> str:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from raykd.cli import summaries
-from raykd.cli.reading_options import NO_READING_OPTIONS, ColumnNames, ReadingOptions
-from raykd.cli.recipe_options import OutFolder, run_until
-from raykd.cli.search_options import (
+from raykd.cli.options.reading import NO_READING_OPTIONS, ColumnNames, ReadingOptions
+from raykd.cli.options.recipe import OutFolder, run_until
+from raykd.cli.options.search import (
     Bm25Options,
     DenseOptions,
     TermOptions,

@@ -21,29 +21,61 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         InputError: names the file, the path of each wrong key, and what is accepted there.
     """
-    values_given = load_yaml(path)
-    if "tasks" in values_given:
-        raise InputError(f"{path}: names several tasks; raykd corpus makes their corpora")
-    recipe = Recipe.parse(_with_preset(values_given, str(path)), str(path))
+    recipe = read_recipe(path)
     folder = path.absolute().parent
-    values: dict[str, Any] = {
-        f"task.{split}": _absolute(folder, reference)
+    values: dict[str, Any] = {}
+    for key, references in file_references(recipe).items():
+        if isinstance(references, str):
+            values[key] = _absolute(folder, references)
+        else:
+            values[key] = [_absolute(folder, reference) for reference in references]
+    for name, corpus in recipe.all_corpora.items():
+        if corpus.reader is not None:
+            key = "corpus.reader" if name is None else f"corpora.{name}.reader"
+            reader = with_absolute_paths(corpus.reader, folder)
+            values[key] = reader.model_dump(mode="json")
+    for key, model in model_references(recipe).items():
+        # Any other reference is a name: of an installed package, or on the hub.
+        if is_path(folder, model):
+            values[key] = _absolute(folder, model)
+    return recipe.with_values(values, str(path))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe; its paths stay as written.
+
+    Raises:
+        InputError: as `load_recipe`.
+    """
+    values = load_yaml(path)
+    if "tasks" in values:
+        raise InputError(f"{path}: names several tasks; raykd corpus makes their corpora")
+    recipe = Recipe.parse(_with_preset(values, str(path)), str(path))
+    if recipe.task_da and is_url(recipe.task_da):
+        raise InputError(
+            f"{path}: task_da {recipe.task_da}: a local directory is expected; copy what raykd "
+            "augment wrote there"
+        )
+    return recipe
+
+
+def file_references(recipe: Recipe) -> dict[str, str | list[str]]:
+    """Paths and URLs of task files and corpora, by their keys in the recipe."""
+    references: dict[str, str | list[str]] = {
+        f"task.{split}": reference
         for split in ("train", "dev", "test")
         if (reference := getattr(recipe.task, split))
     }
     if recipe.task_da:
-        if is_url(recipe.task_da):
-            raise InputError(
-                f"{path}: task_da {recipe.task_da}: a local directory is expected; copy what raykd "
-                "augment wrote there"
-            )
-        values["task_da"] = _absolute(folder, recipe.task_da)
+        references["task_da"] = recipe.task_da
     for name, corpus in recipe.all_corpora.items():
-        key = "corpus" if name is None else f"corpora.{name}"
-        values[f"{key}.paths"] = [_absolute(folder, reference) for reference in corpus.paths]
-        if corpus.reader is not None:
-            reader = with_absolute_paths(corpus.reader, folder)
-            values[f"{key}.reader"] = reader.model_dump(mode="json")
+        key = "corpus.paths" if name is None else f"corpora.{name}.paths"
+        references[key] = list(corpus.paths)
+    return references
+
+
+def model_references(recipe: Recipe) -> dict[str, str]:
+    """Names, packages and folders of models, by their keys in the recipe."""
     dense = recipe.retrieval.dense if recipe.retrieval else None
     models = {
         "teacher.model": recipe.teacher.model,
@@ -54,11 +86,7 @@ def load_recipe(path: Path) -> Recipe:
     for section, phase in recipe.injection_sections().items():
         models[f"{section}.objective.generator.model"] = _generator(phase)
         models[f"{section}.teacher_model"] = phase.teacher_model
-    for key, model in models.items():
-        # Any other reference is a name: of an installed package, or on the hub.
-        if model and is_path(folder, model):
-            values[key] = _absolute(folder, model)
-    return recipe.with_values(values, str(path))
+    return {key: model for key, model in models.items() if model}
 
 
 def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Parameters and option groups that several commands share."""
