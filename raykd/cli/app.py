@@ -227,6 +227,26 @@ app.command(
     sort_key=0,
 )
 
+app.command(
+    "raykd.cli.status:status",
+    name="status",
+    help="Show the stages of a run (done, running, left), its shards and trials, the remaining "
+    "time where it is known, and its CPU and GPU hours.\n\n"
+    "With the section prices of the recipe, also the cost. Nothing is changed.",
+    group=_CLUSTER,
+    sort_key=1,
+)
+
+app.command(
+    "raykd.cli.check:check",
+    name="check",
+    help="Check every manifest of a run, and every file by its digest; changes nothing.\n\n"
+    "Prints what is damaged and what rerunning the command would write again. Exit code 1 if "
+    "anything is damaged.",
+    group=_CLUSTER,
+    sort_key=2,
+)
+
 
 def _stage_command(name: str, description: str, position: int) -> None:
     def command(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:

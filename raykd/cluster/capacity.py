@@ -25,6 +25,17 @@ def total_gpus() -> float:
     return _total("GPU")
 
 
+def connected_resources() -> tuple[float, float] | None:
+    """Current CPUs and GPUs of the cluster; None if this process is not connected to one."""
+    if not ray.is_initialized():
+        return None
+    try:
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]  # untyped in ray
+    except Exception:  # the connection ends in the meantime
+        return None
+    return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+
+
 def max_cpus_per_node() -> float:
     """Current number of CPUs of the cluster's largest node."""
     return max((node["Resources"].get("CPU", 0.0) for node in _nodes()), default=0.0)

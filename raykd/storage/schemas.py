@@ -94,6 +94,13 @@ AUGMENTED = EXAMPLES.append(pa.field("source_row_id", pa.int64()))
 TEXT_FILE = "text.parquet"
 EXAMPLES_FILE = "examples.parquet"
 
+# Files of a run directory without a manifest: planned outputs, and times of the stages. In the
+# latter, the hours per stage, and the stage that runs now.
+PLAN_FILE = "plan.json"
+TIMES_FILE = "times.json"
+USAGE = "usage"
+RUNNING = "running"
+
 # Predictions of a model on an evaluation split, sorted by row_id.
 PREDICTIONS = pa.schema(
     [

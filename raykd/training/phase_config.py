@@ -18,6 +18,11 @@ class PhaseConfig(TrainingConfig):
         description="Loss of the student, by the name of a method, and its settings.",
     )
 
+    @property
+    def reads_outputs(self) -> bool:
+        """Return whether the phase uses teacher outputs that are computed once per text."""
+        return "logits" in self.objective.needs_teacher
+
     @model_validator(mode="after")
     def _batches_can_be_cut(self) -> Self:
         if self.max_tokens_per_micro_batch is not None and self.objective.mixes_examples:

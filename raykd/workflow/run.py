@@ -1,26 +1,24 @@
 """Layout of a run directory."""
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from raykd.errors import InputError
 from raykd.models.student.init import Init
-from raykd.storage.checked_json import read_informative, to_checked_json
+from raykd.storage.checked_json import read_informative
 from raykd.storage.locations import Location, location_of
 from raykd.storage.manifest import FILE_NAME as MANIFEST_FILE
 from raykd.storage.outputs import in_job_copy, missing_hint, output_path
-from raykd.storage.schemas import EXAMPLES_FILE, TEXT_FILE
-from raykd.storage.working_files import write_atomically
+from raykd.storage.schemas import EXAMPLES_FILE, TEXT_FILE, TIMES_FILE
 from raykd.tasks.store import read_task
 from raykd.tasks.task import Task
 from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME, Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
 from raykd.workflow.recipe.variants import Chain, Text
+from raykd.workflow.stage_times import timed
 
-_TIMES_FILE = "times.json"
 # The folders of each stage's output below the run directory.
 _STAGE_FOLDERS = {
     "docstrings": ("docstrings",),
@@ -173,24 +171,15 @@ class Run:
                 for seed in self.recipe.seeds:
                     yield chain, init, seed
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Record the wall time of a stage unless it was skipped."""
-        before, started = self._manifest_times(stage), time.monotonic()
-        yield
-        if self._manifest_times(stage) != before:
-            times_s = self.times_s() | {stage: round(time.monotonic() - started, 1)}
-            write_atomically(self.out / _TIMES_FILE, to_checked_json(times_s))
+    def timed(self, stage: str) -> AbstractContextManager[None]:
+        """Record the times of a stage unless it was skipped."""
+        folders = _STAGE_FOLDERS.get(stage, ())
+        return timed(self.out, stage, tuple(f"{folder}/{MANIFEST_FILE}" for folder in folders))
 
     def times_s(self) -> dict[str, float]:
         """Wall time of the last work of each stage, in seconds, in the stages' order."""
-        found = read_informative(self.out / _TIMES_FILE)
+        found = read_informative(self.out / TIMES_FILE)
         return {stage: found[stage] for stage in _STAGE_FOLDERS if stage in found}
-
-    def _manifest_times(self, stage: str) -> set[tuple[Path, int]]:
-        patterns = _STAGE_FOLDERS.get(stage, ())
-        paths = [path for p in patterns for path in self.out.glob(f"{p}/{MANIFEST_FILE}")]
-        return {(path, path.stat().st_mtime_ns) for path in paths}
 
 
 def check_uploaded(recipe: Recipe) -> None:

@@ -20,6 +20,7 @@ from raykd.storage.manifest import (
     make_output_directory,
     write_once,
 )
+from raykd.storage.schemas import PLAN_FILE
 from raykd.storage.working_files import write_if_new
 from raykd.training.phases import MODEL_FOLDER
 from raykd.workflow.checks.preflight import check_classes, check_models, search_embedder
@@ -33,6 +34,7 @@ from raykd.workflow.corpus_stages import (
     retrieve,
 )
 from raykd.workflow.generators import train_generators
+from raykd.workflow.planned_outputs import plan_text
 from raykd.workflow.run import Run
 from raykd.workflow.training_stages import adapt, inject, train_teacher
 
@@ -111,6 +113,7 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
         for line in check_models(run):
             progress.say(line)
     write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
+    write_if_new(run.out / PLAN_FILE, plan_text(run))
     for name in names:
         started = time.monotonic()
         with run.timed(name):

@@ -17,7 +17,6 @@ from raykd.training.phases import MODEL_FOLDER, Labels, PhaseJob, adopt_teacher
 from raykd.training.pipeline import cache_teacher_outputs, train_phases
 from raykd.training.teacher_cache import OutputsJob
 from raykd.workflow.generators import generator_inputs, generator_of
-from raykd.workflow.recipe.recipe import reads_outputs
 from raykd.workflow.recipe.variants import Chain, Step
 from raykd.workflow.run import Run
 from raykd.workflow.starts import new_student, start_inputs
@@ -130,7 +129,7 @@ def adapt_job(
     inputs = {"train": digest_of_file(run.labeled_rows(text))}
     if variant != "alone":
         inputs["teacher"] = digest_of_directory(run.teacher)
-    has_outputs = reads_outputs(recipe.adaptation) and variant != "alone"
+    has_outputs = recipe.adaptation.reads_outputs and variant != "alone"
     phase: PhaseConfig = recipe.adaptation
     if variant == "alone":
         values = dict(recipe.alone or recipe.adaptation)
@@ -185,7 +184,7 @@ def cache_outputs(run: Run, steps: Sequence[Step], *, train: bool = False) -> No
         train: whether to compute those that the adaptation reads, if it reads any.
     """
     jobs = [_outputs_job(run, step) for step in steps]
-    if train and reads_outputs(run.recipe.adaptation):
+    if train and run.recipe.adaptation.reads_outputs:
         taught = [variant for variant in run.recipe.variants if variant not in ("tfidf", "alone")]
         texts = dict.fromkeys(run.recipe.adaptation_text(variant) for variant in taught)
         jobs += [_outputs_job(run, text) for text in texts]

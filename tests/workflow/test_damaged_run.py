@@ -15,7 +15,7 @@ from raykd.cli.app import _exit_code as raykd
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 # Each run writes these from the others; times.json is informative and dropped if damaged.
-_OF_EACH_RUN = {"recipe.yaml", "results.json", "report.html", "times.json"}
+_OF_EACH_RUN = {"plan.json", "recipe.yaml", "results.json", "report.html", "times.json"}
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,27 @@ def test_damage_to_many_files_is_repaired_by_the_same_command(completed_run, tmp
     before, after = run_damaged(completed_run, names, tmp_path, seed=1)
     assert after == before
     assert "times.json: damaged, or of an older version; removed" in capsys.readouterr().err
+
+
+def test_check_finds_damage_to_any_one_file_and_changes_nothing(completed_run, tmp_path, capsys):
+    chance = random.Random(2)
+    copy = tmp_path / "out"
+    shutil.copytree(completed_run[1], copy)
+    assert raykd(["check", str(copy), "--json"]) == 0
+    before = files_of(copy)
+    for name in sorted(set(before) - _OF_EACH_RUN):
+        (copy / name).write_bytes(_damaged(before[name], chance))
+        damaged = files_of(copy)
+        capsys.readouterr()
+        assert raykd(["check", str(copy), "--json"]) == 1
+        report = json.loads(capsys.readouterr().out)
+        assert [damage["path"] for damage in report["damages"]] == [name]
+        [redone] = report["redone"]
+        # A shard is redone alone: its stage is that of the units.
+        assert any(name.startswith(f"{output}/") for output in redone["outputs"])
+        assert files_of(copy) == damaged
+        (copy / name).write_bytes(before[name])
+    assert raykd(["check", str(copy)]) == 0
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ import json
 import random
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ from tiny_models import save_tiny_model
 from transformers import pipeline
 
 from raykd.cli.app import _exit_code as raykd
+from raykd.operations.run_state import read_state
 from raykd.report.results import Results
 from raykd.storage.schemas import TRAINING_TEXT
 from raykd.workflow.recipe.recipe_file import load_recipe
@@ -206,6 +209,36 @@ def test_the_report_is_a_self_contained_page(completed_out):
 def test_a_second_run_changes_nothing(completed_out, folder):
     before = files_of(completed_out)
     assert raykd(["run", str(folder / "recipe.yaml"), "--out", str(completed_out)]) == 0
+    assert files_of(completed_out) == before
+
+
+def test_status_and_check_of_a_completed_run_need_no_torch_and_change_nothing(completed_out):
+    before = files_of(completed_out)
+    code = (
+        "import sys; from raykd.cli.app import _exit_code; "
+        "print(_exit_code(sys.argv[1:]), 'torch' in sys.modules, 'ray' in sys.modules)"
+    )
+    for command, expected in (("status", "done         report"), ("check", "nothing is damaged")):
+        words = [sys.executable, "-c", code, command, str(completed_out)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert expected in done.stdout
+        assert done.stdout.splitlines()[-1] == "0 False False"
+    state = read_state(completed_out)
+    assert state.is_done
+    assert {stage.name: stage.num_outputs for stage in state.stages} == {
+        "task": 1,
+        "ingest": 1,
+        "retrieve": 2,
+        "contextualize": 2,
+        "teacher": 1,
+        "inject": 6,
+        "adapt": 10,
+        "evaluate": 11,
+        "report": 1,
+    }
+    assert state.hours is not None
+    assert state.hours.cpu_hours > 0
+    assert state.runs_on is None
     assert files_of(completed_out) == before
 
 

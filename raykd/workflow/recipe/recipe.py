@@ -17,9 +17,10 @@ from raykd.tasks.task import TaskConfig
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.injection_config import InjectionConfig, StepConfig, check_injection
 from raykd.training.logging.trackers import TrackerName
-from raykd.training.phase_config import AdaptationConfig, PhaseConfig, TeacherConfig
+from raykd.training.phase_config import AdaptationConfig, TeacherConfig
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.presets import merged
+from raykd.workflow.recipe.prices import PricesConfig
 from raykd.workflow.recipe.tune_space import TuneConfig
 from raykd.workflow.recipe.variants import (
     NAME_PATTERN,
@@ -128,6 +129,9 @@ class Recipe(Config):
         (),
         description="Trackers that receive the measures of every training; they do not change "
         "results.",
+    )
+    prices: PricesConfig | None = Field(
+        None, description="Prices of CPU and GPU hours, for the costs that raykd status shows."
     )
     tune: TuneConfig | None = Field(None, description="Hyper-parameter search of `raykd tune`.")
 
@@ -375,7 +379,7 @@ class Recipe(Config):
 
     def steps_on_outputs(self) -> tuple[Step, ...]:
         """The steps that read the teacher's outputs, computed once for the text."""
-        return tuple(step for step in self.steps if reads_outputs(self.injection_of(step)))
+        return tuple(step for step in self.steps if self.injection_of(step).reads_outputs)
 
     def with_values(self, values: Mapping[str, Any], source: str) -> Self:
         """A copy with some keys, given by their paths, set to other values.
@@ -393,8 +397,3 @@ class Recipe(Config):
                 raise InputError(f"{source}: the recipe has no key {path!r}")
             branch[key] = value
         return self.parse(tree, source)
-
-
-def reads_outputs(phase: PhaseConfig) -> bool:
-    """Return whether a phase uses teacher outputs that are computed once per text."""
-    return "logits" in phase.objective.needs_teacher
