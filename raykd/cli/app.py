@@ -247,6 +247,17 @@ app.command(
     sort_key=2,
 )
 
+app.command(
+    "raykd.cli.doctor:doctor",
+    name="doctor",
+    help="Check this machine, and with --address a cluster and all its nodes: versions, token, "
+    "GPUs, disk, shared memory, clock.\n\n"
+    "--out also writes, reads, lists and deletes a small file there. Each finding has a remedy. "
+    "Exit code 1 if there is a fault.",
+    group=_CLUSTER,
+    sort_key=3,
+)
+
 
 def _stage_command(name: str, description: str, position: int) -> None:
     def command(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:

@@ -124,7 +124,7 @@ def open_file(location: Location) -> pa.NativeFile:
     if isinstance(location, Path):
         # As bytes, since not every name is UTF-8.
         return pa.OSFile(os.fsencode(location))
-    return _system_of(location).open_input_file(location.key)
+    return file_system_of(location).open_input_file(location.key)
 
 
 def open_stream(location: Location, compression: str | None) -> pa.NativeFile:
@@ -136,7 +136,7 @@ def open_stream(location: Location, compression: str | None) -> pa.NativeFile:
     if isinstance(location, Path):
         file = open_file(location)
         return file if compression is None else pa.CompressedInputStream(file, compression)
-    return _system_of(location).open_input_stream(
+    return file_system_of(location).open_input_stream(
         location.key, compression=compression, buffer_size=READ_BYTES
     )
 
@@ -145,7 +145,7 @@ def size_of(location: Location) -> int:
     """Size of a file in bytes; use it inside `explained`."""
     if isinstance(location, Path):
         return location.stat().st_size
-    info = _system_of(location).get_file_info(location.key)
+    info = file_system_of(location).get_file_info(location.key)
     if info.type == fs.FileType.NotFound:
         raise FileNotFoundError(location.key)
     if info.type == fs.FileType.Directory:
@@ -157,12 +157,12 @@ def is_directory(location: Location) -> bool:
     """Check for a folder or a prefix of objects; use it inside `explained`."""
     if isinstance(location, Path):
         return location.is_dir()
-    return bool(_system_of(location).get_file_info(location.key).type == fs.FileType.Directory)
+    return bool(file_system_of(location).get_file_info(location.key).type == fs.FileType.Directory)
 
 
 def remote_files_below(remote: Remote) -> list[tuple[Remote, tuple[str, ...]]]:
     """List all objects below a prefix, sorted, with the parts of their relative names."""
-    infos = _system_of(remote).get_file_info(fs.FileSelector(remote.key, recursive=True))
+    infos = file_system_of(remote).get_file_info(fs.FileSelector(remote.key, recursive=True))
     keys = sorted(info.path for info in infos if info.type == fs.FileType.File)
     return [
         (
@@ -256,7 +256,8 @@ def _endpoint_of(remote: Remote) -> str:
     return parts.netloc.rpartition("@")[2]
 
 
-def _system_of(remote: Remote) -> fs.FileSystem:
+def file_system_of(remote: Remote) -> fs.FileSystem:
+    """File system of a store, with the credentials and the endpoint of the environment."""
     options = dict(remote.options)
     setting = options.get("endpoint_override") or (
         os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
