@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from raykd.cli.recipe_options import JsonOption, local_run
+from raykd.cli.options.recipe import JsonOption, local_run
 from raykd.operations.integrity import IntegrityReport, check_integrity
 
 _NUM_SHOWN = 50

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from raykd.cli.recipe_options import JsonOption
+from raykd.cli.options.recipe import JsonOption
 from raykd.cluster import node_facts
 from raykd.cluster.dashboard import Head, find_head
 from raykd.errors import InputError

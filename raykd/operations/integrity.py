@@ -164,13 +164,13 @@ def _redone(
             elif manifest is not None and manifest.raykd_version != version("raykd"):
                 reasons["written by another version"].append(output)
         redone += [Redone(stage, tuple(made), reason) for reason, made in reasons.items() if made]
-    if not plan and problems:
-        directories = {
-            str(directory.relative_to(folder))
-            for directory in manifests
-            if any(directory in path.parents for path in problems)
-        }
-        redone.append(Redone("the command that wrote it", tuple(sorted(directories)), "damaged"))
+    # Outputs that serve several stages, such as predictions, are in no plan.
+    planned = {folder / output for outputs in plan.values() for output in outputs}
+    for directory, manifest in manifests.items():
+        is_planned = any(one == directory or one in directory.parents for one in planned)
+        if not is_planned and any(directory in path.parents for path in problems):
+            name = str(directory.relative_to(folder))
+            redone.append(Redone(manifest.stage if manifest else name, (name,), "damaged"))
     return redone
 
 

@@ -19,6 +19,8 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
+from raykd.corpus.config import CorpusConfig
+from raykd.corpus.dataset.readers import references_of
 from raykd.errors import InputError
 from raykd.operations.expected_version import VARIABLE as EXPECTED_VERSION
 from raykd.operations.wheel import requirements_of, unpack
@@ -202,6 +204,7 @@ class _References:
     def __init__(self, path: Path) -> None:
         self.tasks: dict[str, str] = {}
         self.corpora: dict[str, list[str]] = {}
+        self.models: dict[str, str] = {}
         if is_corpora_recipe(path):
             self._add_tasks(CorporaRecipe.parse(load_yaml(path), str(path)))
             return
@@ -213,12 +216,26 @@ class _References:
                 self.tasks[key] = references
             else:
                 self.corpora[key] = references
+        for name, corpus in recipe.all_corpora.items():
+            self._add_reader("corpus" if name is None else f"corpora.{name}", corpus)
+
+    def _add_reader(self, key: str, corpus: CorpusConfig) -> None:
+        """Add what a reader of Ray Data reads; a name on the hub is no file."""
+        if corpus.reader is None:
+            return
+        for name, references in references_of(corpus.reader).items():
+            if corpus.reader.name != "huggingface":
+                self.corpora[f"{key}.reader.{name}"] = references
+            else:
+                self.models[f"{key}.reader.{name}"] = references[0]
 
     def _add_tasks(self, recipe: CorporaRecipe) -> None:
         self.name = recipe.name
         self.corpora = {"corpus.paths": list(recipe.corpus.paths)}
+        self._add_reader("corpus", recipe.corpus)
         dense = recipe.retrieval.dense
-        self.models = {"retrieval.dense.model": dense.model} if dense and dense.model else {}
+        if dense and dense.model:
+            self.models["retrieval.dense.model"] = dense.model
         for entry in recipe.tasks:
             for split in ("train", "dev", "test"):
                 if reference := getattr(entry.task, split):

@@ -78,6 +78,17 @@ def test_outputs_of_another_version_are_written_again(run):
     assert report.redone == (Redone("teacher", ("teacher",), "written by another version"),)
 
 
+def test_outputs_outside_of_the_plan_are_written_again_too(run):
+    (run / "predictions" / "teacher").mkdir(parents=True)
+    path = run / "predictions" / "teacher" / "data.bin"
+    path.write_text("content")
+    write_manifest(path.parent, "predict", {}, {}, {}, duration_s=1.0)
+    path.write_text("Content")
+    assert check_integrity(run).redone == (Redone("predict", ("predictions/teacher",), "damaged"),)
+    (run / "plan.json").unlink()
+    assert check_integrity(run).redone == (Redone("predict", ("predictions/teacher",), "damaged"),)
+
+
 def test_partial_outputs_and_damaged_times_are_remarks(run):
     (run / ".teacher.partial-host-1-00000000").mkdir()
     (run / ".teacher.partial-host-1-00000000" / "manifest.json").write_text("{")

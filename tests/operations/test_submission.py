@@ -128,6 +128,10 @@ def test_a_wheel_is_unpacked_and_its_requirements_are_installed(project, tmp_pat
     ("section", "problem"),
     [
         ({"corpus": {"paths": ["../corpus"]}}, "corpus.paths ../corpus: corpora and models are"),
+        (
+            {"corpus": {"reader": {"name": "json", "paths": ["../corpus"]}}},
+            "corpus.reader.paths ../corpus: corpora and models are",
+        ),
         ({"teacher": {"model": "../corpus"}}, "teacher.model ../corpus: corpora and models are"),
         (
             {"task": {**recipe_values()["task"], "train": "absent.csv"}},

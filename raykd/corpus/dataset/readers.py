@@ -160,6 +160,16 @@ ReaderConfig = Annotated[
 ]
 
 
+def references_of(reader: ReaderConfig) -> dict[str, list[str]]:
+    """Paths and URLs of a reader as written, by key; for the hub, a name or a folder."""
+    given = {key: getattr(reader, key, None) for key in _PATH_KEYS}
+    return {
+        key: list(value) if isinstance(value, tuple) else [value]
+        for key, value in given.items()
+        if value is not None
+    }
+
+
 def with_absolute_paths(reader: ReaderConfig, folder: Path) -> ReaderConfig:
     """Make the paths of a reader absolute that are relative to a recipe in `folder`."""
     values: dict[str, str | tuple[str, ...]] = {}
