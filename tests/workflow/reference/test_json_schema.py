@@ -24,7 +24,7 @@ SCHEMA = recipe_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 RECIPES = [
     path
-    for path in sorted((ROOT / "experiments").rglob("*.yaml"))
+    for path in sorted((ROOT / "experiments" / "recipes").rglob("*.yaml"))
     if load_yaml(path).keys() >= {"name", "corpus"} or "task" in load_yaml(path)
 ]
 TRAIN = {"train": "train.csv", "dev": "dev.csv", "sentence_columns": ["text"]}
