@@ -33,7 +33,7 @@ from raykd.workflow.corpus_stages import (
     make_training_texts,
     retrieve,
 )
-from raykd.workflow.generators import train_generators
+from raykd.workflow.generators import generating_phases, train_generators
 from raykd.workflow.planned_outputs import plan_text
 from raykd.workflow.run import Run
 from raykd.workflow.training_stages import adapt, inject, train_teacher
@@ -115,6 +115,8 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
     write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
     write_if_new(run.out / PLAN_FILE, plan_text(run))
     for name in names:
+        if _is_unused(run, name):
+            continue
         started = time.monotonic()
         with run.timed(name):
             STAGES[name](run)
@@ -123,3 +125,10 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
             if name == "teacher":
                 check_teacher(run)
         progress.say(f"{name:14} {time.monotonic() - started:6.1f} s")
+
+
+def _is_unused(run: Run, name: str) -> bool:
+    """Return True for stages of recipe sections that this recipe does not have."""
+    if name == "docstrings":
+        return run.recipe.docstrings is None
+    return name == "generator" and not generating_phases(run.recipe)

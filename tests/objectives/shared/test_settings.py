@@ -1,4 +1,4 @@
-"""What objectives need by their settings: labels, parts of the teacher, cached layers."""
+"""Traits that objectives need by their settings: labels, parts of the teacher, cached layers."""
 
 import pytest
 
