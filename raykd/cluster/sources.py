@@ -53,7 +53,7 @@ def is_dataset(value: object) -> bool:
 def read_parquet(folder: Path) -> Dataset:
     """Open Parquet files that raykd wrote."""
     connect()
-    return ray.data.read_parquet(str(folder))
+    return ray.data.read_parquet(str(folder.absolute()))
 
 
 def _hugging_face(
