@@ -40,7 +40,7 @@ def load_task(run: Run) -> None:
 
 def ingest(run: Run) -> None:
     """ingest: the general corpora, cut into units and shards."""
-    for corpus in _corpora(run):
+    for corpus in corpora_of(run):
         config = run.recipe.all_corpora[corpus]
         paths = [run.resolve(path) for path in config.paths]
         corpus_pipeline.ingest(config, paths, run.units_of(corpus))
@@ -51,7 +51,7 @@ def retrieve(run: Run) -> None:
     config = run.recipe.retrieval
     if config is None:
         return
-    for corpus in _searched_corpora(run):
+    for corpus in searched_corpora_of(run):
         queries = steps.write_queries(run.task_folder, config, run.queries)
         units = run.units_of(corpus)
         retrieval_pipeline.search_corpus(
@@ -123,13 +123,14 @@ def _shards(run: Run, text: Text) -> list[Path]:
     return corpus_pipeline.shard_paths(run.units_of(text.corpus))
 
 
-def _corpora(run: Run) -> list[str | None]:
+def corpora_of(run: Run) -> list[str | None]:
     """The general corpora that are read: that of the section `corpus`, named ones for a variant."""
     used = {text.corpus for text in run.recipe.corpus_texts}
     return [corpus for corpus in run.recipe.all_corpora if corpus is None or corpus in used]
 
 
-def _searched_corpora(run: Run) -> list[str | None]:
+def searched_corpora_of(run: Run) -> list[str | None]:
+    """The general corpora that a contextualized text is made from."""
     texts = run.recipe.corpus_texts
     used = {text.corpus for text in texts if text.kind == "contextualized"}
-    return [corpus for corpus in _corpora(run) if corpus is None or corpus in used]
+    return [corpus for corpus in corpora_of(run) if corpus is None or corpus in used]

@@ -27,11 +27,13 @@ from raykd.workflow.checks.preflight import check_classes, check_models, search_
 from raykd.workflow.checks.teacher_check import check_teacher
 from raykd.workflow.collect import analyze_students, collect, measure_models, score_models
 from raykd.workflow.corpus_stages import (
+    corpora_of,
     ingest,
     load_task,
     make_docstrings,
     make_training_texts,
     retrieve,
+    searched_corpora_of,
 )
 from raykd.workflow.generators import generating_phases, train_generators
 from raykd.workflow.planned_outputs import plan_text
@@ -129,6 +131,15 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
 
 def _is_unused(run: Run, name: str) -> bool:
     """Return True for stages of recipe sections that this recipe does not have."""
+    recipe = run.recipe
     if name == "docstrings":
-        return run.recipe.docstrings is None
-    return name == "generator" and not generating_phases(run.recipe)
+        return recipe.docstrings is None
+    if name == "ingest":
+        return not corpora_of(run)
+    if name == "retrieve":
+        return recipe.retrieval is None or not searched_corpora_of(run)
+    if name == "contextualize":
+        return not recipe.corpus_texts and recipe.adaptation.rows != "task_da"
+    if name == "inject":
+        return not list(run.injections())
+    return name == "generator" and not generating_phases(recipe)
