@@ -224,7 +224,10 @@ def lose_a_node():
 
 
 threading.Thread(target=lose_a_node, daemon=True).start()
-sys.exit(raykd(arguments))
+exit_code = raykd(arguments)
+# Otherwise the cluster, which is in this process, would stop before Ray's driver does.
+ray.shutdown()
+sys.exit(exit_code)
 """
 
 
@@ -244,7 +247,7 @@ def test_a_node_lost_at_a_random_moment_changes_nothing(folder: Path) -> None:
                 capture_output=True,
                 text=True,
             )
-        assert ended.returncode == 0, ended.stderr
+        assert ended.returncode == 0, ended.stdout + ended.stderr
         assert (folder / "lost").exists(), f"not lost at {moment} parts: {ended.stderr}"
         assert is_as_expected(folder)
         assert finished.done_again() == []
