@@ -1,9 +1,10 @@
 """Python API: what the commands do, as functions.
 
 Each function calls the same code as its command, raises `raykd.errors.InputError` for the user's
-mistakes, and resumes or skips what is complete, as its command does. The functions start a local
-Ray, or use the one that `RAY_ADDRESS` or `ray.init` name. `search`, `dedup` and `contextualize`
-also take a corpus as a dataset of Ray Data, and then return one; every call reads it again.
+mistakes, and resumes or skips what is complete, as its command does. Where `out` is a URL, the
+returned paths are of its local copy. The functions start a local Ray, or use the one that
+`RAY_ADDRESS` or `ray.init` name. `search`, `dedup` and `contextualize` also take a corpus as a
+dataset of Ray Data, and then return one; every call reads it again.
 """
 
 from collections.abc import Sequence
@@ -78,7 +79,7 @@ def search(
             (kept) and `title` (searched with the text); or a dataset of such rows. Without ids,
             the units of a dataset are numbered by the hash of their texts.
         queries: table, or dataset, with the columns `query_id` and `text`.
-        out: directory to write.
+        out: directory or URL to write.
         top_k: hits per query.
         ranker: exact BM25, embeddings, or both.
         keywords: search for whole texts (none), or for their RAKE keywords (rake); None: whole
@@ -99,6 +100,7 @@ def search(
     """
     from raykd.retrieval.config import RetrievalConfig
     from raykd.retrieval.pipeline import search_files
+    from raykd.storage.remote.output import output_at
     from raykd.workflow.embedder import load_embedder
 
     if ranker == "dense":
@@ -125,10 +127,11 @@ def search(
         "raykd.search",
     )
     with ExitStack() as stack:
+        folder = stack.enter_context(output_at(Path(out)))
         search_files(
-            _corpus_files(corpus, Path(out), stack),
-            _query_file(queries, Path(out), stack),
-            Path(out),
+            _corpus_files(corpus, folder, stack),
+            _query_file(queries, folder, stack),
+            folder,
             top_k=config.top_k,
             bm25=config.bm25,
             analyzer=config.analyzer,
@@ -140,7 +143,7 @@ def search(
             embedder=load_embedder("raykd.search", config),
             embeddings=None if embeddings is None else Path(embeddings),
         )
-    hits = Path(out) / "hits.parquet"
+    hits = folder / "hits.parquet"
     return _dataset_of(hits) if _is_dataset(corpus) else hits
 
 
@@ -169,7 +172,7 @@ def dedup(
 
     Args:
         corpus: files, folders or URLs of rows with `text`, or a dataset of such rows.
-        out: directory to write.
+        out: directory or URL to write.
         near_duplicates: keys of the recipe's section `contextualize.near_duplicates`, to remove
             near duplicates too; {} takes its defaults. None: equal texts only.
 
@@ -182,14 +185,16 @@ def dedup(
     from raykd.dedup.minhash import NearDuplicatesConfig
     from raykd.dedup.pipeline import DedupConfig
     from raykd.dedup.pipeline import dedup as dedup_corpus
+    from raykd.storage.remote.output import output_at
 
     near = None
     if near_duplicates is not None:
         near = NearDuplicatesConfig.parse(near_duplicates, "raykd.dedup")
     with ExitStack() as stack:
-        files = _corpus_files(corpus, Path(out), stack)
-        dedup_corpus(files, Path(out), DedupConfig(near_duplicates=near))
-    units = Path(out) / "units"
+        folder = stack.enter_context(output_at(Path(out)))
+        files = _corpus_files(corpus, folder, stack)
+        dedup_corpus(files, folder, DedupConfig(near_duplicates=near))
+    units = folder / "units"
     return _dataset_of(units) if _is_dataset(corpus) else units
 
 
@@ -210,7 +215,7 @@ def contextualize(
 
     Args:
         recipe: YAML file that names several tasks, or the recipe of a run.
-        out: directory to write; None: runs/NAME.
+        out: directory or URL to write; None: runs/NAME.
         corpus: dataset with the column `corpus.text_column`, in place of the files that a recipe of
             several tasks names.
 
@@ -220,10 +225,12 @@ def contextualize(
     Raises:
         InputError: a file or setting is not as it should be.
     """
+    from raykd.storage.remote.output import optional_output_at
     from raykd.storage.schemas import TEXT_FILE
     from raykd.workflow.corpora import contextualize_recipe
 
-    made = contextualize_recipe(Path(recipe), _out(out), corpus)
+    with optional_output_at(_out(out)) as folder:
+        made = contextualize_recipe(Path(recipe), folder, corpus)
     if corpus is None:
         return {one.task: one.folder for one in made}
     return {one.task: _dataset_of(one.folder / TEXT_FILE) for one in made}
@@ -234,7 +241,7 @@ def run(recipe: StrPath, *, out: StrPath | None = None) -> Path:
 
     Args:
         recipe: YAML file.
-        out: run directory; None: runs/NAME.
+        out: run directory or URL; None: runs/NAME.
 
     Returns:
         The run directory: `results.json`, `report.html`, and the folder `student`.
@@ -242,11 +249,13 @@ def run(recipe: StrPath, *, out: StrPath | None = None) -> Path:
     Raises:
         InputError: a file or setting is not as it should be.
     """
+    from raykd.storage.remote.output import optional_output_at
     from raykd.workflow.run import open_run
     from raykd.workflow.stages import run_stages
 
-    opened = open_run(Path(recipe), _out(out))
-    run_stages(opened, "report")
+    with optional_output_at(_out(out)) as folder:
+        opened = open_run(Path(recipe), folder)
+        run_stages(opened, "report")
     return opened.out
 
 
@@ -255,7 +264,7 @@ def tune(recipe: StrPath, *, out: StrPath | None = None) -> Path:
 
     Args:
         recipe: YAML file.
-        out: run directory; None: runs/NAME.
+        out: run directory or URL; None: runs/NAME.
 
     Returns:
         The run directory, with the trials; `raykd best` shows them.
@@ -263,11 +272,13 @@ def tune(recipe: StrPath, *, out: StrPath | None = None) -> Path:
     Raises:
         InputError: a file or setting is not as it should be.
     """
+    from raykd.storage.remote.output import optional_output_at
     from raykd.workflow.run import open_run
     from raykd.workflow.tuning import tune as tune_run
 
-    opened = open_run(Path(recipe), _out(out))
-    tune_run(opened)
+    with optional_output_at(_out(out)) as folder:
+        opened = open_run(Path(recipe), folder)
+        tune_run(opened)
     return opened.out
 
 
@@ -275,14 +286,16 @@ def load_student(folder: StrPath) -> "tuple[PreTrainedModel, PreTrainedTokenizer
     """Load a student of a run as a transformers model, in evaluation mode, and its tokenizer.
 
     Args:
-        folder: run directory, or a folder of a model in it.
+        folder: run directory, or a folder of a model in it; or the URL of one of these.
 
     Raises:
         InputError: there is no student in it.
     """
     from raykd.models.encoder import load_encoder, load_tokenizer
+    from raykd.storage.remote.output import local_folder, student_of, url_of
 
-    path = Path(folder)
+    url = url_of(str(folder))
+    path = Path(folder) if url is None else local_folder(student_of(url))
     if not path.is_dir():
         raise InputError(f"{folder}: no such directory; give a run directory or a model's folder")
     student = path / "student" if (path / "student").is_dir() else path

@@ -39,10 +39,12 @@ def run(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
 @app.command(group=_JOBS, sort_key=1)
 def tune(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
     """Tune the settings in the recipe's `tune` section (Ray Tune and Optuna)."""
+    from raykd.storage.remote.output import optional_output_at
     from raykd.workflow.run import open_run
     from raykd.workflow.tuning import tune as tune_run
 
-    tune_run(open_run(recipe, out))
+    with optional_output_at(out) as folder:
+        tune_run(open_run(recipe, folder))
 
 
 @app.command(group=_JOBS, sort_key=1)
@@ -53,7 +55,7 @@ def distill(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
 
 @app.command(group=_JOBS, sort_key=2)
 def best(
-    folder: Annotated[Path, Parameter(name="RUN", help="Run directory of `raykd tune`.")], /
+    folder: Annotated[Path, Parameter(name="RUN", help="Run directory or URL of `raykd tune`.")], /
 ) -> None:
     """Show the results of `raykd tune`, and write the best trial's recipe to RUN/best.yaml."""
     from raykd.workflow.best import show_best
@@ -88,9 +90,11 @@ def corpus(
     out: OutFolder = None,
 ) -> None:
     """Build the corpora, and print a summary and their folders."""
+    from raykd.storage.remote.output import optional_output_at
     from raykd.workflow.corpora import contextualize_recipe, summary
 
-    made = contextualize_recipe(recipe, out)
+    with optional_output_at(out) as folder:
+        made = contextualize_recipe(recipe, folder)
     print(summary(made))  # noqa: T201  # the command's answer
     for one_corpus in made:
         print(one_corpus.folder)  # noqa: T201  # as above
@@ -113,7 +117,7 @@ def dedup(
     ],
     /,
     *,
-    out: Annotated[Path, Parameter(name="--out", help="Output directory.")],
+    out: Annotated[Path, Parameter(name="--out", help="Output directory or URL.")],
     near: Annotated[
         bool, Parameter(negative="", help="Remove near duplicates too.", show_default="no")
     ] = False,
@@ -156,13 +160,15 @@ def dedup(
     from raykd.dedup.pipeline import DedupConfig
     from raykd.dedup.pipeline import dedup as dedup_corpus
     from raykd.storage.locations import location_of
+    from raykd.storage.remote.output import output_at
 
     settings = NearDuplicatesConfig.parse(given, "raykd dedup")
     config = DedupConfig(near_duplicates=settings if near else None)
-    manifest = dedup_corpus(
-        [location_of(path) for path in corpus], out, config, reading=reading.reading()
-    )
-    print(summaries.of_dedup(out, manifest))  # noqa: T201  # the command's answer
+    with output_at(out) as folder:
+        manifest = dedup_corpus(
+            [location_of(path) for path in corpus], folder, config, reading=reading.reading()
+        )
+    print(summaries.of_dedup(out, folder, manifest))  # noqa: T201  # the command's answer
 
 
 app.command(

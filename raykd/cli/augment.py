@@ -13,6 +13,7 @@ from raykd.augment.task_da import DEFAULT_ROUNDS, NUM_ROUNDS, TaskDaConfig
 from raykd.cli.options.reading import ColumnNames
 from raykd.storage.delimited import Layout, Quoting
 from raykd.storage.locations import location_of
+from raykd.storage.remote.output import output_at, url_of
 from raykd.workflow.augment_card import read_augment_card, summary, write_card
 
 
@@ -25,7 +26,7 @@ def augment(
         str,
         Parameter(help="Masked language model: folder, package:NAME/FOLDER, or hub name."),
     ],
-    out: Annotated[Path, Parameter(name="--out", help="Output directory.")],
+    out: Annotated[Path, Parameter(name="--out", help="Output directory or URL.")],
     task: Annotated[
         str | None, Parameter(help="GLUE task; sets columns, labels and rounds.")
     ] = None,
@@ -98,7 +99,8 @@ def augment(
     for remark in examples.remarks:
         progress.say(f"{train}: {remark}")
     describe = functools.partial(write_card, examples.table)
-    manifest = augment_examples(examples.table, out, config, describe=describe)
+    with output_at(out) as folder:
+        manifest = augment_examples(examples.table, folder, config, describe=describe)
     counts = ", ".join(f"{name} {value:.0f}" for name, value in sorted(manifest.counts.items()))
-    card = summary(read_augment_card(out))
-    print(f"{out}: {counts}\n{card}")  # noqa: T201  # the command's answer
+    card = summary(read_augment_card(folder))
+    print(f"{url_of(out) or out}: {counts}\n{card}")  # noqa: T201  # the command's answer

@@ -6,14 +6,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from raykd.cli.options.recipe import JsonOption, local_run
+from raykd.cli.options.recipe import JsonOption
 from raykd.operations.integrity import IntegrityReport, check_integrity
 
 _NUM_SHOWN = 50
 
 
 def check(
-    folder: Annotated[str, Parameter(name="RUN", help="Run directory, or another output.")],
+    folder: Annotated[str, Parameter(name="RUN", help="Run directory or URL, or another output.")],
     /,
     *,
     as_json: JsonOption = False,
@@ -23,7 +23,10 @@ def check(
     Returns:
         Exit code: 1 if anything is damaged, else 0.
     """
-    report = check_integrity(local_run(folder))
+    from raykd.storage.remote.inspect import everything_at  # keeps `raykd --help` fast
+
+    with everything_at(folder) as local:
+        report = dataclasses.replace(check_integrity(local), folder=folder)
     text = json.dumps(dataclasses.asdict(report), indent=2) if as_json else _text(report)
     print(text)  # noqa: T201  # the command's answer
     return 1 if report.damages else 0

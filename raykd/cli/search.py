@@ -21,6 +21,7 @@ from raykd.retrieval.config import Ranker, RetrievalConfig
 from raykd.retrieval.pipeline import search_files
 from raykd.storage.delimited import Layout
 from raykd.storage.locations import location_of
+from raykd.storage.remote.output import output_at
 
 _COMMAND = "raykd search"
 _DEFAULT_TOP_K = 10
@@ -97,23 +98,24 @@ def search(
         from raykd.workflow.embedder import load_embedder  # imports torch
 
         embedder = load_embedder(_COMMAND, settings)
-    manifest = search_files(
-        [location_of(path) for path in corpus],
-        location_of(queries),
-        out,
-        top_k=settings.top_k,
-        bm25=settings.bm25,
-        analyzer=settings.analyzer,
-        keywords=terms.keywords or "none",
-        shard_bytes=shard_bytes,
-        ranker=settings.ranker,
-        dense=settings.dense,
-        embedder=embedder,
-        embeddings=dense.embeddings,
-        reading=reading.reading(),
-        query_layout=Layout(None if query_columns is None else tuple(query_columns)),
-    )
-    print(summaries.of_search(out, manifest))  # noqa: T201  # the command's answer
+    with output_at(out) as folder:
+        manifest = search_files(
+            [location_of(path) for path in corpus],
+            location_of(queries),
+            folder,
+            top_k=settings.top_k,
+            bm25=settings.bm25,
+            analyzer=settings.analyzer,
+            keywords=terms.keywords or "none",
+            shard_bytes=shard_bytes,
+            ranker=settings.ranker,
+            dense=settings.dense,
+            embedder=embedder,
+            embeddings=dense.embeddings,
+            reading=reading.reading(),
+            query_layout=Layout(None if query_columns is None else tuple(query_columns)),
+        )
+    print(summaries.of_search(out, folder, manifest))  # noqa: T201  # the command's answer
 
 
 def _settings(

@@ -6,18 +6,21 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from raykd.cli.options.recipe import JsonOption, local_run
+from raykd.cli.options.recipe import JsonOption
 from raykd.operations.run_state import RunState, StageState, read_state
 
 
 def status(
-    folder: Annotated[str, Parameter(name="RUN", help="Run directory (runs/NAME).")],
+    folder: Annotated[str, Parameter(name="RUN", help="Run directory (runs/NAME) or URL.")],
     /,
     *,
     as_json: JsonOption = False,
 ) -> None:
     """Print the state of each stage, the trials, and the computing time."""
-    state = read_state(local_run(folder))
+    from raykd.storage.remote.inspect import records_at  # keeps `raykd --help` fast
+
+    with records_at(folder) as local:
+        state = dataclasses.replace(read_state(local), folder=folder)
     text = json.dumps(dataclasses.asdict(state), indent=2) if as_json else _text(state)
     print(text)  # noqa: T201  # the command's answer
 

@@ -5,31 +5,39 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from raykd.storage.manifest import Manifest
+from raykd.storage.remote.output import below, url_of
 
 
-def of_search(out: Path, manifest: Manifest) -> str:
-    """Summarize a search from the manifest of `retrieval.pipeline.search_files`."""
+def of_search(out: Path, folder: Path, manifest: Manifest) -> str:
+    """Summarize a search from the manifest of `retrieval.pipeline.search_files`.
+
+    Args:
+        out: path or URL of the output.
+        folder: its path, or that of its local copy.
+        manifest: its manifest.
+    """
     counts = manifest.counts
     lines = [
-        f"{out / 'hits.parquet'}: {counts['num_hits']:,.0f} hits of {counts['num_queries']:,.0f} "
-        f"queries in {counts['num_units']:,.0f} units"
+        f"{_shown(out, 'hits.parquet')}: {counts['num_hits']:,.0f} hits of "
+        f"{counts['num_queries']:,.0f} queries in {counts['num_units']:,.0f} units"
     ]
     if counts["num_empty_queries"]:
         lines.append(f"empty queries (no searchable terms): {counts['num_empty_queries']:,.0f}")
-    return "\n".join([*lines, *_notes(manifest), *_unreadable_rows(out)])
+    return "\n".join([*lines, *_notes(manifest), *_unreadable_rows(out, folder)])
 
 
-def of_dedup(out: Path, manifest: Manifest) -> str:
-    """Summarize a deduplication from the manifest of `dedup.pipeline.dedup`."""
+def of_dedup(out: Path, folder: Path, manifest: Manifest) -> str:
+    """Summarize a deduplication from the manifest of `dedup.pipeline.dedup`; see `of_search`."""
     counts = manifest.counts
     removed = counts["num_units_read"] - counts["num_units"]
     lines = [
-        f"{out / 'units'}: {counts['num_units']:,.0f} of {counts['num_units_read']:,.0f} units",
-        f"{out / 'removed.parquet'}: {removed:,.0f} removed units: "
+        f"{_shown(out, 'units')}: {counts['num_units']:,.0f} of "
+        f"{counts['num_units_read']:,.0f} units",
+        f"{_shown(out, 'removed.parquet')}: {removed:,.0f} removed units: "
         f"duplicates {counts['num_exact_duplicates']:,.0f}, "
         f"near duplicates {counts['num_near_duplicates']:,.0f}",
     ]
-    return "\n".join([*lines, *_notes(manifest), *_unreadable_rows(out)])
+    return "\n".join([*lines, *_notes(manifest), *_unreadable_rows(out, folder)])
 
 
 def _notes(manifest: Manifest) -> list[str]:
@@ -50,7 +58,10 @@ def _notes(manifest: Manifest) -> list[str]:
     ]
 
 
-def _unreadable_rows(out: Path) -> list[str]:
-    path = out / "quarantine.parquet"
-    number = pq.read_metadata(path).num_rows
-    return [f"{path}: unreadable rows: {number:,}"] if number else []
+def _unreadable_rows(out: Path, folder: Path) -> list[str]:
+    number = pq.read_metadata(folder / "quarantine.parquet").num_rows
+    return [f"{_shown(out, 'quarantine.parquet')}: unreadable rows: {number:,}"] if number else []
+
+
+def _shown(out: Path, name: str) -> str:
+    return below(url_of(out) or str(out), name)

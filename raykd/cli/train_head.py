@@ -1,6 +1,7 @@
 """The command `raykd train-head`."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from raykd.models.tokenization.positions import check_max_length
 from raykd.objectives.shared.generator_model import TrainHeadConfig
 from raykd.storage.locations import location_of
 from raykd.storage.manifest import Draft, check_output, digest_of, digest_of_file, write_once
+from raykd.storage.remote.output import output_at
 from raykd.storage.schemas import TEXT_FILE
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.masked_lm_head.head import HeadJob
@@ -42,7 +44,7 @@ def train_head(
         list[str],
         Parameter(consume_multiple=True, negative="", help="Files or folders of text to train on."),
     ],
-    out: Annotated[Path, Parameter(name="--out", help="Output directory.")],
+    out: Annotated[Path, Parameter(name="--out", help="Output directory or URL.")],
     num_steps: Annotated[int, Parameter(help="Optimizer steps.")] = _DEFAULTS.num_steps,
     batch_size: Annotated[int, Parameter(help="Rows per step.")] = _DEFAULTS.batch_size,
     learning_rate: Annotated[
@@ -71,7 +73,13 @@ def train_head(
         },
         "raykd train-head",
     )
-    out = out.absolute()
+    with output_at(out) as folder:
+        _train_head(model, text, folder.absolute(), config, use_gpu=use_gpu)
+
+
+def _train_head(
+    model: str, text: Sequence[str], out: Path, config: TrainHeadConfig, *, use_gpu: bool
+) -> None:
     check_output(out)
     if not missing_head_weights(model):
         raise InputError(

@@ -29,6 +29,7 @@ from raykd.cluster.capacity import cpu_nodes, limited_memory
 from raykd.cluster.connection import connect
 from raykd.cluster.tasks import MAX_RETRIES, lost_process, references
 from raykd.errors import InputError
+from raykd.storage.remote import working_folder
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -228,10 +229,17 @@ def _item_operator(
     function: Callable[..., Any], shared: Mapping[str, "ray.ObjectRef[Any]"]
 ) -> Callable[[pa.Table], pa.Table]:
     """Make the operator that applies a function to the item of each row."""
+    folder = working_folder.current()
 
     def apply(batch: pa.Table) -> pa.Table:
         [row] = batch.to_pylist()
-        return _result(row["number"], lambda: function(pickle.loads(row["item"]), **_get(shared)))
+
+        def call() -> Any:
+            if folder is not None:
+                folder.check()
+            return function(pickle.loads(row["item"]), **_get(shared))
+
+        return _result(row["number"], call)
 
     return _named_as(function, apply)
 

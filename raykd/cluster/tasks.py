@@ -11,6 +11,8 @@ from raykd import progress
 from raykd.cluster.capacity import check_cpu_request, cpu_nodes, total_cpus
 from raykd.cluster.connection import MAX_OUT_OF_MEMORY_RETRIES, connect
 from raykd.errors import InputError
+from raykd.storage.remote import working_folder
+from raykd.storage.remote.working_folder import WorkingFolder
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -112,6 +114,7 @@ def as_completed(
         label_selector={} if num_gpus else cpu_nodes(),
     )(_apply)
     function_reference = ray.put(function)
+    folder_reference = ray.put(working_folder.current())
     running: dict[ray.ObjectRef[Any], int] = {}
     waiting = iter(enumerate(items))
     try:
@@ -122,7 +125,9 @@ def as_completed(
                 window = max(1, int(total_cpus() / num_cpus)) * (1 + _QUEUED_TASKS_PER_CPU)
                 window = min(window, num_at_once or window)
                 while len(running) < window and (following := next(waiting, None)) is not None:
-                    reference = task.remote(function_reference, following[1], **arguments)
+                    reference = task.remote(
+                        folder_reference, function_reference, following[1], **arguments
+                    )
                     running[reference] = following[0]
                 if not running:
                     return
@@ -167,5 +172,9 @@ def _ignore(count: int) -> None:
     pass
 
 
-def _apply(function: Callable[..., Result], item: Item, **shared: Any) -> Result:
+def _apply(
+    folder: WorkingFolder | None, function: Callable[..., Result], item: Item, **shared: Any
+) -> Result:
+    if folder is not None:
+        folder.check()
     return function(item, **shared)

@@ -30,7 +30,7 @@ from raykd.corpus.write import ShardWriter
 from raykd.errors import InputError
 from raykd.storage.delimited import Layout
 from raykd.storage.formats import named_format, source_digest
-from raykd.storage.locations import Location, explained, shown, size_of
+from raykd.storage.locations import Location, Remote, explained, shown, size_of
 from raykd.storage.manifest import (
     FILE_NAME,
     Draft,
@@ -153,6 +153,7 @@ def sources_with_digests(
     listing = list_sources(
         [path.absolute() if isinstance(path, Path) else path for path in paths], exclude
     )
+    check_apart(out, [file for file in listing.files if isinstance(file, Remote)])
     if listing.holds(out):
         raise InputError(
             f"{', '.join(map(shown, paths))}: would contain the output, {out}; write the output "

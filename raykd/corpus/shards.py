@@ -13,6 +13,7 @@ from raykd.corpus.slices import Slice, plan_slices
 from raykd.errors import InputError
 from raykd.storage.locations import Location, explained
 from raykd.storage.manifest import digest_of, digest_of_file
+from raykd.storage.remote import working_folder
 
 QUARANTINE_FILE = "quarantine.parquet"
 # Size of a shard: uncompressed text, JSONL and Parquet.
@@ -69,8 +70,11 @@ def check_apart(out: Path, paths: Sequence[Location]) -> None:
     Raises:
         InputError: a path contains the output, or would be replaced by it.
     """
+    working = working_folder.current()
     for path in paths:
         if not isinstance(path, Path):
+            if working is not None:
+                working.check_apart(path)
             continue
         if out.resolve().is_relative_to(path.resolve()):
             raise InputError(f"{path}: contains the output, {out}; write the output elsewhere")

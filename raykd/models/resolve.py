@@ -11,7 +11,9 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from raykd.errors import InputError
+from raykd.storage.locations import is_url
 from raykd.storage.manifest import check_source, digest_of, digest_of_file
+from raykd.storage.remote.output import local_folder
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -47,14 +49,16 @@ def resolve_model(reference: str) -> Path:
 
     Args:
         reference: a folder; `package:NAME/FOLDER`, a folder in an installed Python package, whose
-            code is not imported; or a name on the Hugging Face hub, whose files are read from the
-            local cache or downloaded to it.
+            code is not imported; the URL of a folder that raykd wrote; or a name on the Hugging
+            Face hub, whose files are read from the local cache or downloaded to it.
 
     Raises:
         InputError: there is no such model; names what was tried and what to use instead.
     """
     if reference.startswith(_PACKAGE_PREFIX):
         folder = _package_folder(reference)
+    elif is_url(reference):
+        folder = _folder_at_url(reference)
     elif Path(reference).expanduser().is_dir():
         folder = Path(reference).expanduser()
     else:
@@ -140,6 +144,12 @@ def _package_folder(reference: str) -> Path:
             return root.joinpath(*parts)
     looked_in = ", ".join(map(str, roots)) or f"{spec.origin}, a single file"
     raise InputError(f"model {reference}: no folder {inside!r} in {looked_in}")
+
+
+# Cached per process: the URL is read once.
+@functools.cache
+def _folder_at_url(url: str) -> Path:
+    return local_folder(url)
 
 
 # Cached per process, so that all students of a run start from the same commit.

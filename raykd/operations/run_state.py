@@ -3,6 +3,7 @@
 Everything is read from the run directory; neither the recipe nor Ray nor torch is needed.
 """
 
+import fnmatch
 import json
 import os
 import platform
@@ -212,8 +213,8 @@ def _shards_searched(folder: Path, outputs: Sequence[str]) -> tuple[int, int]:
         kind, _, corpus = output.partition("@")
         if kind != "hits":
             continue
-        units = folder / (f"units@{corpus}" if corpus else "units")
-        total = len(list(units.glob(_SHARD_FILES)))
+        units = read_manifest(folder / (f"units@{corpus}" if corpus else "units"))
+        total = len(fnmatch.filter(units.outputs, _SHARD_FILES)) if units else 0
         num_shards += total
         if read_manifest(folder / output) is not None:
             num_searched += total

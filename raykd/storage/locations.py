@@ -46,6 +46,9 @@ _REFUSED = re.compile(
     "|HTTP status 40[013]|Permission denied|PERMISSION_DENIED|UNAUTHENTICATED|credentials",
     re.IGNORECASE,
 )
+_THROTTLED = re.compile(
+    "SLOW_?DOWN|THROTTL|TOO_?MANY_?REQUESTS|RATE_?LIMIT|HTTP status (429|503)", re.IGNORECASE
+)
 _UNREACHABLE = re.compile(
     "NETWORK_CONNECTION|curlCode|curl error|resolve host|connect|timed? ?out|UNAVAILABLE|OAuth",
     re.IGNORECASE,
@@ -199,7 +202,7 @@ def explained(location: Location) -> Iterator[None]:
         if isinstance(location, Path) and getattr(error, "errno", None) is not None:
             raise
         reason = " ".join(str(error).split())
-        if isinstance(location, Remote) and (problem := _problem_of(location, reason)):
+        if isinstance(location, Remote) and (problem := problem_of(location, reason)):
             raise InputError(f"{location}: {problem}") from None
         if "requires too much memory" in reason:
             raise InputError(
@@ -229,11 +232,13 @@ def _window_of(location: Location) -> str:
     return f"{(base + base // 8 * mantissa) >> 20:,} MiB"
 
 
-def _problem_of(remote: Remote, reason: str) -> str | None:
+def problem_of(remote: Remote, reason: str) -> str | None:
     """Explain an error of an object store, with a remedy; the original may contain a key."""
     bucket = remote.key.partition("/")[0]
     if "NO_SUCH_BUCKET" in reason or (f"ucket '{bucket}'" in reason and "not found" in reason):
         return f"no bucket {bucket!r}; correct the URL"
+    if _THROTTLED.search(reason):
+        return f"{_endpoint_of(remote)} refuses requests at this rate; rerun the command later"
     if _UNREACHABLE.search(reason):
         variable = "AWS_ENDPOINT_URL and AWS_REGION" if remote.scheme == "s3" else "the options"
         return f"{_endpoint_of(remote)} does not answer; check the network, and {variable}"
@@ -256,8 +261,13 @@ def _endpoint_of(remote: Remote) -> str:
     return parts.netloc.rpartition("@")[2]
 
 
-def file_system_of(remote: Remote) -> fs.FileSystem:
-    """File system of a store, with the credentials and the endpoint of the environment."""
+def file_system_of(remote: Remote, *, to_write: bool = False) -> fs.FileSystem:
+    """File system of a store, with the credentials and the endpoint of the environment.
+
+    Args:
+        remote: object or prefix in the store.
+        to_write: write a small object by a single request, whose errors are raised at its end.
+    """
     options = dict(remote.options)
     setting = options.get("endpoint_override") or (
         os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -277,7 +287,7 @@ def file_system_of(remote: Remote) -> fs.FileSystem:
     region = region or os.environ.get("AWS_DEFAULT_REGION")
     if region is None:
         region = "us-east-1" if endpoint else _region_of(remote.key.partition("/")[0])
-    return _amazon(region=region, **arguments)
+    return _amazon(region=region, allow_delayed_open=to_write, **arguments)
 
 
 @functools.cache

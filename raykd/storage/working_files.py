@@ -55,7 +55,7 @@ def sweep(directory: Path, pattern: str = "**/.*.partial-*") -> None:
     ending = re.compile(rf"\.partial-{re.escape(platform.node())}-(\d+)-[0-9a-f]{{8}}$")
     for path in list(directory.glob(pattern)):
         match = ending.search(path.name)
-        if match and not _is_alive(int(match[1])):
+        if match and not is_alive(int(match[1])):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -98,7 +98,8 @@ def partial_of(final: Path) -> Path:
     return final.with_name(f".{final.name}.partial-{owner}")
 
 
-def _is_alive(process_id: int) -> bool:
+def is_alive(process_id: int) -> bool:
+    """Check whether a process of this machine is alive."""
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:

@@ -25,6 +25,8 @@ from raykd.cluster.preemption import PreemptionWatcher
 from raykd.cluster.progress_actor import start_progress_actor
 from raykd.errors import FULL_DISK
 from raykd.models.threads import one_thread
+from raykd.storage.remote import working_folder
+from raykd.storage.remote.working_folder import WorkingFolder
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.distributed.placement import (
     cpus_per_worker,
@@ -203,6 +205,7 @@ def _trainer(
             "progress_actor": progress_actor,
             "num_threads": threads_on(num_cpus),
             "every_s": workers.checkpoint_every_s,
+            "working_folder": working_folder.current(),
         },
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
         scaling_config=train.ScalingConfig(**scaling),
@@ -270,6 +273,9 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         context.get_world_rank(), context.get_world_size(), get_device(), config["num_threads"]
     )
     jobs: list[PhaseJob] = config["jobs"]
+    folder: WorkingFolder | None = config["working_folder"]
+    if folder is not None:
+        folder.check()
     progress_actor = config["progress_actor"]
     first = worker.rank == 0
     # After a failure the group restarts: all workers must agree on the unfinished jobs.

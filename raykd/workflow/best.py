@@ -11,6 +11,7 @@ from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.storage.manifest import FILE_NAME as MANIFEST
 from raykd.storage.manifest import check_source
+from raykd.storage.remote.output import below, local_folder, url_of, write_object
 from raykd.storage.working_files import write_atomically
 from raykd.workflow.recipe.recipe_file import load_recipe
 
@@ -30,14 +31,19 @@ class Trial:
     error: str | None = None
 
 
-def show_best(folder: Path) -> None:
+def show_best(run: Path) -> None:
     """Print the trials of a completed study, best first, and write the best one's recipe.
+
+    Args:
+        run: run directory; or its URL, where the recipe is written too.
 
     Raises:
         InputError: the folder contains no completed study, a damaged one, or one without a
             completed trial.
     """
-    result = folder / "tune" / "result"
+    url = url_of(run)
+    folder = url or str(run)
+    result = local_folder(below(url, "tune/result")) if url else run / "tune" / "result"
     trials_file = result / TRIALS_FILE
     if not all((result / name).is_file() for name in (MANIFEST, TRIALS_FILE, RECIPE_FILE)):
         raise InputError(f"{folder}: no completed study; run raykd tune RECIPE --out {folder}")
@@ -51,7 +57,10 @@ def show_best(folder: Path) -> None:
     best = ranked[0]
     recipe = load_recipe(result / RECIPE_FILE)
     text = dump_yaml(recipe.with_values(best.values, "best trial"))
-    write_atomically(folder / "best.yaml", text)
+    if url:
+        write_object(url, "best.yaml", text)
+    else:
+        write_atomically(run / "best.yaml", text)
     lines = [f"{study['metric']} on {study['validation']}, seed {study['seed']}; best first"]
     for trial in ranked:
         stopped = "" if trial.whole else " (stopped early)"
@@ -66,7 +75,7 @@ def show_best(folder: Path) -> None:
             f"  failed  trial {trial.number}: {_values_of(trial)}: {_problem(trial)}"
             for trial in failed
         ]
-    lines.append(f"best trial's recipe: {folder / 'best.yaml'}")
+    lines.append(f"best trial's recipe: {below(folder, 'best.yaml')}")
     print("\n".join(lines))  # noqa: T201  # the command's answer
 
 

@@ -37,6 +37,8 @@ from raykd.storage.manifest import (
     digest_of_file,
     write_once,
 )
+from raykd.storage.remote import working_folder
+from raykd.storage.remote.working_folder import WorkingFolder
 from raykd.tasks.store import hold_out
 from raykd.training.events import TrainingEvents
 from raykd.training.logging.records import Record
@@ -179,7 +181,9 @@ def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) ->
     shutil.rmtree(setting.folder / "trials", ignore_errors=True)
     with progress.track("tune", config.num_trials, "trials") as advance:
         tuner = ray_tune.Tuner(
-            ray_tune.with_resources(partial(_trial, setting=setting), {"CPU": 1}),
+            ray_tune.with_resources(
+                partial(_trial, setting=setting, folder=working_folder.current()), {"CPU": 1}
+            ),
             param_space={path: _domain(p) for path, p in config.space.items()},
             tune_config=ray_tune.TuneConfig(
                 metric=setting.metric,
@@ -238,8 +242,10 @@ def _quiet_tune() -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def _trial(values: Mapping[str, Any], setting: _Setting) -> None:
+def _trial(values: Mapping[str, Any], setting: _Setting, folder: WorkingFolder | None) -> None:
     """Inject and adapt one student in this process; report each epoch of its adaptation."""
+    if folder is not None:
+        folder.check()
     run = replace(setting.run, recipe=setting.run.recipe.with_values(values, "trial"))
     injected: Path | None = None
     trial_id = ray_tune.get_context().get_trial_id()

@@ -90,8 +90,11 @@ def test_a_stage_runs_while_its_process_reports(run):
 
 def test_the_time_left_of_a_search_follows_from_its_shards(run):
     for number in range(8):
-        complete(run / "units" / f"shard-0000{number}")
-        (run / "units" / f"shard-0000{number}" / "units-00000.parquet").touch()
+        shard = run / "units" / f"shard-0000{number}"
+        shard.mkdir(parents=True)
+        (shard / "units-00000.parquet").touch()
+        (shard / "quarantine.parquet").touch()
+    write_manifest(run / "units", "ingest", {}, {}, {}, duration_s=1.0)
     complete(run / "queries")
     parts = run / ".hits.parts"
     complete(parts / "merged-0123-000001-00000")
@@ -185,9 +188,3 @@ def test_what_is_no_run_is_refused(tmp_path, content, problem):
         read_state(tmp_path)
     with pytest.raises(InputError, match="no such directory"):
         read_state(tmp_path / "absent")
-
-
-@pytest.mark.parametrize("command", ["status", "check"])
-def test_urls_are_refused_with_the_remedy(command, capsys):
-    assert raykd([command, "s3://bucket/run"]) == 2
-    assert "copy the run to one first" in capsys.readouterr().err

@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -12,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from pyarrow import fs
+from object_store import SECRET
 
 from raykd.corpus.config import CorpusConfig
 from raykd.corpus.pipeline import ingest, shard_paths, write_shard
@@ -33,51 +31,6 @@ CONTENTS = {
     "d/f.csv": ("text\n" + "\n".join(TEXTS[:9])).encode(),
     "_SUCCESS": b"",
 }
-SECRET = "a-secret-that-no-message-holds"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """Host and port of an S3 server that takes any credentials."""
-    log = tmp_path_factory.mktemp("server") / "log"
-    command = "from moto.server import main; main(['-H', '127.0.0.1', '-p', '0'])"
-    with log.open("w") as file:
-        process = subprocess.Popen([sys.executable, "-uc", command], stdout=file, stderr=file)
-    try:
-        yield _address_in(log)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _address_in(log):
-    for _ in range(600):
-        if "Running on http://" in (text := log.read_text()):
-            return text.partition("Running on http://")[2].split()[0].strip("\x1b[0m")
-        time.sleep(0.1)
-    raise AssertionError(log.read_text())
-
-
-@pytest.fixture(scope="module")
-def store(server):
-    """Its file system."""
-    system = fs.S3FileSystem(
-        endpoint_override=server,
-        scheme="http",
-        access_key="tests",
-        secret_key=SECRET,
-        allow_bucket_creation=True,
-    )
-    system.create_dir("bucket")
-    return system
-
-
-@pytest.fixture
-def environment(server, monkeypatch):
-    """Set the environment as users do."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
 
 
 def put(store, key, content):

@@ -56,10 +56,10 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_url_as_output_is_refused_by_every_command(project, capsys, command):
+def test_every_command_refuses_an_output_at_a_url_that_no_store_has(project, capsys, command):
     before = sorted(project.iterdir())
-    assert raykd([*COMMANDS[command], "--out", "s3://bucket/found"]) == 2
-    assert "--out s3://bucket/found: results are written to local" in capsys.readouterr().err
+    assert raykd([*COMMANDS[command], "--out", "ftp://host/found"]) == 2
+    assert "ftp://: unknown; known are s3://, gs:// and paths" in capsys.readouterr().err
     assert sorted(project.iterdir()) == before
 
 

@@ -5,11 +5,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from raykd.errors import InputError
-
 RecipeFile = Annotated[Path, Parameter(help="Recipe (YAML file).")]
 OutFolder = Annotated[
-    Path | None, Parameter(name="--out", help="Output directory (default for recipes: runs/NAME).")
+    Path | None,
+    Parameter(name="--out", help="Output directory or URL (default for recipes: runs/NAME)."),
 ]
 
 JsonOption = Annotated[
@@ -17,22 +16,11 @@ JsonOption = Annotated[
 ]
 
 
-def local_run(folder: str) -> Path:
-    """Return the path of a run directory.
-
-    Raises:
-        InputError: it is a URL.
-    """
-    from raykd.storage.locations import is_url  # keeps `raykd --help` fast
-
-    if is_url(folder):
-        raise InputError(f"{folder}: a local directory is expected; copy the run to one first")
-    return Path(folder)
-
-
 def run_until(last: str, recipe: Path, out: Path | None) -> None:
     """Run the stages of a recipe up to and including `last`."""
+    from raykd.storage.remote.output import optional_output_at
     from raykd.workflow.run import open_run
     from raykd.workflow.stages import run_stages
 
-    run_stages(open_run(recipe, out), last)
+    with optional_output_at(out) as folder:
+        run_stages(open_run(recipe, folder), last)
