@@ -42,3 +42,15 @@ def test_links_lead_to_files_and_headings(page):
 def test_paths_in_code_spans_exist(page):
     for path in _PATH.findall(page.read_text(encoding="utf-8")):
         assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_every_test_that_a_page_names_exists():
+    named = [
+        (page, *match)
+        for page in PAGES
+        for match in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
+    ]
+    assert len(named) >= 15
+    for page, path, test in named:
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert f"def {test}(" in text, f"{page.name}: {path}::{test}"
