@@ -30,9 +30,14 @@ def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
             ("Top-k per query", [search and search.top_k for search in searches]),
             ("Hits used per query", [card.k for card in cards]),
             ("Hits", [card.num_hits for card in cards]),
-            ("Distinct units retrieved", [card.num_candidates for card in cards]),
-            ("Unreadable general rows", [card.num_quarantined for card in cards]),
-            *_unless_zero("Empty general documents", [card.num_empty for card in cards]),
+            (
+                "Distinct units retrieved",
+                [card.num_candidates if card.search else None for card in cards],
+            ),
+            ("Unreadable rows of the general corpus", [card.num_quarantined for card in cards]),
+            *_unless_zero(
+                "Empty documents of the general corpus", [card.num_empty for card in cards]
+            ),
             *_unless_zero(
                 "Documents dropped (all units too short)",
                 [card.num_dropped_documents for card in cards],

@@ -26,6 +26,7 @@ _OTHER_COLORS = ("#d1495b",)
 _MARKED_POINTS = 20
 _ROW_HEIGHT_PX = 34
 _CELL_HEIGHT_PX = 26
+_MIN_CELLS = 4  # room for the title of the vertical axis
 # Heat maps with more columns have no room for numbers in their cells.
 _NUMBERED_COLUMNS = 12
 _SHADES = [[0, "#eef3f8"], [0.5, "#7fb2d9"], [1, "#12507f"]]
@@ -239,7 +240,7 @@ def heat_map(
             }
         ],
         "layout": {
-            "height": 70 + _CELL_HEIGHT_PX * max(2, len(y)),
+            "height": 70 + _CELL_HEIGHT_PX * max(_MIN_CELLS, len(y)),
             "margin": {"l": 48, "r": 12, "t": 8, "b": 40},
             "xaxis": {"title": {"text": x_title}, "showgrid": False, **_ticks(x)},
             "yaxis": {"title": {"text": y_title}, "showgrid": False, **_ticks(y)},

@@ -42,12 +42,13 @@ def cost_note(results: Results) -> str:
     lengths = sorted({cost.num_tokens for cost in costs})
     split = results.task.report_split
     return (
-        f"Measured on {'; '.join(devices)}, one model after the other, with 32 rows spread evenly "
-        f"over the {split} split, from token ids to logits: alone without padding, and as one "
-        "batch padded to its longest row. A row's time is its median over rounds; one row alone "
-        "is the median over rows. Operations are those of a forward pass's matrix products, on "
-        f"a row of {' or '.join(map(str, lengths))} tokens; embedding lookups are free. "
-        "Models that differ only in the values of weights, such as seeds, are measured once."
+        f"Measured on {'; '.join(devices)}, one model after the other, from token ids to logits. "
+        f"The same 32 rows, spread evenly over the {split} split, are run one by one without "
+        "padding, and as one batch padded to the longest row. Each is repeated and the median "
+        "taken; the time per row is the median over the 32 rows. Operations are those of the "
+        f"matrix products of a forward pass, for a row of {' or '.join(map(str, lengths))} tokens; "
+        "embedding lookups count as none. Models that differ only in their weights, such as "
+        "seeds, are measured once."
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from string import Template
 
 from raykd.report.results import ModelFacts, Results, Score
+from raykd.report.scores import INIT_TITLES, METRIC_TITLES, variant_title
 
 _CARD = Template("""---
 library_name: transformers
@@ -11,18 +12,20 @@ pipeline_tag: text-classification
 tags: [raykd, distillation]
 ---
 
-# $run: $variant student, $init, seed $seed
+# $run: student `$variant`, $init, seed $seed
 
 A text classifier with $num_parameters parameters for the task `$task`$labels, distilled with
-[raykd] $version from the teacher `$teacher`.
+raykd $version from the teacher `$teacher`.
 
-| $split split, $num_rows rows | $metrics |
+Scores (times 100) on the $num_rows rows of the $split split:
+
+| | $metrics |
 |---|$rule|
 $rows
 $cost
 ${start}Injection: $injection. Adaptation: $adaptation.
-The recipe, all scores and the learning curves are in `results.json` and `report.html` next to
-this folder.
+The recipe, all scores and the learning curves are in `results.json` and `report.html` of the run
+directory, one folder up.
 
 ```python
 from transformers import pipeline
@@ -49,12 +52,14 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
     )
     rows = [_row("this student", student.metrics)]
     rows += [
-        _row(s.variant, s.metrics) for s in results.scores if s.stage in ("teacher", "baseline")
+        _row(variant_title(s.variant, regression=task.regression), s.metrics)
+        for s in results.scores
+        if s.stage in ("teacher", "baseline")
     ]
     return _CARD.substitute(
         run=results.run,
         variant=student.variant,
-        init=student.init,
+        init=INIT_TITLES.get(student.init or "", student.init or ""),
         seed=student.seed,
         num_parameters=f"{model.num_parameters:,}",
         task=task.name,
@@ -62,8 +67,8 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         version=results.versions["raykd"],
         teacher=teacher,
         split=split,
-        num_rows=task.num_rows[split],
-        metrics=" | ".join(task.metrics),
+        num_rows=f"{task.num_rows[split]:,}",
+        metrics=" | ".join(METRIC_TITLES.get(metric, metric) for metric in task.metrics),
         rule="|".join(["---"] * len(task.metrics)),
         rows="\n".join(rows),
         cost=_costs(model, of_teacher),
@@ -96,7 +101,7 @@ def _costs(student: ModelFacts, teacher: ModelFacts | None) -> str:
         ("parameters", student.num_parameters, teacher.num_parameters),
         ("bytes of weights", cost.weights_bytes, of_teacher.weights_bytes),
         ("floating-point operations per token", cost.flops_per_token, of_teacher.flops_per_token),
-        ("milliseconds for one row", cost.latency_ms, of_teacher.latency_ms),
+        ("milliseconds per row", cost.latency_ms, of_teacher.latency_ms),
         ("rows per second, one by one", cost.rows_per_s_batch_1, of_teacher.rows_per_s_batch_1),
         (
             "rows per second, batches of 32",

@@ -1,9 +1,14 @@
 """Notes that explain the scores of a report."""
 
 from raykd.report.results import PhaseFacts, Results, StepFacts
-from raykd.report.scores import INIT_TITLES, Numbers, variant_title
-
-_SHOWN_CLASSES = 12
+from raykd.report.scores import (
+    INIT_TITLES,
+    NOTHING,
+    Numbers,
+    reference_rows,
+    student_rows,
+    variant_title,
+)
 
 
 def notes_on(results: Results) -> list[str]:
@@ -28,8 +33,6 @@ def notes_on(results: Results) -> list[str]:
         notes.append("A model that learned nothing has a correlation of 0.")
     else:
         notes.append("A model that learned nothing scores like the majority class.")
-    if task.class_counts:
-        notes.append(f"Rows per class: {_class_counts(results)}.")
     notes += [f"{remark[:1].upper()}{remark[1:]}." for remark in task.remarks]
     if results.teacher_remark is not None:
         notes.append(f"The teacher may be of little use: {results.teacher_remark}.")
@@ -38,12 +41,12 @@ def notes_on(results: Results) -> list[str]:
             f"Same answer, {answer}, for every row: {', '.join(models)}. Correlations (including "
             "Matthews correlation) of such a model are reported as 0."
         )
-    if "accuracy" in task.metrics:
-        step, error = f"{numbers.points_per_row:.2g}", f"{numbers.standard_error(65):.1f}"
+    if "accuracy" in task.metrics and (best := _best_accuracy(results)) is not None:
         notes.append(
-            f"One of the {numbers.num_rows:,} rows is worth {step} points of accuracy, and an "
-            f"accuracy near 65 has a standard error of {error} points from the choice of these "
-            "rows alone, which the deviation over seeds does not include."
+            f"One of the {numbers.num_rows:,} rows is worth {numbers.points_per_row:.2g} points of "
+            f"accuracy. An accuracy of {numbers.value(best)} has a standard error of "
+            f"{numbers.standard_error(best):.1f} points because it is measured on these rows only; "
+            "the deviation over seeds does not include this error."
         )
     notes += [
         f"Students {INIT_TITLES.get(init, init)} start with {start}."
@@ -63,15 +66,22 @@ def notes_on(results: Results) -> list[str]:
     return notes
 
 
-def _class_counts(results: Results) -> str:
-    """Format as `train neg 46, pos 34; dev neg 22, pos 18`; only the first of many classes."""
-    labels = results.task.labels
-    splits = []
-    for split, counts in results.task.class_counts.items():
-        named = [f"{name} {count:,}" for name, count in zip(labels, counts, strict=True)]
-        more = f", ... ({len(named)} classes)" if len(named) > _SHOWN_CLASSES else ""
-        splits.append(f"{split} {', '.join(named[:_SHOWN_CLASSES])}{more}")
-    return "; ".join(splits)
+def class_table(results: Results) -> list[tuple[str, list[str]]]:
+    """Rows per class: a class, and one number per split of `class_counts`."""
+    counts = results.task.class_counts.values()
+    return [
+        (label, [f"{of_split[number]:,}" if of_split else NOTHING for of_split in counts])
+        for number, label in enumerate(results.task.labels if counts else [])
+    ]
+
+
+def _best_accuracy(results: Results) -> float | None:
+    """Return the best mean of the students in points, else that of teacher and baselines."""
+    students = [row for rows in student_rows(results, "accuracy").values() for row in rows]
+    for rows in (students, reference_rows(results, "accuracy")):
+        if means := [row.after.mean for row in rows if row.after]:
+            return max(means)
+    return None
 
 
 def _constant_answers(results: Results) -> dict[str, list[str]]:

@@ -18,7 +18,7 @@ from raykd.report.diagnostics import (
     layer_figures,
     measure_figures,
 )
-from raykd.report.notes import notes_on
+from raykd.report.notes import class_table, notes_on
 from raykd.report.results import Phase, Results
 from raykd.report.scores import (
     INIT_TITLES,
@@ -56,6 +56,7 @@ def render(results: Results) -> str:
     return template.render(
         results=results,
         notes=notes_on(results),
+        classes=class_table(results),
         metric_tables=[_metric_table(results, metric) for metric in results.task.metrics],
         findings=_findings(results),
         costs=cost_table(results),

@@ -103,15 +103,15 @@ def test_values_have_three_significant_digits_or_all_integer_digits(value, text)
 def test_the_page_describes_the_measurement():
     text = Page(render(measured(TEACHER, *STUDENTS))).text
     assert SECTION in text
-    assert "Measured on A processor, one thread, one model after the other, with 32 rows" in text
-    assert "on a row of 22 tokens" in text
+    assert "Measured on A processor, one thread, one model after the other, from token" in text
+    assert "for a row of 22 tokens" in text
     assert "Teacher 60.0 22.72 M 90.9 MB 21.5 M 10 ms 90 80" in text
 
 
 def test_other_threads_and_lengths_are_named():
     note = cost_note(measured(TEACHER, model("alone", cost(1.0, num_threads=4, num_tokens=30))))
     assert "A processor, 4 threads; A processor, one thread" in note
-    assert "on a row of 22 or 30 tokens" in note
+    assert "for a row of 22 or 30 tokens" in note
 
 
 def test_there_is_no_section_without_measurements():
@@ -137,8 +137,18 @@ def test_the_students_card_compares_its_cost_with_the_teachers():
     assert "| parameters | 2,058,251 | 22,717,451 |" in card
     assert "| bytes of weights | 8,237,484 | 90,881,820 |" in card
     assert "| floating-point operations per token | 142,772 | 21,450,205 |" in card
-    assert "| milliseconds for one row | 0.5 | 10 |" in card
+    assert "| milliseconds per row | 0.5 | 10 |" in card
     assert "(On A processor, threads: 1, with 32 rows of the task" in card
+
+
+def test_the_card_describes_the_student_in_words():
+    given = measured(TEACHER, *STUDENTS)
+    student = next(score for score in given.scores if score.variant == "contextualized")
+    card = write_card(given, student, "bert-base-uncased", "student")
+    assert "# quickstart: student `contextualized`, initialized at random, seed 1" in card
+    assert "Scores (times 100) on the 1,000 rows of the dev split:" in card
+    assert "| Majority class | 10.0 |" in card
+    assert "[raykd]" not in card
 
 
 def test_tables_of_the_card_have_as_many_rules_as_columns():

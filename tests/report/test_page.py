@@ -213,6 +213,24 @@ def test_the_corpus_card_compares_both_corpora(page):
     assert "-gram with an" not in page.text
 
 
+def test_rows_per_class_are_a_table_and_not_a_sentence():
+    values = results().model_dump()
+    values["task"]["class_counts"] = {"train": [46, 1034], "dev": [22, 18], "test": []}
+    text = Page(render(Results.model_validate(values))).text
+    assert "class train dev test a 46 22 - b 1,034 18 -" in text
+    assert "Rows per class:" not in text
+
+
+def test_the_standard_error_is_that_of_an_accuracy_of_the_page(page):
+    # The contextualized student: 46.5 on 1,000 rows.
+    assert "An accuracy of 46.5 has a standard error of 1.6 points" in page.text
+
+
+def test_a_random_corpus_has_no_retrieved_units(page):
+    retrieved = page.text.partition("Distinct units retrieved ")[2]
+    assert re.match(r"[\d,]+ - ", retrieved)
+
+
 def test_the_texts_are_compared_with_the_general_corpus_and_the_task(page):
     assert (
         "contextualized random general corpus task\N{RIGHT SINGLE QUOTATION MARK}s sentences"
@@ -245,7 +263,7 @@ def test_the_page_reports_how_the_general_corpus_was_read():
     for corpus in values["corpora"]:
         corpus["card"] |= losses
     text = Page(render(Results.model_validate(values))).text
-    assert "Empty general documents 11 11" in text
+    assert "Empty documents of the general corpus 11 11" in text
     assert "Documents dropped (all units too short) 12 12" in text
     assert "Units dropped (too short) 13 13" in text
     assert "TSV files whose quotation marks enclose fields 14 14" in text
