@@ -93,7 +93,15 @@ def texts_of(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "write",
-    [write_parquet, write_json, write_csv, write_orc, write_delta, write_tar, write_hub],
+    [
+        write_parquet,
+        write_json,
+        write_csv,
+        write_orc,
+        write_delta,
+        write_tar,
+        pytest.param(write_hub, marks=pytest.mark.slow),
+    ],
     ids=lambda write: write.__name__.removeprefix("write_"),
 )
 def test_every_reader_gives_the_same_units(tmp_path, monkeypatch, write):
@@ -186,6 +194,7 @@ def test_a_wrong_section_is_refused(values, message):
         CorpusConfig.parse(values, "corpus")
 
 
+@pytest.mark.slow
 def test_documents_of_a_dataset_do_not_depend_on_its_blocks(tmp_path):
     contents = set()
     for number, size in enumerate([40, 1, 7]):

@@ -55,6 +55,8 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_killed_search_resumes_and_repairs_damaged_files(folder: Path) -> None:
     with Finished(folder) as finished:
         command = Command(folder)

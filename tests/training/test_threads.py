@@ -35,6 +35,7 @@ def num_threads_of(job: PhaseJob) -> float:
     return manifest.counts["num_threads"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_model_retrained_alone_keeps_its_number_of_threads(tmp_path, ray_cluster):
     first = job_in(tmp_path, "fine_tune")

@@ -318,6 +318,7 @@ def test_a_folder_without_write_permission_is_reported(tmp_path, teachers, capfd
     assert_one_clear_message(capfd.readouterr().err, ("out", "Permission denied", "--out"))
 
 
+@pytest.mark.slow
 def test_a_command_resumes_where_a_killed_one_stopped(tmp_path, teachers):
     arguments = write(tmp_path, Case("killed", ()), teachers)
     script = """

@@ -201,6 +201,7 @@ sys.exit(raykd(command))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_kill_after_the_joint_search_repeats_no_search(folder):

@@ -90,6 +90,7 @@ def run_damaged(
     return without_times(files_of(out)), without_times(files_of(copy))
 
 
+@pytest.mark.slow
 def test_damage_to_many_files_is_repaired_by_the_same_command(completed_run, tmp_path, capsys):
     chance = random.Random(1)
     names = sorted(_OF_EACH_RUN)

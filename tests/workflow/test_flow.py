@@ -386,6 +386,7 @@ def test_trials_of_later_settings_share_the_first_injection(folder, augmented):
     assert injected == ["contextualized-random-seed1"]
 
 
+@pytest.mark.slow
 def test_the_best_trials_recipe_can_be_run(completed_out, folder, capsys):
     recipe, out = str(folder / "recipe.yaml"), str(completed_out)
     assert raykd(["tune", recipe, "--out", out]) == 0

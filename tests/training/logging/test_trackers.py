@@ -184,6 +184,7 @@ def test_only_the_first_of_two_workers_logs(tmp_path):
         assert run.series == expected_series(job.out)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_parallel_workers_write_one_run_per_model_even_if_one_is_killed(tmp_path, capsys):
