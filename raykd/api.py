@@ -89,7 +89,7 @@ def search(
         dense: keys of `retrieval.dense`, for the rankers dense and hybrid.
         fusion: keys of `retrieval.fusion`, for the ranker hybrid.
         embeddings: directory that keeps the units' embeddings for later searches.
-        shard_bytes: bytes of text per task; None: by memory and CPUs.
+        shard_bytes: bytes of text per task; None: 64 MiB.
 
     Returns:
         The file of the hits, `out/hits.parquet`: query_id, unit_id, score, rank. For a dataset,
