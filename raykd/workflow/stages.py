@@ -45,12 +45,13 @@ def evaluate(run: Run) -> None:
     """evaluate: score and compare all models on the reported split, and measure their costs."""
     main = run.task().main_metric
     for score in score_models(run):
-        who = " ".join(
-            str(part) for part in (score.variant, score.init, score.seed) if part is not None
-        )
+        who = score.variant
+        if score.init is not None:
+            when = "before adaptation" if score.stage == "injected" else "final"
+            who = f"{score.variant}, init {score.init}, seed {score.seed}, {when}"
         answer = score.constant_answer
         same = "" if answer is None else f"  (answers {answer} for every row)"
-        progress.say(f"  {score.metrics[main]:.3f} {main}  {who}, {score.stage}{same}")
+        progress.say(f"  {score.metrics[main]:.3f} {main}  {who}{same}")
     analyze_students(run)
     printed = set()
     for model in measure_models(run):
