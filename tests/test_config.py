@@ -94,6 +94,7 @@ def test_numbers_in_scientific_form_are_numbers(tmp_path):
     [
         (b"a: 1\na: 2\n", "key 'a' appears twice"),
         (b"a: [1\n", "not valid YAML"),
+        (b"a: 1\nb\n", "at line 3, column 1"),
         (b"? [a, b]\n: 1\n", "key ['a', 'b'] is no plain value"),
         (b"a: {? {b: 1} : 2}\n", "key {'b': 1} is no plain value"),
         (b"a: \xff\n", "not UTF-8 at byte 3"),
@@ -114,3 +115,9 @@ def test_an_invalid_settings_file_is_refused_with_its_path(tmp_path, content, ex
 def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(InputError, match="nowhere.yaml: no such file"):
         load_yaml(tmp_path / "nowhere.yaml")
+
+
+def test_a_missing_suffix_is_suggested(tmp_path):
+    (tmp_path / "support.yaml").write_text("name: support\n")
+    with pytest.raises(InputError, match=r"support: no such file; did you mean .*support\.yaml\?"):
+        load_yaml(tmp_path / "support")

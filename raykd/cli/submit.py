@@ -69,7 +69,7 @@ def submit(
     given = [bool(command), list_jobs, logs is not None, stop is not None]
     if sum(given) != 1:
         raise InputError(
-            "raykd submit: give one of `-- run RECIPE --out URL`, --list, --logs ID and --stop ID"
+            "raykd submit: give one of `-- run RECIPE --out URL`, --list, --logs ID or --stop ID"
         )
     head = find_head(address)
     if command:

@@ -120,6 +120,11 @@ def read_plan(folder: Path) -> dict[str, Any]:
             for outputs in plan["stages"].values()
         )
     except FileNotFoundError:
+        if not (folder / "recipe.yaml").is_file():
+            raise InputError(
+                f"{folder}: not a run directory (it has no {PLAN_FILE}); give the run directory "
+                "(runs/NAME)"
+            ) from None
         raise InputError(
             f"{folder}: not a run directory of this version of raykd (it has no {PLAN_FILE}); run "
             f"raykd run RECIPE --out {folder}, which skips completed stages"

@@ -59,7 +59,7 @@ def _read(path: Path) -> str:
             raise InputError(f"{path}: larger than {MAX_BYTES // 1024} KiB, no settings file")
         return content.decode("utf-8-sig")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file{missing_hint(path)}") from None
+        raise InputError(f"{path}: no such file{_similar_hint(path)}{missing_hint(path)}") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a directory, a YAML file is expected") from None
     except UnicodeDecodeError as error:
@@ -69,6 +69,12 @@ def _read(path: Path) -> str:
             raise
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{shortened(str(path), 300)}: cannot be read: {reason}") from None
+
+
+def _similar_hint(path: Path) -> str:
+    """Name the file that was probably meant, if the suffix is missing."""
+    candidates = [path.with_name(f"{path.name}{suffix}") for suffix in (".yaml", ".yml")]
+    return next((f"; did you mean {one}?" for one in candidates if one.is_file()), "")
 
 
 class _TooLargeError(Exception):
@@ -185,4 +191,6 @@ def _place(key: str) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return shortened(" ".join(str(error).split()), 400)
+    # PyYAML calls a text from memory so.
+    text = str(error).replace(' in "<unicode string>",', " at")
+    return shortened(" ".join(text.split()), 400)

@@ -45,6 +45,8 @@ def show_best(run: Path) -> None:
     folder = url or str(run)
     result = local_folder(below(url, "tune/result")) if url else run / "tune" / "result"
     trials_file = result / TRIALS_FILE
+    if url is None and not run.is_dir():
+        raise InputError(f"{folder}: no such directory; give the run directory (runs/NAME)")
     if not all((result / name).is_file() for name in (MANIFEST, TRIALS_FILE, RECIPE_FILE)):
         raise InputError(f"{folder}: no completed study; run raykd tune RECIPE --out {folder}")
     check_source(result)

@@ -173,7 +173,7 @@ def test_the_command_prints_text_or_json(run, capsys):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (None, "not a run directory of this version of raykd"),
+        (None, "not a run directory .*; give the run directory"),
         ("{", "plan.json: damaged"),
         ("[]", "plan.json: damaged"),
         ('{"stages": 3}', "plan.json: damaged"),
@@ -188,3 +188,9 @@ def test_what_is_no_run_is_refused(tmp_path, content, problem):
         read_state(tmp_path)
     with pytest.raises(InputError, match="no such directory"):
         read_state(tmp_path / "absent")
+
+
+def test_a_run_of_an_earlier_version_is_refused_with_the_command_that_updates_it(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("name: reviews\n")
+    with pytest.raises(InputError, match="not a run directory of this version .* raykd run RECIPE"):
+        read_state(tmp_path)

@@ -159,6 +159,8 @@ def test_best_refuses_a_study_with_a_changed_or_missing_file(tmp_path, name):
     with pytest.raises(InputError, match="no completed study; run raykd tune"):
         show_best(tmp_path)
     assert not (tmp_path / "best.yaml").exists()
+    with pytest.raises(InputError, match="absent: no such directory; give the run directory"):
+        show_best(tmp_path / "absent")
 
 
 def test_failed_trials_are_listed_with_their_reason_and_never_win(tmp_path, capsys):
