@@ -142,7 +142,7 @@ def test_the_student_is_loaded_by_transformers(completed_out):
     student = completed_out / "student"
     assert (student / "model.safetensors").is_file()
     card = (student / "README.md").read_text()
-    assert "tiny: contextualized student" in card
+    assert "tiny: student `contextualized`, initialized at random" in card
     classify = pipeline("text-classification", model=str(student), device="cpu")
     assert classify("the film was very good")[0]["label"] in ("praise", "blame")
 
