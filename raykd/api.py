@@ -274,7 +274,7 @@ def tune(recipe: StrPath, *, out: StrPath | None = None) -> Path:
     """
     from raykd.storage.remote.output import optional_output_at
     from raykd.workflow.run import open_run
-    from raykd.workflow.tuning import tune as tune_run
+    from raykd.workflow.tune.tuning import tune as tune_run
 
     with optional_output_at(_out(out)) as folder:
         opened = open_run(Path(recipe), folder)

@@ -41,7 +41,7 @@ def tune(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
     """Tune the settings in the recipe's `tune` section (Ray Tune and Optuna)."""
     from raykd.storage.remote.output import optional_output_at
     from raykd.workflow.run import open_run
-    from raykd.workflow.tuning import tune as tune_run
+    from raykd.workflow.tune.tuning import tune as tune_run
 
     with optional_output_at(out) as folder:
         tune_run(open_run(recipe, folder))
@@ -58,7 +58,7 @@ def best(
     folder: Annotated[Path, Parameter(name="RUN", help="Run directory or URL of `raykd tune`.")], /
 ) -> None:
     """Show the results of `raykd tune`, and write the best trial's recipe to RUN/best.yaml."""
-    from raykd.workflow.best import show_best
+    from raykd.workflow.tune.best import show_best
 
     show_best(folder)
 

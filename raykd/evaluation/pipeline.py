@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 
 from raykd.cluster import tasks
+from raykd.cluster.devices import assigned_device
 from raykd.errors import InputError
 from raykd.evaluation import cost
 from raykd.evaluation.analysis import (
@@ -99,8 +99,13 @@ class Comparison:
         }
 
 
-def evaluate(jobs: Sequence[EvaluationJob], task_folder: Path) -> list[dict[str, float]]:
-    """Compute metrics of each model on the report split, and write predictions."""
+def evaluate(
+    jobs: Sequence[EvaluationJob], task_folder: Path, *, use_gpu: bool
+) -> list[dict[str, float]]:
+    """Compute metrics of each model on the report split, and write predictions.
+
+    One model per task, on a GPU of its own or on a CPU.
+    """
     undone = [
         job
         for job in jobs
@@ -112,12 +117,14 @@ def evaluate(jobs: Sequence[EvaluationJob], task_folder: Path) -> list[dict[str,
     ]
     if undone:
         evaluate_one = partial(_evaluate, task_folder=task_folder)
-        tasks.for_each(evaluate_one, undone, label="evaluate", unit="models")
+        tasks.for_each(
+            evaluate_one, undone, label="evaluate", unit="models", num_gpus=float(use_gpu)
+        )
     return [json.loads((job.out / METRICS_FILE).read_text()) for job in jobs]
 
 
 def analyze(
-    comparisons: Sequence[Comparison], task_folder: Path
+    comparisons: Sequence[Comparison], task_folder: Path, *, use_gpu: bool
 ) -> list[tuple[Divergence, LayerSimilarity | None]]:
     """Compare each student with its teacher: divergence of logits, and similarity of layers.
 
@@ -137,12 +144,15 @@ def analyze(
             {(comparison.teacher.model, comparison.max_length) for comparison in undone}
         )
         read = partial(_states, task_folder=task_folder)
-        states = tasks.for_each(read, readings, label="analyze", unit="teachers")
+        states = tasks.for_each(
+            read, readings, label="analyze", unit="teachers", num_gpus=float(use_gpu)
+        )
         tasks.for_each(
             partial(_compare, task_folder=task_folder),
             undone,
             label="analyze",
             unit="students",
+            num_gpus=float(use_gpu),
             shared={"teacher_states": dict(zip(readings, states, strict=True))},
         )
     return [_read_analysis(comparison.out / ANALYSIS_FILE) for comparison in comparisons]
@@ -211,11 +221,10 @@ def _evaluate(job: EvaluationJob, task_folder: Path) -> None:
             tokenizer,
             max_length=job.max_length,
         )
-        encoder = load_encoder(str(job.model))
+        device = assigned_device()
+        encoder = load_encoder(str(job.model)).to(device)
         with one_thread():
-            logits = logits_of(
-                encoder, rows, pad_id=tokenizer.pad_token_id, device=torch.device("cpu")
-            )
+            logits = logits_of(encoder, rows, pad_id=tokenizer.pad_token_id, device=device)
         check_finite(logits, str(job.model), f"{split} split")
         table = to_predictions(examples, logits)
         pq.write_table(table, draft.directory / PREDICTIONS_FILE)
@@ -277,7 +286,6 @@ def _states(reading: tuple[Path, int], task_folder: Path) -> _States:
         max_length=max_length,
         stop=_MAX_ANALYZED_ROWS,
     )
+    device = assigned_device()
     with one_thread():
-        return pooled_states(
-            encoder, rows, pad_id=tokenizer.pad_token_id, device=torch.device("cpu")
-        )
+        return pooled_states(encoder.to(device), rows, pad_id=tokenizer.pad_token_id, device=device)

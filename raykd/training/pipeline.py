@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray import train
 from ray.train.collective import barrier, broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
@@ -21,6 +20,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from raykd import progress
 from raykd.cluster import capacity, tasks
 from raykd.cluster.connection import connect
+from raykd.cluster.devices import assigned_device
 from raykd.cluster.preemption import PreemptionWatcher
 from raykd.cluster.progress_actor import start_progress_actor
 from raykd.errors import FULL_DISK
@@ -30,8 +30,10 @@ from raykd.storage.remote.working_folder import WorkingFolder
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.distributed.placement import (
     cpus_per_worker,
+    resolved,
     shares,
     threads_on,
+    uses_gpu,
     workers_that_fit,
 )
 from raykd.training.events import TrainingEvents
@@ -93,6 +95,7 @@ def train_phases(
     if not pending:
         return
     connect()
+    workers = resolved(workers)
     num_cpus = cpus_per_worker(workers, only_model=only_model)
     for job in pending:
         report_resume_point(job, threads_on(num_cpus))
@@ -127,7 +130,7 @@ def _train_alone(
             jobs,
             label=label,
             num_cpus=num_cpus,
-            num_gpus=1.0 if workers.use_gpu else 0.0,
+            num_gpus=1.0 if uses_gpu(workers) else 0.0,
             num_at_once=workers.models_at_once,
             shared={
                 "progress_actor": progress_actor,
@@ -144,7 +147,7 @@ def _phase_task(job: TrainingJob, *, progress_actor: Any, num_threads: int, ever
     with translate_training_errors(job), PreemptionWatcher() as has_notice:
         run = partial(run_head, job) if isinstance(job, HeadJob) else partial(run_phase, job)
         run(
-            Worker(device=_device(), num_threads=num_threads),
+            Worker(device=assigned_device(), num_threads=num_threads),
             checkpoint_every_s=every_s,
             events=_ReportedEvents(progress_actor, job, has_notice),
         )
@@ -191,7 +194,7 @@ def _trainer(
 ) -> TorchTrainer:
     scaling: dict[str, Any] = {  # typed as in Ray Train V1, which has no ranges
         "num_workers": workers_that_fit(workers, num_groups, num_cpus),
-        "use_gpu": workers.use_gpu,
+        "use_gpu": uses_gpu(workers),
         "resources_per_worker": {"CPU": num_cpus},
         "elastic_resize_monitor_interval_s": max(_RESIZE_EVERY_S, workers.checkpoint_every_s),
     }
@@ -207,7 +210,7 @@ def _trainer(
             "every_s": workers.checkpoint_every_s,
             "working_folder": working_folder.current(),
         },
-        torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if uses_gpu(workers) else "gloo"),
         scaling_config=train.ScalingConfig(**scaling),
         run_config=train.RunConfig(
             name=name,
@@ -260,11 +263,7 @@ def cache_teacher_outputs(jobs: Sequence[OutputsJob], *, use_gpu: bool) -> None:
 def _outputs_task(part: tuple[OutputsJob, int, int]) -> None:
     job, start, stop = part
     with one_thread():
-        job.write_part(start, stop, _device())
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+        job.write_part(start, stop, assigned_device())
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ from raykd.report.results import (
 from raykd.storage.manifest import digest_of_directory, read_manifest
 from raykd.storage.schemas import TEXT_FILE
 from raykd.tasks.class_counts import class_counts, constant_answer, limits
+from raykd.training.distributed.placement import uses_gpu
 from raykd.training.logging.metrics_writer import CURVE_FILE
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import MODEL_FOLDER
@@ -78,7 +79,7 @@ def score_models(run: Run) -> list[Score]:
             models.append((*student, "injected", run.injected(chain, *student[1:])))
     models += [(*student, "adapted", run.adapted(*student)) for student in run.students()]
     jobs = [_evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
-    evaluated = evaluate(jobs, task)
+    evaluated = evaluate(jobs, task, use_gpu=uses_gpu(recipe.workers))
     for (variant, init, seed, stage, _), job, metrics in zip(models, jobs, evaluated, strict=True):
         answers = pq.read_table(job.out / PREDICTIONS_FILE, columns=["prediction"])
         constant = constant_answer(run.task(), answers["prediction"])
@@ -101,7 +102,7 @@ def teacher_on_dev(run: Run) -> Path:
     if run.task().report_split != "dev":
         out = job.out.with_name(f"{job.out.name}-dev")
         job = replace(job, out=out, on_dev=True)
-    evaluate([job], run.task_folder)
+    evaluate([job], run.task_folder, use_gpu=uses_gpu(run.recipe.workers))
     return job.out / PREDICTIONS_FILE
 
 
@@ -123,7 +124,7 @@ def analyze_students(run: Run) -> list[Analysis]:
         )
         for student in students
     ]
-    results = analyze(comparisons, run.task_folder)
+    results = analyze(comparisons, run.task_folder, use_gpu=uses_gpu(run.recipe.workers))
     return [
         Analysis(variant=variant, init=init, seed=seed, divergence=apart, layers=layers)
         for (variant, init, seed), (apart, layers) in zip(students, results, strict=True)

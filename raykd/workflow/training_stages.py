@@ -10,6 +10,7 @@ from raykd.models.student.init import Init
 from raykd.models.tokenization.positions import num_positions
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.storage.manifest import digest_of, digest_of_directory, digest_of_file
+from raykd.training.distributed.placement import uses_gpu
 from raykd.training.logging.tracking import Tracking
 from raykd.training.new_student import NewStudent
 from raykd.training.phase_config import PhaseConfig
@@ -188,7 +189,7 @@ def cache_outputs(run: Run, steps: Sequence[Step], *, train: bool = False) -> No
         taught = [variant for variant in run.recipe.variants if variant not in ("tfidf", "alone")]
         texts = dict.fromkeys(run.recipe.adaptation_text(variant) for variant in taught)
         jobs += [_outputs_job(run, text) for text in texts]
-    cache_teacher_outputs(jobs, use_gpu=run.recipe.workers.use_gpu)
+    cache_teacher_outputs(jobs, use_gpu=uses_gpu(run.recipe.workers))
 
 
 def _outputs_job(run: Run, step: Step | str) -> OutputsJob:

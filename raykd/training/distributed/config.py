@@ -1,6 +1,6 @@
 """Settings of workers per model and of models trained concurrently."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -24,7 +24,12 @@ class WorkersConfig(Config):
         description="CPUs, and threads, of each worker; fewer on a machine with fewer CPUs. "
         "The teacher gets those of all models that train at once.",
     )
-    use_gpu: bool = Field(False, description="Train each worker on a GPU of its own.")
+    use_gpu: bool | Literal["auto"] = Field(
+        "auto",
+        description="Train each worker on a GPU of its own; the teacher's outputs, embeddings, "
+        "evaluation and trials of `raykd tune` use GPUs too. auto: if the cluster has enough GPUs, "
+        "or can start nodes with GPUs.",
+    )
     models_at_once: int = Field(
         1,
         ge=1,

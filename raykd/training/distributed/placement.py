@@ -8,6 +8,24 @@ from raykd.training.distributed.config import WorkersConfig
 from raykd.training.phases import PhaseJob
 
 
+def uses_gpu(workers: WorkersConfig) -> bool:
+    """Return whether work uses GPUs: as set; with "auto", if the cluster has or can start them.
+
+    A task waits for a free GPU, so that one is enough; groups of workers (DDP) that wait for each
+    other need all of theirs.
+    """
+    if workers.use_gpu != "auto":
+        return workers.use_gpu
+    is_in_groups = workers.max_workers > 1
+    num_wanted = workers.min_workers * workers.models_at_once if is_in_groups else 1
+    return capacity.total_gpus() >= num_wanted or capacity.can_start_gpus()
+
+
+def resolved(workers: WorkersConfig) -> WorkersConfig:
+    """Settings of the recipe with "auto" replaced by what the cluster has now."""
+    return workers.model_copy(update={"use_gpu": uses_gpu(workers)})
+
+
 def shares(jobs: Sequence[PhaseJob], num_shares: int) -> list[list[PhaseJob]]:
     """Split jobs, given longest first, into groups with about equal numbers of steps."""
     groups: list[list[PhaseJob]] = [[] for _ in range(min(num_shares, len(jobs)))]
@@ -71,4 +89,4 @@ def _cpus_of_one_machine(workers: WorkersConfig) -> float:
 
     A head node without CPUs gets nodes by autoscaling; missing GPUs were refused before.
     """
-    return 0 if capacity.num_nodes() > 1 or workers.use_gpu else capacity.total_cpus()
+    return 0 if capacity.num_nodes() > 1 or uses_gpu(workers) else capacity.total_cpus()

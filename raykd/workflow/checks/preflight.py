@@ -21,6 +21,7 @@ from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.shared.generation import check_generator
 from raykd.storage.schemas import EXAMPLES_FILE, TEXT_FILE
 from raykd.training.distributed.config import WorkersConfig
+from raykd.training.distributed.placement import uses_gpu
 from raykd.training.logging.tracking import check_trackers
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.settings import TrainingConfig
@@ -158,9 +159,9 @@ def search_embedder(run: Run) -> TextEmbedder | None:
         InputError: there is no such model, or no GPU.
     """
     config = run.recipe.retrieval
-    if config is None:
+    if config is None or config.dense is None:
         return None
-    return load_embedder("retrieval.dense", config, use_gpu=run.recipe.workers.use_gpu)
+    return load_embedder("retrieval.dense", config, use_gpu=uses_gpu(run.recipe.workers))
 
 
 def _shares_tokens(recipe: Recipe) -> bool:
@@ -214,7 +215,7 @@ def check_classes(run: Run) -> None:
 
 def _check_gpus(workers: WorkersConfig) -> None:
     """On one machine; a cluster of more may grow, and Train waits for what is missing."""
-    if not workers.use_gpu or capacity.num_nodes() > 1:
+    if workers.use_gpu is not True or capacity.num_nodes() > 1:
         return
     num_wanted, num_gpus = workers.min_workers * workers.models_at_once, capacity.total_gpus()
     if num_gpus < num_wanted:

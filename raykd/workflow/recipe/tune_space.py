@@ -1,7 +1,7 @@
 """Keys and ranges that `raykd tune` searches."""
 
 import math
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -53,7 +53,21 @@ class TuneConfig(Config):
     num_trials: int = Field(
         8, ge=1, le=100_000, description="Trials, each of which trains and scores one student."
     )
-    max_concurrent_trials: int = Field(2, ge=1, description="Trials that run at the same time.")
+    max_concurrent_trials: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="Trials that run at the same time. auto: as many as the cluster has room for.",
+    )
+    cpus_per_trial: float | None = Field(
+        None,
+        gt=0,
+        description="CPUs, and threads, of each trial. Default: workers.cpus_per_worker.",
+    )
+    gpus_per_trial: float | None = Field(
+        None,
+        ge=0,
+        description="GPUs of each trial; trials share a GPU with a fraction such as 0.5. Default: "
+        "1 if workers.use_gpu, else 0.",
+    )
     seed: int = Field(1, ge=0, lt=2**32, description="Seed of the sampler of settings (Optuna).")
     grace_epochs: int = Field(
         1, ge=1, description="Epochs that every trial trains before it may be stopped early."

@@ -13,7 +13,7 @@ from raykd.workflow.checks.describe import describe_preset
 from raykd.workflow.presets import load_preset, merged, preset_names, preset_row
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
-from raykd.workflow.tuning import check_space
+from raykd.workflow.tune.tuning import check_space
 
 TASKS = ("cola", "mrpc", "stsb", "sst2", "rte", "mnli", "qnli", "qqp", "mine")
 every_preset = pytest.mark.parametrize("name", preset_names())

@@ -28,6 +28,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raykd import progress
 from raykd.cluster.connection import connect
+from raykd.cluster.devices import assigned_device
 from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.models.student.init import Init
@@ -40,6 +41,7 @@ from raykd.storage.manifest import (
 from raykd.storage.remote import working_folder
 from raykd.storage.remote.working_folder import WorkingFolder
 from raykd.tasks.store import hold_out
+from raykd.training.distributed.placement import threads_on
 from raykd.training.events import TrainingEvents
 from raykd.training.logging.records import Record
 from raykd.training.logging.tracking import Tracking
@@ -47,7 +49,6 @@ from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.pipeline import train_phases
 from raykd.training.recovery import translate_training_errors
 from raykd.training.trainers import Worker
-from raykd.workflow.best import RECIPE_FILE, TRIALS_FILE, Trial, problems_of, rank, read_trials
 from raykd.workflow.checks.preflight import check_models
 from raykd.workflow.checks.tune_checks import (
     check_grace,
@@ -62,9 +63,13 @@ from raykd.workflow.recipe.variants import Chain
 from raykd.workflow.run import Run
 from raykd.workflow.stages import run_stages
 from raykd.workflow.training_stages import adapt_job, cache_outputs, inject_job
+from raykd.workflow.tune.best import RECIPE_FILE, TRIALS_FILE, Trial, problems_of, rank, read_trials
+from raykd.workflow.tune.resources import trial_resources
 
 STUDY_FILE = "study.journal"
 _HELD_OUT_FRACTION = 0.2
+# Keys that change no result.
+_RESOURCE_KEYS = {"cpus_per_trial", "gpus_per_trial"}
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ def tune(run: Run) -> None:
     if recipe.tune is None:
         raise InputError(f"recipe {recipe.name}: no section 'tune', so there is nothing to tune")
     check_space(recipe)
+    trial_resources(recipe)
     setting = _prepare(run)
     rows = setting.run.labeled_rows(recipe.adaptation_text(setting.variant))
     num_epochs = most_epochs(recipe, pq.read_metadata(rows).num_rows)
@@ -114,7 +120,7 @@ def tune(run: Run) -> None:
         text = chain.last.text
         inputs[f"text {text.name}"] = digest_of_file(setting.run.text(text))
     settings = {
-        "tune": recipe.tune.model_dump(mode="json", by_alias=True),
+        "tune": recipe.tune.model_dump(mode="json", by_alias=True, exclude=_RESOURCE_KEYS),
         **{
             key: section.model_dump(mode="json") if (section := getattr(recipe, key)) else None
             for key in ("student", "adaptation")
@@ -175,6 +181,7 @@ def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) ->
     connect()
     config = recipe.tune
     assert config is not None
+    resources = trial_resources(recipe)
     study = setting.folder / STUDY_FILE
     # Restart an interrupted study: the injections of its trials are kept.
     study.unlink(missing_ok=True)
@@ -182,14 +189,20 @@ def _search(setting: _Setting, recipe: Recipe, num_epochs: int, draft: Draft) ->
     with progress.track("tune", config.num_trials, "trials") as advance:
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(
-                partial(_trial, setting=setting, folder=working_folder.current()), {"CPU": 1}
+                partial(
+                    _trial,
+                    setting=setting,
+                    folder=working_folder.current(),
+                    num_threads=threads_on(resources.num_cpus),
+                ),
+                resources.request,
             ),
             param_space={path: _domain(p) for path, p in config.space.items()},
             tune_config=ray_tune.TuneConfig(
                 metric=setting.metric,
                 mode="max",
                 num_samples=config.num_trials,
-                max_concurrent_trials=config.max_concurrent_trials,
+                max_concurrent_trials=resources.num_at_once,
                 # A new process per trial would spend seconds on imports.
                 reuse_actors=True,
                 search_alg=OptunaSearch(
@@ -242,11 +255,14 @@ def _quiet_tune() -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def _trial(values: Mapping[str, Any], setting: _Setting, folder: WorkingFolder | None) -> None:
+def _trial(
+    values: Mapping[str, Any], setting: _Setting, folder: WorkingFolder | None, num_threads: int
+) -> None:
     """Inject and adapt one student in this process; report each epoch of its adaptation."""
     if folder is not None:
         folder.check()
     run = replace(setting.run, recipe=setting.run.recipe.with_values(values, "trial"))
+    worker = Worker(device=assigned_device(), num_threads=num_threads)
     injected: Path | None = None
     trial_id = ray_tune.get_context().get_trial_id()
     name = f"trial {trial_id}"
@@ -258,7 +274,7 @@ def _trial(values: Mapping[str, Any], setting: _Setting, folder: WorkingFolder |
             # A concurrent trial may need the same injection.
             with FileLock(job.out.with_suffix(".lock")), translate_training_errors(job):
                 if job.finished() is None:
-                    run_phase(_tracked(job, name, setting), Worker(), events=_TrialEvents())
+                    run_phase(_tracked(job, name, setting), worker, events=_TrialEvents())
         injected = job.out
     job = adapt_job(run, setting.variant, setting.init, setting.seed, injected=injected)
     trial_folder = setting.folder / "trials" / trial_id
@@ -266,7 +282,7 @@ def _trial(values: Mapping[str, Any], setting: _Setting, folder: WorkingFolder |
     job = replace(job, out=trial_folder, num_scores=job.num_epochs())
     events = _AdaptationEvents(setting.metric, keeps_best=job.config.keep == "best")
     with translate_training_errors(job):
-        run_phase(_tracked(job, name, setting), Worker(), events=events)
+        run_phase(_tracked(job, name, setting), worker, events=events)
     # Report this last: Tune may end this process after the report of the last epoch.
     ray_tune.report(events.last)
 

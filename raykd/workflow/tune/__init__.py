@@ -1,0 +1,1 @@
+"""Tuning: trials on the cluster, their resources, and the best one."""
