@@ -55,6 +55,15 @@ def glue() -> Path:
 
 
 @pytest.fixture
+def general_corpus() -> Path:
+    """Real general corpus."""
+    path = SHARED_DATA / "corpus" / "general_a.parquet"
+    if not path.is_file():
+        pytest.skip("the real general corpus is missing next to this checkout")
+    return path
+
+
+@pytest.fixture
 def unused_port() -> int:
     """A TCP port of this machine without a listener."""
     with socket.socket() as listener:

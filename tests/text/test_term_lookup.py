@@ -11,7 +11,6 @@ import oracle_analyze
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import SHARED_DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -160,11 +159,8 @@ def test_an_invalid_setting_of_the_analyzer_is_reported(
         AnalyzerConfig.parse(values, "x.yaml")
 
 
-def test_real_text_gives_the_stream_of_the_regular_expression() -> None:
-    path: Path = SHARED_DATA / "corpus" / "general_a.parquet"
-    if not path.is_file():
-        pytest.skip("the real corpus is not next to this checkout")
-    texts = pq.read_table(path, columns=["text"])["text"].chunk(0)[:3000]
+def test_real_text_gives_the_stream_of_the_regular_expression(general_corpus: Path) -> None:
+    texts = pq.read_table(general_corpus, columns=["text"])["text"].chunk(0)[:3000]
     found = [oracle_analyze.terms(text) for text in texts.to_pylist()]
     counts = Counter(term for each in found for term in each)
     vocabulary = [term for term, _ in counts.most_common()[::3]]
