@@ -70,3 +70,32 @@ def unused_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Host and port of an S3 server that takes any credentials."""
+    from object_store import running_server
+
+    with running_server(tmp_path_factory.mktemp("server") / "log") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def store(server):
+    """Its file system, with a bucket."""
+    from object_store import file_system
+
+    system = file_system(server)
+    system.create_dir("bucket")
+    return system
+
+
+@pytest.fixture
+def environment(server, monkeypatch):
+    """Set the environment as users do."""
+    from object_store import SECRET
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
