@@ -1,12 +1,17 @@
 """Trials of a tuning study: how many have ended, run now, and are left."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from raykd.storage.checked_json import from_checked_json
 
 _STUDY_FILE = "study.journal"
+_RECORDS_FILE = "trials.jsonl"
 _RESULT_FILE = "result/trials.json"
-# States in Optuna's journal: running, complete, pruned, failed, waiting.
+# In Optuna's journal.
 _STATE_OF_RUNNING = 0
 _CREATE, _SET_STATE = 4, 6
 
@@ -31,13 +36,29 @@ def count_trials(folder: Path, num_trials: int | None) -> TrialCounts | None:
     try:
         trials = json.loads((folder / _RESULT_FILE).read_bytes())["trials"]
     except (OSError, ValueError, LookupError, TypeError):
-        return _of_journal(folder / _STUDY_FILE, num_trials)
-    num_failed = sum(trial["error"] is not None or trial["score"] is None for trial in trials)
-    return TrialCounts(len(trials), num_failed, 0, len(trials))
+        num_running = _num_running(folder / _STUDY_FILE)
+        if num_running is None:
+            return None
+        ended = _records(folder / _RECORDS_FILE)
+        return TrialCounts(len(ended), _num_failed(ended), num_running, num_trials)
+    return TrialCounts(len(trials), _num_failed(trials), 0, len(trials))
 
 
-def _of_journal(path: Path, num_trials: int | None) -> TrialCounts | None:
-    """Count the trials in the journal of a running or interrupted study.
+def _num_failed(trials: Sequence[Mapping[str, Any]]) -> int:
+    return sum(trial["error"] is not None or trial["score"] is None for trial in trials)
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """Read the ended trials of an unfinished study, without the line of a killed process."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    return [values for line in lines if (values := from_checked_json(line)) is not None]
+
+
+def _num_running(path: Path) -> int | None:
+    """Count the trials in the journal of a study that have not ended; None if there is no journal.
 
     It is read as text: Optuna's own reader takes seconds to import and locks the file.
     """
@@ -55,7 +76,4 @@ def _of_journal(path: Path, num_trials: int | None) -> TrialCounts | None:
             states[len(states)] = entry.get("state", _STATE_OF_RUNNING)
         elif entry.get("op_code") == _SET_STATE and entry.get("trial_id") in states:
             states[entry["trial_id"]] = entry["state"]
-    num_running = sum(state == _STATE_OF_RUNNING for state in states.values())
-    num_failed = sum(state == 3 for state in states.values())
-    num_ended = sum(state in (1, 2, 3) for state in states.values())
-    return TrialCounts(num_ended, num_failed, num_running, num_trials)
+    return sum(state == _STATE_OF_RUNNING for state in states.values())

@@ -143,11 +143,13 @@ def test_trials_are_counted_while_a_study_runs_and_after_it(run):
     ]
     text = "\n".join(map(json.dumps, entries))
     study.write_text(f'{text}\n{{"op_code": 6, "tri')  # a line that is being written
+    ended = [{"error": None, "score": 0.5}, {"error": "out of memory", "score": None}]
+    lines = [json.dumps(json.loads(to_checked_json(trial))) for trial in ended]
+    (study.parent / "trials.jsonl").write_text("\n".join([*lines, lines[0][:20]]))
     trials = read_state(run).trials
     assert (trials.num_ended, trials.num_failed) == (2, 1)
     assert (trials.num_running, trials.num_trials) == (2, 8)
     (run / "tune" / "result").mkdir()
-    ended = [{"error": None, "score": 0.5}, {"error": "out of memory", "score": None}]
     (run / "tune" / "result" / "trials.json").write_text(json.dumps({"trials": ended}))
     trials = read_state(run).trials
     assert (trials.num_ended, trials.num_failed, trials.num_running) == (2, 1, 0)

@@ -1,4 +1,4 @@
-"""`raykd tune` in a pseudo-terminal: progress bar, Ctrl-C, the same command again."""
+"""`raykd tune` in a pseudo-terminal: progress bar, Ctrl-C, kill, the same command again."""
 
 import json
 import os
@@ -57,12 +57,15 @@ def recipe(tmp_path) -> Path:
     return path
 
 
-def in_a_terminal(command: list[str], *, interrupt_at: bytes | None = None) -> tuple[int, str]:
+def in_a_terminal(
+    command: list[str], *, interrupt_at: bytes | None = None, kills: bool = False
+) -> tuple[int, str]:
     """Run a command with a terminal as its three streams; return exit code and output.
 
     Args:
         command: program and arguments.
         interrupt_at: pattern of the output at whose first match Ctrl-C is typed.
+        kills: whether the process is killed instead.
     """
     controller, terminal = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "RAY_ADDRESS": "local"}
@@ -84,7 +87,10 @@ def in_a_terminal(command: list[str], *, interrupt_at: bytes | None = None) -> t
             except OSError:  # the other end is closed
                 break
         if interrupt_at and re.search(interrupt_at, output):
-            os.write(controller, CTRL_C)
+            if kills:
+                process.kill()
+            else:
+                os.write(controller, CTRL_C)
             interrupt_at = None
     else:
         os.killpg(process.pid, signal.SIGKILL)
@@ -100,19 +106,40 @@ def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def test_after_ctrl_c_no_trial_is_committed_and_the_same_command_completes_the_study(
-    recipe, tmp_path
+def records_in(out: Path) -> list[str]:
+    lines = (out / "tune" / "trials.jsonl").read_text().splitlines()
+    return [line for line in lines if line]
+
+
+@pytest.mark.parametrize("kills", [False, True], ids=["ctrl-c", "kill"])
+def test_an_interrupted_sweep_is_completed_and_extended_without_repeating_a_trial(
+    recipe, tmp_path, kills
 ):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "raykd", "tune", str(recipe), "--out", str(out)]
-    code, output = in_a_terminal(command, interrupt_at=rb"tune\b.*[12]/6")
-    assert code == 130, output
-    assert "interrupted" in output
+    code, output = in_a_terminal(command, interrupt_at=rb"tune\b.*[12]/6", kills=kills)
+    if kills:
+        assert code == -signal.SIGKILL
+    else:
+        assert code == 130, output
+        assert "interrupted" in output
     assert "Traceback" not in output
     assert not (out / "tune" / "result").exists()
+    ended = records_in(out)
+    assert 1 <= len(ended) < 6
 
     code, output = in_a_terminal(command)
     assert code == 0, output
+    assert records_in(out)[: len(ended)] == ended
     trials = json.loads((out / "tune" / "result" / "trials.json").read_text())["trials"]
     assert [trial["number"] for trial in trials] == [0, 1, 2, 3, 4, 5]
     assert all(trial["score"] is not None for trial in trials)
+    rates = {trial["values"]["adaptation.learning_rate"] for trial in trials}
+    assert len(rates) == 6
+
+    recipe.write_text(recipe.read_text().replace("num_trials: 6", "num_trials: 7"))
+    code, output = in_a_terminal(command)
+    assert code == 0, output
+    extended = json.loads((out / "tune" / "result" / "trials.json").read_text())["trials"]
+    assert extended[:6] == trials
+    assert len(extended) == 7

@@ -15,7 +15,8 @@ from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
 from raykd.workflow.recipe.variants import PREDEFINED_VARIANTS
 from raykd.workflow.tune.best import RECIPE_FILE, TRIALS_FILE, Trial, rank, show_best
-from raykd.workflow.tune.tuning import better, tuned_variant
+from raykd.workflow.tune.pipeline import better
+from raykd.workflow.tune.tuning import tuned_variant
 
 
 def recipe_with(*variants: str) -> Recipe:

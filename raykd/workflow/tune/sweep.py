@@ -1,0 +1,77 @@
+"""Records of a sweep on the disk, by which an interrupted or extended sweep is resumed."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from raykd.storage.checked_json import from_checked_json, to_checked_json
+from raykd.storage.working_files import write_atomically
+from raykd.workflow.tune.best import Trial, rank
+
+STUDY_FILE = "study.journal"
+RECORDS_FILE = "trials.jsonl"
+_KEY_FILE = "sweep.json"
+_PREVIOUS = "previous"
+_RESULT = "result"
+
+
+class Sweep:
+    """Ended trials of a sweep, one line of JSON each, in the order in which they ended.
+
+    Args:
+        folder: directory of the sweep.
+        key: digest of everything that a trial depends on, but not of the number of trials.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.study_file = folder / STUDY_FILE
+        self._folder, self._key = folder, key
+        self._records = folder / RECORDS_FILE
+
+    def open(self) -> Path | None:
+        """Continue the sweep with this key, or begin it; one without any score is begun again.
+
+        Returns:
+            The folder to which the records of another sweep were moved, if there were any.
+        """
+        key_file = self._folder / _KEY_FILE
+        present = from_checked_json(key_file.read_bytes()) if key_file.exists() else None
+        moved = None
+        trials = self.trials()
+        if present is None or present["key"] != self._key or (trials and not rank(trials)):
+            name = "unknown" if present is None else str(present["key"])[:12]
+            moved = self._move_to(self._folder / _PREVIOUS / name)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(key_file, to_checked_json({"key": self._key}))
+        return moved
+
+    def trials(self) -> list[Trial]:
+        """Read the ended trials, numbered in order; the line of a killed process is left out."""
+        try:
+            lines = self._records.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        trials = [values for line in lines if (values := from_checked_json(line)) is not None]
+        return [replace(Trial(**values), number=number) for number, values in enumerate(trials)]
+
+    def append(self, trial: Trial) -> None:
+        """Record an ended trial; it is on the disk when this returns."""
+        line = json.dumps(json.loads(to_checked_json(asdict(trial))))
+        with self._records.open("a", encoding="utf-8") as file:
+            # A new line first ends one that a killed process left incomplete.
+            file.write(f"\n{line}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _move_to(self, target: Path) -> Path | None:
+        names = (STUDY_FILE, RECORDS_FILE, _RESULT)
+        present = [name for name in names if (self._folder / name).exists()]
+        if not present:
+            return None
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for name in present:
+            (self._folder / name).rename(target / name)
+        return target
