@@ -6,6 +6,8 @@ A trial trains with the same function as a run (`training.phases.run_phase`).
 import logging
 import math
 import os
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -88,6 +90,7 @@ def run_trials(
     config = setting.run.recipe.tune
     assert config is not None
     resources = trial_resources(setting.run.recipe)
+    interrupts = _Interrupts()
     storage = JournalStorage(JournalFileBackend(str(sweep.study_file)))
     num_known = _end_interrupted(storage, setting.run.recipe.name)
     tuner = ray_tune.Tuner(
@@ -124,10 +127,11 @@ def run_trials(
             name="ray",
             storage_path=str(setting.folder),
             verbose=0,
-            callbacks=[_Recorder(sweep, setting.metric, advance)],
+            callbacks=[_Recorder(sweep, setting.metric, advance, interrupts)],
         ),
     )
-    tuner.fit()
+    with interrupts:
+        tuner.fit()
 
 
 def _end_interrupted(storage: JournalStorage, name: str) -> int:
@@ -278,8 +282,15 @@ def _domain(parameter: Parameter) -> Any:
 class _Recorder(ray_tune.Callback):
     """Callback that records each ended trial, and advances the progress bar."""
 
-    def __init__(self, sweep: Sweep, metric: str, advance: Callable[[int], None]) -> None:
-        self._sweep, self._metric, self._advance = sweep, metric, advance
+    def __init__(
+        self,
+        sweep: Sweep,
+        metric: str,
+        advance: Callable[[int], None],
+        interrupts: "_Interrupts",
+    ) -> None:
+        self._sweep, self._metric = sweep, metric
+        self._advance, self._interrupts = advance, interrupts
 
     def __reduce__(self) -> tuple[type[ray_tune.Callback], tuple[()]]:
         """Pickle as an empty callback: a progress bar cannot be pickled, and Tune does so."""
@@ -288,6 +299,39 @@ class _Recorder(ray_tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._sweep.append(_ended(trial, self._metric))
         self._advance(1)
+        self._interrupts.check()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self.on_trial_complete(iteration, trials, trial)
+
+
+class _Interrupts:
+    """Context manager that remembers Ctrl-C.
+
+    A KeyboardInterrupt can be lost in a library: on a busy machine a study continued to its end
+    after Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        self._is_interrupted = False
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.getsignal(signal.SIGINT)
+            if callable(self._before):
+                signal.signal(signal.SIGINT, self._handle)
+
+    def __exit__(self, *_: object) -> None:
+        if callable(self._before):
+            signal.signal(signal.SIGINT, self._before)
+        self.check()
+
+    def _handle(self, number: int, frame: Any) -> None:
+        self._is_interrupted = True
+        self._before(number, frame)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if there was one."""
+        if self._is_interrupted:
+            raise KeyboardInterrupt

@@ -1,7 +1,9 @@
 """Hyper-parameter search: tuned variant, search spaces, results."""
 
+import contextlib
 import json
 import math
+import signal
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
 from raykd.workflow.recipe.variants import PREDEFINED_VARIANTS
 from raykd.workflow.tune.best import RECIPE_FILE, TRIALS_FILE, Trial, rank, show_best
-from raykd.workflow.tune.pipeline import better
+from raykd.workflow.tune.pipeline import _Interrupts, better
 from raykd.workflow.tune.tuning import tuned_variant
 
 
@@ -179,3 +181,18 @@ def test_failed_trials_are_listed_with_their_reason_and_never_win(tmp_path, caps
     assert "trial 0: adaptation.learning_rate=1e+30: loss nan" in shown
     assert "trial 2: adaptation.learning_rate=0.01: its score is not a finite number" in shown
     assert load_recipe(tmp_path / "best.yaml").adaptation.learning_rate == 1e-3
+
+
+def test_a_ctrl_c_that_a_library_loses_is_raised_again():
+    interrupts = _Interrupts()
+    with pytest.raises(KeyboardInterrupt), interrupts:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_without_ctrl_c_nothing_is_raised():
+    with _Interrupts() as nothing:
+        assert nothing is None
