@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -70,7 +69,10 @@ class Sweep:
         present = [name for name in names if (self._folder / name).exists()]
         if not present:
             return None
-        shutil.rmtree(target, ignore_errors=True)
+        first, number = target, 1
+        while target.exists():
+            number += 1
+            target = first.with_name(f"{first.name}-{number}")
         target.mkdir(parents=True)
         for name in present:
             (self._folder / name).rename(target / name)

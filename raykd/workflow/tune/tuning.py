@@ -60,7 +60,7 @@ def tune(run: Run) -> None:
     if recipe.tune is None:
         raise InputError(f"recipe {recipe.name}: no section 'tune', so there is nothing to tune")
     check_space(recipe)
-    trial_resources(recipe)
+    trial_resources(recipe)  # refuses missing GPUs before the teacher is trained
     setting = _prepare(run)
     rows = setting.run.labeled_rows(recipe.adaptation_text(setting.variant))
     num_epochs = most_epochs(recipe, pq.read_metadata(rows).num_rows)

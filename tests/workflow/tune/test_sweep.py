@@ -59,3 +59,5 @@ def test_a_sweep_without_any_score_is_begun_again(folder):
     sweep.append(trial(0, None, "out of memory"))
     assert sweep.open() == folder / "previous" / "aaaaaaaaaaaa"
     assert sweep.trials() == []
+    sweep.append(trial(0, None, "out of memory"))
+    assert sweep.open() == folder / "previous" / "aaaaaaaaaaaa-2"
