@@ -254,16 +254,20 @@ def _ended(trial: Any, metric: str) -> Trial:
         epochs=math.ceil(metrics.get("epoch", 0)),
         score=score if math.isfinite(score) else None,
         whole=bool(metrics.get("whole", 0)),
-        error=_reason(trial.get_error()),
+        error=_reason(trial),
     )
 
 
-def _reason(error: Exception | None) -> str | None:
-    """Return the last line of a trial's traceback without the exception class."""
-    if error is None:
+def _reason(trial: Any) -> str | None:
+    """Return the last line of a failed trial's traceback without the exception class.
+
+    Tune copies the traceback to its storage (`trial.get_error`) only after its callbacks.
+    """
+    if trial.error_file is None:
         return None
-    last = str(error).strip().splitlines()[-1]
-    return last.removeprefix("raykd.errors.InputError: ")
+    lines = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").splitlines()
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return last.removeprefix("raykd.errors.InputError: ") or "no reason is known"
 
 
 def _domain(parameter: Parameter) -> Any:
