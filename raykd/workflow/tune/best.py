@@ -1,14 +1,11 @@
-"""Trials of a tuning study, and selection of the best one."""
+"""Selection of the best trial of a tuning study."""
 
 import json
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from raykd.config import dump_yaml
 from raykd.errors import InputError
+from raykd.report.tune.trials import Trial, problems_of, rank, values_text
 from raykd.storage.manifest import FILE_NAME as MANIFEST
 from raykd.storage.manifest import check_source
 from raykd.storage.remote.output import below, local_folder, url_of, write_object
@@ -17,18 +14,6 @@ from raykd.workflow.recipe.recipe_file import load_recipe
 
 TRIALS_FILE = "trials.json"
 RECIPE_FILE = "recipe.yaml"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Result of one trial; `score` is the score of its last epoch, None if it has none."""
-
-    number: int
-    values: dict[str, Any]
-    epochs: int
-    score: float | None
-    whole: bool
-    error: str | None = None
 
 
 def show_best(run: Path) -> None:
@@ -68,13 +53,13 @@ def show_best(run: Path) -> None:
         stopped = "" if trial.whole else " (stopped early)"
         lines.append(
             f"  {trial.score:.4f}  trial {trial.number}, {trial.epochs} epochs{stopped}: "
-            f"{_values_of(trial)}"
+            f"{values_text(trial.values)}"
         )
     failed = [trial for trial in trials if trial not in ranked]
     if failed:
         lines.append(f"{len(failed)} of {len(trials)} trials ended without a score:")
         lines += [
-            f"  failed  trial {trial.number}: {_values_of(trial)}: {_problem(trial)}"
+            f"  failed  trial {trial.number}: {values_text(trial.values)}: {trial.problem}"
             for trial in failed
         ]
     lines.append(f"best trial's recipe: {below(folder, 'best.yaml')}")
@@ -84,32 +69,3 @@ def show_best(run: Path) -> None:
 def read_trials(trials_file: Path) -> list[Trial]:
     """Read the trials of a completed study, in the order of their start."""
     return [Trial(**trial) for trial in json.loads(trials_file.read_text())["trials"]]
-
-
-def rank(trials: Sequence[Trial]) -> list[Trial]:
-    """Sort trials, best first: complete before stopped ones, then by score, then by start.
-
-    The score of a stopped trial is from fewer epochs and not comparable. Failed trials are omitted.
-    """
-    ended = [trial for trial in trials if not _failed(trial)]
-    return sorted(ended, key=lambda t: (not t.whole, -(t.score or 0.0), t.number))
-
-
-def problems_of(trials: Sequence[Trial]) -> list[str]:
-    """Return the distinct reasons why trials have no score."""
-    return sorted({_problem(trial) for trial in trials if _failed(trial)})
-
-
-def _failed(trial: Trial) -> bool:
-    return trial.error is not None or trial.score is None or not math.isfinite(trial.score)
-
-
-def _problem(trial: Trial) -> str:
-    return trial.error or "its score is not a finite number"
-
-
-def _values_of(trial: Trial) -> str:
-    return ", ".join(
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in trial.values.items()
-    )

@@ -40,8 +40,8 @@ from raykd.workflow.recipe.tune_space import Parameter
 from raykd.workflow.recipe.variants import Chain
 from raykd.workflow.run import Run
 from raykd.workflow.training_stages import adapt_job, inject_job
-from raykd.workflow.tune.best import Trial
 from raykd.workflow.tune.resources import trial_resources
+from raykd.workflow.tune.running import RunningTrials
 from raykd.workflow.tune.sweep import Sweep
 
 
@@ -90,6 +90,8 @@ def run_trials(
     config = setting.run.recipe.tune
     assert config is not None
     resources = trial_resources(setting.run.recipe)
+    metrics = setting.run.task().metrics
+    running = RunningTrials(metrics, resources.num_cpus, resources.num_gpus)
     interrupts = _Interrupts()
     storage = JournalStorage(JournalFileBackend(str(sweep.study_file)))
     num_known = _end_interrupted(storage, setting.run.recipe.name)
@@ -127,7 +129,7 @@ def run_trials(
             name="ray",
             storage_path=str(setting.folder),
             verbose=0,
-            callbacks=[_Recorder(sweep, setting.metric, advance, interrupts)],
+            callbacks=[_Recorder(sweep, running, advance, interrupts)],
         ),
     )
     with interrupts:
@@ -195,8 +197,11 @@ def _trial(
     events = _AdaptationEvents(setting.metric, keeps_best=job.config.keep == "best")
     with translate_training_errors(job):
         run_phase(tracked(job, name, setting), worker, events=events)
+    manifest = job.finished()
+    assert manifest is not None
+    num_parameters = manifest.counts["num_parameters"]
     # Report this last: Tune may end this process after the report of the last epoch.
-    ray_tune.report(events.last)
+    ray_tune.report({**events.last, "num_parameters": num_parameters})
 
 
 class _TrialEvents(TrainingEvents):
@@ -244,20 +249,6 @@ def tracked(job: PhaseJob, name: str, setting: Setting) -> PhaseJob:
     return replace(job, name=f"{name} {job.name}", tracking=tracking)
 
 
-def _ended(trial: Any, metric: str) -> Trial:
-    """Result of a trial of Ray Tune; the sweep numbers it."""
-    metrics = trial.last_result or {}
-    score = float(metrics.get(metric, math.nan))
-    return Trial(
-        number=0,
-        values=dict(trial.config or {}),
-        epochs=math.ceil(metrics.get("epoch", 0)),
-        score=score if math.isfinite(score) else None,
-        whole=bool(metrics.get("whole", 0)),
-        error=_reason(trial),
-    )
-
-
 def _reason(trial: Any) -> str | None:
     """Return the last line of a failed trial's traceback without the exception class.
 
@@ -289,19 +280,27 @@ class _Recorder(ray_tune.Callback):
     def __init__(
         self,
         sweep: Sweep,
-        metric: str,
+        running: RunningTrials,
         advance: Callable[[int], None],
         interrupts: "_Interrupts",
     ) -> None:
-        self._sweep, self._metric = sweep, metric
+        self._sweep, self._running = sweep, running
         self._advance, self._interrupts = advance, interrupts
 
     def __reduce__(self) -> tuple[type[ray_tune.Callback], tuple[()]]:
         """Pickle as an empty callback: a progress bar cannot be pickled, and Tune does so."""
         return ray_tune.Callback, ()
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._running.start(trial.trial_id, trial.config)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        self._running.report(trial.trial_id, result)
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._sweep.append(_ended(trial, self._metric))
+        self._sweep.append(self._running.end(trial.trial_id, trial.config, _reason(trial)))
         self._advance(1)
         self._interrupts.check()
 

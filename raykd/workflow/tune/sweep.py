@@ -5,9 +5,9 @@ import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from raykd.report.tune.trials import Trial, rank
 from raykd.storage.checked_json import from_checked_json, to_checked_json
 from raykd.storage.working_files import write_atomically
-from raykd.workflow.tune.best import Trial, rank
 
 STUDY_FILE = "study.journal"
 RECORDS_FILE = "trials.jsonl"

@@ -17,6 +17,7 @@ from raykd import progress
 from raykd.cluster.connection import connect
 from raykd.config import dump_yaml
 from raykd.errors import InputError
+from raykd.report.tune.trials import problems_of, rank
 from raykd.storage.manifest import (
     Draft,
     digest_of_directory,
@@ -38,7 +39,7 @@ from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
 from raykd.workflow.stages import run_stages
 from raykd.workflow.training_stages import cache_outputs, inject_job
-from raykd.workflow.tune.best import RECIPE_FILE, TRIALS_FILE, problems_of, rank, read_trials
+from raykd.workflow.tune.best import RECIPE_FILE, TRIALS_FILE, read_trials
 from raykd.workflow.tune.pipeline import Setting, quiet_tune, run_trials, tracked
 from raykd.workflow.tune.resources import trial_resources
 from raykd.workflow.tune.sweep import Sweep

@@ -1,10 +1,13 @@
 """Records of ended trials: resumed, extended, and kept apart from those of other settings."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from raykd.workflow.tune.best import Trial
+from raykd.report.tune.trials import Trial
+from raykd.storage.checked_json import to_checked_json
 from raykd.workflow.tune.sweep import Sweep
 
 
@@ -61,3 +64,28 @@ def test_a_sweep_without_any_score_is_begun_again(folder):
     assert sweep.trials() == []
     sweep.append(trial(0, None, "out of memory"))
     assert sweep.open() == folder / "previous" / "aaaaaaaaaaaa-2"
+
+
+def test_a_record_of_an_older_version_is_read_without_scores_and_curve(folder):
+    sweep = Sweep(folder, "a" * 64)
+    sweep.open()
+    values = {"number": 0, "values": {}, "epochs": 2, "score": 0.5, "whole": True, "error": None}
+    (folder / "trials.jsonl").write_text(json.dumps(json.loads(to_checked_json(values))))
+    (read,) = sweep.trials()
+    assert (read.score, read.scores, read.curve, read.seconds) == (0.5, {}, [], None)
+
+
+def test_all_values_of_a_record_are_read_as_written(folder):
+    sweep = Sweep(folder, "a" * 64)
+    sweep.open()
+    written = replace(
+        trial(0, 0.5),
+        scores={"mcc": 0.5, "accuracy": 0.75},
+        curve=[[1.0, 0.25], [2.0, 0.5]],
+        seconds=12.5,
+        num_cpus=2.0,
+        num_gpus=0.5,
+        num_parameters=900,
+    )
+    sweep.append(written)
+    assert sweep.trials() == [written]

@@ -11,12 +11,13 @@ import pytest
 
 from raykd.config import dump_yaml
 from raykd.errors import InputError
+from raykd.report.tune.trials import Trial, rank
 from raykd.storage.manifest import Draft, write_once
 from raykd.workflow.checks.tune_checks import check_space, most_epochs
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
 from raykd.workflow.recipe.variants import PREDEFINED_VARIANTS
-from raykd.workflow.tune.best import RECIPE_FILE, TRIALS_FILE, Trial, rank, show_best
+from raykd.workflow.tune.best import RECIPE_FILE, TRIALS_FILE, show_best
 from raykd.workflow.tune.pipeline import _Interrupts, better
 from raykd.workflow.tune.tuning import tuned_variant
 

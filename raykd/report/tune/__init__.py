@@ -1,0 +1,1 @@
+"""Results of a tuning study: its trials, and the page that shows them."""

@@ -1,0 +1,81 @@
+"""Trials of a sweep that run at present: reported epochs and time, for the record of each."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from raykd.report.tune.trials import Trial
+
+
+@dataclass
+class RunningTrial:
+    """A started trial; `latest` is its last report, `started_s` a time of the clock."""
+
+    values: dict[str, Any]
+    started_s: float
+    curve: list[list[float]] = field(default_factory=list)
+    latest: dict[str, Any] = field(default_factory=dict)
+
+
+class RunningTrials:
+    """Running trials by their ids.
+
+    Args:
+        metrics: the task's metrics, the main one first.
+        num_cpus: CPUs of each trial.
+        num_gpus: GPUs of each trial.
+        clock: monotonic time in seconds.
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[str],
+        num_cpus: float,
+        num_gpus: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._metrics = tuple(metrics)
+        self._num_cpus, self._num_gpus = num_cpus, num_gpus
+        self._clock = clock
+        self._running: dict[str, RunningTrial] = {}
+
+    def start(self, trial_id: str, values: Mapping[str, Any]) -> None:
+        """Note the start of a trial; one that is started again keeps its first start and curve."""
+        self._running.setdefault(trial_id, RunningTrial(dict(values), self._clock()))
+
+    def report(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Note a report with `epoch`, `whole`, and the task's metrics.
+
+        A second report of an epoch replaces the first one; a score that is not finite is left out.
+        """
+        trial = self._running[trial_id]
+        trial.latest = dict(result)
+        epoch = float(result.get("epoch", 0))
+        trial.curve = [point for point in trial.curve if point[0] < epoch]
+        score = float(result.get(self._metrics[0], math.nan))
+        if math.isfinite(score):
+            trial.curve.append([epoch, score])
+
+    def end(self, trial_id: str, values: Mapping[str, Any], error: str | None) -> Trial:
+        """Return the record of a trial that ended, without its number."""
+        trial = self._running.pop(trial_id, None) or RunningTrial(dict(values), self._clock())
+        latest = trial.latest
+        scores = {name: float(latest[name]) for name in self._metrics if name in latest}
+        scores = {name: score for name, score in scores.items() if math.isfinite(score)}
+        num_parameters = latest.get("num_parameters")
+        return Trial(
+            number=0,
+            values=dict(values),
+            epochs=math.ceil(latest.get("epoch", 0)),
+            score=scores.get(self._metrics[0]),
+            whole=bool(latest.get("whole", 0)),
+            error=error,
+            scores=scores,
+            curve=trial.curve,
+            seconds=round(self._clock() - trial.started_s, 3),
+            num_cpus=self._num_cpus,
+            num_gpus=self._num_gpus,
+            num_parameters=None if num_parameters is None else int(num_parameters),
+        )
