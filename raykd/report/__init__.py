@@ -1,5 +1,1 @@
-"""Report of a run: a self-contained HTML page, readable offline and without JavaScript."""
-
-from raykd.report.page import render
-
-__all__ = ["render"]
+"""Report of a run or of a tuning study: a self-contained HTML page, readable offline."""

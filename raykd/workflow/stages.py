@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from raykd import progress
 from raykd.config import dump_yaml
-from raykd.report import render
 from raykd.report.model_card import write_card
+from raykd.report.page import render
 from raykd.storage.manifest import (
     Draft,
     check_replaceable,

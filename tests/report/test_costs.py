@@ -2,9 +2,9 @@ import pytest
 from test_page import ATTACK, Page, results
 
 from raykd.evaluation.cost import Cost
-from raykd.report import render
 from raykd.report.costs import cost_note, cost_table, short, times
 from raykd.report.model_card import write_card
+from raykd.report.page import render
 from raykd.report.results import ModelFacts, Results
 
 SECTION = "Inference cost"

@@ -5,7 +5,6 @@ from plotly.graph_objects import Figure
 from test_page import ATTACK, Page, results
 
 from raykd.evaluation.analysis import Divergence, LayerSimilarity
-from raykd.report import render
 from raykd.report.charts import curve_figures, score_figure
 from raykd.report.diagnostics import (
     divergence_figures,
@@ -13,6 +12,7 @@ from raykd.report.diagnostics import (
     layer_figures,
     measure_figures,
 )
+from raykd.report.page import render
 from raykd.report.results import Analysis, Curve, CurvePoint, Results
 
 SECTION = "Students compared with the teacher"

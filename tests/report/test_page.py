@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from raykd.contextualize.card import Compared, CorpusCard, SearchFacts
-from raykd.report import render
+from raykd.report.page import render
 from raykd.report.results import (
     CorpusFacts,
     Curve,

@@ -118,11 +118,14 @@ def test_an_interrupted_sweep_is_completed_and_extended_without_repeating_a_tria
     out = tmp_path / "out"
     command = [sys.executable, "-m", "raykd", "tune", str(recipe), "--out", str(out)]
     code, output = in_a_terminal(command, interrupt_at=rb"tune\b.*[12]/6", kills=kills)
+    page = (out / "tune.html").read_text()
     if kills:
         assert code == -signal.SIGKILL
+        assert "The sweep was running when this page was written" in page
     else:
         assert code == 130, output
         assert "interrupted" in output
+        assert "The sweep was interrupted at" in page
     assert "Traceback" not in output
     assert not (out / "tune" / "result").exists()
     ended = records_in(out)
@@ -134,6 +137,7 @@ def test_an_interrupted_sweep_is_completed_and_extended_without_repeating_a_tria
     trials = json.loads((out / "tune" / "result" / "trials.json").read_text())["trials"]
     assert [trial["number"] for trial in trials] == [0, 1, 2, 3, 4, 5]
     assert all(trial["score"] is not None for trial in trials)
+    assert "The sweep was" not in (out / "tune.html").read_text()
     rates = {trial["values"]["adaptation.learning_rate"] for trial in trials}
     assert len(rates) == 6
 

@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ from raykd.workflow.recipe.variants import Chain
 from raykd.workflow.run import Run
 from raykd.workflow.training_stages import adapt_job, inject_job
 from raykd.workflow.tune.resources import trial_resources
-from raykd.workflow.tune.running import RunningTrials
+from raykd.workflow.tune.running import RunningTrials, SweepWatcher
 from raykd.workflow.tune.sweep import Sweep
 
 
@@ -60,6 +60,11 @@ class Setting:
         return self.run.recipe.seeds[0]
 
     @property
+    def validation(self) -> str:
+        """Rows that trials are scored on, in words."""
+        return "dev" if self.run.task().test is not None else "rows held out of train"
+
+    @property
     def init(self) -> Init:
         """The recipe's first initialization."""
         return self.run.recipe.student.inits[0]
@@ -76,7 +81,7 @@ def run_trials(
     num_trials: int,
     num_epochs: int,
     sweep: Sweep,
-    advance: Callable[[int], None],
+    watchers: Sequence[SweepWatcher],
 ) -> None:
     """Run and record trials of a sweep.
 
@@ -85,7 +90,7 @@ def run_trials(
         num_trials: trials to run, in addition to those that have ended.
         num_epochs: largest number of epochs of a trial.
         sweep: records of the ended trials.
-        advance: function that is called with 1 after each trial.
+        watchers: objects that show the sweep.
     """
     config = setting.run.recipe.tune
     assert config is not None
@@ -129,7 +134,7 @@ def run_trials(
             name="ray",
             storage_path=str(setting.folder),
             verbose=0,
-            callbacks=[_Recorder(sweep, running, advance, interrupts)],
+            callbacks=[_Recorder(sweep, running, watchers, interrupts)],
         ),
     )
     with interrupts:
@@ -275,17 +280,17 @@ def _domain(parameter: Parameter) -> Any:
 
 
 class _Recorder(ray_tune.Callback):
-    """Callback that records each ended trial, and advances the progress bar."""
+    """Callback that records each ended trial, and informs the watchers."""
 
     def __init__(
         self,
         sweep: Sweep,
         running: RunningTrials,
-        advance: Callable[[int], None],
+        watchers: Sequence[SweepWatcher],
         interrupts: "_Interrupts",
     ) -> None:
         self._sweep, self._running = sweep, running
-        self._advance, self._interrupts = advance, interrupts
+        self._watchers, self._interrupts = watchers, interrupts
 
     def __reduce__(self) -> tuple[type[ray_tune.Callback], tuple[()]]:
         """Pickle as an empty callback: a progress bar cannot be pickled, and Tune does so."""
@@ -300,9 +305,15 @@ class _Recorder(ray_tune.Callback):
         self._running.report(trial.trial_id, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._sweep.append(self._running.end(trial.trial_id, trial.config, _reason(trial)))
-        self._advance(1)
+        ended = self._running.end(trial.trial_id, trial.config, _reason(trial))
+        ended = self._sweep.append(ended)
+        for watcher in self._watchers:
+            watcher.on_end(ended)
         self._interrupts.check()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        for watcher in self._watchers:
+            watcher.on_tick(self._running)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self.on_trial_complete(iteration, trials, trial)

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from raykd.report.tune.trials import Trial
 
@@ -17,6 +17,16 @@ class RunningTrial:
     started_s: float
     curve: list[list[float]] = field(default_factory=list)
     latest: dict[str, Any] = field(default_factory=dict)
+
+
+class SweepWatcher(Protocol):
+    """Object that shows a sweep while it runs."""
+
+    def on_end(self, trial: Trial) -> None:
+        """Handle the end of a trial."""
+
+    def on_tick(self, running: "RunningTrials") -> None:
+        """Show the present state; called several times per second, so it returns quickly."""
 
 
 class RunningTrials:
@@ -79,3 +89,18 @@ class RunningTrials:
             num_gpus=self._num_gpus,
             num_parameters=None if num_parameters is None else int(num_parameters),
         )
+
+
+class ProgressBar:
+    """Watcher that counts ended trials."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance = advance
+
+    def on_end(self, trial: Trial) -> None:
+        """Count a trial."""
+        del trial
+        self._advance(1)
+
+    def on_tick(self, running: RunningTrials) -> None:
+        """Do nothing."""

@@ -42,6 +42,8 @@ from raykd.workflow.training_stages import cache_outputs, inject_job
 from raykd.workflow.tune.best import RECIPE_FILE, TRIALS_FILE, read_trials
 from raykd.workflow.tune.pipeline import Setting, quiet_tune, run_trials, tracked
 from raykd.workflow.tune.resources import trial_resources
+from raykd.workflow.tune.running import ProgressBar, SweepWatcher
+from raykd.workflow.tune.study_page import PAGE_FILE, study_page
 from raykd.workflow.tune.sweep import Sweep
 
 _HELD_OUT_FRACTION = 0.2
@@ -95,13 +97,15 @@ def tune(run: Run) -> None:
     search = partial(_search, setting, recipe, num_epochs, sweep)
     write_once(out, "tune", settings, inputs, search)
     trials = read_trials(out / TRIALS_FILE)
+    if not (run.out / PAGE_FILE).is_file():
+        study_page(setting, recipe, trials).write("complete")
     if problems := problems_of(trials):
         num_failed = len(trials) - len(rank(trials))
         progress.say(
             f"tune: {num_failed} of {len(trials)} trials ended without a score: "
             f"{'; '.join(problems)}"
         )
-    progress.say(f"tune: {out / TRIALS_FILE}; raykd best {run.out} shows the best one")
+    progress.say(f"tune: {run.out / PAGE_FILE}; raykd best {run.out} shows the best trial")
 
 
 def _prepare(run: Run) -> Setting:
@@ -143,10 +147,19 @@ def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, dra
     assert config is not None
     shutil.rmtree(setting.folder / "trials", ignore_errors=True)
     num_ended = len(sweep.trials())
-    with progress.track("tune", config.num_trials, "trials") as advance:
-        advance(num_ended)
-        if num_ended < config.num_trials:
-            run_trials(setting, config.num_trials - num_ended, num_epochs, sweep, advance)
+    num_left = config.num_trials - num_ended
+    page = study_page(setting, recipe, sweep.trials())
+    page.write("running")
+    try:
+        with progress.track("tune", config.num_trials, "trials") as advance:
+            advance(num_ended)
+            if num_left > 0:
+                watchers: list[SweepWatcher] = [ProgressBar(advance), page]
+                run_trials(setting, num_left, num_epochs, sweep, watchers)
+    except BaseException:
+        page.write("interrupted")
+        raise
+    page.write("complete")
     trials = sweep.trials()
     if not rank(trials):
         raise InputError(f"tune: no trial ended with a score: {'; '.join(problems_of(trials))}")
@@ -154,7 +167,7 @@ def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, dra
         "metric": setting.metric,
         "variant": setting.variant,
         "seed": setting.seed,
-        "validation": "dev" if setting.run.task().test is not None else "rows held out of train",
+        "validation": setting.validation,
         "trials": [asdict(trial) for trial in trials],
     }
     (draft.directory / TRIALS_FILE).write_text(json.dumps(summary, indent=2, allow_nan=False))
