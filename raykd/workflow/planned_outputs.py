@@ -14,7 +14,7 @@ def plan_text(run: Run) -> str:
         "name": recipe.name,
         "stages": planned_outputs(run),
         "models_at_once": recipe.workers.models_at_once,
-        "num_trials": recipe.tune.num_trials if recipe.tune else None,
+        "num_trials": recipe.tune.most_trials if recipe.tune else None,
         "prices": recipe.prices.model_dump() if recipe.prices else None,
     }
     return json.dumps(plan, indent=2) + "\n"

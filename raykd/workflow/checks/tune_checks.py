@@ -1,15 +1,15 @@
 """Checks of a recipe's search space, made before anything is trained."""
 
-import math
 import random
-from collections.abc import Iterator, Mapping
-from itertools import product
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, product
 from typing import Any
 
 from raykd.errors import InputError
 from raykd.training.injection_config import TEXT_KINDS
 from raykd.training.settings import total_epochs
 from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.recipe.tune_points import combinations, keys_of, random_point
 
 _INJECTIONS = ("injection", "task_da_injection")
 # These decide what is cached for all trials, or which other keys there are.
@@ -29,11 +29,12 @@ def check_space(recipe: Recipe) -> None:
     """
     assert recipe.tune is not None
     space = recipe.tune.space
-    for path in space:
-        _check_path(recipe, path)
-    for path, parameter in space.items():
-        for value in parameter.values():
-            _check_value(recipe, path, value)
+    for name, parameter in space.items():
+        for path in keys_of(name, parameter):
+            _check_path(recipe, path)
+    for name, parameter in space.items():
+        for assignment in parameter.assignments(name):
+            next(recipes_with(recipe, assignment, name))
     if recipe.adaptation.num_steps is None and "adaptation.num_steps" not in space:
         check_grace(recipe, most_epochs(recipe, num_rows=1))
 
@@ -58,14 +59,19 @@ def most_epochs(recipe: Recipe, num_rows: int) -> int:
     assert recipe.tune is not None
     space = recipe.tune.space
     keys = [f"adaptation.{key}" for key in ("epochs", "num_steps", "batch_size")]
-    searched = [key for key in keys if key in space]
-    return max(
-        total_epochs(
-            recipe.with_values(dict(zip(searched, values, strict=True)), "tune").adaptation,
-            num_rows,
+    options: list[list[dict[str, Any]]] = []
+    for key in keys:
+        if key in space:
+            # Where a condition does not hold, the recipe's own value applies.
+            options.append([{}] if space[key].when else [])
+            options[-1] += space[key].assignments(key)
+    longest = 0
+    for assignments in product(*options):
+        values = {key: value for one in assignments for key, value in one.items()}
+        longest = max(
+            longest, total_epochs(recipe.with_values(values, "tune").adaptation, num_rows)
         )
-        for values in product(*(space[key].values() for key in searched))
-    )
+    return longest
 
 
 def tuned_variant(recipe: Recipe) -> str:
@@ -133,29 +139,53 @@ def _check_is_read(recipe: Recipe, path: str, section: str) -> None:
         )
 
 
-def _check_value(recipe: Recipe, path: str, value: Any) -> None:
-    """A value is right if some combination with the other keys' values is."""
+def recipes_with(
+    recipe: Recipe, fixed: Mapping[str, Any], name: str | None = None
+) -> Iterator[Recipe]:
+    """Recipes of points of the space with fixed values of some keys, the simplest first.
+
+    Args:
+        recipe: has the space.
+        fixed: values by key.
+        name: parameter whose values they are, where it is a simplex.
+
+    Raises:
+        InputError: no point with these values is a recipe.
+    """
+    shown = ", ".join(f"{key} = {value!r:.60}" for key, value in fixed.items())
     first: InputError | None = None
-    for others in _combinations(recipe, path):
+    found = False
+    for point in _points(recipe, fixed, name):
         try:
-            recipe.with_values({**others, path: value}, f"tune.space: {path} = {value!r:.60}")
+            changed = recipe.with_values(point, f"tune.space: {shown}")
         except InputError as error:
             first = first or error
         else:
-            return
-    assert first is not None
-    raise first
+            found = True
+            yield changed
+    if not found:
+        never = InputError(f"tune.space: {shown}: its conditions (when) never hold together")
+        raise first or never
 
 
-def _combinations(recipe: Recipe, path: str) -> Iterator[Mapping[str, Any]]:
-    """The recipe's own values, then all combinations of the other keys' values or a sample."""
+def _points(
+    recipe: Recipe, fixed: Mapping[str, Any], name: str | None
+) -> Iterator[Mapping[str, Any]]:
+    """Points with fixed values: of as few parameters as possible, then all or a sample of all."""
     assert recipe.tune is not None
-    others = {key: one.values() for key, one in recipe.tune.space.items() if key != path}
-    yield {}
-    if math.prod(map(len, others.values())) <= _MAX_COMBINATIONS:
-        for values in product(*others.values()):
-            yield dict(zip(others, values, strict=True))
-        return
-    chance = random.Random(0)
-    for _ in range(_MAX_COMBINATIONS):
-        yield {key: chance.choice(values) for key, values in others.items()}
+    space = recipe.tune.space
+
+    def options(other: str) -> Sequence[Mapping[str, Any]]:
+        if other == name:
+            return [fixed]
+        return [{other: fixed[other]}] if other in fixed else space[other].assignments(other)
+
+    needed = {other for other in space if other == name or other in fixed}
+    while more := {key for other in needed for key in space[other].when} - needed:
+        needed |= more
+    for part in ({key: space[key] for key in space if key in needed}, space):
+        found = list(islice(combinations(part, options), _MAX_COMBINATIONS + 1))
+        if len(found) > _MAX_COMBINATIONS:
+            chance = random.Random(0)
+            found = [random_point(part, options, chance) for _ in range(_MAX_COMBINATIONS)]
+        yield from (point for point in found if fixed.keys() <= point.keys())

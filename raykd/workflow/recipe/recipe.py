@@ -9,7 +9,6 @@ from raykd.config import Config
 from raykd.contextualize.select import ContextualizeConfig
 from raykd.corpus.config import CorpusConfig
 from raykd.demo.docstrings import DocstringsConfig
-from raykd.errors import InputError
 from raykd.models.student.init import StudentConfig
 from raykd.objectives import OBJECTIVES
 from raykd.retrieval.config import RetrievalConfig
@@ -20,8 +19,9 @@ from raykd.training.logging.trackers import TrackerName
 from raykd.training.phase_config import AdaptationConfig, TeacherConfig
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.presets import merged
+from raykd.workflow.recipe.changed_values import set_values
 from raykd.workflow.recipe.prices import PricesConfig
-from raykd.workflow.recipe.tune_space import TuneConfig
+from raykd.workflow.recipe.tune_config import TuneConfig
 from raykd.workflow.recipe.variants import (
     NAME_PATTERN,
     Chain,
@@ -388,12 +388,5 @@ class Recipe(Config):
             InputError: there is no such key, or it does not take the value.
         """
         tree = self.model_dump(mode="json", by_alias=True)
-        for path, value in values.items():
-            *sections, key = path.split(".")
-            branch: Any = tree
-            for section in sections:
-                branch = branch.get(section) if isinstance(branch, dict) else None
-            if not isinstance(branch, dict) or key not in branch:
-                raise InputError(f"{source}: the recipe has no key {path!r}")
-            branch[key] = value
+        set_values(tree, values, source)
         return self.parse(tree, source)

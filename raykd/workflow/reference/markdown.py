@@ -129,7 +129,9 @@ def _values(schema: Mapping[str, Any]) -> str:
         inner = [schema.get("additionalProperties"), *schema.get("patternProperties", {}).values()]
         known = schema.get("propertyNames", {}).get("enum")
         keys = "names" if known is None else f"keys {', '.join(known)}"
-        return f"{keys} with values: {_values(next(one for one in inner if one))}"
+        values = next(one for one in inner if one)
+        # In a JSON schema, true takes any value.
+        return f"{keys} with values: {'any' if values is True else _values(values)}"
     return _WORDS.get(schema.get("type", "object"), "any") + _bounds(schema)
 
 

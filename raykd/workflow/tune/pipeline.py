@@ -3,11 +3,11 @@
 A trial trains with the same function as a run (`training.phases.run_phase`).
 """
 
+import json
 import logging
 import math
 import os
-import signal
-import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,33 +16,44 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.samplers import TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
 from ray import tune as ray_tune
-from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
+from ray.tune.search import Searcher
 
 from raykd import progress
 from raykd.cluster.devices import assigned_device
+from raykd.errors import InputError, shortened
 from raykd.models.student.init import Init
 from raykd.storage.remote import working_folder
 from raykd.storage.remote.working_folder import WorkingFolder
 from raykd.training.distributed.placement import threads_on
-from raykd.training.events import TrainingEvents
-from raykd.training.logging.records import Record
 from raykd.training.logging.tracking import Tracking
 from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.recovery import translate_training_errors
 from raykd.training.trainers import Worker
-from raykd.workflow.recipe.tune_space import Parameter
+from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.recipe.tune_config import TuneConfig
 from raykd.workflow.recipe.variants import Chain
 from raykd.workflow.run import Run
 from raykd.workflow.training_stages import adapt_job, inject_job
+from raykd.workflow.tune.failures import FailedShare
+from raykd.workflow.tune.interrupts import Interrupts
 from raykd.workflow.tune.resources import trial_resources
 from raykd.workflow.tune.running import RunningTrials, SweepWatcher
+from raykd.workflow.tune.space import own_values, params_of
+from raykd.workflow.tune.study import Study
 from raykd.workflow.tune.sweep import Sweep
+from raykd.workflow.tune.trial_events import AdaptationEvents, TrialEvents
+
+# Keys of what Tune carries to and from a trial.
+_VALUES, _ERROR = "values", "error"
+# Times that a trial whose process or node was lost is started again.
+_MAX_RETRIES = 1
+_MAX_REASON_LENGTH = 400
 
 
 @dataclass(frozen=True)
@@ -91,15 +102,28 @@ def run_trials(
         num_epochs: largest number of epochs of a trial.
         sweep: records of the ended trials.
         watchers: objects that show the sweep.
+
+    Raises:
+        InputError: too large a share of the trials failed.
     """
     config = setting.run.recipe.tune
     assert config is not None
     resources = trial_resources(setting.run.recipe)
     metrics = setting.run.task().metrics
     running = RunningTrials(metrics, resources.num_cpus, resources.num_gpus)
-    interrupts = _Interrupts()
-    storage = JournalStorage(JournalFileBackend(str(sweep.study_file)))
-    num_known = _end_interrupted(storage, setting.run.recipe.name)
+    interrupts, failures = Interrupts(), FailedShare(config.max_failed_share)
+    recipe = setting.run.recipe
+    first = own_values(recipe) if config.enqueue else None
+    if first is not None and params_of(first, config.space) is None and not sweep.trials():
+        progress.say("tune: the recipe's own values are not in the space, so no trial has them")
+    study = Study(
+        recipe.name,
+        sweep.study_file,
+        config,
+        is_valid=partial(_is_recipe, recipe),
+        first=first,
+        ended=[trial.values for trial in sweep.trials()],
+    )
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(
             partial(
@@ -110,7 +134,6 @@ def run_trials(
             ),
             resources.request,
         ),
-        param_space={path: _domain(p) for path, p in config.space.items()},
         tune_config=ray_tune.TuneConfig(
             metric=setting.metric,
             mode="max",
@@ -118,47 +141,91 @@ def run_trials(
             max_concurrent_trials=resources.num_at_once,
             # A new process per trial would spend seconds on imports.
             reuse_actors=True,
-            search_alg=_Searcher(
-                storage=storage,
-                study_name=setting.run.recipe.name,
-                # With the same seed, the first values would be those of the first trials again.
-                sampler=TPESampler(seed=(config.seed + num_known) % 2**32),
-            ),
-            scheduler=ASHAScheduler(
-                time_attr="epoch",
-                max_t=num_epochs,
-                grace_period=config.grace_epochs,
-            ),
+            search_alg=_Searcher(study, setting.metric),
+            scheduler=_scheduler(config, num_epochs),
         ),
         run_config=ray_tune.RunConfig(
             name="ray",
             storage_path=str(setting.folder),
             verbose=0,
-            callbacks=[_Recorder(sweep, running, watchers, interrupts)],
+            failure_config=ray_tune.FailureConfig(max_failures=_MAX_RETRIES),
+            callbacks=[_Recorder(sweep, running, watchers, interrupts, failures)],
         ),
     )
-    with interrupts:
+    with interrupts, failures:
         tuner.fit()
 
 
-def _end_interrupted(storage: JournalStorage, name: str) -> int:
-    """Mark the trials of a killed process as failed; return the number of all present trials."""
-    if name not in optuna.get_all_study_names(storage):
-        return 0
-    study = optuna.load_study(study_name=name, storage=storage)
-    for trial in study.get_trials(states=[TrialState.RUNNING, TrialState.WAITING]):
-        study.tell(trial.number, state=TrialState.FAIL)  # word list: ok
-    return len(study.trials)
+class _Searcher(Searcher):
+    """Searcher of Ray Tune that proposes the values of a study, as JSON, and reports to it."""
 
+    def __init__(self, study: Study, metric: str) -> None:
+        super().__init__()
+        self._study, self._objective = study, metric
+        self._numbers: dict[str, int] = {}
 
-class _Searcher(OptunaSearch):
-    """Searcher that ends trials stopped early as pruned, not as complete."""
+    def suggest(self, trial_id: str) -> Any:
+        proposed = self._study.ask()
+        if proposed is None:
+            return Searcher.FINISHED
+        self._numbers[trial_id], values = proposed
+        # Tune would flatten lists and mappings.
+        return {_VALUES: json.dumps(values)}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        score, epoch = float(result.get(self._objective, math.nan)), result.get("epoch", 0)
+        if math.isfinite(score) and epoch > 0:
+            self._study.report(self._numbers[trial_id], math.ceil(epoch), score)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        is_whole = result is not None and bool(result.get("whole"))
-        super().on_trial_complete(trial_id, result if is_whole else None, error)
+        number = self._numbers.pop(trial_id)
+        if error or result is None or _ERROR in result:
+            facts = {} if result is None else {"error": str(result.get(_ERROR))}
+            self._study.end(number, "failed", facts=facts)
+            return
+        self._numbers[trial_id] = number
+        self.on_trial_result(trial_id, result)
+        score = float(result[self._objective])
+        if not result.get("whole"):
+            self._study.end(number, "stopped")
+        elif math.isfinite(score):
+            self._study.end(number, "whole", [score])
+        else:
+            self._study.end(number, "failed", facts={"error": "its score is not a finite number"})
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write an empty file: a sweep is resumed by its own records."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError
+
+
+def _scheduler(config: TuneConfig, num_epochs: int) -> TrialScheduler | None:
+    match config.scheduler:
+        case "asha":
+            return ASHAScheduler(
+                time_attr="epoch", max_t=num_epochs, grace_period=config.grace_epochs
+            )
+        case "median":
+            return MedianStoppingRule(
+                time_attr="epoch",
+                grace_period=config.grace_epochs,
+                # A pause would lose the trial's process, and its epochs.
+                min_time_slice=math.inf,  # type: ignore[arg-type]  # any larger time; inf never is
+            )
+        case "none":
+            return None
+
+
+def _is_recipe(recipe: Recipe, values: Mapping[str, Any]) -> bool:
+    try:
+        recipe.with_values(values, "trial")
+    except InputError:
+        return False
+    return True
 
 
 def quiet_tune() -> None:
@@ -175,15 +242,35 @@ def quiet_tune() -> None:
 
 
 def _trial(
-    values: Mapping[str, Any], setting: Setting, folder: WorkingFolder | None, num_threads: int
+    config: Mapping[str, Any], setting: Setting, folder: WorkingFolder | None, num_threads: int
 ) -> None:
-    """Inject and adapt one student in this process; report each epoch of its adaptation."""
-    if folder is not None:
-        folder.check()
+    """Train one student in this process; an error is reported, since Tune would try again."""
+    trial_id = ray_tune.get_context().get_trial_id()
+    events = AdaptationEvents(setting.metric, ray_tune.report)
+    try:
+        if folder is not None:
+            folder.check()
+        num_parameters = _train(json.loads(config[_VALUES]), trial_id, setting, events, num_threads)
+    except Exception as error:
+        reason = _reason_of(error, setting.folder / "errors" / f"{trial_id}.txt")
+        last = {setting.metric: math.nan, **events.last, "whole": 0, _ERROR: reason}
+        ray_tune.report({"epoch": 0, **last, "done": True})
+    else:
+        # Report this last: Tune may end this process after the report of the last epoch.
+        ray_tune.report({**events.last, "num_parameters": num_parameters})
+
+
+def _train(
+    values: Mapping[str, Any],
+    trial_id: str,
+    setting: Setting,
+    events: AdaptationEvents,
+    num_threads: int,
+) -> int:
+    """Inject and adapt one student; return its number of parameters."""
     run = replace(setting.run, recipe=setting.run.recipe.with_values(values, "trial"))
     worker = Worker(device=assigned_device(), num_threads=num_threads)
     injected: Path | None = None
-    trial_id = ray_tune.get_context().get_trial_id()
     name = f"trial {trial_id}"
     for chain in setting.chains:
         job = inject_job(run, chain, setting.init, setting.seed, injected=injected)
@@ -193,58 +280,27 @@ def _trial(
             # A concurrent trial may need the same injection.
             with FileLock(job.out.with_suffix(".lock")), translate_training_errors(job):
                 if job.finished() is None:
-                    run_phase(tracked(job, name, setting), worker, events=_TrialEvents())
+                    run_phase(tracked(job, name, setting), worker, events=TrialEvents())
         injected = job.out
     job = adapt_job(run, setting.variant, setting.init, setting.seed, injected=injected)
-    trial_folder = setting.folder / "trials" / trial_id
-
-    job = replace(job, out=trial_folder, num_scores=job.num_epochs())
-    events = _AdaptationEvents(setting.metric, keeps_best=job.config.keep == "best")
+    # A trial that is started again has the same id, and so resumes from its checkpoint.
+    job = replace(job, out=setting.folder / "trials" / trial_id, num_scores=job.num_epochs())
+    events.begin(job.unfinished, keeps_best=job.config.keep == "best")
     with translate_training_errors(job):
         run_phase(tracked(job, name, setting), worker, events=events)
     manifest = job.finished()
     assert manifest is not None
-    num_parameters = manifest.counts["num_parameters"]
-    # Report this last: Tune may end this process after the report of the last epoch.
-    ray_tune.report({**events.last, "num_parameters": num_parameters})
+    return int(manifest.counts["num_parameters"])
 
 
-class _TrialEvents(TrainingEvents):
-    """Events of a training in a trial."""
-
-    def on_tracker_lost(self, tracker: str, problem: str) -> None:
-        """Print to the trial's log, its only output."""
-        progress.say(f"report_to: {tracker}: {problem}; the trial continues without it")
-
-
-class _AdaptationEvents(_TrialEvents):
-    """Events of a trial's adaptation: Tune gets the scores of each epoch but the last.
-
-    `last` has the scores of the latest epoch, or the best ones so far if the best model is kept.
-    """
-
-    def __init__(self, metric: str, *, keeps_best: bool) -> None:
-        self.last: dict[str, float] = {}
-        self._metric, self._keeps_best = metric, keeps_best
-
-    def on_record(self, record: Record, is_last: bool) -> None:
-        scores = record.scores
-        if not scores:
-            return
-        if self._keeps_best:
-            scores = better(self.last, scores, self._metric)
-        self.last = {"epoch": record.epoch, "whole": int(is_last), **scores}
-        if not is_last:
-            ray_tune.report(self.last)
-
-
-def better(
-    before: Mapping[str, float], scores: Mapping[str, float], metric: str
-) -> dict[str, float]:
-    """Return the better of two sets of scores by the metric; `before` may be empty."""
-    if before.get(metric, -math.inf) > scores[metric]:
-        return {name: before[name] for name in scores}
-    return dict(scores)
+def _reason_of(error: Exception, trace: Path) -> str:
+    """Reason why a trial failed; the traceback of an unexpected error is written to a file."""
+    if isinstance(error, InputError):
+        return str(error)
+    trace.parent.mkdir(exist_ok=True)
+    trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    message = shortened(" ".join(str(error).split()), _MAX_REASON_LENGTH)
+    return f"{type(error).__name__}: {message} (traceback: {trace})"
 
 
 def tracked(job: PhaseJob, name: str, setting: Setting) -> PhaseJob:
@@ -254,29 +310,19 @@ def tracked(job: PhaseJob, name: str, setting: Setting) -> PhaseJob:
     return replace(job, name=f"{name} {job.name}", tracking=tracking)
 
 
-def _reason(trial: Any) -> str | None:
-    """Return the last line of a failed trial's traceback without the exception class.
+def _lost_process(trial: Any) -> str | None:
+    """Reason of a trial that Tune gave up: its process was lost, for all errors are reported.
 
     Tune copies the traceback to its storage (`trial.get_error`) only after its callbacks.
     """
     if trial.error_file is None:
         return None
-    lines = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").splitlines()
-    last = next((line for line in reversed(lines) if line.strip()), "")
-    return last.removeprefix("raykd.errors.InputError: ") or "no reason is known"
-
-
-def _domain(parameter: Parameter) -> Any:
-    """Convert a range, both ends included, to a domain of Ray Tune."""
-    if parameter.choice is not None:
-        return ray_tune.choice(list(parameter.choice))
-    if parameter.int_range is not None:
-        low, high = parameter.int_range
-        draw = ray_tune.lograndint if parameter.log else ray_tune.randint
-        return draw(low, high + 1)
-    assert parameter.float_range is not None
-    draw = ray_tune.loguniform if parameter.log else ray_tune.uniform
-    return draw(*parameter.float_range)
+    text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    cause = "out of memory" if "OutOfMemory" in text else "probably out of memory"
+    return (
+        f"its process was lost {1 + _MAX_RETRIES} times, {cause}; lower max_concurrent_trials or "
+        "batch_size, or use larger machines"
+    )
 
 
 class _Recorder(ray_tune.Callback):
@@ -287,17 +333,18 @@ class _Recorder(ray_tune.Callback):
         sweep: Sweep,
         running: RunningTrials,
         watchers: Sequence[SweepWatcher],
-        interrupts: "_Interrupts",
+        interrupts: Interrupts,
+        failures: FailedShare,
     ) -> None:
         self._sweep, self._running = sweep, running
-        self._watchers, self._interrupts = watchers, interrupts
+        self._watchers, self._interrupts, self._failures = watchers, interrupts, failures
 
     def __reduce__(self) -> tuple[type[ray_tune.Callback], tuple[()]]:
         """Pickle as an empty callback: a progress bar cannot be pickled, and Tune does so."""
         return ray_tune.Callback, ()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._running.start(trial.trial_id, trial.config)
+        self._running.start(trial.trial_id, _values_of(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -305,11 +352,12 @@ class _Recorder(ray_tune.Callback):
         self._running.report(trial.trial_id, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        ended = self._running.end(trial.trial_id, trial.config, _reason(trial))
-        ended = self._sweep.append(ended)
+        error = _lost_process(trial) or (trial.last_result or {}).get(_ERROR)
+        ended = self._sweep.append(self._running.end(trial.trial_id, _values_of(trial), error))
         for watcher in self._watchers:
             watcher.on_end(ended)
         self._interrupts.check()
+        self._failures.check(ended, self._sweep.trials)
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         for watcher in self._watchers:
@@ -319,33 +367,6 @@ class _Recorder(ray_tune.Callback):
         self.on_trial_complete(iteration, trials, trial)
 
 
-class _Interrupts:
-    """Context manager that remembers Ctrl-C.
-
-    A KeyboardInterrupt can be lost in a library: on a busy machine a study continued to its end
-    after Ctrl-C.
-    """
-
-    def __init__(self) -> None:
-        self._is_interrupted = False
-        self._before: Any = None
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.getsignal(signal.SIGINT)
-            if callable(self._before):
-                signal.signal(signal.SIGINT, self._handle)
-
-    def __exit__(self, *_: object) -> None:
-        if callable(self._before):
-            signal.signal(signal.SIGINT, self._before)
-        self.check()
-
-    def _handle(self, number: int, frame: Any) -> None:
-        self._is_interrupted = True
-        self._before(number, frame)
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if there was one."""
-        if self._is_interrupted:
-            raise KeyboardInterrupt
+def _values_of(trial: Any) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(trial.config[_VALUES])
+    return values

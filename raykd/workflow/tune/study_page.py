@@ -92,7 +92,7 @@ def study_page(setting: Setting, recipe: Recipe, trials: Sequence[Trial]) -> Stu
         validation=setting.validation,
         seed=setting.seed,
         variant=setting.variant,
-        num_planned=max(recipe.tune.num_trials, len(trials)),
+        num_planned=max(recipe.tune.most_trials, len(trials)),
         state="running",
         written="",
         keys=[],

@@ -27,7 +27,6 @@ from raykd.storage.manifest import (
 )
 from raykd.tasks.store import hold_out
 from raykd.training.pipeline import train_phases
-from raykd.workflow.checks.preflight import check_models
 from raykd.workflow.checks.tune_checks import (
     check_grace,
     check_space,
@@ -35,7 +34,10 @@ from raykd.workflow.checks.tune_checks import (
     section_of,
     tuned_variant,
 )
+from raykd.workflow.checks.tune_models import check_choices, objective_recipes
+from raykd.workflow.generators import train_generators
 from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.recipe.tune_points import keys_of
 from raykd.workflow.run import Run
 from raykd.workflow.stages import run_stages
 from raykd.workflow.training_stages import cache_outputs, inject_job
@@ -43,12 +45,13 @@ from raykd.workflow.tune.best import RECIPE_FILE, TRIALS_FILE, read_trials
 from raykd.workflow.tune.pipeline import Setting, quiet_tune, run_trials, tracked
 from raykd.workflow.tune.resources import trial_resources
 from raykd.workflow.tune.running import ProgressBar, SweepWatcher
+from raykd.workflow.tune.samplers import check_sampler
 from raykd.workflow.tune.study_page import PAGE_FILE, study_page
 from raykd.workflow.tune.sweep import Sweep
 
 _HELD_OUT_FRACTION = 0.2
 # Keys that change no result.
-_RESOURCE_KEYS = {"cpus_per_trial", "gpus_per_trial"}
+_RESOURCE_KEYS = {"cpus_per_trial", "gpus_per_trial", "max_failed_share"}
 # Keys with which a sweep is extended.
 _EXTENDED_KEYS = ("num_trials", "max_concurrent_trials")
 
@@ -63,6 +66,7 @@ def tune(run: Run) -> None:
     if recipe.tune is None:
         raise InputError(f"recipe {recipe.name}: no section 'tune', so there is nothing to tune")
     check_space(recipe)
+    check_sampler(recipe.tune)
     trial_resources(recipe)  # refuses missing GPUs before the teacher is trained
     setting = _prepare(run)
     rows = setting.run.labeled_rows(recipe.adaptation_text(setting.variant))
@@ -115,7 +119,7 @@ def _prepare(run: Run) -> Setting:
     sentences select the corpus and before the teacher is trained.
     """
     recipe = run.recipe
-    check_models(run)
+    check_choices(run)
     run_stages(run, "ingest")
     folder = run.out / "tune"
     tuned = run
@@ -125,10 +129,14 @@ def _prepare(run: Run) -> Setting:
     run_stages(tuned, "teacher", first="retrieve")
     setting = Setting(tuned, folder, tuned_variant(recipe), run.task().main_metric)
     own_steps = {chain.last for chain in setting.chains}
-    cached = [step for step in recipe.steps_on_outputs() if step in own_steps]
-    cache_outputs(tuned, cached, train=True)
+    for variation in objective_recipes(recipe):
+        varied = replace(tuned, recipe=variation)
+        cached = [step for step in variation.steps_on_outputs() if step in own_steps]
+        cache_outputs(varied, cached, train=True)
+        if variation is not recipe:
+            train_generators(varied)
     assert recipe.tune is not None
-    changed = {section_of(path) for path in recipe.tune.space}
+    changed = {section_of(key) for name, p in recipe.tune.space.items() for key in keys_of(name, p)}
     for chain in setting.chains:
         if changed & {"student", chain.last.section}:
             break  # trials that change these keys need their own injections from here on
@@ -147,11 +155,12 @@ def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, dra
     assert config is not None
     shutil.rmtree(setting.folder / "trials", ignore_errors=True)
     num_ended = len(sweep.trials())
-    num_left = config.num_trials - num_ended
+    num_trials = config.most_trials
+    num_left = num_trials - num_ended
     page = study_page(setting, recipe, sweep.trials())
     page.write("running")
     try:
-        with progress.track("tune", config.num_trials, "trials") as advance:
+        with progress.track("tune", num_trials, "trials") as advance:
             advance(num_ended)
             if num_left > 0:
                 watchers: list[SweepWatcher] = [ProgressBar(advance), page]

@@ -18,7 +18,8 @@ from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
 from raykd.workflow.recipe.variants import PREDEFINED_VARIANTS
 from raykd.workflow.tune.best import RECIPE_FILE, TRIALS_FILE, show_best
-from raykd.workflow.tune.pipeline import _Interrupts, better
+from raykd.workflow.tune.interrupts import Interrupts
+from raykd.workflow.tune.trial_events import better
 from raykd.workflow.tune.tuning import tuned_variant
 
 
@@ -185,7 +186,7 @@ def test_failed_trials_are_listed_with_their_reason_and_never_win(tmp_path, caps
 
 
 def test_a_ctrl_c_that_a_library_loses_is_raised_again():
-    interrupts = _Interrupts()
+    interrupts = Interrupts()
     with pytest.raises(KeyboardInterrupt), interrupts:
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -195,5 +196,5 @@ def test_a_ctrl_c_that_a_library_loses_is_raised_again():
 
 
 def test_without_ctrl_c_nothing_is_raised():
-    with _Interrupts() as nothing:
+    with Interrupts() as nothing:
         assert nothing is None

@@ -1,0 +1,122 @@
+"""Section `tune` of a recipe."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from raykd.config import Config
+from raykd.workflow.recipe.tune_points import check_names, grid, in_order
+from raykd.workflow.recipe.tune_space import Parameter
+
+Sampler = Literal["tpe", "random", "grid", "gp", "cmaes", "nsga2"]
+Scheduler = Literal["asha", "median", "none"]
+
+# A longer sweep is a mistake, and Optuna's samplers slow down with the number of trials.
+MOST_TRIALS = 100_000
+_DEFAULT_TRIALS = 8
+
+
+class TuneConfig(Config):
+    """Hyper-parameter search of `raykd tune`."""
+
+    space: dict[str, Parameter] = Field(
+        min_length=1,
+        description="Ranges by the path of a key, such as adaptation.learning_rate: {float: "
+        "[1e-5, 1e-3], log: true}.",
+    )
+    num_trials: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_TRIALS,
+        description="Trials, each of which trains and scores one student. Default: 8, or all "
+        "points of a grid.",
+    )
+    sampler: Sampler = Field(
+        "tpe",
+        description="How values are chosen. tpe: tree-structured Parzen estimator (Bergstra et "
+        "al. 2011, Falkner et al. 2018); random; grid: every point once, in random order; gp: "
+        "Gaussian process; cmaes: CMA-ES, for ranges (extra `cmaes`); nsga2: NSGA-II (Deb et al. "
+        "2002).",
+    )
+    scheduler: Scheduler = Field(
+        "asha",
+        description="Which trials are stopped early, by their scores after each epoch. asha: all "
+        "but the best quarter, after grace_epochs, four times as many, and so on (Li et al. 2020); "
+        "median: those below the median of the others' means; none.",
+    )
+    enqueue: bool = Field(
+        True,
+        description="Whether the first trial has the recipe's own values, if they are in the "
+        "space.",
+    )
+    max_concurrent_trials: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="Trials that run at the same time. auto: as many as the cluster has room for.",
+    )
+    cpus_per_trial: float | None = Field(
+        None,
+        gt=0,
+        description="CPUs, and threads, of each trial. Default: workers.cpus_per_worker.",
+    )
+    gpus_per_trial: float | None = Field(
+        None,
+        ge=0,
+        description="GPUs of each trial; trials share a GPU with a fraction such as 0.5. Default: "
+        "1 if workers.use_gpu, else 0.",
+    )
+    seed: int = Field(1, ge=0, lt=2**32, description="Seed of the sampler of settings (Optuna).")
+    max_failed_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of failed trials, from 4 trials on, above which the sweep is stopped. "
+        "In a wide range of learning rates, up to a third may diverge; more than half is a mistake "
+        "in the recipe or the machines. 1: never.",
+    )
+    grace_epochs: int = Field(
+        1, ge=1, description="Epochs that every trial trains before it may be stopped early."
+    )
+    variant: str | None = Field(
+        None,
+        description="Variant to tune. Default: the recipe's variant that learns from most text.",
+    )
+
+    @property
+    def most_trials(self) -> int:
+        """Number of trials, if none of a grid's points is refused by the recipe."""
+        if self.sampler != "grid":
+            return self.num_trials or _DEFAULT_TRIALS
+        return len(grid(self.space, self.num_trials or MOST_TRIALS))
+
+    @model_validator(mode="after")
+    def _space_is_whole(self) -> Self:
+        in_order(self.space)
+        check_names(self.space)
+        return self
+
+    @model_validator(mode="after")
+    def _sampler_fits(self) -> Self:
+        if self.sampler == "grid":
+            endless = [n for n, p in self.space.items() if p.all_assignments(n) is None]
+            if endless:
+                raise ValueError(
+                    f"sampler grid: {', '.join(endless)} has no steps; give it a step or choices, "
+                    "or use another sampler"
+                )
+            if self.num_trials is None and len(grid(self.space, MOST_TRIALS + 1)) > MOST_TRIALS:
+                raise ValueError(
+                    f"sampler grid: the space has more than {MOST_TRIALS:,} points; give fewer "
+                    "values, or num_trials to try some of them"
+                )
+        if self.sampler == "cmaes":
+            ranges = [
+                parameter
+                for parameter in self.space.values()
+                if not parameter.when and (parameter.bounds or parameter.simplex)
+            ]
+            if len(ranges) < 2:
+                raise ValueError(
+                    "sampler cmaes: it needs two or more ranges without conditions, since it draws "
+                    "everything else at random; use sampler tpe"
+                )
+        return self
