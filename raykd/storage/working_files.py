@@ -16,7 +16,8 @@ from raykd.errors import InputError
 # What is kept next to an incomplete output.
 _PARTS = ("parts", "units", "embeddings")
 
-_RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+# In messages of libraries written in Rust, and of `shutil.copytree`.
+_OS_ERROR = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -78,9 +79,9 @@ def naming(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        # Safetensors and tokenizers are written in Rust, and raise their own errors.
-        os_error = _RUST_OS_ERROR.search(str(error))
-        number = error.errno if isinstance(error, OSError) else os_error and int(os_error[1])
+        number = error.errno if isinstance(error, OSError) else None
+        if number is None and (match := _OS_ERROR.search(str(error))):
+            number = int(match[1] or match[2])
         if number is None or getattr(error, "filename", None):
             raise
         raise OSError(number, os.strerror(number), str(path)) from error

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray import train
@@ -63,6 +63,7 @@ _RESIZE_EVERY_S = 60.0
 
 # Training of one model in a phase, or of a masked-LM head.
 TrainingJob = PhaseJob | HeadJob
+Job = TypeVar("Job", PhaseJob | HeadJob, OutputsJob)
 
 
 def train_phases(
@@ -91,7 +92,7 @@ def train_phases(
         Exception: as raised in a worker, after the concurrent jobs have ended.
         ray.train.TrainingFailedError: workers were lost more often than is tolerated.
     """
-    pending = [job for job in jobs if job.finished() is None]
+    pending = _pending(jobs)
     if not pending:
         return
     connect()
@@ -115,6 +116,17 @@ def train_phases(
             _train_in_groups(in_groups, workers, num_cpus, progress_actor, label, storage)
     unfinished = [job.name for job in pending if job.finished() is None]
     assert not unfinished, unfinished
+
+
+def _pending(jobs: Sequence[Job]) -> list[Job]:
+    """Jobs to do; of the others, remove what a process that ended after its last commit left."""
+    pending = []
+    for job in jobs:
+        if job.finished() is None:
+            pending.append(job)
+        else:
+            shutil.rmtree(job.unfinished, ignore_errors=True)
+    return pending
 
 
 def _train_alone(
@@ -251,7 +263,7 @@ def _translate_group_failure(error: BaseException, jobs: Sequence[PhaseJob]) -> 
 
 def cache_teacher_outputs(jobs: Sequence[OutputsJob], *, use_gpu: bool) -> None:
     """Write the outputs of the unfinished jobs, the parts of all texts in parallel."""
-    pending = [job for job in jobs if job.finished() is None]
+    pending = _pending(jobs)
     if not pending:
         return
     parts = [(job, start, stop) for job in pending for start, stop in job.parts()]

@@ -128,7 +128,7 @@ class OutputsJob:
                     draft.directory / f"{name}.npy",
                 )
             draft.counts["num_rows"] = parts[-1][1]
-        shutil.rmtree(self._unfinished, ignore_errors=True)
+        shutil.rmtree(self.unfinished, ignore_errors=True)
 
     def _kinds(self) -> list[str]:
         kinds = [] if self.is_pretrained else [LOGITS]
@@ -139,11 +139,12 @@ class OutputsJob:
         return kinds
 
     @property
-    def _unfinished(self) -> Path:
+    def unfinished(self) -> Path:
+        """Working folder of incomplete outputs, next to `out`."""
         return self.out.with_name(f"{self.out.name}.unfinished")
 
     def _part(self, start: int) -> Path:
-        return self._unfinished / f"part-{start:09d}"
+        return self.unfinished / f"part-{start:09d}"
 
 
 def parts_of(num_rows: int) -> list[tuple[int, int]]:

@@ -279,7 +279,8 @@ def test_a_diverging_training_is_reported_and_not_retried(num_workers, tmp_path,
 def test_a_full_disk_is_recognized_in_every_librarys_error(tmp_path):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     rust = Exception("I/O error: No space left on device (os error 28)")
-    for error in (full, rust):
+    copying = shutil.Error([("a", "b", str(full))])  # of shutil.copytree
+    for error in (full, rust, copying):
         with (
             pytest.raises(OSError, match="No space left") as caught,
             commit(tmp_path / "out", "greet", {}, {}),
