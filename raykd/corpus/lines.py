@@ -7,14 +7,11 @@ from typing import NamedTuple
 from raykd.corpus.slices import Slice
 from raykd.errors import InputError
 from raykd.storage.formats import Compression, format_of, named_format, open_bytes
-from raykd.storage.locations import READ_BYTES, explained, is_url, size_of
+from raykd.storage.locations import READ_BYTES, explained, is_url
 
 # Bounds the memory of a document, and the width of offsets inside it.
 MAX_DOCUMENT_BYTES = 16 << 20
-# Text compresses three- to tenfold; a stream with a larger ratio is a decompression bomb.
-MAX_EXPANSION = 200
 
-_MIN_EXPANDED_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
 # Limit of counting line ends for a message: about a second, even for compressed text.
 _MAX_COUNTED_BYTES = 256 << 20
@@ -34,7 +31,7 @@ def read_blocks(piece: Slice, compression: Compression | None) -> Iterator[Block
     two chunks are in memory, whatever the length of the lines.
 
     Raises:
-        InputError: the file expands to more than `MAX_EXPANSION` times its size.
+        InputError: the file expands too much, see `formats.ExpandedStream`.
     """
     # The byte before the slice shows whether a line starts at the slice.
     first = max(piece.start - 1, 0)
@@ -89,17 +86,9 @@ def _chunks(piece: Slice, compression: Compression | None, start: int) -> Iterat
     # Each read of an object in a store is a request.
     num_read = _CHUNK_BYTES if hasattr(piece.path, "stat") else READ_BYTES
     with open_bytes(piece.path, compression) as file:
-        max_bytes = max(size_of(piece.path) * MAX_EXPANSION, _MIN_EXPANDED_BYTES)
-        num_bytes = 0
         if start:
             file.seek(start)
         while chunk := file.read(num_read):
-            num_bytes += len(chunk)
-            if compression and num_bytes > max_bytes:
-                raise InputError(
-                    f"{piece.path}: expands to more than {MAX_EXPANSION} times its size; if this "
-                    "is intended, unpack the file and give the unpacked one"
-                )
             yield chunk
 
 

@@ -27,8 +27,8 @@ def read_slice(piece: Slice, columns: Columns = ALL_COLUMNS) -> Iterator[Row]:
     files are UTF-8.
 
     Raises:
-        InputError: the file is missing, damaged or truncated, expands more than `MAX_EXPANSION`
-            times, or has no text column.
+        InputError: the file is missing, damaged or truncated, expands too much, or has no text
+            column.
     """
     format_, compression = format_of(piece.path)
     source = shown(piece.path)

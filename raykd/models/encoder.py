@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
@@ -22,7 +21,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from raykd.errors import InputError
+from raykd.errors import InputError, reason_of
 from raykd.models.families.capture import first_outputs, input_of, outputs_of
 from raykd.models.families.classes import classifier_options, name_classes
 from raykd.models.families.classifier import reorder_classes
@@ -314,9 +313,11 @@ def load_tokenizer(reference: str) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-    except (OSError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files raise many types, a plain Exception among them
         raise InputError(
-            f"model {reference}: its tokenizer cannot be loaded: {' '.join(str(error).split())}"
+            f"model {reference}: its tokenizer cannot be loaded: {reason_of(error)}"
         ) from None
     return tokenizer
 
@@ -362,9 +363,11 @@ def loading_quietly(reference: str, kind: str, seed: int) -> Iterator[None]:
     try:
         with quiet_transformers():
             yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # as for tokenizers
         raise InputError(
-            f"model {reference}: cannot be loaded as {kind}: {' '.join(str(error).split())}"
+            f"model {reference}: cannot be loaded as {kind}: {reason_of(error)}"
         ) from None
     finally:
         torch.set_rng_state(generator_state)

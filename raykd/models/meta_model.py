@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
@@ -12,7 +12,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from raykd.errors import InputError
+from raykd.errors import InputError, reason_of
 from raykd.models.encoder import Encoder, quiet_transformers
 from raykd.models.families.classes import classifier_options, name_classes
 from raykd.models.masked_lm import MaskedLm, check_family, load_special_tokens
@@ -67,9 +67,9 @@ def _meta_model(
         make_model: Callable[..., PreTrainedModel] = auto_class.from_config
         with torch.device("meta"):
             return make_model(config, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, InputError):
-            raise
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file raises many types
         raise InputError(
-            f"model {reference}: cannot be made as {kind}: {' '.join(str(error).split())}"
+            f"model {reference}: cannot be made as {kind}: {reason_of(error)}"
         ) from None

@@ -89,7 +89,7 @@ def weights_files(folder: Path, reference: str) -> list[Path]:
     if (folder / _WEIGHTS).is_file():
         names = [_WEIGHTS]
     elif index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = _names_in(index, reference)
     else:
         raise InputError(
             f"model {reference}: no {_WEIGHTS} in {folder}; other formats can carry code and are "
@@ -99,6 +99,19 @@ def weights_files(folder: Path, reference: str) -> list[Path]:
         if not (folder / name).is_file():
             raise InputError(f"model {reference}: {name} is missing in {folder}; copy it there")
     return [folder / name for name in names]
+
+
+def _names_in(index: Path, reference: str) -> list[str]:
+    try:
+        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        names = []
+    # A name with a folder could lead out of the model's folder.
+    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+        raise InputError(
+            f"model {reference}: {index} does not name the files of weights; get it again"
+        )
+    return names
 
 
 def digest_of_weights(reference: str) -> str:

@@ -24,8 +24,11 @@ FORMATS: dict[str, Format] = {
 }
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 
-# Most bytes of a table, which is read into memory; also a limit for decompression bombs.
+# Most bytes of a table, which is read into memory.
 MAX_TABLE_BYTES = 1 << 30
+# Text compresses three- to tenfold; a stream with a larger ratio is a decompression bomb.
+MAX_EXPANSION = 200
+_MIN_EXPANDED_BYTES = 64 << 20
 
 # Magic numbers of compressed files; UTF-8 text cannot begin with them.
 _COMPRESSED: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -146,7 +149,40 @@ def source_digest(path: Location) -> str:
         return digest_of({"format": format_of(path), "content": _digest_of_content(path)})
 
 
-def open_bytes(path: Location, compression: Compression | None) -> pa.NativeFile:
+class ExpandedStream:
+    """Decompressed bytes of a file, up to `MAX_EXPANSION` times its size."""
+
+    def __init__(self, path: Location, stream: pa.NativeFile) -> None:
+        self._path, self._stream = path, stream
+        self._num_left = max(size_of(path) * MAX_EXPANSION, _MIN_EXPANDED_BYTES)
+
+    def seek(self, position: int, /) -> int:
+        """Refuse: a compressed file is read from its beginning."""
+        raise AssertionError(position)
+
+    def __enter__(self) -> "ExpandedStream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def read(self, size: int, /) -> bytes:
+        """Read `size` bytes, fewer at the end.
+
+        Raises:
+            InputError: the file expands too much.
+        """
+        data: bytes = self._stream.read(min(size, self._num_left + 1))
+        self._num_left -= len(data)
+        if self._num_left < 0:
+            raise InputError(
+                f"{self._path}: expands to more than {MAX_EXPANSION} times its size; if this is "
+                "intended, unpack the file and give the unpacked one"
+            )
+        return data
+
+
+def open_bytes(path: Location, compression: Compression | None) -> "pa.NativeFile | ExpandedStream":
     """Open a file's decompressed bytes; use it inside `explained`.
 
     Raises:
@@ -157,7 +193,7 @@ def open_bytes(path: Location, compression: Compression | None) -> pa.NativeFile
         return open_file(path)
     if size_of(path) == 0:
         raise InputError(f"{path}: is empty, not a {compression} file; get the file again")
-    return open_stream(path, compression)
+    return ExpandedStream(path, open_stream(path, compression))
 
 
 def check_size(path: Location, num_bytes: int) -> None:

@@ -57,6 +57,7 @@ _READ_ERRORS: tuple[type[Exception], ...] = (
     pa.ArrowException,
     OSError,
     EOFError,
+    UnicodeDecodeError,  # of names in a damaged Parquet schema
     IsalError,  # type: ignore[assignment]  # to its stub the class is an instance
 )
 

@@ -14,6 +14,9 @@ from raykd.storage.formats import Compression, check_size, format_of, open_bytes
 from raykd.storage.json_lines import Choose, read_json_lines
 from raykd.storage.locations import Location, explained
 
+# Rows of Parquet that are decoded before their size is known.
+_STEP_ROWS = 1024
+
 
 def read_table(
     path: Location,
@@ -137,12 +140,15 @@ def column_of(table: delimited.Delimited, name: str) -> list[str]:
 
 
 def _read_parquet(path: Location, choose: Choose, text_columns: Collection[str]) -> pa.Table:
-    with open_bytes(path, None) as source, pq.ParquetFile(source) as file:
+    with (
+        open_bytes(path, None) as source,
+        pq.ParquetFile(source, page_checksum_verification=True) as file,
+    ):
         chosen = list(choose(file.schema_arrow.names))
         metadata = file.metadata
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         check_size(path, parquet_bytes(groups, chosen))
-        table = file.read(columns=chosen).select(chosen)
+        table = _read_columns(path, file, chosen)
     table.validate(full=True)
     for index, field in enumerate(table.schema):
         column = table.column(index)
@@ -154,6 +160,22 @@ def _read_parquet(path: Location, choose: Choose, text_columns: Collection[str])
             column = column.cast(pa.string())
         table = table.set_column(index, field.name, column)
     return table
+
+
+def _read_columns(path: Location, file: pq.ParquetFile, names: Sequence[str]) -> pa.Table:
+    """Read columns in steps: few encoded bytes may be many decoded ones."""
+    batches, num_bytes = [file.schema_arrow.empty_table().select(names)], 0
+    for batch in file.iter_batches(_STEP_ROWS, columns=names):
+        columns = {
+            name: column.dictionary_decode()
+            if pa.types.is_dictionary(column.type) and holds_text(column.type, binary=True)
+            else column
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        }
+        num_bytes += sum(column.nbytes for column in columns.values())
+        check_size(path, num_bytes)
+        batches.append(pa.table({name: columns[name] for name in names}))
+    return pa.concat_tables(batches[1:] or batches)
 
 
 def parquet_bytes(groups: Sequence[pq.RowGroupMetaData], names: Collection[str]) -> int:

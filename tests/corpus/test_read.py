@@ -18,6 +18,7 @@ from raykd.corpus.rows import BadRow, Columns, Document, EmptyRow, QuotesNote
 from raykd.corpus.slices import Slice, list_sources, plan_slices
 from raykd.corpus.texts import read_texts
 from raykd.errors import InputError
+from raykd.storage import formats
 from raykd.storage.manifest import write_once
 
 EVERYTHING = Columns()
@@ -475,7 +476,7 @@ def test_an_empty_compressed_file_is_reported(tmp_path):
 
 
 def test_a_decompression_bomb_is_refused_with_a_remedy(tmp_path, monkeypatch):
-    monkeypatch.setattr(line_blocks, "_MIN_EXPANDED_BYTES", 1000)
+    monkeypatch.setattr(formats, "_MIN_EXPANDED_BYTES", 1000)
     path = write(tmp_path / "a.txt.zst", zstandard.compress(b"x\n" * 2_000_000))
     with pytest.raises(InputError, match="expands to more than 200 times its size; .*unpack"):
         rows_of(path)

@@ -198,6 +198,25 @@ def test_a_decompression_bomb_is_stopped_at_the_limit(tmp_path, monkeypatch):
         read_table(path)
 
 
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.jsonl.gz", "unnamed.gz"])
+def test_a_table_that_expands_too_much_is_refused_in_bounded_memory(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(formats, "_MIN_EXPANDED_BYTES", 1000)
+    path = write(tmp_path / name, gzip.compress(b"\n" * 3_000_000, mtime=0))
+    with pytest.raises(InputError, match=rf"{name}: expands to more than 200 times its size"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("is_dictionary", [False, True])
+def test_parquet_of_few_bytes_that_stand_for_many_is_refused(tmp_path, monkeypatch, is_dictionary):
+    monkeypatch.setattr(formats, "MAX_TABLE_BYTES", 5_000_000)
+    texts = pa.array(["a" * 10_000] * 3000)
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": texts.dictionary_encode() if is_dictionary else texts}), path)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InputError, match=r"t\.parquet: more than 5,000,000 bytes of data"):
+        read_table(path)
+
+
 def test_the_digest_of_a_source_depends_on_content_and_format(tmp_path):
     one = write(tmp_path / "one.jsonl", '{"text": "x"}\n')
     same = write(tmp_path / "same.jsonl", '{"text": "x"}\n')

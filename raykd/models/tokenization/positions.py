@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
-from raykd.errors import InputError
+from raykd.errors import InputError, reason_of
 from raykd.models.resolve import resolve_model
 
 # Names of position embeddings: BERT and most others, GPT-2, BART.
@@ -27,9 +27,11 @@ def num_positions(reference: str) -> int | None:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         with torch.device("meta"):
             model = make_model(config)
-    except (OSError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file raises many types
         raise InputError(
-            f"model {reference}: its config.json cannot be read: {' '.join(str(error).split())}"
+            f"model {reference}: its config.json cannot be read: {reason_of(error)}"
         ) from None
     for name, module in model.named_modules():
         if name.rpartition(".")[2] in _TABLES and isinstance(module, nn.Embedding):
