@@ -53,15 +53,15 @@ def distill(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
     run_until("evaluate", recipe, out)
 
 
-@app.command(group=_JOBS, sort_key=2)
-def best(
-    folder: Annotated[Path, Parameter(name="RUN", help="Run directory or URL of `raykd tune`.")], /
-) -> None:
-    """Show the results of `raykd tune`, and write the best trial's recipe to RUN/best.yaml."""
-    from raykd.workflow.tune.best import show_best
-
-    show_best(folder)
-
+app.command(
+    "raykd.cli.best:best",
+    name="best",
+    help="Show the outcome of `raykd tune`, and write the winner's recipe to RUN/best.yaml.\n\n"
+    "Shows the winner, its rivals, stopped and failed trials, the importance of the keys, and the "
+    "cost.",
+    group=_JOBS,
+    sort_key=2,
+)
 
 app.command(
     "raykd.cli.search:search",

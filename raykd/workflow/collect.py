@@ -63,6 +63,11 @@ _PACKAGES = ("raykd", "ray", "torch", "transformers", "numpy", "pyarrow", "numba
 _SAMPLE_UNITS = 5
 
 
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    return {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES}
+
+
 def score_models(run: Run) -> list[Score]:
     """Score every model on the report split; write missing predictions."""
     task, recipe = run.task_folder, run.recipe
@@ -183,7 +188,7 @@ def collect(run: Run) -> Results:
     return Results(
         run=recipe.name,
         recipe=dump_yaml(recipe),
-        versions={"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
+        versions=package_versions(),
         digests={
             name: digest_of_directory(run.out / name)
             for name in ("docstrings", "task", *_corpus_folders(recipe), "teacher")

@@ -35,6 +35,7 @@ from raykd.training.logging.tracking import Tracking
 from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.recovery import translate_training_errors
 from raykd.training.trainers import Worker
+from raykd.workflow.checks.tune_checks import tuned_variant
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.tune_config import TuneConfig
 from raykd.workflow.recipe.variants import Chain
@@ -85,6 +86,15 @@ class Setting:
         """Injections in order."""
         chain = self.run.recipe.chain_of(self.variant)
         return () if chain is None else chain.prefixes()
+
+
+def setting_of(run: Run) -> Setting:
+    """Values shared by the trials of a run; without a test split, trials use fewer train rows."""
+    tuned = run
+    if run.task().test is None:
+        tuned = replace(run, out=run.out / "tune" / "run")
+    variant = tuned_variant(run.recipe)
+    return Setting(tuned, run.out / "tune", variant, run.task().main_metric)
 
 
 def run_trials(
@@ -355,7 +365,7 @@ class _Recorder(ray_tune.Callback):
         error = _lost_process(trial) or (trial.last_result or {}).get(_ERROR)
         ended = self._sweep.append(self._running.end(trial.trial_id, _values_of(trial), error))
         for watcher in self._watchers:
-            watcher.on_end(ended)
+            watcher.on_end(ended, trial.trial_id)
         self._interrupts.check()
         self._failures.check(ended, self._sweep.trials)
 

@@ -22,8 +22,8 @@ class RunningTrial:
 class SweepWatcher(Protocol):
     """Object that shows a sweep while it runs."""
 
-    def on_end(self, trial: Trial) -> None:
-        """Handle the end of a trial."""
+    def on_end(self, trial: Trial, trial_id: str) -> None:
+        """Handle the end of a trial, which was trained in the folder `trials/TRIAL_ID`."""
 
     def on_tick(self, running: "RunningTrials") -> None:
         """Show the present state; called several times per second, so it returns quickly."""
@@ -97,9 +97,8 @@ class ProgressBar:
     def __init__(self, advance: Callable[[int], None]) -> None:
         self._advance = advance
 
-    def on_end(self, trial: Trial) -> None:
+    def on_end(self, trial: Trial, trial_id: str) -> None:
         """Count a trial."""
-        del trial
         self._advance(1)
 
     def on_tick(self, running: RunningTrials) -> None:

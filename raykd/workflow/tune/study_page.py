@@ -34,16 +34,14 @@ class StudyPage:
     def __init__(self, path: Path, recipe: Recipe, study: Study) -> None:
         self._path, self._recipe, self._study = path, recipe, study
         self._shared = dump_yaml(recipe).splitlines()
-        config = recipe.tune
-        assert config is not None
-        self._log_keys = {key for key, parameter in config.space.items() if parameter.log}
+        self._log_keys = log_keys(recipe)
         self._trials: list[Trial] = []
         self._edits: dict[int, Edits] = {}
         self._is_outdated = False
         self._written_s = -_INTERVAL_S
         self._add(study.trials)
 
-    def on_end(self, trial: Trial) -> None:
+    def on_end(self, trial: Trial, trial_id: str) -> None:
         """Add an ended trial; the page is rewritten at once, or when 30 s have passed."""
         self._add([trial])
         self._is_outdated = True
@@ -51,7 +49,6 @@ class StudyPage:
 
     def on_tick(self, running: RunningTrials) -> None:
         """Write trials that ended within 30 s of the last write."""
-        del running
         self._write_if_due()
 
     def write(self, state: State) -> None:
@@ -99,6 +96,12 @@ def study_page(setting: Setting, recipe: Recipe, trials: Sequence[Trial]) -> Stu
         trials=list(trials),
     )
     return StudyPage(setting.folder.parent / PAGE_FILE, recipe, study)
+
+
+def log_keys(recipe: Recipe) -> set[str]:
+    """Keys that are sampled on a logarithmic scale."""
+    assert recipe.tune is not None
+    return {key for key, parameter in recipe.tune.space.items() if parameter.log}
 
 
 def edits_of(lines: Sequence[str], changed: Sequence[str]) -> Edits:

@@ -5,9 +5,8 @@ is scored on rows that are not reported: on the dev split if a test split is rep
 held out of the train split.
 """
 
-import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,13 +14,10 @@ import pyarrow.parquet as pq
 
 from raykd import progress
 from raykd.cluster.connection import connect
-from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.report.tune.trials import problems_of, rank
 from raykd.storage.manifest import (
     Draft,
-    digest_of_directory,
-    digest_of_file,
     stage_key,
     write_once,
 )
@@ -32,7 +28,6 @@ from raykd.workflow.checks.tune_checks import (
     check_space,
     most_epochs,
     section_of,
-    tuned_variant,
 )
 from raykd.workflow.checks.tune_models import check_choices, objective_recipes
 from raykd.workflow.generators import train_generators
@@ -41,12 +36,15 @@ from raykd.workflow.recipe.tune_points import keys_of
 from raykd.workflow.run import Run
 from raykd.workflow.stages import run_stages
 from raykd.workflow.training_stages import cache_outputs, inject_job
-from raykd.workflow.tune.best import RECIPE_FILE, TRIALS_FILE, read_trials
-from raykd.workflow.tune.pipeline import Setting, quiet_tune, run_trials, tracked
+from raykd.workflow.tune.choice.outcome import write_result
+from raykd.workflow.tune.choice.students import BestStudent
+from raykd.workflow.tune.choice.training import shared_inputs
+from raykd.workflow.tune.pipeline import Setting, quiet_tune, run_trials, setting_of, tracked
 from raykd.workflow.tune.resources import trial_resources
 from raykd.workflow.tune.running import ProgressBar, SweepWatcher
 from raykd.workflow.tune.samplers import check_sampler
 from raykd.workflow.tune.study_page import PAGE_FILE, study_page
+from raykd.workflow.tune.study_result import read_result
 from raykd.workflow.tune.sweep import Sweep
 
 _HELD_OUT_FRACTION = 0.2
@@ -72,14 +70,7 @@ def tune(run: Run) -> None:
     rows = setting.run.labeled_rows(recipe.adaptation_text(setting.variant))
     num_epochs = most_epochs(recipe, pq.read_metadata(rows).num_rows)
     check_grace(recipe, num_epochs)
-    inputs = {
-        "train": digest_of_file(rows),
-        "validation": digest_of_file(setting.run.split("dev")),
-        "teacher": digest_of_directory(setting.run.teacher),
-    }
-    for chain in setting.chains:
-        text = chain.last.text
-        inputs[f"text {text.name}"] = digest_of_file(setting.run.text(text))
+    inputs = shared_inputs(setting)
     settings: dict[str, Any] = {
         "tune": recipe.tune.model_dump(mode="json", by_alias=True, exclude=_RESOURCE_KEYS),
         **{
@@ -100,7 +91,7 @@ def tune(run: Run) -> None:
         progress.say(f"tune: the trials of other settings are now in {moved}")
     search = partial(_search, setting, recipe, num_epochs, sweep)
     write_once(out, "tune", settings, inputs, search)
-    trials = read_trials(out / TRIALS_FILE)
+    trials = read_result(out, str(run.out)).trials
     if not (run.out / PAGE_FILE).is_file():
         study_page(setting, recipe, trials).write("complete")
     if problems := problems_of(trials):
@@ -121,13 +112,11 @@ def _prepare(run: Run) -> Setting:
     recipe = run.recipe
     check_choices(run)
     run_stages(run, "ingest")
-    folder = run.out / "tune"
-    tuned = run
+    setting = setting_of(run)
+    tuned = setting.run
     if run.task().test is None:
-        tuned = replace(run, out=folder / "run")
         hold_out(run.task_folder, _HELD_OUT_FRACTION, tuned.task_folder)
     run_stages(tuned, "teacher", first="retrieve")
-    setting = Setting(tuned, folder, tuned_variant(recipe), run.task().main_metric)
     own_steps = {chain.last for chain in setting.chains}
     for variation in objective_recipes(recipe):
         varied = replace(tuned, recipe=variation)
@@ -142,9 +131,8 @@ def _prepare(run: Run) -> Setting:
             break  # trials that change these keys need their own injections from here on
         job = inject_job(tuned, chain, setting.init, setting.seed)
         job = tracked(job, "all trials", setting)
-        train_phases(
-            [job], recipe.workers, label="inject", storage=folder / "ray_train", only_model=True
-        )
+        storage = setting.folder / "ray_train"
+        train_phases([job], recipe.workers, label="inject", storage=storage, only_model=True)
     return setting
 
 
@@ -158,12 +146,13 @@ def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, dra
     num_trials = config.most_trials
     num_left = num_trials - num_ended
     page = study_page(setting, recipe, sweep.trials())
+    best = BestStudent(setting.folder, sweep.trials())
     page.write("running")
     try:
         with progress.track("tune", num_trials, "trials") as advance:
             advance(num_ended)
             if num_left > 0:
-                watchers: list[SweepWatcher] = [ProgressBar(advance), page]
+                watchers: list[SweepWatcher] = [ProgressBar(advance), page, best]
                 run_trials(setting, num_left, num_epochs, sweep, watchers)
     except BaseException:
         page.write("interrupted")
@@ -172,15 +161,7 @@ def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, dra
     trials = sweep.trials()
     if not rank(trials):
         raise InputError(f"tune: no trial ended with a score: {'; '.join(problems_of(trials))}")
-    summary = {
-        "metric": setting.metric,
-        "variant": setting.variant,
-        "seed": setting.seed,
-        "validation": setting.validation,
-        "trials": [asdict(trial) for trial in trials],
-    }
-    (draft.directory / TRIALS_FILE).write_text(json.dumps(summary, indent=2, allow_nan=False))
-    (draft.directory / RECIPE_FILE).write_text(dump_yaml(recipe))
+    write_result(draft.directory, setting, recipe, trials)
     for name in ("trials", "injected", "ray"):
         shutil.rmtree(setting.folder / name, ignore_errors=True)
     draft.counts["num_trials"] = len(trials)

@@ -55,16 +55,16 @@ def test_the_page_is_written_at_the_end_of_a_trial_at_most_every_30_seconds(tmp_
     page = page_at(path)
     page.write("running")
     clock.now_s += 31
-    page.on_end(trial(0))
+    page.on_end(trial(0), "id")
     assert numbers_on(path) == [0]
     clock.now_s += 29
-    page.on_end(trial(1))
+    page.on_end(trial(1), "id")
     page.on_tick(NOTHING_RUNS)
     assert numbers_on(path) == [0]
     clock.now_s += 1
     page.on_tick(NOTHING_RUNS)
     assert numbers_on(path) == [0, 1]
-    page.on_end(trial(2))
+    page.on_end(trial(2), "id")
     page.write("complete")
     assert numbers_on(path) == [0, 1, 2]
     assert data_of(path)["state"] == "complete"

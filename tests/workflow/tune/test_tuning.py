@@ -13,14 +13,14 @@ from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.report.tune.trials import Trial, rank
 from raykd.storage.manifest import Draft, write_once
-from raykd.workflow.checks.tune_checks import check_space, most_epochs
+from raykd.workflow.checks.tune_checks import check_space, most_epochs, tuned_variant
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
 from raykd.workflow.recipe.variants import PREDEFINED_VARIANTS
-from raykd.workflow.tune.best import RECIPE_FILE, TRIALS_FILE, show_best
+from raykd.workflow.tune.best import show_best
 from raykd.workflow.tune.interrupts import Interrupts
+from raykd.workflow.tune.study_result import RECIPE_FILE, TRIALS_FILE
 from raykd.workflow.tune.trial_events import better
-from raykd.workflow.tune.tuning import tuned_variant
 
 
 def recipe_with(*variants: str) -> Recipe:

@@ -1,0 +1,47 @@
+"""The command `raykd best`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from raykd.cli.options.recipe import JsonOption
+from raykd.errors import InputError
+
+
+def best(
+    folder: Annotated[Path, Parameter(name="RUN", help="Run directory or URL of `raykd tune`.")],
+    /,
+    *,
+    as_json: JsonOption = False,
+    rerun: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Train the winner again on the same inputs, in RUN/tune/rerun, and compare its "
+            "score; exit code 1 if it differs.",
+            show_default="no",
+        ),
+    ] = False,
+    export: Annotated[
+        Path | None, Parameter(help="Copy the winner's student to this new folder.")
+    ] = None,
+) -> int:
+    """Print the outcome of a study, and do what the options ask for."""
+    from raykd.workflow.tune.best import show_best  # keeps `raykd --help` fast
+
+    if as_json and (rerun or export):
+        raise InputError(
+            "raykd best: --json prints the outcome only; give it without --rerun and --export"
+        )
+    show_best(folder, as_json=as_json)
+    if rerun:
+        from raykd.workflow.tune.choice.rerun import rerun_winner
+
+        if not rerun_winner(folder):
+            return 1
+    if export is not None:
+        from raykd.workflow.tune.choice.exported import export_student
+
+        export_student(folder, export)
+    return 0

@@ -1,0 +1,47 @@
+"""Files of a study's result: trials, recipes, and the winner's student."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from raykd.config import dump_yaml
+from raykd.report.tune.importance import importances
+from raykd.report.tune.study import keys_of
+from raykd.report.tune.trials import Trial
+from raykd.training.phases import MODEL_FOLDER
+from raykd.workflow.collect import package_versions
+from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.tune.choice.students import best_student
+from raykd.workflow.tune.pipeline import Setting
+from raykd.workflow.tune.study_page import log_keys
+from raykd.workflow.tune.study_result import (
+    BEST_RECIPE_FILE,
+    RECIPE_FILE,
+    STUDENT_FOLDER,
+    TRIALS_FILE,
+    StudyResult,
+)
+
+
+def write_result(
+    folder: Path, setting: Setting, recipe: Recipe, trials: Sequence[Trial]
+) -> StudyResult:
+    """Write the result of a study, with the winner's student if it was kept."""
+    result = StudyResult(
+        metric=setting.metric,
+        validation=setting.validation,
+        seed=setting.seed,
+        trials=list(trials),
+        variant=setting.variant,
+        name=recipe.name,
+        importance=[asdict(one) for one in importances(trials, keys_of(trials, log_keys(recipe)))],
+        versions=package_versions(),
+    )
+    best = recipe.with_values(result.winner.values, "best trial")
+    (folder / TRIALS_FILE).write_text(result.to_json(), encoding="utf-8")
+    (folder / RECIPE_FILE).write_text(dump_yaml(recipe), encoding="utf-8")
+    (folder / BEST_RECIPE_FILE).write_text(dump_yaml(best), encoding="utf-8")
+    if (student := best_student(setting.folder, result.winner.number)) is not None:
+        shutil.copytree(student / MODEL_FOLDER, folder / STUDENT_FOLDER)
+    return result
