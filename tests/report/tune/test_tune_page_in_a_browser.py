@@ -88,7 +88,7 @@ def test_a_click_shows_a_trial_with_its_recipe(browser, path):
 def test_the_winners_recipe_is_copied(browser, path):
     page = Opened(browser, path).page
     page.click("#copy-winner")
-    page.wait_for_function("document.getElementById('copy-winner').textContent === 'Copied'")
+    playwright.expect(page.locator("#copy-winner")).to_have_text("Copied")
     copied = page.evaluate("navigator.clipboard.readText()")
     best = max((t for t in trials_of(40) if t.whole), key=lambda t: t.score or 0)
     assert copied == (
