@@ -9,7 +9,7 @@ from raykd.errors import InputError
 from raykd.training.injection_config import TEXT_KINDS
 from raykd.training.settings import total_epochs
 from raykd.workflow.recipe.recipe import Recipe
-from raykd.workflow.recipe.tune_points import combinations, keys_of, random_point
+from raykd.workflow.recipe.tune_points import combinations, random_point
 
 _INJECTIONS = ("injection", "task_da_injection")
 # These decide what is cached for all trials, or which other keys there are.
@@ -30,7 +30,7 @@ def check_space(recipe: Recipe) -> None:
     assert recipe.tune is not None
     space = recipe.tune.space
     for name, parameter in space.items():
-        for path in keys_of(name, parameter):
+        for path in parameter.keys_of(name):
             _check_path(recipe, path)
     for name, parameter in space.items():
         for assignment in parameter.assignments(name):

@@ -10,7 +10,6 @@ from raykd.training.phase_config import PhaseConfig
 from raykd.workflow.checks.preflight import check_models
 from raykd.workflow.checks.tune_checks import recipes_with, section_of
 from raykd.workflow.recipe.recipe import Recipe
-from raykd.workflow.recipe.tune_points import keys_of
 from raykd.workflow.recipe.tune_space import Parameter, label_of
 from raykd.workflow.run import Run
 
@@ -56,7 +55,7 @@ def _changes_models(name: str, parameter: Parameter) -> bool:
     Numbers in a range of an objective are weights, temperatures and the like, whose bounds the
     recipe knows.
     """
-    keys = keys_of(name, parameter)
+    keys = parameter.keys_of(name)
     if any(key.startswith("student.") for key in keys):
         return True
     return parameter.choice is not None and any("objective" in key.split(".") for key in keys)

@@ -20,6 +20,7 @@ from raykd.training.phase_config import AdaptationConfig, TeacherConfig
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.presets import merged
 from raykd.workflow.recipe.changed_values import set_values
+from raykd.workflow.recipe.paper_space import with_paper_space
 from raykd.workflow.recipe.prices import PricesConfig
 from raykd.workflow.recipe.tune_config import TuneConfig
 from raykd.workflow.recipe.variants import (
@@ -140,6 +141,7 @@ class Recipe(Config):
     def _steps_follow_injection(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        values = with_paper_space(values)
         common, steps = values.get("injection"), values.get("injections")
         if not isinstance(common, Mapping) or not isinstance(steps, Mapping):
             return values

@@ -1,10 +1,11 @@
 """Section `tune` of a recipe."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from raykd.config import Config
+from raykd.workflow.recipe.paper_space import PAPER
 from raykd.workflow.recipe.tune_points import check_names, grid, in_order
 from raykd.workflow.recipe.tune_space import Parameter
 
@@ -16,13 +17,21 @@ MOST_TRIALS = 100_000
 _DEFAULT_TRIALS = 8
 
 
+def _or_paper(schema: dict[str, Any]) -> None:
+    """Change the JSON schema of a space to one that takes the word `paper` too."""
+    keys = schema.keys() & {"type", "additionalProperties", "minProperties"}
+    mapping = {key: schema.pop(key) for key in sorted(keys)}
+    schema["anyOf"] = [mapping, {"const": PAPER}]
+
+
 class TuneConfig(Config):
     """Hyper-parameter search of `raykd tune`."""
 
     space: dict[str, Parameter] = Field(
         min_length=1,
         description="Ranges by the path of a key, such as adaptation.learning_rate: {float: "
-        "[1e-5, 1e-3], log: true}.",
+        "[1e-5, 1e-3], log: true}. paper: the grid of the objective's paper, see docs/tune.md.",
+        json_schema_extra=_or_paper,
     )
     num_trials: int | None = Field(
         None,

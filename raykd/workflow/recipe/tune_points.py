@@ -83,25 +83,20 @@ def grid(space: Space, most: int) -> list[Point]:
     return list(itertools.islice(combinations(space, options), most))
 
 
-def keys_of(name: str, parameter: Parameter) -> tuple[str, ...]:
-    """The recipe's keys that a parameter sets."""
-    return parameter.simplex or (name,)
-
-
 def check_names(space: Space) -> None:
-    """Check that no key is set by two parameters at once, and that a simplex has no key's name.
+    """Check that no key is set twice at once, and that parameters of several keys have own names.
 
     Raises:
         ValueError: names the key.
     """
     owners: dict[str, list[str]] = {}
     for name, parameter in space.items():
-        if parameter.simplex is not None and "." in name:
+        if (parameter.simplex or parameter.keys) and "." in name:
             raise ValueError(
-                f"space: {name!r} is a simplex and needs a name of its own, such as weights: "
+                f"space: {name!r} sets several keys and needs a name of its own, such as weights: "
                 "{simplex: [KEYS]}"
             )
-        for key in keys_of(name, parameter):
+        for key in parameter.keys_of(name):
             owners.setdefault(key, []).append(name)
     for key, names in owners.items():
         for one, other in itertools.combinations(names, 2):
@@ -120,8 +115,8 @@ def _exclude_each_other(one: Parameter, other: Parameter) -> bool:
 
 def _check_condition(space: Space, name: str, key: str, wanted: Any) -> None:
     other = space.get(key)
-    if other is None or other.simplex is not None or key == name:
-        known = [n for n, p in space.items() if n != name and p.simplex is None]
+    known = [n for n, p in space.items() if n != name and not (p.simplex or p.keys)]
+    if other is None or key not in known:
         raise ValueError(
             f"space.{name}.when: {key!r} is no other searched key; choose from "
             f"{', '.join(known) or 'none'}"

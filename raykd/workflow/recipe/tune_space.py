@@ -29,6 +29,11 @@ class Parameter(Config):
         description="List of values to choose from: numbers, names, lists, mappings such as layer "
         "maps; for a key `objective`, names of objectives, or mappings with a `name`.",
     )
+    keys: tuple[str, ...] | None = Field(
+        None,
+        description="Keys that change together: each value of `choice` is a list of their values. "
+        "The parameter has a name of its own in place of a key.",
+    )
     simplex: tuple[str, ...] | None = Field(
         None,
         description="Keys of weights that always sum to `total`, drawn uniformly. The parameter "
@@ -71,6 +76,10 @@ class Parameter(Config):
             return self.low
         return self.weight_sum / 100 if self.step is None else self.step
 
+    def keys_of(self, name: str) -> tuple[str, ...]:
+        """Keys of the recipe that a parameter of this name sets."""
+        return self.simplex or self.keys or (name,)
+
     def values(self) -> tuple[Any, ...]:
         """The choices, or the ends of the range; those of a simplex are in `assignments`."""
         return self.choice or self.bounds or ()
@@ -94,7 +103,7 @@ class Parameter(Config):
             name: the parameter's name in the space: its key, unless it is a simplex.
         """
         if self.simplex is None:
-            return [{name: value} for value in self.values()]
+            return [self.assignment(name, value) for value in self.values()]
         low, keys = self.lowest_weight, self.simplex
         return [self.weights([0.0 if other != key else 1.0 for other in keys], low) for key in keys]
 
@@ -102,7 +111,7 @@ class Parameter(Config):
         """All values of its keys; None where there is no end of them."""
         if self.simplex is None:
             values = self.steps()
-            return None if values is None else [{name: value} for value in values]
+            return None if values is None else [self.assignment(name, v) for v in values]
         if self.step is None:
             return None
         parts = self._num_steps(len(self.simplex) * self.lowest_weight, self.weight_sum)
@@ -110,6 +119,10 @@ class Parameter(Config):
             self.weights([count / parts for count in counts], self.lowest_weight)
             for counts in _compositions(parts, len(self.simplex))
         ]
+
+    def assignment(self, name: str, value: Any) -> dict[str, Any]:
+        """Values of its keys for one of `values`."""
+        return {name: value} if self.keys is None else dict(zip(self.keys, value, strict=True))
 
     def weights(self, shares: Sequence[float], low: float) -> dict[str, float]:
         """Weights of a simplex by key.
@@ -155,6 +168,19 @@ class Parameter(Config):
             raise ValueError(f"{list(bounds)}: low must be below high")
         if self.log and (bounds is None or bounds[0] <= 0):
             raise ValueError("log needs a float or int range above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _values_are_of_keys(self) -> Self:
+        if self.keys is None:
+            return self
+        if self.choice is None or len(self.keys) < 2 or len(set(self.keys)) < len(self.keys):
+            raise ValueError("keys: give two or more different keys, and a choice of their values")
+        for value in self.choice:
+            if not isinstance(value, list) or len(value) != len(self.keys):
+                raise ValueError(
+                    f"{label_of(value)}: a list of {len(self.keys)} values is expected, one per key"
+                )
         return self
 
     @model_validator(mode="after")

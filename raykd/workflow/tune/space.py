@@ -32,7 +32,7 @@ def sample(trial: optuna.Trial, space: Space) -> dict[str, Any]:
                 trial.set_user_attr(key, weight)
             values.update(weights)
         else:
-            values[name] = _sampled_value(trial, name, parameter)
+            values.update(parameter.assignment(name, _sampled_value(trial, name, parameter)))
     return values
 
 
@@ -48,7 +48,7 @@ def params_of(values: Mapping[str, Any], space: Space) -> Params | None:
         if found is None:
             return None
         params.update(found)
-        if parameter.simplex is None:
+        if name in values:
             point[name] = values[name]
     return params
 
@@ -61,14 +61,13 @@ def own_values(recipe: Recipe) -> dict[str, Any]:
     assert recipe.tune is not None
     space = recipe.tune.space
     tree = recipe.model_dump(mode="json", by_alias=True)
-    keys = [key for name in space for key in space[name].simplex or (name,)]
+    keys = [key for name in space for key in space[name].keys_of(name)]
     values: dict[str, Any] = {}
     for key in keys:
         branch: Any = tree
         for part in key.split("."):
             branch = branch.get(part) if isinstance(branch, Mapping) else None
-        if branch is not None or key in space:
-            values[key] = branch
+        values[key] = branch
     for key in [key for key in space if key.rpartition(".")[2] == "objective" and key in values]:
         searched = {other.removeprefix(f"{key}.") for other in keys if other.startswith(f"{key}.")}
         own = _without(values[key], searched)
@@ -147,6 +146,8 @@ def _params_of(values: Mapping[str, Any], name: str, parameter: Parameter) -> Pa
     if parameter.simplex is not None:
         return _simplex_params(values, name, parameter)
     value = values.get(name)
+    if parameter.keys is not None:
+        value = [values.get(key) for key in parameter.keys]
     if parameter.choice is not None:
         labels = [label_of(choice) for choice in parameter.choice]
         found = [i for i, label in enumerate(labels) if _is_same(value, parameter.choice[i], label)]

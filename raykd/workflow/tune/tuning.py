@@ -32,7 +32,6 @@ from raykd.workflow.checks.tune_checks import (
 from raykd.workflow.checks.tune_models import check_choices, objective_recipes
 from raykd.workflow.generators import train_generators
 from raykd.workflow.recipe.recipe import Recipe
-from raykd.workflow.recipe.tune_points import keys_of
 from raykd.workflow.run import Run
 from raykd.workflow.stages import run_stages
 from raykd.workflow.training_stages import cache_outputs, inject_job
@@ -125,7 +124,7 @@ def _prepare(run: Run) -> Setting:
         if variation is not recipe:
             train_generators(varied)
     assert recipe.tune is not None
-    changed = {section_of(key) for name, p in recipe.tune.space.items() for key in keys_of(name, p)}
+    changed = {section_of(key) for name, p in recipe.tune.space.items() for key in p.keys_of(name)}
     for chain in setting.chains:
         if changed & {"student", chain.last.section}:
             break  # trials that change these keys need their own injections from here on

@@ -295,3 +295,22 @@ def test_the_recipes_own_values_are_found_in_the_space():
         WEIGHTS[2]: pytest.approx(0.2),
         RATE: 1e-4,
     }
+
+
+def test_keys_that_change_together_are_one_parameter():
+    keys = {"keys": WEIGHTS[:2], "choice": [[0.8, 0.1], [0.5, 0.25]]}
+    space = space_of(alpha=keys)
+    assert points_of(space) == [
+        {WEIGHTS[0]: 0.8, WEIGHTS[1]: 0.1},
+        {WEIGHTS[0]: 0.5, WEIGHTS[1]: 0.25},
+    ]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    trial = study.ask()
+    values = sample(trial, space)
+    assert trial.params == {"alpha": f"[{values[WEIGHTS[0]]}, {values[WEIGHTS[1]]}]"}
+    assert params_of(values, space) == trial.params
+    for wrong in ({"choice": [[0.8]]}, {"choice": [0.8]}, {"keys": WEIGHTS[:1]}):
+        with pytest.raises(InputError, match="one per key|two or more different keys"):
+            space_of(alpha=keys | wrong)
+    with pytest.raises(InputError, match="a choice of their values"):
+        space_of(alpha={"keys": WEIGHTS[:2], "int": [1, 2]})
