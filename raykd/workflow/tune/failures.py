@@ -14,6 +14,9 @@ _MIN_TRIALS = 4
 class FailedShare:
     """Context manager that stops a sweep in which too many trials fail.
 
+    The error is raised in two steps, since Ray Tune takes an error in the callback of a trial as
+    one of the trial.
+
     Args:
         most: largest share of failed trials, from 0 to 1.
     """
@@ -28,20 +31,17 @@ class FailedShare:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Raise the error of `check`, which a library may have replaced with its own."""
+        """Raise the error of `check` where a library replaced it with its own."""
         if self._error is not None and isinstance(error, Exception):
             raise self._error from None
 
-    def check(self, ended: Trial, trials: Callable[[], Sequence[Trial]]) -> None:
-        """Check the share after a trial has ended.
+    def count(self, ended: Trial, trials: Callable[[], Sequence[Trial]]) -> None:
+        """Count a trial that has ended.
 
         Args:
             ended: the trial. One with a score changes nothing, so that a sweep that was stopped
                 continues once its trials succeed.
             trials: returns all ended trials of the sweep.
-
-        Raises:
-            InputError: more than the allowed share failed.
         """
         if not ended.failed:
             return
@@ -55,4 +55,12 @@ class FailedShare:
             f"than tune.max_failed_share ({self._most:g}); {count} of them: {problem}; correct the "
             "recipe, narrow the space, or raise max_failed_share, and run the same command again"
         )
-        raise self._error
+
+    def check(self) -> None:
+        """Check the share of failed trials.
+
+        Raises:
+            InputError: more than the allowed share failed.
+        """
+        if self._error is not None:
+            raise self._error

@@ -320,14 +320,14 @@ def tracked(job: PhaseJob, name: str, setting: Setting) -> PhaseJob:
     return replace(job, name=f"{name} {job.name}", tracking=tracking)
 
 
-def _lost_process(trial: Any) -> str | None:
+def _lost_process(trial: Any) -> str:
     """Reason of a trial that Tune gave up: its process was lost, for all errors are reported.
 
     Tune copies the traceback to its storage (`trial.get_error`) only after its callbacks.
     """
-    if trial.error_file is None:
-        return None
-    text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    text = ""
+    if trial.error_file is not None:
+        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
     cause = "out of memory" if "OutOfMemory" in text else "probably out of memory"
     return (
         f"its process was lost {1 + _MAX_RETRIES} times, {cause}; lower max_concurrent_trials or "
@@ -362,19 +362,22 @@ class _Recorder(ray_tune.Callback):
         self._running.report(trial.trial_id, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        error = _lost_process(trial) or (trial.last_result or {}).get(_ERROR)
+        self._end(trial, (trial.last_result or {}).get(_ERROR))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._end(trial, _lost_process(trial))
+
+    def _end(self, trial: Any, error: str | None) -> None:
         ended = self._sweep.append(self._running.end(trial.trial_id, _values_of(trial), error))
         for watcher in self._watchers:
             watcher.on_end(ended, trial.trial_id)
         self._interrupts.check()
-        self._failures.check(ended, self._sweep.trials)
+        self._failures.count(ended, self._sweep.trials)
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         for watcher in self._watchers:
             watcher.on_tick(self._running)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.on_trial_complete(iteration, trials, trial)
+        self._failures.check()
 
 
 def _values_of(trial: Any) -> dict[str, Any]:

@@ -19,8 +19,10 @@ def trials_of(pattern: str) -> list[Trial]:
 
 def is_stopped(pattern: str, most: float = 0.5) -> bool:
     trials = trials_of(pattern)
+    share = FailedShare(most)
+    share.count(trials[-1], lambda: trials)
     try:
-        FailedShare(most).check(trials[-1], lambda: trials)
+        share.check()
     except InputError:
         return True
     return False
@@ -44,8 +46,9 @@ def test_the_error_names_the_most_frequent_reason_even_if_a_library_replaces_it(
     share = FailedShare(0.5)
     message = r"3 of 4 trials failed.* 3 of them: loss nan"
     with pytest.raises(InputError, match=message) as raised, share:
+        share.count(trials[-1], lambda: trials)
         try:
-            share.check(trials[-1], lambda: trials)
+            share.check()
         except InputError as error:
             raise RuntimeError("the run failed") from error
     assert raised.value.__suppress_context__
@@ -55,6 +58,7 @@ def test_ctrl_c_is_not_replaced():
     share = FailedShare(0.5)
     trials = trials_of("FFFF")
     with pytest.raises(KeyboardInterrupt), share:
+        share.count(trials[-1], lambda: trials)
         with pytest.raises(InputError):
-            share.check(trials[-1], lambda: trials)
+            share.check()
         raise KeyboardInterrupt

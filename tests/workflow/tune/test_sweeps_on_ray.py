@@ -1,0 +1,172 @@
+"""Sweeps on Ray with tiny models: grids, failed trials, lost processes, other schedulers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from tiny_models import save_tiny_model
+
+from raykd.cli.app import _exit_code as raykd
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+RATE = "adaptation.learning_rate"
+OBJECTIVE = "adaptation.objective"
+LIMIT_S = 240
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Folder with a teacher and a task."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    save_tiny_model(folder / "teacher")
+    for split, num_rows in (("train", 48), ("dev", 30), ("test", 30)):
+        rows = [
+            {"sentence": f"the place was {('good', 'bad')[row % 2]}", "label": row % 2}
+            for row in range(num_rows)
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def recipe_in(folder: Path, name: str, space: dict, *, epochs: int = 2, **tune) -> Path:
+    values = {
+        "name": "tiny",
+        "variants": ["direct"],
+        "task": {
+            "name": "reviews",
+            **{split: f"{split}.jsonl" for split in ("train", "dev", "test")},
+            "sentence_columns": ["sentence"],
+        },
+        "teacher": {"model": "teacher", "epochs": 2, "max_length": 24},
+        "student": {"num_layers": 2},
+        "adaptation": {"epochs": epochs, "max_length": 24, "learning_rate": 1e-3},
+        "tune": {"space": space, **tune},
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def trials_in(out: Path) -> list[dict]:
+    lines = (out / "tune" / "trials.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines if line]
+
+
+def states_in(out: Path) -> list[str]:
+    storage = JournalStorage(JournalFileBackend(str(out / "tune" / "study.journal")))
+    return [
+        trial.state.name for trial in optuna.load_study(study_name="tiny", storage=storage).trials
+    ]
+
+
+def descendants(ancestor: int) -> list[tuple[int, str]]:
+    """Process ids and command lines of all processes below one."""
+    found = subprocess.run(
+        ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+    )
+    rows = [line.split(None, 2) for line in found.stdout.splitlines()[1:]]
+    below = {ancestor}
+    while more := {int(pid) for pid, parent, _ in rows if int(parent) in below} - below:
+        below |= more
+    return [(int(pid), name) for pid, _, name in rows if int(pid) in below - {ancestor}]
+
+
+def test_a_grid_over_methods_trains_each_point_once_and_is_not_repeated(folder, ray_cluster):
+    space = {
+        OBJECTIVE: {"choice": ["fine_tune", "pkd"]},
+        f"{OBJECTIVE}.layer_map": {
+            "choice": ["skip", {"1": 1}],
+            "when": {OBJECTIVE: "pkd"},
+        },
+        "adaptation.batch_size": {"choice": [8, 16]},
+    }
+    path, out = recipe_in(folder, "grid", space, sampler="grid"), folder / "grid"
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+    values = [trial["values"] for trial in trials_in(out)]
+    assert len(values) == len({json.dumps(point) for point in values}) == 6
+    maps = [point.get(f"{OBJECTIVE}.layer_map") for point in values]
+    assert maps.count({"1": 1}) == maps.count("skip") == 2
+    assert maps.count(None) == 2
+    assert set(states_in(out)) <= {"COMPLETE", "PRUNED"}
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+    assert len(trials_in(out)) == 6
+    assert raykd(["best", str(out)]) == 0
+
+
+@pytest.mark.parametrize("scheduler", ["median", "none"])
+def test_other_schedulers_score_every_trial(folder, ray_cluster, scheduler):
+    space = {RATE: {"float": [1e-4, 1e-2], "log": True}}
+    path = recipe_in(folder, scheduler, space, epochs=3, num_trials=5, scheduler=scheduler)
+    out = folder / scheduler
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+    trials = trials_in(out)
+    assert len(trials) == 5
+    assert all(trial["score"] is not None for trial in trials)
+    if scheduler == "none":
+        assert all(trial["epochs"] == 3 for trial in trials)
+    assert 1e-3 in [trial["values"][RATE] for trial in trials]
+
+
+def test_diverged_trials_are_recorded_once_and_too_many_stop_the_sweep(folder, ray_cluster, capsys):
+    space = {
+        RATE: {"choice": [1e-3, 1e35, 1e36, 1e37]},
+        "adaptation.batch_size": {"choice": [8, 16]},
+    }
+    keys = {"sampler": "grid", "enqueue": False, "max_concurrent_trials": 1, "seed": 2}
+    path, out = recipe_in(folder, "diverging", space, **keys), folder / "diverging"
+    assert raykd(["tune", str(path), "--out", str(out)]) == 2
+    printed = capsys.readouterr().err
+    assert "trials failed, which is more than tune.max_failed_share (0.5)" in printed
+    assert "Traceback" not in printed
+    trials = trials_in(out)
+    assert 4 <= len(trials) < 8
+    failed = [trial for trial in trials if trial["error"]]
+    assert len(failed) > len(trials) / 2
+    assert all("loss" in trial["error"] for trial in failed)
+    assert states_in(out).count("FAIL") >= len(failed)
+
+    tolerant = path.read_text().replace("tune:", "tune:\n  max_failed_share: 1")
+    path.write_text(tolerant)
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+    again = trials_in(out)
+    assert again[: len(trials)] == trials
+    assert len({json.dumps(trial["values"]) for trial in again}) == len(again) == 8
+
+
+def test_a_trial_whose_process_is_killed_is_trained_again_once(folder):
+    space = {RATE: {"choice": [1e-3, 2e-3]}}
+    keys = {"sampler": "grid", "scheduler": "none", "max_concurrent_trials": 1}
+    path, out = recipe_in(folder, "killed", space, epochs=120, **keys), folder / "killed"
+    command = [sys.executable, "-m", "raykd", "tune", str(path), "--out", str(out)]
+    driver = subprocess.Popen(
+        command,
+        env=os.environ | {"RAY_ADDRESS": "local"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    victims: list[int] = []
+    deadline_s = time.monotonic() + LIMIT_S
+    while driver.poll() is None and len(victims) < 1 and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+        started = list((out / "tune" / "trials").glob("*.unfinished/metrics.jsonl"))
+        if started and started[0].read_text().count("\n") > 3:
+            victims = [pid for pid, name in descendants(driver.pid) if "ImplicitFunc" in name]
+            for victim in victims:
+                os.kill(victim, signal.SIGKILL)
+    output, _ = driver.communicate(timeout=LIMIT_S)
+    assert victims
+    assert driver.returncode == 0, output
+    trials = trials_in(out)
+    assert [(trial["epochs"], trial["error"]) for trial in trials] == [(120, None), (120, None)]
+    assert [len(trial["curve"]) for trial in trials] == [120, 120]
+    assert states_in(out) == ["COMPLETE", "COMPLETE"]
