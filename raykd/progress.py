@@ -1,9 +1,19 @@
-"""Progress output: a bar on a terminal, plain lines elsewhere."""
+"""Progress output: a bar on a terminal, plain lines elsewhere, or JSON lines for log collectors.
 
+With RAYKD_LOG=json (`--log-format json`), every line of standard error is a JSON object with
+`time`, `level`, `run`, `stage`, `shard` and `message`, as Loki and CloudWatch read them from the
+output of containers.
+"""
+
+import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -17,18 +27,68 @@ from rich.progress import (
 
 _LINE_INTERVAL_S = 10.0
 
+LOG_VARIABLE = "RAYKD_LOG"
+LOG_FORMATS = ("text", "json")
+Level = Literal["info", "warning", "error"]
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
+_labels: ContextVar[dict[str, str] | None] = ContextVar("labels", default=None)
 
-def say(message: str) -> None:
-    """Print one line on standard error."""
-    console.print(message, markup=False)
+
+def labels() -> dict[str, str]:
+    """Names of the run and the stage that this process works on, as far as they are known."""
+    return _labels.get() or {}
+
+
+@contextmanager
+def labeled(**names: str) -> Iterator[None]:
+    """Add labels, `run` or `stage`, to all lines and metrics of the block."""
+    token = _labels.set({**labels(), **names})
+    try:
+        yield
+    finally:
+        _labels.reset(token)
+
+
+def logs_json() -> bool:
+    """Check whether lines are JSON objects."""
+    return os.environ.get(LOG_VARIABLE) == "json"
+
+
+def say(message: str, *, level: Level = "info", shard: int | None = None) -> None:
+    """Print one line on standard error.
+
+    Args:
+        message: text of the line.
+        level: level in a JSON line.
+        shard: number of the shard in a JSON line.
+    """
+    if not logs_json():
+        console.print(message, markup=False)
+        return
+    names = labels()
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "level": level,
+        "run": names.get("run"),
+        "stage": names.get("stage"),
+        "shard": shard,
+        "message": message.strip(),
+    }
+    print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201  # the log line itself
+
+
+def log_shard(label: str, shard: int, total: int, unit: str) -> None:
+    """Log the completion of a shard, in JSON lines only: people read the progress instead."""
+    if logs_json():
+        say(f"{label}: completed one of {total} {unit}", shard=shard)
 
 
 @contextmanager
 def track(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Show progress towards `total` units; yield a function that adds to the count."""
-    if console.is_terminal:
+    if console.is_terminal and not logs_json():
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -55,6 +115,10 @@ def _line_writer(label: str, total: int, unit: str) -> Callable[[int], None]:
         now_s = time.monotonic()
         if now_s - last_line_s >= _LINE_INTERVAL_S:
             last_line_s = now_s
-            print(f"{label}: {done} of {total} {unit}", file=sys.stderr, flush=True)  # noqa: T201  # the log line itself
+            line = f"{label}: {done} of {total} {unit}"
+            if logs_json():
+                say(line)
+            else:
+                print(line, file=sys.stderr, flush=True)  # noqa: T201  # the log line itself
 
     return advance

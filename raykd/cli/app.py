@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Group, Parameter
 
+from raykd import progress
 from raykd.cli.exit_codes import exit_code_of
 from raykd.cli.options.reading import NO_READING_OPTIONS, ReadingOptions
 from raykd.cli.options.recipe import OutFolder, RecipeFile, run_until
@@ -302,10 +303,27 @@ def main() -> None:
     sys.exit(_exit_code(arguments))
 
 
+def _take_log_format(arguments: list[str]) -> list[str]:
+    """Set the format of the log from an option before `--`; return the other arguments."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    own = arguments[:end]
+    for number, argument in enumerate(own):
+        option, mark, value = argument.partition("=")
+        if option == "--log-format":
+            taken = 1 if mark else 2
+            value = value if mark else "".join(own[number + 1 : number + 2])
+            if value not in progress.LOG_FORMATS:
+                formats = " or ".join(progress.LOG_FORMATS)
+                raise InputError(f"--log-format {value}: unknown; use {formats}")
+            os.environ[progress.LOG_VARIABLE] = value
+            return own[:number] + own[number + taken :] + arguments[end:]
+    return arguments
+
+
 def _exit_code(arguments: list[str]) -> int:
     def run_command() -> object:
         check_expected_version()
-        return app(arguments, exit_on_error=False, print_error=True)
+        return app(_take_log_format(arguments), exit_on_error=False, print_error=True)
 
     return exit_code_of(run_command)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from cyclopts import CycloptsError
 
+from raykd import progress
 from raykd.errors import FULL_DISK, InputError
 
 USER_ERROR = 2
@@ -74,5 +75,8 @@ def _first_line(error: Exception) -> str:
 def _fail(message: str, code: int) -> int:
     if os.environ.get("RAYKD_DEBUG") == "1":
         traceback.print_exc()
-    print(message, file=sys.stderr)  # noqa: T201  # the command's answer
+    if progress.logs_json():
+        progress.say(message, level="error")
+    else:
+        print(message, file=sys.stderr)  # noqa: T201  # the command's answer
     return code

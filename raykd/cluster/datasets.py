@@ -25,9 +25,10 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 from ray.util.annotations import RayDeprecationWarning
 
 from raykd import progress
+from raykd.cluster import metrics
 from raykd.cluster.capacity import cpu_nodes, limited_memory
 from raykd.cluster.connection import connect
-from raykd.cluster.tasks import MAX_RETRIES, lost_process, references
+from raykd.cluster.tasks import MAX_RETRIES, labels_of, lost_process, references
 from raykd.errors import InputError
 from raykd.storage.remote import working_folder
 
@@ -117,13 +118,14 @@ def as_completed(
         return
     connect()
     dataset = _dataset_of(items)
-    operator = _item_operator(function, references(shared))
+    operator = _item_operator(function, references(shared), labels_of(label))
     request = _Request(num_cpus, num_gpus, memory_bytes, num_at_once)
     bar = progress.track(label, len(items), unit) if shows_progress else nullcontext(_ignore)
     with bar as advance:
         for number, value in _results(_mapped(dataset, operator, request, label), label):
             yield number, value
             advance(1)
+            progress.log_shard(label, number, len(items), unit)
 
 
 def for_each_block(
@@ -144,7 +146,7 @@ def for_each_block(
     """
     connect()
     request = _Request(1.0, 0.0, memory_bytes, None)
-    operator = _block_operator(function, references(shared))
+    operator = _block_operator(function, references(shared), labels_of(label))
     results = []
     try:
         for _, value in _results(_mapped(dataset, operator, request, label), label):
@@ -226,7 +228,9 @@ def _dataset_of(items: Sequence[Any]) -> Dataset:
 
 
 def _item_operator(
-    function: Callable[..., Any], shared: Mapping[str, "ray.ObjectRef[Any]"]
+    function: Callable[..., Any],
+    shared: Mapping[str, "ray.ObjectRef[Any]"],
+    labels: dict[str, str],
 ) -> Callable[[pa.Table], pa.Table]:
     """Make the operator that applies a function to the item of each row."""
     folder = working_folder.current()
@@ -239,18 +243,20 @@ def _item_operator(
                 folder.check()
             return function(pickle.loads(row["item"]), **_get(shared))
 
-        return _result(row["number"], call)
+        return _result(row["number"], call, labels)
 
     return _named_as(function, apply)
 
 
 def _block_operator(
-    function: Callable[..., Any], shared: Mapping[str, "ray.ObjectRef[Any]"]
+    function: Callable[..., Any],
+    shared: Mapping[str, "ray.ObjectRef[Any]"],
+    labels: dict[str, str],
 ) -> Callable[[pa.Table], pa.Table]:
     """Make the operator that applies a function to whole blocks."""
 
     def apply(block: pa.Table) -> pa.Table:
-        return _result(0, lambda: function(block, **_get(shared)))
+        return _result(0, lambda: function(block, **_get(shared)), labels)
 
     return _named_as(function, apply)
 
@@ -259,10 +265,11 @@ def _get(shared: Mapping[str, "ray.ObjectRef[Any]"]) -> dict[str, Any]:
     return dict(zip(shared, ray.get(list(shared.values())), strict=True))
 
 
-def _result(number: int, call: Callable[[], Any]) -> pa.Table:
+def _result(number: int, call: Callable[[], Any], labels: dict[str, str]) -> pa.Table:
     """Make a result row; an error is a result, since Ray Data would lose its type and print it."""
     try:
-        is_error, pickled = False, _dumps(call())
+        with metrics.recorded_task(labels):
+            is_error, pickled = False, _dumps(call())
     except Exception as error:
         is_error, pickled = True, _pickled(error, traceback.format_exc())
     return pa.table([[number], [is_error], [pickled]], schema=_RESULT)

@@ -8,6 +8,7 @@ import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from raykd import progress
+from raykd.cluster import metrics
 from raykd.cluster.capacity import check_cpu_request, cpu_nodes, total_cpus
 from raykd.cluster.connection import MAX_OUT_OF_MEMORY_RETRIES, connect
 from raykd.errors import InputError
@@ -114,7 +115,7 @@ def as_completed(
         label_selector={} if num_gpus else cpu_nodes(),
     )(_apply)
     function_reference = ray.put(function)
-    folder_reference = ray.put(working_folder.current())
+    place_reference = ray.put((working_folder.current(), labels_of(label)))
     running: dict[ray.ObjectRef[Any], int] = {}
     waiting = iter(enumerate(items))
     try:
@@ -126,7 +127,7 @@ def as_completed(
                 window = min(window, num_at_once or window)
                 while len(running) < window and (following := next(waiting, None)) is not None:
                     reference = task.remote(
-                        folder_reference, function_reference, following[1], **arguments
+                        place_reference, function_reference, following[1], **arguments
                     )
                     running[reference] = following[0]
                 if not running:
@@ -137,6 +138,7 @@ def as_completed(
                 yield running.pop(ready), result
                 del ready, result
                 advance(1)
+                progress.log_shard(label, number, len(items), unit)
     except RayTaskError as error:
         # Wait instead of canceling: canceling a task that is about to end aborts the driver
         # (Ray 2.60, "Tried to complete task that was not pending").
@@ -172,9 +174,19 @@ def _ignore(count: int) -> None:
     pass
 
 
+def labels_of(label: str) -> dict[str, str]:
+    """Labels of the tasks of some work; those of a command without stages are named by it."""
+    return {"stage": label.partition(",")[0], **progress.labels()}
+
+
 def _apply(
-    folder: WorkingFolder | None, function: Callable[..., Result], item: Item, **shared: Any
+    place: tuple[WorkingFolder | None, dict[str, str]],
+    function: Callable[..., Result],
+    item: Item,
+    **shared: Any,
 ) -> Result:
+    folder, labels = place
     if folder is not None:
         folder.check()
-    return function(item, **shared)
+    with metrics.recorded_task(labels):
+        return function(item, **shared)

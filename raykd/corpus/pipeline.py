@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from raykd import progress
-from raykd.cluster import datasets
+from raykd.cluster import datasets, metrics
 from raykd.corpus.config import CorpusConfig
 from raykd.corpus.dataset.copy import copy_documents
 from raykd.corpus.left_out import check_counts, report_counts
@@ -218,7 +218,11 @@ def _ingest_shard(shard: _Shard, *, config: CorpusConfig) -> Mapping[str, float]
     inputs = {"slices": digest_of_parts(shard.parts)}
 
     def write(draft: Draft) -> None:
-        draft.counts.update(write_shard(shard.parts, config, draft.directory))
+        counts = write_shard(shard.parts, config, draft.directory)
+        draft.counts.update(counts)
+        metrics.record("raykd_documents_total", counts["num_documents"])
+        metrics.record("raykd_units_total", counts["num_units"])
+        metrics.record("raykd_quarantined_rows_total", counts["num_quarantined"])
 
     return write_once(shard.directory, "ingest shard", settings, inputs, write).counts
 

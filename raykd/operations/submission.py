@@ -19,6 +19,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
+from raykd import progress
 from raykd.corpus.config import CorpusConfig
 from raykd.corpus.dataset.readers import references_of
 from raykd.errors import InputError
@@ -170,12 +171,15 @@ def prepare(
     root = Path(os.path.commonpath([recipe.parent, *(file.parent for file in files)]))
     num_bytes = _copy(files, root, folder)
     packages = _model_packages(references.models)
-    runtime_env: dict[str, Any] = {"env_vars": {EXPECTED_VERSION: version("raykd")}}
+    variables = {EXPECTED_VERSION: version("raykd")}
+    if log_format := os.environ.get(progress.LOG_VARIABLE):
+        variables[progress.LOG_VARIABLE] = log_format
+    runtime_env: dict[str, Any] = {"env_vars": variables}
     if raykd == "pip":
         runtime_env["pip"] = [f"raykd=={version('raykd')}", *packages]
     elif raykd != "image":
         wheel = Path(raykd)
-        runtime_env["env_vars"] = {EXPECTED_VERSION: unpack(wheel, folder)}
+        variables[EXPECTED_VERSION] = unpack(wheel, folder)
         runtime_env["pip"] = [*requirements_of(wheel), *packages]
     elif packages:
         notes.append(f"the cluster's image must have {', '.join(packages)}")

@@ -27,6 +27,9 @@ class TrainingEvents:
             position: position that `on_checkpoint` returned then; empty for a new training.
         """
 
+    def on_rows(self, num_tokens: int) -> None:
+        """Handle the rows to train on, which have `num_tokens` tokens; called before `on_start`."""
+
     def on_step(self, step: int) -> None:
         """Handle the end of a step, numbered from 1."""
 
@@ -62,6 +65,9 @@ class _LoggedEvents(TrainingEvents):
     def on_start(self, step: int, position: Position) -> None:
         self._metrics_writer.truncate(step, position)
         self._events.on_start(step, position)
+
+    def on_rows(self, num_tokens: int) -> None:
+        self._events.on_rows(num_tokens)
 
     def on_step(self, step: int) -> None:
         self._events.on_step(step)

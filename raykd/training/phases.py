@@ -167,6 +167,7 @@ def run_phase(
         run(None, None)
         return
     score, events = job.score, events or TrainingEvents()
+    events.on_rows(int(rows.offsets[-1]))
     evaluator = Evaluator(
         student,
         config,

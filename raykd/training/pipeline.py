@@ -18,7 +18,7 @@ from ray.train.collective import barrier, broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from raykd import progress
-from raykd.cluster import capacity, tasks
+from raykd.cluster import capacity, metrics, tasks
 from raykd.cluster.connection import connect
 from raykd.cluster.devices import assigned_device
 from raykd.cluster.preemption import PreemptionWatcher
@@ -37,6 +37,7 @@ from raykd.training.distributed.placement import (
     workers_that_fit,
 )
 from raykd.training.events import TrainingEvents
+from raykd.training.logging.records import StepRecord
 from raykd.training.masked_lm_head.head import HeadJob, run_head
 from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.recovery import (
@@ -221,6 +222,7 @@ def _trainer(
             "num_threads": threads_on(num_cpus),
             "every_s": workers.checkpoint_every_s,
             "working_folder": working_folder.current(),
+            "labels": tasks.labels_of("training"),
         },
         torch_config=TorchConfig(backend="nccl" if uses_gpu(workers) else "gloo"),
         scaling_config=train.ScalingConfig(**scaling),
@@ -297,7 +299,11 @@ def _train_on_worker(config: dict[str, Any]) -> None:
             return
         notices = PreemptionWatcher(_nodes_of_group()) if first else nullcontext(lambda: False)
         try:
-            with translate_training_errors(jobs[i]), notices as has_notice:
+            with (
+                progress.labeled(**config["labels"]),
+                translate_training_errors(jobs[i]),
+                notices as has_notice,
+            ):
                 run_phase(
                     jobs[i],
                     worker,
@@ -337,6 +343,7 @@ class _ReportedEvents(TrainingEvents):
         self, progress_actor: Any, job: TrainingJob, has_notice: Callable[[], bool]
     ) -> None:
         self._progress_actor, self._job, self._has_notice = progress_actor, job, has_notice
+        self._tokens_per_step = 0.0
 
     def has_notice(self) -> bool:
         return self._has_notice()
@@ -344,6 +351,18 @@ class _ReportedEvents(TrainingEvents):
     def on_step(self, step: int) -> None:
         if step % _STEPS_PER_MESSAGE == 0:
             self._progress_actor.report_steps.remote(str(self._job.out), step)
+
+    def on_rows(self, num_tokens: int) -> None:
+        if isinstance(self._job, PhaseJob):
+            self._tokens_per_step = num_tokens * self._job.num_epochs() / self._job.num_steps()
+
+    def on_step_records(self, records: Sequence[StepRecord]) -> None:
+        if records:
+            name, count = self._job.name, len(records)
+            mean = sum(record.total for record in records) / count
+            metrics.record("raykd_steps_total", count, model=name)
+            metrics.record("raykd_tokens_total", count * self._tokens_per_step, model=name)
+            metrics.record("raykd_loss", mean, model=name)
 
     def on_tracker_lost(self, tracker: str, problem: str) -> None:
         name = self._job.name

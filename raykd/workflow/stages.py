@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from raykd import progress
+from raykd.cluster import metrics
 from raykd.config import dump_yaml
 from raykd.report.model_card import write_card
 from raykd.report.page import render
@@ -121,13 +122,15 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
         if _is_unused(run, name):
             continue
         started = time.monotonic()
-        with run.timed(name):
+        with progress.labeled(run=run.recipe.name, stage=name), run.timed(name):
             STAGES[name](run)
             if name == "task" and needs_models:
                 check_classes(run)
             if name == "teacher":
                 check_teacher(run)
-        progress.say(f"{name:14} {time.monotonic() - started:6.1f} s")
+            seconds = time.monotonic() - started
+            metrics.record("raykd_stage_seconds_total", seconds)
+            progress.say(f"{name:14} {seconds:6.1f} s")
 
 
 def _is_unused(run: Run, name: str) -> bool:

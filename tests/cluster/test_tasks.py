@@ -135,5 +135,5 @@ def test_ray_data_writes_nothing_on_the_console(capfd):
 
 
 def test_the_operator_has_the_name_of_its_function_on_the_dashboard():
-    operator = datasets._item_operator(functools.partial(times, factor=2), {})
+    operator = datasets._item_operator(functools.partial(times, factor=2), {}, {})
     assert operator.__name__ == "times"

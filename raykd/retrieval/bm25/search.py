@@ -30,11 +30,13 @@ class BlockHits:
         num_hits: (B,) number of hits of each query.
         units: (H,) positions of units in the shard.
         scores: (H,) positive; within a query sorted by (score descending, unit_id ascending).
+        pruned_share: share of the pairs of a query and a superblock that MaxScore searched.
     """
 
     num_hits: NDArray[np.int32]
     units: NDArray[np.int32]
     scores: NDArray[np.float64]
+    pruned_share: float
 
 
 def search_shard(
@@ -59,9 +61,12 @@ def search_shard(
     candidates = Candidates.empty(top_k[first:last], thresholds[first:last], index.num_units)
     fits = (plan.lengths <= MAX_QUERY_LENGTH) & (np.diff(plan.offsets) <= MAX_DISTINCT_TERMS)
     use_exhaustive = candidates.floors <= 0
+    num_held = num_pruned = 0
     for superblock in range(index.num_superblocks):
-        _search_superblock(index, superblock, plan, fits, use_exhaustive, candidates)
-    return BlockHits(*candidates.best(index.id_rank))
+        held, pruned = _search_superblock(index, superblock, plan, fits, use_exhaustive, candidates)
+        num_held += held
+        num_pruned += pruned
+    return BlockHits(*candidates.best(index.id_rank), pruned_share=num_pruned / max(num_held, 1))
 
 
 def _search_superblock(
@@ -71,7 +76,7 @@ def _search_superblock(
     fits: NDArray[np.bool_],
     use_exhaustive: NDArray[np.bool_],
     candidates: Candidates,
-) -> None:
+) -> tuple[int, int]:
     """Search one superblock with the cheaper algorithm for each query.
 
     The choice has no effect on the hits. Costs are counted in scored postings.
@@ -84,6 +89,9 @@ def _search_superblock(
         use_exhaustive: (B,) whether the query has no threshold, or one that skips too little;
             updated.
         candidates: candidates of the batch.
+
+    Returns:
+        Number of queries with a term in the superblock, and how many of them MaxScore searched.
     """
     held = plan.expected_postings > 0
     pruned, plain = held & fits & ~use_exhaustive, held & ~(fits & ~use_exhaustive)
@@ -93,9 +101,11 @@ def _search_superblock(
     are_few = plan.expected_postings[pruned].sum() < making
     if are_few and index.has_postings(superblock) and not index.has_maxima(superblock):
         pruned, plain = np.zeros_like(pruned), pruned | plain
+    num_held, num_pruned = int(held.sum()), 0
     if pruned.any():
         remained = _remaining(index, superblock, plan, np.flatnonzero(pruned), limits, candidates)
         late = pruned & (remained > limits)
+        num_pruned = int((pruned & ~late).sum())
         lost = (remained[late] - limits[late]).sum() * _POSTINGS_PER_BLOCK
         # Building postings does not pay off for a few queries without a threshold.
         lost += (plan.expected_postings[plain] * _POSTINGS_PER_BLOCK).sum()
@@ -107,9 +117,10 @@ def _search_superblock(
             if len(others):
                 no_limits = np.full(len(limits), np.inf)
                 search_maxscore(index, superblock, plan, others, no_limits, candidates)
-            return
+            return num_held, num_pruned + len(others)
     if plain.any():
         search_exhaustive(index, superblock, plan, np.flatnonzero(plain), candidates)
+    return num_held, num_pruned
 
 
 def _remaining(

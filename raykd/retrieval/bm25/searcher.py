@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
-from raykd.cluster import datasets
+from raykd.cluster import datasets, metrics
 from raykd.corpus.shards import digest_of_shard
 from raykd.errors import InputError
 from raykd.retrieval.bm25 import index, scoring, search
@@ -102,6 +102,8 @@ class Bm25Searcher:
         )
         for block in blocks:
             hits = search.search_shard(shard_index, self.job.queries, top_k, thresholds, block)
+            metrics.record("raykd_queries_total", block[1] - block[0])
+            metrics.record("raykd_pruned_share", hits.pruned_share)
             yield RankedHits.of_shard(
                 hits.num_hits, hits.units, hits.scores, shard_index.unit_ids, shard_index.id_rank
             )
