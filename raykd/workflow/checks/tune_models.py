@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import islice, product
 from typing import Any
 
-from raykd.errors import InputError
+from raykd.errors import InputError, shortened
 from raykd.training.phase_config import PhaseConfig
 from raykd.workflow.checks.preflight import check_models
 from raykd.workflow.checks.tune_checks import recipes_with, section_of
@@ -15,6 +15,7 @@ from raykd.workflow.run import Run
 
 # Of a value's combinations with other values, how many are tried before it is refused.
 _MAX_COMBINATIONS = 16
+_MAX_LABEL_LENGTH = 80
 
 
 def check_choices(run: Run) -> None:
@@ -70,8 +71,12 @@ def _check_models_with(run: Run, name: str, assignment: Mapping[str, Any]) -> No
             first = first or error
         else:
             return
-    shown = ", ".join(f"{key} = {label_of(value)}" for key, value in assignment.items())
+    shown = ", ".join(f"{key} = {_shown(value)}" for key, value in assignment.items())
     raise InputError(f"tune.space: {shown}: {first}")
+
+
+def _shown(value: Any) -> str:
+    return shortened(label_of(value), _MAX_LABEL_LENGTH)
 
 
 def _objective_keys(recipe: Recipe) -> list[str]:
@@ -95,9 +100,9 @@ def _check_shared(recipe: Recipe, name: str) -> None:
             phase = changed.injection_sections()[section]
         objective = phase.objective
         if model := objective.generator_reference(recipe.teacher.model):
-            generators[model, str(objective.head_training)] = label_of(value)
+            generators[model, str(objective.head_training)] = _shown(value)
         if phase.reads_outputs:
-            caches[objective.teacher_features, objective.teacher_relations] = label_of(value)
+            caches[objective.teacher_features, objective.teacher_relations] = _shown(value)
     if len(generators) > 1:
         raise InputError(
             f"tune.space: {name}: {' and '.join(generators.values())} have different generators, "

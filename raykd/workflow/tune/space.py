@@ -112,6 +112,11 @@ def _labels(parameter: Parameter) -> list[Any]:
     if numbers is not None:
         return list(numbers)
     assert parameter.choice is not None
+    names = [
+        value.get("name") if isinstance(value, Mapping) else value for value in parameter.choice
+    ]
+    if all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
+        return names  # of objectives, whose other settings would make long labels
     return [label_of(value) for value in parameter.choice]
 
 

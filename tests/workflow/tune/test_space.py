@@ -314,3 +314,14 @@ def test_keys_that_change_together_are_one_parameter():
             space_of(alpha=keys | wrong)
     with pytest.raises(InputError, match="a choice of their values"):
         space_of(alpha={"keys": WEIGHTS[:2], "int": [1, 2]})
+
+
+def test_optuna_knows_objectives_by_their_names_where_these_differ():
+    named = {"name": "rail_kd", "variant": "concatenated"}
+    space = space_of(objective={"choice": ["pkd", named]})
+    assert params_of({"objective": named}, space) == {"objective": "rail_kd"}
+    assert params_of({"objective": {"name": "rail_kd"}}, space) is None
+    both = space_of(objective={"choice": ["rail_kd", named]})
+    assert params_of({"objective": named}, both) == {
+        "objective": "{name: rail_kd, variant: concatenated}"
+    }
