@@ -43,11 +43,13 @@ class Run:
 
     Attributes:
         units: folder of the shards of the unnamed corpus; those of named ones are next to it.
+        validation: examples used in place of the dev split, as a search with held-out rows does.
     """
 
     recipe: Recipe
     out: Path
     units: Path
+    validation: Path | None = None
 
     def resolve(self, reference: str) -> Location:
         """Resolve a path of the recipe to a file or URL."""
@@ -99,6 +101,8 @@ class Run:
 
     def split(self, name: str) -> Path:
         """Examples of a split: train, dev or test."""
+        if name == "dev" and self.validation is not None:
+            return self.validation
         return self.task_folder / f"{name}.parquet"
 
     def training_text(self, text: Text) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from raykd.report.tune.confirmed import confirmed_rows, confirmed_text
 from raykd.report.tune.importance import MIN_TRIALS, importances
 from raykd.report.tune.study import Key, Study, cost_of, cost_text, label_of
 from raykd.report.tune.trials import Trial, problems_of, rank
@@ -43,6 +44,9 @@ def render(study: Study, version: str) -> str:
     ranked = rank(study.trials)
     complete = [trial for trial in ranked if trial.whole]
     winner = ranked[0] if ranked else None
+    if study.confirmation is not None:
+        number = study.confirmation["winner"]
+        winner = next(trial for trial in ranked if trial.number == number)
     second = next((t for t in complete[1:] if t.score != complete[0].score), None)
     return environment.get_template("tune.html").render(
         study=study,
@@ -50,6 +54,8 @@ def render(study: Study, version: str) -> str:
         metric_title=study.metric.replace("_", " "),
         winner=winner,
         second=second,
+        confirmed=confirmed_rows(study.confirmation) if study.confirmation else None,
+        confirmed_text=confirmed_text(study.confirmation) if study.confirmation else [],
         lead_over=(winner.score or 0) - (second.score or 0) if winner and second else None,
         num_tied=sum(trial.score == complete[0].score for trial in complete) if complete else 0,
         counts={

@@ -56,6 +56,7 @@ class Study:
         trials: ended trials in order.
         recipe: lines of the recipe that all trials share.
         edits: changes that make the shared recipe that of a trial, by the trial's number.
+        confirmation: repetitions of the best trials as plain values, which name the winner.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Study:
     trials: list[Trial]
     recipe: list[str] = field(default_factory=list)
     edits: Mapping[int, "Edits"] = field(default_factory=dict)
+    confirmation: dict[str, Any] | None = None
 
 
 # (first line, number of lines, lines in their place), from the top.

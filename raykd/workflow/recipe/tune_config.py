@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from raykd.config import Config
+from raykd.workflow.recipe.confirm_config import ConfirmConfig
 from raykd.workflow.recipe.paper_space import PAPER
 from raykd.workflow.recipe.tune_points import check_names, grid, in_order
 from raykd.workflow.recipe.tune_space import Parameter
@@ -84,6 +85,10 @@ class TuneConfig(Config):
     )
     grace_epochs: int = Field(
         1, ge=1, description="Epochs that every trial trains before it may be stopped early."
+    )
+    confirm: ConfirmConfig | None = Field(
+        None,
+        description="Repeat the best trials with new seeds, and choose the winner by the means.",
     )
     variant: str | None = Field(
         None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from raykd.errors import InputError
+from raykd.report.tune.confirmed import confirmed_rows, confirmed_text
 from raykd.report.tune.study import cost_of, cost_text
 from raykd.report.tune.trials import Trial, values_text
 from raykd.storage.working_files import write_atomically
@@ -135,6 +136,11 @@ def lines_of(result: StudyResult, recipe: str) -> Iterator[str]:
     failed = [trial for trial in result.trials if trial.failed]
     yield f"{result.metric} on {result.validation}, seed {result.seed}"
     yield f"winner: {_line(winner)}"
+    if result.confirmation is not None:
+        yield "confirmed with new seeds (trial, mean and 95 % interval, search score):"
+        for number, mean, _, search_score, verdict in confirmed_rows(result.confirmation):
+            yield f"  trial {number}  {mean}  {search_score}  {verdict}".rstrip()
+        yield from (f"  {sentence}" for sentence in confirmed_text(result.confirmation))
     if len(tied := [trial for trial in rivals if trial.score == winner.score]) > 0:
         yield f"  {len(tied)} other trials have the same score"
     if rivals:

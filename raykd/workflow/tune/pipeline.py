@@ -74,7 +74,8 @@ class Setting:
     @property
     def validation(self) -> str:
         """Rows that trials are scored on, in words."""
-        return "dev" if self.run.task().test is not None else "rows held out of train"
+        rows = "dev" if self.run.task().test is not None else "rows held out of train"
+        return rows if self.run.validation is None else f"{rows}, without those held out to confirm"
 
     @property
     def init(self) -> Init:

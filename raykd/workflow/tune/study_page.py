@@ -3,7 +3,7 @@
 import difflib
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from raykd.report.tune.study import Edits, State, Study, keys_of
 from raykd.report.tune.trials import Trial
 from raykd.storage.working_files import write_atomically
 from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.tune.choice.confirmation import Confirmation
 from raykd.workflow.tune.pipeline import Setting
 from raykd.workflow.tune.running import RunningTrials
 
@@ -51,7 +52,7 @@ class StudyPage:
         """Write trials that ended within 30 s of the last write."""
         self._write_if_due()
 
-    def write(self, state: State) -> None:
+    def write(self, state: State, confirmation: Confirmation | None = None) -> None:
         """Write the page atomically; a page that cannot be written does not end the sweep."""
         study = replace(
             self._study,
@@ -61,6 +62,7 @@ class StudyPage:
             trials=self._trials,
             recipe=self._shared,
             edits=self._edits,
+            confirmation=None if confirmation is None else asdict(confirmation),
         )
         try:
             write_atomically(self._path, render(study, version("raykd")))

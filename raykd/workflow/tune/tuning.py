@@ -36,6 +36,8 @@ from raykd.workflow.run import Run
 from raykd.workflow.stages import run_stages
 from raykd.workflow.training_stages import cache_outputs, inject_job
 from raykd.workflow.tune.choice.outcome import write_result
+from raykd.workflow.tune.choice.repetition import REPEATED_FOLDER, confirm
+from raykd.workflow.tune.choice.rows import with_search_rows
 from raykd.workflow.tune.choice.students import BestStudent
 from raykd.workflow.tune.choice.training import shared_inputs
 from raykd.workflow.tune.pipeline import Setting, quiet_tune, run_trials, setting_of, tracked
@@ -50,7 +52,7 @@ _HELD_OUT_FRACTION = 0.2
 # Keys that change no result.
 _RESOURCE_KEYS = {"cpus_per_trial", "gpus_per_trial", "max_failed_share"}
 # Keys with which a sweep is extended.
-_EXTENDED_KEYS = ("num_trials", "max_concurrent_trials")
+_EXTENDED_KEYS = ("num_trials", "max_concurrent_trials", "confirm")
 
 
 def tune(run: Run) -> None:
@@ -132,7 +134,7 @@ def _prepare(run: Run) -> Setting:
         job = tracked(job, "all trials", setting)
         storage = setting.folder / "ray_train"
         train_phases([job], recipe.workers, label="inject", storage=storage, only_model=True)
-    return setting
+    return with_search_rows(setting)
 
 
 def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, draft: Draft) -> None:
@@ -153,15 +155,16 @@ def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, dra
             if num_left > 0:
                 watchers: list[SweepWatcher] = [ProgressBar(advance), page, best]
                 run_trials(setting, num_left, num_epochs, sweep, watchers)
+        trials = sweep.trials()
+        confirmation = confirm(setting, trials)
     except BaseException:
         page.write("interrupted")
         raise
-    page.write("complete")
-    trials = sweep.trials()
+    page.write("complete", confirmation)
     if not rank(trials):
         raise InputError(f"tune: no trial ended with a score: {'; '.join(problems_of(trials))}")
-    write_result(draft.directory, setting, recipe, trials)
-    for name in ("trials", "injected", "ray"):
+    write_result(draft.directory, setting, recipe, trials, confirmation)
+    for name in ("trials", "injected", "ray", REPEATED_FOLDER):
         shutil.rmtree(setting.folder / name, ignore_errors=True)
     draft.counts["num_trials"] = len(trials)
     draft.counts["num_failed"] = len(trials) - len(rank(trials))

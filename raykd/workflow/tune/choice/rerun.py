@@ -14,6 +14,7 @@ from raykd.workflow.collect import package_versions
 from raykd.workflow.recipe.recipe_file import load_recipe
 from raykd.workflow.run import Run
 from raykd.workflow.tune.best import open_result, recipe_text
+from raykd.workflow.tune.choice.rows import with_search_rows
 from raykd.workflow.tune.choice.training import (
     ChosenStudent,
     final_scores,
@@ -44,7 +45,7 @@ def rerun_winner(run: Path) -> bool:
         opened = open_result(folder)
         result, winner = opened.result, opened.result.winner
         recipe = load_recipe(opened.folder / RECIPE_FILE)
-        setting = setting_of(Run(recipe, folder, folder / "units"))
+        setting = _setting(Run(recipe, folder, folder / "units"))
         _check_inputs(setting, opened.folder, folder)
         student = ChosenStudent(
             winner.values, result.seed, setting.folder / _FOLDER / f"trial-{winner.number}"
@@ -63,16 +64,29 @@ def _local(run: Path) -> AbstractContextManager[Path]:
     return output_at(run) if url_of(run) else nullcontext(run)
 
 
+def _setting(run: Run) -> Setting:
+    if not run.task_folder.is_dir():
+        raise _missing(run.task_folder, run.out)
+    setting = setting_of(run)
+    if not setting.run.split("dev").is_file():
+        raise _missing(setting.run.split("dev"), run.out)
+    return with_search_rows(setting)
+
+
+def _missing(path: Path, run: Path) -> InputError:
+    return InputError(
+        f"{path}: missing, so the winner cannot be made again; rerun raykd tune with --out {run}, "
+        "which makes it again"
+    )
+
+
 def _check_inputs(setting: Setting, result: Path, run: Path) -> None:
     manifest = read_manifest(result)
     assert manifest is not None
     try:
         present = shared_inputs(setting)
     except FileNotFoundError as error:
-        raise InputError(
-            f"{error.filename}: missing, so the winner cannot be made again; rerun raykd tune "
-            f"with --out {run}, which makes it again"
-        ) from None
+        raise _missing(Path(error.filename), run) from None
     changed = sorted(
         name for name, digest in manifest.inputs.items() if present.get(name) != digest
     )
