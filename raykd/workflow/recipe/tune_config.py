@@ -38,8 +38,8 @@ class TuneConfig(Config):
         None,
         ge=1,
         le=MOST_TRIALS,
-        description="Trials, each of which trains and scores one student. Default: 8, or all "
-        "points of a grid.",
+        description="Trials, each of which trains and scores one student; fewer in a space with "
+        "fewer points, since none is tried twice. Default: 8, or all points of a grid.",
     )
     sampler: Sampler = Field(
         "tpe",
@@ -97,10 +97,14 @@ class TuneConfig(Config):
 
     @property
     def most_trials(self) -> int:
-        """Number of trials, if none of a grid's points is refused by the recipe."""
-        if self.sampler != "grid":
-            return self.num_trials or _DEFAULT_TRIALS
-        return len(grid(self.space, self.num_trials or MOST_TRIALS))
+        """Number of trials, if the recipe refuses no point; none is tried twice."""
+        wanted = self.num_trials or (MOST_TRIALS if self.sampler == "grid" else _DEFAULT_TRIALS)
+        return len(grid(self.space, wanted)) if self.is_finite else wanted
+
+    @property
+    def is_finite(self) -> bool:
+        """True if every parameter has choices or steps."""
+        return all(p.all_assignments(name) is not None for name, p in self.space.items())
 
     @model_validator(mode="after")
     def _space_is_whole(self) -> Self:

@@ -18,6 +18,10 @@ from raykd.workflow.tune.space import Params, params_of, sample
 
 # Proposals in a row that the recipe refuses, after which nothing more is proposed.
 _MOST_REFUSED = 200
+# Of spaces with more points than this, a point is hardly ever proposed twice.
+_MOST_LISTED = 10_000
+# Proposals in a row of points that were tried before, after which a new one is drawn.
+_MOST_REPEATED = 3
 
 Direction = Literal["maximize", "minimize"]
 End = Literal["whole", "stopped", "failed"]
@@ -64,6 +68,7 @@ class Study:
             directions=list(directions),
             load_if_exists=True,
         )
+        self._has_any = bool(ended)
         self._num_objectives = len(directions)
         self._trials: dict[int, optuna.Trial] = {}
         self._epochs: dict[int, set[int]] = {}
@@ -76,6 +81,8 @@ class Study:
             points = [params_of(point, config.space) for point in grid(config.space, MOST_TRIALS)]
             random.Random(config.seed).shuffle(points)
             self._queue += [point for point in points if point is not None]
+        self._new = _points_of(config, known)
+        self._chance = random.Random(config.seed + num_known)
         self._queue = [
             params
             for number, params in enumerate(self._queue)
@@ -83,28 +90,49 @@ class Study:
         ]
 
     def ask(self) -> tuple[int, dict[str, Any]] | None:
-        """Number and values of the next trial; None if a grid has no point left.
+        """Number and values of the next trial; None if every point of the space was tried.
 
         Raises:
             InputError: the recipe refuses every combination that is proposed.
         """
-        for _ in range(MOST_TRIALS if self._is_grid else _MOST_REFUSED):
+        num_refused = num_repeated = 0
+        while num_refused < (MOST_TRIALS if self._is_grid else _MOST_REFUSED):
+            if num_repeated >= _MOST_REPEATED and self._new and not self._queue:
+                self._queue.append(self._chance.choice(self._new))
             if self._queue:
                 self._study.enqueue_trial(self._queue.pop(0))
-            elif self._is_grid:
-                return None
+            elif self._is_grid or self._new == []:
+                if self._has_any:
+                    return None
+                break
             trial = self._study.ask()
             values = sample(trial, self._space)
-            if self._is_valid(values):
+            if not self._take(values):
+                num_repeated += 1
+                trial.set_user_attr("refused", "another trial has these values")
+            elif self._is_valid(values):
+                self._has_any = True
                 self._trials[trial.number] = trial
                 self._epochs[trial.number] = set()
                 return trial.number, values
-            trial.set_user_attr("refused", "the recipe does not take these values together")
+            else:
+                num_refused += 1
+                trial.set_user_attr("refused", "the recipe does not take these values together")
             self._study.tell(trial, state=TrialState.FAIL)  # word list: ok
         raise InputError(
-            f"tune.space: the recipe refused the last {_MOST_REFUSED} proposed combinations of "
+            f"tune.space: the recipe refused the last {num_refused} proposed combinations of "
             "values; make the space smaller, or add conditions (when)"
         )
+
+    def _take(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a point is new in a space of few points, and count it as tried."""
+        if self._new is None:
+            return True
+        params = params_of(values, self._space)
+        if params not in self._new:
+            return False
+        self._new.remove(params)
+        return True
 
     def report(self, number: int, epoch: int, score: float) -> None:
         """Note the score of a running trial after an epoch; of several reports, the first."""
@@ -132,6 +160,17 @@ class Study:
             trial.set_user_attr(name, fact)
         whole = list(values or ()) if how == "whole" else None
         self._study.tell(trial, whole, state=_STATES[how])  # word list: ok
+
+
+def _points_of(config: TuneConfig, known: Sequence[Params]) -> list[Params] | None:
+    """Points of a space that are not known; None if there are too many to list."""
+    if not config.is_finite:
+        return None
+    points = grid(config.space, _MOST_LISTED + 1)
+    if len(points) > _MOST_LISTED:
+        return None
+    params = [found for point in points if (found := params_of(point, config.space)) is not None]
+    return [one for one in params if one not in known]
 
 
 def _end_interrupted(storage: JournalStorage, name: str) -> int:
