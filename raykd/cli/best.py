@@ -26,8 +26,19 @@ def best(
     export: Annotated[
         Path | None, Parameter(help="Copy the winner's student to this new folder.")
     ] = None,
+    sqlite: Annotated[
+        Path | None,
+        Parameter(
+            help="Only copy the Optuna study, of a running sweep too, to this new SQLite file."
+        ),
+    ] = None,
 ) -> int:
     """Print the outcome of a study, and do what the options ask for."""
+    if sqlite is not None:
+        from raykd.workflow.tune.choice.sqlite import copy_to_sqlite
+
+        copy_to_sqlite(folder, sqlite)
+        return 0
     from raykd.workflow.tune.best import show_best  # keeps `raykd --help` fast
 
     if as_json and (rerun or export):

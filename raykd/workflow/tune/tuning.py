@@ -42,7 +42,7 @@ from raykd.workflow.tune.choice.students import BestStudent
 from raykd.workflow.tune.choice.training import shared_inputs
 from raykd.workflow.tune.pipeline import Setting, quiet_tune, run_trials, setting_of, tracked
 from raykd.workflow.tune.resources import trial_resources
-from raykd.workflow.tune.running import ProgressBar, SweepWatcher
+from raykd.workflow.tune.running import SweepWatcher, TrialLines
 from raykd.workflow.tune.samplers import check_sampler
 from raykd.workflow.tune.study_page import PAGE_FILE, study_page
 from raykd.workflow.tune.study_result import read_result
@@ -153,7 +153,8 @@ def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, dra
         with progress.track("tune", num_trials, "trials") as advance:
             advance(num_ended)
             if num_left > 0:
-                watchers: list[SweepWatcher] = [ProgressBar(advance), page, best]
+                lines = TrialLines(advance, sweep.trials(), num_trials)
+                watchers: list[SweepWatcher] = [lines, page, best]
                 run_trials(setting, num_left, num_epochs, sweep, watchers)
         trials = sweep.trials()
         confirmation = confirm(setting, trials)

@@ -3,7 +3,7 @@
 import math
 
 from raykd.report.tune.trials import Trial
-from raykd.workflow.tune.running import RunningTrials
+from raykd.workflow.tune.running import RunningTrials, TrialLines
 
 
 class Clock:
@@ -70,3 +70,19 @@ def test_a_trial_that_failed_before_its_start_is_recorded():
     trial = RunningTrials(("mcc",), 1.0, 0.0).end("a", {"student.width": 64}, "no node")
     assert (trial.epochs, trial.score, trial.error) == (0, None, "no node")
     assert trial.values == {"student.width": 64}
+
+
+def test_each_ended_trial_is_printed_with_the_best_score_so_far(capsys):
+    counted: list[int] = []
+    lines = TrialLines(counted.append, [Trial(0, {}, 1, 0.5, True)], 5)
+    rate = {"adaptation.learning_rate": 0.00123456}
+    lines.on_end(Trial(1, rate, 1, 0.75, True), "a")
+    lines.on_end(Trial(2, rate, 1, 0.9, False), "b")
+    lines.on_end(Trial(3, rate, 0, None, False, "out of memory"), "c")
+    values = "adaptation.learning_rate=0.001235; best so far 0.7500"
+    assert capsys.readouterr().err.splitlines() == [
+        f"trial 1 of 5: 0.7500; {values}",
+        f"trial 2 of 5: 0.9000 (stopped early); {values}",
+        f"trial 3 of 5: failed: out of memory; {values}",
+    ]
+    assert counted == [1, 1, 1]
