@@ -6,6 +6,7 @@ from typing import Any
 import ray
 
 from raykd import progress
+from raykd.cluster import autoscaler
 from raykd.cluster.connection import connect
 from raykd.errors import InputError
 
@@ -26,13 +27,15 @@ def total_gpus() -> float:
 
 
 def can_start_gpus() -> bool:
-    """Return whether the cluster's autoscaler may start nodes with GPUs."""
-    return any(group.resources.get("GPU", 0) > 0 for group in _startable_groups())
+    """Return whether the cluster's autoscaler may start nodes with GPUs; see `autoscaler`."""
+    connect()
+    return autoscaler.can_start_gpus()
 
 
 def can_start_nodes() -> bool:
     """Return whether the cluster's autoscaler may start nodes."""
-    return bool(_startable_groups())
+    connect()
+    return autoscaler.can_start_nodes()
 
 
 def connected_resources() -> tuple[float, float] | None:
@@ -100,15 +103,6 @@ def _is_own_ray() -> bool:
     """Return whether this process started its Ray, which then consists of this machine only."""
     node: Any = ray._private.worker._global_node
     return node is not None and bool(node.is_head())
-
-
-def _startable_groups() -> list[Any]:
-    """Node types of the autoscaler; [] if the cluster has none."""
-    connect()
-    config: Any = ray._private.state.state.get_cluster_config()
-    if config is None:
-        return []
-    return [group for group in config.node_group_configs if group.max_count != 0]
 
 
 def _total(resource: str) -> float:
