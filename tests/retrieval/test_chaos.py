@@ -18,7 +18,8 @@ from raykd.cli.app import _exit_code as raykd
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
-NUM_KILLS = 30
+# More are worth their time before a release.
+NUM_KILLS = int(os.environ.get("RAYKD_TEST_KILLS", "10"))
 NUM_NODE_KILLS = 3
 NUM_DEDUP_KILLS = 6
 
