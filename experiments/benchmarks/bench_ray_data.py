@@ -55,11 +55,13 @@ def nothing(number: int) -> int:
 
 def measure_overhead(num_shards: int, num_repeats: int) -> dict[str, float]:
     shards = range(num_shards)
-    one = medians({"one_shard": lambda: datasets.for_each(nothing, [0], label="one")}, num_repeats)
+    one = medians(
+        {"one_shard": lambda: datasets.for_each(nothing, [0], label="one", files=None)}, num_repeats
+    )
     many = medians(
         {
-            "ray_data": lambda: datasets.for_each(nothing, shards, label="data"),
-            "plain_tasks": lambda: tasks.for_each(nothing, shards, label="tasks"),
+            "ray_data": lambda: datasets.for_each(nothing, shards, label="data", files=None),
+            "plain_tasks": lambda: tasks.for_each(nothing, shards, label="tasks", files=None),
         },
         num_repeats,
     )
@@ -120,10 +122,12 @@ def equal_by_files(paths: list[Path], out: Path, num_partitions: int) -> int:
     out.mkdir()
     shards = range(len(paths))
     shared = {"paths": paths, "out": out, "num_partitions": num_partitions}
-    datasets.for_each(partition_digests, shards, label="hash", shared=shared)
+    datasets.for_each(partition_digests, shards, label="hash", shared=shared, files=None)
     shared = {"num_shards": len(paths), "out": out}
     partitions = range(num_partitions)
-    return sum(datasets.for_each(later_of_partition, partitions, label="equal", shared=shared))
+    return sum(
+        datasets.for_each(later_of_partition, partitions, label="equal", shared=shared, files=None)
+    )
 
 
 def digests_of_shard(batch: pa.Table) -> pa.Table:

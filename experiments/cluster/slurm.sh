@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # One run on Slurm: sbatch experiments/cluster/slurm.sh RECIPE OUT
 # Ray starts on all nodes of the allocation, runs the recipe on the first, and ends. The same command
-# resumes an interrupted run. OUT is a folder that every node mounts; or a URL, if every node mounts
-# ~/.cache/raykd or what RAYKD_CACHE names.
+# resumes an interrupted run. OUT is a folder that every node mounts, or a URL.
 # Checked offline by tests/cluster/test_cluster_files.py (bash -n, and shellcheck where installed);
 # no test starts it on Slurm.
 #

@@ -27,6 +27,7 @@ from raykd.storage.manifest import (
     write_once,
 )
 from raykd.storage.outputs import output_path
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.storage.schemas import AUGMENTED, EXAMPLES_FILE, TEXT_FILE, TRAINING_PAIRS
 from raykd.storage.working_files import sweep
 
@@ -42,6 +43,12 @@ class AugmentJob:
     config: TaskDaConfig
     settings: Mapping[str, Any]
     inputs: Mapping[str, str]
+
+    def files(self, start: int) -> TaskFiles:
+        """Files that the task of a part reads and writes."""
+        config = self.config
+        models = (config.model, config.embeddings_model, config.embeddings)
+        return TaskFiles(tuple(filter(None, models)), (self.part(start),))
 
     def part(self, start: int) -> Path:
         """Folder of the part that starts at a row."""
@@ -105,6 +112,7 @@ def augment(
             unit="parts",
             num_gpus=1.0 if config.use_gpu else 0.0,
             shared={"examples": examples, "job": job},
+            files=job.files,
         )
         _collect([job.part(start) for start in starts], training_text_schema(examples), draft)
         draft.counts["num_rows"] = examples.num_rows

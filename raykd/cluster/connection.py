@@ -16,7 +16,6 @@ import ray
 
 from raykd import progress
 from raykd.cluster.processes import end_leftovers, recorded, records_folder
-from raykd.cluster.working_folder import check_nodes
 from raykd.errors import InputError
 
 # Retries of a task that Ray killed because the machine ran out of memory, with a pause that doubles
@@ -31,12 +30,8 @@ _HOST_AND_PORT = re.compile(r"[^/]+:\d+")
 
 def connect() -> None:
     """Connect to the cluster of RAY_ADDRESS, or one running on this machine, or start one."""
-    if not ray.is_initialized():
-        _connect()
-    check_nodes()
-
-
-def _connect() -> None:
+    if ray.is_initialized():
+        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(MAX_OUT_OF_MEMORY_RETRIES))
     debug = os.environ.get("RAYKD_DEBUG") == "1"

@@ -28,9 +28,11 @@ from raykd import progress
 from raykd.cluster import metrics
 from raykd.cluster.capacity import cpu_nodes, limited_memory
 from raykd.cluster.connection import connect
+from raykd.cluster.node_files.copies import present
+from raykd.cluster.node_files.server import SharedFolder, shared_folder
 from raykd.cluster.tasks import MAX_RETRIES, labels_of, lost_process, references
 from raykd.errors import InputError
-from raykd.storage.remote import working_folder
+from raykd.storage.remote.task_files import TaskFiles
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,6 +58,7 @@ def for_each(
     memory_bytes: int = SHARD_TASK_BYTES,
     num_at_once: int | None = None,
     shared: Mapping[str, Any] | None = None,
+    files: Callable[[Item], TaskFiles] | None,
     shows_progress: bool = True,
 ) -> list[Result]:
     """Run `function(item, **shared)` in one task of Ray Data per item.
@@ -71,6 +74,8 @@ def for_each(
         num_at_once: maximum number of concurrent tasks; None for as many as fit the cluster.
         shared: keyword arguments, put into the object store once for all tasks; a value may be a
             reference from `tasks.share`.
+        files: function that lists the files of an item's task in an output at a URL, for nodes that
+            do not see them otherwise; None if the tasks use no files.
         shows_progress: False for short work without a progress bar.
 
     Returns:
@@ -91,6 +96,7 @@ def for_each(
             memory_bytes=memory_bytes,
             num_at_once=num_at_once,
             shared=shared,
+            files=files,
             shows_progress=shows_progress,
         )
     )
@@ -108,6 +114,7 @@ def as_completed(
     memory_bytes: int = SHARD_TASK_BYTES,
     num_at_once: int | None = None,
     shared: Mapping[str, Any] | None = None,
+    files: Callable[[Item], TaskFiles] | None,
     shows_progress: bool = True,
 ) -> Iterator[tuple[int, Result]]:
     """Yield (index of the item, result) in order of completion; otherwise like `for_each`.
@@ -117,8 +124,10 @@ def as_completed(
     if not items:
         return
     connect()
-    dataset = _dataset_of(items)
-    operator = _item_operator(function, references(shared), labels_of(label))
+    folder = shared_folder()
+    listed = [TaskFiles() if folder is None or files is None else files(item) for item in items]
+    dataset = _dataset_of(list(zip(items, listed, strict=True)))
+    operator = _item_operator(function, folder, references(shared), labels_of(label))
     request = _Request(num_cpus, num_gpus, memory_bytes, num_at_once)
     bar = progress.track(label, len(items), unit) if shows_progress else nullcontext(_ignore)
     with bar as advance:
@@ -135,10 +144,11 @@ def for_each_block(
     label: str,
     memory_bytes: int = SHARD_TASK_BYTES,
     shared: Mapping[str, Any] | None = None,
+    files: TaskFiles,
 ) -> list[Result]:
     """Run `function(block, **shared)` on every block of a dataset, an Arrow table.
 
-    Ray Data chooses the blocks; the results have no order.
+    Ray Data chooses the blocks; the results have no order. `files` are those of all tasks.
 
     Raises:
         InputError: the source of the dataset cannot be read, or a process died in every attempt.
@@ -146,7 +156,9 @@ def for_each_block(
     """
     connect()
     request = _Request(1.0, 0.0, memory_bytes, None)
-    operator = _block_operator(function, references(shared), labels_of(label))
+    operator = _block_operator(
+        function, shared_folder(), files, references(shared), labels_of(label)
+    )
     results = []
     try:
         for _, value in _results(_mapped(dataset, operator, request, label), label):
@@ -229,19 +241,19 @@ def _dataset_of(items: Sequence[Any]) -> Dataset:
 
 def _item_operator(
     function: Callable[..., Any],
+    folder: SharedFolder | None,
     shared: Mapping[str, "ray.ObjectRef[Any]"],
     labels: dict[str, str],
 ) -> Callable[[pa.Table], pa.Table]:
     """Make the operator that applies a function to the item of each row."""
-    folder = working_folder.current()
 
     def apply(batch: pa.Table) -> pa.Table:
         [row] = batch.to_pylist()
 
         def call() -> Any:
-            if folder is not None:
-                folder.check()
-            return function(pickle.loads(row["item"]), **_get(shared))
+            item, files = pickle.loads(row["item"])
+            with present(folder, files):
+                return function(item, **_get(shared))
 
         return _result(row["number"], call, labels)
 
@@ -250,13 +262,19 @@ def _item_operator(
 
 def _block_operator(
     function: Callable[..., Any],
+    folder: SharedFolder | None,
+    files: TaskFiles,
     shared: Mapping[str, "ray.ObjectRef[Any]"],
     labels: dict[str, str],
 ) -> Callable[[pa.Table], pa.Table]:
     """Make the operator that applies a function to whole blocks."""
 
     def apply(block: pa.Table) -> pa.Table:
-        return _result(0, lambda: function(block, **_get(shared)), labels)
+        def call() -> Any:
+            with present(folder, files):
+                return function(block, **_get(shared))
+
+        return _result(0, call, labels)
 
     return _named_as(function, apply)
 

@@ -3,9 +3,16 @@
 Keep imports light: the actor's process loads this module.
 """
 
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import ray
+
+from raykd import progress
+
+_POLL_S = 0.5
 
 
 class ProgressActor:
@@ -51,3 +58,37 @@ def start_progress_actor() -> Any:
     """
     driver_node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     return ray.remote(num_cpus=0, label_selector=driver_node)(ProgressActor).remote()
+
+
+class ProgressThread:
+    """Context manager that updates a progress bar while the driver's thread is blocked.
+
+    Args:
+        progress_actor: from `start_progress_actor`.
+        advance: function that advances the progress bar by a number of steps.
+    """
+
+    def __init__(self, progress_actor: Any, advance: Callable[[int], None]) -> None:
+        self._progress_actor = progress_actor
+        self._advance = advance
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        shown = 0
+        is_over = False
+        while not is_over:
+            is_over = self._stop.wait(_POLL_S)
+            with suppress(ray.exceptions.RayError):
+                done = ray.get(self._progress_actor.num_steps.remote())
+                self._advance(done - shown)
+                shown = done
+                for line in ray.get(self._progress_actor.take_lines.remote()):
+                    progress.say(line)

@@ -11,9 +11,10 @@ from raykd import progress
 from raykd.cluster import metrics
 from raykd.cluster.capacity import check_cpu_request, cpu_nodes, total_cpus
 from raykd.cluster.connection import MAX_OUT_OF_MEMORY_RETRIES, connect
+from raykd.cluster.node_files.copies import present
+from raykd.cluster.node_files.server import SharedFolder, shared_folder
 from raykd.errors import InputError
-from raykd.storage.remote import working_folder
-from raykd.storage.remote.working_folder import WorkingFolder
+from raykd.storage.remote.task_files import TaskFiles
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,6 +52,7 @@ def for_each(
     num_gpus: float = 0.0,
     num_at_once: int | None = None,
     shared: Mapping[str, Any] | None = None,
+    files: Callable[[Item], TaskFiles] | None,
     shows_progress: bool = True,
 ) -> list[Result]:
     """Run `function(item, **shared)` in one Ray task per item.
@@ -65,6 +67,8 @@ def for_each(
         num_at_once: maximum number of concurrent tasks; None for as many as fit the cluster.
         shared: keyword arguments, put into the object store once for all tasks; a value may be a
             reference from `share`.
+        files: function that lists the files of an item's task in an output at a URL, for nodes that
+            do not see them otherwise; None if the tasks use no files.
         shows_progress: False if the tasks report progress themselves.
 
     Returns:
@@ -84,6 +88,7 @@ def for_each(
             num_gpus=num_gpus,
             num_at_once=num_at_once,
             shared=shared,
+            files=files,
             shows_progress=shows_progress,
         )
     )
@@ -100,6 +105,7 @@ def as_completed(
     num_gpus: float = 0.0,
     num_at_once: int | None = None,
     shared: Mapping[str, Any] | None = None,
+    files: Callable[[Item], TaskFiles] | None,
     shows_progress: bool = True,
 ) -> Iterator[tuple[int, Result]]:
     """Yield (index of the item, result) in order of completion; otherwise like `for_each`.
@@ -115,7 +121,8 @@ def as_completed(
         label_selector={} if num_gpus else cpu_nodes(),
     )(_apply)
     function_reference = ray.put(function)
-    place_reference = ray.put((working_folder.current(), labels_of(label)))
+    folder = shared_folder()
+    place_reference = ray.put((folder, labels_of(label)))
     running: dict[ray.ObjectRef[Any], int] = {}
     waiting = iter(enumerate(items))
     try:
@@ -126,10 +133,12 @@ def as_completed(
                 window = max(1, int(total_cpus() / num_cpus)) * (1 + _QUEUED_TASKS_PER_CPU)
                 window = min(window, num_at_once or window)
                 while len(running) < window and (following := next(waiting, None)) is not None:
+                    number, item = following
+                    own = TaskFiles() if folder is None or files is None else files(item)
                     reference = task.remote(
-                        place_reference, function_reference, following[1], **arguments
+                        place_reference, own, function_reference, item, **arguments
                     )
-                    running[reference] = following[0]
+                    running[reference] = number
                 if not running:
                     return
                 [ready], _ = ray.wait(list(running), num_returns=1)
@@ -180,13 +189,12 @@ def labels_of(label: str) -> dict[str, str]:
 
 
 def _apply(
-    place: tuple[WorkingFolder | None, dict[str, str]],
+    place: tuple[SharedFolder | None, dict[str, str]],
+    files: TaskFiles,
     function: Callable[..., Result],
     item: Item,
     **shared: Any,
 ) -> Result:
     folder, labels = place
-    if folder is not None:
-        folder.check()
-    with metrics.recorded_task(labels):
+    with present(folder, files), metrics.recorded_task(labels):
         return function(item, **shared)

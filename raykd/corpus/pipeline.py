@@ -21,6 +21,8 @@ from raykd.corpus.shards import (
     Part,
     check_apart,
     digest_of_parts,
+    files_of_parts,
+    local_files,
     plan_shards,
 )
 from raykd.corpus.slices import list_sources
@@ -41,6 +43,7 @@ from raykd.storage.manifest import (
     write_manifest,
     write_once,
 )
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.storage.schemas import QUARANTINE, UNITS
 from raykd.storage.working_files import working_directory
 
@@ -109,7 +112,12 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
         for number, parts in enumerate(plan_shards(by_digest, config.shard_bytes))
     ]
     results = datasets.for_each(
-        _ingest_shard, shards, label="ingest", unit="shards", shared={"config": config}
+        _ingest_shard,
+        shards,
+        label="ingest",
+        unit="shards",
+        shared={"config": config},
+        files=lambda shard: TaskFiles(files_of_parts(shard.parts), (shard.directory,)),
     )
     counts = {name: sum(result[name] for result in results) for name in _COUNTS}
     check_counts(counts, config, [shard.directory for shard in shards], where)
@@ -171,7 +179,13 @@ def sources_with_digests(
         batches[-1].append(path)
         with explained(path):
             num_bytes += size_of(path)
-    digests = datasets.for_each(_digests_of_batch, batches, label="digest", unit="batches")
+    digests = datasets.for_each(
+        _digests_of_batch,
+        batches,
+        label="digest",
+        unit="batches",
+        files=lambda batch: TaskFiles(local_files(batch)),
+    )
     pairs = zip((digest for batch in digests for digest in batch), sources, strict=True)
     return sorted(pairs, key=lambda pair: (pair[0], str(pair[1])))
 

@@ -37,6 +37,16 @@ class Part:
     piece: Slice
 
 
+def files_of_parts(parts: Sequence[Part]) -> tuple[Path, ...]:
+    """Files of the parts that are on a disk."""
+    return local_files(part.piece.path for part in parts)
+
+
+def local_files(locations: Iterable[Location]) -> tuple[Path, ...]:
+    """Select the files that are on a disk."""
+    return tuple(place for place in locations if isinstance(place, Path))
+
+
 def plan_shards(sources: Mapping[str, Location], shard_bytes: int) -> list[tuple[Part, ...]]:
     """Group slices of files into shards of about `shard_bytes`; small files share a shard.
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raykd.dedup.exact import take
+from raykd.storage.remote.task_files import need
 
 UNITS_FILE = "units.arrow"
 _BATCH_ROWS = 4096
@@ -32,7 +33,9 @@ class UnitFiles:
     def shard(self, number: int) -> pa.Table:
         """Open the units of one shard."""
         if number not in self._open:
-            with pa.memory_map(str(self._directories[number] / UNITS_FILE)) as file:
+            path = self._directories[number] / UNITS_FILE
+            need(path)
+            with pa.memory_map(str(path)) as file:
                 self._open[number] = pa.ipc.open_file(file).read_all()
         return self._open[number]
 

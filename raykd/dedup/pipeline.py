@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,14 +142,27 @@ def _files_of(location: Location) -> list[Location]:
 def _write_units(job: DedupJob, config: DedupConfig, sizes: Sizes, draft: Draft) -> None:
     job = _find_duplicates(job, sizes)
     shards = range(job.num_shards)
-    kept = datasets.for_each(steps.sample_kept, shards, label="order", shared={"job": job})
+    kept = datasets.for_each(
+        steps.sample_kept, shards, label="order", shared={"job": job}, files=None
+    )
     num_bytes = sum(sample.num_bytes for sample in kept)
     num_ranges = -(-num_bytes // config.output_shard_bytes)
     job = replace(job, bounds=_bounds(pa.concat_arrays([part.ids for part in kept]), num_ranges))
-    datasets.for_each(steps.route_shard, shards, label="send", shared={"job": job})
+    datasets.for_each(
+        steps.route_shard,
+        shards,
+        label="send",
+        shared={"job": job},
+        files=partial(job.output, "send"),
+    )
     ranges = range(len(job.bounds) + 1)
     counts = datasets.for_each(
-        steps.write_range, ranges, label="write", unit="files", shared={"job": job}
+        steps.write_range,
+        ranges,
+        label="write",
+        unit="files",
+        shared={"job": job},
+        files=partial(job.output, "range"),
     )
     _collect(job, len(ranges), draft)
     num_exact = sum(count.num_exact for count in counts)
@@ -174,14 +188,16 @@ def _find_duplicates(job: DedupJob, sizes: Sizes) -> DedupJob:
     job = replace(
         job, starts=starts, num_partitions=-(-num_units // sizes.units_per_partition) or 1
     )
-    _for_each(steps.hash_shard, shards, "hash", "shards", job)
-    _for_each(steps.find_equal, range(job.num_partitions), "find equal", "partitions", job)
+    _for_each(steps.hash_shard, shards, "hash", "hash", "shards", job)
+    _for_each(steps.find_equal, range(job.num_partitions), "equal", "find equal", "partitions", job)
     if job.near is None:
         return job
     num_keys = num_units * job.near.num_bands
     job = replace(job, num_key_partitions=-(-num_keys // sizes.keys_per_partition) or 1)
-    _for_each(steps.key_shard, shards, "shingle", "shards", job)
-    _for_each(steps.find_near, range(job.num_key_partitions), "compare", "partitions", job)
+    _for_each(steps.key_shard, shards, "keys", "shingle", "shards", job)
+    _for_each(
+        steps.find_near, range(job.num_key_partitions), "compare", "compare", "partitions", job
+    )
     return _choose_near(job)
 
 
@@ -192,21 +208,31 @@ def _choose_near(job: DedupJob) -> DedupJob:
     If that unit is itself removed, the comparison is made up for. This is rare; few rounds suffice.
     """
     while True:
-        _for_each(steps.choose_near, [job.num_checks], "choose", "steps", job)
+        _for_each(steps.choose_near, [job.num_checks], "choose", "choose", "steps", job)
         num_pairs = datasets.for_each(
             steps.check_near,
             range(job.num_key_partitions),
             label="check",
             unit="partitions",
             shared={"job": job},
+            files=partial(job.output, f"check{job.num_checks}"),
         )
         if not sum(num_pairs):
             return job
         job = replace(job, num_checks=job.num_checks + 1)
 
 
-def _for_each(function: Any, items: Sequence[int], label: str, unit: str, job: DedupJob) -> None:
-    datasets.for_each(function, items, label=label, unit=unit, shared={"job": job})
+def _for_each(
+    function: Any, items: Sequence[int], step: str, label: str, unit: str, job: DedupJob
+) -> None:
+    datasets.for_each(
+        function,
+        items,
+        label=label,
+        unit=unit,
+        shared={"job": job},
+        files=partial(job.output, step),
+    )
 
 
 def _bounds(sample: pa.Array, num_ranges: int) -> pa.Array:

@@ -21,6 +21,7 @@ from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.dedup.partitions import UNITS_FILE, UnitFiles, write_units
 from raykd.storage.manifest import Draft, write_once
 from raykd.storage.partitions import read_partition, write_partitions
+from raykd.storage.remote.task_files import TaskFiles, need
 
 KEPT_FILE = "units.parquet"
 REMOVED_FILE = "removed.parquet"
@@ -86,6 +87,7 @@ class DedupJob:
     def id_type(self) -> pa.DataType:
         """Type of the unit ids, from the first file that has units."""
         number = int(np.flatnonzero(np.diff(self.starts))[0])
+        need(self.unit_files[number])
         return pq.read_schema(self.unit_files[number]).field("unit_id").type
 
     def directory(self, step: str, number: int) -> Path:
@@ -95,6 +97,10 @@ class DedupJob:
     def files(self, step: str, num_parts: int, name: str) -> list[Path]:
         """Paths of one file of all parts of a step."""
         return [self.directory(step, number) / name for number in range(num_parts)]
+
+    def output(self, step: str, number: int) -> TaskFiles:
+        """Output of one part of a step; the parts find out while they run what they read."""
+        return TaskFiles(writes=(self.directory(step, number),))
 
     def write_once(self, step: str, number: int, write: Callable[[Draft], None]) -> Path:
         """Run one part of a step unless it is complete; return its directory."""
@@ -129,6 +135,7 @@ def hash_shard(number: int, *, job: DedupJob) -> None:
     """Write the units of a shard for lookups, and their digests by partition."""
 
     def write(draft: Draft) -> None:
+        need(job.unit_files[number])
         units = pq.read_table(job.unit_files[number])
         ids = units["unit_id"].cast(job.id_type)
         units = units.set_column(units.schema.get_field_index("unit_id"), "unit_id", ids)
@@ -330,6 +337,7 @@ def _near(job: DedupJob) -> dict[str, NDArray[Any]]:
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    need(path)
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 

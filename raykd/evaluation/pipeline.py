@@ -35,6 +35,7 @@ from raykd.storage.manifest import (
     stage_key,
     write_once,
 )
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.tasks.metrics import compute, majority_predictions
 from raykd.tasks.store import read_task
 from raykd.tasks.task import Split
@@ -77,6 +78,11 @@ class Comparison:
     teacher: EvaluationJob
     out: Path
 
+    def files(self) -> TaskFiles:
+        """Files that the comparison reads and writes."""
+        reads = (self.student.model, self.student.out, self.teacher.out)
+        return TaskFiles(reads, (self.out,))
+
     @property
     def max_length(self) -> int:
         """Smaller of the two models' maximum lengths."""
@@ -118,7 +124,12 @@ def evaluate(
     if undone:
         evaluate_one = partial(_evaluate, task_folder=task_folder)
         tasks.for_each(
-            evaluate_one, undone, label="evaluate", unit="models", num_gpus=float(use_gpu)
+            evaluate_one,
+            undone,
+            label="evaluate",
+            unit="models",
+            num_gpus=float(use_gpu),
+            files=lambda job: TaskFiles((job.model, task_folder), (job.out,)),
         )
     return [json.loads((job.out / METRICS_FILE).read_text()) for job in jobs]
 
@@ -145,7 +156,12 @@ def analyze(
         )
         read = partial(_states, task_folder=task_folder)
         states = tasks.for_each(
-            read, readings, label="analyze", unit="teachers", num_gpus=float(use_gpu)
+            read,
+            readings,
+            label="analyze",
+            unit="teachers",
+            num_gpus=float(use_gpu),
+            files=lambda reading: TaskFiles((reading[0], task_folder)),
         )
         tasks.for_each(
             partial(_compare, task_folder=task_folder),
@@ -154,6 +170,7 @@ def analyze(
             unit="students",
             num_gpus=float(use_gpu),
             shared={"teacher_states": dict(zip(readings, states, strict=True))},
+            files=lambda comparison: comparison.files() + TaskFiles((task_folder,)),
         )
     return [_read_analysis(comparison.out / ANALYSIS_FILE) for comparison in comparisons]
 
@@ -178,7 +195,14 @@ def measure_costs(jobs: Sequence[EvaluationJob], task_folder: Path, out: Path) -
     inputs = {"shapes": digest_of(sorted(firsts)), "task": digest_of_directory(task_folder)}
     if finished(out, stage_key("cost", cost.SETTINGS, inputs)) is None:
         measure = partial(_measure, task_folder=task_folder, out=out, inputs=inputs)
-        tasks.for_each(measure, [firsts], label="cost", shows_progress=False)
+        models = tuple(job.model for job in jobs)
+        tasks.for_each(
+            measure,
+            [firsts],
+            label="cost",
+            files=lambda _: TaskFiles((*models, task_folder), (out,)),
+            shows_progress=False,
+        )
     costs = json.loads((out / COSTS_FILE).read_text())
     return [cost.Cost.model_validate(costs[shape]) for shape in shapes]
 

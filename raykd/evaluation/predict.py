@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from raykd.models.encoder import Encoder
 from raykd.models.inference import logits_of
 from raykd.models.tokenization.tokens import TokenizedRows, read_rows
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.storage.schemas import PREDICTIONS
 from raykd.tasks.metrics import compute
 
@@ -32,6 +33,10 @@ class Scorer:
         self._metrics = tuple(metrics)
         self._max_length = max_length
         self._rows: TokenizedRows | None = None
+
+    def files(self) -> TaskFiles:
+        """Files that are read."""
+        return TaskFiles((self._split,))
 
     def __call__(self, encoder: Encoder, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
         """Compute the metrics; the tokenizer must be the same in all calls."""

@@ -30,6 +30,7 @@ from raykd.storage.formats import source_digest
 from raykd.storage.locations import Location
 from raykd.storage.manifest import Draft, Manifest, check_output, digest_of, write_once
 from raykd.storage.outputs import output_path
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.storage.schemas import UNITS
 from raykd.storage.working_files import discard_parts, sweep_parts, working_directory
 from raykd.text.analyzer import AnalyzerConfig
@@ -187,7 +188,12 @@ def gather(unit_shards: Sequence[Path], unit_ids: pa.Array) -> pa.Table:
     Returns:
         A table of `schemas.UNITS`, in the order of the shards.
     """
-    tables = datasets.for_each(units_of, _ids_by_shard(unit_shards, unit_ids), label="gather")
+    tables = datasets.for_each(
+        units_of,
+        _ids_by_shard(unit_shards, unit_ids),
+        label="gather",
+        files=lambda item: TaskFiles((item[0],)),
+    )
     return pa.concat_tables([UNITS.empty_table(), *tables])
 
 
@@ -200,7 +206,12 @@ def gather_into(folder: Path, unit_shards: Sequence[Path], unit_ids: pa.ChunkedA
         (*item, folder / f"units-{number:05d}.parquet")
         for number, item in enumerate(_ids_by_shard(unit_shards, unit_ids))
     ]
-    datasets.for_each(write_units_of, items, label="gather")
+    datasets.for_each(
+        write_units_of,
+        items,
+        label="gather",
+        files=lambda item: TaskFiles((item[0],), (item[2],)),
+    )
 
 
 def _ids_by_shard(

@@ -31,6 +31,7 @@ from raykd.retrieval.query_sets import (
     write_rows,
 )
 from raykd.storage.manifest import Draft, digest_of, write_once
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.text.analyzer import TermLookup
 
 # Queries that one task embeds.
@@ -143,6 +144,7 @@ def _prepare_dense(
         paths,
         label="embed units",
         shared={"embedder": embedder},
+        files=lambda path: TaskFiles((path,), adds=(folder,)),
     )
     num_units = sum(shard.num_units for shard in shards)
     if num_units == 0:
@@ -158,6 +160,7 @@ def _prepare_dense(
         label="embed queries",
         unit="parts",
         shared={"embedder": embedder},
+        files=lambda chunk: TaskFiles(adds=(parts,)),
     )
     width = max(part.vectors.shape[1] for part in embedded)
     # An empty query has no embedding: its row is zero, and it gets no hits.

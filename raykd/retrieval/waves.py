@@ -15,6 +15,7 @@ a disk damages merged hits later, their shards have to be searched again.
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -36,6 +37,7 @@ from raykd.storage.manifest import (
     stage_key,
     write_once,
 )
+from raykd.storage.remote.task_files import TaskFiles
 
 Result = TypeVar("Result")
 
@@ -160,6 +162,19 @@ class _SearchPlan:
         own = (task for task in wave.tasks if task.first <= block < task.last)
         return [*before, *((self.folder_of(task), block - task.first) for task in own)]
 
+    def files_of(self, task: _Task) -> TaskFiles:
+        """Files that the search of a task reads and writes."""
+        return TaskFiles((self.shards.paths[task.shard],), (self.folder_of(task),))
+
+    def files_of_merged(self, num_shards: int, block: int) -> TaskFiles:
+        """Files of the merged hits of a query batch, to be read."""
+        return TaskFiles((self.merged_folder(num_shards, block),))
+
+    def files_of_merge(self, wave: _Wave, block: int) -> TaskFiles:
+        """Files that a merge reads and writes."""
+        sources = tuple(folder for folder, _ in self.sources_of(wave, block))
+        return TaskFiles(sources, (self.merged_folder(wave.num_after, block),))
+
     def remove_sources_of(self, wave: _Wave) -> None:
         """Remove the hits that were merged after a wave."""
         folders = {self.folder_of(task) for task in wave.tasks}
@@ -245,6 +260,7 @@ def _search_waves(plan: _SearchPlan, shared: Mapping[str, Any]) -> list[Path]:
                 blocks,
                 label="thresholds",
                 shared={"plan": shared["plan"], "num_shards": wave.num_before},
+                files=partial(plan.files_of_merged, wave.num_before),
                 shows_progress=False,
             ):
                 bounds[slice(*plan.blocks[block])] = batch_bounds
@@ -257,6 +273,7 @@ def _search_waves(plan: _SearchPlan, shared: Mapping[str, Any]) -> list[Path]:
             label=f"search{name}",
             unit="shards" if are_whole else "parts of shards",
             shared={**shared, "bounds": bounds},
+            files=plan.files_of,
         )
         datasets.for_each(
             _merge_block,
@@ -264,6 +281,7 @@ def _search_waves(plan: _SearchPlan, shared: Mapping[str, Any]) -> list[Path]:
             label=f"merge{name}",
             unit="blocks of queries",
             shared={"plan": shared["plan"], "wave": wave},
+            files=partial(plan.files_of_merge, wave),
         )
     return [plan.merged_folder(waves[-1].num_after, block) for block in blocks]
 

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from raykd.storage.remote.task_files import need
+
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -36,6 +38,7 @@ def write_partitions(
 
 def read_partition(paths: Sequence[Path], partition: int) -> pa.Table:
     """Read one partition of all files, in the order of the files."""
+    need(*paths)
     batches = []
     for path in paths:
         with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:

@@ -20,6 +20,7 @@ from raykd.models.tokenization.tokens import TokenizedRows, read_rows
 from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.base import Objective
 from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key, write_once
+from raykd.storage.remote.task_files import HasFiles, TaskFiles
 from raykd.training.checkpoint import CheckpointFolder
 from raykd.training.evaluator import Evaluator
 from raykd.training.events import TrainingEvents, logged_events
@@ -114,6 +115,21 @@ class PhaseJob:
     def unfinished(self) -> Path:
         """Working folder of an unfinished training, next to `out`."""
         return self.out.with_name(f"{self.out.name}.unfinished")
+
+    def files(self) -> TaskFiles:
+        """Files that the training reads and writes."""
+        start = self.start.source if isinstance(self.start, NewStudent) else self.start
+        reads = (start, self.teacher, self.text, self.teacher_outputs, self.generator)
+        of_score = self.score.files() if isinstance(self.score, HasFiles) else TaskFiles()
+        return (
+            TaskFiles(
+                tuple(path for path in reads if path is not None),
+                (self.out, self.unfinished),
+                () if self.tokens is None else (self.tokens,),
+            )
+            + of_score
+            + self.tracking.files(self.name)
+        )
 
     def checkpoints(self, every_s: float) -> CheckpointFolder:
         """Checkpoints in the folder `unfinished`."""

@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import threading
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,12 +20,13 @@ from raykd import progress
 from raykd.cluster import capacity, metrics, tasks
 from raykd.cluster.connection import connect
 from raykd.cluster.devices import assigned_device
+from raykd.cluster.node_files.copies import present
+from raykd.cluster.node_files.server import shared_folder
 from raykd.cluster.preemption import PreemptionWatcher
-from raykd.cluster.progress_actor import start_progress_actor
+from raykd.cluster.progress_actor import ProgressThread, start_progress_actor
 from raykd.errors import FULL_DISK
 from raykd.models.threads import one_thread
-from raykd.storage.remote import working_folder
-from raykd.storage.remote.working_folder import WorkingFolder
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.distributed.placement import (
     cpus_per_worker,
@@ -49,7 +49,6 @@ from raykd.training.teacher_cache import OutputsJob
 from raykd.training.trainers import Worker
 
 _STEPS_PER_MESSAGE = 10
-_POLL_S = 0.5
 _MAX_WORKER_FAILURES = 3
 # By default Ray Train retries a worker group that cannot be placed forever.
 _MAX_START_FAILURES = 5
@@ -77,9 +76,8 @@ def train_phases(
 ) -> None:
     """Run the unfinished jobs, `models_at_once` of them concurrently.
 
-    A model with one worker is trained by a Ray task, whose process is reused for the next model.
-    Models with several workers (DDP) use Ray Train, which starts about seven processes per group
-    of workers (15 s on two cores).
+    A Ray task trains models one after the other in one process. Ray Train, for several workers per
+    model (DDP) and on GPUs, starts about seven processes per group of workers (15 s on two cores).
 
     Args:
         jobs: jobs to complete.
@@ -97,6 +95,9 @@ def train_phases(
     if not pending:
         return
     connect()
+    if (folder := shared_folder()) is not None and folder.server is not None:
+        for job in pending:
+            job.tracking.check_shared()
     workers = resolved(workers)
     num_cpus = cpus_per_worker(workers, only_model=only_model)
     for job in pending:
@@ -107,7 +108,7 @@ def train_phases(
     num_steps = sum(job.num_steps() for job in pending)
     with (
         progress.track(label, num_steps, "steps") as advance,
-        _ProgressThread(progress_actor, advance),
+        ProgressThread(progress_actor, advance),
     ):
         if workers.max_workers == 1:
             _train_alone(pending, workers, num_cpus, progress_actor, label)
@@ -150,6 +151,7 @@ def _train_alone(
                 "num_threads": threads_on(num_cpus),
                 "every_s": workers.checkpoint_every_s,
             },
+            files=lambda job: job.files(),
             shows_progress=False,
         )
     except tasks.LostProcessError as error:
@@ -221,7 +223,7 @@ def _trainer(
             "progress_actor": progress_actor,
             "num_threads": threads_on(num_cpus),
             "every_s": workers.checkpoint_every_s,
-            "working_folder": working_folder.current(),
+            "shared_folder": shared_folder(),
             "labels": tasks.labels_of("training"),
         },
         torch_config=TorchConfig(backend="nccl" if uses_gpu(workers) else "gloo"),
@@ -269,7 +271,14 @@ def cache_teacher_outputs(jobs: Sequence[OutputsJob], *, use_gpu: bool) -> None:
     if not pending:
         return
     parts = [(job, start, stop) for job in pending for start, stop in job.parts()]
-    tasks.for_each(_outputs_task, parts, label="teacher", unit="parts", num_gpus=float(use_gpu))
+    tasks.for_each(
+        _outputs_task,
+        parts,
+        label="teacher",
+        unit="parts",
+        num_gpus=float(use_gpu),
+        files=lambda part: part[0].files_of_part(part[1]),
+    )
     for job in pending:
         job.join_parts()
 
@@ -285,10 +294,20 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     worker = Worker(
         context.get_world_rank(), context.get_world_size(), get_device(), config["num_threads"]
     )
+    files = sum((job.files() for job in config["jobs"]), TaskFiles())
+    with ExitStack() as stack:
+        # The first worker sends the checkpoints of a lost group before the others copy them.
+        if worker.rank == 0:
+            stack.enter_context(present(config["shared_folder"], files))
+        barrier()
+        if worker.rank > 0:
+            reads = TaskFiles(files.reads + files.writes)
+            stack.enter_context(present(config["shared_folder"], reads))
+        _train_jobs(config, worker)
+
+
+def _train_jobs(config: dict[str, Any], worker: Worker) -> None:
     jobs: list[PhaseJob] = config["jobs"]
-    folder: WorkingFolder | None = config["working_folder"]
-    if folder is not None:
-        folder.check()
     progress_actor = config["progress_actor"]
     first = worker.rank == 0
     # After a failure the group restarts: all workers must agree on the unfinished jobs.
@@ -368,32 +387,3 @@ class _ReportedEvents(TrainingEvents):
         name = self._job.name
         line = f"  report_to: {tracker}: {name}: {problem}; the training continues without it"
         ray.get(self._progress_actor.report_line.remote(tracker, line))
-
-
-class _ProgressThread:
-    """Context manager that updates the progress bar while `fit` blocks the driver's thread."""
-
-    def __init__(self, progress_actor: Any, advance: Any) -> None:
-        self._progress_actor = progress_actor
-        self._advance = advance
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        shown = 0
-        is_over = False
-        while not is_over:
-            is_over = self._stop.wait(_POLL_S)
-            with suppress(ray.exceptions.RayError):
-                done = ray.get(self._progress_actor.num_steps.remote())
-                self._advance(done - shown)
-                shown = done
-                for line in ray.get(self._progress_actor.take_lines.remote()):
-                    progress.say(line)

@@ -24,6 +24,7 @@ from raykd.models.inference import RelationRequest, answers_of, check_finite
 from raykd.models.pooling import Pooling
 from raykd.models.tokenization.tokens import read_rows
 from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key, write_once
+from raykd.storage.remote.task_files import TaskFiles
 
 _STAGE = "teacher_outputs"
 LOGITS, FEATURES = "logits", "features"
@@ -67,6 +68,10 @@ class OutputsJob:
     def finished(self) -> Manifest | None:
         """Manifest of the completed job; None if it is not completed."""
         return finished(self.out, stage_key(_STAGE, self.settings(), self.inputs))
+
+    def files_of_part(self, start: int) -> TaskFiles:
+        """Files that `write_part` reads and writes."""
+        return TaskFiles((self.teacher, self.text), (self._part(start),))
 
     def parts(self) -> list[tuple[int, int]]:
         """First row and end row of each part.

@@ -28,7 +28,8 @@ from raykd.workflow.steps import QUERIES_FILE
 def make_docstrings(run: Run) -> None:
     """docstrings: the demo's corpus and task, from the documentation of installed packages."""
     if run.recipe.docstrings is not None:
-        docstrings.build(run.recipe.docstrings, run.out / "docstrings", datasets.for_each)
+        for_each = functools.partial(datasets.for_each, files=None)
+        docstrings.build(run.recipe.docstrings, run.out / "docstrings", for_each)
 
 
 def load_task(run: Run) -> None:

@@ -15,6 +15,7 @@ from raykd.corpus.rows import QUOTES_COUNTS
 from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.queries import make_queries, task_sentences
 from raykd.storage.manifest import Draft, Manifest, digest_of_file, write_once
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.tasks.store import read_task
 from raykd.tasks.task import Task
 
@@ -35,7 +36,7 @@ def write_queries(task_folder: Path, config: RetrievalConfig, out: Path) -> Mani
         queries = make_queries(
             task_sentences(read_task(task_folder).train),
             config.query_keywords,
-            datasets.for_each,
+            functools.partial(datasets.for_each, files=None),
             stop_words=config.keyword_stop_words,
         )
         pq.write_table(queries, draft.directory / QUERIES_FILE)
@@ -71,7 +72,12 @@ def drawing(shards: Sequence[Path], seed: int, label: str) -> Draw:
 
     def draw(fraction: float) -> list[pa.Table]:
         function = functools.partial(draw_from_shard, fraction=fraction, seed=seed)
-        return datasets.for_each(function, shards, label=f"drawing the {label}")
+        return datasets.for_each(
+            function,
+            shards,
+            label=f"drawing the {label}",
+            files=lambda path: TaskFiles((path,)),
+        )
 
     return draw
 

@@ -71,29 +71,34 @@ def engine(request) -> ModuleType:
 
 
 def test_results_are_in_the_order_of_the_items(engine):
-    results = engine.for_each(times, list(range(40)), label="times", shared={"factor": 3})
+    results = engine.for_each(
+        times, list(range(40)), label="times", files=None, shared={"factor": 3}
+    )
     assert results == [3 * number for number in range(40)]
 
 
 def test_no_items_give_no_results(engine):
-    assert engine.for_each(refuse_seven, [], label="nothing") == []
+    assert engine.for_each(refuse_seven, [], label="nothing", files=None) == []
 
 
 def test_shared_values_reach_every_task(engine):
     table = np.arange(1000.0)
-    assert engine.for_each(value_at, [5, 999], label="m", shared={"table": table}) == [5.0, 999.0]
+    assert engine.for_each(value_at, [5, 999], label="m", files=None, shared={"table": table}) == [
+        5.0,
+        999.0,
+    ]
 
 
 def test_a_users_mistake_arrives_as_it_was_raised(engine):
     for _ in range(3):
         with pytest.raises(InputError) as caught:
-            engine.for_each(refuse_seven, list(range(30)), label="check")
+            engine.for_each(refuse_seven, list(range(30)), label="check", files=None)
         assert str(caught.value) == "corpus.txt, row 7: no text; remove the row"
 
 
 def test_a_full_disk_keeps_its_error_number_and_file(engine):
     with pytest.raises(OSError, match="No space left") as caught:
-        engine.for_each(fill_the_disk, [1, 2, 3], label="write")
+        engine.for_each(fill_the_disk, [1, 2, 3], label="write", files=None)
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.filename == "units.parquet"
 
@@ -102,38 +107,42 @@ def test_a_task_whose_process_dies_each_time_gives_one_clear_error(engine, monke
     for module in (tasks, datasets):
         monkeypatch.setattr(module, "MAX_RETRIES", 0)
     with pytest.raises(InputError, match=r"search: .* died 1 times .* out of memory; use"):
-        engine.for_each(end_at_once, [1], label="search")
+        engine.for_each(end_at_once, [1], label="search", files=None)
 
 
 def test_results_arrive_as_tasks_end_each_with_the_index_of_its_item(engine):
-    results = engine.as_completed(times, [5, 6, 7], label="times", shared={"factor": 2})
+    results = engine.as_completed(times, [5, 6, 7], label="times", files=None, shared={"factor": 2})
     assert sorted(results) == [(0, 10), (1, 12), (2, 14)]
 
 
 def test_a_value_shared_once_serves_many_calls(engine):
     factor = tasks.share(4)
     for _ in range(2):
-        assert engine.for_each(times, [2], label="times", shared={"factor": factor}) == [8]
+        assert engine.for_each(
+            times, [2], label="times", files=None, shared={"factor": factor}
+        ) == [8]
 
 
 def test_an_error_that_cannot_be_pickled_arrives_with_its_trace():
     with pytest.raises(RuntimeError, match=r"raise UnpicklableError(.|\n)*holds a lock"):
-        datasets.for_each(raise_unpicklable, [1], label="read")
+        datasets.for_each(raise_unpicklable, [1], label="read", files=None)
 
 
 def test_at_most_the_given_number_of_tasks_run_at_once(tmp_path, engine):
     (tmp_path / "lock").touch()
-    alone = engine.for_each(is_alone, [tmp_path / "lock"] * 6, label="lock", num_at_once=1)
+    alone = engine.for_each(
+        is_alone, [tmp_path / "lock"] * 6, label="lock", files=None, num_at_once=1
+    )
     assert alone == [True] * 6
 
 
 def test_ray_data_writes_nothing_on_the_console(capfd):
-    datasets.for_each(times, [1, 2], label="times", shared={"factor": 2})
+    datasets.for_each(times, [1, 2], label="times", files=None, shared={"factor": 2})
     with pytest.raises(InputError):
-        datasets.for_each(refuse_seven, [7], label="check")
+        datasets.for_each(refuse_seven, [7], label="check", files=None)
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_operator_has_the_name_of_its_function_on_the_dashboard():
-    operator = datasets._item_operator(functools.partial(times, factor=2), {}, {})
+    operator = datasets._item_operator(functools.partial(times, factor=2), None, {}, {})
     assert operator.__name__ == "times"

@@ -25,7 +25,7 @@ def ray_head(folder: Path, token: str | None) -> Iterator[str]:
         folder: folder of this cluster only.
         token: token that it requires; None for a head that requires none.
     """
-    port, dashboard, client, agent = _unused_ports(4)
+    port, dashboard, client, agent = unused_ports(4)
     # Paths of Ray's sockets must be short.
     session = tempfile.mkdtemp(prefix="rh", dir="/tmp")
     environment = {
@@ -55,7 +55,8 @@ def ray_head(folder: Path, token: str | None) -> Iterator[str]:
         _end(process, session)
 
 
-def _unused_ports(number: int) -> list[int]:
+def unused_ports(number: int) -> list[int]:
+    """Find ports of this machine on which nothing listens."""
     sockets = [socket.socket() for _ in range(number)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
@@ -88,6 +89,11 @@ def _end(process: subprocess.Popen, session: str) -> None:
         process.wait(timeout=30)
     except subprocess.TimeoutExpired:
         process.kill()
+    end_processes(session)
+
+
+def end_processes(session: str) -> None:
+    """Kill the processes that name a session's folder, except this one."""
     own = re.compile(re.escape(session).encode())
     for entry in Path("/proc").glob("[0-9]*"):
         try:

@@ -35,7 +35,7 @@ def serial_tasks() -> Iterator[None]:
             patch.setattr(module, "assigned_device", lambda: torch.device("cpu"))
         patch.setattr(training, "connect", lambda: None)
         patch.setattr(training, "start_progress_actor", lambda: None)
-        patch.setattr(training, "_ProgressThread", lambda *_: nullcontext())
+        patch.setattr(training, "ProgressThread", lambda *_: nullcontext())
         patch.setattr(training, "_train_alone", _train_alone)
         yield
 

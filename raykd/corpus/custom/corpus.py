@@ -10,8 +10,10 @@ from raykd.cluster import datasets
 from raykd.corpus.custom import ids as custom_ids
 from raykd.corpus.custom import units as custom_units
 from raykd.corpus.custom.units import AS_FOUND, Reading
-from raykd.corpus.shards import Part, plan_shards
+from raykd.corpus.shards import Part, files_of_parts, plan_shards
 from raykd.storage.locations import Location
+from raykd.storage.manifest import FILE_NAME as MANIFEST
+from raykd.storage.remote.task_files import TaskFiles
 
 # Ids per task that compares ids; their hashes have 128 MiB.
 _IDS_PER_PARTITION = 1 << 24
@@ -44,6 +46,7 @@ def write_custom_units(
         list(zip(shards, written, strict=True)),
         label="read",
         shared={"shard_bytes": shard_bytes, "reading": reading},
+        files=lambda shard: TaskFiles(files_of_parts(shard[0]), (shard[1],)),
     )
     num_units = custom_units.check(shards, written, reading)
     repeated = _repeated_hashes(custom_units.unit_files(written), num_units, out)
@@ -55,10 +58,20 @@ def _repeated_hashes(files: Sequence[Path], num_units: int, folder: Path) -> NDA
     """Find the hashes of repeated ids; needs 8 bytes per unit of temporary space in `folder`."""
     num_partitions = -(-num_units // _IDS_PER_PARTITION)
     partitions = [folder / f"ids-{number:05d}.bin" for number in range(num_partitions)]
-    results = datasets.as_completed(custom_ids.id_hashes, files, label="check ids", unit="files")
+    results = datasets.as_completed(
+        custom_ids.id_hashes,
+        files,
+        label="check ids",
+        unit="files",
+        files=lambda path: TaskFiles((path, path.with_name(MANIFEST))),
+    )
     custom_ids.write_hashes((hashes for _, hashes in results), partitions)
     repeated = datasets.for_each(
-        custom_ids.repeated_hashes, partitions, label="compare ids", unit="partitions"
+        custom_ids.repeated_hashes,
+        partitions,
+        label="compare ids",
+        unit="partitions",
+        files=lambda path: TaskFiles((path,)),
     )
     for path in partitions:
         path.unlink()

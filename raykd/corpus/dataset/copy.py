@@ -16,6 +16,7 @@ from raykd.corpus.dataset.readers import ReaderConfig, arguments_of
 from raykd.corpus.shards import SHARD_BYTES
 from raykd.errors import InputError
 from raykd.storage.manifest import Draft, write_once
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.storage.working_files import working_directory
 
 _TABLE_FILE = "table.parquet"
@@ -84,14 +85,23 @@ def write_documents(
             "other_columns": tuple(other_columns),
             "source": source,
         }
-        written = datasets.for_each_block(write_block, dataset, label="read", shared=shared)
+        written = datasets.for_each_block(
+            write_block, dataset, label="read", shared=shared, files=TaskFiles(adds=(folder,))
+        )
         blocks = [block for block in written if block is not None]
         if not blocks:
             raise InputError(f"{source}: has no rows")
         files = plan_files(blocks, file_bytes)
         items = [(file, out / f"documents-{n:05d}.parquet") for n, file in enumerate(files)]
         shared = {"folder": folder, "blocks": blocks}
-        datasets.for_each(merge_blocks, items, label="sort", unit="files", shared=shared)
+        datasets.for_each(
+            merge_blocks,
+            items,
+            label="sort",
+            unit="files",
+            shared=shared,
+            files=lambda item: TaskFiles((folder,), (item[1],)),
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -122,7 +132,7 @@ def copied_table(dataset: Dataset, key: str, out: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        blocks = datasets.for_each_block(as_table, dataset, label="read")
+        blocks = datasets.for_each_block(as_table, dataset, label="read", files=TaskFiles())
         blocks = [block for block in blocks if len(block)]
         if not blocks:
             raise InputError(f"the dataset of {key}: has no rows")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from raykd.errors import InputError
 from raykd.storage.partitions import read_partition, write_partitions
+from raykd.storage.working_files import replacing
 
 # Partitions of a block, a power of two; neighboring ones are merged to files of about a shard.
 NUM_PARTITIONS = 256
@@ -77,7 +78,8 @@ def write_block(
     shift = np.uint64(64 - (NUM_PARTITIONS - 1).bit_length())
     partition = (digests[_FIRST].astype(np.uint64) >> shift).astype(np.int64)
     file = folder / f"block-{uuid.uuid4().hex}.arrow"
-    write_partitions(file, rows, partition, NUM_PARTITIONS)
+    with replacing(file) as partial:
+        write_partitions(partial, rows, partition, NUM_PARTITIONS)
     lengths = pc.fill_null(pc.binary_length(texts), 0).to_numpy()
     return Block(file.name, np.bincount(partition, lengths, NUM_PARTITIONS).astype(np.int64))
 

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from raykd.models.tokenization.tokens import TokenizedRows, read_rows
 from raykd.storage.manifest import Draft, digest_of, digest_of_file, stage_key, write_once
+from raykd.storage.remote.task_files import need
 
 _STAGE = "tokens"
 # A shorter text is tokenized faster than its cache is found.
@@ -43,6 +44,7 @@ def cached_rows(
         _write(draft.directory, path, tokenizer, max_length, num_rows)
 
     cache = folder / stage_key(_STAGE, settings, inputs)[:16]
+    need(cache)
     write_once(cache, _STAGE, settings, inputs, write)
     types, labels = cache / "token_type_ids.bin", cache / "labels.npy"
     return TokenizedRows(

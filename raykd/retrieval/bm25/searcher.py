@@ -22,6 +22,7 @@ from raykd.retrieval.hits import RankedHits
 from raykd.retrieval.waves import Shards
 from raykd.storage.locations import explained
 from raykd.storage.manifest import Draft, digest_of, write_once
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.text.analyzer import TermLookup
 
 _READ_ROWS = 32_768
@@ -117,7 +118,13 @@ def count(job: SearchJob, paths: Sequence[Path]) -> tuple[Shards, Bm25Searcher]:
     """
     total = Statistics.empty(job.num_terms)
     digests = [""] * len(paths)
-    results = datasets.as_completed(_count_shard, paths, label="statistics", shared={"job": job})
+    results = datasets.as_completed(
+        _count_shard,
+        paths,
+        label="statistics",
+        shared={"job": job},
+        files=lambda path: TaskFiles((path,)),
+    )
     types = set()
     for number, (digest, unit_id_type, counted) in results:
         total += counted

@@ -15,6 +15,7 @@ from raykd.corpus.shards import digest_of_shard
 from raykd.errors import InputError
 from raykd.storage.locations import explained
 from raykd.storage.manifest import Draft, digest_of, read_manifest, write_once
+from raykd.storage.remote.task_files import need
 
 _VECTORS_FILE = "vectors.bin"
 _TEXTS_FILE = "texts.npy"
@@ -87,8 +88,10 @@ def embed_shard(path: Path, *, folder: Path, embedder: Embedder, prefix: str) ->
             batches = file.iter_batches(_READ_ROWS, columns=["text"])
             _write(draft, (batch.column("text") for batch in batches), embedder, prefix)
 
+    out = shard_folder(folder, digest, embedder.digest, prefix)
+    need(out)
     counts = write_once(
-        shard_folder(folder, digest, embedder.digest, prefix),
+        out,
         "embeddings",
         {"prefix": prefix},
         {"units": digest, "model": embedder.digest},
@@ -108,6 +111,7 @@ def embed_texts(texts: pa.Array, *, folder: Path, embedder: Embedder, prefix: st
         batches = [texts.slice(start, _READ_ROWS) for start in range(0, len(texts), _READ_ROWS)]
         _write(draft, batches, embedder, prefix)
 
+    need(texts_folder)
     write_once(texts_folder, "embeddings", {"prefix": prefix}, inputs, write)
     return read_embedded(texts_folder)
 

@@ -24,6 +24,7 @@ from raykd.retrieval.dense.config import DenseConfig, FlatConfig, HnswConfig, Iv
 from raykd.retrieval.hits import RankedHits, id_ranks, rank
 from raykd.storage.locations import explained
 from raykd.storage.manifest import digest_of, finished, read_manifest
+from raykd.storage.remote.task_files import need
 
 # Most candidates of a chunk of queries, 12 bytes each.
 _MAX_CANDIDATES = 1 << 21
@@ -82,6 +83,7 @@ class DenseSearcher:
         unit_ids = unit_ids.cast(unit_id_type)
         prefix = self.config.unit_prefix
         folder = embeddings.shard_folder(self.folder, digest, self.embedder_digest, prefix)
+        need(folder)
         manifest = read_manifest(folder)
         if manifest is None or finished(folder, manifest.key) is None:
             raise InputError(

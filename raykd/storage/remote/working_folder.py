@@ -1,6 +1,5 @@
 """Local working folder of the output that this process writes to a URL."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,22 +28,12 @@ class WorkingFolder:
     folder: Path
     session: str
 
-    def check(self) -> None:
-        """Check, on any machine, that it sees the folder.
-
-        Raises:
-            InputError: it does not.
-        """
+    def is_visible(self) -> bool:
+        """Return whether this machine sees the folder: the command's, or one with the same disk."""
         try:
-            is_seen = self.session in (self.folder / SESSION_FILE).read_text()
+            return self.session in (self.folder / SESSION_FILE).read_text()
         except OSError:
-            is_seen = False
-        if not is_seen:
-            raise InputError(
-                f"--out {self.remote}: the working folder {self.folder} is not visible on node "
-                f"{os.uname().nodename}; set {CACHE_VARIABLE} to a folder that every node mounts, "
-                "or use one node"
-            )
+            return False
 
     def check_apart(self, source: Remote) -> None:
         """Check that the output is not inside an input, and the other way round.

@@ -18,6 +18,7 @@ from typing import Any
 from raykd.errors import InputError
 from raykd.objectives.base import STUDENT
 from raykd.storage.checked_json import read_informative, to_checked_json
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.storage.working_files import write_atomically
 from raykd.training.logging.metrics_writer import CURVE_FILE, STEPS_FILE, MetricsWriter, Position
 from raykd.training.logging.records import Record, StepRecord
@@ -42,6 +43,29 @@ class Tracking:
     group: str = ""
     folder: Path = field(default_factory=Path)
     waits: bool = False
+
+    def files(self, name: str) -> TaskFiles:
+        """Files that the trackers of a model's training write."""
+        if "tensorboard" not in self.report_to:
+            return TaskFiles()
+        return TaskFiles(writes=(self.folder / "tensorboard" / name,))
+
+    def check_shared(self) -> None:
+        """Refuse trackers that write one set of files from several machines.
+
+        Raises:
+            InputError: such a tracker is to be used.
+        """
+        if "mlflow" in self.report_to and "MLFLOW_TRACKING_URI" not in os.environ:
+            raise InputError(
+                "report_to: mlflow: its database in the output cannot be written from several "
+                "machines with --out URL; set MLFLOW_TRACKING_URI, or remove the tracker"
+            )
+        if "wandb" in self.report_to and os.environ.get("WANDB_MODE") == "offline":
+            raise InputError(
+                "report_to: wandb: WANDB_MODE=offline does not work on several machines with --out "
+                "URL; set WANDB_MODE=online, or remove the tracker"
+            )
 
 
 def check_trackers(names: Sequence[TrackerName]) -> None:

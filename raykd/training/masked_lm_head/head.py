@@ -28,6 +28,7 @@ from raykd.models.tokenization.tokens import TokenizedRows, tokenize_table
 from raykd.objectives.base import LossTerms, Models, Objective, ObjectiveConfig
 from raykd.objectives.shared.generator_model import TrainHeadConfig
 from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.training.checkpoint import CheckpointFolder
 from raykd.training.evaluator import Evaluator
 from raykd.training.events import TrainingEvents, logged_events
@@ -80,6 +81,11 @@ class HeadJob:
     def stage(self) -> str:
         """Stage of the manifest."""
         return _STAGE
+
+    def files(self) -> TaskFiles:
+        """Files that the training reads and writes."""
+        own = TaskFiles((self.model, self.text), (self.out, self.unfinished))
+        return own + self.tracking.files(self.name)
 
     @property
     def config(self) -> TrainingConfig:

@@ -26,10 +26,11 @@ from ray.tune.search import Searcher
 
 from raykd import progress
 from raykd.cluster.devices import assigned_device
+from raykd.cluster.node_files.copies import present
+from raykd.cluster.node_files.server import SharedFolder, shared_folder
 from raykd.errors import InputError, shortened
 from raykd.models.student.init import Init
-from raykd.storage.remote import working_folder
-from raykd.storage.remote.working_folder import WorkingFolder
+from raykd.storage.remote.task_files import TaskFiles
 from raykd.training.distributed.placement import threads_on
 from raykd.training.logging.tracking import Tracking
 from raykd.training.phases import PhaseJob, run_phase
@@ -88,6 +89,11 @@ class Setting:
         chain = self.run.recipe.chain_of(self.variant)
         return () if chain is None else chain.prefixes()
 
+    def files(self) -> TaskFiles:
+        """Files that every trial reads."""
+        read = ("task", "augmented", "texts", "generator", "teacher", "teacher_outputs", "students")
+        return TaskFiles(tuple(self.run.out / name for name in read))
+
 
 def setting_of(run: Run) -> Setting:
     """Values shared by the trials of a run; without a test split, trials use fewer train rows."""
@@ -140,7 +146,7 @@ def run_trials(
             partial(
                 _trial,
                 setting=setting,
-                folder=working_folder.current(),
+                folder=shared_folder(),
                 num_threads=threads_on(resources.num_cpus),
             ),
             resources.request,
@@ -253,17 +259,19 @@ def quiet_tune() -> None:
 
 
 def _trial(
-    config: Mapping[str, Any], setting: Setting, folder: WorkingFolder | None, num_threads: int
+    config: Mapping[str, Any], setting: Setting, folder: SharedFolder | None, num_threads: int
 ) -> None:
     """Train one student in this process; an error is reported, since Tune would try again."""
     trial_id = ray_tune.get_context().get_trial_id()
     events = AdaptationEvents(setting.metric, ray_tune.report)
     try:
-        if folder is not None:
-            folder.check()
-        num_parameters = _train(json.loads(config[_VALUES]), trial_id, setting, events, num_threads)
+        with present(folder, setting.files()):
+            values = json.loads(config[_VALUES])
+            num_parameters = _train(values, trial_id, setting, folder, events, num_threads)
     except Exception as error:
-        reason = _reason_of(error, setting.folder / "errors" / f"{trial_id}.txt")
+        trace = setting.folder / "errors" / f"{trial_id}.txt"
+        with present(folder, TaskFiles(writes=(trace,))):
+            reason = _reason_of(error, trace)
         last = {setting.metric: math.nan, **events.last, "whole": 0, _ERROR: reason}
         ray_tune.report({"epoch": 0, **last, "done": True})
     else:
@@ -275,6 +283,7 @@ def _train(
     values: Mapping[str, Any],
     trial_id: str,
     setting: Setting,
+    folder: SharedFolder | None,
     events: AdaptationEvents,
     num_threads: int,
 ) -> int:
@@ -287,9 +296,13 @@ def _train(
         job = inject_job(run, chain, setting.init, setting.seed, injected=injected)
         if job.finished() is None:  # else the injection shared by all trials applies
             job = replace(job, out=setting.folder / "injected" / job.key()[:16])
-            job.out.parent.mkdir(exist_ok=True)
+            job.out.parent.mkdir(parents=True, exist_ok=True)
             # A concurrent trial may need the same injection.
-            with FileLock(job.out.with_suffix(".lock")), translate_training_errors(job):
+            with (
+                FileLock(job.out.with_suffix(".lock")),
+                present(folder, TaskFiles(writes=(job.out,))),
+                translate_training_errors(job),
+            ):
                 if job.finished() is None:
                     run_phase(tracked(job, name, setting), worker, events=TrialEvents())
         injected = job.out
@@ -297,8 +310,9 @@ def _train(
     # A trial that is started again has the same id, and so resumes from its checkpoint.
     job = replace(job, out=setting.folder / "trials" / trial_id, num_scores=job.num_epochs())
     events.begin(job.unfinished, keeps_best=job.config.keep == "best")
-    with translate_training_errors(job):
-        run_phase(tracked(job, name, setting), worker, events=events)
+    job = tracked(job, name, setting)
+    with present(folder, job.files()), translate_training_errors(job):
+        run_phase(job, worker, events=events)
     manifest = job.finished()
     assert manifest is not None
     return int(manifest.counts["num_parameters"])
@@ -308,7 +322,7 @@ def _reason_of(error: Exception, trace: Path) -> str:
     """Reason why a trial failed; the traceback of an unexpected error is written to a file."""
     if isinstance(error, InputError):
         return str(error)
-    trace.parent.mkdir(exist_ok=True)
+    trace.parent.mkdir(parents=True, exist_ok=True)
     trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     message = shortened(" ".join(str(error).split()), _MAX_REASON_LENGTH)
     return f"{type(error).__name__}: {message} (traceback: {trace})"
