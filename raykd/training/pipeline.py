@@ -30,10 +30,12 @@ from raykd.storage.remote.task_files import TaskFiles
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.distributed.placement import (
     cpus_per_worker,
+    groups_at_once,
     resolved,
     shares,
     threads_on,
     uses_gpu,
+    uses_ray_train,
     workers_that_fit,
 )
 from raykd.training.events import TrainingEvents
@@ -110,12 +112,12 @@ def train_phases(
         progress.track(label, num_steps, "steps") as advance,
         ProgressThread(progress_actor, advance),
     ):
-        if workers.max_workers == 1:
-            _train_alone(pending, workers, num_cpus, progress_actor, label)
-        else:
-            in_groups = [job for job in pending if isinstance(job, PhaseJob)]
-            assert len(in_groups) == len(pending), "a head is trained by one worker"
+        in_groups = [job for job in pending if isinstance(job, PhaseJob)]
+        if uses_ray_train(workers) and in_groups:
+            assert len(in_groups) == len(pending), "a head is trained by a task"
             _train_in_groups(in_groups, workers, num_cpus, progress_actor, label, storage)
+        else:
+            _train_alone(pending, workers, num_cpus, progress_actor, label)
     unfinished = [job.name for job in pending if job.finished() is None]
     assert not unfinished, unfinished
 
@@ -178,7 +180,7 @@ def _train_in_groups(
 ) -> None:
     """Train each group's share of the jobs one after the other."""
     capacity.check_cpu_request(label, num_cpus)
-    groups = shares(jobs, workers.models_at_once)
+    groups = shares(jobs, groups_at_once(workers))
     names = [f"{label}-{uuid.uuid4().hex[:12]}" for _ in groups]
     trainers = [
         _trainer(share, workers, num_cpus, len(groups), progress_actor, name, storage)

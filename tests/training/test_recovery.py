@@ -36,6 +36,17 @@ def test_a_job_with_a_killed_worker_equals_an_uninterrupted_one(tmp_path, num_wo
         assert (hit.out / name).read_bytes() == (job.out / name).read_bytes()
 
 
+@pytest.mark.slow
+def test_ray_train_trains_the_model_that_a_task_trains(tmp_path):
+    by_task = job_in(tmp_path, "vanilla_kd")
+    by_train = replace(by_task, out=tmp_path / "by_train")
+    for job, engine in ((by_task, "task"), (by_train, "train")):
+        workers = WorkersConfig(engine=engine)
+        train_phases([job], workers, label="train", storage=tmp_path / "ray_train")
+    for name in (STEPS_FILE, f"{MODEL_FOLDER}/model.safetensors"):
+        assert (by_train.out / name).read_bytes() == (by_task.out / name).read_bytes()
+
+
 def test_the_driver_reports_the_resumed_step_and_damaged_checkpoints(tmp_path, capsys):
     job = job_in(tmp_path, "vanilla_kd")
     logged_step = KilledTraining(job, 1).run_and_kill(30, 0.0)

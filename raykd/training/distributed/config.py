@@ -1,8 +1,8 @@
 """Settings of workers per model and of models trained concurrently."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from raykd.config import Config
 
@@ -30,6 +30,12 @@ class WorkersConfig(Config):
         "evaluation and trials of `raykd tune` use GPUs too. auto: if the cluster has enough GPUs, "
         "or can start nodes with GPUs.",
     )
+    engine: Literal["auto", "task", "train"] = Field(
+        "auto",
+        description="What runs a training. task: a Ray task, for one worker per model; its process "
+        "trains one model after the other. train: Ray Train, whose groups of workers start in "
+        "about 15 s. auto: Ray Train for several workers, and on GPUs.",
+    )
     models_at_once: int = Field(
         1,
         ge=1,
@@ -42,6 +48,14 @@ class WorkersConfig(Config):
         description="Seconds between checkpoints, which is the most that an interrupted training "
         "loses; 0: after every step.",
     )
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> Self:
+        if self.engine == "task" and self.max_workers > 1:
+            raise ValueError(
+                "engine: task trains a model with one worker; set num_workers: 1, or remove engine"
+            )
+        return self
 
     @property
     def min_workers(self) -> int:

@@ -21,6 +21,24 @@ def uses_gpu(workers: WorkersConfig) -> bool:
     return capacity.total_gpus() >= num_wanted or capacity.can_start_gpus()
 
 
+def uses_ray_train(workers: WorkersConfig) -> bool:
+    """Return whether Ray Train runs the trainings, not tasks."""
+    if workers.engine != "auto":
+        return workers.engine == "train"
+    return workers.max_workers > 1 or uses_gpu(workers)
+
+
+def groups_at_once(workers: WorkersConfig) -> int:
+    """Groups of Ray Train that run at the same time.
+
+    A group of one worker on a GPU would wait in vain for the GPU of another one: Ray Train gives up
+    after some time. A cluster that starts nodes gets the GPUs for all.
+    """
+    if not uses_gpu(workers) or workers.max_workers > 1 or capacity.can_start_gpus():
+        return workers.models_at_once
+    return min(workers.models_at_once, max(1, int(capacity.total_gpus())))
+
+
 def resolved(workers: WorkersConfig) -> WorkersConfig:
     """Settings of the recipe with "auto" replaced by what the cluster has now."""
     return workers.model_copy(update={"use_gpu": uses_gpu(workers)})

@@ -5,7 +5,12 @@ import pytest
 from raykd.cluster import capacity
 from raykd.errors import InputError
 from raykd.training.distributed.config import WorkersConfig
-from raykd.training.distributed.placement import cpus_per_worker, workers_that_fit
+from raykd.training.distributed.placement import (
+    cpus_per_worker,
+    groups_at_once,
+    uses_ray_train,
+    workers_that_fit,
+)
 
 
 def config(num_workers, **values) -> WorkersConfig:
@@ -46,6 +51,41 @@ def test_on_one_machine_all_groups_fit(num_cpus, given, num_groups, cpus, fits, 
     workers = config(given, models_at_once=num_groups)
     assert cpus_per_worker(workers) == cpus
     assert workers_that_fit(workers, num_groups, cpus) == fits
+
+
+@pytest.mark.parametrize(
+    ("given", "num_gpus", "is_train"),
+    [
+        ({}, 0, False),
+        ({}, 1, True),
+        ({"num_workers": 2}, 0, True),
+        ({"num_workers": [1, 2]}, 0, True),
+        ({"use_gpu": False}, 4, False),
+        ({"engine": "task"}, 4, False),
+        ({"engine": "train"}, 0, True),
+    ],
+)
+def test_ray_train_runs_groups_and_trainings_on_gpus(given, num_gpus, is_train, monkeypatch):
+    monkeypatch.setattr(capacity, "total_gpus", lambda: num_gpus)
+    monkeypatch.setattr(capacity, "can_start_gpus", lambda: False)
+    assert uses_ray_train(WorkersConfig.parse(given, "recipe.yaml")) == is_train
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "can_start", "num_groups"),
+    [(1, False, 1), (2, False, 2), (8, False, 3), (1, True, 3)],
+)
+def test_groups_of_one_worker_do_not_wait_for_each_others_gpu(
+    num_gpus, can_start, num_groups, monkeypatch
+):
+    monkeypatch.setattr(capacity, "total_gpus", lambda: num_gpus)
+    monkeypatch.setattr(capacity, "can_start_gpus", lambda: can_start)
+    assert groups_at_once(config(1, models_at_once=3)) == num_groups
+
+
+def test_a_task_trains_a_model_with_one_worker():
+    with pytest.raises(InputError, match="engine: task .* set num_workers: 1"):
+        config([1, 2], engine="task")
 
 
 def test_a_cluster_may_grow(monkeypatch):
