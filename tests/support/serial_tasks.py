@@ -26,7 +26,8 @@ def serial_tasks() -> Iterator[None]:
             patch.setattr(module, "for_each", _for_each)
             patch.setattr(module, "as_completed", _as_completed)
         patch.setattr(tasks, "share", lambda value: value)
-        for name, value in (("total_cpus", 2.0), ("max_cpus_per_node", 2.0), ("num_nodes", 1)):
+        facts = {"total_cpus": 2.0, "max_cpus_per_node": 2.0, "num_nodes": 1}
+        for name, value in {**facts, "can_start_nodes": False}.items():
             patch.setattr(capacity, name, lambda value=value: value)
         # Costs are measured times; one round is enough to write them.
         patch.setattr(cost, "_ENOUGH_S", 0.0)
