@@ -112,7 +112,6 @@ def digests_at(store: fs.FileSystem, url: str) -> dict[str, dict]:
 
 
 COMMANDS = {
-    "run": ("run", "recipe.yaml"),
     "groups": ("run", "groups.yaml"),
     "dedup": ("dedup", "corpus.jsonl", "--near"),
     "tune": ("tune", "recipe.yaml"),
@@ -127,7 +126,9 @@ def cluster(tmp_path_factory) -> Iterator[tuple[Nodes, Path]]:
         yield nodes, folder / "cache"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", ["dedup", "tune", pytest.param("groups", marks=pytest.mark.exhaustive)]
+)
 def test_nodes_without_a_shared_disk_write_the_bytes_of_one_machine(
     name, project, cluster, tmp_path, store
 ):

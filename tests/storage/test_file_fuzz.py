@@ -126,6 +126,7 @@ def test_damaged_corpora_and_tables_are_refused_or_read_without_loss(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_thousands_of_damaged_corpora_and_tables_are_refused_or_read_without_loss(tmp_path):
     read_damaged_files(tmp_path, range(100, 2100))
@@ -160,6 +161,7 @@ def test_damaged_manifests_and_outputs_count_as_incomplete(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_hundreds_of_damaged_manifests_and_outputs_count_as_incomplete(tmp_path):
     assert read_damaged_manifests(tmp_path, range(100, 900))["incomplete"] > 700
 
@@ -199,6 +201,7 @@ def test_damaged_models_are_refused_or_loaded(tmp_path, has_manifest):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("has_manifest", [True, False])
 def test_hundreds_of_damaged_models_are_refused_or_loaded(tmp_path, has_manifest):

@@ -98,6 +98,7 @@ def test_a_thousand_varied_recipes_are_valid_or_clearly_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ten_thousand_varied_recipes_are_valid_or_clearly_refused(tmp_path):
     assert survivors(tmp_path, range(1000, 11_000)) > 500
 
