@@ -172,7 +172,7 @@ def test_invalid_head_settings_are_refused_before_any_training(run, head, proble
 
 @pytest.mark.parametrize("generator", [5, ["name"], True, " "])
 def test_a_generator_other_than_a_name_or_section_is_refused(run, generator):
-    with pytest.raises(InputError, match="objective.generator.*(expected|model is empty)"):
+    with pytest.raises(InputError, match="objective.*generator.*(expected|model is empty)"):
         with_generator(run, generator)
 
 

@@ -15,7 +15,7 @@ from raykd.training.distributed.placement import uses_gpu
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.tune.resources import TrialResources, trial_resources
 
-ray.init(num_cpus=4, num_gpus={num_gpus}, logging_level="ERROR", log_to_driver=False)
+ray.init("local", num_cpus=4, num_gpus={num_gpus}, logging_level="ERROR", log_to_driver=False)
 
 def workers(**values):
     return WorkersConfig.parse(values, "workers")
