@@ -158,7 +158,9 @@ class _Copies:
             try:
                 self.send(name, now[name])
             except FileNotFoundError:
-                continue  # removed since; the next call removes it there
+                # Removed since; the next call removes it there.
+                if (self.root / name).exists():
+                    raise
         self._record(changed, _COPIED)
 
     def send_unknown(self, paths: Iterable[Path]) -> None:
