@@ -90,9 +90,9 @@ class Setting:
         return () if chain is None else chain.prefixes()
 
     def files(self) -> TaskFiles:
-        """Files that every trial reads."""
+        """Files that every trial reads; the validation rows may be others than the task's."""
         read = ("task", "augmented", "texts", "generator", "teacher", "teacher_outputs", "students")
-        return TaskFiles(tuple(self.run.out / name for name in read))
+        return TaskFiles((*(self.run.out / name for name in read), self.run.split("dev")))
 
 
 def setting_of(run: Run) -> Setting:
