@@ -57,6 +57,10 @@ def present(shared: SharedFolder | None, files: TaskFiles) -> Iterator[None]:
             "the command ran; run the same command again"
         )
     copies = _Copies(shared.folder, shared.server)
+    if copies.is_original():
+        yield
+        return
+    copies.open()
     copies.remove_outdated()
     copies.fetch(files.reads + files.writes)
     copies.make_folders((*(path.parent for path in files.writes), *files.adds))
@@ -74,9 +78,8 @@ class _Copies:
         self.root, self._session, self._server = folder.folder, folder.session, server
         self._lock = FileLock(self.root.with_name(f"{self.root.name}.node.lock"))
         try:
-            self.root.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock:
-                self._open()
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._is_opened = self._has_marker()
         except OSError as error:
             raise InputError(
                 f"--out {folder.remote}: {self.root} cannot be made on node "
@@ -84,13 +87,31 @@ class _Copies:
                 "can be written on every node"
             ) from None
 
-    def _open(self) -> None:
+    def is_original(self) -> bool:
+        """Return whether the folder is the command's, on a disk that this machine mounts.
+
+        A network file system may show an older state of it, with the session of another command.
+        """
+        if self._is_opened:
+            return False
+        probe = self.root / f".probe.partial-{uuid.uuid4().hex}"
+        probe.touch()
+        try:
+            return not ray.get(self._server.missing.remote([probe.name]))
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def open(self) -> None:
         """Remove the files of other commands, whose newer state is in the store."""
+        with self._lock:
+            if not self._has_marker():
+                shutil.rmtree(self.root, ignore_errors=True)
+                self.root.mkdir()
+                (self.root / _NODE_FILE).write_text(self._session)
+
+    def _has_marker(self) -> bool:
         marker = self.root / _NODE_FILE
-        if not marker.is_file() or marker.read_text() != self._session:
-            shutil.rmtree(self.root, ignore_errors=True)
-            self.root.mkdir()
-            marker.write_text(self._session)
+        return marker.is_file() and marker.read_text() == self._session
 
     def names_of(self, paths: Iterable[Path | str]) -> list[str]:
         """Names of the paths in the folder; others are the same on all machines."""
