@@ -1,5 +1,6 @@
 """Ended trials of a tuning study, and their order."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +68,11 @@ def problems_of(trials: Sequence[Trial]) -> list[str]:
 
 def values_text(values: Mapping[str, Any]) -> str:
     """Format values of searched keys for a line of text."""
-    return ", ".join(
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in values.items()
-    )
+    return ", ".join(f"{key}={_text(value)}" for key, value in values.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    # As in a recipe: JSON is YAML.
+    return value if isinstance(value, str) else json.dumps(value)

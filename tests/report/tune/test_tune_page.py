@@ -12,7 +12,7 @@ from tune_studies import LAYERS, study_of, trials_of
 
 from raykd.report.tune.page import render
 from raykd.report.tune.study import Cost, cost_of, keys_of
-from raykd.report.tune.trials import Trial
+from raykd.report.tune.trials import Trial, values_text
 
 ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
@@ -189,3 +189,8 @@ def test_the_cost_is_time_multiplied_by_resources():
     assert cost_of(trials) == Cost(3.1, 0.85, failed_core_hours=0.1, stopped_core_hours=1.0)
     text = Page(render(study_of(trials, edits={}), "1")).text
     assert "3.1 core-hours and 0.85 GPU-hours, including 1 core-hours of stopped" in text
+
+
+def test_values_are_written_as_in_a_recipe():
+    values = {"rate": 0.00123456, "layers": {"1": 2}, "name": "skip", "is_on": True, "steps": 3}
+    assert values_text(values) == ('rate=0.001235, layers={"1": 2}, name=skip, is_on=true, steps=3')
