@@ -73,6 +73,8 @@ def autoscaling_head(
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "RAY_USAGE_STATS_ENABLED": "0",
+        # A busy machine needs more than the default of 30 s.
+        "RAY_raylet_start_wait_time_s": "150",
         "RAY_AUTH_MODE": "disabled",
         "RAY_FAKE_CLUSTER": "1",
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",

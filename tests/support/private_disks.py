@@ -69,7 +69,11 @@ class Nodes:
 
     def _start(self, options: list[str], disk: Path | None) -> None:
         ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
-        ray += ["--object-store-memory=100000000"]
+        dashboard, client, agent = unused_ports(3)
+        # Ray's default ports may be those of another cluster on this machine.
+        ray += ["--object-store-memory=100000000", f"--dashboard-agent-listen-port={agent}"]
+        if disk is None:
+            ray += [f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
         if disk is not None:
             script = 'mount --bind "$0" "$1" && shift && exec "$@"'
             ray = ["unshare", "--mount", "bash", "-c", script, str(disk), str(self._hidden), *ray]
@@ -96,6 +100,8 @@ def nodes_with_private_disks(folder: Path, hidden: Path, number: int) -> Iterato
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "RAY_USAGE_STATS_ENABLED": "0",
+        # A busy machine needs more than the default of 30 s.
+        "RAY_raylet_start_wait_time_s": "150",
         "RAY_AUTH_MODE": "disabled",
     }
     nodes = Nodes(folder, hidden, environment)

@@ -31,6 +31,8 @@ def ray_head(folder: Path, token: str | None) -> Iterator[str]:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "RAY_USAGE_STATS_ENABLED": "0",
+        # A busy machine needs more than the default of 30 s.
+        "RAY_raylet_start_wait_time_s": "150",
         "RAY_AUTH_MODE": "token" if token else "disabled",
         **({"RAY_AUTH_TOKEN": token} if token else {}),
     }
