@@ -127,7 +127,12 @@ def cluster(tmp_path_factory) -> Iterator[tuple[Nodes, Path]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["dedup", "tune", pytest.param("groups", marks=pytest.mark.exhaustive)]
+    "name",
+    [
+        "dedup",
+        pytest.param("tune", marks=pytest.mark.exhaustive),
+        pytest.param("groups", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_nodes_without_a_shared_disk_write_the_bytes_of_one_machine(
     name, project, cluster, tmp_path, store
