@@ -217,7 +217,7 @@ class _Searcher(Searcher):
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError
+        raise AssertionError("a sweep is resumed by its own records")
 
 
 def _scheduler(config: TuneConfig, num_epochs: int) -> TrialScheduler | None:
