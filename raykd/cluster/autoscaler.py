@@ -51,7 +51,9 @@ def _config_of(address: str) -> Mapping[str, Any] | None:
     """Read the configuration of the autoscaler of a cluster that runs on this machine."""
     for entry in _PROC.glob("[0-9]*"):
         with suppress(OSError, yaml.YAMLError):
-            path = _config_file((entry / "cmdline").read_bytes().decode().split("\0"), address)
+            path = _config_file(
+                (entry / "cmdline").read_bytes().decode(errors="replace").split("\0"), address
+            )
             if path is not None:
                 config: Mapping[str, Any] = yaml.safe_load(Path(path).read_text())
                 return config
