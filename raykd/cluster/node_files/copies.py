@@ -57,10 +57,9 @@ def present(shared: SharedFolder | None, files: TaskFiles) -> Iterator[None]:
             "the command ran; run the same command again"
         )
     copies = _Copies(shared.folder, shared.server)
-    if copies.is_original():
+    if not copies.open():
         yield
         return
-    copies.open()
     copies.remove_outdated()
     copies.fetch(files.reads + files.writes)
     copies.make_folders((*(path.parent for path in files.writes), *files.adds))
@@ -77,37 +76,42 @@ class _Copies:
     def __init__(self, folder: WorkingFolder, server: Any) -> None:
         self.root, self._session, self._server = folder.folder, folder.session, server
         self._lock = FileLock(self.root.with_name(f"{self.root.name}.node.lock"))
+        self._url = folder.remote
+
+    def open(self) -> bool:
+        """Make the folder a copy, without files of other commands, whose newer state is in the store.
+
+        Returns:
+            Whether it is a copy: False if this machine mounts the disk of the command. A network
+            file system may show an older state of the folder, with the session of another command.
+        """
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._is_opened = self._has_marker()
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            # Other tasks on this machine may open it at the same time.
+            with self._lock:
+                self.root.mkdir(exist_ok=True)
+                if self._has_marker():
+                    return True
+                if self._is_original():
+                    return False
+                shutil.rmtree(self.root, ignore_errors=True)
+                self.root.mkdir()
+                (self.root / _NODE_FILE).write_text(self._session)
+                return True
         except OSError as error:
             raise InputError(
-                f"--out {folder.remote}: {self.root} cannot be made on node "
+                f"--out {self._url}: {self.root} cannot be made on node "
                 f"{os.uname().nodename} ({error.strerror}); set {CACHE_VARIABLE} to a folder that "
                 "can be written on every node"
             ) from None
 
-    def is_original(self) -> bool:
-        """Return whether the folder is the command's, on a disk that this machine mounts.
-
-        A network file system may show an older state of it, with the session of another command.
-        """
-        if self._is_opened:
-            return False
+    def _is_original(self) -> bool:
         probe = self.root / f".probe.partial-{uuid.uuid4().hex}"
         probe.touch()
         try:
             return not ray.get(self._server.missing.remote([probe.name]))
         finally:
             probe.unlink(missing_ok=True)
-
-    def open(self) -> None:
-        """Remove the files of other commands, whose newer state is in the store."""
-        with self._lock:
-            if not self._has_marker():
-                shutil.rmtree(self.root, ignore_errors=True)
-                self.root.mkdir()
-                (self.root / _NODE_FILE).write_text(self._session)
 
     def _has_marker(self) -> bool:
         marker = self.root / _NODE_FILE
