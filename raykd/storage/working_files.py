@@ -93,6 +93,17 @@ def is_partial(path: Path, directory: Path) -> bool:
     return any(part.startswith(".") and ".partial-" in part for part in parts)
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """List the files below a folder, except partial ones, locks and links."""
+    for directory, folders, files in os.walk(folder):
+        here = Path(directory)
+        folders[:] = [name for name in folders if not is_partial(here / name, folder)]
+        for name in files:
+            path = here / name
+            if not (name.endswith(".lock") or is_partial(path, folder) or path.is_symlink()):
+                yield path
+
+
 def partial_of(final: Path) -> Path:
     """Make a path next to the final one that is unique across processes and machines."""
     owner = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -79,7 +79,7 @@ class _Copies:
         self._url = folder.remote
 
     def open(self) -> bool:
-        """Make the folder a copy, without files of other commands, whose newer state is in the store.
+        """Make the folder a copy; files of other commands are removed, they are in the store.
 
         Returns:
             Whether it is a copy: False if this machine mounts the disk of the command. A network

@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raykd.cluster import capacity
 from raykd.storage.remote import working_folder
 from raykd.storage.remote.working_folder import WorkingFolder
-from raykd.storage.working_files import is_partial
+from raykd.storage.working_files import files_below
 
 CHUNK_BYTES = 16 << 20
 _NUM_CALLS_AT_ONCE = 16
@@ -121,7 +121,7 @@ def states_below(folder: Path, names: Iterable[str]) -> dict[str, FileState]:
     states: dict[str, FileState] = {}
     for name in names:
         top = folder / name
-        paths = [top] if top.is_file() else _files_below(top)
+        paths = [top] if top.is_file() else files_below(top)
         for path in paths:
             try:
                 stat = path.stat()
@@ -130,16 +130,6 @@ def states_below(folder: Path, names: Iterable[str]) -> dict[str, FileState]:
             own = path.relative_to(folder).as_posix()
             states[own] = FileState(stat.st_size, stat.st_mtime_ns)
     return states
-
-
-def _files_below(top: Path) -> Iterable[Path]:
-    for directory, folders, files in os.walk(top):
-        here = Path(directory)
-        folders[:] = [name for name in folders if not is_partial(here / name, top)]
-        for name in files:
-            path = here / name
-            if not (name.endswith(".lock") or is_partial(path, top) or path.is_symlink()):
-                yield path
 
 
 def remove(folder: Path, names: Iterable[str]) -> None:

@@ -10,10 +10,9 @@ here, the disk has the same or more than the store. Otherwise the disk is made e
 first.
 """
 
-import os
 import threading
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +32,7 @@ from raykd.storage.remote.contents import (
 from raykd.storage.remote.lease import Lease
 from raykd.storage.remote.objects import ChangedFileError, Objects
 from raykd.storage.remote.working_folder import SESSION_FILE
-from raykd.storage.working_files import is_partial, write_atomically
+from raykd.storage.working_files import files_below, write_atomically
 
 # Folders of Ray Train and Ray Tune, from which nothing is resumed.
 _RAY_FOLDERS = ("ray_train", "tune/ray")
@@ -195,7 +194,9 @@ class Mirror:
     def _scan(self) -> _Scan:
         found: dict[str, bytes] = {}
         others: dict[str, Path] = {}
-        for path in _files_below(self._folder):
+        for path in files_below(self._folder):
+            if path == self._folder / SESSION_FILE:
+                continue
             name = self._name_of(path)
             if path.name != FILE_NAME:
                 others[name] = path
@@ -237,18 +238,6 @@ class Mirror:
         if path.is_relative_to(self.out):
             return path.relative_to(self.out).as_posix()
         return f"{WORK}/{path.relative_to(self._folder).as_posix()}"
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """List the files below a folder, except partial ones, locks and links."""
-    for directory, folders, files in os.walk(folder):
-        here = Path(directory)
-        folders[:] = [name for name in folders if not is_partial(here / name, folder)]
-        for name in files:
-            path = here / name
-            is_lock = name.endswith(".lock") or path == folder / SESSION_FILE
-            if not (is_lock or is_partial(path, folder) or path.is_symlink()):
-                yield path
 
 
 def _is_left_out(name: str) -> bool:
