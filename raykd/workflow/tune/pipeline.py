@@ -1,21 +1,15 @@
-"""Trials of a sweep on Ray Tune, with values from Optuna: one student per trial.
-
-A trial trains with the same function as a run (`training.phases.run_phase`).
-"""
+"""Trials of a sweep on Ray Tune, with values from Optuna: one student per trial."""
 
 import json
 import logging
 import math
 import os
-import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from ray import tune as ray_tune
 from ray.tune.schedulers import (
     ASHAScheduler,
@@ -25,83 +19,28 @@ from ray.tune.schedulers import (
 from ray.tune.search import Searcher
 
 from raykd import progress
-from raykd.cluster.devices import assigned_device
 from raykd.cluster.node_files.copies import present
 from raykd.cluster.node_files.server import SharedFolder, shared_folder
-from raykd.errors import InputError, shortened
-from raykd.models.student.init import Init
+from raykd.errors import InputError
 from raykd.storage.remote.task_files import TaskFiles
 from raykd.training.distributed.placement import threads_on
-from raykd.training.logging.tracking import Tracking
-from raykd.training.phases import PhaseJob, run_phase
-from raykd.training.recovery import translate_training_errors
-from raykd.training.trainers import Worker
-from raykd.workflow.checks.tune_checks import tuned_variant
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.tune_config import TuneConfig
-from raykd.workflow.recipe.variants import Chain
-from raykd.workflow.run import Run
-from raykd.workflow.training_stages import adapt_job, inject_job
 from raykd.workflow.tune.failures import FailedShare
 from raykd.workflow.tune.interrupts import Interrupts
 from raykd.workflow.tune.resources import trial_resources
 from raykd.workflow.tune.running import RunningTrials, SweepWatcher
-from raykd.workflow.tune.space import own_values, params_of
-from raykd.workflow.tune.study import Study
+from raykd.workflow.tune.sampling.space import own_values, params_of
+from raykd.workflow.tune.sampling.study import Study
 from raykd.workflow.tune.sweep import Sweep
-from raykd.workflow.tune.trial_events import AdaptationEvents, TrialEvents
+from raykd.workflow.tune.trial.events import AdaptationEvents
+from raykd.workflow.tune.trial.setting import Setting
+from raykd.workflow.tune.trial.training import reason_of, train_trial
 
 # Keys of what Tune carries to and from a trial.
 _VALUES, _ERROR = "values", "error"
 # Times that a trial whose process or node was lost is started again.
 _MAX_RETRIES = 1
-_MAX_REASON_LENGTH = 400
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Values shared by all trials; `run` contains the rows that trials train on."""
-
-    run: Run
-    folder: Path
-    variant: str
-    metric: str
-
-    @property
-    def seed(self) -> int:
-        """The recipe's first seed."""
-        return self.run.recipe.seeds[0]
-
-    @property
-    def validation(self) -> str:
-        """Rows that trials are scored on, in words."""
-        rows = "dev" if self.run.task().test is not None else "rows held out of train"
-        return rows if self.run.validation is None else f"{rows}, without those held out to confirm"
-
-    @property
-    def init(self) -> Init:
-        """The recipe's first initialization."""
-        return self.run.recipe.student.inits[0]
-
-    @property
-    def chains(self) -> tuple[Chain, ...]:
-        """Injections in order."""
-        chain = self.run.recipe.chain_of(self.variant)
-        return () if chain is None else chain.prefixes()
-
-    def files(self) -> TaskFiles:
-        """Files that every trial reads; the validation rows may be others than the task's."""
-        read = ("task", "augmented", "texts", "generator", "teacher", "teacher_outputs", "students")
-        return TaskFiles((*(self.run.out / name for name in read), self.run.split("dev")))
-
-
-def setting_of(run: Run) -> Setting:
-    """Values shared by the trials of a run; without a test split, trials use fewer train rows."""
-    tuned = run
-    if run.task().test is None:
-        tuned = replace(run, out=run.out / "tune" / "run")
-    variant = tuned_variant(run.recipe)
-    return Setting(tuned, run.out / "tune", variant, run.task().main_metric)
 
 
 def run_trials(
@@ -267,72 +206,16 @@ def _trial(
     try:
         with present(folder, setting.files()):
             values = json.loads(config[_VALUES])
-            num_parameters = _train(values, trial_id, setting, folder, events, num_threads)
+            num_parameters = train_trial(values, trial_id, setting, folder, events, num_threads)
     except Exception as error:
         trace = setting.folder / "errors" / f"{trial_id}.txt"
         with present(folder, TaskFiles(writes=(trace,))):
-            reason = _reason_of(error, trace)
+            reason = reason_of(error, trace)
         last = {setting.metric: math.nan, **events.last, "whole": 0, _ERROR: reason}
         ray_tune.report({"epoch": 0, **last, "done": True})
     else:
         # Report this last: Tune may end this process after the report of the last epoch.
         ray_tune.report({**events.last, "num_parameters": num_parameters})
-
-
-def _train(
-    values: Mapping[str, Any],
-    trial_id: str,
-    setting: Setting,
-    folder: SharedFolder | None,
-    events: AdaptationEvents,
-    num_threads: int,
-) -> int:
-    """Inject and adapt one student; return its number of parameters."""
-    run = replace(setting.run, recipe=setting.run.recipe.with_values(values, "trial"))
-    worker = Worker(device=assigned_device(), num_threads=num_threads)
-    injected: Path | None = None
-    name = f"trial {trial_id}"
-    for chain in setting.chains:
-        job = inject_job(run, chain, setting.init, setting.seed, injected=injected)
-        if job.finished() is None:  # else the injection shared by all trials applies
-            job = replace(job, out=setting.folder / "injected" / job.key()[:16])
-            job.out.parent.mkdir(parents=True, exist_ok=True)
-            # A concurrent trial may need the same injection.
-            with (
-                FileLock(job.out.with_suffix(".lock")),
-                present(folder, TaskFiles(writes=(job.out,))),
-                translate_training_errors(job),
-            ):
-                if job.finished() is None:
-                    run_phase(tracked(job, name, setting), worker, events=TrialEvents())
-        injected = job.out
-    job = adapt_job(run, setting.variant, setting.init, setting.seed, injected=injected)
-    # A trial that is started again has the same id, and so resumes from its checkpoint.
-    job = replace(job, out=setting.folder / "trials" / trial_id, num_scores=job.num_epochs())
-    events.begin(job.unfinished, keeps_best=job.config.keep == "best")
-    job = tracked(job, name, setting)
-    with present(folder, job.files()), translate_training_errors(job):
-        run_phase(job, worker, events=events)
-    manifest = job.finished()
-    assert manifest is not None
-    return int(manifest.counts["num_parameters"])
-
-
-def _reason_of(error: Exception, trace: Path) -> str:
-    """Reason why a trial failed; the traceback of an unexpected error is written to a file."""
-    if isinstance(error, InputError):
-        return str(error)
-    trace.parent.mkdir(parents=True, exist_ok=True)
-    trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    message = shortened(" ".join(str(error).split()), _MAX_REASON_LENGTH)
-    return f"{type(error).__name__}: {message} (traceback: {trace})"
-
-
-def tracked(job: PhaseJob, name: str, setting: Setting) -> PhaseJob:
-    """Return the job with tracking as a run of the study in the trackers of `report_to`."""
-    recipe = setting.run.recipe
-    tracking = Tracking(recipe.report_to, f"{recipe.name} tune", setting.folder, waits=True)
-    return replace(job, name=f"{name} {job.name}", tracking=tracking)
 
 
 def _lost_process(trial: Any) -> str:

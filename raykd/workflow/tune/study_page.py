@@ -16,8 +16,8 @@ from raykd.report.tune.trials import Trial
 from raykd.storage.working_files import write_atomically
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.tune.choice.confirmation import Confirmation
-from raykd.workflow.tune.pipeline import Setting
 from raykd.workflow.tune.running import RunningTrials
+from raykd.workflow.tune.trial.setting import Setting
 
 PAGE_FILE = "tune.html"
 _INTERVAL_S = 30.0

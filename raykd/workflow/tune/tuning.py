@@ -40,13 +40,14 @@ from raykd.workflow.tune.choice.repetition import REPEATED_FOLDER, confirm
 from raykd.workflow.tune.choice.rows import with_search_rows
 from raykd.workflow.tune.choice.students import BestStudent
 from raykd.workflow.tune.choice.training import shared_inputs
-from raykd.workflow.tune.pipeline import Setting, quiet_tune, run_trials, setting_of, tracked
+from raykd.workflow.tune.pipeline import quiet_tune, run_trials
 from raykd.workflow.tune.resources import trial_resources
 from raykd.workflow.tune.running import SweepWatcher, TrialLines
-from raykd.workflow.tune.samplers import check_sampler
+from raykd.workflow.tune.sampling.samplers import check_sampler
 from raykd.workflow.tune.study_page import PAGE_FILE, study_page
 from raykd.workflow.tune.study_result import read_result
 from raykd.workflow.tune.sweep import Sweep
+from raykd.workflow.tune.trial.setting import Setting, setting_of, tracked
 
 _HELD_OUT_FRACTION = 0.2
 # Keys that change no result.

@@ -14,7 +14,7 @@ from raykd.workflow.checks.tune_checks import check_space
 from raykd.workflow.recipe.tune_config import TuneConfig
 from raykd.workflow.recipe.tune_points import grid, in_order, random_point
 from raykd.workflow.recipe.tune_space import Parameter
-from raykd.workflow.tune.space import own_values, params_of, sample
+from raykd.workflow.tune.sampling.space import own_values, params_of, sample
 
 OBJECTIVE = "adaptation.objective"
 RATE = "adaptation.learning_rate"

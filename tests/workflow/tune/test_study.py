@@ -12,9 +12,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from raykd.errors import InputError
 from raykd.workflow.recipe.tune_config import TuneConfig
-from raykd.workflow.tune import samplers
-from raykd.workflow.tune.samplers import check_sampler
-from raykd.workflow.tune.study import Study
+from raykd.workflow.tune.sampling import samplers
+from raykd.workflow.tune.sampling.samplers import check_sampler
+from raykd.workflow.tune.sampling.study import Study
 
 RATE = {"float": [1e-5, 1e-1], "log": True}
 MAP = {"choice": ["skip", {"1": 2}, [1, 2]]}

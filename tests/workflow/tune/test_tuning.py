@@ -20,7 +20,7 @@ from raykd.workflow.recipe.variants import PREDEFINED_VARIANTS
 from raykd.workflow.tune.best import show_best
 from raykd.workflow.tune.interrupts import Interrupts
 from raykd.workflow.tune.study_result import RECIPE_FILE, TRIALS_FILE
-from raykd.workflow.tune.trial_events import better
+from raykd.workflow.tune.trial.events import better
 
 
 def recipe_with(*variants: str) -> Recipe:

@@ -15,7 +15,6 @@ from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.tune.choice.confirmation import Confirmation
 from raykd.workflow.tune.choice.repetition import repeated_student
 from raykd.workflow.tune.choice.students import best_student
-from raykd.workflow.tune.pipeline import Setting
 from raykd.workflow.tune.study_page import log_keys
 from raykd.workflow.tune.study_result import (
     BEST_RECIPE_FILE,
@@ -24,6 +23,7 @@ from raykd.workflow.tune.study_result import (
     TRIALS_FILE,
     StudyResult,
 )
+from raykd.workflow.tune.trial.setting import Setting
 
 
 def write_result(

@@ -16,8 +16,8 @@ from raykd.workflow.tune.choice.training import (
     train_students,
     workers_like_trials,
 )
-from raykd.workflow.tune.pipeline import Setting
 from raykd.workflow.tune.resources import trial_resources
+from raykd.workflow.tune.trial.setting import Setting
 
 REPEATED_FOLDER = "confirm"
 

@@ -22,8 +22,8 @@ from raykd.workflow.tune.choice.training import (
     train_students,
     workers_like_trials,
 )
-from raykd.workflow.tune.pipeline import Setting, setting_of
 from raykd.workflow.tune.study_result import BEST_RECIPE_FILE, RECIPE_FILE, StudyResult
+from raykd.workflow.tune.trial.setting import Setting, setting_of
 
 _FOLDER = "rerun"
 # Differences of float64 sums; a single changed prediction is far above.

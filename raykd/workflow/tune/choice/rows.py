@@ -11,7 +11,7 @@ import xxhash
 
 from raykd.errors import InputError
 from raykd.storage.manifest import Draft, digest_of_file, write_once
-from raykd.workflow.tune.pipeline import Setting
+from raykd.workflow.tune.trial.setting import Setting
 
 _SENTENCES = ("sentence1", "sentence2")
 SEARCH_ROWS = "search.parquet"

@@ -14,8 +14,8 @@ from raykd.training.phases import PhaseJob
 from raykd.training.pipeline import train_phases
 from raykd.workflow.run import Run
 from raykd.workflow.training_stages import adapt_job, inject_job
-from raykd.workflow.tune.pipeline import Setting
-from raykd.workflow.tune.trial_events import better
+from raykd.workflow.tune.trial.events import better
+from raykd.workflow.tune.trial.setting import Setting
 
 STUDENT = "adapted"
 

@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 from raykd.errors import InputError
 from raykd.workflow.recipe.tune_config import MOST_TRIALS, TuneConfig
 from raykd.workflow.recipe.tune_points import grid
-from raykd.workflow.tune.samplers import make_sampler
-from raykd.workflow.tune.space import Params, params_of, sample
+from raykd.workflow.tune.sampling.samplers import make_sampler
+from raykd.workflow.tune.sampling.space import Params, params_of, sample
 
 # Proposals in a row that the recipe refuses, after which nothing more is proposed.
 _MOST_REFUSED = 200

@@ -1,0 +1,1 @@
+"""One trial: what all share, and the training of its student."""

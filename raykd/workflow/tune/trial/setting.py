@@ -1,0 +1,65 @@
+"""Values and files that all trials of a sweep share."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from raykd.models.student.init import Init
+from raykd.storage.remote.task_files import TaskFiles
+from raykd.training.logging.tracking import Tracking
+from raykd.training.phases import PhaseJob
+from raykd.workflow.checks.tune_checks import tuned_variant
+from raykd.workflow.recipe.variants import Chain
+from raykd.workflow.run import Run
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Values shared by all trials; `run` contains the rows that trials train on."""
+
+    run: Run
+    folder: Path
+    variant: str
+    metric: str
+
+    @property
+    def seed(self) -> int:
+        """The recipe's first seed."""
+        return self.run.recipe.seeds[0]
+
+    @property
+    def validation(self) -> str:
+        """Rows that trials are scored on, in words."""
+        rows = "dev" if self.run.task().test is not None else "rows held out of train"
+        return rows if self.run.validation is None else f"{rows}, without those held out to confirm"
+
+    @property
+    def init(self) -> Init:
+        """The recipe's first initialization."""
+        return self.run.recipe.student.inits[0]
+
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """Injections in order."""
+        chain = self.run.recipe.chain_of(self.variant)
+        return () if chain is None else chain.prefixes()
+
+    def files(self) -> TaskFiles:
+        """Files that every trial reads; the validation rows may be others than the task's."""
+        read = ("task", "augmented", "texts", "generator", "teacher", "teacher_outputs", "students")
+        return TaskFiles((*(self.run.out / name for name in read), self.run.split("dev")))
+
+
+def setting_of(run: Run) -> Setting:
+    """Values shared by the trials of a run; without a test split, trials use fewer train rows."""
+    tuned = run
+    if run.task().test is None:
+        tuned = replace(run, out=run.out / "tune" / "run")
+    variant = tuned_variant(run.recipe)
+    return Setting(tuned, run.out / "tune", variant, run.task().main_metric)
+
+
+def tracked(job: PhaseJob, name: str, setting: Setting) -> PhaseJob:
+    """Return the job with tracking as a run of the study in the trackers of `report_to`."""
+    recipe = setting.run.recipe
+    tracking = Tracking(recipe.report_to, f"{recipe.name} tune", setting.folder, waits=True)
+    return replace(job, name=f"{name} {job.name}", tracking=tracking)
