@@ -7,6 +7,7 @@ comparison run in turn on one Ray. Prints JSON.
 """
 
 import argparse
+import functools
 import json
 import shutil
 import statistics
@@ -132,16 +133,37 @@ def equal_by_files(paths: list[Path], out: Path, num_partitions: int) -> int:
 
 def digests_of_shard(batch: pa.Table) -> pa.Table:
     [path] = batch["path"].to_pylist()
-    return pq.read_table(path, columns=["first", "second", "unit_id"])
+    return pq.read_table(path)
 
 
-def equal_by_shuffle(paths: list[Path], num_units: int, num_partitions: int) -> int:
+def later_of_block(block: pa.Table, *, out: Path) -> pa.Table:
+    members = block.take(pc.sort_indices(block["unit_id"]))
+    digests = np.stack([members["first"].to_numpy(), members["second"].to_numpy()], axis=1)
+    firsts = exact._first_of_digest(digests)
+    later = np.flatnonzero(firsts != np.arange(len(firsts)))
+
+    def write(draft: Draft) -> None:
+        np.save(draft.directory / "later.npy", members["row"].to_numpy()[later])
+
+    name = f"{members['second'][0].as_py():016x}" if len(members) else "empty"
+    write_once(out / f"equal-{name}", "equal", {}, {}, write)
+    return pa.table({"num_later": [len(later)]})
+
+
+def equal_by_shuffle(paths: list[Path], out: Path, num_partitions: int) -> int:
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
     rows = ray.data.from_arrow([pa.table({"path": [str(path)]}) for path in paths])
     digests = rows.map_batches(
         digests_of_shard, batch_size=None, batch_format="pyarrow", num_cpus=1
+    ).repartition(num_partitions, keys=["first", "second"])
+    counts = digests.map_batches(
+        functools.partial(later_of_block, out=out),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=1,
     )
-    kept = digests.groupby(["first", "second"], num_partitions=num_partitions).min("unit_id")
-    return num_units - kept.count()
+    return int(counts.sum("num_later"))
 
 
 def measure_shuffle(num_units: int, num_shards: int, num_repeats: int) -> dict[str, float]:
@@ -155,7 +177,7 @@ def measure_shuffle(num_units: int, num_shards: int, num_repeats: int) -> dict[s
             counts["files"] = equal_by_files(paths, folder / "parts", num_partitions)
 
         def by_shuffle() -> None:
-            counts["ray_data"] = equal_by_shuffle(paths, num_units, num_partitions)
+            counts["ray_data"] = equal_by_shuffle(paths, folder / "shuffle", num_partitions)
 
         result = medians({"files": by_files, "ray_data": by_shuffle}, num_repeats)
         assert set(counts.values()) == {num_units // 2}, counts

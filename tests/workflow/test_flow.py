@@ -371,6 +371,8 @@ def test_trials_of_later_settings_share_the_first_injection(folder, augmented):
         "tune": {
             "space": {"task_da_injection.learning_rate": {"choice": [1.0e-4, 1.0e-3]}},
             "num_trials": 2,
+            # ASHA would stop whichever trial is behind.
+            "scheduler": "none",
         },
     }
     values["task_da_injection"] = values["injection"]
