@@ -21,6 +21,10 @@ import ray
 import ray.data
 from ray import cloudpickle
 from ray.data import Dataset, TaskPoolStrategy
+from ray.data._internal.execution.backpressure_policy import (
+    ConcurrencyCapBackpressurePolicy,
+    DownstreamCapacityBackpressurePolicy,
+)
 from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 from ray.util.annotations import RayDeprecationWarning
 
@@ -40,6 +44,10 @@ Result = TypeVar("Result")
 # Memory of a task on a shard of `SHARD_BYTES`: 558 to 586 MB were measured in searches, which need
 # most (experiments/benchmarks/bench_search_job.py --part memory).
 SHARD_TASK_BYTES = 600 << 20
+
+# Ray Data's policies without the budget of resources, which is empty in the first second of every
+# execution, and leaves a CPU idle between two tasks. Ray itself queues the tasks.
+_POLICIES = [ConcurrencyCapBackpressurePolicy, DownstreamCapacityBackpressurePolicy]
 
 _RESULT = pa.schema(
     [("number", pa.int64()), ("is_error", pa.bool_()), ("value", pa.large_binary())]
@@ -131,7 +139,9 @@ def as_completed(
     request = _Request(num_cpus, num_gpus, memory_bytes, num_at_once)
     bar = progress.track(label, len(items), unit) if shows_progress else nullcontext(_ignore)
     with bar as advance:
-        for number, value in _results(_mapped(dataset, operator, request, label), label):
+        mapped = _mapped(dataset, operator, request, label)
+        mapped.context.set_config("backpressure_policies.enabled", _POLICIES)
+        for number, value in _results(mapped, label):
             yield number, value
             advance(1)
             progress.log_shard(label, number, len(items), unit)

@@ -51,6 +51,16 @@ def is_alone(path: Path) -> bool:
         return True
 
 
+def meets_the_other(own: Path) -> bool:
+    own.touch()
+    ends_s = time.monotonic() + 0.8
+    while time.monotonic() < ends_s:
+        if len(list(own.parent.iterdir())) == 2:
+            return True
+        time.sleep(0.01)
+    return False
+
+
 class UnpicklableError(Exception):
     def __init__(self) -> None:
         super().__init__("holds a lock")
@@ -134,6 +144,16 @@ def test_at_most_the_given_number_of_tasks_run_at_once(tmp_path, engine):
         is_alone, [tmp_path / "lock"] * 6, label="lock", files=None, num_at_once=1
     )
     assert alone == [True] * 6
+
+
+def test_every_cpu_has_a_task_in_the_first_second_of_an_execution(tmp_path, engine):
+    meetings = []
+    for attempt in range(5):  # a busy machine may be late once
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        pair = [folder / "one", folder / "two"]
+        meetings.append(engine.for_each(meets_the_other, pair, label="meet", files=None))
+    assert [True, True] in meetings
 
 
 def test_ray_data_writes_nothing_on_the_console(capfd):
