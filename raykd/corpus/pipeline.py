@@ -12,6 +12,7 @@ from raykd import progress
 from raykd.cluster import datasets, metrics
 from raykd.corpus.config import CorpusConfig
 from raykd.corpus.dataset.copy import copy_documents
+from raykd.corpus.dataset.readers import files_of
 from raykd.corpus.left_out import check_counts, report_counts
 from raykd.corpus.rows import QUOTES_COUNTS, BadRow, Columns
 from raykd.corpus.shards import (
@@ -93,15 +94,18 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
         check_layout(config.layout, dict(sources))
         inputs = {"corpus": digest_of(sorted({digest for digest, _ in sources}))}
     else:
-        # Its documents are known only when they are read; its settings name the version.
-        inputs = {"reader": digest_of(config.reader.model_dump(mode="json"))}
+        # Its documents are known only when they are read.
+        state = {"reader": config.reader.model_dump(mode="json"), "files": files_of(config.reader)}
+        inputs = {"reader": digest_of(state)}
     if manifest := finished(out, stage_key(_STAGE, settings, inputs)):
         report_counts(manifest.counts)
         return manifest
     where = ", ".join(shown(path) for path in paths[:_NUM_SHOWN])
     if config.reader is not None:
         where = f"reader {config.reader.name}"
-        copied = copy_documents(config.reader, config.text_column, documents, config.shard_bytes)
+        copied = copy_documents(
+            config.reader, config.text_column, documents, config.shard_bytes, inputs
+        )
         sources = sources_with_digests(copied, out)
         config = config.model_copy(update={"text_column": "text"})
     by_digest = one_of_equal(sources)

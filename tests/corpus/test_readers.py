@@ -1,6 +1,7 @@
 """Corpora that Ray Data reads: any order of blocks gives the same units."""
 
 import json
+import os
 import tarfile
 from io import BytesIO
 from itertools import pairwise
@@ -120,7 +121,11 @@ def test_a_finished_ingest_does_not_read_its_source_again(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     reader = write_parquet(tmp_path)
     digests = ingested(tmp_path, reader)
-    (tmp_path / "a.parquet").unlink()
+    path = tmp_path / "a.parquet"
+    state = path.stat()
+    # Not readable any more, but of the same size and time.
+    path.write_bytes(b"x" * state.st_size)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert ingested(tmp_path, reader) == digests
 
 
@@ -167,6 +172,18 @@ def test_a_source_that_cannot_be_read_is_one_clear_error(
     pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "e.parquet")
     with pytest.raises(InputError, match=message):
         ingested(tmp_path, reader, **values)
+
+
+def test_a_changed_file_of_a_reader_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"text": ["the first text of the file"]}), tmp_path / "a.parquet")
+    reader = {"name": "parquet", "paths": ["a.parquet"]}
+    config = {"units": {"policy": "line"}}
+    ingested(tmp_path, reader, **config)
+    assert texts_of(tmp_path) == ["the first text of the file"]
+    pq.write_table(pa.table({"text": ["another text in this file"]}), tmp_path / "a.parquet")
+    ingested(tmp_path, reader, **config)
+    assert texts_of(tmp_path) == ["another text in this file"]
 
 
 @pytest.mark.parametrize(

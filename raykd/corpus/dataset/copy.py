@@ -23,7 +23,11 @@ _TABLE_FILE = "table.parquet"
 
 
 def copy_documents(
-    reader: ReaderConfig, text_column: str, out: Path, file_bytes: int
+    reader: ReaderConfig,
+    text_column: str,
+    out: Path,
+    file_bytes: int,
+    inputs: Mapping[str, str],
 ) -> list[Path]:
     """Copy the documents of a source once; the files are kept for an interrupted ingest.
 
@@ -32,6 +36,7 @@ def copy_documents(
         text_column: column of the text.
         out: directory of the files; it is next to that of the units.
         file_bytes: bytes of text per file.
+        inputs: digests of the source.
 
     Returns:
         Files with the column `text`, whose contents do not depend on the order of reading.
@@ -50,7 +55,7 @@ def copy_documents(
         source = f"corpus.reader {reader.name}"
         write_documents(dataset, draft.directory, text_column, (), source, file_bytes)
 
-    write_once(out, "read", settings, {}, write)
+    write_once(out, "read", settings, inputs, write)
     return document_files(out)
 
 

@@ -6,10 +6,19 @@ The settings are plain data. Credentials come from the environment of every node
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from pyarrow import fs
 from pydantic import Field, field_validator
 
 from raykd.config import Config, is_path
-from raykd.storage.locations import absolute_reference
+from raykd.storage.locations import (
+    Location,
+    Remote,
+    absolute_reference,
+    explained,
+    file_system_of,
+    is_url,
+    location_of,
+)
 
 _PATH_KEYS = ("paths", "uri", "path", "table_uri")
 _SECRETS = ("secret", "password", "token", "credential", "access-key", "access_key")
@@ -168,6 +177,41 @@ def references_of(reader: ReaderConfig) -> dict[str, list[str]]:
         for key, value in given.items()
         if value is not None
     }
+
+
+def files_of(reader: ReaderConfig) -> list[tuple[str, int, int | None]]:
+    """List the files of a reader with size in bytes and time of change in nanoseconds.
+
+    A changed source is noticed by them. Names on the hub and stores that raykd does not list have
+    none; their readers have a version or revision.
+
+    Raises:
+        InputError: a store does not answer.
+    """
+    found: list[tuple[str, int, int | None]] = []
+    for reference in (name for names in references_of(reader).values() for name in names):
+        path = Path(reference)
+        if reader.name == "huggingface" and not path.is_dir():
+            continue
+        if not is_url(reference):
+            files = [path] if path.is_file() else sorted(path.rglob("*"))
+            states = [(str(file), file.stat()) for file in files if file.is_file()]
+            found += [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+        elif reference.partition("://")[0] in ("s3", "gs"):
+            found += _objects_at(location_of(reference))
+    return found
+
+
+def _objects_at(location: Location) -> list[tuple[str, int, int | None]]:
+    assert isinstance(location, Remote)
+    with explained(location):
+        system = file_system_of(location)
+        below = system.get_file_info(
+            fs.FileSelector(location.key, recursive=True, allow_not_found=True)
+        )
+        infos = [system.get_file_info(location.key), *below]
+    files = sorted((info for info in infos if info.is_file), key=lambda info: info.path)
+    return [(info.path, info.size, info.mtime_ns) for info in files]
 
 
 def with_absolute_paths(reader: ReaderConfig, folder: Path) -> ReaderConfig:
