@@ -82,7 +82,7 @@ def _storage_problem(out: str) -> str | None:
     except ImportError:
         return "not probed: this node's raykd is missing or older"
     try:
-        probe_storage(location_of(out))
+        probe_storage(location_of(out, to_write=True))
     except (ValueError, OSError) as error:
         return str(error)
     return None

@@ -36,9 +36,9 @@ from raykd.storage.manifest import (
     write_once,
 )
 from raykd.storage.remote.task_files import TaskFiles
+from raykd.tasks.config import Split
 from raykd.tasks.metrics import compute, majority_predictions
 from raykd.tasks.store import read_task
-from raykd.tasks.task import Split
 
 PREDICTIONS_FILE = "predictions.parquet"
 METRICS_FILE = "metrics.json"

@@ -68,7 +68,7 @@ def storage_finding(out: str) -> Finding:
     """Probe a place for outputs from this machine."""
     subject = f"storage {out}"
     try:
-        probe_storage(location_of(out))
+        probe_storage(location_of(out, to_write=True))
     except (InputError, OSError) as error:
         return Finding(subject, "fault", str(error), "correct --out, or its credentials")
     return Finding(subject, "ok", "write, read, list and delete work")

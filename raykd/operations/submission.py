@@ -115,7 +115,7 @@ def parse_command(words: Sequence[str]) -> Command:
         raise InputError(f"raykd submit: give one recipe and one --out: `{_USAGE}`")
     out = outs[0]
     if is_url(out):
-        location_of(out)
+        location_of(out, to_write=True)
     elif not Path(out).is_absolute():
         raise InputError(
             f"raykd submit: --out {out}: relative to a temporary folder of the job, which Ray "

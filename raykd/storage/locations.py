@@ -1,10 +1,12 @@
-"""Locations of input files: paths, and URLs of object stores (`s3://`, `gs://`).
+"""Locations of files: paths, URLs of object stores (`s3://`, `gs://`) and of the hub (`hf://`).
 
 Credentials and endpoints are taken from the same sources as by Amazon's and Google's tools: the
 environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION,
 AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS), their configuration files, or the role of the
-node; every node needs them. A URL may have options, as in `s3://bucket/folder?region=eu-west-1`; it
-must not contain secrets, since URLs are written into recipes.
+node; every node needs them. `hf://datasets/OWNER/NAME@REVISION/PATH` is a file or folder of a
+dataset of the Hugging Face hub, which is only read; HF_TOKEN gives access to private ones. Other
+URLs may have options, as in `s3://bucket/folder?region=eu-west-1`; a URL must not contain secrets,
+since URLs are written into recipes.
 """
 
 import functools
@@ -25,11 +27,12 @@ from pyarrow import fs
 from raykd.config import absolute
 from raykd.errors import InputError
 from raykd.storage.outputs import missing_hint
+from raykd.storage.remote import hub
 
 # Bytes per request to an object store.
 READ_BYTES = 4 << 20
 
-_SCHEMES = ("s3", "gs")
+_SCHEMES = ("s3", "gs", "hf")
 _OPTIONS = ("anonymous", "endpoint_override", "region", "scheme")
 _CONNECT_TIMEOUT_S = 10
 _REQUEST_TIMEOUT_S = 30
@@ -40,7 +43,9 @@ _REMEDY = {
     "?anonymous=true for a public bucket",
     "gs": "set GOOGLE_APPLICATION_CREDENTIALS on every node, or add ?anonymous=true for a public "
     "bucket",
+    "hf": "set HF_TOKEN on every node",
 }
+_HUB_KEY = re.compile(r"datasets/[^/@]+/[^/@]+@[^/@]+(/.*)?")
 _REFUSED = re.compile(
     "ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT|TOKEN"
     "|HTTP status 40[013]|Permission denied|PERMISSION_DENIED|UNAUTHENTICATED|credentials",
@@ -93,11 +98,12 @@ def absolute_reference(folder: Path, reference: str) -> str:
     return reference if is_url(reference) else absolute(folder, reference)
 
 
-def location_of(reference: str) -> Location:
+def location_of(reference: str, *, to_write: bool = False) -> Location:
     """Parse a path or URL; nothing is opened.
 
     Raises:
-        InputError: the URL has an unknown scheme or option, no bucket, or a secret.
+        InputError: the URL has an unknown scheme or option, no bucket, or a secret, or is to be
+            written to and can only be read.
     """
     if (match := _URL.fullmatch(reference)) is None:
         return Path(reference)
@@ -118,9 +124,23 @@ def location_of(reference: str) -> Location:
             raise InputError(
                 f"{scheme}://{key}: unknown option {name!r}; known are {', '.join(_OPTIONS)}"
             )
-    if not key.strip("/"):
+    if scheme == "hf":
+        _check_hub_url(reference, key, to_write)
+    elif not key.strip("/"):
         raise InputError(f"{reference}: has no bucket; write {scheme}://BUCKET/KEY")
     return Remote(scheme, key.rstrip("/"), tuple(options))
+
+
+def _check_hub_url(reference: str, key: str, to_write: bool) -> None:
+    if to_write:
+        raise InputError(
+            f"{reference}: datasets of the hub are only read; write to a path, s3:// or gs://"
+        )
+    if _HUB_KEY.fullmatch(key) is None:
+        raise InputError(
+            f"{reference}: write hf://datasets/OWNER/NAME@REVISION/PATH; the revision is a commit "
+            "or tag, so that a run can be repeated"
+        )
 
 
 def open_file(location: Location) -> pa.NativeFile:
@@ -202,24 +222,33 @@ def explained(location: Location) -> Iterator[None]:
         # Errors of the disk have an errno; errors of decoders do not.
         if isinstance(location, Path) and getattr(error, "errno", None) is not None:
             raise
-        reason = " ".join(str(error).split())
-        if isinstance(location, Remote) and (problem := problem_of(location, reason)):
-            raise InputError(f"{location}: {problem}") from None
-        if "requires too much memory" in reason:
-            raise InputError(
-                f"{location}: its zstd frame needs a window of {_window_of(location)}, above the "
-                "128 MiB that are read; recompress it: zstd -d --long=31 --stdout FILE | zstd -o "
-                "NEW.zst"
-            ) from None
-        # Unsupported codecs and types may be reported as an OSError.
-        if isinstance(error, pa.ArrowNotImplementedError) or "not supported" in reason:
-            raise InputError(
-                f"{location}: not supported ({reason[:200]}); write the file again with plain "
-                "columns, compressed by zstd"
-            ) from None
-        raise InputError(
-            f"{location}: damaged or truncated ({reason[:200]}); get or write the file again"
-        ) from None
+        raise _read_error(location, error) from None
+    except Exception as error:
+        if isinstance(location, Path) or location.scheme != "hf":
+            raise
+        # The hub's client has its own errors, which are not those of a file system.
+        raise InputError(f"{location}: {hub.explained(error)}") from None
+
+
+def _read_error(location: Location, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    if isinstance(location, Remote) and (problem := problem_of(location, reason)):
+        return InputError(f"{location}: {problem}")
+    if "requires too much memory" in reason:
+        return InputError(
+            f"{location}: its zstd frame needs a window of {_window_of(location)}, above the "
+            "128 MiB that are read; recompress it: zstd -d --long=31 --stdout FILE | zstd -o "
+            "NEW.zst"
+        )
+    # Unsupported codecs and types may be reported as an OSError.
+    if isinstance(error, pa.ArrowNotImplementedError) or "not supported" in reason:
+        return InputError(
+            f"{location}: not supported ({reason[:200]}); write the file again with plain "
+            "columns, compressed by zstd"
+        )
+    return InputError(
+        f"{location}: damaged or truncated ({reason[:200]}); get or write the file again"
+    )
 
 
 def _window_of(location: Location) -> str:
@@ -265,10 +294,14 @@ def _endpoint_of(remote: Remote) -> str:
 def file_system_of(remote: Remote, *, to_write: bool = False) -> fs.FileSystem:
     """File system of a store, with the credentials and the endpoint of the environment.
 
+    Use it inside `explained`.
+
     Args:
         remote: object or prefix in the store.
         to_write: write a small object by a single request, whose errors are raised at its end.
     """
+    if remote.scheme == "hf":
+        return hub.file_system(remote.key)
     options = dict(remote.options)
     setting = options.get("endpoint_override") or (
         os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

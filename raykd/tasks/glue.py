@@ -12,9 +12,10 @@ from typing import Literal
 import pyarrow as pa
 
 from raykd.errors import InputError
+from raykd.storage.remote import hub
 
 HUB_DATASET = "nyu-mll/glue"
-_PROBE_TIMEOUT_S = 5.0
+HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
 
 @dataclass(frozen=True)
@@ -59,39 +60,20 @@ def load_from_hub(name: str, split: Literal["train", "dev"]) -> pa.Table:
 
     hub_split = "train" if split == "train" else GLUE[name].dev_split
     copy = Path(datasets.config.HF_DATASETS_CACHE) / HUB_DATASET.replace("/", "___") / name
-    problem = _hub_problem()
+    problem = hub.problem_with(HUB_DATASET, HUB_REVISION)
     # Checked first, because `datasets` itself waits for half a minute.
     if problem is None or copy.is_dir():
         try:
-            dataset = datasets.load_dataset(HUB_DATASET, name, split=hub_split)
+            dataset = datasets.load_dataset(
+                HUB_DATASET, name, split=hub_split, revision=HUB_REVISION
+            )
             table: pa.Table = dataset.with_format("arrow")[:]
             return table
         except Exception as error:  # which HTTP errors there are depends on the hub's client
-            problem = _first_line(error)
+            problem = hub.explained(error)
     raise InputError(
         f"task {name!r}: its {split} split was looked for at the hub "
-        f"({_endpoint()}/datasets/{HUB_DATASET}, split {hub_split!r}: {problem}) and in the copies "
-        f"of earlier downloads ({copy}), and could not be read; give a Parquet, JSONL, CSV or TSV "
-        f"file of your own with the key 'task.{split}'"
+        f"({hub.endpoint()}/datasets/{HUB_DATASET}, split {hub_split!r}: {problem}) and in the "
+        f"copies of earlier downloads ({copy}), and could not be read; give a Parquet, JSONL, CSV "
+        f"or TSV file of your own with the key 'task.{split}'"
     )
-
-
-def _hub_problem() -> str | None:
-    """Reason why the hub cannot be reached, within seconds; None if it answers."""
-    from huggingface_hub import HfApi
-
-    try:
-        HfApi().dataset_info(HUB_DATASET, timeout=_PROBE_TIMEOUT_S)
-    except Exception as error:  # which HTTP errors there are depends on the hub's client
-        return _first_line(error)
-    return None
-
-
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return str(constants.ENDPOINT)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -14,7 +14,9 @@ from raykd.errors import InputError
 from raykd.storage.formats import source_digest
 from raykd.storage.locations import Location
 from raykd.storage.manifest import Draft, Manifest, digest_of_directory, write_once
-from raykd.tasks.task import Task, TaskConfig, load_task
+from raykd.tasks.config import TaskConfig
+from raykd.tasks.dataset import digest_of_dataset
+from raykd.tasks.task import Task, load_task
 
 _FACTS_FILE = "task.json"
 _FROM_HUB = "hub"
@@ -30,12 +32,16 @@ def write_task(config: TaskConfig, resolve: Callable[[str], Location], out: Path
     inputs = {split: _FROM_HUB for split in ("train", "dev")}
     if config.dev_fraction is not None:
         del inputs["dev"]
+    if config.dataset is not None:
+        inputs = {"dataset": digest_of_dataset(config.dataset)}
     for split in ("train", "dev", "test"):
         reference = getattr(config, split)
         if reference is not None:
             inputs[split] = source_digest(resolve(reference))
 
-    settings = config.model_dump(mode="json", exclude={"train", "dev", "test"})
+    settings = config.model_dump(
+        mode="json", exclude={"train": True, "dev": True, "test": True, "dataset": {"path"}}
+    )
     return write_once(
         out, "task", settings, inputs, lambda draft: _write(load_task(config, resolve), draft)
     )

@@ -28,7 +28,8 @@ from raykd.storage.schemas import (
     TRAINING_PAIRS,
     TRAINING_TEXT,
 )
-from raykd.tasks.task import TaskConfig, load_task
+from raykd.tasks.config import TaskConfig
+from raykd.tasks.task import load_task
 from raykd.workflow.augment_card import read_augment_card, write_card
 
 SINGLE = [

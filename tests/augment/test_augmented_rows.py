@@ -10,8 +10,8 @@ from raykd.errors import InputError
 from raykd.models.encoder import load_tokenizer
 from raykd.models.tokenization.tokens import tokenize_table
 from raykd.storage.schemas import AUGMENTED, EXAMPLES_FILE, TRAINING_PAIRS
+from raykd.tasks.config import TaskConfig
 from raykd.tasks.store import hold_out, write_task
-from raykd.tasks.task import TaskConfig
 
 ROWS = [(f"first {row}", f"second {row}", float(row % 2)) for row in range(20)]
 

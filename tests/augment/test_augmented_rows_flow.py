@@ -88,7 +88,9 @@ def test_variants_with_augmented_rows_adapt_on_these_and_others_on_the_train_spl
 @pytest.mark.slow
 def test_tuning_excludes_variants_of_the_rows_that_trials_are_scored_on(folder, tmp_path):
     space = {"adaptation.learning_rate": {"choice": [1.0e-4, 1.0e-3]}}
-    recipe = write_recipe(folder, "tune", tune={"space": space, "num_trials": 2, "scheduler": "none"})
+    recipe = write_recipe(
+        folder, "tune", tune={"space": space, "num_trials": 2, "scheduler": "none"}
+    )
     out = tmp_path / "out"
     assert raykd(["tune", recipe, "--out", str(out)]) == 0
     trial_run = out / "tune" / "run"

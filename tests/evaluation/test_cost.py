@@ -10,8 +10,8 @@ from tiny_models import save_tiny_model, tiny_encoder
 from raykd.evaluation.cost import cost_of, device_name, flops_per_token, shape_of, speed_of
 from raykd.models.encoder import load_encoder
 from raykd.models.tokenization.tokens import tokenize_table
+from raykd.tasks.config import TaskConfig
 from raykd.tasks.store import write_task
-from raykd.tasks.task import TaskConfig
 
 
 def batch(num_rows, length):

@@ -3,8 +3,9 @@ import pytest
 
 from raykd.evaluation.tfidf import predict_tfidf
 from raykd.storage.schemas import EXAMPLES, PREDICTIONS
+from raykd.tasks.config import TaskConfig
 from raykd.tasks.metrics import compute
-from raykd.tasks.task import TaskConfig, load_task
+from raykd.tasks.task import load_task
 
 
 def examples(first, labels, second=None):

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from raykd.errors import InputError
 from raykd.storage.schemas import EXAMPLES
+from raykd.tasks.config import TaskConfig
 from raykd.tasks.dev_split import cut_dev
 from raykd.tasks.store import read_task, write_task
-from raykd.tasks.task import TaskConfig, load_task
+from raykd.tasks.task import load_task
 
 LABELS = ("bad", "fair", "good")
 

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from raykd.errors import InputError
 from raykd.tasks.class_counts import describe, limits
+from raykd.tasks.config import TaskConfig
 from raykd.tasks.label_cells import label_name, read_cell
 from raykd.tasks.label_rules import LabelRules
 from raykd.tasks.labels import class_indices, class_names
 from raykd.tasks.score_cells import read_score
-from raykd.tasks.task import Task, TaskConfig
+from raykd.tasks.task import Task
 
 RULES = LabelRules("label")
 TWO = ["pos", "neg"] * 40

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from raykd.errors import InputError
+from raykd.tasks.config import TaskConfig
 from raykd.tasks.store import hold_out, read_task, write_task
-from raykd.tasks.task import TaskConfig
 
 ROWS = "text,kind\na cat,cat\na dog,dog\n"
 

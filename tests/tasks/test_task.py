@@ -4,8 +4,9 @@ import pytest
 
 from raykd.errors import InputError
 from raykd.storage.schemas import EXAMPLES
+from raykd.tasks.config import TaskConfig
 from raykd.tasks.glue import GLUE
-from raykd.tasks.task import TaskConfig, load_task
+from raykd.tasks.task import load_task
 
 
 def write(path, **columns):

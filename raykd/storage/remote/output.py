@@ -162,7 +162,7 @@ def _copied(remote: Remote) -> Path:
 
 
 def _remote_of(url: str) -> Remote:
-    remote = location_of(url)
+    remote = location_of(url, to_write=True)
     assert isinstance(remote, Remote)
     return remote
 

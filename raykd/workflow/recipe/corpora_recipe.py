@@ -14,7 +14,7 @@ from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.hits import MAX_TOP_K
 from raykd.storage.locations import absolute_reference
 from raykd.storage.yaml_files import load_yaml
-from raykd.tasks.task import TaskConfig
+from raykd.tasks.config import TaskConfig
 from raykd.workflow.embedder import with_absolute_model
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"

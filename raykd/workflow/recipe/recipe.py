@@ -12,7 +12,7 @@ from raykd.demo.docstrings import DocstringsConfig
 from raykd.models.student.init import StudentConfig
 from raykd.objectives import OBJECTIVES
 from raykd.retrieval.config import RetrievalConfig
-from raykd.tasks.task import TaskConfig
+from raykd.tasks.config import TaskConfig
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.injection_config import InjectionConfig, StepConfig, check_injection
 from raykd.training.logging.trackers import TrackerName

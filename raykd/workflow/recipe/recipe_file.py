@@ -10,6 +10,7 @@ from raykd.errors import InputError
 from raykd.objectives.shared.generation import GeneratorConfig
 from raykd.storage.locations import absolute_reference, is_url
 from raykd.storage.yaml_files import load_yaml
+from raykd.tasks.dataset import with_absolute_path
 from raykd.training.phase_config import PhaseConfig
 from raykd.workflow.presets import load_preset, merged
 from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME, Recipe
@@ -34,6 +35,9 @@ def load_recipe(path: Path) -> Recipe:
             key = "corpus.reader" if name is None else f"corpora.{name}.reader"
             reader = with_absolute_paths(corpus.reader, folder)
             values[key] = reader.model_dump(mode="json")
+    if recipe.task.dataset is not None:
+        dataset = with_absolute_path(recipe.task.dataset, folder)
+        values["task.dataset"] = dataset.model_dump(mode="json", exclude_unset=True)
     for key, model in model_references(recipe).items():
         # Any other reference is a name: of an installed package, or on the hub.
         if is_path(folder, model):

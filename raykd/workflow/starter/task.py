@@ -10,9 +10,10 @@ from transformers import PreTrainedTokenizerBase
 from raykd.errors import InputError
 from raykd.storage.locations import location_of, shown
 from raykd.storage.tables import read_table
+from raykd.tasks.config import TaskConfig
 from raykd.tasks.label_cells import INTEGER, Cell, is_placeholder, read_cell
 from raykd.tasks.label_rules import UnlabeledRows
-from raykd.tasks.task import Task, TaskConfig, load_task
+from raykd.tasks.task import Task, load_task
 from raykd.workflow.starter.columns import label_column, text_columns
 
 # Where one class has a larger share of the rows, always answering it has a high accuracy.

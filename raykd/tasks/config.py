@@ -1,0 +1,198 @@
+"""Settings of a labeled task."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from raykd.config import Config
+from raykd.storage.delimited import Quoting
+from raykd.tasks.dataset import TaskDatasetConfig
+from raykd.tasks.glue import GLUE
+from raykd.tasks.label_cells import label_name, repeated_label
+from raykd.tasks.label_rules import UnlabeledRows
+from raykd.tasks.metrics import METRICS, REGRESSION_METRICS
+
+Split = Literal["train", "dev", "test"]
+
+# Sentence columns of local GLUE files, which may differ from those on the hub.
+_PLAIN_COLUMNS = {1: ("sentence",), 2: ("sentence1", "sentence2")}
+
+_Label = Annotated[
+    str, BeforeValidator(label_name, json_schema_input_type=str | bool | int | float)
+]
+
+
+class TaskConfig(Config):
+    """Settings of a labeled task and its files.
+
+    GLUE's hidden test sets have placeholders instead of labels, so `test` is always a file.
+    """
+
+    name: str = Field(
+        min_length=1,
+        description="Name of the task. A GLUE name (cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte) "
+        "fixes columns, labels and metrics; any other task needs train, sentence_columns, and "
+        "dev or dev_fraction.",
+    )
+    train: str | None = Field(
+        None,
+        description="File or URL of the training rows (CSV, TSV, JSON lines or Parquet). "
+        "Default for GLUE: the hub.",
+    )
+    dev: str | None = Field(
+        None,
+        description="File or URL of the rows on which models are scored and chosen. "
+        "Default for GLUE: the hub's validation split. Any other task needs this key, or "
+        "`dev_fraction`.",
+    )
+    dev_fraction: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of the training rows to use as dev rows instead, if there is no dev "
+        "file; they are not trained on. The same share of each class is drawn (for regression, of "
+        "each of ten ranges of scores). Rows with the same text are in the same split.",
+    )
+    dev_seed: int = Field(0, ge=0, lt=2**64, description="Seed of the draw of `dev_fraction`.")
+    test: str | None = Field(
+        None, description="File or URL of rows that are scored once, at the end."
+    )
+    dataset: TaskDatasetConfig | None = Field(
+        None,
+        description="Dataset of the Hugging Face hub, or a folder that `datasets` can load, with "
+        "the splits that are not files.",
+    )
+    sentence_columns: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=2,
+        description="Column of the text, or the two columns of a pair of texts. GLUE fixes them.",
+    )
+    label_column: str = Field(
+        "label", description="Column of the label, or of the score of a regression task."
+    )
+    columns: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Names of the columns of CSV and TSV files without a header line.",
+    )
+    quoting: Quoting = Field(
+        "auto",
+        description="Whether quotation marks enclose fields: standard, none, or auto (CSV: yes; "
+        "TSV: where every line is as a writer with quotes would write it).",
+    )
+    labels: tuple[_Label, ...] | None = Field(
+        None,
+        min_length=2,
+        description="The classes in order; any other label is refused. Default: those of the "
+        "train split, sorted, where values that look like placeholders and classes of very few "
+        "rows are refused.",
+    )
+    unlabeled_rows: UnlabeledRows = Field(
+        "error",
+        description="Rows without a label (null, NaN, an empty cell, a placeholder such as '-', "
+        "and, where `labels` are listed or GLUE fixes them, any other label): error, or skip to "
+        "leave them out and report their number.",
+    )
+    regression: bool = Field(
+        False,
+        description="Whether the label is a number to predict (squared error) and not a class.",
+    )
+    metrics: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Metrics to report, of accuracy, f1 (two classes) and matthews, or pearson "
+        "and spearman for regression; the first one chooses checkpoints and trials. Default: "
+        "GLUE's, else accuracy, or pearson and spearman.",
+    )
+    max_train_rows: int | None = Field(
+        None, ge=1, description="Use only the first N training rows."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.dev is not None and self.dev_fraction is not None:
+            raise ValueError(
+                "'dev' names a file of dev rows, and 'dev_fraction' cuts them from the training "
+                "rows; remove one of the two"
+            )
+        self._check_dataset()
+        if self.dev_fraction is None and self.dev_seed:
+            raise ValueError("'dev_seed' is the seed of 'dev_fraction', which is not set")
+        if self.name in GLUE:
+            if self.labels is not None or self.regression:
+                raise ValueError(
+                    f"GLUE fixes the labels of {self.name!r}; remove 'labels' and 'regression', "
+                    "or rename the task"
+                )
+        else:
+            self._check_own_task()
+        if self.labels and (repeated := repeated_label(self.labels)) is not None:
+            raise ValueError(f"'labels' holds a label twice: {repeated!r}")
+        self._check_metrics()
+        return self
+
+    def _check_dataset(self) -> None:
+        if self.dataset is None:
+            return
+        for split in ("train", "dev", "test"):
+            if getattr(self, split) is not None and getattr(self.dataset, split) is not None:
+                raise ValueError(
+                    f"'{split}' is a file, and 'dataset.{split}' a split; remove '{split}', or set "
+                    f"'dataset.{split}: null'"
+                )
+        if self.dataset.dev is not None and self.dev_fraction is not None:
+            raise ValueError(
+                "'dataset.dev' names the dev split, and 'dev_fraction' cuts it from the training "
+                "rows; remove one of the two"
+            )
+        if not self.has("dev") and self.dev_fraction is None:
+            raise ValueError(
+                "the task has no evaluation split; name it with the key 'dataset.dev', such as "
+                "validation, or cut one from the training rows with 'dev_fraction: 0.1'"
+            )
+        if not self.has("train"):
+            raise ValueError("the task has no training rows; set 'dataset.train' or 'train'")
+
+    def has(self, split: Split) -> bool:
+        """True if the split is a file or one of the dataset's."""
+        in_dataset = self.dataset is not None and getattr(self.dataset, split) is not None
+        return in_dataset or getattr(self, split) is not None
+
+    def _check_own_task(self) -> None:
+        if not self.has("dev") and self.dev_fraction is None:
+            raise ValueError(
+                f"task {self.name!r} has no evaluation split; name a file with the key 'dev', or "
+                "cut one from the training rows with 'dev_fraction: 0.1' "
+                f"(only the GLUE tasks {', '.join(GLUE)} are found at the hub)"
+            )
+        missing = [] if self.has("train") else ["train"]
+        if self.sentence_columns is None:
+            missing.append("sentence_columns")
+        if missing:
+            raise ValueError(
+                f"task {self.name!r} is none of GLUE's ({', '.join(GLUE)}), so it needs the key "
+                f"{missing[0]!r}"
+            )
+        if self.regression and self.labels is not None:
+            raise ValueError("a regression task has scores, not 'labels'; remove one of the two")
+
+    def _check_metrics(self) -> None:
+        regression = self.regression or (self.name in GLUE and not GLUE[self.name].labels)
+        known = [name for name in METRICS if (name in REGRESSION_METRICS) == regression]
+        for metric in self.metrics or ():
+            if metric not in known:
+                kind = "regression" if regression else "classification"
+                raise ValueError(f"unknown metric {metric!r} for {kind}; known: {', '.join(known)}")
+
+    @property
+    def has_pairs(self) -> bool:
+        """True if a row is a pair of texts."""
+        return len(self.sentence_candidates()[0]) == 2
+
+    def sentence_candidates(self) -> list[tuple[str, ...]]:
+        """Possible names of the sentence columns, in order of preference."""
+        if self.sentence_columns is not None:
+            return [self.sentence_columns]
+        glue = GLUE[self.name].sentence_columns
+        return [glue, _PLAIN_COLUMNS[len(glue)]]
