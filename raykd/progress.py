@@ -13,19 +13,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Protocol
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 _LINE_INTERVAL_S = 10.0
+_REFRESHES_PER_SECOND = 4
 
 LOG_VARIABLE = "RAYKD_LOG"
 LOG_FORMATS = ("text", "json")
@@ -85,23 +89,78 @@ def log_shard(label: str, shard: int, total: int, unit: str) -> None:
         say(f"{label}: completed one of {total} {unit}", shard=shard)
 
 
+class Details(Protocol):
+    """Facts of the work in progress that a terminal shows in addition to the bar."""
+
+    def left_s(self) -> float | None:
+        """Estimate the seconds left; None while they are unknown."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render the part below the bar; another thread calls this several times per second."""
+
+
 @contextmanager
-def track(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show progress towards `total` units; yield a function that adds to the count."""
+def track(
+    label: str, total: int, unit: str, details: Details | None = None
+) -> Iterator[Callable[[int], None]]:
+    """Show progress towards `total` units; yield a function that adds to the count.
+
+    Args:
+        label: name of the work.
+        total: number of units.
+        unit: what is counted.
+        details: further facts, shown in a terminal only.
+    """
     if console.is_terminal and not logs_json():
-        columns = (
+        with _Bar(unit, details) as bar:
+            task = bar.add_task(label, total=total)
+            yield lambda count: bar.advance(task, count)
+    else:
+        yield _line_writer(label, total, unit)
+
+
+class _Bar(Progress):
+    """Progress bar, and the details below it."""
+
+    def __init__(self, unit: str, details: Details | None) -> None:
+        self._details = details
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn(unit, markup=False),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeRemainingColumn() if details is None else _TimeLeft(details),
+            console=console,
+            transient=True,
+            refresh_per_second=_REFRESHES_PER_SECOND,
         )
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(label, total=total)
-            yield lambda count: bar.advance(task, count)
-    else:
-        yield _line_writer(label, total, unit)
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Yield the bar, then the details."""
+        yield from super().get_renderables()
+        if self._details is not None:
+            yield self._details
+
+
+class _TimeLeft(ProgressColumn):
+    """Column with an estimate that knows more than the speed of the count."""
+
+    def __init__(self, details: Details) -> None:
+        super().__init__()
+        self._details = details
+
+    def render(self, task: Task) -> Text:
+        """Render the time left; empty while it is unknown."""
+        left_s = self._details.left_s()
+        left = "" if left_s is None else f"{duration(left_s)} left"
+        return Text(left, style="progress.remaining")
+
+
+def duration(seconds: float) -> str:
+    """Format a duration as the bar does: 0:01:30."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _line_writer(label: str, total: int, unit: str) -> Callable[[int], None]:

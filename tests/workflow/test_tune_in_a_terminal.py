@@ -1,4 +1,4 @@
-"""`raykd tune` in a pseudo-terminal: progress bar, Ctrl-C, kill, the same command again."""
+"""`raykd tune` in a pseudo-terminal: bar and table, Ctrl-C, kill, the same command again."""
 
 import json
 import os
@@ -20,6 +20,7 @@ from raykd.workflow.recipe.recipe import Recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 CTRL_C = b"\x03"
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 LIMIT_S = 240
 
 
@@ -98,6 +99,11 @@ def in_a_terminal(
     return process.wait(), output.decode(errors="replace")
 
 
+def plain(output: str) -> str:
+    """The output of a terminal without its control codes."""
+    return re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", output)
+
+
 def _take_terminal() -> None:
     """Make standard input the controlling terminal, so that Ctrl-C becomes a signal."""
     import fcntl
@@ -126,6 +132,9 @@ def test_an_interrupted_sweep_is_completed_and_extended_without_repeating_a_tria
         assert code == 130, output
         assert "interrupted" in output
         assert "The sweep was interrupted at" in page
+        assert output.rindex(SHOW_CURSOR) > output.rindex(HIDE_CURSOR)
+    assert re.search(r"trial +epoch +score +best +elapsed +left +values", plain(output))
+    assert re.search(r"[012] +\d+ of 60 +\d\.\d{4} +\d\.\d{4} .*learning_rate=", plain(output))
     assert "Traceback" not in output
     assert not (out / "tune" / "result").exists()
     ended = records_in(out)
@@ -142,8 +151,16 @@ def test_an_interrupted_sweep_is_completed_and_extended_without_repeating_a_tria
     assert len(rates) == 6
 
     recipe.write_text(recipe.read_text().replace("num_trials: 6", "num_trials: 7"))
-    code, output = in_a_terminal(command)
-    assert code == 0, output
+    piped = subprocess.run(
+        command,
+        env=os.environ | {"TERM": "xterm", "RAY_ADDRESS": "local"},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert piped.returncode == 0, piped.stderr
+    assert "trial 6 of 7: " in piped.stderr
+    assert "\x1b" not in piped.stderr + piped.stdout
     extended = json.loads((out / "tune" / "result" / "trials.json").read_text())["trials"]
     assert extended[:6] == trials
     assert len(extended) == 7

@@ -14,7 +14,7 @@ class Trial:
     Records of older versions have no value for the attributes with a default.
 
     Attributes:
-        number: position in the order in which trials ended, from 0.
+        number: position in the order in which trials started, from 0.
         values: value of each searched key.
         epochs: epochs that the trial trained.
         score: main metric after the last epoch; None if there is none.

@@ -66,7 +66,8 @@ def run_trials(
     assert config is not None
     resources = trial_resources(setting.run.recipe)
     metrics = setting.run.task().metrics
-    running = RunningTrials(metrics, resources.num_cpus, resources.num_gpus)
+    ended = [trial.number for trial in sweep.trials()]
+    running = RunningTrials(metrics, resources.num_cpus, resources.num_gpus, ended)
     interrupts, failures = Interrupts(), FailedShare(config.max_failed_share)
     recipe = setting.run.recipe
     first = own_values(recipe) if config.enqueue else None
@@ -266,7 +267,8 @@ class _Recorder(ray_tune.Callback):
         self._end(trial, _lost_process(trial))
 
     def _end(self, trial: Any, error: str | None) -> None:
-        ended = self._sweep.append(self._running.end(trial.trial_id, _values_of(trial), error))
+        ended = self._running.end(trial.trial_id, _values_of(trial), error)
+        self._sweep.append(ended)
         for watcher in self._watchers:
             watcher.on_end(ended, trial.trial_id)
         self._interrupts.check()

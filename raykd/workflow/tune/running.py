@@ -1,19 +1,20 @@
 """Trials of a sweep that run at present: reported epochs and time, for the record of each."""
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from raykd import progress
-from raykd.report.tune.trials import Trial, rank, values_text
+from raykd.report.tune.trials import Trial
 
 
 @dataclass
 class RunningTrial:
     """A started trial; `latest` is its last report, `started_s` a time of the clock."""
 
+    number: int
     values: dict[str, Any]
     started_s: float
     curve: list[list[float]] = field(default_factory=list)
@@ -37,6 +38,7 @@ class RunningTrials:
         metrics: the task's metrics, the main one first.
         num_cpus: CPUs of each trial.
         num_gpus: GPUs of each trial.
+        ended: numbers of the trials that ended before; a started trial has the smallest free one.
         clock: monotonic time in seconds.
     """
 
@@ -45,16 +47,23 @@ class RunningTrials:
         metrics: Sequence[str],
         num_cpus: float,
         num_gpus: float,
+        ended: Iterable[int] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = tuple(metrics)
         self._num_cpus, self._num_gpus = num_cpus, num_gpus
-        self._clock = clock
+        self.clock = clock
+        self._taken = set(ended)
         self._running: dict[str, RunningTrial] = {}
 
     def start(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """Note the start of a trial; one that is started again keeps its first start and curve."""
-        self._running.setdefault(trial_id, RunningTrial(dict(values), self._clock()))
+        if trial_id not in self._running:
+            self._running[trial_id] = self._new(values)
+
+    def trials(self) -> list[RunningTrial]:
+        """List the running trials in the order of their numbers."""
+        return sorted(self._running.values(), key=lambda trial: trial.number)
 
     def report(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Note a report with `epoch`, `whole`, and the task's metrics.
@@ -70,14 +79,14 @@ class RunningTrials:
             trial.curve.append([epoch, score])
 
     def end(self, trial_id: str, values: Mapping[str, Any], error: str | None) -> Trial:
-        """Return the record of a trial that ended, without its number."""
-        trial = self._running.pop(trial_id, None) or RunningTrial(dict(values), self._clock())
+        """Return the record of a trial that ended."""
+        trial = self._running.pop(trial_id, None) or self._new(values)
         latest = trial.latest
         scores = {name: float(latest[name]) for name in self._metrics if name in latest}
         scores = {name: score for name, score in scores.items() if math.isfinite(score)}
         num_parameters = latest.get("num_parameters")
         return Trial(
-            number=0,
+            number=trial.number,
             values=dict(values),
             epochs=math.ceil(latest.get("epoch", 0)),
             score=scores.get(self._metrics[0]),
@@ -85,42 +94,13 @@ class RunningTrials:
             error=error,
             scores=scores,
             curve=trial.curve,
-            seconds=round(self._clock() - trial.started_s, 3),
+            seconds=round(self.clock() - trial.started_s, 3),
             num_cpus=self._num_cpus,
             num_gpus=self._num_gpus,
             num_parameters=None if num_parameters is None else int(num_parameters),
         )
 
-
-class TrialLines:
-    """Watcher that counts ended trials, and prints a line for each.
-
-    Args:
-        advance: function that adds to the count of the progress bar.
-        trials: trials that ended before.
-        num_trials: trials of the whole sweep.
-    """
-
-    def __init__(
-        self, advance: Callable[[int], None], trials: Sequence[Trial], num_trials: int
-    ) -> None:
-        self._advance, self._num_trials = advance, num_trials
-        self._best = next(iter(rank(trials)), None)
-
-    def on_end(self, trial: Trial, trial_id: str) -> None:
-        """Count and print a trial: number, score, values, best so far."""
-        known = [] if self._best is None else [self._best]
-        self._best = next(iter(rank([*known, trial])), None)
-        if trial.failed:
-            outcome = f"failed: {trial.problem}"
-        else:
-            outcome = f"{trial.score:.4f}{'' if trial.whole else ' (stopped early)'}"
-        best = "none" if self._best is None else f"{self._best.score:.4f}"
-        progress.say(
-            f"trial {trial.number} of {self._num_trials}: {outcome}; "
-            f"{values_text(trial.values)}; best so far {best}"
-        )
-        self._advance(1)
-
-    def on_tick(self, running: RunningTrials) -> None:
-        """Do nothing."""
+    def _new(self, values: Mapping[str, Any]) -> RunningTrial:
+        number = next(number for number in itertools.count() if number not in self._taken)
+        self._taken.add(number)
+        return RunningTrial(number, dict(values), self.clock())

@@ -54,12 +54,13 @@ class StudyPage:
 
     def write(self, state: State, confirmation: Confirmation | None = None) -> None:
         """Write the page atomically; a page that cannot be written does not end the sweep."""
+        trials = sorted(self._trials, key=lambda trial: trial.number)
         study = replace(
             self._study,
             state=state,
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            keys=keys_of(self._trials, self._log_keys),
-            trials=self._trials,
+            keys=keys_of(trials, self._log_keys),
+            trials=trials,
             recipe=self._shared,
             edits=self._edits,
             confirmation=None if confirmation is None else asdict(confirmation),

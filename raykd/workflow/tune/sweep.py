@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from raykd.report.tune.trials import Trial, rank
@@ -28,7 +28,6 @@ class Sweep:
         self.study_file = folder / STUDY_FILE
         self._folder, self._key = folder, key
         self._records = folder / RECORDS_FILE
-        self._num_ended: int | None = None
 
     def open(self) -> Path | None:
         """Continue the sweep with this key, or begin it; one without any score is begun again.
@@ -39,7 +38,6 @@ class Sweep:
         key_file = self._folder / _KEY_FILE
         present = from_checked_json(key_file.read_bytes()) if key_file.exists() else None
         moved = None
-        self._num_ended = None
         trials = self.trials()
         if present is None or present["key"] != self._key or (trials and not rank(trials)):
             name = "unknown" if present is None else str(present["key"])[:12]
@@ -49,27 +47,22 @@ class Sweep:
         return moved
 
     def trials(self) -> list[Trial]:
-        """Read the ended trials, numbered in order; the line of a killed process is left out."""
+        """Read the ended trials, by number; the line of a killed process is left out."""
         try:
             lines = self._records.read_bytes().splitlines()
         except FileNotFoundError:
             return []
-        trials = [values for line in lines if (values := from_checked_json(line)) is not None]
-        return [replace(Trial(**values), number=number) for number, values in enumerate(trials)]
+        records = [values for line in lines if (values := from_checked_json(line)) is not None]
+        return sorted((Trial(**values) for values in records), key=lambda trial: trial.number)
 
-    def append(self, trial: Trial) -> Trial:
-        """Record an ended trial; return it with its number. It is on the disk when this returns."""
-        if self._num_ended is None:
-            self._num_ended = len(self.trials())
-        trial = replace(trial, number=self._num_ended)
-        self._num_ended += 1
+    def append(self, trial: Trial) -> None:
+        """Record an ended trial; it is on the disk when this returns."""
         line = json.dumps(json.loads(to_checked_json(asdict(trial))))
         with self._records.open("a", encoding="utf-8") as file:
             # A new line first ends one that a killed process left incomplete.
             file.write(f"\n{line}\n")
             file.flush()
             os.fsync(file.fileno())
-        return trial
 
     def _move_to(self, target: Path) -> Path | None:
         names = (STUDY_FILE, RECORDS_FILE, _RESULT)

@@ -6,6 +6,7 @@ held out of the train split.
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from raykd.storage.manifest import (
 )
 from raykd.tasks.store import hold_out
 from raykd.training.pipeline import train_phases
+from raykd.training.settings import total_epochs
 from raykd.workflow.checks.tune_checks import (
     check_grace,
     check_space,
@@ -42,11 +44,13 @@ from raykd.workflow.tune.choice.students import BestStudent
 from raykd.workflow.tune.choice.training import shared_inputs
 from raykd.workflow.tune.pipeline import quiet_tune, run_trials
 from raykd.workflow.tune.resources import trial_resources
-from raykd.workflow.tune.running import SweepWatcher, TrialLines
+from raykd.workflow.tune.running import SweepWatcher
 from raykd.workflow.tune.sampling.samplers import check_sampler
 from raykd.workflow.tune.study_page import PAGE_FILE, study_page
 from raykd.workflow.tune.study_result import read_result
 from raykd.workflow.tune.sweep import Sweep
+from raykd.workflow.tune.terminal.lines import TrialLines
+from raykd.workflow.tune.terminal.table import TrialTable
 from raykd.workflow.tune.trial.setting import Setting, setting_of, tracked
 
 _HELD_OUT_FRACTION = 0.2
@@ -138,6 +142,13 @@ def _prepare(run: Run) -> Setting:
     return with_search_rows(setting)
 
 
+def _num_epochs(setting: Setting, values: Mapping[str, Any]) -> int:
+    """Epochs of the adaptation of a trial with some values."""
+    recipe = setting.run.recipe.with_values(values, "trial")
+    rows = setting.run.labeled_rows(recipe.adaptation_text(setting.variant))
+    return total_epochs(recipe.adaptation, pq.read_metadata(rows).num_rows)
+
+
 def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, draft: Draft) -> None:
     quiet_tune()
     connect()
@@ -151,11 +162,12 @@ def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, dra
     best = BestStudent(setting.folder, sweep.trials())
     page.write("running")
     try:
-        with progress.track("tune", num_trials, "trials") as advance:
+        table = TrialTable(sweep.trials(), num_trials, partial(_num_epochs, setting))
+        with progress.track("tune", num_trials, "trials", table) as advance:
             advance(num_ended)
             if num_left > 0:
                 lines = TrialLines(advance, sweep.trials(), num_trials)
-                watchers: list[SweepWatcher] = [lines, page, best]
+                watchers: list[SweepWatcher] = [table, lines, page, best]
                 run_trials(setting, num_left, num_epochs, sweep, watchers)
         trials = sweep.trials()
         confirmation = confirm(setting, trials)

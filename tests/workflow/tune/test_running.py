@@ -3,7 +3,8 @@
 import math
 
 from raykd.report.tune.trials import Trial
-from raykd.workflow.tune.running import RunningTrials, TrialLines
+from raykd.workflow.tune.running import RunningTrials
+from raykd.workflow.tune.terminal.lines import TrialLines
 
 
 class Clock:
@@ -15,7 +16,7 @@ class Clock:
 
 def test_a_record_has_all_metrics_the_curve_the_time_and_the_resources():
     clock = Clock()
-    running = RunningTrials(("mcc", "accuracy"), 2.0, 0.5, clock)
+    running = RunningTrials(("mcc", "accuracy"), 2.0, 0.5, clock=clock)
     running.start("a", {"student.width": 64})
     running.start("b", {"student.width": 32})
     running.report("a", {"epoch": 1, "whole": 0, "mcc": 0.1, "accuracy": 0.6, "pid": 7})
@@ -70,6 +71,15 @@ def test_a_trial_that_failed_before_its_start_is_recorded():
     trial = RunningTrials(("mcc",), 1.0, 0.0).end("a", {"student.width": 64}, "no node")
     assert (trial.epochs, trial.score, trial.error) == (0, None, "no node")
     assert trial.values == {"student.width": 64}
+
+
+def test_a_started_trial_has_the_smallest_number_that_no_other_trial_has():
+    running = RunningTrials(("mcc",), 1.0, 0.0, ended=[0, 2])
+    for trial_id in ("a", "b", "a"):
+        running.start(trial_id, {})
+    assert [trial.number for trial in running.trials()] == [1, 3]
+    assert running.end("b", {}, None).number == 3
+    assert running.end("never started", {}, "no node").number == 4
 
 
 def test_each_ended_trial_is_printed_with_the_best_score_so_far(capsys):

@@ -20,26 +20,27 @@ def folder(tmp_path) -> Path:
     return tmp_path / "tune"
 
 
-def test_ended_trials_are_read_in_order_without_the_line_of_a_killed_process(folder):
+def test_ended_trials_are_read_by_number_without_the_line_of_a_killed_process(folder):
     sweep = Sweep(folder, "a" * 64)
     assert sweep.open() is None
     sweep.append(trial(0, 0.5))
     with (folder / "trials.jsonl").open("a") as file:
         file.write('{"number": 0, "score": 0.9')
-    sweep.append(trial(0, None, "out of memory"))
+    sweep.append(trial(2, 0.7))
+    sweep.append(trial(1, None, "out of memory"))
     again = Sweep(folder, "a" * 64)
     assert again.open() is None
-    assert again.trials() == [trial(0, 0.5), trial(1, None, "out of memory")]
+    assert again.trials() == [trial(0, 0.5), trial(1, None, "out of memory"), trial(2, 0.7)]
 
 
 def test_a_changed_line_is_left_out(folder):
     sweep = Sweep(folder, "a" * 64)
     sweep.open()
     sweep.append(trial(0, 0.5))
-    sweep.append(trial(0, 0.6))
+    sweep.append(trial(1, 0.6))
     file = folder / "trials.jsonl"
     file.write_text(file.read_text().replace("0.5", "0.7"))
-    assert sweep.trials() == [trial(0, 0.6)]
+    assert sweep.trials() == [trial(1, 0.6)]
 
 
 def test_trials_of_other_settings_are_kept_aside(folder):
