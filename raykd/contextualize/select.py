@@ -29,7 +29,13 @@ from raykd.contextualize.sample import SAMPLE_FILE
 from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.errors import InputError
 from raykd.storage import schemas
-from raykd.storage.manifest import Draft, Manifest, digest_of, write_once
+from raykd.storage.manifest import (
+    Draft,
+    Manifest,
+    digest_of,
+    digest_of_directory,
+    write_once,
+)
 from raykd.storage.schemas import TEXT_FILE
 from raykd.text.figures import TextFigures, compare, sample_rows
 
@@ -271,19 +277,43 @@ def write_corpus(
         rows: rows to write, in the order of TRAINING_TEXT.
         card: card of the corpus.
     """
-    columns = filtered.candidates.select(schemas.TRAINING_TEXT.names)
-    with pq.ParquetWriter(
-        directory / TEXT_FILE, schemas.TRAINING_TEXT, compression="zstd"
-    ) as writer:
-        for first in range(0, len(rows), _WRITE_ROWS):
-            part = columns.take(pa.array(rows[first : first + _WRITE_ROWS]))
-            writer.write_table(part.cast(schemas.TRAINING_TEXT))
+    _write_text(directory / TEXT_FILE, filtered.candidates, rows)
     pq.write_table(filtered.removed(), directory / REMOVED_FILE, compression="zstd")
     if filtered.policy == "keep":
         pq.write_table(filtered.leaks(), directory / CONTAMINATION_FILE, compression="zstd")
     (directory / FILE_NAME).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     names = ("num_units", "num_bytes", "num_duplicates", "num_leaks", "num_missing")
     return {name: getattr(card, name) for name in names}
+
+
+def write_slice(corpus: Path, last_rank: int, out: Path) -> Manifest:
+    """Write the text that `contextualize` would make of the hits up to a rank, from a larger one.
+
+    It is the first part, byte for byte: the text is in the order of ranks, and the outcome of a
+    candidate depends only on those before it. Limits of the number of units or bytes are kept.
+
+    Args:
+        corpus: output of `contextualize` with the other settings equal.
+        last_rank: largest rank of the slice.
+        out: output directory.
+    """
+
+    def write(draft: Draft) -> None:
+        rows = pq.read_table(corpus / TEXT_FILE, filters=pc.field("rank") <= last_rank)
+        _write_text(draft.directory / TEXT_FILE, rows.combine_chunks(), np.arange(rows.num_rows))
+        draft.counts["num_units"] = rows.num_rows
+
+    return write_once(
+        out, "slice", {"last_rank": last_rank}, {"corpus": digest_of_directory(corpus)}, write
+    )
+
+
+def _write_text(path: Path, candidates: pa.Table, rows: npt.NDArray[np.int64]) -> None:
+    columns = candidates.select(schemas.TRAINING_TEXT.names)
+    with pq.ParquetWriter(path, schemas.TRAINING_TEXT, compression="zstd") as writer:
+        for first in range(0, len(rows), _WRITE_ROWS):
+            part = columns.take(pa.array(rows[first : first + _WRITE_ROWS]))
+            writer.write_table(part.cast(schemas.TRAINING_TEXT))
 
 
 def _limited(

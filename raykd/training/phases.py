@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from torch import distributed
 from transformers import PreTrainedTokenizerBase
 
@@ -60,6 +61,7 @@ class PhaseJob:
         inputs: digests of all inputs.
         score: evaluation function, called at most `num_scores` times for the learning curve.
         tokens: folder of the token cache of long texts.
+        has_more_outputs: whether `teacher_outputs` may be of a longer text that begins with `text`.
         is_pretrained: whether the teacher's classifier is untrained, so that its logits are unused.
         generator: reference of the objective's masked language model, if it has one.
     """
@@ -81,6 +83,7 @@ class PhaseJob:
     tokens: Path | None = None
     is_pretrained: bool = False
     generator: str | None = None
+    has_more_outputs: bool = False
 
     def settings(self) -> dict[str, Any]:
         """Settings that determine the result, together with the inputs."""
@@ -343,13 +346,20 @@ def _with_objective_inputs(
     if job.teacher_outputs is None:
         return rows
     if not job.is_pretrained:
-        rows = replace(rows, teacher_logits=read_outputs(job.teacher_outputs, LOGITS))
-        assert rows.teacher_logits is not None
-        assert len(rows.teacher_logits) == len(rows), (job.teacher_outputs, len(rows))
+        rows = replace(rows, teacher_logits=_outputs_on(job, LOGITS, len(rows)))
     if objective.teacher_features is not None:
-        rows = replace(rows, teacher_features=read_outputs(job.teacher_outputs, FEATURES))
+        rows = replace(rows, teacher_features=_outputs_on(job, FEATURES, len(rows)))
     if (layer := objective.teacher_relations) is not None:
-        vectors = read_outputs(job.teacher_outputs, relations_of(layer))
-        assert len(vectors) == rows.offsets[-1], (job.teacher_outputs, len(vectors))
+        vectors = _outputs_on(job, relations_of(layer), int(rows.offsets[-1]))
         rows = replace(rows, teacher_relations=vectors)
     return rows
+
+
+def _outputs_on(job: PhaseJob, kind: str, num: int) -> NDArray[Any]:
+    """Teacher outputs of the job's rows, or tokens, of which there are `num`."""
+    assert job.teacher_outputs is not None
+    outputs = read_outputs(job.teacher_outputs, kind)
+    if job.has_more_outputs:
+        outputs = outputs[:num]
+    assert len(outputs) == num, (job.teacher_outputs, kind, len(outputs), num)
+    return outputs

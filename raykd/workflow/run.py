@@ -16,7 +16,7 @@ from raykd.tasks.store import read_task
 from raykd.tasks.task import Task
 from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME, Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
-from raykd.workflow.recipe.variants import Chain, Text
+from raykd.workflow.recipe.variants import Chain, Step, Text
 from raykd.workflow.stage_times import timed
 
 # The folders of each stage's output below the run directory.
@@ -24,8 +24,8 @@ _STAGE_FOLDERS = {
     "docstrings": ("docstrings",),
     "task": ("task",),
     "ingest": ("units", "units@*"),
-    "retrieve": ("queries", "hits", "hits@*"),
-    "contextualize": ("sample", "sample@*", "texts/*", "augmented"),
+    "retrieve": ("queries", "hits", "hits@*", "tune/corpora/hits*"),
+    "contextualize": ("sample", "sample@*", "texts/*", "augmented", "tune/corpora/texts/*"),
     "generator": ("generator/*",),
     "teacher": ("teacher",),
     "inject": ("teacher_outputs/*", "students/*/injected"),
@@ -44,12 +44,17 @@ class Run:
     Attributes:
         units: folder of the shards of the unnamed corpus; those of named ones are next to it.
         validation: examples used in place of the dev split, as a search with held-out rows does.
+        corpora: folder of hits, contextualized corpora and teacher outputs on these, in place of
+            the run directory, as tuning has it.
+        last_rank: rank up to which the contextualized corpora are read; None for all of them.
     """
 
     recipe: Recipe
     out: Path
     units: Path
     validation: Path | None = None
+    corpora: Path | None = None
+    last_rank: int | None = None
 
     def resolve(self, reference: str) -> Location:
         """Resolve a path of the recipe to a file or URL."""
@@ -78,7 +83,7 @@ class Run:
 
     def hits_in(self, corpus: str | None) -> Path:
         """Hits of the task's sentences in a general corpus."""
-        return _of(self.out / "hits", corpus)
+        return _of((self.corpora or self.out) / "hits", corpus)
 
     def embeddings_of(self, corpus: str | None) -> Path:
         """Embeddings of a general corpus, shared like the corpus."""
@@ -107,7 +112,10 @@ class Run:
 
     def training_text(self, text: Text) -> Path:
         """Folder of a text that is made from a general corpus."""
-        return self.out / "texts" / text.name
+        folder = self._of_text(text)
+        if self.has_slice(text):
+            return folder / "slices" / f"{text.name}-rank-{self.last_rank}"
+        return folder / "texts" / text.name
 
     def text(self, text: Text) -> Path:
         """The rows of a text of an injection."""
@@ -128,8 +136,21 @@ class Run:
         return self.out / "augmented"
 
     def teacher_outputs(self, name: str) -> Path:
-        """The teacher's outputs on the text of a step, or on the split `train`."""
+        """The teacher's outputs on the rows of an adaptation, see `Recipe.adaptation_text`."""
         return self.out / "teacher_outputs" / name
+
+    def step_outputs(self, step: Step) -> Path:
+        """The teacher's outputs on the text of a step, or on the longer text that it begins."""
+        return self._of_text(step.text) / "teacher_outputs" / step.outputs_name
+
+    def has_slice(self, text: Text) -> bool:
+        """Return whether a text is the first part of a longer one."""
+        return self.last_rank is not None and text.kind == "contextualized"
+
+    def _of_text(self, text: Text) -> Path:
+        if self.corpora is not None and text.kind == "contextualized":
+            return self.corpora
+        return self.out
 
     @property
     def tokens(self) -> Path:

@@ -6,7 +6,7 @@ the layout of the run directory; a stage's code gets paths and its own settings.
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from raykd import progress
 from raykd.cluster import metrics
@@ -118,6 +118,20 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
             progress.say(line)
     write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
     write_if_new(run.out / PLAN_FILE, plan_text(run))
+    _run_each(run, names)
+
+
+def make_texts(run: Run) -> None:
+    """Run the stages `retrieve` and `contextualize` only, whose outputs are in `run.corpora`.
+
+    Raises:
+        InputError: any error of a stage.
+    """
+    _run_each(run, ["retrieve", "contextualize"])
+
+
+def _run_each(run: Run, names: Sequence[str]) -> None:
+    needs_models = not {"generator", "teacher"}.isdisjoint(names)
     for name in names:
         if _is_unused(run, name):
             continue

@@ -91,7 +91,8 @@ def inject_job(
         teacher=teacher.model,
         is_pretrained=teacher.is_pretrained,
         text=run.text(step.text),
-        teacher_outputs=run.teacher_outputs(step.outputs_name) if has_outputs else None,
+        teacher_outputs=run.step_outputs(step) if has_outputs else None,
+        has_more_outputs=run.has_slice(step.text),
         config=phase,
         labels=_labels(run),
         tokens=run.tokens,
@@ -205,7 +206,7 @@ def _outputs_job(run: Run, step: Step | str) -> OutputsJob:
         teacher=teacher.model,
         is_pretrained=teacher.is_pretrained,
         text=text,
-        out=run.teacher_outputs(step if isinstance(step, str) else step.outputs_name),
+        out=run.teacher_outputs(step) if isinstance(step, str) else run.step_outputs(step),
         # A student with another tokenizer may read longer texts than its teacher can.
         max_length=min(phase.max_length, num_positions(str(teacher.model)) or phase.max_length),
         pooling=phase.objective.teacher_features,

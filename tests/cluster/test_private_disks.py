@@ -46,7 +46,10 @@ RECIPE = {
     "adaptation": {"objective": {"name": "vanilla_kd"}, **PHASE},
     "tune": {
         "num_trials": 3,
-        "space": {"injection.learning_rate": {"choice": [1e-3, 1e-4]}},
+        "space": {
+            "injection.learning_rate": {"choice": [1e-3, 1e-4]},
+            "retrieval.top_k": {"choice": [2, 4]},
+        },
         "variant": "contextualized",
     },
 }

@@ -8,13 +8,15 @@ from typing import Any
 from raykd.errors import InputError
 from raykd.training.injection_config import TEXT_KINDS
 from raykd.training.settings import total_epochs
+from raykd.workflow.checks.corpus_keys import CORPUS_KEYS, check_corpus_key, check_ranker
+from raykd.workflow.recipe.changed_values import INITS_KEY, inits_of
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.tune_points import combinations, random_point
 
 _INJECTIONS = ("injection", "task_da_injection")
 # These decide what is cached for all trials, or which other keys there are.
 _FIXED_KEYS = (
-    *("max_length", "inits", "model", "name", "cached_teacher"),
+    *("max_length", "model", "name", "cached_teacher"),
     *("teacher", "teacher_model", "text", "corpus", "num_units"),
 )
 # Of the other keys' values, how many combinations a value is tried with before it is refused.
@@ -34,9 +36,20 @@ def check_space(recipe: Recipe) -> None:
             _check_path(recipe, path)
     for name, parameter in space.items():
         for assignment in parameter.assignments(name):
+            _check_inits(assignment.get(INITS_KEY))
             next(recipes_with(recipe, assignment, name))
+    check_ranker(recipe)
     if recipe.adaptation.num_steps is None and "adaptation.num_steps" not in space:
         check_grace(recipe, most_epochs(recipe, num_rows=1))
+
+
+def _check_inits(value: Any) -> None:
+    inits = inits_of(value)
+    if isinstance(inits, list) and len(inits) != 1:
+        raise InputError(
+            f"tune.space: {INITS_KEY} = {inits}: a trial trains one student; give one init per "
+            "choice, as in choice: [skip, top, random]"
+        )
 
 
 def check_grace(recipe: Recipe, num_epochs: int) -> None:
@@ -98,6 +111,9 @@ def section_of(path: str) -> str:
 
 
 def _check_path(recipe: Recipe, path: str) -> None:
+    if path in CORPUS_KEYS:
+        check_corpus_key(recipe, path, tuned_variant(recipe))
+        return
     section = section_of(path)
     key = path.removeprefix(section).rpartition(".")[2]
     given = recipe.injection_sections()
@@ -106,7 +122,8 @@ def _check_path(recipe: Recipe, path: str) -> None:
         raise InputError(
             f"tune.space: trials cannot change {path!r}, because they share corpus, task and "
             f"teacher; search keys of {', '.join(sections)}, written as "
-            f"adaptation.learning_rate, other than {', '.join(_FIXED_KEYS)}"
+            f"adaptation.learning_rate, other than {', '.join(_FIXED_KEYS)}; or "
+            f"{' or '.join(CORPUS_KEYS)}"
         )
     if "generator" in path.split("."):
         raise InputError(

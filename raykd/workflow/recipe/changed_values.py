@@ -7,12 +7,15 @@ from raykd.config import Config, models_in
 from raykd.errors import InputError
 from raykd.objectives import ObjectiveConfig
 
+INITS_KEY = "student.inits"
+
 
 def set_values(tree: dict[str, Any], values: Mapping[str, Any], source: str) -> None:
     """Change values of a tree of a recipe's keys.
 
     A section is changed before the keys in it. An objective, given by its name or as a mapping with
-    a `name`, replaces the whole objective: its other keys have their defaults.
+    a `name`, replaces the whole objective: its other keys have their defaults. `student.inits` may
+    be given as the name of one init.
 
     Args:
         tree: all keys of a recipe, with their values.
@@ -30,7 +33,14 @@ def set_values(tree: dict[str, Any], values: Mapping[str, Any], source: str) -> 
         if not isinstance(branch, dict) or key not in branch:
             raise InputError(f"{source}: the recipe has no key {path!r}")
         value = values[path]
-        branch[key] = whole_objective(value, f"{source}: {path}") if key == "objective" else value
+        if key == "objective":
+            value = whole_objective(value, f"{source}: {path}")
+        branch[key] = inits_of(value) if path == INITS_KEY else value
+
+
+def inits_of(value: Any) -> Any:
+    """Inits as a list, of which one may be given by its name."""
+    return [value] if isinstance(value, str) else value
 
 
 def whole_objective(value: Any, source: str) -> dict[str, Any]:

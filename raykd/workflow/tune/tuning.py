@@ -25,6 +25,7 @@ from raykd.storage.manifest import (
 from raykd.tasks.store import hold_out
 from raykd.training.pipeline import train_phases
 from raykd.training.settings import total_epochs
+from raykd.workflow.checks.corpus_keys import TOP_K, TOP_PERCENT
 from raykd.workflow.checks.tune_checks import (
     check_grace,
     check_space,
@@ -51,7 +52,8 @@ from raykd.workflow.tune.study_result import read_result
 from raykd.workflow.tune.sweep import Sweep
 from raykd.workflow.tune.terminal.lines import TrialLines
 from raykd.workflow.tune.terminal.table import TrialTable
-from raykd.workflow.tune.trial.setting import Setting, setting_of, tracked
+from raykd.workflow.tune.trial.corpora import make_largest
+from raykd.workflow.tune.trial.setting import CORPORA_FOLDER, Setting, setting_of, tracked
 
 _HELD_OUT_FRACTION = 0.2
 # Keys that change no result.
@@ -90,6 +92,10 @@ def tune(run: Run) -> None:
         "variant": setting.variant,
         "seed": setting.seed,
     }
+    if setting.run.corpora is not None and recipe.retrieval is not None:
+        # Values of trials in which a condition of these keys does not hold.
+        settings[TOP_K] = recipe.retrieval.top_k
+        settings[TOP_PERCENT] = recipe.contextualize.top_percent
     out = setting.folder / "result"
     of_trials = {**settings, "tune": {**settings["tune"], **dict.fromkeys(_EXTENDED_KEYS)}}
     sweep = Sweep(setting.folder, stage_key("trials", of_trials, inputs))
@@ -122,7 +128,11 @@ def _prepare(run: Run) -> Setting:
     tuned = setting.run
     if run.task().test is None:
         hold_out(run.task_folder, _HELD_OUT_FRACTION, tuned.task_folder)
-    run_stages(tuned, "teacher", first="retrieve")
+    if tuned.corpora is None:
+        run_stages(tuned, "teacher", first="retrieve")
+    else:
+        make_largest(setting)
+        run_stages(tuned, "teacher", first="generator")
     own_steps = {chain.last for chain in setting.chains}
     for variation in objective_recipes(recipe):
         varied = replace(tuned, recipe=variation)
@@ -133,9 +143,10 @@ def _prepare(run: Run) -> Setting:
     assert recipe.tune is not None
     changed = {section_of(key) for name, p in recipe.tune.space.items() for key in p.keys_of(name)}
     for chain in setting.chains:
-        if changed & {"student", chain.last.section}:
+        is_sliced = tuned.corpora is not None and chain.last.text.kind == "contextualized"
+        if is_sliced or changed & {"student", chain.last.section}:
             break  # trials that change these keys need their own injections from here on
-        job = inject_job(tuned, chain, setting.init, setting.seed)
+        job = inject_job(tuned, chain, recipe.student.inits[0], setting.seed)
         job = tracked(job, "all trials", setting)
         storage = setting.folder / "ray_train"
         train_phases([job], recipe.workers, label="inject", storage=storage, only_model=True)
@@ -178,7 +189,7 @@ def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, dra
     if not rank(trials):
         raise InputError(f"tune: no trial ended with a score: {'; '.join(problems_of(trials))}")
     write_result(draft.directory, setting, recipe, trials, confirmation)
-    for name in ("trials", "injected", "ray", REPEATED_FOLDER):
+    for name in ("trials", "injected", "ray", REPEATED_FOLDER, f"{CORPORA_FOLDER}/slices"):
         shutil.rmtree(setting.folder / name, ignore_errors=True)
     draft.counts["num_trials"] = len(trials)
     draft.counts["num_failed"] = len(trials) - len(rank(trials))

@@ -14,6 +14,7 @@ from raykd.training.phases import PhaseJob
 from raykd.training.pipeline import train_phases
 from raykd.workflow.run import Run
 from raykd.workflow.training_stages import adapt_job, inject_job
+from raykd.workflow.tune.trial.corpora import run_of
 from raykd.workflow.tune.trial.events import better
 from raykd.workflow.tune.trial.setting import Setting
 
@@ -62,15 +63,13 @@ def train_students(
         workers: resources of each training.
         label: label of the progress bar.
     """
-    runs = [
-        replace(setting.run, recipe=setting.run.recipe.with_values(student.values, label))
-        for student in students
-    ]
+    runs = [run_of(setting, student.values, label) for student in students]
     injected: list[Path | None] = [None] * len(students)
     for chain in setting.chains:
         jobs = []
         for place, (student, run) in enumerate(zip(students, runs, strict=True)):
-            job = inject_job(run, chain, setting.init, student.seed, injected=injected[place])
+            init = run.recipe.student.inits[0]
+            job = inject_job(run, chain, init, student.seed, injected=injected[place])
             if job.finished() is None:
                 job = replace(job, out=student.folder / f"injected-{len(chain.steps)}")
             jobs.append(job)
@@ -90,7 +89,8 @@ def train_students(
 def _adaptation(
     setting: Setting, run: Run, student: ChosenStudent, injected: Path | None
 ) -> PhaseJob:
-    job = adapt_job(run, setting.variant, setting.init, student.seed, injected=injected)
+    init = run.recipe.student.inits[0]
+    job = adapt_job(run, setting.variant, init, student.seed, injected=injected)
     # As in a trial: every epoch is scored, and the best of them kept if the recipe says so.
     return replace(job, out=student.trained, num_scores=job.num_epochs())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 
-from raykd.workflow.recipe.changed_values import whole_objective
+from raykd.workflow.recipe.changed_values import INITS_KEY, inits_of, whole_objective
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.tune_points import Space, in_order, is_active
 from raykd.workflow.recipe.tune_space import Parameter, label_of
@@ -56,7 +56,8 @@ def params_of(values: Mapping[str, Any], space: Space) -> Params | None:
 def own_values(recipe: Recipe) -> dict[str, Any]:
     """The recipe's values of all searched keys that it has.
 
-    An objective is the first choice that it equals, apart from its keys that are searched too.
+    An objective is the first choice that it equals, apart from its keys that are searched too. Of
+    several inits, trials take the first.
     """
     assert recipe.tune is not None
     space = recipe.tune.space
@@ -74,6 +75,11 @@ def own_values(recipe: Recipe) -> dict[str, Any]:
         for choice in space[key].values():
             if _without(whole_objective(choice, key), searched) == own:
                 values[key] = choice
+    if INITS_KEY in values:
+        own_inits = [recipe.student.inits[0]]
+        choices = [a[INITS_KEY] for n in space for a in space[n].assignments(n) if INITS_KEY in a]
+        same = (choice for choice in choices if inits_of(choice) == own_inits)
+        values[INITS_KEY] = next(same, own_inits)
     return values
 
 

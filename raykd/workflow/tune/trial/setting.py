@@ -3,13 +3,15 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from raykd.models.student.init import Init
 from raykd.storage.remote.task_files import TaskFiles
 from raykd.training.logging.tracking import Tracking
 from raykd.training.phases import PhaseJob
+from raykd.workflow.checks.corpus_keys import searched_corpus_keys
 from raykd.workflow.checks.tune_checks import tuned_variant
 from raykd.workflow.recipe.variants import Chain
 from raykd.workflow.run import Run
+
+CORPORA_FOLDER = "corpora"
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,6 @@ class Setting:
         return rows if self.run.validation is None else f"{rows}, without those held out to confirm"
 
     @property
-    def init(self) -> Init:
-        """The recipe's first initialization."""
-        return self.run.recipe.student.inits[0]
-
-    @property
     def chains(self) -> tuple[Chain, ...]:
         """Injections in order."""
         chain = self.run.recipe.chain_of(self.variant)
@@ -46,7 +43,10 @@ class Setting:
     def files(self) -> TaskFiles:
         """Files that every trial reads; the validation rows may be others than the task's."""
         read = ("task", "augmented", "texts", "generator", "teacher", "teacher_outputs", "students")
-        return TaskFiles((*(self.run.out / name for name in read), self.run.split("dev")))
+        files = [self.run.out / name for name in read]
+        if (corpora := self.run.corpora) is not None:
+            files += [corpora / "texts", corpora / "teacher_outputs"]
+        return TaskFiles((*files, self.run.split("dev")))
 
 
 def setting_of(run: Run) -> Setting:
@@ -54,6 +54,8 @@ def setting_of(run: Run) -> Setting:
     tuned = run
     if run.task().test is None:
         tuned = replace(run, out=run.out / "tune" / "run")
+    if searched_corpus_keys(run.recipe):
+        tuned = replace(tuned, corpora=run.out / "tune" / CORPORA_FOLDER)
     variant = tuned_variant(run.recipe)
     return Setting(tuned, run.out / "tune", variant, run.task().main_metric)
 

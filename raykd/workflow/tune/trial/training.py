@@ -17,6 +17,7 @@ from raykd.training.phases import run_phase
 from raykd.training.recovery import translate_training_errors
 from raykd.training.trainers import Worker
 from raykd.workflow.training_stages import adapt_job, inject_job
+from raykd.workflow.tune.trial.corpora import run_of
 from raykd.workflow.tune.trial.events import AdaptationEvents, TrialEvents
 from raykd.workflow.tune.trial.setting import Setting, tracked
 
@@ -41,12 +42,13 @@ def train_trial(
         events: reports the scores of each epoch but the last.
         num_threads: threads of the training.
     """
-    run = replace(setting.run, recipe=setting.run.recipe.with_values(values, "trial"))
+    run = run_of(setting, values, "trial")
+    init = run.recipe.student.inits[0]
     worker = Worker(device=assigned_device(), num_threads=num_threads)
     injected: Path | None = None
     name = f"trial {trial_id}"
     for chain in setting.chains:
-        job = inject_job(run, chain, setting.init, setting.seed, injected=injected)
+        job = inject_job(run, chain, init, setting.seed, injected=injected)
         if job.finished() is None:  # else the injection shared by all trials applies
             job = replace(job, out=setting.folder / "injected" / job.key()[:16])
             job.out.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,7 @@ def train_trial(
                 if job.finished() is None:
                     run_phase(tracked(job, name, setting), worker, events=TrialEvents())
         injected = job.out
-    job = adapt_job(run, setting.variant, setting.init, setting.seed, injected=injected)
+    job = adapt_job(run, setting.variant, init, setting.seed, injected=injected)
     # A trial that is started again has the same id, and so resumes from its checkpoint.
     job = replace(job, out=setting.folder / "trials" / trial_id, num_scores=job.num_epochs())
     events.begin(job.unfinished, keeps_best=job.config.keep == "best")
