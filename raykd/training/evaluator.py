@@ -48,7 +48,8 @@ class Evaluator:
         config: training settings.
         num_rows: number of training rows.
         score: function that returns the metrics, the deciding one first; None for no evaluation.
-        num_scores: maximum number of evaluations if `config.score_every` is not set.
+        num_scores: maximum number of evaluations if no steps between them are set.
+        score_every: steps between evaluations if `config.score_every` is not set.
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class Evaluator:
         num_rows: int,
         score: Callable[[], dict[str, float]] | None = None,
         num_scores: int = 10,
+        score_every: int | None = None,
     ) -> None:
         self._student = student
         self._config = config
         self._score = score
+        self._score_every = config.score_every or score_every
         self._num_steps = total_steps(config, num_rows)
         self._steps_per_epoch = num_batches(num_rows, config.batch_size)
         self._epochs_per_score = -(-total_epochs(config, num_rows) // num_scores)
@@ -71,7 +74,7 @@ class Evaluator:
 
     def is_due(self, step: int) -> bool:
         """True if a record, and possibly an evaluation, follows a step."""
-        every = self._config.score_every
+        every = self._score_every
         return (
             step == self._num_steps
             or step % self._steps_per_epoch == 0
@@ -80,7 +83,7 @@ class Evaluator:
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Scores after a step that has a record; empty if no evaluation is due."""
-        every = self._config.score_every or self._epochs_per_score * self._steps_per_epoch
+        every = self._score_every or self._epochs_per_score * self._steps_per_epoch
         if self._score is None or (step % every and step != self._num_steps):
             return {}
         scores = self._score()

@@ -60,6 +60,8 @@ class PhaseJob:
         start: reference of a saved model, or the student to create.
         inputs: digests of all inputs.
         score: evaluation function, called at most `num_scores` times for the learning curve.
+        score_every: steps between these evaluations if `config.score_every` is not set; None: as
+            many epochs as `num_scores` needs.
         tokens: folder of the token cache of long texts.
         has_more_outputs: whether `teacher_outputs` may be of a longer text that begins with `text`.
         is_pretrained: whether the teacher's classifier is untrained, so that its logits are unused.
@@ -79,6 +81,7 @@ class PhaseJob:
     inputs: Mapping[str, str]
     score: Score | None = None
     num_scores: int = 10
+    score_every: int | None = None
     tracking: Tracking = field(default_factory=Tracking)
     tokens: Path | None = None
     is_pretrained: bool = False
@@ -193,6 +196,7 @@ def run_phase(
         len(rows),
         None if score is None else lambda: score(student, tokenizer),
         job.num_scores,
+        job.score_every,
     )
     with tracked_metrics_writer(
         job.unfinished,

@@ -40,6 +40,14 @@ def test_evaluation_is_every_n_steps_and_after_the_last():
     assert evaluated(config, [0.5] * 3)[:2] == ([5, 7, 10, 14, 15, 20], [7, 14, 20])
 
 
+def test_steps_of_the_caller_apply_unless_the_settings_have_some():
+    config = TrainingConfig(epochs=4, batch_size=8)
+    scored = ([5, 7, 10, 14, 15, 20], [7, 14, 20])
+    assert evaluated(config, [0.5] * 3, num_scores=4, score_every=7)[:2] == scored
+    own = TrainingConfig(epochs=4, batch_size=8, score_every=10)
+    assert evaluated(own, [0.5] * 2, score_every=7)[1] == [10, 20]
+
+
 def test_the_last_state_is_kept_unless_keep_is_best():
     scores = [0.5, 0.8, 0.8, 0.7]
     assert evaluated(TrainingConfig(epochs=4, batch_size=8), scores)[2:] == (20, None)

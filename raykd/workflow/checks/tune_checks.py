@@ -7,7 +7,7 @@ from typing import Any
 
 from raykd.errors import InputError
 from raykd.training.injection_config import TEXT_KINDS
-from raykd.training.settings import total_epochs
+from raykd.training.settings import total_epochs, total_steps
 from raykd.workflow.checks.corpus_keys import CORPUS_KEYS, check_corpus_key, check_ranker
 from raykd.workflow.recipe.changed_values import INITS_KEY, inits_of
 from raykd.workflow.recipe.recipe import Recipe
@@ -39,8 +39,13 @@ def check_space(recipe: Recipe) -> None:
             _check_inits(assignment.get(INITS_KEY))
             next(recipes_with(recipe, assignment, name))
     check_ranker(recipe)
-    if recipe.adaptation.num_steps is None and "adaptation.num_steps" not in space:
-        check_grace(recipe, most_epochs(recipe, num_rows=1))
+    counts_steps = recipe.tune.stop_unit == "step"
+    has_steps = recipe.adaptation.num_steps is not None
+    if (counts_steps and has_steps) or not (
+        counts_steps or has_steps or "adaptation.num_steps" in space
+    ):
+        # The length does not depend on the number of rows.
+        check_grace(recipe, longest_trial(recipe, num_rows=1))
 
 
 def _check_inits(value: Any) -> None:
@@ -52,24 +57,34 @@ def _check_inits(value: Any) -> None:
         )
 
 
-def check_grace(recipe: Recipe, num_epochs: int) -> None:
-    """Refuse an early stop that could come only after the last epoch.
+def check_grace(recipe: Recipe, longest: int) -> None:
+    """Refuse an early stop that could come only after the end.
+
+    Args:
+        recipe: has the section `tune`.
+        longest: as `longest_trial`.
 
     Raises:
-        InputError: `tune.grace_epochs` is above the epochs of the longest trial.
+        InputError: `tune.grace_epochs` or `tune.grace_steps` is above the longest trial's.
     """
     assert recipe.tune is not None
-    if recipe.tune.grace_epochs > num_epochs:
+    if recipe.tune.grace > longest:
+        unit = recipe.tune.stop_unit
         raise InputError(
-            f"tune.grace_epochs {recipe.tune.grace_epochs}: the longest trial has "
-            f"{num_epochs} epochs, so that none could be stopped early; set it to at most "
-            f"{num_epochs} ({num_epochs} stops none)"
+            f"tune.grace_{unit}s {recipe.tune.grace}: the longest trial has {longest} {unit}s, so "
+            f"that none could be stopped early; set it to at most {longest} ({longest} stops none)"
         )
 
 
-def most_epochs(recipe: Recipe, num_rows: int) -> int:
-    """Epochs of the longest trial that the space allows, on `num_rows` training rows."""
+def longest_trial(recipe: Recipe, num_rows: int) -> int:
+    """Length of the longest trial that the space allows, in the unit of early stopping.
+
+    Args:
+        recipe: has the section `tune`.
+        num_rows: training rows.
+    """
     assert recipe.tune is not None
+    length = total_epochs if recipe.tune.stop_unit == "epoch" else total_steps
     space = recipe.tune.space
     keys = [f"adaptation.{key}" for key in ("epochs", "num_steps", "batch_size")]
     options: list[list[dict[str, Any]]] = []
@@ -81,9 +96,7 @@ def most_epochs(recipe: Recipe, num_rows: int) -> int:
     longest = 0
     for assignments in product(*options):
         values = {key: value for one in assignments for key, value in one.items()}
-        longest = max(
-            longest, total_epochs(recipe.with_values(values, "tune").adaptation, num_rows)
-        )
+        longest = max(longest, length(recipe.with_values(values, "tune").adaptation, num_rows))
     return longest
 
 

@@ -12,6 +12,7 @@ from raykd.workflow.recipe.tune_space import Parameter
 
 Sampler = Literal["tpe", "random", "grid", "gp", "cmaes", "nsga2"]
 Scheduler = Literal["asha", "median", "none"]
+StopUnit = Literal["epoch", "step"]
 
 # A longer sweep is a mistake, and Optuna's samplers slow down with the number of trials.
 MOST_TRIALS = 100_000
@@ -50,9 +51,10 @@ class TuneConfig(Config):
     )
     scheduler: Scheduler = Field(
         "asha",
-        description="Which trials are stopped early, by their scores after each epoch. asha: all "
-        "but the best quarter, after grace_epochs, four times as many, and so on (Li et al. 2020); "
-        "median: those below the median of the others' means; none.",
+        description="Which trials are stopped early, by their scores after each epoch, or every "
+        "grace_steps steps. asha: all but the best quarter, after grace_epochs (or grace_steps), "
+        "four times as many, and so on (Li et al. 2020); median: those below the median of the "
+        "others' means; none.",
     )
     enqueue: bool = Field(
         True,
@@ -83,8 +85,18 @@ class TuneConfig(Config):
         "In a wide range of learning rates, up to a third may diverge; more than half is a mistake "
         "in the recipe or the machines. 1: never.",
     )
-    grace_epochs: int = Field(
-        1, ge=1, description="Epochs that every trial trains before it may be stopped early."
+    grace_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="Epochs that every trial trains before it may be stopped early. Default: 1, "
+        "unless grace_steps is given.",
+    )
+    grace_steps: int | None = Field(
+        None,
+        ge=1,
+        description="Optimizer steps that every trial trains before it may be stopped early. The "
+        "scheduler then compares trials after equally many steps, and each is scored every "
+        "grace_steps steps, unless adaptation.score_every is given.",
     )
     confirm: ConfirmConfig | None = Field(
         None,
@@ -94,6 +106,16 @@ class TuneConfig(Config):
         None,
         description="Variant to tune. Default: the recipe's variant that learns from most text.",
     )
+
+    @property
+    def stop_unit(self) -> StopUnit:
+        """Unit in which the scheduler measures the training of a trial."""
+        return "epoch" if self.grace_steps is None else "step"
+
+    @property
+    def grace(self) -> int:
+        """Epochs or steps that every trial trains before it may be stopped early."""
+        return self.grace_steps or self.grace_epochs or 1
 
     @property
     def most_trials(self) -> int:
@@ -110,6 +132,16 @@ class TuneConfig(Config):
     def _space_is_whole(self) -> Self:
         in_order(self.space)
         check_names(self.space)
+        return self
+
+    @model_validator(mode="after")
+    def _one_grace(self) -> Self:
+        if self.grace_steps is None:
+            return self
+        if self.grace_epochs is not None:
+            raise ValueError("grace_epochs and grace_steps: trials are compared by one; give one")
+        if self.scheduler == "none":
+            raise ValueError("grace_steps: scheduler none stops no trial early; remove one of them")
         return self
 
     @model_validator(mode="after")

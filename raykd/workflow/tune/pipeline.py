@@ -25,7 +25,7 @@ from raykd.errors import InputError
 from raykd.storage.remote.task_files import TaskFiles
 from raykd.training.distributed.placement import threads_on
 from raykd.workflow.recipe.recipe import Recipe
-from raykd.workflow.recipe.tune_config import TuneConfig
+from raykd.workflow.recipe.tune_config import StopUnit, TuneConfig
 from raykd.workflow.tune.failures import FailedShare
 from raykd.workflow.tune.interrupts import Interrupts
 from raykd.workflow.tune.resources import trial_resources
@@ -46,7 +46,7 @@ _MAX_RETRIES = 1
 def run_trials(
     setting: Setting,
     num_trials: int,
-    num_epochs: int,
+    longest: int,
     sweep: Sweep,
     watchers: Sequence[SweepWatcher],
 ) -> None:
@@ -55,7 +55,7 @@ def run_trials(
     Args:
         setting: values shared by the trials.
         num_trials: trials to run, in addition to those that have ended.
-        num_epochs: largest number of epochs of a trial.
+        longest: epochs of the longest trial, or steps where the scheduler counts these.
         sweep: records of the ended trials.
         watchers: objects that show the sweep.
 
@@ -98,8 +98,8 @@ def run_trials(
             max_concurrent_trials=resources.num_at_once,
             # A new process per trial would spend seconds on imports.
             reuse_actors=True,
-            search_alg=_Searcher(study, setting.metric),
-            scheduler=_scheduler(config, num_epochs),
+            search_alg=_Searcher(study, setting.metric, config.stop_unit),
+            scheduler=_scheduler(config, longest),
         ),
         run_config=ray_tune.RunConfig(
             name="ray",
@@ -116,9 +116,9 @@ def run_trials(
 class _Searcher(Searcher):
     """Searcher of Ray Tune that proposes the values of a study, as JSON, and reports to it."""
 
-    def __init__(self, study: Study, metric: str) -> None:
+    def __init__(self, study: Study, metric: str, unit: StopUnit) -> None:
         super().__init__()
-        self._study, self._objective = study, metric
+        self._study, self._objective, self._unit = study, metric, unit
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -130,9 +130,9 @@ class _Searcher(Searcher):
         return {_VALUES: json.dumps(values)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        score, epoch = float(result.get(self._objective, math.nan)), result.get("epoch", 0)
-        if math.isfinite(score) and epoch > 0:
-            self._study.report(self._numbers[trial_id], math.ceil(epoch), score)
+        score, time = float(result.get(self._objective, math.nan)), result.get(self._unit, 0)
+        if math.isfinite(score) and time > 0:
+            self._study.report(self._numbers[trial_id], math.ceil(time), score)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -160,16 +160,16 @@ class _Searcher(Searcher):
         raise AssertionError("a sweep is resumed by its own records")
 
 
-def _scheduler(config: TuneConfig, num_epochs: int) -> TrialScheduler | None:
+def _scheduler(config: TuneConfig, longest: int) -> TrialScheduler | None:
     match config.scheduler:
         case "asha":
             return ASHAScheduler(
-                time_attr="epoch", max_t=num_epochs, grace_period=config.grace_epochs
+                time_attr=config.stop_unit, max_t=longest, grace_period=config.grace
             )
         case "median":
             return MedianStoppingRule(
-                time_attr="epoch",
-                grace_period=config.grace_epochs,
+                time_attr=config.stop_unit,
+                grace_period=config.grace,
                 # A pause would lose the trial's process, and its epochs.
                 min_time_slice=math.inf,  # type: ignore[arg-type]  # any larger time; inf never is
             )
@@ -213,7 +213,7 @@ def _trial(
         with present(folder, TaskFiles(writes=(trace,))):
             reason = reason_of(error, trace)
         last = {setting.metric: math.nan, **events.last, "whole": 0, _ERROR: reason}
-        ray_tune.report({"epoch": 0, **last, "done": True})
+        ray_tune.report({"epoch": 0, "step": 0, **last, "done": True})
     else:
         # Report this last: Tune may end this process after the report of the last epoch.
         ray_tune.report({**events.last, "num_parameters": num_parameters})

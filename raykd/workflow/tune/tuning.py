@@ -29,7 +29,7 @@ from raykd.workflow.checks.corpus_keys import TOP_K, TOP_PERCENT
 from raykd.workflow.checks.tune_checks import (
     check_grace,
     check_space,
-    most_epochs,
+    longest_trial,
     section_of,
 )
 from raykd.workflow.checks.tune_models import check_choices, objective_recipes
@@ -76,8 +76,8 @@ def tune(run: Run) -> None:
     trial_resources(recipe)  # refuses missing GPUs before the teacher is trained
     setting = _prepare(run)
     rows = setting.run.labeled_rows(recipe.adaptation_text(setting.variant))
-    num_epochs = most_epochs(recipe, pq.read_metadata(rows).num_rows)
-    check_grace(recipe, num_epochs)
+    longest = longest_trial(recipe, pq.read_metadata(rows).num_rows)
+    check_grace(recipe, longest)
     inputs = shared_inputs(setting)
     settings: dict[str, Any] = {
         "tune": recipe.tune.model_dump(mode="json", by_alias=True, exclude=_RESOURCE_KEYS),
@@ -101,7 +101,7 @@ def tune(run: Run) -> None:
     sweep = Sweep(setting.folder, stage_key("trials", of_trials, inputs))
     if moved := sweep.open():
         progress.say(f"tune: the trials of other settings are now in {moved}")
-    search = partial(_search, setting, recipe, num_epochs, sweep)
+    search = partial(_search, setting, recipe, longest, sweep)
     write_once(out, "tune", settings, inputs, search)
     trials = read_result(out, str(run.out)).trials
     if not (run.out / PAGE_FILE).is_file():
@@ -160,7 +160,7 @@ def _num_epochs(setting: Setting, values: Mapping[str, Any]) -> int:
     return total_epochs(recipe.adaptation, pq.read_metadata(rows).num_rows)
 
 
-def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, draft: Draft) -> None:
+def _search(setting: Setting, recipe: Recipe, longest: int, sweep: Sweep, draft: Draft) -> None:
     quiet_tune()
     connect()
     config = recipe.tune
@@ -179,7 +179,7 @@ def _search(setting: Setting, recipe: Recipe, num_epochs: int, sweep: Sweep, dra
             if num_left > 0:
                 lines = TrialLines(advance, sweep.trials(), num_trials)
                 watchers: list[SweepWatcher] = [table, lines, page, best]
-                run_trials(setting, num_left, num_epochs, sweep, watchers)
+                run_trials(setting, num_left, longest, sweep, watchers)
         trials = sweep.trials()
         confirmation = confirm(setting, trials)
     except BaseException:

@@ -61,11 +61,13 @@ def trials_in(out: Path) -> list[dict]:
     return [json.loads(line) for line in lines if line]
 
 
-def states_in(out: Path) -> list[str]:
+def study_in(out: Path) -> list[optuna.trial.FrozenTrial]:
     storage = JournalStorage(JournalFileBackend(str(out / "tune" / "study.journal")))
-    return [
-        trial.state.name for trial in optuna.load_study(study_name="tiny", storage=storage).trials
-    ]
+    return optuna.load_study(study_name="tiny", storage=storage).trials
+
+
+def states_in(out: Path) -> list[str]:
+    return [trial.state.name for trial in study_in(out)]
 
 
 def descendants(ancestor: int) -> list[tuple[int, str]]:
@@ -114,6 +116,20 @@ def test_other_schedulers_score_every_trial(folder, ray_cluster, scheduler):
     if scheduler == "none":
         assert all(trial["epochs"] == 3 for trial in trials)
     assert 1e-3 in [trial["values"][RATE] for trial in trials]
+
+
+def test_trials_are_compared_and_stopped_after_equally_many_steps(folder, ray_cluster):
+    space = {RATE: {"choice": [1e-2, 1e-6, 2e-6, 3e-6]}, "adaptation.batch_size": {"choice": [16]}}
+    keys = {"sampler": "grid", "enqueue": False, "max_concurrent_trials": 1, "grace_steps": 2}
+    path, out = recipe_in(folder, "steps", space, epochs=6, **keys), folder / "steps"
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+    # 6 epochs of 3 batches; rungs after 2 and 8 steps.
+    steps = {trial.state.name: list(trial.intermediate_values) for trial in study_in(out)}
+    assert steps["COMPLETE"] == [2, 4, 6, 8, 10, 12, 14, 16, 18]
+    assert steps["PRUNED"] in ([2], [2, 4, 6, 8])
+    stopped = [trial for trial in trials_in(out) if not trial["whole"]]
+    assert stopped
+    assert all(trial["curve"][0][0] == pytest.approx(2 / 3) for trial in stopped)
 
 
 def test_diverged_trials_are_recorded_once_and_too_many_stop_the_sweep(folder, ray_cluster, capsys):

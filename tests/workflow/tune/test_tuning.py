@@ -13,7 +13,12 @@ from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.report.tune.trials import Trial, rank
 from raykd.storage.manifest import Draft, write_once
-from raykd.workflow.checks.tune_checks import check_space, most_epochs, tuned_variant
+from raykd.workflow.checks.tune_checks import (
+    check_grace,
+    check_space,
+    longest_trial,
+    tuned_variant,
+)
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
 from raykd.workflow.recipe.variants import PREDEFINED_VARIANTS
@@ -119,14 +124,46 @@ def test_grace_epochs_beyond_the_longest_trial_are_refused():
     check_space(with_search(longer, grace_epochs=3))
 
 
+def test_grace_steps_beyond_the_longest_trial_are_refused():
+    space = {"adaptation.batch_size": {"choice": [16, 40]}}
+    recipe = with_search(space, grace_steps=11)
+    # 2 epochs of 5 batches of 16 rows, known once the rows are.
+    check_space(recipe)
+    assert longest_trial(recipe, num_rows=80) == 10
+    with pytest.raises(InputError, match="grace_steps 11: the longest trial has 10 steps"):
+        check_grace(recipe, longest_trial(recipe, num_rows=80))
+    check_grace(recipe, longest_trial(recipe, num_rows=96))
+
+
+def test_grace_steps_beyond_a_given_number_of_steps_are_refused_before_rows_are_read():
+    space = {"adaptation.learning_rate": {"float": [1e-5, 1e-3]}}
+    values = with_search(space, grace_steps=21).model_dump(mode="json", by_alias=True)
+    values["adaptation"]["num_steps"] = 20
+    with pytest.raises(InputError, match="grace_steps 21: the longest trial has 20 steps"):
+        check_space(Recipe.parse(values, "test"))
+
+
+@pytest.mark.parametrize(
+    ("search", "problem"),
+    [
+        ({"grace_steps": 5, "grace_epochs": 1}, "give one"),
+        ({"grace_steps": 5, "scheduler": "none"}, "scheduler none stops no trial early"),
+        ({"grace_steps": 0}, "grace_steps"),
+    ],
+)
+def test_grace_steps_exclude_what_contradicts_them(search, problem):
+    with pytest.raises(InputError, match=problem):
+        with_search({"adaptation.learning_rate": {"float": [1e-5, 1e-3]}}, **search)
+
+
 def test_the_longest_trial_has_the_most_steps_and_the_largest_batches():
     space = {
         "adaptation.num_steps": {"int": [5, 20]},
         "adaptation.batch_size": {"choice": [16, 8]},
     }
     # 5 batches of 16 rows per epoch; with batches of 8 the same steps are fewer epochs.
-    assert most_epochs(with_search(space), num_rows=80) == 4
-    assert most_epochs(with_search(space), num_rows=32) == 10
+    assert longest_trial(with_search(space), num_rows=80) == 4
+    assert longest_trial(with_search(space), num_rows=32) == 10
 
 
 @pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])

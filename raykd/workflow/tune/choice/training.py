@@ -16,7 +16,7 @@ from raykd.workflow.run import Run
 from raykd.workflow.training_stages import adapt_job, inject_job
 from raykd.workflow.tune.trial.corpora import run_of
 from raykd.workflow.tune.trial.events import better
-from raykd.workflow.tune.trial.setting import Setting
+from raykd.workflow.tune.trial.setting import Setting, scored
 
 STUDENT = "adapted"
 
@@ -91,8 +91,8 @@ def _adaptation(
 ) -> PhaseJob:
     init = run.recipe.student.inits[0]
     job = adapt_job(run, setting.variant, init, student.seed, injected=injected)
-    # As in a trial: every epoch is scored, and the best of them kept if the recipe says so.
-    return replace(job, out=student.trained, num_scores=job.num_epochs())
+    # As in a trial: it is scored as often, and the best state kept if the recipe says so.
+    return replace(scored(job, run.recipe), out=student.trained)
 
 
 def _train(setting: Setting, jobs: Sequence[PhaseJob], workers: WorkersConfig, label: str) -> None:

@@ -71,7 +71,7 @@ class Study:
         self._has_any = bool(ended)
         self._num_objectives = len(directions)
         self._trials: dict[int, optuna.Trial] = {}
-        self._epochs: dict[int, set[int]] = {}
+        self._times: dict[int, set[int]] = {}
         known = [params for values in ended if (params := params_of(values, config.space))]
         self._queue: list[Params] = []
         if first is not None and (params := params_of(first, config.space)) is not None:
@@ -113,7 +113,7 @@ class Study:
             elif self._is_valid(values):
                 self._has_any = True
                 self._trials[trial.number] = trial
-                self._epochs[trial.number] = set()
+                self._times[trial.number] = set()
                 return trial.number, values
             else:
                 num_refused += 1
@@ -134,11 +134,11 @@ class Study:
         self._new.remove(params)
         return True
 
-    def report(self, number: int, epoch: int, score: float) -> None:
-        """Note the score of a running trial after an epoch; of several reports, the first."""
-        if self._num_objectives == 1 and epoch not in self._epochs[number]:
-            self._epochs[number].add(epoch)
-            self._trials[number].report(score, epoch)
+    def report(self, number: int, time: int, score: float) -> None:
+        """Note the score of a running trial after an epoch or step; of several, the first."""
+        if self._num_objectives == 1 and time not in self._times[number]:
+            self._times[number].add(time)
+            self._trials[number].report(score, time)
 
     def end(
         self,

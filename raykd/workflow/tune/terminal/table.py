@@ -170,7 +170,7 @@ def _table(rows: Sequence[Row], now_s: float, width: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     columns: dict[str, Callable[[Row], str]] = {
         "trial": lambda row: str(row.number),
-        "epoch": lambda row: f"{row.epoch:g} of {row.num_epochs}",
+        "epoch": lambda row: f"{row.epoch:.3g} of {row.num_epochs}",
         "score": lambda row: _score(row.score),
         "best": lambda row: _score(row.best),
         "elapsed": lambda row: duration(now_s - row.started_s),

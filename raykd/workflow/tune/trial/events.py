@@ -21,9 +21,9 @@ class TrialEvents(TrainingEvents):
 
 
 class AdaptationEvents(TrialEvents):
-    """Events of a trial's adaptation, which reports the scores of each epoch but the last.
+    """Events of a trial's adaptation, which reports all scores but the last.
 
-    `last` has the scores of the latest epoch, or the best ones so far if the best model is kept.
+    `last` has the latest scores, or the best ones so far if the best model is kept.
 
     Args:
         metric: name of the score that decides.
@@ -47,7 +47,7 @@ class AdaptationEvents(TrialEvents):
                 self._note(Record(**json.loads(line)), is_last=False)
 
     def on_record(self, record: Record, is_last: bool) -> None:
-        """Report the scores of an epoch that is not the last."""
+        """Report scores that are not the last."""
         if record.scores:
             self._note(record, is_last)
             if not is_last:
@@ -58,7 +58,12 @@ class AdaptationEvents(TrialEvents):
         if self._keeps_best and scores:
             scores = better(self.last, scores, self._metric)
         if scores:
-            self.last = {"epoch": record.epoch, "whole": int(is_last), **scores}
+            self.last = {
+                "epoch": record.epoch,
+                "step": record.step,
+                "whole": int(is_last),
+                **scores,
+            }
 
 
 def better(

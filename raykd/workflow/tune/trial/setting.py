@@ -8,6 +8,7 @@ from raykd.training.logging.tracking import Tracking
 from raykd.training.phases import PhaseJob
 from raykd.workflow.checks.corpus_keys import searched_corpus_keys
 from raykd.workflow.checks.tune_checks import tuned_variant
+from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.variants import Chain
 from raykd.workflow.run import Run
 
@@ -58,6 +59,12 @@ def setting_of(run: Run) -> Setting:
         tuned = replace(tuned, corpora=run.out / "tune" / CORPORA_FOLDER)
     variant = tuned_variant(run.recipe)
     return Setting(tuned, run.out / "tune", variant, run.task().main_metric)
+
+
+def scored(job: PhaseJob, recipe: Recipe) -> PhaseJob:
+    """Return the job with a score after each epoch, or every `tune.grace_steps` steps."""
+    assert recipe.tune is not None
+    return replace(job, num_scores=job.num_epochs(), score_every=recipe.tune.grace_steps)
 
 
 def tracked(job: PhaseJob, name: str, setting: Setting) -> PhaseJob:

@@ -19,7 +19,7 @@ from raykd.training.trainers import Worker
 from raykd.workflow.training_stages import adapt_job, inject_job
 from raykd.workflow.tune.trial.corpora import run_of
 from raykd.workflow.tune.trial.events import AdaptationEvents, TrialEvents
-from raykd.workflow.tune.trial.setting import Setting, tracked
+from raykd.workflow.tune.trial.setting import Setting, scored, tracked
 
 _MAX_REASON_LENGTH = 400
 
@@ -63,7 +63,7 @@ def train_trial(
         injected = job.out
     job = adapt_job(run, setting.variant, init, setting.seed, injected=injected)
     # A trial that is started again has the same id, and so resumes from its checkpoint.
-    job = replace(job, out=setting.folder / "trials" / trial_id, num_scores=job.num_epochs())
+    job = replace(scored(job, run.recipe), out=setting.folder / "trials" / trial_id)
     events.begin(job.unfinished, keeps_best=job.config.keep == "best")
     job = tracked(job, name, setting)
     with present(folder, job.files()), translate_training_errors(job):
