@@ -17,7 +17,8 @@ from raykd.errors import InputError
 _PARTS = ("parts", "units", "embeddings")
 
 # In messages of libraries written in Rust, and of `shutil.copytree`.
-_OS_ERROR = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+_COPY_ERROR = re.compile(r"\[Errno (\d+)\]")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -80,8 +81,10 @@ def naming(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         number = error.errno if isinstance(error, OSError) else None
-        if number is None and (match := _OS_ERROR.search(str(error))):
-            number = int(match[1] or match[2])
+        # Another error may quote one of a disk: that of a task, or of another machine.
+        pattern = _COPY_ERROR if isinstance(error, shutil.Error) else _RUST_ERROR
+        if number is None and (match := pattern.search(str(error))):
+            number = int(match[1])
         if number is None or getattr(error, "filename", None):
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
