@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory) -> Iterator[str]:
-    with ray_head(tmp_path_factory.mktemp("head"), TOKEN) as url:
-        yield url
+    with ray_head(tmp_path_factory.mktemp("head"), TOKEN) as head:
+        yield head.url
 
 
 @pytest.fixture

@@ -13,11 +13,19 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Head(NamedTuple):
+    """A head node: the URL of its dashboard, and the session folder that its processes name."""
+
+    url: str
+    session: str
 
 
 @contextmanager
-def ray_head(folder: Path, token: str | None) -> Iterator[str]:
-    """Start a head node on unused ports; yield the URL of its dashboard.
+def ray_head(folder: Path, token: str | None) -> Iterator[Head]:
+    """Start a head node on unused ports.
 
     Its processes are ended by their own ids: `ray stop` would end every Ray on the machine.
 
@@ -52,7 +60,7 @@ def ray_head(folder: Path, token: str | None) -> Iterator[str]:
     url = f"http://127.0.0.1:{dashboard}"
     try:
         _wait_for(url, process, log)
-        yield url
+        yield Head(url, session)
     finally:
         _end(process, session)
 
