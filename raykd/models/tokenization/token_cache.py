@@ -1,12 +1,15 @@
 """Memory-mapped cache of a long text's tokens, shared by all trainings on it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
+from raykd import progress
+from raykd.errors import InputError
 from raykd.models.tokenization.tokens import TokenizedRows, read_rows
 from raykd.storage.manifest import Draft, digest_of, digest_of_file, stage_key, write_once
 from raykd.storage.remote.task_files import need
@@ -15,6 +18,7 @@ _STAGE = "tokens"
 # A shorter text is tokenized faster than its cache is found.
 _FEWEST_ROWS = 20_000
 _ROWS_AT_ONCE = 100_000
+_SAID_BYTES = 1_000_000_000
 
 
 def cached_rows(
@@ -72,9 +76,33 @@ def _write(
                     array.tofile(file)
         if rows.labels is not None:
             labels.append(rows.labels)
+        if start == 0:
+            _check_space(cache, path, stop, num_rows)
     np.save(cache / "offsets.npy", np.concatenate([[0], np.cumsum(np.concatenate(lengths))]))
     if labels:
         np.save(cache / "labels.npy", np.concatenate(labels))
+
+
+def _check_space(cache: Path, path: Path, num_written: int, num_rows: int) -> None:
+    """Check that the disk has room for the tokens of all rows, by those of the first rows.
+
+    Raises:
+        InputError: it has not.
+    """
+    num_bytes = sum(file.stat().st_size for file in cache.iterdir())
+    needed = num_bytes * (num_rows - num_written) // num_written
+    free = shutil.disk_usage(cache).free
+    if needed > _SAID_BYTES:
+        progress.say(
+            f"tokens of {path.name}: about {(num_bytes + needed) / 1e9:.1f} GB on the disk of each "
+            f"machine that trains, memory-mapped ({free / 1e9:.1f} GB are free)"
+        )
+    if needed > free:
+        raise InputError(
+            f"{path}: the tokens of its {num_rows:,} rows need about {needed / 1e9:.1f} GB more on "
+            f"the disk of {cache.parent}, which has {free / 1e9:.1f} GB free; use a larger disk "
+            "(--out, or RAYKD_CACHE for outputs at URLs), or fewer rows (contextualize.max_units)"
+        )
 
 
 def _digest_of(tokenizer: PreTrainedTokenizerBase) -> str:

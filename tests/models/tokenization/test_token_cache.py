@@ -9,6 +9,7 @@ import pytest
 from tiny_models import save_tiny_model
 from transformers import PreTrainedTokenizerBase
 
+from raykd.errors import InputError
 from raykd.models.encoder import load_tokenizer
 from raykd.models.tokenization import token_cache
 from raykd.models.tokenization.token_cache import cached_rows
@@ -77,3 +78,14 @@ def test_a_short_text_is_not_cached(tmp_path, tokenizer):
     rows = cached_rows(path, tokenizer, max_length=8, folder=tmp_path / "tokens")
     assert len(rows) == 30
     assert not (tmp_path / "tokens").exists()
+
+
+def test_a_disk_too_small_for_the_tokens_of_all_rows_is_found_at_the_first_rows(tmp_path, capsys):
+    (tmp_path / "input_ids.bin").write_bytes(b"0" * 4000)
+    token_cache._check_space(tmp_path, Path("texts.parquet"), 1000, 100_000)
+    with pytest.raises(InputError, match=r"its 1,000,000,000,000,000 rows need about .* GB more"):
+        token_cache._check_space(tmp_path, Path("texts.parquet"), 1000, 10**15)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "tokens of texts.parquet: about 4000000.0 GB on the disk of each machine"
+    )
