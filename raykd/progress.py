@@ -26,6 +26,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 _LINE_INTERVAL_S = 10.0
@@ -147,14 +148,13 @@ class _TimeLeft(ProgressColumn):
     """Column with an estimate that knows more than the speed of the count."""
 
     def __init__(self, details: Details) -> None:
-        super().__init__()
+        super().__init__(Column(no_wrap=True))
         self._details = details
 
     def render(self, task: Task) -> Text:
         """Render the time left; empty while it is unknown."""
         left_s = self._details.left_s()
-        left = "" if left_s is None else f"{duration(left_s)} left"
-        return Text(left, style="progress.remaining")
+        return Text("" if left_s is None else duration(left_s), style="progress.remaining")
 
 
 def duration(seconds: float) -> str:

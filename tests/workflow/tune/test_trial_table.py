@@ -95,6 +95,13 @@ def test_the_time_left_is_unknown_until_a_trial_has_a_score(clock):
     assert table.left_s() is not None
 
 
+def test_the_time_left_is_unknown_until_a_trial_runs(clock):
+    table = table_of(clock, [ended_trial(0, 0.5, 30.0)])
+    assert table.left_s() is None
+    table.on_tick(running_trials(clock, 1))
+    assert table.left_s() is not None
+
+
 def test_the_time_left_is_that_of_all_trials_divided_by_those_that_run_at_once(clock):
     table = table_of(clock, [ended_trial(0, 0.5, 30.0)], num_trials=7)
     table.on_tick(running_trials(clock, 2))

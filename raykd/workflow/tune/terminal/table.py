@@ -76,7 +76,7 @@ class TrialTable:
         self._epochs: dict[int, int] = {}
         self._reports: dict[int, tuple[float, float]] = {}
         self._rows: tuple[Row, ...] = ()
-        self._most_at_once = 1
+        self._most_at_once = 0
         self._ticked_s = -_SHORTEST_TICK_S
 
     def on_end(self, trial: Trial, trial_id: str) -> None:
@@ -98,11 +98,12 @@ class TrialTable:
         self._most_at_once = max(self._most_at_once, len(self._rows))
 
     def left_s(self) -> float | None:
-        """Estimate the time to the end of the sweep; None until a trial has ended with a score.
+        """Estimate the time to the end of the sweep.
 
-        Trials to come take as long as ended ones did on average, as many at a time as ran so far.
+        Trials to come take as long as ended ones did on average, as many at a time as ran so far;
+        None until a trial runs, and one has ended with a score.
         """
-        if not self._seconds:
+        if not self._seconds or not self._most_at_once:
             return None
         now_s, mean_s = self._clock(), sum(self._seconds) / len(self._seconds)
         rows = self._rows
