@@ -18,7 +18,7 @@ class CorpusConfig(Config):
     paths: tuple[str, ...] = Field(
         (),
         description="Files, folders and patterns with *, ?, [abc] and ** (any folders); local or "
-        "s3:// and gs:// URLs. Either paths or reader is required.",
+        "s3://, gs://, az:// and hf:// URLs. Either paths or reader is required.",
     )
     reader: ReaderConfig | None = Field(
         None,

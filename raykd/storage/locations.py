@@ -1,23 +1,23 @@
-"""Locations of files: paths, URLs of object stores (`s3://`, `gs://`) and of the hub (`hf://`).
+"""Locations: paths, URLs of object stores (`s3://`, `gs://`, `az://`) and of the hub (`hf://`).
 
-Credentials and endpoints are taken from the same sources as by Amazon's and Google's tools: the
+Credentials and endpoints are taken from the same sources as by the stores' own tools: the
 environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION,
-AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS), their configuration files, or the role of the
-node; every node needs them. `hf://datasets/OWNER/NAME@REVISION/PATH` is a file or folder of a
-dataset of the Hugging Face hub, which is only read; HF_TOKEN gives access to private ones. Other
-URLs may have options, as in `s3://bucket/folder?region=eu-west-1`; a URL must not contain secrets,
-since URLs are written into recipes.
+AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME,
+AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN), their configuration files, or the role of the
+node; every node needs them. `abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH` is
+`az://CONTAINER/PATH?account_name=ACCOUNT`. `hf://datasets/OWNER/NAME@REVISION/PATH` is a file or
+folder of a dataset of the Hugging Face hub, which is only read; HF_TOKEN gives access to private
+ones. Other URLs may have options, as in `s3://bucket/folder?region=eu-west-1`; a URL must not
+contain secrets, since URLs are written into recipes.
 """
 
-import functools
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import pyarrow as pa
 from isal import igzip
@@ -27,27 +27,18 @@ from pyarrow import fs
 from raykd.config import absolute
 from raykd.errors import InputError
 from raykd.storage.outputs import missing_hint
-from raykd.storage.remote import hub
+from raykd.storage.remote import hub, stores
 
 # Bytes per request to an object store.
 READ_BYTES = 4 << 20
 
-_SCHEMES = ("s3", "gs", "hf")
-_OPTIONS = ("anonymous", "endpoint_override", "region", "scheme")
-_CONNECT_TIMEOUT_S = 10
-_REQUEST_TIMEOUT_S = 30
-_MAX_ATTEMPTS = 4
+_SCHEMES = ("s3", "gs", "az", "abfss", "hf")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_REMEDY = {
-    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) on every node, or add "
-    "?anonymous=true for a public bucket",
-    "gs": "set GOOGLE_APPLICATION_CREDENTIALS on every node, or add ?anonymous=true for a public "
-    "bucket",
-    "hf": "set HF_TOKEN on every node",
-}
+_ABFSS = re.compile(r"abfss://([^/@]+)@([^/@.]+)\.dfs\.core\.windows\.net(?:/([^?]*))?")
 _HUB_KEY = re.compile(r"datasets/[^/@]+/[^/@]+@[^/@]+(/.*)?")
 _REFUSED = re.compile(
-    "ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT|TOKEN"
+    "ACCESS_DENIED|AuthorizationFailure|AuthenticationFailed|AuthorizationPermission"
+    "|INVALID_ACCESS_KEY|SIGNATURE|INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT|TOKEN"
     "|HTTP status 40[013]|Permission denied|PERMISSION_DENIED|UNAUTHENTICATED|credentials",
     re.IGNORECASE,
 )
@@ -78,6 +69,11 @@ class Remote:
     def __str__(self) -> str:
         return f"{self.scheme}://{self.key}"
 
+    @property
+    def bucket(self) -> str:
+        """Bucket, or container of Azure."""
+        return self.key.partition("/")[0]
+
 
 Location = Path | Remote
 
@@ -105,10 +101,14 @@ def location_of(reference: str, *, to_write: bool = False) -> Location:
         InputError: the URL has an unknown scheme or option, no bucket, or a secret, or is to be
             written to and can only be read.
     """
-    if (match := _URL.fullmatch(reference)) is None:
+    # Hadoop's form of the address of an Azure container.
+    plain = _ABFSS.sub(r"az://\1/\3?account_name=\2", reference)
+    if (match := _URL.fullmatch(plain)) is None:
         return Path(reference)
     scheme, rest = match[1].lower(), match[2]
     key, _, query = rest.partition("?")
+    if scheme == "abfss":
+        raise InputError(f"{reference}: write abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH")
     if scheme not in _SCHEMES:
         raise InputError(
             f"{scheme}://: unknown; known are {', '.join(f'{s}://' for s in _SCHEMES)} and paths"
@@ -116,13 +116,14 @@ def location_of(reference: str, *, to_write: bool = False) -> Location:
     if "@" in key.partition("/")[0] or "@" in query:
         raise InputError(
             f"{scheme}:// with a name and password in it: URLs are written into recipes; remove "
-            f"them, and {_REMEDY[scheme]}"
+            f"them, and {_remedy(scheme)}"
         )
     options = parse_qsl(query, keep_blank_values=True)
+    known = stores.OPTIONS.get(scheme, ())
     for name, _value in options:
-        if name not in _OPTIONS:
+        if name not in known:
             raise InputError(
-                f"{scheme}://{key}: unknown option {name!r}; known are {', '.join(_OPTIONS)}"
+                f"{scheme}://{key}: unknown option {name!r}; known are {', '.join(known) or 'none'}"
             )
     if scheme == "hf":
         _check_hub_url(reference, key, to_write)
@@ -131,10 +132,14 @@ def location_of(reference: str, *, to_write: bool = False) -> Location:
     return Remote(scheme, key.rstrip("/"), tuple(options))
 
 
+def _remedy(scheme: str) -> str:
+    return stores.REMEDIES.get(scheme, "set HF_TOKEN on every node for private datasets")
+
+
 def _check_hub_url(reference: str, key: str, to_write: bool) -> None:
     if to_write:
         raise InputError(
-            f"{reference}: datasets of the hub are only read; write to a path, s3:// or gs://"
+            f"{reference}: datasets of the hub are only read; write to a path, s3://, gs:// or az://"
         )
     if _HUB_KEY.fullmatch(key) is None:
         raise InputError(
@@ -264,31 +269,18 @@ def _window_of(location: Location) -> str:
 
 def problem_of(remote: Remote, reason: str) -> str | None:
     """Explain an error of an object store, with a remedy; the original may contain a key."""
-    bucket = remote.key.partition("/")[0]
-    if "NO_SUCH_BUCKET" in reason or (f"ucket '{bucket}'" in reason and "not found" in reason):
+    bucket, store = remote.bucket, stores.name_of(remote.scheme, dict(remote.options))
+    is_named_missing = f"ucket '{bucket}'" in reason and "not found" in reason
+    if is_named_missing or re.search("NO_SUCH_BUCKET|ContainerNotFound", reason):
         return f"no bucket {bucket!r}; correct the URL"
     if _THROTTLED.search(reason):
-        return f"{_endpoint_of(remote)} refuses requests at this rate; rerun the command later"
+        return f"{store} refuses requests at this rate; rerun the command later"
     if _UNREACHABLE.search(reason):
-        variable = "AWS_ENDPOINT_URL and AWS_REGION" if remote.scheme == "s3" else "the options"
-        return f"{_endpoint_of(remote)} does not answer; check the network, and {variable}"
+        variable = "AWS_ENDPOINT_URL and AWS_REGION" if remote.scheme == "s3" else "the URL"
+        return f"{store} does not answer; check the network, and {variable}"
     if _REFUSED.search(reason):
-        return f"access is refused; {_REMEDY[remote.scheme]}"
+        return f"access is refused; {_remedy(remote.scheme)}"
     return None
-
-
-def _endpoint_of(remote: Remote) -> str:
-    """Host and port of the store; empty settings are ignored."""
-    endpoint = dict(remote.options).get("endpoint_override")
-    if remote.scheme == "s3":
-        variables = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-        endpoint = endpoint or next(
-            (os.environ[name] for name in variables if os.environ.get(name)), ""
-        )
-    if not endpoint:
-        return "the object store"
-    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
-    return parts.netloc.rpartition("@")[2]
 
 
 def file_system_of(remote: Remote, *, to_write: bool = False) -> fs.FileSystem:
@@ -300,46 +292,7 @@ def file_system_of(remote: Remote, *, to_write: bool = False) -> fs.FileSystem:
         remote: object or prefix in the store.
         to_write: write a small object by a single request, whose errors are raised at its end.
     """
+    options = dict(remote.options)
     if remote.scheme == "hf":
         return hub.file_system(remote.key)
-    options = dict(remote.options)
-    setting = options.get("endpoint_override") or (
-        os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        if remote.scheme == "s3"
-        else None
-    )
-    endpoint = _endpoint_of(remote) if setting else None
-    scheme = setting.partition("://")[0] if setting and "://" in setting else "https"
-    arguments = {
-        "anonymous": options.get("anonymous", "").lower() == "true",
-        "endpoint_override": endpoint,
-        "scheme": options.get("scheme", scheme),
-    }
-    if remote.scheme == "gs":
-        return _google(**arguments)
-    region = options.get("region") or os.environ.get("AWS_REGION")
-    region = region or os.environ.get("AWS_DEFAULT_REGION")
-    if region is None:
-        region = "us-east-1" if endpoint else _region_of(remote.key.partition("/")[0])
-    return _amazon(region=region, allow_delayed_open=to_write, **arguments)
-
-
-@functools.cache
-def _region_of(bucket: str) -> str:
-    return str(fs.resolve_s3_region(bucket))
-
-
-@functools.cache
-def _amazon(**arguments: str | bool | None) -> fs.FileSystem:
-    return fs.S3FileSystem(
-        connect_timeout=_CONNECT_TIMEOUT_S,
-        request_timeout=_REQUEST_TIMEOUT_S,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_MAX_ATTEMPTS),
-        **arguments,
-    )
-
-
-@functools.cache
-def _google(**arguments: str | bool | None) -> fs.FileSystem:
-    limit = timedelta(seconds=_REQUEST_TIMEOUT_S)
-    return fs.GcsFileSystem(retry_time_limit=limit, **arguments)
+    return stores.file_system(remote.scheme, remote.bucket, options, to_write=to_write)

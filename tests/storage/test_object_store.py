@@ -150,7 +150,10 @@ def test_an_unreachable_endpoint_is_reported_within_seconds(unused_port):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://host/a.txt", "http://: unknown; known are s3://, gs:// and paths"),
+        (
+            "http://host/a.txt",
+            "http://: unknown; known are s3://, gs://, az://, abfss://, hf:// and paths",
+        ),
         ("s3://KEY:hidden@bucket/a.txt", "a name and password in it: .* set AWS_ACCESS_KEY_ID"),
         ("s3://bucket/a?secret_key=hidden", "unknown option 'secret_key'; known are anonymous"),
         ("gs://", "has no bucket"),

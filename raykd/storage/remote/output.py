@@ -24,12 +24,16 @@ from raykd.storage.remote.working_folder import CACHE_VARIABLE, WorkingFolder, u
 _PUSH_EVERY_S = 20.0
 # pathlib joins the two slashes of a URL to one.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
+_SLASH_OF_OPTION = re.compile(r"(?<=[?&=][a-z]{4}:)/(?!/)|(?<=[?&=][a-z]{5}:)/(?!/)")
 
 
 def url_of(path: str | Path) -> str | None:
     """Return the URL if a path is one, also after pathlib has changed its slashes."""
     match = _URL.fullmatch(str(path))
-    return None if match is None else f"{match[1]}://{match[2]}"
+    if match is None:
+        return None
+    # Also in options, as in ?endpoint_override=http://HOST.
+    return f"{match[1]}://{_SLASH_OF_OPTION.sub('//', match[2])}"
 
 
 def optional_output_at(out: Path | None) -> AbstractContextManager[Path | None]:

@@ -404,11 +404,24 @@ def test_a_missing_bucket_is_reported_before_any_work(tmp_path):
 def test_a_url_is_recognized_after_pathlib_changed_it():
     assert url_of(Path("s3://bucket/run?region=eu-west-1")) == "s3://bucket/run?region=eu-west-1"
     assert url_of("gs://bucket") == "gs://bucket"
+    options = (
+        "s3://b/k?region=x&endpoint_override=http://h:1",
+        "az://b?endpoint_override=https://h",
+    )
+    for url in options:
+        assert url_of(Path(url)) == url
     assert url_of(Path("runs/s3")) is None
     assert url_of(Path("/s3:/x")) is None
 
 
-@pytest.mark.parametrize("name", ["abfss://container@account/run", "az://container/run"])
-def test_stores_that_are_not_supported_are_refused(name):
-    with pytest.raises(InputError, match="unknown; known are s3://, gs://"), output_at(Path(name)):
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("ftp://host/run", "unknown; known are s3://, gs://, az://, abfss://, hf:// and paths"),
+        ("abfss://container@account/run", "write abfss://CONTAINER@ACCOUNT.dfs.core.windows.net"),
+        (f"hf://datasets/a/b@{'0' * 40}/run", "datasets of the hub are only read"),
+    ],
+)
+def test_stores_that_cannot_be_written_are_refused(url, message):
+    with pytest.raises(InputError, match=message), output_at(Path(url)):
         raise AssertionError
