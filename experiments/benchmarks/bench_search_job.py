@@ -1,26 +1,27 @@
 r"""A complete search without ingest: against other engines, by cores, and by memory.
 
     python experiments/benchmarks/bench_search_job.py CORPUS GLUE_FOLDER \
-        [--part job cores memory task]
+        [--part job cores memory task] [--keywords rake|none] \
+        [--peers bm25s tantivy infino pisa] [--python PYTHON]
 
 CORPUS is a Parquet file of `text` and `source`, enlarged as `enlarged_corpus` says; GLUE_FOLDER
 contains `rte_train.parquet` and so on. Measurements run one after the other, each in a process
-pinned to its cores, with a warm compilation cache. Prints JSON.
+pinned to its cores, with a warm compilation cache. Prints JSON. Peers that are not
+installed are left out; PYTHON is an interpreter that has them, and raykd.
 """
 
 import argparse
+import contextlib
 import json
-import math
 import os
-import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from floors import held_against
+from search_job_peers import PACKAGES, PAPER_TOP_K, PEERS, run_peer, shards_of, top_k_of
 
 from raykd.corpus.units import sentences as lengths_of_sentences
 from raykd.retrieval.queries import make_queries
 from raykd.storage.schemas import UNITS
 from raykd.text.analyzer import terms
 
-# The paper's units per task sentence, from a corpus of 160 GB: 3.6e8 units of 445 bytes.
-PAPER_TOP_K = {"rte": 1000, "mrpc": 800, "cola": 900, "sst2": 150, "stsb": 500}
-PAPER_UNITS = 360_000_000
+# Whole sentences that are queries: those of a long sentence's length.
+MIN_TERMS, MAX_TERMS = 25, 40
 _LARGE_BYTES = 1_000_000_000
 _LARGE_QUERIES = 1_000_000
 SCALING = (
@@ -53,7 +54,7 @@ def sentences_of(glue: Path, task: str) -> list[str]:
 
 
 def write_inputs(arguments: argparse.Namespace, folder: Path) -> None:
-    """Write shards of units and tables of queries, unless they exist."""
+    """Write shards of units and tables of RAKE queries, unless they exist."""
     if (folder / "queries" / "stsb.parquet").exists():
         return
     from enlarged_corpus import enlarged_units
@@ -72,12 +73,21 @@ def write_inputs(arguments: argparse.Namespace, folder: Path) -> None:
         pq.write_table(table, folder / "queries" / f"{task}.parquet")
 
 
-def shards_of(folder: Path, number: int | None = None) -> list[Path]:
-    return sorted((folder / "units").glob("*.parquet"))[:number]
-
-
-def top_k_of(task: str, num_units: int) -> int:
-    return math.ceil(PAPER_TOP_K[task] * num_units / PAPER_UNITS)
+def write_sentence_queries(arguments: argparse.Namespace, folder: Path) -> Path:
+    """Make a folder of the same units, with whole sentences as queries."""
+    result = folder / "sentences"
+    (result / "queries").mkdir(parents=True, exist_ok=True)
+    if not (result / "units").exists():
+        (result / "units").symlink_to("../units")
+    for task in PAPER_TOP_K:
+        sentences = {
+            tuple(sorted(words)): sentence
+            for sentence in sentences_of(arguments.glue, task)
+            if MIN_TERMS <= len(words := terms(sentence)) <= MAX_TERMS
+        }
+        table = make_queries(list(sentences.values()), "none")
+        pq.write_table(table, result / "queries" / f"{task}.parquet")
+    return result
 
 
 def own(
@@ -126,107 +136,6 @@ def own(
     return result
 
 
-def peer_queries(folder: Path, tasks: Sequence[str], num_units: int) -> dict[int, list[list[str]]]:
-    """Group the distinct queries by the number of hits per query."""
-    top_k_by_query: dict[tuple[str, ...], int] = defaultdict(int)
-    for task in tasks:
-        for text in pq.read_table(folder / "queries" / f"{task}.parquet")["query"].to_pylist():
-            key = tuple(sorted(terms(text)))
-            top_k_by_query[key] = max(top_k_by_query[key], top_k_of(task, num_units))
-    by_top_k: dict[int, list[list[str]]] = defaultdict(list)
-    for query, top_k in top_k_by_query.items():
-        by_top_k[top_k].append(list(query))
-    return by_top_k
-
-
-def texts_of(folder: Path) -> list[str]:
-    return [text for path in shards_of(folder) for text in pq.read_table(path)["text"].to_pylist()]
-
-
-def bm25s_job(folder: Path, tasks: Sequence[str], cpus: int) -> dict[str, Any]:
-    import bm25s
-
-    texts = texts_of(folder)
-    by_top_k = peer_queries(folder, tasks, len(texts))
-
-    def search(texts: list[str], queries: dict[int, list[list[str]]]) -> tuple[float, int]:
-        tokens = bm25s.tokenize(texts, stopwords=None, show_progress=False)
-        retriever = bm25s.BM25(method="lucene", k1=1.2, b=0.75, backend="numba")
-        retriever.index(tokens, show_progress=False)
-        indexed = time.monotonic()
-        num_hits = 0
-        for top_k, result in queries.items():
-            joined = [" ".join(query) for query in result]
-            query_tokens = bm25s.tokenize(joined, stopwords=None, show_progress=False)
-            _, scores = retriever.retrieve(
-                query_tokens, k=min(top_k, len(texts)), n_threads=cpus, show_progress=False
-            )
-            num_hits += int((scores > 0).sum())
-        return indexed, num_hits
-
-    search(texts[:2000], {top_k: queries[:50] for top_k, queries in by_top_k.items()})
-    started, cpu_started = time.monotonic(), time.process_time()
-    indexed, num_hits = search(texts, by_top_k)
-    return {
-        "wall_s": time.monotonic() - started,
-        "index_s": indexed - started,
-        "cpu_s": time.process_time() - cpu_started,
-        "num_hits": num_hits,
-        "num_queries": sum(map(len, by_top_k.values())),
-    }
-
-
-def tantivy_job(folder: Path, tasks: Sequence[str], cpus: int) -> dict[str, Any]:
-    import tantivy
-
-    texts = texts_of(folder)
-    by_top_k = peer_queries(folder, tasks, len(texts))
-    with tempfile.TemporaryDirectory(dir=folder) as index_folder:
-        started = time.monotonic()
-        builder = tantivy.SchemaBuilder()
-        builder.add_text_field("text", stored=False, tokenizer_name="default")
-        index = tantivy.Index(builder.build(), path=index_folder)
-        writer = index.writer(heap_size=1 << 30, num_threads=cpus)
-        for text in texts:
-            writer.add_document(tantivy.Document(text=text))
-        writer.commit()
-        writer.wait_merging_threads()
-        indexed = time.monotonic()
-        jobs = [
-            (index_folder, top_k, queries[start : start + 500])
-            for top_k, queries in by_top_k.items()
-            for start in range(0, len(queries), 500)
-        ]
-        with get_context("spawn").Pool(cpus) as pool:
-            num_hits = sum(pool.imap_unordered(tantivy_search, jobs))
-        wall_s = time.monotonic() - started
-    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {
-        "wall_s": wall_s,
-        "index_s": indexed - started,
-        "cpu_s": sum(usage.ru_utime + usage.ru_stime for usage in usages),
-        "num_hits": num_hits,
-        "num_queries": sum(map(len, by_top_k.values())),
-    }
-
-
-def tantivy_search(job: tuple[str, int, list[list[str]]]) -> int:
-    import tantivy
-
-    index_folder, top_k, queries = job
-    index = tantivy.Index.open(index_folder)
-    searcher = index.searcher()
-    num_hits = 0
-    for query in queries:
-        parts = [
-            (tantivy.Occur.Should, tantivy.Query.term_query(index.schema, "text", term))
-            for term in query
-        ]
-        result = searcher.search(tantivy.Query.boolean_query(parts), top_k, count=False)
-        num_hits += len(result.hits)
-    return num_hits
-
-
 def descendants() -> list[int]:
     children: dict[int, list[int]] = defaultdict(list)
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -263,17 +172,44 @@ def peak_mb_of(process_id: int) -> float:
 
 
 def measured(
-    folder: Path, tasks: Sequence[str], side: str, cpus: int, **options: int | None
+    folder: Path,
+    tasks: Sequence[str],
+    side: str,
+    cpus: int,
+    python: str = sys.executable,
+    **options: float | None,
 ) -> dict[str, Any]:
-    """Run one measurement in a separate process."""
-    command = [sys.executable, __file__, "--measure", side, "--cpus", str(cpus)]
+    """Run one measurement in a separate process.
+
+    A peer that runs out of time is ended by SIGALRM; its `wall_s` is then the limit.
+    """
+    command = [python, __file__, "--measure", side, "--cpus", str(cpus)]
     command += ["--folder", str(folder), "--tasks", *tasks]
     for name, value in options.items():
         if value is not None:
             command += [f"--{name.replace('_', '-')}", str(value)]
     environment = {**os.environ, "NUMBA_NUM_THREADS": str(cpus)}
-    ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
-    result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        if side != "own":
+            environment["TMPDIR"] = scratch
+        printed = Path(scratch) / "printed"
+        with printed.open("w") as output:
+            process = subprocess.Popen(
+                command, stdout=output, env=environment, start_new_session=True
+            )
+        try:
+            code = process.wait()
+        finally:
+            # Also ends the workers of a process that was ended.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        lines = printed.read_text().splitlines()
+    timed_out = side != "own" and code == -signal.SIGALRM
+    if code and not timed_out:
+        raise subprocess.CalledProcessError(code, command)
+    result: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+    if timed_out:
+        result |= {"timed_out": True, "wall_s": options["limit_s"]}
     print(side, cpus, options, json.dumps(result), file=sys.stderr)
     return result
 
@@ -286,18 +222,44 @@ def rounded(value: Any) -> Any:
     return round(value, 3) if isinstance(value, float) else value
 
 
-def whole_job(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
-    sides = {side: measured(folder, tasks, side, 2) for side in ("own", "bm25s", "tantivy")}
-    best = min(("bm25s", "tantivy"), key=lambda side: sides[side]["wall_s"])
-    return {
-        **sides,
-        "scaling": SCALING,
-        "top_k": {task: top_k_of(task, sides["own"]["num_units"]) for task in tasks},
-        "best_peer": best,
-        "times_best_peer": sides[best]["wall_s"] / sides["own"]["wall_s"],
-        "times_best_peer_cpu": min(sides[peer]["cpu_s"] for peer in ("bm25s", "tantivy"))
-        / sides["own"]["cpu_s"],
+def installed_peers(python: str, peers: Sequence[str]) -> list[str]:
+    """Choose the installed peers, and print a line for each of the others."""
+    packages = [PACKAGES[peer] for peer in peers]
+    code = (
+        "import sys; from importlib.util import find_spec as find; "
+        "print(*(int(find(name) is not None) for name in sys.argv[1:]))"
+    )
+    found = subprocess.check_output([python, "-c", code, *packages], text=True).split()
+    result = [peer for peer, flag in zip(peers, found, strict=True) if flag == "1"]
+    for peer in peers:
+        if peer not in result:
+            hint = f"{python} -m pip install {PACKAGES[peer]}"
+            print(f"{peer} is not installed and left out; to measure it: {hint}", file=sys.stderr)
+    return result
+
+
+def whole_job(
+    folder: Path, tasks: Sequence[str], peers: Sequence[str], python: str, limit_s: float
+) -> dict[str, Any]:
+    installed = installed_peers(python, peers)
+    result: dict[str, Any] = {
+        "peers": installed,
+        "not_installed": [peer for peer in peers if peer not in installed],
+        "own": measured(folder, tasks, "own", 2),
     }
+    sides = {peer: measured(folder, tasks, peer, 2, python, limit_s=limit_s) for peer in installed}
+    result |= sides
+    result["scaling"] = SCALING
+    result["top_k"] = {task: top_k_of(task, result["own"]["num_units"]) for task in tasks}
+    if sides:
+        best = min(sides, key=lambda peer: sides[peer]["wall_s"])
+        result["best_peer"] = best
+        result["times_best_peer"] = sides[best]["wall_s"] / result["own"]["wall_s"]
+        result["times_best_peer_is_lower_bound"] = "timed_out" in sides[best]
+    cpu_s = [side["cpu_s"] for side in sides.values() if "timed_out" not in side]
+    if cpu_s:
+        result["times_best_peer_cpu"] = min(cpu_s) / result["own"]["cpu_s"]
+    return result
 
 
 def by_cores(folder: Path, tasks: Sequence[str], top_k: int | None, repeats: int) -> dict[str, Any]:
@@ -353,30 +315,46 @@ def main(options: Sequence[str]) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="repeats of the part `cores`")
     parser.add_argument("--tasks", nargs="+", default=list(PAPER_TOP_K))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "bench_job")
-    parser.add_argument("--measure", choices=("own", "bm25s", "tantivy"))
+    parser.add_argument(
+        "--keywords",
+        choices=("rake", "none"),
+        default="rake",
+        help=f"none: the whole sentences of {MIN_TERMS} to {MAX_TERMS} terms",
+    )
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter that has the peers, and raykd"
+    )
+    parser.add_argument(
+        "--limit-s", type=float, default=900, help="seconds of a peer's job; then it is ended"
+    )
+    parser.add_argument("--measure", choices=("own", *PEERS))
     parser.add_argument("--cpus", type=int)
     parser.add_argument("--num-shards", type=int)
     parser.add_argument("--top-k", type=int)
     arguments = parser.parse_args(options)
     if arguments.measure:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cpus])
+        folder, tasks, cpus = arguments.folder, arguments.tasks, arguments.cpus
         if arguments.measure == "own":
-            sizes = (arguments.cpus, arguments.num_shards, arguments.top_k)
-            result = own(arguments.folder, arguments.tasks, *sizes)
+            result = own(folder, tasks, cpus, arguments.num_shards, arguments.top_k)
         else:
-            job = bm25s_job if arguments.measure == "bm25s" else tantivy_job
-            result = job(arguments.folder, arguments.tasks, arguments.cpus)
+            result = run_peer(arguments.measure, folder, tasks, cpus, arguments.limit_s)
         print(json.dumps(result))
         return
     tasks = arguments.tasks
     folder = arguments.folder / f"{arguments.rounds}-{arguments.shards}"
     write_inputs(arguments, folder)
+    if arguments.keywords == "none":
+        folder = write_sentence_queries(arguments, folder)
     # Fill numba's compilation cache, which is no part of any measurement. All shards, because the
     # first and later waves run different code.
     measured(folder, tasks, "own", 2, top_k=1)
     results: dict[str, Any] = {}
     if "job" in arguments.part:
-        results["job"] = whole_job(folder, tasks)
+        results["job"] = whole_job(
+            folder, tasks, arguments.peers, arguments.python, arguments.limit_s
+        )
     if "cores" in arguments.part:
         results["cores"] = by_cores(folder, tasks, arguments.top_k, arguments.repeats)
     if "memory" in arguments.part:
@@ -391,7 +369,8 @@ def main(options: Sequence[str]) -> None:
             ("whole job, times the best peer", "job", "times_best_peer"),
             ("two cores, times one", "cores", "times_one_core"),
         )
-        if part in results
+        # The floors are of RAKE queries.
+        if arguments.keywords == "rake" and key in results.get(part, {})
     }
     if "task" in results:
         figures["tasks with 1 GB in 2,000 MB"] = 2000 / results["task"]["worker_peak_mb"]
