@@ -2,7 +2,7 @@
 
 Costs do not depend on the values of the weights: models that are equal otherwise have one shape,
 and one of them is measured for all. Times are those of a forward pass, from token ids to logits, on
-rows of the task: one by one without padding, and as one batch in the order of the file, padded to
+rows of a split: one by one without padding, and as one batch in the order of the file, padded to
 its longest row.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 from torch import Tensor
@@ -24,7 +25,6 @@ from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
 from raykd.models.resolve import weights_files
 from raykd.models.tokenization.tokens import collate, tokenize_table
 from raykd.storage.manifest import digest_of, digest_of_file
-from raykd.tasks.store import read_task
 
 BATCH_SIZE = 32
 # Minimum number of rounds; small models, whose times vary more, get more.
@@ -62,6 +62,11 @@ class Cost(BaseModel):
     device: str
     num_threads: int
 
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of a forward pass on a row of `num_tokens`."""
+        return self.flops_per_token * self.num_tokens
+
 
 def shape_of(model: Path, max_length: int) -> str:
     """Digest of everything a saved model's cost depends on: all files except weight values."""
@@ -76,13 +81,12 @@ def shape_of(model: Path, max_length: int) -> str:
     )
 
 
-def cost_of(model: Path, max_length: int, task_folder: Path) -> Cost:
-    """Cost of a saved model on rows spread evenly over the task's report split."""
+def cost_of(model: Path, max_length: int, examples: pa.Table) -> Cost:
+    """Cost of a saved model on rows spread evenly over a split (`schemas.EXAMPLES`)."""
     encoder, tokenizer = load_encoder(str(model)), load_tokenizer(str(model))
-    reported = read_task(task_folder).reported
     # Rows of a short split are repeated to fill the batch.
-    places = np.linspace(0, reported.num_rows - 1, BATCH_SIZE).round().astype(np.int64)
-    rows = tokenize_table(tokenizer, reported.take(places), max_length=max_length)
+    places = np.linspace(0, examples.num_rows - 1, BATCH_SIZE).round().astype(np.int64)
+    rows = tokenize_table(tokenizer, examples.take(places), max_length=max_length)
 
     def batch(indices: Sequence[int]) -> dict[str, Tensor]:
         rows_of_batch = np.asarray(indices, np.int64)

@@ -280,9 +280,10 @@ def _measure(
     firsts: Mapping[str, EvaluationJob], task_folder: Path, out: Path, inputs: Mapping[str, str]
 ) -> None:
     def write(draft: Draft) -> None:
+        reported = read_task(task_folder).reported
         with one_thread():
             costs = {
-                shape: cost.cost_of(job.model, job.max_length, task_folder).model_dump()
+                shape: cost.cost_of(job.model, job.max_length, reported).model_dump()
                 for shape, job in firsts.items()
             }
         (draft.directory / COSTS_FILE).write_text(json.dumps(costs, indent=2))

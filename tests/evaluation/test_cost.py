@@ -11,7 +11,7 @@ from raykd.evaluation.cost import cost_of, device_name, flops_per_token, shape_o
 from raykd.models.encoder import load_encoder
 from raykd.models.tokenization.tokens import tokenize_table
 from raykd.tasks.config import TaskConfig
-from raykd.tasks.store import write_task
+from raykd.tasks.store import read_task, write_task
 
 
 def batch(num_rows, length):
@@ -88,19 +88,21 @@ def task_folder(tmp_path):
 
 def test_the_cost_of_a_saved_model_has_device_threads_bytes_and_length(tmp_path, task_folder):
     folder = save_tiny_model(tmp_path / "model")
-    cost = cost_of(folder, 24, task_folder)
+    cost = cost_of(folder, 24, read_task(task_folder).dev)
     assert cost.weights_bytes == (folder / "model.safetensors").stat().st_size
     assert (cost.device, cost.num_threads) == (device_name(), torch.get_num_threads())
     # The lengths 4 to 12 are equally frequent.
     assert cost.num_tokens == 8
     expected = bert_flops_per_token(layers=2, width=24, inner=48, length=8, classes=2)
     assert cost.flops_per_token == pytest.approx(expected, rel=1e-12)
+    assert cost.flops == pytest.approx(8 * expected, rel=1e-12)
     assert 0 < cost.latency_ms < 1000
     assert 0 < cost.rows_per_s_batch_1 < cost.rows_per_s_batch_32
 
 
 def test_rows_are_truncated_at_the_models_training_length(tmp_path, task_folder):
-    assert cost_of(save_tiny_model(tmp_path / "model"), 6, task_folder).num_tokens == 6
+    dev = read_task(task_folder).dev
+    assert cost_of(save_tiny_model(tmp_path / "model"), 6, dev).num_tokens == 6
 
 
 def test_a_models_shape_includes_everything_except_weight_values(tmp_path):
