@@ -14,6 +14,14 @@ def best(
     /,
     *,
     as_json: JsonOption = False,
+    pick: Annotated[
+        str | None,
+        Parameter(
+            help="Choose another trial, by conditions such as 'accuracy within 1%, latency_ms <= "
+            "5': the cheapest within a distance of the best score, else the best score. "
+            "RUN/best.yaml, --rerun and --export are of this trial.",
+        ),
+    ] = None,
     rerun: Annotated[
         bool,
         Parameter(
@@ -45,14 +53,14 @@ def best(
         raise InputError(
             "raykd best: --json prints the outcome only; give it without --rerun and --export"
         )
-    show_best(folder, as_json=as_json)
+    show_best(folder, as_json=as_json, pick=pick)
     if rerun:
         from raykd.workflow.tune.choice.rerun import rerun_winner
 
-        if not rerun_winner(folder):
+        if not rerun_winner(folder, pick):
             return 1
     if export is not None:
         from raykd.workflow.tune.choice.exported import export_student
 
-        export_student(folder, export)
+        export_student(folder, export, pick)
     return 0

@@ -186,6 +186,15 @@ class TaskConfig(Config):
                 raise ValueError(f"unknown metric {metric!r} for {kind}; known: {', '.join(known)}")
 
     @property
+    def reported_metrics(self) -> tuple[str, ...]:
+        """Metrics to report, the main one first."""
+        if self.metrics is not None:
+            return self.metrics
+        if self.name in GLUE:
+            return GLUE[self.name].metrics
+        return ("pearson", "spearman") if self.regression else ("accuracy",)
+
+    @property
     def has_pairs(self) -> bool:
         """True if a row is a pair of texts."""
         return len(self.sentence_candidates()[0]) == 2

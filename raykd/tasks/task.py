@@ -135,9 +135,7 @@ def load_task(
             f"dev rows and not trained on (dev_fraction {config.dev_fraction:g}, seed "
             f"{config.dev_seed})"
         )
-    metrics = config.metrics or (
-        glue.metrics if glue else ("pearson", "spearman") if regression else ("accuracy",)
-    )
+    metrics = config.reported_metrics
     if "f1" in metrics and len(labels) != 2:
         raise InputError(
             f"task {config.name!r}: metric 'f1' is that of the second of two classes, and there "

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 from raykd.report.tune.study import State, Study, keys_of
 from raykd.report.tune.trials import Trial
@@ -45,6 +46,27 @@ def trials_of(num_trials: int, reason: str = "out of memory") -> list[Trial]:
             )
         )
     return trials
+
+
+def with_costs(trials: list[Trial]) -> list[Trial]:
+    """The trials with students of four to eight layers; one with fewer layers scores less."""
+    changed = []
+    for trial in trials:
+        layers = 4 + trial.number * 7 % 5
+        if not trial.whole:
+            changed.append(trial)
+            continue
+        score = (trial.score or 0.0) - 1.6 / layers
+        changed.append(
+            replace(
+                trial,
+                score=score,
+                scores={**trial.scores, "accuracy": score},
+                num_parameters=10_000_000 * layers,
+                costs={"latency_ms": 0.8 * layers, "flops": 1e9 * layers},
+            )
+        )
+    return changed
 
 
 def study_of(trials: list[Trial], state: State = "complete", **changes: object) -> Study:

@@ -11,11 +11,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from raykd.report.tune.confirmed import confirmed_rows, confirmed_text
+from raykd.report.tune.contours import Contour, contours
+from raykd.report.tune.hypervolume import hypervolumes
 from raykd.report.tune.importance import MIN_TRIALS, importances
+from raykd.report.tune.pick import parse_pick, unmet_text, winner_of
 from raykd.report.tune.study import Key, Study, cost_of, cost_text, label_of
-from raykd.report.tune.trials import Trial, problems_of, rank
+from raykd.report.tune.targets import (
+    MEASURED_COSTS,
+    devices_text,
+    direction_of,
+    front,
+    targets_text,
+    value_text,
+)
+from raykd.report.tune.trials import Trial, problems_of, rank, values_text
 
-_SCRIPTS = ("base", "charts", "parallel", "table", "main")
+_SCRIPTS = ("base", "charts", "front", "contours", "parallel", "table", "main")
 # Longer learning curves are thinned out.
 _MAX_POINTS = 60
 _MAX_REASON = 500
@@ -43,16 +54,37 @@ def render(study: Study, version: str) -> str:
     script = "\n".join(source(f"tune_{name}.js") for name in _SCRIPTS)
     ranked = rank(study.trials)
     complete = [trial for trial in ranked if trial.whole]
-    winner = ranked[0] if ranked else None
-    if study.confirmation is not None:
-        number = study.confirmation["winner"]
-        winner = next(trial for trial in ranked if trial.number == number)
+    targets = study.all_targets
+    winner = winner_of(study.trials, targets, study.pick, study.confirmation)
+    front_trials = front(study.trials, targets) if len(targets) > 1 else []
+    history = hypervolumes(study.trials, targets)
+    importance = importances(study.trials, study.keys)
+    surfaces = contours(study.trials, study.keys, importance)
     second = next((t for t in complete[1:] if t.score != complete[0].score), None)
     return environment.get_template("tune.html").render(
         study=study,
         version=version,
         metric_title=study.metric.replace("_", " "),
         winner=winner,
+        winner_costs=[
+            (target, value_text(target, winner.value(target)))
+            for target in targets[1:]
+            if winner is not None
+        ],
+        unmet=_unmet(study) if study.pick and ranked and winner is None else None,
+        targets=targets,
+        targets_text=targets_text(targets),
+        front=[
+            (
+                trial.number,
+                [value_text(target, trial.value(target)) for target in targets],
+                values_text(trial.values),
+            )
+            for trial in front_trials
+        ],
+        devices=devices_text(study.devices) if len(targets) > 1 else [],
+        hypervolume=history[-1][1] if history else None,
+        has_contours=bool(surfaces),
         second=second,
         confirmed=confirmed_rows(study.confirmation) if study.confirmation else None,
         confirmed_text=confirmed_text(study.confirmation) if study.confirmation else [],
@@ -64,7 +96,7 @@ def render(study: Study, version: str) -> str:
             "failed": len(study.trials) - len(ranked),
         },
         cost=cost_text(cost_of(study.trials)),
-        importance=importances(study.trials, study.keys),
+        importance=importance,
         num_scored=len(ranked),
         min_trials=MIN_TRIALS,
         failed=[
@@ -78,13 +110,38 @@ def render(study: Study, version: str) -> str:
         css=Markup(source("tune.css")),  # trusted: a file of the package
         script=Markup(script),  # trusted: files of the package
         script_source=_source_digest(script),
-        data=Markup(_json_in_html(_data(study, winner))),  # escaped by `_json_in_html`
+        data=Markup(  # escaped by `_json_in_html`
+            _json_in_html(
+                _data(study, winner)
+                | {
+                    "front": [trial.number for trial in front_trials],
+                    "volumes": [[number, round(share, 5)] for number, share in history],
+                    "contours": [_contour_data(surface) for surface in surfaces],
+                }
+            )
+        ),
     )
+
+
+def _unmet(study: Study) -> str:
+    assert study.pick is not None
+    return unmet_text(study.trials, study.all_targets, parse_pick(study.pick))
+
+
+def _contour_data(surface: Contour) -> dict[str, Any]:
+    return {
+        "x": surface.x,
+        "y": surface.y,
+        "xr": [_number(value) for value in surface.x_range],
+        "yr": [_number(value) for value in surface.y_range],
+        "z": surface.grid,
+    }
 
 
 def _data(study: Study, winner: Trial | None) -> dict[str, Any]:
     metrics = list(dict.fromkeys(name for trial in study.trials for name in trial.scores))
     others = [name for name in metrics if name != study.metric]
+    costs = [name for name in MEASURED_COSTS if any(name in t.costs for t in study.trials)]
     return {
         "state": study.state,
         "winner": None if winner is None else winner.number,
@@ -92,12 +149,19 @@ def _data(study: Study, winner: Trial | None) -> dict[str, Any]:
             {"name": key.name, "log": key.log, "categories": key.categories} for key in study.keys
         ],
         "metrics": others,
+        "costs": costs,
+        "targets": [
+            {"name": target, "min": direction_of(target) == "minimize"}
+            for target in study.all_targets
+        ],
         "recipe": study.recipe,
-        "trials": [_trial_data(trial, study, others) for trial in study.trials],
+        "trials": [_trial_data(trial, study, others, costs) for trial in study.trials],
     }
 
 
-def _trial_data(trial: Trial, study: Study, metrics: Sequence[str]) -> dict[str, Any]:
+def _trial_data(
+    trial: Trial, study: Study, metrics: Sequence[str], costs: Sequence[str]
+) -> dict[str, Any]:
     state = "failed" if trial.failed else "complete" if trial.whole else "stopped"
     full = {
         index: _full(trial.values[key.name])
@@ -113,6 +177,8 @@ def _trial_data(trial: Trial, study: Study, metrics: Sequence[str]) -> dict[str,
             for key in study.keys
         ],
         "m": [_rounded(trial.scores.get(name)) for name in metrics],
+        "k": [_cost(trial.costs.get(name)) for name in costs],
+        "x": [_cost(trial.value(target)) for target in study.all_targets[1:]],
         "e": trial.epochs,
         "t": trial.seconds if trial.seconds is None else round(trial.seconds, 1),
         "p": trial.num_parameters,
@@ -140,6 +206,10 @@ def _thinned(curve: Sequence[Sequence[float]]) -> list[Sequence[float]]:
 
 def _rounded(score: float | None) -> float | None:
     return None if score is None or not math.isfinite(score) else round(score, 6)
+
+
+def _cost(value: float | None) -> float | int | None:
+    return None if value is None or not math.isfinite(value) else _number(value)
 
 
 def _number(value: float) -> float | int:

@@ -45,7 +45,7 @@ class Study:
 
     Attributes:
         name: name of the recipe.
-        metric: main metric of the task.
+        metric: metric that is the score.
         validation: rows that trials are scored on, in words.
         seed: seed of the students.
         variant: tuned variant.
@@ -57,6 +57,9 @@ class Study:
         recipe: lines of the recipe that all trials share.
         edits: changes that make the shared recipe that of a trial, by the trial's number.
         confirmation: repetitions of the best trials as plain values, which name the winner.
+        targets: targets of the search, the score first; empty for the score alone.
+        pick: conditions on the winner, see `pick`.
+        devices: processors that the costs of the students were measured on.
     """
 
     name: str
@@ -72,6 +75,14 @@ class Study:
     recipe: list[str] = field(default_factory=list)
     edits: Mapping[int, "Edits"] = field(default_factory=dict)
     confirmation: dict[str, Any] | None = None
+    targets: tuple[str, ...] = ()
+    pick: str | None = None
+    devices: list[str] = field(default_factory=list)
+
+    @property
+    def all_targets(self) -> tuple[str, ...]:
+        """Targets of the search, the score first."""
+        return self.targets or (self.metric,)
 
 
 # (first line, number of lines, lines in their place), from the top.

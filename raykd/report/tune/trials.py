@@ -26,6 +26,7 @@ class Trial:
         num_cpus: CPUs that the trial held in this time.
         num_gpus: GPUs that the trial held in this time.
         num_parameters: size of the student; unknown for stopped and failed trials.
+        costs: measured costs of the student, see `targets.MEASURED_COSTS`.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Trial:
     num_cpus: float | None = None
     num_gpus: float | None = None
     num_parameters: int | None = None
+    costs: dict[str, float] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -50,6 +52,12 @@ class Trial:
     def problem(self) -> str:
         """Reason why a failed trial has no score."""
         return self.error or "its score is not a finite number"
+
+    def value(self, name: str) -> float | None:
+        """Value of a metric of the task or of a cost of the student; None if it is unknown."""
+        if name == "num_parameters":
+            return self.num_parameters
+        return self.scores.get(name, self.costs.get(name))
 
 
 def rank(trials: Iterable[Trial]) -> list[Trial]:

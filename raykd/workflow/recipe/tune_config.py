@@ -1,10 +1,13 @@
 """Section `tune` of a recipe."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from raykd.config import Config
+from raykd.report.tune.pick import parse_pick
+from raykd.report.tune.targets import COSTS
 from raykd.workflow.recipe.confirm_config import ConfirmConfig
 from raykd.workflow.recipe.paper_space import PAPER
 from raykd.workflow.recipe.tune_points import check_names, grid, in_order
@@ -49,12 +52,27 @@ class TuneConfig(Config):
         "Gaussian process; cmaes: CMA-ES, for ranges (extra `cmaes`); nsga2: NSGA-II (Deb et al. "
         "2002).",
     )
+    targets: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="What trials are compared by: metrics of the task, of which more is better, "
+        "and costs of the student, of which less is better: num_parameters; latency_ms, "
+        "milliseconds per row on one CPU thread; flops, floating-point operations per row. The "
+        "first is the score, a metric. Several make a search for the Pareto front, see "
+        "docs/tune.md. Default: the task's main metric.",
+    )
+    pick: str | None = Field(
+        None,
+        description="Conditions on the trial that is chosen, such as `accuracy within 1%, "
+        "latency_ms <= 5`: of the trials that meet them, the cheapest if the score may be within "
+        "a distance of the best, else the one with the highest score. Default: the highest score.",
+    )
     scheduler: Scheduler = Field(
         "asha",
         description="Which trials are stopped early, by their scores after each epoch, or every "
         "grace_steps steps. asha: all but the best quarter, after grace_epochs (or grace_steps), "
         "four times as many, and so on (Li et al. 2020); median: those below the median of the "
-        "others' means; none.",
+        "others' means; none, which is the default, and the only choice, with several targets.",
     )
     enqueue: bool = Field(
         True,
@@ -127,6 +145,54 @@ class TuneConfig(Config):
     def is_finite(self) -> bool:
         """True if every parameter has choices or steps."""
         return all(p.all_assignments(name) is not None for name, p in self.space.items())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_early_stop_by_default(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "scheduler" not in values:
+            targets = values.get("targets")
+            if isinstance(targets, list | tuple) and len(targets) > 1:
+                return {**values, "scheduler": "none"}
+        return values
+
+    @model_validator(mode="after")
+    def _targets_fit(self) -> Self:
+        targets = self.targets or ()
+        repeated = sorted({target for target in targets if targets.count(target) > 1})
+        if repeated:
+            raise ValueError(f"targets: {repeated[0]!r} is named twice")
+        if targets and targets[0] in COSTS:
+            raise ValueError(
+                f"targets: {targets[0]!r} is a cost; name a metric of the task first, the score"
+            )
+        if len(targets) > 1:
+            self._refuse_with_several_targets()
+        if self.pick is not None:
+            if self.confirm is not None:
+                raise ValueError(
+                    "pick: with confirm, the winner is chosen by the means over new seeds; remove "
+                    "one of the two"
+                )
+            parse_pick(self.pick)
+        return self
+
+    def _refuse_with_several_targets(self) -> None:
+        if self.scheduler != "none":
+            raise ValueError(
+                f"scheduler {self.scheduler}: with several targets no trial is stopped early, "
+                "because a low score does not keep a cheap student off the Pareto front, and its "
+                "cost is known only at the end; set scheduler: none, or remove the key"
+            )
+        if self.sampler == "cmaes":
+            raise ValueError(
+                "sampler cmaes: CMA-ES minimizes one number; with several targets use tpe, nsga2, "
+                "gp, random or grid"
+            )
+        if self.confirm is not None:
+            raise ValueError(
+                "confirm: it chooses by the score alone, so it needs a single target; remove it, "
+                "and train the chosen trial's recipe with several seeds"
+            )
 
     @model_validator(mode="after")
     def _space_is_whole(self) -> Self:

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,14 @@ from raykd.workflow.tune.running import RunningTrials, SweepWatcher
 from raykd.workflow.tune.sampling.space import own_values, params_of
 from raykd.workflow.tune.sampling.study import Study
 from raykd.workflow.tune.sweep import Sweep
+from raykd.workflow.tune.trial.costs import student_costs
 from raykd.workflow.tune.trial.events import AdaptationEvents
+from raykd.workflow.tune.trial.outcome import ERROR, Outcomes
 from raykd.workflow.tune.trial.setting import Setting
 from raykd.workflow.tune.trial.training import reason_of, train_trial
 
-# Keys of what Tune carries to and from a trial.
-_VALUES, _ERROR = "values", "error"
+# Key of what Tune carries to a trial.
+_VALUES = "values"
 # Times that a trial whose process or node was lost is started again.
 _MAX_RETRIES = 1
 
@@ -65,9 +68,9 @@ def run_trials(
     config = setting.run.recipe.tune
     assert config is not None
     resources = trial_resources(setting.run.recipe)
-    metrics = setting.run.task().metrics
-    ended = [trial.number for trial in sweep.trials()]
-    running = RunningTrials(metrics, resources.num_cpus, resources.num_gpus, ended)
+    metrics = tuple(dict.fromkeys((setting.metric, *setting.run.task().metrics)))
+    numbers = [trial.number for trial in sweep.trials()]
+    running = RunningTrials(metrics, resources.num_cpus, resources.num_gpus, numbers)
     interrupts, failures = Interrupts(), FailedShare(config.max_failed_share)
     recipe = setting.run.recipe
     first = own_values(recipe) if config.enqueue else None
@@ -77,10 +80,12 @@ def run_trials(
         recipe.name,
         sweep.study_file,
         config,
+        targets=setting.targets,
         is_valid=partial(_is_recipe, recipe),
         first=first,
         ended=[trial.values for trial in sweep.trials()],
     )
+    outcomes = Outcomes(setting, student_costs(setting))
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(
             partial(
@@ -98,7 +103,7 @@ def run_trials(
             max_concurrent_trials=resources.num_at_once,
             # A new process per trial would spend seconds on imports.
             reuse_actors=True,
-            search_alg=_Searcher(study, setting.metric, config.stop_unit),
+            search_alg=_Searcher(study, setting.metric, config.stop_unit, outcomes),
             scheduler=_scheduler(config, longest),
         ),
         run_config=ray_tune.RunConfig(
@@ -106,7 +111,7 @@ def run_trials(
             storage_path=str(setting.folder),
             verbose=0,
             failure_config=ray_tune.FailureConfig(max_failures=_MAX_RETRIES),
-            callbacks=[_Recorder(sweep, running, watchers, interrupts, failures)],
+            callbacks=[_Recorder(sweep, running, outcomes, watchers, interrupts, failures)],
         ),
     )
     with interrupts, failures:
@@ -116,9 +121,9 @@ def run_trials(
 class _Searcher(Searcher):
     """Searcher of Ray Tune that proposes the values of a study, as JSON, and reports to it."""
 
-    def __init__(self, study: Study, metric: str, unit: StopUnit) -> None:
+    def __init__(self, study: Study, metric: str, unit: StopUnit, outcomes: Outcomes) -> None:
         super().__init__()
-        self._study, self._objective, self._unit = study, metric, unit
+        self._study, self._score, self._unit, self._outcomes = study, metric, unit, outcomes
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -130,27 +135,22 @@ class _Searcher(Searcher):
         return {_VALUES: json.dumps(values)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        score, time = float(result.get(self._objective, math.nan)), result.get(self._unit, 0)
+        score, time = float(result.get(self._score, math.nan)), result.get(self._unit, 0)
         if math.isfinite(score) and time > 0:
             self._study.report(self._numbers[trial_id], math.ceil(time), score)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        number = self._numbers.pop(trial_id)
-        if error or result is None or _ERROR in result:
-            facts = {} if result is None else {"error": str(result.get(_ERROR))}
-            self._study.end(number, "failed", facts=facts)
+        number = self._numbers[trial_id]
+        if error or result is None:
+            self._study.end(number, "failed")
             return
-        self._numbers[trial_id] = number
-        self.on_trial_result(trial_id, result)
-        score = float(result[self._objective])
-        if not result.get("whole"):
-            self._study.end(number, "stopped")
-        elif math.isfinite(score):
-            self._study.end(number, "whole", [score])
-        else:
-            self._study.end(number, "failed", facts={"error": "its score is not a finite number"})
+        if ERROR not in result:
+            self.on_trial_result(trial_id, result)
+        outcome = self._outcomes.of(trial_id, result)
+        facts = {} if outcome.error is None else {"error": outcome.error}
+        self._study.end(number, outcome.how, outcome.values, facts)
 
     def save(self, checkpoint_path: str) -> None:
         """Write an empty file: a sweep is resumed by its own records."""
@@ -203,7 +203,7 @@ def _trial(
 ) -> None:
     """Train one student in this process; an error is reported, since Tune would try again."""
     trial_id = ray_tune.get_context().get_trial_id()
-    events = AdaptationEvents(setting.metric, ray_tune.report)
+    events = AdaptationEvents(setting.main_metric, ray_tune.report)
     try:
         with present(folder, setting.files()):
             values = json.loads(config[_VALUES])
@@ -212,7 +212,7 @@ def _trial(
         trace = setting.folder / "errors" / f"{trial_id}.txt"
         with present(folder, TaskFiles(writes=(trace,))):
             reason = reason_of(error, trace)
-        last = {setting.metric: math.nan, **events.last, "whole": 0, _ERROR: reason}
+        last = {setting.metric: math.nan, **events.last, "whole": 0, ERROR: reason}
         ray_tune.report({"epoch": 0, "step": 0, **last, "done": True})
     else:
         # Report this last: Tune may end this process after the report of the last epoch.
@@ -241,11 +241,12 @@ class _Recorder(ray_tune.Callback):
         self,
         sweep: Sweep,
         running: RunningTrials,
+        outcomes: Outcomes,
         watchers: Sequence[SweepWatcher],
         interrupts: Interrupts,
         failures: FailedShare,
     ) -> None:
-        self._sweep, self._running = sweep, running
+        self._sweep, self._running, self._outcomes = sweep, running, outcomes
         self._watchers, self._interrupts, self._failures = watchers, interrupts, failures
 
     def __reduce__(self) -> tuple[type[ray_tune.Callback], tuple[()]]:
@@ -261,13 +262,15 @@ class _Recorder(ray_tune.Callback):
         self._running.report(trial.trial_id, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._end(trial, (trial.last_result or {}).get(_ERROR))
+        outcome = self._outcomes.of(trial.trial_id, trial.last_result or {})
+        self._end(trial, outcome.error, outcome.costs)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._end(trial, _lost_process(trial))
 
-    def _end(self, trial: Any, error: str | None) -> None:
+    def _end(self, trial: Any, error: str | None, costs: Mapping[str, float] | None = None) -> None:
         ended = self._running.end(trial.trial_id, _values_of(trial), error)
+        ended = replace(ended, costs=dict(costs or {}))
         self._sweep.append(ended)
         for watcher in self._watchers:
             watcher.on_end(ended, trial.trial_id)

@@ -2,7 +2,7 @@
 
 import difflib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,6 +17,7 @@ from raykd.storage.working_files import write_atomically
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.tune.choice.confirmation import Confirmation
 from raykd.workflow.tune.running import RunningTrials
+from raykd.workflow.tune.trial.costs import student_costs
 from raykd.workflow.tune.trial.setting import Setting
 
 PAGE_FILE = "tune.html"
@@ -30,10 +31,17 @@ class StudyPage:
         path: file of the page.
         recipe: recipe of the sweep.
         study: facts of the sweep; its trials are those that ended before.
+        devices: function that names the processors that students were measured on.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, study: Study) -> None:
-        self._path, self._recipe, self._study = path, recipe, study
+    def __init__(
+        self,
+        path: Path,
+        recipe: Recipe,
+        study: Study,
+        devices: Callable[[], list[str]] = list,
+    ) -> None:
+        self._path, self._recipe, self._study, self._devices = path, recipe, study, devices
         self._shared = dump_yaml(recipe).splitlines()
         self._log_keys = log_keys(recipe)
         self._trials: list[Trial] = []
@@ -64,6 +72,7 @@ class StudyPage:
             recipe=self._shared,
             edits=self._edits,
             confirmation=None if confirmation is None else asdict(confirmation),
+            devices=self._devices(),
         )
         try:
             write_atomically(self._path, render(study, version("raykd")))
@@ -97,8 +106,11 @@ def study_page(setting: Setting, recipe: Recipe, trials: Sequence[Trial]) -> Stu
         written="",
         keys=[],
         trials=list(trials),
+        targets=setting.targets,
+        pick=recipe.tune.pick,
     )
-    return StudyPage(setting.folder.parent / PAGE_FILE, recipe, study)
+    devices = student_costs(setting).devices
+    return StudyPage(setting.folder.parent / PAGE_FILE, recipe, study, devices)
 
 
 def log_keys(recipe: Recipe) -> set[str]:

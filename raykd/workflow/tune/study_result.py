@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from raykd.errors import InputError
+from raykd.report.tune.pick import parse_pick, unmet_text, winner_of
+from raykd.report.tune.targets import front
 from raykd.report.tune.trials import Trial, problems_of, rank
 from raykd.storage.manifest import FILE_NAME as MANIFEST
 from raykd.storage.manifest import check_source
@@ -14,6 +16,8 @@ TRIALS_FILE = "trials.json"
 RECIPE_FILE = "recipe.yaml"
 BEST_RECIPE_FILE = "best.yaml"
 STUDENT_FOLDER = "student"
+# Recipes of the Pareto front's trials by their numbers, if there are several targets.
+FRONT_FOLDER = "front"
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class StudyResult:
     """Result of a study; results of older versions lack the attributes with a default.
 
     Attributes:
-        metric: main metric of the task.
+        metric: metric that is the score.
         validation: rows that trials are scored on, in words.
         seed: seed of the students.
         trials: ended trials in order.
@@ -30,6 +34,10 @@ class StudyResult:
         importance: `key`, `share` and `words` of each key, most important first.
         confirmation: see `choice.confirmation.Confirmation`; None if there was none.
         versions: versions of Python and packages.
+        targets: targets of the search; empty for the score alone.
+        pick: conditions on the winner, see `report.tune.pick`.
+        front: numbers of the trials on the Pareto front, best score first.
+        devices: processors that the costs of the students were measured on.
     """
 
     metric: str
@@ -41,6 +49,20 @@ class StudyResult:
     importance: list[dict[str, Any]] = field(default_factory=list)
     confirmation: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    targets: list[str] = field(default_factory=list)
+    pick: str | None = None
+    front: list[int] = field(default_factory=list)
+    devices: list[str] = field(default_factory=list)
+
+    @property
+    def all_targets(self) -> tuple[str, ...]:
+        """Targets of the search, the score first."""
+        return tuple(self.targets) or (self.metric,)
+
+    @property
+    def front_trials(self) -> list[Trial]:
+        """The Pareto front, best score first."""
+        return front(self.trials, self.all_targets)
 
     @property
     def ranked(self) -> list[Trial]:
@@ -49,18 +71,22 @@ class StudyResult:
 
     @property
     def winner(self) -> Trial:
-        """The confirmed winner, else the best trial.
+        """The trial that meets the conditions; else the confirmed winner, else the best trial.
 
         Raises:
-            InputError: no trial ended with a score.
+            InputError: no trial ended with a score, or none meets the conditions.
         """
         if not self.ranked:
             problems = "; ".join(problems_of(self.trials))
             raise InputError(f"{TRIALS_FILE}: no trial ended with a score: {problems}")
-        number = self.ranked[0].number
-        if self.confirmation is not None:
-            number = self.confirmation["winner"]
-        return next(trial for trial in self.trials if trial.number == number)
+        winner = winner_of(self.trials, self.all_targets, self.pick, self.confirmation)
+        if winner is None:
+            assert self.pick is not None
+            problem = unmet_text(self.trials, self.all_targets, parse_pick(self.pick))
+            raise InputError(
+                f"pick: {problem}; give other conditions to raykd best RUN --pick, or in tune.pick"
+            )
+        return winner
 
     def to_json(self) -> str:
         """Serialize as valid JSON."""

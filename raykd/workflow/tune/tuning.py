@@ -33,6 +33,7 @@ from raykd.workflow.checks.tune_checks import (
     section_of,
 )
 from raykd.workflow.checks.tune_models import check_choices, objective_recipes
+from raykd.workflow.checks.tune_targets import check_targets
 from raykd.workflow.generators import train_generators
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
@@ -41,7 +42,7 @@ from raykd.workflow.training_stages import cache_outputs, inject_job
 from raykd.workflow.tune.choice.outcome import write_result
 from raykd.workflow.tune.choice.repetition import REPEATED_FOLDER, confirm
 from raykd.workflow.tune.choice.rows import with_search_rows
-from raykd.workflow.tune.choice.students import BestStudent
+from raykd.workflow.tune.choice.students import KeptStudents
 from raykd.workflow.tune.choice.training import shared_inputs
 from raykd.workflow.tune.pipeline import quiet_tune, run_trials
 from raykd.workflow.tune.resources import trial_resources
@@ -71,6 +72,7 @@ def tune(run: Run) -> None:
     recipe = run.recipe
     if recipe.tune is None:
         raise InputError(f"recipe {recipe.name}: no section 'tune', so there is nothing to tune")
+    check_targets(recipe)
     check_space(recipe)
     check_sampler(recipe.tune)
     trial_resources(recipe)  # refuses missing GPUs before the teacher is trained
@@ -79,8 +81,12 @@ def tune(run: Run) -> None:
     longest = longest_trial(recipe, pq.read_metadata(rows).num_rows)
     check_grace(recipe, longest)
     inputs = shared_inputs(setting)
+    # Without them, so that sweeps of versions that did not have these keys resume.
+    unset = set() if recipe.tune.pick else {"pick"}
+    if setting.targets == (setting.main_metric,):
+        unset.add("targets")
     settings: dict[str, Any] = {
-        "tune": recipe.tune.model_dump(mode="json", by_alias=True, exclude=_RESOURCE_KEYS),
+        "tune": recipe.tune.model_dump(mode="json", by_alias=True, exclude=_RESOURCE_KEYS | unset),
         **{
             key: section.model_dump(mode="json") if (section := getattr(recipe, key)) else None
             for key in ("student", "adaptation")
@@ -98,12 +104,14 @@ def tune(run: Run) -> None:
         settings[TOP_PERCENT] = recipe.contextualize.top_percent
     out = setting.folder / "result"
     of_trials = {**settings, "tune": {**settings["tune"], **dict.fromkeys(_EXTENDED_KEYS)}}
+    of_trials["tune"].pop("pick", None)  # it changes no trial
     sweep = Sweep(setting.folder, stage_key("trials", of_trials, inputs))
     if moved := sweep.open():
         progress.say(f"tune: the trials of other settings are now in {moved}")
     search = partial(_search, setting, recipe, longest, sweep)
     write_once(out, "tune", settings, inputs, search)
-    trials = read_result(out, str(run.out)).trials
+    result = read_result(out, str(run.out))
+    trials = result.trials
     if not (run.out / PAGE_FILE).is_file():
         study_page(setting, recipe, trials).write("complete")
     if problems := problems_of(trials):
@@ -112,6 +120,8 @@ def tune(run: Run) -> None:
             f"tune: {num_failed} of {len(trials)} trials ended without a score: "
             f"{'; '.join(problems)}"
         )
+    if result.pick is not None:
+        progress.say(f"tune: {result.pick}: trial {result.winner.number}")
     progress.say(f"tune: {run.out / PAGE_FILE}; raykd best {run.out} shows the best trial")
 
 
@@ -170,7 +180,7 @@ def _search(setting: Setting, recipe: Recipe, longest: int, sweep: Sweep, draft:
     num_trials = config.most_trials
     num_left = num_trials - num_ended
     page = study_page(setting, recipe, sweep.trials())
-    best = BestStudent(setting.folder, sweep.trials())
+    kept = KeptStudents(setting.folder, sweep.trials(), setting.targets)
     page.write("running")
     try:
         table = TrialTable(sweep.trials(), num_trials, partial(_num_epochs, setting))
@@ -178,7 +188,7 @@ def _search(setting: Setting, recipe: Recipe, longest: int, sweep: Sweep, draft:
             advance(num_ended)
             if num_left > 0:
                 lines = TrialLines(advance, sweep.trials(), num_trials)
-                watchers: list[SweepWatcher] = [table, lines, page, best]
+                watchers: list[SweepWatcher] = [table, lines, page, kept]
                 run_trials(setting, num_left, longest, sweep, watchers)
         trials = sweep.trials()
         confirmation = confirm(setting, trials)

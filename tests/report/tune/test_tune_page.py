@@ -8,10 +8,11 @@ from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
-from tune_studies import LAYERS, study_of, trials_of
+from tune_studies import LAYERS, study_of, trials_of, with_costs
 
 from raykd.report.tune.page import render
 from raykd.report.tune.study import Cost, cost_of, keys_of
+from raykd.report.tune.targets import front
 from raykd.report.tune.trials import Trial, values_text
 
 ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -169,7 +170,11 @@ def test_the_page_of_a_thousand_trials_is_below_five_megabytes():
         replace(one, curve=[[epoch, 0.123456789] for epoch in range(1, 501)])
         for one in trials_of(1000)
     ]
-    page = render(study_of(trials), "1")
+    trials = [
+        replace(one, values={**one.values, "a": one.number % 9, "b": one.number % 11})
+        for one in with_costs(trials)
+    ]
+    page = render(study_of(trials, targets=TARGETS), "1")
     assert len(page.encode()) < 5_000_000
     assert {len(one["c"]) for one in Page(page).data["trials"]} == {56}
 
@@ -194,3 +199,67 @@ def test_the_cost_is_time_multiplied_by_resources():
 def test_values_are_written_as_in_a_recipe():
     values = {"rate": 0.00123456, "layers": {"1": 2}, "name": "skip", "is_on": True, "steps": 3}
     assert values_text(values) == ('rate=0.001235, layers={"1": 2}, name=skip, is_on=true, steps=3')
+
+
+TARGETS = ("accuracy", "latency_ms", "num_parameters")
+
+
+def test_the_page_of_several_targets_has_front_winner_volume_and_processors():
+    trials = with_costs(trials_of(40))
+    study = study_of(trials, targets=TARGETS, devices=["A", "B"])
+    page = Page(render(study, "1"))
+    best = max((one for one in trials if one.whole), key=lambda one: one.score or 0)
+    on_front = front(trials, TARGETS)
+    assert f"Trial {best.number} has the highest score: {best.score:.4f} accuracy" in page.text
+    assert f"{len(on_front)} of 25 complete trials are on the Pareto front" in page.text
+    assert "latency_ms (less is better)" in page.text
+    assert "These are different processors" in page.text
+    assert page.data["front"] == [one.number for one in on_front]
+    assert [one["min"] for one in page.data["targets"]] == [False, True, True]
+    assert page.data["trials"][best.number]["x"] == [
+        pytest.approx(best.costs["latency_ms"]),
+        best.num_parameters,
+    ]
+    assert page.data["costs"] == ["latency_ms", "flops"]
+    shares = [share for _, share in page.data["volumes"]]
+    assert shares == sorted(shares)
+    assert f"Hypervolume over the trials, now {shares[-1]:.3f}" in page.text
+
+
+def test_the_page_of_one_target_has_no_front(page):
+    assert "Pareto" not in page.text
+    assert page.data["front"] == []
+    assert page.data["volumes"] == []
+
+
+def test_the_winner_of_conditions_is_named_with_them_or_the_nearest_trial_is():
+    trials = with_costs(trials_of(40))
+    study = study_of(trials, targets=TARGETS, pick="latency_ms <= 4")
+    page = Page(render(study, "1"))
+    best = max((t for t in trials if t.costs.get("latency_ms", 9) <= 4), key=lambda t: t.score or 0)
+    assert page.data["winner"] == best.number
+    assert f"Trial {best.number} is chosen (latency_ms <= 4):" in page.text
+    unmet = Page(render(replace(study, pick="latency_ms <= 1", state="running"), "1"))
+    assert "No winner yet: no trial meets 'latency_ms <= 1'; the nearest is trial" in unmet.text
+    assert unmet.data["winner"] is None
+    one = study_of(trials, pick="num_parameters <= 50000000")
+    assert "is the best that meets num_parameters <= 50000000: 0." in Page(render(one, "1")).text
+
+
+def test_a_sweep_of_several_targets_without_an_ended_trial_has_a_page():
+    text = Page(render(study_of([], "running", num_planned=8, targets=TARGETS), "1")).text
+    assert "No trial has ended with a value of every target yet." in text
+
+
+def test_the_page_has_the_score_over_the_pairs_of_important_numbers(page):
+    assert page.data["contours"] == []  # one number only is in all trials
+    trials = [
+        replace(one, values={**one.values, "adaptation.epochs": one.number % 7})
+        for one in trials_of(60)
+    ]
+    page = Page(render(study_of(trials), "1"))
+    names = [key["name"] for key in page.data["keys"]]
+    pairs = [{names[one["x"]], names[one["y"]]} for one in page.data["contours"]]
+    assert {"adaptation.learning_rate", "adaptation.epochs"} in pairs
+    assert all(len(one["z"]) == len(one["z"][0]) == 25 for one in page.data["contours"])
+    assert "Score by pairs of keys" in page.text

@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tune_studies import OBJECTIVE, RATE, study_of, trials_of
+from tune_studies import OBJECTIVE, RATE, study_of, trials_of, with_costs
 
 from raykd.report.tune.page import render
+from raykd.report.tune.targets import front
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -174,3 +176,88 @@ def test_a_study_without_trials_is_shown_without_an_error(browser, tmp_path):
     path = tmp_path / "tune.html"
     path.write_text(render(study_of([], "running", num_planned=8), "0.1.0"))
     assert Opened(browser, path).problems == []
+
+
+TARGETS = ("accuracy", "latency_ms", "num_parameters")
+
+
+def several(num_trials: int) -> list:
+    """Trials with costs, and with a second number that all of them have."""
+    return [
+        replace(one, values={**one.values, "adaptation.warmup": one.number % 10 / 10})
+        for one in with_costs(trials_of(num_trials))
+    ]
+
+
+@pytest.fixture
+def path_of_targets(tmp_path) -> Path:
+    path = tmp_path / "targets.html"
+    study = study_of(several(60), targets=TARGETS, devices=["A processor"])
+    path.write_text(render(study, "0.1.0"))
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1400])
+def test_front_hypervolume_and_contours_are_drawn(browser, path_of_targets, width, scheme):
+    opened = Opened(browser, path_of_targets, width=width, scheme=scheme)
+    page = opened.page
+    on_front = {str(one.number) for one in front(several(60), TARGETS)}
+    assert page.locator("#front svg").count() == 2
+    for chart in page.locator("#front svg").all():
+        marked = chart.locator("circle.front").evaluate_all("all => all.map(c => c.dataset.trial)")
+        assert set(marked) == on_front
+    assert page.locator("#front-table tbody tr").count() == len(on_front)
+    assert page.locator("#hypervolume circle").count() > 2
+    assert page.locator("#contours svg").count() == 3
+    assert page.locator("#contours path.iso").count() >= 3
+    assert page.locator("#contours rect").count() > 100
+    wider = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wider <= 0
+    assert opened.problems == []
+    assert opened.requests == [opened.url]
+
+
+def test_two_targets_have_the_edge_of_the_front(browser, tmp_path):
+    path = tmp_path / "two.html"
+    path.write_text(render(study_of(several(60), targets=TARGETS[:2]), "0.1.0"))
+    opened = Opened(browser, path)
+    edge = opened.page.locator("#front svg path.best").get_attribute("d")
+    assert edge.count("H") == len(front(several(60), TARGETS[:2])) - 1
+    assert opened.problems == []
+
+
+def test_a_click_on_the_front_its_table_or_a_surface_shows_the_trial(browser, path_of_targets):
+    opened = Opened(browser, path_of_targets)
+    page, number = opened.page, front(several(60), TARGETS)[0].number
+    for place in ("#front svg:first-of-type", "#hypervolume", "#contours"):
+        drawn = page.locator(f'{place} circle[data-trial="{number}"]')
+        if place == "#hypervolume" and not drawn.count():
+            continue
+        drawn.first.dispatch_event("click")
+        assert page.text_content("#trial-title").startswith(f"trial {number}: ")
+        page.keyboard.press("Escape")
+    page.click(f'#front-table tr[data-trial="{number}"]')
+    assert page.text_content("#trial-title").startswith(f"trial {number}: ")
+    assert "latency_ms" in page.text_content("#trial-values")
+    assert opened.problems == []
+
+
+def test_costs_are_columns_conditions_and_axes(browser, path_of_targets):
+    opened = Opened(browser, path_of_targets)
+    opened.page.fill("#filter", "latency_ms<=4")
+    expected = {t.number for t in several(60) if t.costs.get("latency_ms", 9) <= 4}
+    assert set(opened.shown()) == expected
+    assert opened.page.locator('rect.handle[data-axis="latency_ms"]').count() == 1
+    assert opened.problems == []
+
+
+def test_a_thousand_trials_of_several_targets_are_drawn_in_seconds(browser, tmp_path):
+    path = tmp_path / "tune.html"
+    path.write_text(render(study_of(several(1000), targets=TARGETS), "0.1.0"))
+    opened = Opened(browser, path)
+    milliseconds = opened.page.evaluate(
+        "() => { const start = performance.now(); draw(); return performance.now() - start; }"
+    )
+    assert milliseconds < 5000
+    assert opened.problems == []

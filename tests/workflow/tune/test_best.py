@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from raykd.report.tune.trials import Trial
 from raykd.storage.manifest import Draft, write_once
 from raykd.workflow.tune.best import show_best
 from raykd.workflow.tune.choice.exported import export_student
-from raykd.workflow.tune.choice.students import BestStudent, best_student
+from raykd.workflow.tune.choice.students import KeptStudents, kept_student
 from raykd.workflow.tune.study_result import (
     BEST_RECIPE_FILE,
     RECIPE_FILE,
@@ -35,8 +36,10 @@ def result_of(trials: list[Trial], **changes) -> StudyResult:
     return StudyResult("accuracy", "dev", 1, trials, **(values | changes))
 
 
-def write_study(run: Path, result: StudyResult, *, student: bool = True) -> None:
-    """Write the result of a study to a run directory."""
+def write_study(
+    run: Path, result: StudyResult, *, student: bool = True, files: Mapping[str, str] | None = None
+) -> None:
+    """Write the result of a study to a run directory, with further files by their names."""
 
     def write(draft: Draft) -> None:
         (draft.directory / TRIALS_FILE).write_text(result.to_json())
@@ -45,6 +48,10 @@ def write_study(run: Path, result: StudyResult, *, student: bool = True) -> None
         if student:
             (draft.directory / STUDENT_FOLDER).mkdir()
             (draft.directory / STUDENT_FOLDER / "config.json").write_text("{}")
+        for name, text in (files or {}).items():
+            path = draft.directory / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
 
     write_once(run / "tune" / "result", "tune", {}, {}, write)
 
@@ -150,7 +157,7 @@ def test_json_excludes_actions(run):
         best(run, as_json=True, rerun=True)
 
 
-def end(folder: Path, watcher: BestStudent, number: int, score: float | None, **changes) -> None:
+def end(folder: Path, watcher: KeptStudents, number: int, score: float | None, **changes) -> None:
     trained = folder / "trials" / f"id{number}"
     trained.mkdir(parents=True)
     (trained / "model").write_text(str(number))
@@ -160,23 +167,23 @@ def end(folder: Path, watcher: BestStudent, number: int, score: float | None, **
 
 
 def test_only_the_student_of_the_best_complete_trial_is_kept(tmp_path):
-    watcher = BestStudent(tmp_path, [])
+    watcher = KeptStudents(tmp_path, [], ["accuracy"])
     end(tmp_path, watcher, 0, 0.5)
     end(tmp_path, watcher, 1, 0.9, whole=False)
     end(tmp_path, watcher, 2, None, error="out of memory")
     end(tmp_path, watcher, 3, 0.5)
-    kept = best_student(tmp_path, 0)
+    kept = kept_student(tmp_path, 0)
     assert kept is not None
     assert (kept / "model").read_text() == "0"
     end(tmp_path, watcher, 4, 0.6)
     assert [path.name for path in (tmp_path / "best").iterdir()] == ["4"]
     assert list((tmp_path / "trials").iterdir()) == []
-    assert best_student(tmp_path, 0) is None
+    assert kept_student(tmp_path, 0) is None
 
 
 def test_a_resumed_sweep_keeps_the_student_of_its_best_trial(tmp_path):
-    end(tmp_path, BestStudent(tmp_path, []), 0, 0.5)
-    resumed = BestStudent(tmp_path, [Trial(0, {}, 1, 0.5, True)])
+    end(tmp_path, KeptStudents(tmp_path, [], ["accuracy"]), 0, 0.5)
+    resumed = KeptStudents(tmp_path, [Trial(0, {}, 1, 0.5, True)], ["accuracy"])
     end(tmp_path, resumed, 1, 0.4)
-    assert best_student(tmp_path, 0) is not None
-    assert best_student(tmp_path, 1) is None
+    assert kept_student(tmp_path, 0) is not None
+    assert kept_student(tmp_path, 1) is None

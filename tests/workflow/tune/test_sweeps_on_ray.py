@@ -186,3 +186,60 @@ def test_a_trial_whose_process_is_killed_is_trained_again_once(folder):
     assert [(trial["epochs"], trial["error"]) for trial in trials] == [(120, None), (120, None)]
     assert [len(trial["curve"]) for trial in trials] == [120, 120]
     assert states_in(out) == ["COMPLETE", "COMPLETE"]
+
+
+def test_two_targets_make_a_front_whose_students_are_picked_and_made_again(
+    folder, ray_cluster, tmp_path, capsys
+):
+    space = {"student.num_layers": {"choice": [1, 2]}, RATE: {"choice": [1e-3, 1e-2, 1e35]}}
+    keys = {"targets": ["accuracy", "flops", "latency_ms"], "sampler": "grid", "num_trials": 3}
+    path, out = recipe_in(folder, "targets", space, **keys), folder / "targets"
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+    first = trials_in(out)
+    path.write_text(path.read_text().replace("num_trials: 3", "num_trials: 6"))
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+    trials = trials_in(out)
+    assert trials[:3] == first
+    assert len({json.dumps(trial["values"]) for trial in trials}) == len(trials) == 6
+    whole = [trial for trial in trials if not trial["error"]]
+    assert len(whole) == 4
+    assert all("loss" in trial["error"] for trial in trials if trial["error"])
+    costs = {
+        layers: {
+            tuple(trial["costs"].items())
+            for trial in whole
+            if trial["values"]["student.num_layers"] == layers
+        }
+        for layers in (1, 2)
+    }
+    assert [len(values) for values in costs.values()] == [1, 1]
+    small, large = (dict(next(iter(values))) for values in costs.values())
+    assert small["flops"] < large["flops"]
+
+    storage = JournalStorage(JournalFileBackend(str(out / "tune" / "study.journal")))
+    study = optuna.load_study(study_name="tiny", storage=storage)
+    assert [one.name for one in study.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
+    noted = {tuple(t.values) for t in study.trials if t.state.name == "COMPLETE"}
+    assert noted == {
+        (trial["score"], trial["costs"]["flops"], trial["costs"]["latency_ms"]) for trial in whole
+    }
+    capsys.readouterr()
+    limit = f"flops <= {small['flops']:.0f}"
+    picked = ["best", str(out), "--pick", limit]
+    assert raykd([*picked, "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    kept = {folder.name for folder in (out / "tune" / "best").iterdir()}
+    assert kept == {str(trial["number"]) for trial in values["front"]}
+    assert values["winner"]["values"]["student.num_layers"] == 1
+    assert raykd([*picked, "--rerun", "--export", str(tmp_path / "student")]) == 0
+    assert ": the same; " in capsys.readouterr().err
+    assert json.loads((tmp_path / "student" / "config.json").read_text())["num_hidden_layers"] == 1
+    assert "num_layers: 1" in (out / "best.yaml").read_text()
+    assert '<div class="charts" id="front">' in (out / "tune.html").read_text()
+    assert not list((out / "tune" / "result").glob("**/*.partial*"))
+
+    path.write_text(path.read_text().replace("tune:", "tune:\n  pick: flops <= 1"))
+    assert raykd(["tune", str(path), "--out", str(out)]) == 2
+    assert "no trial meets 'flops <= 1'; the nearest is trial" in capsys.readouterr().err
+    assert len(trials_in(out)) == 6
+    assert raykd([*picked, "--json"]) == 0

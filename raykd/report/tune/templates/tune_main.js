@@ -48,6 +48,9 @@ function draw() {
   drawParallel(document.getElementById("parallel"));
   drawSlices(document.getElementById("slices"));
   drawCurves(document.getElementById("curves"));
+  drawTargets();
+  const surfaces = document.getElementById("contours");
+  if (surfaces) drawContours(surfaces);
   applyFilters();
 }
 

@@ -6,6 +6,10 @@ function axisList(top, bottom) {
   const list = study.keys.map((key, index) => ({
     name: key.name, title: shortNames[index], scale: keyScale(index, bottom, top), of: trial => trial.v[index],
   }));
+  study.targets.slice(1).forEach((target, place) => {
+    const scale = targetScale(place, bottom, top);
+    if (scale) list.push({name: target.name, title: target.name, scale, of: trial => trial.x[place]});
+  });
   const [low, high] = scoreRange;
   list.push({
     name: "score", title: "score", scale: numberScale(low, high, bottom, top, false), of: trial => trial.s,

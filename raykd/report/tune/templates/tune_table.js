@@ -12,6 +12,9 @@ const columns = [
   ...study.metrics.map((name, index) => ({
     name, of: trial => trial.m[index], text: trial => score(trial.m[index]),
   })),
+  ...study.costs.map((name, index) => ({
+    name, of: trial => trial.k[index], text: trial => compact(trial.k[index]),
+  })),
   {name: "epochs trained", of: trial => trial.e, text: trial => String(trial.e)},
   {name: "seconds", of: trial => trial.t, text: trial => format(trial.t)},
   {name: "parameters", of: trial => trial.p, text: trial => trial.p === null ? "–" : trial.p.toLocaleString("en")},

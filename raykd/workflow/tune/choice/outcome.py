@@ -7,22 +7,26 @@ from pathlib import Path
 
 from raykd.config import dump_yaml
 from raykd.report.tune.importance import importances
+from raykd.report.tune.pick import winner_of
 from raykd.report.tune.study import keys_of
+from raykd.report.tune.targets import front
 from raykd.report.tune.trials import Trial
 from raykd.training.phases import MODEL_FOLDER
 from raykd.workflow.collect import package_versions
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.tune.choice.confirmation import Confirmation
 from raykd.workflow.tune.choice.repetition import repeated_student
-from raykd.workflow.tune.choice.students import best_student
+from raykd.workflow.tune.choice.students import kept_student
 from raykd.workflow.tune.study_page import log_keys
 from raykd.workflow.tune.study_result import (
     BEST_RECIPE_FILE,
+    FRONT_FOLDER,
     RECIPE_FILE,
     STUDENT_FOLDER,
     TRIALS_FILE,
     StudyResult,
 )
+from raykd.workflow.tune.trial.costs import student_costs
 from raykd.workflow.tune.trial.setting import Setting
 
 
@@ -33,10 +37,14 @@ def write_result(
     trials: Sequence[Trial],
     confirmation: Confirmation | None,
 ) -> StudyResult:
-    """Write the result of a study, with the winner's student if there is one.
+    """Write the result of a study, with the winner's recipe and student.
 
-    It is that of the search, if it was kept; else the first repetition of a confirmed trial.
+    The student is that of the search, if it was kept; else the first repetition of a confirmed
+    trial. If no trial meets the conditions of the recipe, there is no winner; the result has the
+    recipes of the Pareto front all the same, from which `raykd best` can pick.
     """
+    config = recipe.tune
+    assert config is not None
     result = StudyResult(
         metric=setting.metric,
         validation=setting.validation,
@@ -47,14 +55,29 @@ def write_result(
         importance=[asdict(one) for one in importances(trials, keys_of(trials, log_keys(recipe)))],
         confirmation=None if confirmation is None else asdict(confirmation),
         versions=package_versions(),
+        targets=list(setting.targets),
+        pick=config.pick,
+        front=[trial.number for trial in front(trials, setting.targets)],
+        devices=student_costs(setting).devices(),
     )
-    best = recipe.with_values(result.winner.values, "best trial")
     (folder / TRIALS_FILE).write_text(result.to_json(), encoding="utf-8")
     (folder / RECIPE_FILE).write_text(dump_yaml(recipe), encoding="utf-8")
-    (folder / BEST_RECIPE_FILE).write_text(dump_yaml(best), encoding="utf-8")
-    student = best_student(setting.folder, result.winner.number)
+
+    def write_recipe(trial: Trial, path: Path) -> None:
+        changed = recipe.with_values(trial.values, f"trial {trial.number}")
+        path.write_text(dump_yaml(changed), encoding="utf-8")
+
+    if len(setting.targets) > 1:
+        (folder / FRONT_FOLDER).mkdir()
+        for trial in result.front_trials:
+            write_recipe(trial, folder / FRONT_FOLDER / f"{trial.number}.yaml")
+    winner = winner_of(trials, setting.targets, config.pick, result.confirmation)
+    if winner is None:
+        return result
+    write_recipe(winner, folder / BEST_RECIPE_FILE)
+    student = kept_student(setting.folder, winner.number)
     if student is None and confirmation is not None:
-        student = repeated_student(setting, result.winner, confirmation.seeds[0]).trained
+        student = repeated_student(setting, winner, confirmation.seeds[0]).trained
     if student is not None:
         shutil.copytree(student / MODEL_FOLDER, folder / STUDENT_FOLDER)
     return result

@@ -30,19 +30,20 @@ _FOLDER = "rerun"
 _TOLERANCE = 1e-9
 
 
-def rerun_winner(run: Path) -> bool:
+def rerun_winner(run: Path, pick: str | None = None) -> bool:
     """Train the winner again in RUN/tune/rerun, and report if its score is the same.
 
     Recipe, seed, rows, teacher and texts are those of the trial. An interrupted call resumes.
 
     Args:
         run: run directory, or its URL.
+        pick: conditions on the trial, in place of the study's own choice.
 
     Raises:
         InputError: there is no completed study, or its inputs have changed since.
     """
     with _local(run) as folder:
-        opened = open_result(folder)
+        opened = open_result(folder, pick)
         result, winner = opened.result, opened.result.winner
         recipe = load_recipe(opened.folder / RECIPE_FILE)
         setting = _setting(Run(recipe, folder, folder / "units"))

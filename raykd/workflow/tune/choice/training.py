@@ -117,5 +117,5 @@ def final_scores(setting: Setting, student: ChosenStudent) -> dict[str, float]:
         if not record:
             continue
         is_best = recipe.adaptation.keep == "best"
-        scores = better(scores, record, setting.metric) if is_best else record
+        scores = better(scores, record, setting.main_metric) if is_best else record
     return {name: score for name, score in scores.items() if math.isfinite(score)}

@@ -1,6 +1,7 @@
 """An Optuna study in a file: proposes the values of trials, and learns how they ended."""
 
 import random
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from raykd.errors import InputError
+from raykd.report.tune.targets import direction_of
 from raykd.workflow.recipe.tune_config import MOST_TRIALS, TuneConfig
 from raykd.workflow.recipe.tune_points import grid
 from raykd.workflow.tune.sampling.samplers import make_sampler
@@ -23,7 +25,6 @@ _MOST_LISTED = 10_000
 # Proposals in a row of points that were tried before, after which a new one is drawn.
 _MOST_REPEATED = 3
 
-Direction = Literal["maximize", "minimize"]
 End = Literal["whole", "stopped", "failed"]
 _STATES = {
     "whole": TrialState.COMPLETE,
@@ -39,7 +40,7 @@ class Study:
         name: name of the study in the file.
         file: the journal.
         config: space, sampler and seed.
-        directions: `maximize` or `minimize` per objective.
+        targets: names of the targets, which are the objectives of the study.
         is_valid: whether the recipe takes a combination of values.
         first: values of the first trial, if they are in the space.
         ended: values of the trials that have ended before, which a grid does not repeat.
@@ -51,7 +52,7 @@ class Study:
         file: Path,
         config: TuneConfig,
         *,
-        directions: Sequence[Direction] = ("maximize",),
+        targets: Sequence[str] = ("score",),
         is_valid: Callable[[Mapping[str, Any]], bool] = lambda values: True,
         first: Mapping[str, Any] | None = None,
         ended: Sequence[Mapping[str, Any]] = (),
@@ -65,11 +66,15 @@ class Study:
             # With the same seed, the first values would be those of the first trials again.
             sampler=make_sampler(config, (config.seed + num_known) % 2**32),
             pruner=optuna.pruners.NopPruner(),
-            directions=list(directions),
+            directions=[direction_of(target) for target in targets],
             load_if_exists=True,
         )
+        if num_known == 0:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study.set_metric_names(list(targets))
         self._has_any = bool(ended)
-        self._num_objectives = len(directions)
+        self._has_one_target = len(targets) == 1
         self._trials: dict[int, optuna.Trial] = {}
         self._times: dict[int, set[int]] = {}
         known = [params for values in ended if (params := params_of(values, config.space))]
@@ -135,8 +140,11 @@ class Study:
         return True
 
     def report(self, number: int, time: int, score: float) -> None:
-        """Note the score of a running trial after an epoch or step; of several, the first."""
-        if self._num_objectives == 1 and time not in self._times[number]:
+        """Note the score of a running trial after an epoch or step; of several, the first.
+
+        Optuna takes none for several objectives.
+        """
+        if self._has_one_target and time not in self._times[number]:
             self._times[number].add(time)
             self._trials[number].report(score, time)
 
@@ -152,7 +160,7 @@ class Study:
         Args:
             number: number of the trial in the study.
             how: trained to its end, stopped early, or failed.
-            values: value of each objective, of a trial that trained to its end.
+            values: value of each target, of a trial that trained to its end.
             facts: what else a reader of the study may want to know, by name.
         """
         trial = self._trials.pop(number)

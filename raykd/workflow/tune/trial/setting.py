@@ -17,12 +17,22 @@ CORPORA_FOLDER = "corpora"
 
 @dataclass(frozen=True)
 class Setting:
-    """Values shared by all trials; `run` contains the rows that trials train on."""
+    """Values shared by all trials; `run` contains the rows that trials train on.
+
+    The first of `targets` is the score. `main_metric` is the task's, which chooses the epoch of a
+    student, in a trial as in a run.
+    """
 
     run: Run
     folder: Path
     variant: str
-    metric: str
+    targets: tuple[str, ...]
+    main_metric: str
+
+    @property
+    def metric(self) -> str:
+        """Metric that is the score of a trial."""
+        return self.targets[0]
 
     @property
     def seed(self) -> int:
@@ -57,8 +67,10 @@ def setting_of(run: Run) -> Setting:
         tuned = replace(run, out=run.out / "tune" / "run")
     if searched_corpus_keys(run.recipe):
         tuned = replace(tuned, corpora=run.out / "tune" / CORPORA_FOLDER)
-    variant = tuned_variant(run.recipe)
-    return Setting(tuned, run.out / "tune", variant, run.task().main_metric)
+    variant, main_metric = tuned_variant(run.recipe), run.task().main_metric
+    config = run.recipe.tune
+    targets = (config.targets if config else None) or (main_metric,)
+    return Setting(tuned, run.out / "tune", variant, targets, main_metric)
 
 
 def scored(job: PhaseJob, recipe: Recipe) -> PhaseJob:
