@@ -71,7 +71,7 @@ def value_text(target: str, value: float | None) -> str:
     """Format a value of a target."""
     if value is None:
         return "unknown"
-    if target == "num_parameters":
+    if target in ("num_parameters", "flops"):
         return f"{value:,.0f}"
     return f"{value:.3g}" if target in COSTS else f"{value:.4f}"
 

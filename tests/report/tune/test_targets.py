@@ -191,6 +191,7 @@ def test_values_are_written_with_the_digits_of_their_kind():
     assert value_text("accuracy", 0.81234567) == "0.8123"
     assert value_text("num_parameters", 2_100_000) == "2,100,000"
     assert value_text("latency_ms", 3.21456) == "3.21"
+    assert value_text("flops", 118_752.0) == "118,752"
     assert value_text("flops", None) == "unknown"
 
 

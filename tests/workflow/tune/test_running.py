@@ -86,12 +86,12 @@ def test_each_ended_trial_is_printed_with_the_best_score_so_far(capsys):
     counted: list[int] = []
     lines = TrialLines(counted.append, [Trial(0, {}, 1, 0.5, True)], 5)
     rate = {"adaptation.learning_rate": 0.00123456}
-    lines.on_end(Trial(1, rate, 1, 0.75, True), "a")
+    lines.on_end(Trial(1, rate, 1, 0.75, True, costs={"latency_ms": 3.456}), "a")
     lines.on_end(Trial(2, rate, 1, 0.9, False), "b")
     lines.on_end(Trial(3, rate, 0, None, False, "out of memory"), "c")
     values = "adaptation.learning_rate=0.001235; best so far 0.7500"
     assert capsys.readouterr().err.splitlines() == [
-        f"trial 1 of 5: 0.7500; {values}",
+        f"trial 1 of 5: 0.7500, latency_ms 3.46; {values}",
         f"trial 2 of 5: 0.9000 (stopped early); {values}",
         f"trial 3 of 5: failed: out of memory; {values}",
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from raykd import progress
+from raykd.report.tune.targets import value_text
 from raykd.report.tune.trials import Trial, rank, values_text
 from raykd.workflow.tune.running import RunningTrials
 
@@ -30,6 +31,7 @@ class TrialLines:
             outcome = f"failed: {trial.problem}"
         else:
             outcome = f"{trial.score:.4f}{'' if trial.whole else ' (stopped early)'}"
+            outcome += "".join(f", {k} {value_text(k, v)}" for k, v in trial.costs.items())
         best = "none" if self._best is None else f"{self._best.score:.4f}"
         progress.say(
             f"trial {trial.number} of {self._num_trials}: {outcome}; "
