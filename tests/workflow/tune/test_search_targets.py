@@ -25,6 +25,7 @@ from raykd.models.threads import one_thread
 from raykd.report.tune.targets import front
 from raykd.report.tune.trials import Trial
 from raykd.storage.manifest import Draft, write_once
+from raykd.storage.remote.output import output_at
 from raykd.storage.schemas import EXAMPLES
 from raykd.workflow.checks.tune_targets import check_targets
 from raykd.workflow.recipe.recipe import Recipe
@@ -250,10 +251,9 @@ def test_the_students_of_the_front_are_kept_also_after_a_resume(tmp_path):
     assert list((tmp_path / "trials").iterdir()) == []
 
 
-@pytest.fixture
-def run(tmp_path) -> Path:
-    """Run directory of a completed study; students of the front are kept."""
-    trials, run = with_costs(trials_of(40)), tmp_path / "run"
+def write_whole_study(run: Path) -> None:
+    """Write a completed study to a run directory; students of the front are kept."""
+    trials = with_costs(trials_of(40))
     on_front = front(trials, TARGETS)
     result = result_of(
         trials,
@@ -270,7 +270,12 @@ def run(tmp_path) -> Path:
             (draft.directory / "model" / "config.json").write_text(str(number))
 
         write_once(run / "tune" / "best" / str(trial.number), "adapt", {}, {}, write)
-    return run
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    write_whole_study(tmp_path / "run")
+    return tmp_path / "run"
 
 
 def test_the_outcome_has_the_front_as_a_table_and_as_json(run, capsys):
@@ -307,6 +312,20 @@ def test_a_picked_trial_has_its_recipe_and_its_student(run, tmp_path, capsys):
     assert f"winner (latency_ms <= 4): {expected.score:.4f}  trial {expected.number}," in printed
     assert (run / "best.yaml").read_text() == f"name: t{expected.number}\n"
     assert (tmp_path / "student" / "config.json").read_text() == str(expected.number)
+
+
+def test_a_trial_is_picked_from_a_study_at_a_url(environment, store, tmp_path, monkeypatch):
+    url = Path("s3://bucket/picked/run")
+    monkeypatch.setenv("RAYKD_CACHE", str(tmp_path / "first machine"))
+    with output_at(url) as out:
+        write_whole_study(out)
+    monkeypatch.setenv("RAYKD_CACHE", str(tmp_path / "second machine"))
+    assert best(url, pick="latency_ms <= 4", export=tmp_path / "student") == 0
+    number = (tmp_path / "student" / "config.json").read_text()
+    with store.open_input_stream("bucket/picked/run/best.yaml") as file:
+        assert file.read().decode() == f"name: t{number}\n"
+    fast = [one for one in with_costs(trials_of(40)) if one.costs.get("latency_ms", 9) <= 4]
+    assert number == str(max(fast, key=lambda one: one.score or 0).number)
 
 
 def test_a_damaged_student_of_the_front_is_not_exported(run, tmp_path):
