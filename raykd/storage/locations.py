@@ -110,9 +110,8 @@ def location_of(reference: str, *, to_write: bool = False) -> Location:
     if scheme == "abfss":
         raise InputError(f"{reference}: write abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH")
     if scheme not in _SCHEMES:
-        raise InputError(
-            f"{scheme}://: unknown; known are {', '.join(f'{s}://' for s in _SCHEMES)} and paths"
-        )
+        schemes = [f"{name}://" for name in _SCHEMES if not (to_write and name == "hf")]
+        raise InputError(f"{scheme}://: unknown; known are {', '.join(schemes)} and paths")
     if "@" in key.partition("/")[0] or "@" in query:
         raise InputError(
             f"{scheme}:// with a name and password in it: URLs are written into recipes; remove "

@@ -59,7 +59,10 @@ COMMANDS = {
 def test_every_command_refuses_an_output_at_a_url_that_no_store_has(project, capsys, command):
     before = sorted(project.iterdir())
     assert raykd([*COMMANDS[command], "--out", "ftp://host/found"]) == 2
-    assert "ftp://: unknown; known are s3://, gs:// and paths" in capsys.readouterr().err
+    assert (
+        "ftp://: unknown; known are s3://, gs://, az://, abfss:// and paths"
+        in capsys.readouterr().err
+    )
     assert sorted(project.iterdir()) == before
 
 

@@ -417,7 +417,7 @@ def test_a_url_is_recognized_after_pathlib_changed_it():
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("ftp://host/run", "unknown; known are s3://, gs://, az://, abfss://, hf:// and paths"),
+        ("ftp://host/run", "unknown; known are s3://, gs://, az://, abfss:// and paths"),
         ("abfss://container@account/run", "write abfss://CONTAINER@ACCOUNT.dfs.core.windows.net"),
         (f"hf://datasets/a/b@{'0' * 40}/run", "datasets of the hub are only read"),
     ],

@@ -56,7 +56,12 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 def sections(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Return the paths of all mappings in a recipe whose keys are raykd's and not the user's."""
+    """Return the paths of all mappings in a recipe whose keys are raykd's and not the user's.
+
+    The schema does not know the keys of values that are searched, and of conditions on them.
+    """
+    if path[-1:] in [("choice",), ("when",)]:
+        return
     if isinstance(values, dict):
         if path[-1:] not in [("space",), ("classes",), ("corpora",), ("injections",)]:
             yield path
