@@ -143,7 +143,7 @@ def test_tokens_and_unknown_jobs_are_refused(url, project, tmp_path):
 
 
 def test_a_head_without_a_token_on_another_interface_gets_no_job(project, tmp_path):
-    with ray_head(tmp_path, None) as url:
+    with ray_head(tmp_path, None) as head:
         words = ["--raykd", "image", *job(project, tmp_path / "out")]
         # A name of this machine that is no loopback address represents another machine.
         code = (
@@ -152,14 +152,14 @@ def test_a_head_without_a_token_on_another_interface_gets_no_job(project, tmp_pa
             "from raykd.cli.app import main; main()"
         )
         refused = subprocess.run(
-            [sys.executable, "-c", code, "submit", "--address", url, *words],
+            [sys.executable, "-c", code, "submit", "--address", head.url, *words],
             env=environment(None),
             capture_output=True,
             text=True,
         )
         assert refused.returncode == 2
         assert "accepts jobs without a token from everyone" in refused.stderr
-        assert submit(url, "--list", token=None).stdout == f"{url}: no submitted jobs\n"
+        assert submit(head.url, "--list", token=None).stdout == f"{head.url}: no submitted jobs\n"
 
 
 def test_doctor_reports_the_head_and_its_nodes(url, project, tmp_path):
