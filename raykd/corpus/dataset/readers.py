@@ -11,7 +11,6 @@ from pydantic import Field, field_validator
 
 from raykd.config import Config, is_path
 from raykd.storage.locations import (
-    Location,
     Remote,
     absolute_reference,
     explained,
@@ -23,6 +22,7 @@ from raykd.storage.locations import (
 _PATH_KEYS = ("paths", "uri", "path", "table_uri")
 _SECRETS = ("secret", "password", "token", "credential", "access-key", "access_key")
 _Paths = Annotated[tuple[str, ...], Field(min_length=1)]
+_LISTED = ("s3", "gs", "az", "abfss")
 _PATHS = "Files and folders, or URLs of object stores."
 
 
@@ -182,8 +182,8 @@ def references_of(reader: ReaderConfig) -> dict[str, list[str]]:
 def files_of(reader: ReaderConfig) -> list[tuple[str, int, int | None]]:
     """List the files of a reader with size in bytes and time of change in nanoseconds.
 
-    A changed source is noticed by them. Names on the hub and stores that raykd does not list have
-    none; their readers have a version or revision.
+    A changed source is noticed by them. Names on the hub and URLs that raykd does not read itself
+    have none.
 
     Raises:
         InputError: a store does not answer.
@@ -197,13 +197,14 @@ def files_of(reader: ReaderConfig) -> list[tuple[str, int, int | None]]:
             files = [path] if path.is_file() else sorted(path.rglob("*"))
             states = [(str(file), file.stat()) for file in files if file.is_file()]
             found += [(name, state.st_size, state.st_mtime_ns) for name, state in states]
-        elif reference.partition("://")[0] in ("s3", "gs"):
-            found += _objects_at(location_of(reference))
+        elif reference.partition("://")[0] in _LISTED:
+            location = location_of(reference)
+            assert isinstance(location, Remote)
+            found += _objects_at(location)
     return found
 
 
-def _objects_at(location: Location) -> list[tuple[str, int, int | None]]:
-    assert isinstance(location, Remote)
+def _objects_at(location: Remote) -> list[tuple[str, int, int | None]]:
     with explained(location):
         system = file_system_of(location)
         below = system.get_file_info(
