@@ -24,7 +24,7 @@ from raykd.storage.remote.working_folder import CACHE_VARIABLE, WorkingFolder, u
 _PUSH_EVERY_S = 20.0
 # pathlib joins the two slashes of a URL to one.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
-_SLASH_OF_OPTION = re.compile(r"(?<=[?&=][a-z]{4}:)/(?!/)|(?<=[?&=][a-z]{5}:)/(?!/)")
+_SLASH_OF_OPTION = re.compile(r"=(https?):/(?!/)")
 
 
 def url_of(path: str | Path) -> str | None:
@@ -33,7 +33,8 @@ def url_of(path: str | Path) -> str | None:
     if match is None:
         return None
     # Also in options, as in ?endpoint_override=http://HOST.
-    return f"{match[1]}://{_SLASH_OF_OPTION.sub('//', match[2])}"
+    rest = _SLASH_OF_OPTION.sub(r"=\1://", match[2])
+    return f"{match[1]}://{rest}"
 
 
 def optional_output_at(out: Path | None) -> AbstractContextManager[Path | None]:
