@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from raykd import progress
+from raykd.config import is_path
 from raykd.corpus.config import CorpusConfig
 from raykd.corpus.dataset.readers import references_of
 from raykd.errors import InputError
@@ -27,6 +28,7 @@ from raykd.operations.expected_version import VARIABLE as EXPECTED_VERSION
 from raykd.operations.wheel import requirements_of, unpack
 from raykd.storage.locations import is_url, location_of
 from raykd.storage.yaml_files import load_yaml
+from raykd.tasks.config import TaskConfig
 from raykd.workflow.recipe.corpora_recipe import CorporaRecipe, is_corpora_recipe
 from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME
 from raykd.workflow.recipe.recipe_file import file_references, model_references, read_recipe
@@ -210,10 +212,11 @@ class _References:
         self.corpora: dict[str, list[str]] = {}
         self.models: dict[str, str] = {}
         if is_corpora_recipe(path):
-            self._add_tasks(CorporaRecipe.parse(load_yaml(path), str(path)))
+            self._add_tasks(CorporaRecipe.parse(load_yaml(path), str(path)), path.parent)
             return
         recipe = read_recipe(path)
         self.name = recipe.name
+        self._add_dataset("task", recipe.task, path.parent)
         self.models = model_references(recipe)
         for key, references in file_references(recipe).items():
             if isinstance(references, str):
@@ -222,6 +225,11 @@ class _References:
                 self.corpora[key] = references
         for name, corpus in recipe.all_corpora.items():
             self._add_reader("corpus" if name is None else f"corpora.{name}", corpus)
+
+    def _add_dataset(self, key: str, task: TaskConfig, folder: Path) -> None:
+        """Add the dataset of a task if it is a folder, and not a name on the hub."""
+        if task.dataset is not None and is_path(folder, task.dataset.path):
+            self.tasks[f"{key}.dataset.path"] = task.dataset.path
 
     def _add_reader(self, key: str, corpus: CorpusConfig) -> None:
         """Add what a reader of Ray Data reads; a name on the hub is no file."""
@@ -233,7 +241,7 @@ class _References:
             else:
                 self.models[f"{key}.reader.{name}"] = references[0]
 
-    def _add_tasks(self, recipe: CorporaRecipe) -> None:
+    def _add_tasks(self, recipe: CorporaRecipe, folder: Path) -> None:
         self.name = recipe.name
         self.corpora = {"corpus.paths": list(recipe.corpus.paths)}
         self._add_reader("corpus", recipe.corpus)
@@ -241,6 +249,7 @@ class _References:
         if dense and dense.model:
             self.models["retrieval.dense.model"] = dense.model
         for entry in recipe.tasks:
+            self._add_dataset(f"tasks.{entry.task.name}", entry.task, folder)
             for split in ("train", "dev", "test"):
                 if reference := getattr(entry.task, split):
                     self.tasks[f"tasks.{entry.task.name}.{split}"] = reference

@@ -23,16 +23,16 @@ _Label = Annotated[
 
 
 class TaskConfig(Config):
-    """Settings of a labeled task and its files.
+    """Settings of a labeled task: its splits, columns, labels and metrics.
 
-    GLUE's hidden test sets have placeholders instead of labels, so `test` is always a file.
+    GLUE's hidden test sets have placeholders instead of labels, so `test` has no default.
     """
 
     name: str = Field(
         min_length=1,
         description="Name of the task. A GLUE name (cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte) "
-        "fixes columns, labels and metrics; any other task needs train, sentence_columns, and "
-        "dev or dev_fraction.",
+        "fixes columns, labels and metrics; any other task needs sentence_columns, training rows "
+        "(train or dataset), and dev rows (dev, dataset.dev or dev_fraction).",
     )
     train: str | None = Field(
         None,
@@ -42,8 +42,8 @@ class TaskConfig(Config):
     dev: str | None = Field(
         None,
         description="File or URL of the rows on which models are scored and chosen. "
-        "Default for GLUE: the hub's validation split. Any other task needs this key, or "
-        "`dev_fraction`.",
+        "Default for GLUE: the hub's validation split. Any other task needs this key, "
+        "`dataset.dev` or `dev_fraction`.",
     )
     dev_fraction: float | None = Field(
         None,

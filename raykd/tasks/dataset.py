@@ -70,18 +70,18 @@ def read_split(config: TaskDatasetConfig, split: Literal["train", "dev", "test"]
         )
         features = streamed.features
         batches = list(streamed.with_format("arrow").iter(_BATCH_ROWS))
+        table = pa.concat_tables(batches, promote_options="permissive") if batches else None
     except Exception as error:
         # Which errors there are depends on the format of the dataset and on the hub's client.
         raise InputError(
             f"task.dataset: the split {name!r} of {config.path!r} cannot be read: "
             f"{hub.explained(error)}"
         ) from error
-    if not batches:
+    if table is None:
         raise InputError(f"task.dataset: the split {name!r} of {config.path!r} has no rows")
-    table = pa.concat_tables(batches, promote_options="permissive")
     for column, feature in (features or {}).items():
         if isinstance(feature, hugging_face.ClassLabel):
-            table = _with_names(table, column, feature)
+            table = _with_names(table, column, feature, f"the split {name!r} of {config.path!r}")
     return table
 
 
@@ -93,12 +93,20 @@ def digest_of_dataset(config: TaskDatasetConfig) -> str:
     return digest_of([config.path, config.config, config.revision])
 
 
-def _with_names(table: pa.Table, column: str, feature: Any) -> pa.Table:
-    """Replace the numbers of classes by their names; -1 means no label."""
-    names = list(feature.names)
-    values = [
-        None if number is None or number < 0 else names[number]
-        for number in table[column].to_pylist()
-    ]
+def _with_names(table: pa.Table, column: str, feature: Any, source: str) -> pa.Table:
+    """Replace the numbers of classes by their names; -1 means no label.
+
+    Raises:
+        InputError: a number is that of no class.
+    """
+    names: dict[int | None, str | None] = {None: None, -1: None, **dict(enumerate(feature.names))}
+    values = []
+    for row, number in enumerate(table[column].to_pylist()):
+        if number not in names:
+            raise InputError(
+                f"task.dataset: {source}: row {row}, column {column!r}: the class {number}, and "
+                f"there are {len(feature.names)}; correct the dataset"
+            )
+        values.append(names[number])
     position = table.schema.get_field_index(column)
     return table.set_column(position, column, pa.array(values, pa.string()))

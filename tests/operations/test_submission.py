@@ -80,6 +80,24 @@ def test_the_recipe_and_the_task_files_it_names_are_sent_and_nothing_else(projec
     assert made.notes == ()
 
 
+def test_a_dataset_of_a_task_is_sent_if_it_is_a_folder(project, tmp_path):
+    dataset = project / "data" / "reviews" / "data" / "train-00000-of-00001.parquet"
+    dataset.parent.mkdir(parents=True)
+    dataset.write_bytes(b"rows")
+    for path, sent in (
+        ("../data/reviews", ["data/reviews/data/train-00000-of-00001.parquet"]),
+        ("some/reviews", []),
+    ):
+        task = {
+            "name": "reviews",
+            "sentence_columns": ["text"],
+            "dataset": {"path": path, "revision": "v1", "dev": "test"},
+        }
+        (project / "recipes" / "reviews.yaml").write_text(yaml.safe_dump(recipe_values(task=task)))
+        job = prepare_job(tmp_path / path.replace("/", "-"))
+        assert [name for name in job.files if not name.endswith("reviews.yaml")] == sent
+
+
 def test_the_version_is_pinned_and_rays_own_command_is_printed(project, tmp_path):
     made = prepare_job(tmp_path / "job", job_id="reviews-1")
     environment = {"env_vars": {"RAYKD_EXPECTED_VERSION": VERSION}, "pip": [f"raykd=={VERSION}"]}

@@ -10,10 +10,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from raykd.errors import InputError
 from raykd.tasks.config import TaskConfig
 from raykd.tasks.task import load_task
+from raykd.workflow.recipe.corpora_recipe import load_corpora
+from raykd.workflow.recipe.recipe_file import load_recipe
 from tests.support.hub import COMMIT, NAME, dataset_hub
 
 CARD = """---
@@ -77,6 +80,32 @@ def test_class_numbers_of_a_dataset_become_its_names(folder):
 def test_a_class_number_of_minus_one_is_a_row_without_a_label(folder):
     with pytest.raises(InputError, match="validation.*label"):
         load_task(task(dataset={"path": str(folder), "dev": "validation"}))
+
+
+def test_a_class_number_of_no_class_is_one_clear_error(folder):
+    rows = {"text": ["good", "odd"], "label": [1, 2]}
+    (folder / "data" / "test-00000-of-00001.parquet").write_bytes(parquet(rows))
+    with pytest.raises(InputError, match=r"test.*row 1, column 'label': the class 2, and .* 2"):
+        load_task(task(dataset={"path": str(folder), "dev": "test"}))
+
+
+def test_a_folder_is_relative_to_the_recipe_of_a_run_and_of_several_corpora(folder, tmp_path):
+    values = {"name": "reviews", "sentence_columns": ["text"]}
+    values["dataset"] = {"path": "reviews", "dev": "test"}
+    corpora = {"name": "all", "tasks": [{"task": values}], "corpus": {"paths": ["c.txt"]}}
+    corpora["retrieval"] = {"top_k": 2}
+    (tmp_path / "corpora.yaml").write_text(yaml.safe_dump(corpora))
+    [entry] = load_corpora(tmp_path / "corpora.yaml").tasks
+    assert entry.task.dataset is not None
+    assert entry.task.dataset.path == str(folder)
+    phase = {"epochs": 1, "learning_rate": 1e-4}
+    run = {"name": "run", "variants": ["direct"], "task": values, "student": {"num_layers": 1}}
+    run["teacher"] = {"model": "bert-base-uncased", **phase}
+    run["adaptation"] = {"objective": {"name": "vanilla_kd"}, **phase}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    recipe = load_recipe(tmp_path / "run.yaml")
+    assert recipe.task.dataset is not None
+    assert recipe.task.dataset.path == str(folder)
 
 
 def test_splits_are_files_or_of_the_dataset(folder, tmp_path):

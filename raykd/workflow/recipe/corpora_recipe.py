@@ -15,6 +15,7 @@ from raykd.retrieval.hits import MAX_TOP_K
 from raykd.storage.locations import absolute_reference
 from raykd.storage.yaml_files import load_yaml
 from raykd.tasks.config import TaskConfig
+from raykd.tasks.dataset import with_absolute_path
 from raykd.workflow.embedder import with_absolute_model
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -129,12 +130,14 @@ def load_corpora(path: Path) -> CorporaRecipe:
     folder = path.absolute().parent
     tasks = []
     for entry in recipe.tasks:
-        splits = {
+        update: dict[str, object] = {
             split: absolute_reference(folder, reference)
             for split in ("train", "dev", "test")
             if (reference := getattr(entry.task, split))
         }
-        tasks.append(entry.model_copy(update={"task": entry.task.model_copy(update=splits)}))
+        if entry.task.dataset is not None:
+            update["dataset"] = with_absolute_path(entry.task.dataset, folder)
+        tasks.append(entry.model_copy(update={"task": entry.task.model_copy(update=update)}))
     paths = tuple(absolute_reference(folder, reference) for reference in recipe.corpus.paths)
     reader = recipe.corpus.reader and with_absolute_paths(recipe.corpus.reader, folder)
     corpus = recipe.corpus.model_copy(update={"paths": paths, "reader": reader})
