@@ -1,4 +1,4 @@
-"""What a sweep costs besides its trainings: seconds per trial, memory, size of the page.
+"""Cost of a sweep besides its trainings: seconds per trial, memory, size of the page.
 
     python experiments/benchmarks/bench_tune.py [--part overhead many]
 
