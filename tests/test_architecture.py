@@ -134,6 +134,14 @@ def test_no_module_is_named_utils_or_helpers():
     assert not [path for path in FILES if catch_all.match(path.name)]
 
 
+def test_tests_import_their_helpers_by_name_as_the_command_pytest_finds_them():
+    # `python -m pytest` finds `tests.support` too, `pytest` doesn't.
+    files = sorted((PACKAGE.parent / "tests").rglob("*.py"))
+    assert [
+        f.name for f in files if re.search(r"^(from|import) tests\b", f.read_text(), re.M)
+    ] == []
+
+
 def test_the_top_level_has_at_most_six_modules():
     assert len(list(PACKAGE.glob("*.py"))) <= 6
 

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from hub import COMMIT, NAME, dataset_hub
 
 from raykd.errors import InputError
 from raykd.tasks.config import TaskConfig
 from raykd.tasks.task import load_task
 from raykd.workflow.recipe.corpora_recipe import load_corpora
 from raykd.workflow.recipe.recipe_file import load_recipe
-from tests.support.hub import COMMIT, NAME, dataset_hub
 
 CARD = """---
 dataset_info:
