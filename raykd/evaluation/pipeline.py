@@ -22,7 +22,7 @@ from raykd.evaluation.analysis import (
     pooled_states,
 )
 from raykd.evaluation.predict import answers, to_predictions
-from raykd.evaluation.tfidf import predict_tfidf
+from raykd.evaluation.tfidf import fit_tfidf
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.inference import check_finite, logits_of
 from raykd.models.threads import one_thread
@@ -212,7 +212,8 @@ def evaluate_tfidf(task_folder: Path, out: Path) -> dict[str, float]:
 
     def write(draft: Draft) -> None:
         task = read_task(task_folder)
-        table = predict_tfidf(task.train, task.reported, num_labels=task.num_labels)
+        predict = fit_tfidf(task.train, num_labels=task.num_labels)
+        table = to_predictions(task.reported, predict(task.reported))
         pq.write_table(table, draft.directory / PREDICTIONS_FILE)
         predictions = table["prediction"].to_numpy()
         scores = compute(task.metrics, task.reported["label"].to_numpy(), predictions)
@@ -234,22 +235,28 @@ def constant_scores(task_folder: Path) -> dict[str, float]:
     return compute(task.metrics, labels, constant)
 
 
+def logits_on(job: EvaluationJob, examples: Path, name: str) -> NDArray[np.float32]:
+    """Logits (N, C) of a model on a file of examples, on the device of the current task.
+
+    Raises:
+        InputError: some are not finite; the message has the name of the text.
+    """
+    tokenizer = load_tokenizer(str(job.model))
+    rows = read_rows(examples, tokenizer, max_length=job.max_length)
+    device = assigned_device()
+    encoder = load_encoder(str(job.model)).to(device)
+    with one_thread():
+        logits = logits_of(encoder, rows, pad_id=tokenizer.pad_token_id, device=device)
+    check_finite(logits, str(job.model), name)
+    return logits
+
+
 def _evaluate(job: EvaluationJob, task_folder: Path) -> None:
     def write(draft: Draft) -> None:
         task = read_task(task_folder)
         split: Split = "dev" if job.on_dev else task.report_split
         examples = task.splits[split]
-        tokenizer = load_tokenizer(str(job.model))
-        rows = read_rows(
-            task_folder / f"{split}.parquet",
-            tokenizer,
-            max_length=job.max_length,
-        )
-        device = assigned_device()
-        encoder = load_encoder(str(job.model)).to(device)
-        with one_thread():
-            logits = logits_of(encoder, rows, pad_id=tokenizer.pad_token_id, device=device)
-        check_finite(logits, str(job.model), f"{split} split")
+        logits = logits_on(job, task_folder / f"{split}.parquet", f"{split} split")
         table = to_predictions(examples, logits)
         pq.write_table(table, draft.directory / PREDICTIONS_FILE)
         scores = compute(task.metrics, examples["label"].to_numpy(), answers(logits))

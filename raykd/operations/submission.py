@@ -31,7 +31,12 @@ from raykd.storage.yaml_files import load_yaml
 from raykd.tasks.config import TaskConfig
 from raykd.workflow.recipe.corpora_recipe import CorporaRecipe, is_corpora_recipe
 from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME
-from raykd.workflow.recipe.recipe_file import file_references, model_references, read_recipe
+from raykd.workflow.recipe.recipe_file import (
+    file_references,
+    model_references,
+    read_recipe,
+    set_references,
+)
 
 COMMANDS = (
     *("run", "tune", "distill", "corpus"),
@@ -202,7 +207,7 @@ class _References:
 
     Attributes:
         name: name of the run.
-        tasks: files and folders of tasks.
+        tasks: files and folders of tasks, and files of evaluation sets.
         corpora: files, folders and patterns of corpora.
         models: models.
     """
@@ -217,6 +222,7 @@ class _References:
         recipe = read_recipe(path)
         self.name = recipe.name
         self._add_dataset("task", recipe.task, path.parent)
+        self.tasks |= set_references(recipe)
         self.models = model_references(recipe)
         for key, references in file_references(recipe).items():
             if isinstance(references, str):

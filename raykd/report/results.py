@@ -35,6 +35,25 @@ class TaskFacts(_Facts):
     remarks: list[str] = []  # on rows and labels, see `tasks.class_counts`
 
 
+class SetFacts(_Facts):
+    """An evaluation set; the first metric is the main one, `labels` is empty for regression.
+
+    `label_map` has the set's class of each class of the task; it is empty if they are the same.
+    `content` describes the classes or scores of its rows, `num_in_train` are the rows whose text is
+    that of a training row.
+    """
+
+    name: str
+    source: str
+    labels: list[str]
+    label_map: dict[str, str]
+    metrics: list[str]
+    num_rows: int
+    content: str
+    num_in_train: int
+    remarks: list[str] = []
+
+
 class UnitSample(_Facts):
     """A unit of a corpus, and the task sentence that retrieved it, if any."""
 
@@ -103,7 +122,8 @@ class ModelFacts(_Facts):
 class Score(_Facts):
     """One model (variant, init, seed) on the report split; `init` is None except for students.
 
-    `constant_answer` is its answer if it is the same for every row, else None.
+    `constant_answer` is its answer if it is the same for every row, else None. `sets` are its
+    metrics on the evaluation sets, by name.
     """
 
     variant: str
@@ -112,10 +132,14 @@ class Score(_Facts):
     stage: ScoreStage
     metrics: dict[str, FiniteFloat]
     constant_answer: str | None = None
+    sets: dict[str, dict[str, FiniteFloat]] = {}
 
 
 class Summary(_Facts):
-    """A metric of one variant over seeds; one seed has no sample standard deviation."""
+    """A metric of one variant over seeds; one seed has no sample standard deviation.
+
+    It is of the report split, or of an evaluation set.
+    """
 
     variant: str
     init: str | None
@@ -125,6 +149,7 @@ class Summary(_Facts):
     mean: FiniteFloat
     median: FiniteFloat
     deviation: FiniteFloat | None
+    evaluation_set: str | None = None
 
 
 class CurvePoint(_Facts):
@@ -169,9 +194,10 @@ class Results(_Facts):
     """Everything that the report of a run needs.
 
     Variants are `majority`, `tfidf`, `teacher` and those of a recipe; others are shown by their own
-    names. `recipe` is the resolved recipe as YAML, `times_s` the wall time of each stage in their
-    order, `curve_split` the split the curves' scores were taken on, `starts` what students start
-    from, by init.
+    names. `recipe` is the resolved recipe as YAML, `sets` are the evaluation sets, `set_summaries`
+    the summaries of their scores, `times_s` the wall time of each stage in their order,
+    `curve_split` the split the curves' scores were taken on, `starts` what students start from, by
+    init.
     """
 
     run: str
@@ -185,6 +211,8 @@ class Results(_Facts):
     adaptation: PhaseFacts | None
     scores: list[Score]
     summaries: list[Summary] = []
+    sets: list[SetFacts] = []
+    set_summaries: list[Summary] = []
     analyses: list[Analysis] = []
     curves: list[Curve]
     curve_split: str

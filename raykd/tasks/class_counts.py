@@ -1,6 +1,6 @@
 """Rows per class and split of a task, and resulting limits of its scores."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,50 +16,65 @@ def class_counts(task: Task) -> dict[str, list[int]]:
     """Rows per class, in order of classes, by split; empty for regression."""
     if task.regression:
         return {}
-    return {split: _counts(table, len(task.labels)) for split, table in task.splits.items()}
+    return {split: count_classes(table, len(task.labels)) for split, table in task.splits.items()}
 
 
 def describe(task: Task) -> list[str]:
     """Lines about each split's rows, classes or scores, and remarks."""
-    counts = class_counts(task)
-    lines = []
-    for split, table in task.splits.items():
-        if task.regression:
-            scores = table["label"].to_numpy()
-            content = f"scores {scores.min():g} to {scores.max():g}, mean {scores.mean():.3g}"
-        else:
-            content = _classes(dict(zip(task.labels, counts[split], strict=True)))
-        lines.append(f"  {split:6} {table.num_rows:,} rows: {content}")
+    lines = [
+        f"  {split:6} {table.num_rows:,} rows: {content_of(table, task.labels)}"
+        for split, table in task.splits.items()
+    ]
     return [*lines, *(f"  {remark}" for remark in (*task.remarks, *limits(task)))]
+
+
+def content_of(table: pa.Table, labels: Sequence[str]) -> str:
+    """Describe the classes of rows (`schemas.EXAMPLES`), or their scores if there are no labels."""
+    if labels:
+        return _classes(dict(zip(labels, count_classes(table, len(labels)), strict=True)))
+    scores = table["label"].to_numpy()
+    return f"scores {scores.min():g} to {scores.max():g}, mean {scores.mean():.3g}"
 
 
 def limits(task: Task) -> list[str]:
     """Remarks about evaluation splits whose scores are uninformative for any model."""
-    remarks = []
-    for split, table in task.splits.items():
-        labels = table["label"].to_numpy()
-        if split == "train" or task.regression:
-            if split != "train" and np.ptp(labels) == 0:
-                remarks.append(
-                    f"{split}: every score is {labels[0]:g}, so correlations with it are not "
-                    "defined and are reported as 0 for any predictions"
-                )
-            continue
-        counts = _counts(table, len(task.labels))
-        missing = [name for name, count in zip(task.labels, counts, strict=True) if not count]
-        if len(missing) == len(task.labels) - 1:
-            only = _short(task.labels[int(np.argmax(counts))])
-            remark = f"{split}: every row is of the class {only}"
-            if "matthews" in task.metrics:
-                remark += ", so Matthews correlation is 0 whatever a model answers"
-            if "f1" in task.metrics and counts[1] == 0:
-                remark += f", so F1, which is that of the class {_short(task.labels[1])}, is 0"
-            remarks.append(f"{remark}; its scores do not show whether a model separates classes")
-        elif missing:
-            remarks.append(
-                f"{split}: no row of the class {', '.join(map(_short, missing[:_SHOWN]))}"
-            )
-    return remarks
+    return [
+        f"{split}: {remark}"
+        for split, table in task.splits.items()
+        if split != "train"
+        for remark in limits_of(table, task.labels, task.metrics)
+    ]
+
+
+def limits_of(table: pa.Table, labels: Sequence[str], metrics: Collection[str]) -> list[str]:
+    """Remarks about rows (`schemas.EXAMPLES`) on which scores are uninformative for any model.
+
+    Args:
+        table: rows.
+        labels: class names; empty for regression.
+        metrics: reported metrics.
+    """
+    values = table["label"].to_numpy()
+    if not labels:
+        if np.ptp(values) != 0:
+            return []
+        return [
+            f"every score is {values[0]:g}, so correlations with it are not defined and are "
+            "reported as 0 for any predictions"
+        ]
+    counts = count_classes(table, len(labels))
+    missing = [name for name, count in zip(labels, counts, strict=True) if not count]
+    if len(missing) == len(labels) - 1:
+        only = _short(labels[int(np.argmax(counts))])
+        remark = f"every row is of the class {only}"
+        if "matthews" in metrics:
+            remark += ", so Matthews correlation is 0 whatever a model answers"
+        if "f1" in metrics and counts[1] == 0:
+            remark += f", so F1, which is that of the class {_short(labels[1])}, is 0"
+        return [f"{remark}; its scores do not show whether a model separates classes"]
+    if missing:
+        return [f"no row of the class {', '.join(map(_short, missing[:_SHOWN]))}"]
+    return []
 
 
 def constant_answer(task: Task, predictions: pa.ChunkedArray) -> str | None:
@@ -70,7 +85,8 @@ def constant_answer(task: Task, predictions: pa.ChunkedArray) -> str | None:
     return f"{answers[0]:.3g}" if task.regression else task.labels[int(answers[0])]
 
 
-def _counts(table: pa.Table, num_classes: int) -> list[int]:
+def count_classes(table: pa.Table, num_classes: int) -> list[int]:
+    """Rows of each class, of rows as `schemas.EXAMPLES`."""
     labels = table["label"].to_numpy().astype(np.int64)
     counts: list[int] = np.bincount(labels, minlength=num_classes).tolist()
     return counts

@@ -10,16 +10,14 @@ from raykd.tasks.dataset import TaskDatasetConfig
 from raykd.tasks.glue import GLUE
 from raykd.tasks.label_cells import label_name, repeated_label
 from raykd.tasks.label_rules import UnlabeledRows
-from raykd.tasks.metrics import METRICS, REGRESSION_METRICS
+from raykd.tasks.metrics import check_metrics
 
 Split = Literal["train", "dev", "test"]
 
 # Sentence columns of local GLUE files, which may differ from those on the hub.
 _PLAIN_COLUMNS = {1: ("sentence",), 2: ("sentence1", "sentence2")}
 
-_Label = Annotated[
-    str, BeforeValidator(label_name, json_schema_input_type=str | bool | int | float)
-]
+Label = Annotated[str, BeforeValidator(label_name, json_schema_input_type=str | bool | int | float)]
 
 
 class TaskConfig(Config):
@@ -81,7 +79,7 @@ class TaskConfig(Config):
         description="Whether quotation marks enclose fields: standard, none, or auto (CSV: yes; "
         "TSV: where every line is as a writer with quotes would write it).",
     )
-    labels: tuple[_Label, ...] | None = Field(
+    labels: tuple[Label, ...] | None = Field(
         None,
         min_length=2,
         description="The classes in order; any other label is refused. Default: those of the "
@@ -178,12 +176,17 @@ class TaskConfig(Config):
             raise ValueError("a regression task has scores, not 'labels'; remove one of the two")
 
     def _check_metrics(self) -> None:
-        regression = self.regression or (self.name in GLUE and not GLUE[self.name].labels)
-        known = [name for name in METRICS if (name in REGRESSION_METRICS) == regression]
-        for metric in self.metrics or ():
-            if metric not in known:
-                kind = "regression" if regression else "classification"
-                raise ValueError(f"unknown metric {metric!r} for {kind}; known: {', '.join(known)}")
+        check_metrics(self.metrics or (), regression=self.is_regression)
+
+    @property
+    def is_regression(self) -> bool:
+        """True if the label is a score, also for GLUE's tasks."""
+        return not GLUE[self.name].labels if self.name in GLUE else self.regression
+
+    @property
+    def known_labels(self) -> tuple[str, ...] | None:
+        """Classes that the recipe or GLUE names; None for those of the train split, or a score."""
+        return (GLUE[self.name].labels if self.name in GLUE else self.labels) or None
 
     @property
     def reported_metrics(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Conversion of rows to examples, with checked sentences and labels.
+"""Reading of labeled rows, and their conversion to examples with checked sentences and labels.
 
 Row numbers start at 0, as `row_id` does.
 """
@@ -9,9 +9,12 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from raykd.errors import InputError
+from raykd.storage.delimited import Layout
+from raykd.storage.locations import Location, shown
 from raykd.storage.schemas import EXAMPLES
+from raykd.storage.tables import read_table
 from raykd.tasks.label_rules import LabelRules, located
-from raykd.tasks.labels import class_indices, label_column
+from raykd.tasks.labels import class_indices, label_column, require_label_column
 from raykd.tasks.score_cells import scores
 
 
@@ -20,6 +23,56 @@ class Examples(NamedTuple):
 
     table: pa.Table
     remarks: list[str]
+
+
+def read_rows(
+    path: Location, candidates: Sequence[tuple[str, ...]], rules: LabelRules, layout: Layout
+) -> pa.Table:
+    """Read the sentence and label columns of a file.
+
+    Args:
+        path: file or URL.
+        candidates: possible names of the sentence columns, in order of preference.
+        rules: the label column.
+        layout: format of a CSV or TSV file.
+
+    Raises:
+        InputError: the file is invalid, or lacks a column.
+    """
+    source = shown(path)
+    names = [name for columns in candidates for name in columns]
+
+    def choose(found: Sequence[str]) -> list[str]:
+        columns = find_sentence_columns(source, found, candidates, rules)
+        require_label_column(source, found, rules)
+        return [*columns, rules.column]
+
+    wanted = [*names, rules.column]
+    return read_table(path, wanted, choose=choose, text_columns=names, layout=layout)
+
+
+def find_sentence_columns(
+    source: str, names: Sequence[str], candidates: Sequence[tuple[str, ...]], rules: LabelRules
+) -> tuple[str, ...]:
+    """Choose the first of the candidates that a table has.
+
+    Args:
+        source: source of the table, for messages.
+        names: names of all columns.
+        candidates: possible names of the sentence columns, in order of preference.
+        rules: names of the settings, for messages.
+
+    Raises:
+        InputError: it has none of them.
+    """
+    for columns in candidates:
+        if set(columns) <= set(names):
+            return columns
+    wanted = " or ".join(", ".join(columns) for columns in dict.fromkeys(candidates))
+    raise InputError(
+        f"{source}: the sentences are expected in {wanted}; the columns are "
+        f"{', '.join(names)}; name yours with the key {rules.key('sentence_columns')}"
+    )
 
 
 def to_examples(
@@ -44,7 +97,7 @@ def to_examples(
     Raises:
         InputError: names the rows without text or without a label of this task.
     """
-    sentences = [_sentences(source, table, column) for column in sentence_columns]
+    sentences = [_sentences(source, table, column, rules) for column in sentence_columns]
     for row, texts in enumerate(zip(*sentences, strict=True)):
         if not any(text.strip() for text in texts):
             columns = " or ".join(sentence_columns)
@@ -66,12 +119,12 @@ def to_examples(
     return Examples(examples.filter(examples["label"].is_valid()), targets.remarks)
 
 
-def _sentences(source: str, table: pa.Table, column: str) -> list[str]:
+def _sentences(source: str, table: pa.Table, column: str, rules: LabelRules) -> list[str]:
     type_ = table.schema.field(column).type
     if not pa.types.is_string(type_):
         raise InputError(
             f"{source}: column {column!r} has type {type_}, not text; name the sentence columns "
-            "with the key 'task.sentence_columns'"
+            f"with the key {rules.key('sentence_columns')}"
         )
     sentences: list[str] = []
     for row, sentence in enumerate(table[column].to_pylist()):

@@ -20,16 +20,22 @@ class LabelRules:
         labels: classes in order; None for those of the train split.
         unlabeled_rows: whether rows without a label are an error or are skipped.
         options: whether settings are command options, not recipe keys.
+        section: path of the settings in the recipe.
+        owner: "task", or "set" for an evaluation set with classes of its own.
+        remedy: what else to do about unknown labels, for messages.
     """
 
     column: str
     labels: tuple[str, ...] | None = None
     unlabeled_rows: UnlabeledRows = "error"
     options: bool = False
+    section: str = "task"
+    owner: str = "task"
+    remedy: str = ""
 
     def key(self, name: str) -> str:
         """Name of a setting in messages: `'task.labels'`, or `--labels`."""
-        return f"--{name.replace('_', '-')}" if self.options else f"'task.{name}'"
+        return f"--{name.replace('_', '-')}" if self.options else f"'{self.section}.{name}'"
 
     def listing(self, names: Sequence[str]) -> str:
         """Setting that lists the classes, to copy from a message."""

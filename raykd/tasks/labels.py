@@ -139,8 +139,9 @@ def class_indices(
     left_out = unlabeled | unknown
     if len(left_out) == len(values):
         raise InputError(
-            f"{source}: no row is left, since none has a label of the task: {', '.join(names)}; "
-            f"check the keys {rules.key('label_column')} and {rules.key('labels')}"
+            f"{source}: no row is left, since none has a label of the {rules.owner}: "
+            f"{', '.join(names)}; check the keys {rules.key('label_column')} and "
+            f"{rules.key('labels')}"
         )
     remarks = []
     if left_out:
@@ -216,7 +217,7 @@ def _unlabeled_message(
     if has_text and is_whole:
         message += f"; if it is a class, list all of them: {rules.listing(names)}"
     elif has_text:
-        message += f"; the task's classes are {', '.join(names)}"
+        message += f"; the {rules.owner}'s classes are {', '.join(names)}"
     return message
 
 
@@ -227,7 +228,7 @@ def _unknown_message(
     rows = list(unknown)
     message = (
         f"{source}, {located(rows)}: label {', '.join(list(dict.fromkeys(unknown.values()))[:5])} "
-        f"is none of the task's: {', '.join(names)}{origin}"
+        f"is none of the {rules.owner}'s: {', '.join(names)}{origin}"
     )
     folded = {name.casefold() for name in names}
     said = {what.strip("'\"").strip().casefold() for what in unknown.values()}
@@ -238,7 +239,7 @@ def _unknown_message(
         )
     elif folded & said:
         message += "; it differs from one of them only in case"
-    return f"{message}; correct the rows, or the list {rules.key('labels')}"
+    return f"{message}; correct the rows, or the list {rules.key('labels')}{rules.remedy}"
 
 
 def _spellings(

@@ -31,6 +31,19 @@ def compute(
     return {name: METRICS[name](labels, predictions) for name in metric_names}
 
 
+def check_metrics(names: Sequence[str], *, regression: bool) -> None:
+    """Check that metrics exist for a kind of task.
+
+    Raises:
+        ValueError: names the unknown metric and the known ones.
+    """
+    known = [name for name in METRICS if (name in REGRESSION_METRICS) == regression]
+    for metric in names:
+        if metric not in known:
+            kind = "regression" if regression else "classification"
+            raise ValueError(f"unknown metric {metric!r} for {kind}; known: {', '.join(known)}")
+
+
 def majority_predictions(
     train_labels: FloatArray, num_rows: int, *, regression: bool
 ) -> FloatArray:

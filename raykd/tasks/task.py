@@ -3,7 +3,7 @@
 Columns, labels and metrics of GLUE tasks are known (`glue.py`); other tasks define them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,11 +11,10 @@ import pyarrow as pa
 from raykd.errors import InputError
 from raykd.storage.delimited import Layout
 from raykd.storage.locations import Location, location_of, shown
-from raykd.storage.tables import read_table
 from raykd.tasks.config import Split, TaskConfig
 from raykd.tasks.dataset import read_split
 from raykd.tasks.dev_split import cut_dev
-from raykd.tasks.examples import to_examples
+from raykd.tasks.examples import find_sentence_columns, read_rows, to_examples
 from raykd.tasks.glue import GLUE, HUB_DATASET, load_from_hub
 from raykd.tasks.label_rules import LabelRules
 from raykd.tasks.labels import class_names, label_column, require_label_column
@@ -88,9 +87,9 @@ def load_task(
         InputError: a file, column, row or label is invalid, or the hub cannot be reached.
     """
     glue = GLUE.get(config.name)
-    regression = not glue.labels if glue else config.regression
+    regression = config.is_regression
     score_range = glue.score_range if glue else None
-    listed = (glue.labels if glue else config.labels) or None
+    listed = config.known_labels
     rules = LabelRules(config.label_column, listed, config.unlabeled_rows, options)
     raw: dict[Split, tuple[str, pa.Table]] = {"train": _read(config, "train", resolve, rules)}
     if config.dev_fraction is None:
@@ -104,11 +103,12 @@ def load_task(
     if config.max_train_rows is not None:
         source, table = raw["train"]
         raw["train"] = (source, table.slice(0, config.max_train_rows))
+    candidates = config.sentence_candidates()
     splits = {
         split: to_examples(
             source,
             table,
-            _sentence_columns(source, table.column_names, config),
+            find_sentence_columns(source, table.column_names, candidates, rules),
             rules,
             labels=labels,
             score_range=score_range,
@@ -158,25 +158,16 @@ def _read(
     config: TaskConfig, split: Split, resolve: Callable[[str], Location], rules: LabelRules
 ) -> tuple[str, pa.Table]:
     """Read a split; returns its source, and its sentence and label columns."""
-    value = getattr(config, split)
+    value, candidates = getattr(config, split), config.sentence_candidates()
     if value is not None:
         path = resolve(value)
-        names = [name for columns in config.sentence_candidates() for name in columns]
         source = shown(path)
-
-        def choose(found: Sequence[str]) -> list[str]:
-            columns = _sentence_columns(source, found, config)
-            require_label_column(source, found, rules)
-            return [*columns, rules.column]
-
-        layout = Layout(config.columns, config.quoting)
-        candidates = [*names, rules.column]
-        table = read_table(path, candidates, choose=choose, text_columns=names, layout=layout)
+        table = read_rows(path, candidates, rules, Layout(config.columns, config.quoting))
     elif config.dataset is not None:
         named = [config.dataset.path, config.dataset.config, getattr(config.dataset, split)]
         source = " ".join(part for part in named if part)
         table = read_split(config.dataset, split)
-        columns = _sentence_columns(source, table.column_names, config)
+        columns = find_sentence_columns(source, table.column_names, candidates, rules)
         require_label_column(source, table.column_names, rules)
         table = table.select([*columns, rules.column])
     else:
@@ -186,15 +177,3 @@ def _read(
     if table.num_rows == 0:
         raise InputError(f"{source}: holds no rows; the {split} split of a task needs some")
     return source, table
-
-
-def _sentence_columns(source: str, names: Sequence[str], config: TaskConfig) -> tuple[str, ...]:
-    candidates = config.sentence_candidates()
-    for columns in candidates:
-        if set(columns) <= set(names):
-            return columns
-    wanted = " or ".join(", ".join(columns) for columns in dict.fromkeys(candidates))
-    raise InputError(
-        f"{source}: the sentences are expected in {wanted}; the columns are "
-        f"{', '.join(names)}; name yours with the key 'task.sentence_columns'"
-    )

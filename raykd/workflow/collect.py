@@ -52,6 +52,13 @@ from raykd.training.logging.metrics_writer import CURVE_FILE
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import MODEL_FOLDER
 from raykd.training.settings import TrainingConfig
+from raykd.workflow.evaluation_sets import (
+    SetScores,
+    facts_of_sets,
+    score_constant_on_sets,
+    score_models_on_sets,
+    score_tfidf_on_sets,
+)
 from raykd.workflow.generators import generator_facts
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.variants import Text
@@ -69,12 +76,12 @@ def package_versions() -> dict[str, str]:
 
 
 def score_models(run: Run) -> list[Score]:
-    """Score every model on the report split; write missing predictions."""
+    """Score every model on the report split and evaluation sets; write missing predictions."""
     task, recipe = run.task_folder, run.recipe
-    scores = [_score("majority", "baseline", constant_scores(task))]
+    scores = [_baseline("majority", constant_scores(task), score_constant_on_sets(run))]
     if "tfidf" in recipe.variants:
-        metrics = evaluate_tfidf(task, run.out / "predictions" / "tfidf")
-        scores.append(_score("tfidf", "baseline", metrics))
+        metrics = evaluate_tfidf(task, run.predictions(run.out / "tfidf"))
+        scores.append(_baseline("tfidf", metrics, score_tfidf_on_sets(run)))
     models: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
         ("teacher", None, None, "teacher", run.teacher)
     ]
@@ -85,7 +92,10 @@ def score_models(run: Run) -> list[Score]:
     models += [(*student, "adapted", run.adapted(*student)) for student in run.students()]
     jobs = [_evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
     evaluated = evaluate(jobs, task, use_gpu=uses_gpu(recipe.workers))
-    for (variant, init, seed, stage, _), job, metrics in zip(models, jobs, evaluated, strict=True):
+    on_sets = score_models_on_sets(run, jobs)
+    for (variant, init, seed, stage, _), job, metrics, of_sets in zip(
+        models, jobs, evaluated, on_sets, strict=True
+    ):
         answers = pq.read_table(job.out / PREDICTIONS_FILE, columns=["prediction"])
         constant = constant_answer(run.task(), answers["prediction"])
         scores.append(
@@ -96,6 +106,7 @@ def score_models(run: Run) -> list[Score]:
                 stage=stage,
                 metrics=metrics,
                 constant_answer=constant,
+                sets=dict(of_sets),
             )
         )
     return scores
@@ -150,11 +161,15 @@ def measure_models(run: Run) -> list[ModelFacts]:
     ]
 
 
-def summarize(scores: Sequence[Score]) -> list[Summary]:
-    """Summarize every metric of every variant over its seeds, in the order of the scores."""
+def summarize(scores: Sequence[Score], evaluation_set: str | None = None) -> list[Summary]:
+    """Summarize every metric of every variant over its seeds, in the order of the scores.
+
+    The metrics are those on the report split, or on an evaluation set.
+    """
     values_by_key: dict[tuple[str, str | None, ScoreStage, str], list[float]] = {}
     for score in scores:
-        for metric, value in score.metrics.items():
+        metrics = score.metrics if evaluation_set is None else score.sets[evaluation_set]
+        for metric, value in metrics.items():
             key = score.variant, score.init, score.stage, metric
             values_by_key.setdefault(key, []).append(value)
     return [
@@ -167,6 +182,7 @@ def summarize(scores: Sequence[Score]) -> list[Summary]:
             mean=statistics.fmean(values),
             median=statistics.median(values),
             deviation=statistics.stdev(values) if len(values) > 1 else None,
+            evaluation_set=evaluation_set,
         )
         for (variant, init, stage, metric), values in values_by_key.items()
     ]
@@ -183,7 +199,7 @@ def collect(run: Run) -> Results:
         for chain, init, seed in run.injections()
     ]
     folders += [(*s, "adaptation", run.adapted(*s)) for s in run.students()]
-    finding = teacher_finding(run)
+    finding, sets = teacher_finding(run), facts_of_sets(run)
     scores = score_models(run)  # writes the predictions that the analyses read
     return Results(
         run=recipe.name,
@@ -215,6 +231,8 @@ def collect(run: Run) -> Results:
         adaptation=_phase_facts(recipe.adaptation),
         scores=scores,
         summaries=summarize(scores),
+        sets=sets,
+        set_summaries=[summary for one in sets for summary in summarize(scores, one.name)],
         analyses=analyze_students(run),
         curves=[
             Curve(variant=variant, init=init, seed=seed, phase=phase, points=_points(folder))
@@ -233,14 +251,16 @@ def collect(run: Run) -> Results:
     )
 
 
-def _score(variant: str, stage: ScoreStage, metrics: dict[str, float]) -> Score:
-    return Score(variant=variant, init=None, seed=None, stage=stage, metrics=metrics)
+def _baseline(variant: str, metrics: dict[str, float], sets: SetScores) -> Score:
+    return Score(
+        variant=variant, init=None, seed=None, stage="baseline", metrics=metrics, sets=dict(sets)
+    )
 
 
 def _evaluation_job(run: Run, variant: str, stage: ScoreStage, folder: Path) -> EvaluationJob:
     return EvaluationJob(
         model=folder / MODEL_FOLDER,
-        out=run.out / "predictions" / str(folder.relative_to(run.out)).replace("/", "-"),
+        out=run.predictions(folder),
         max_length=_max_length(run.recipe, variant, stage),
         inputs={
             "model": digest_of_directory(folder),

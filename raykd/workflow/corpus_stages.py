@@ -20,6 +20,7 @@ from raykd.tasks.class_counts import describe
 from raykd.tasks.store import write_task
 from raykd.workflow import steps
 from raykd.workflow.checks.preflight import search_embedder
+from raykd.workflow.evaluation_sets import load_sets
 from raykd.workflow.recipe.variants import Text
 from raykd.workflow.run import Run
 from raykd.workflow.steps import QUERIES_FILE
@@ -33,10 +34,11 @@ def make_docstrings(run: Run) -> None:
 
 
 def load_task(run: Run) -> None:
-    """task: training and evaluation examples, checked."""
+    """task: training and evaluation examples, and evaluation sets, checked."""
     write_task(run.recipe.task, run.resolve, run.task_folder)
     for line in describe(run.task()):
         progress.say(line)
+    load_sets(run)
 
 
 def ingest(run: Run) -> None:

@@ -38,16 +38,22 @@ def planned_outputs(run: Run) -> dict[str, list[str]]:
     ]
     augmented = [run.augmented_rows] if recipe.adaptation.rows == "task_da" else []
     students = list(run.students())
+    scored = [run.teacher, *(run.adapted(*student) for student in students)]
+    sets = [one.name for one in recipe.evaluation.sets]
     outputs: dict[str, list[Path]] = {
         "docstrings": [run.out / "docstrings"] if recipe.docstrings else [],
-        "task": [run.task_folder],
+        "task": [run.task_folder, *map(run.evaluation_set, sets)],
         "ingest": [run.units_of(corpus) for corpus in corpora],
         "retrieve": [run.queries, *hits] if hits else [],
         "contextualize": [*map(run.training_text, texts), *augmented],
         "teacher": [run.teacher],
         "inject": [run.injected(*student) for student in run.injections()],
         "adapt": [run.adapted(*student) for student in students],
-        "evaluate": [*(run.analysis(*student) for student in students), run.costs],
+        "evaluate": [
+            *(run.analysis(*student) for student in students),
+            run.costs,
+            *(run.predictions(model, name) for name in sets for model in scored),
+        ],
         "report": [run.out / "student"],
     }
     names = {

@@ -22,7 +22,7 @@ from raykd.workflow.stage_times import timed
 # The folders of each stage's output below the run directory.
 _STAGE_FOLDERS = {
     "docstrings": ("docstrings",),
-    "task": ("task",),
+    "task": ("task", "evaluation_sets/*"),
     "ingest": ("units", "units@*"),
     "retrieve": ("queries", "hits", "hits@*", "tune/corpora/hits*"),
     "contextualize": ("sample", "sample@*", "texts/*", "augmented", "tune/corpora/texts/*"),
@@ -76,6 +76,15 @@ class Run:
         """The task's examples."""
         return self.out / "task"
 
+    def evaluation_set(self, name: str) -> Path:
+        """The examples of an evaluation set."""
+        return self.out / "evaluation_sets" / name
+
+    def predictions(self, model: Path, evaluation_set: str | None = None) -> Path:
+        """Predictions of a model, given by its folder, on the task's rows or on a set."""
+        name = str(model.relative_to(self.out)).replace("/", "-")
+        return _of(self.out / "predictions" / name, evaluation_set)
+
     @property
     def queries(self) -> Path:
         """Queries of the task's sentences."""
@@ -102,7 +111,8 @@ class Run:
         """Return folders that may contain user files, but that a stage replaces as a whole."""
         made = (self.out / name for name in ("docstrings", "student"))
         hits = (self.hits_in(corpus) for corpus in (None, *self.recipe.corpora))
-        return [*made, self.task_folder, self.queries, *hits, self.teacher]
+        sets = (self.evaluation_set(one.name) for one in self.recipe.evaluation.sets)
+        return [*made, self.task_folder, *sets, self.queries, *hits, self.teacher]
 
     def split(self, name: str) -> Path:
         """Examples of a split: train, dev or test."""
@@ -214,6 +224,7 @@ def check_uploaded(recipe: Recipe) -> None:
         InputError: names a file that Ray's copy of the project lacks.
     """
     references = [recipe.task.train, recipe.task.dev, recipe.task.test, recipe.task_da]
+    references += recipe.evaluation.paths
     for reference in filter(None, references):
         path = Path(reference)
         is_file = not reference.startswith(DOCSTRINGS_SCHEME)
@@ -221,9 +232,9 @@ def check_uploaded(recipe: Recipe) -> None:
             raise InputError(f"{path}: no such file{missing_hint(path)}")
 
 
-def _of(folder: Path, corpus: str | None) -> Path:
-    """Return the folder, or the folder of a named corpus next to it."""
-    return folder if corpus is None else folder.with_name(f"{folder.name}@{corpus}")
+def _of(folder: Path, name: str | None) -> Path:
+    """Return the folder, or the one of a named corpus or evaluation set next to it."""
+    return folder if name is None else folder.with_name(f"{folder.name}@{name}")
 
 
 def open_run(recipe_file: Path, out: Path | None) -> Run:

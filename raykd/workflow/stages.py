@@ -43,7 +43,7 @@ from raykd.workflow.training_stages import adapt, inject, train_teacher
 
 
 def evaluate(run: Run) -> None:
-    """evaluate: score and compare all models on the reported split, and measure their costs."""
+    """evaluate: score all models, compare students with the teacher, and measure costs."""
     main = run.task().main_metric
     for score in score_models(run):
         who = score.variant
@@ -52,7 +52,12 @@ def evaluate(run: Run) -> None:
             who = f"{score.variant}, init {score.init}, seed {score.seed}, {when}"
         answer = score.constant_answer
         same = "" if answer is None else f"  (answers {answer} for every row)"
-        progress.say(f"  {score.metrics[main]:.3f} {main}  {who}{same}")
+        on_sets = [
+            f"{next(iter(metrics.values())):.3f} {next(iter(metrics))} on {name}"
+            for name, metrics in score.sets.items()
+        ]
+        more = f"  ({', '.join(on_sets)})" if on_sets else ""
+        progress.say(f"  {score.metrics[main]:.3f} {main}  {who}{same}{more}")
     analyze_students(run)
     printed = set()
     for model in measure_models(run):

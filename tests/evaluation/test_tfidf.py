@@ -1,7 +1,8 @@
 import pyarrow as pa
 import pytest
 
-from raykd.evaluation.tfidf import predict_tfidf
+from raykd.evaluation.predict import to_predictions
+from raykd.evaluation.tfidf import fit_tfidf
 from raykd.storage.schemas import EXAMPLES, PREDICTIONS
 from raykd.tasks.config import TaskConfig
 from raykd.tasks.metrics import compute
@@ -16,7 +17,7 @@ def examples(first, labels, second=None):
 
 
 def predictions(train, split, num_labels):
-    table = predict_tfidf(train, split, num_labels=num_labels)
+    table = to_predictions(split, fit_tfidf(train, num_labels=num_labels)(split))
     assert table.schema == PREDICTIONS
     return table["prediction"].to_pylist()
 
@@ -57,7 +58,7 @@ def test_text_without_words_is_classified():
 def test_tfidf_beats_a_constant_answer_on_real_mrpc(glue):
     files = {split: str(glue / f"mrpc_{split}.parquet") for split in ("train", "dev")}
     task = load_task(TaskConfig(name="mrpc", **files))
-    table = predict_tfidf(task.train, task.dev, num_labels=2)
+    table = to_predictions(task.dev, fit_tfidf(task.train, num_labels=2)(task.dev))
     scores = compute(task.metrics, table["label"].to_numpy(), table["prediction"].to_numpy())
     # A constant answer gets 81.2 and 68.4.
     assert scores["f1"] == pytest.approx(0.840, abs=0.01)

@@ -9,6 +9,7 @@ from raykd.config import Config
 from raykd.contextualize.select import ContextualizeConfig
 from raykd.corpus.config import CorpusConfig
 from raykd.demo.docstrings import DocstringsConfig
+from raykd.evaluation.config import EvaluationConfig
 from raykd.models.student.init import StudentConfig
 from raykd.objectives import OBJECTIVES
 from raykd.retrieval.config import RetrievalConfig
@@ -123,6 +124,9 @@ class Recipe(Config):
         description="Training of the student of the variant alone, on gold labels without a "
         "teacher. Default: the settings of adaptation.",
     )
+    evaluation: EvaluationConfig = Field(
+        EvaluationConfig(), description="Rows to score models on, besides those of the task."
+    )
     workers: WorkersConfig = Field(
         WorkersConfig(), description="Processes, CPUs and GPUs of trainings."
     )
@@ -170,8 +174,10 @@ class Recipe(Config):
                 )
         check_step_names(self.injections)
         self._check_variants()
+        self.evaluation.check(self.task)
         references = [self.task.train, self.task.dev, self.task.test]
         references += [path for corpus in self.all_corpora.values() for path in corpus.paths]
+        references += self.evaluation.paths
         uses = [path for path in references if path and path.startswith(DOCSTRINGS_SCHEME)]
         if uses and self.docstrings is None:
             raise ValueError(f"{uses[0]!r} needs the section docstrings")

@@ -35,6 +35,11 @@ def load_recipe(path: Path) -> Recipe:
             key = "corpus.reader" if name is None else f"corpora.{name}.reader"
             reader = with_absolute_paths(corpus.reader, folder)
             values[key] = reader.model_dump(mode="json")
+    if recipe.evaluation.sets:
+        values["evaluation.sets"] = [
+            one.model_dump(mode="json") | {"path": _absolute(folder, one.path)}
+            for one in recipe.evaluation.sets
+        ]
     if recipe.task.dataset is not None:
         dataset = with_absolute_path(recipe.task.dataset, folder)
         values["task.dataset"] = dataset.model_dump(mode="json", exclude_unset=True)
@@ -76,6 +81,12 @@ def file_references(recipe: Recipe) -> dict[str, str | list[str]]:
         key = "corpus.paths" if name is None else f"corpora.{name}.paths"
         references[key] = list(corpus.paths)
     return references
+
+
+def set_references(recipe: Recipe) -> dict[str, str]:
+    """Paths and URLs of evaluation sets, by their keys in the recipe."""
+    paths = recipe.evaluation.paths
+    return {f"evaluation.sets.{number}.path": path for number, path in enumerate(paths)}
 
 
 def model_references(recipe: Recipe) -> dict[str, str]:

@@ -1,0 +1,136 @@
+"""A run's evaluation sets: read and checked with the task, scored with its models."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+
+from raykd import progress
+from raykd.evaluation.config import EvaluationSetConfig
+from raykd.evaluation.pipeline import EvaluationJob
+from raykd.evaluation.sets.examples import read_set, write_set
+from raykd.evaluation.sets.pipeline import (
+    SetJob,
+    constant_set_scores,
+    predict_sets,
+    predict_sets_tfidf,
+    set_scores,
+)
+from raykd.report.results import SetFacts
+from raykd.tasks.class_counts import content_of, limits_of
+from raykd.tasks.task import Task
+from raykd.training.distributed.placement import uses_gpu
+from raykd.workflow.run import Run
+
+# Metrics by evaluation set.
+SetScores = Mapping[str, dict[str, float]]
+
+
+def load_sets(run: Run) -> None:
+    """Read and check all evaluation sets, after the task; write their examples, and print them.
+
+    Raises:
+        InputError: see `write_set`.
+    """
+    task = run.task()
+    for one in run.recipe.evaluation.sets:
+        folder = run.evaluation_set(one.name)
+        write_set(one, run.recipe.task, task.labels, run.resolve, folder)
+        facts = _facts(run, one, task)
+        progress.say(f"  {facts.name:6} {facts.num_rows:,} rows: {facts.content}")
+        for remark in facts.remarks:
+            progress.say(f"  {facts.name}: {remark}")
+
+
+def facts_of_sets(run: Run) -> list[SetFacts]:
+    """Facts about the sets for the report."""
+    task = run.task()
+    return [_facts(run, one, task) for one in run.recipe.evaluation.sets]
+
+
+def score_models_on_sets(run: Run, jobs: Sequence[EvaluationJob]) -> list[SetScores]:
+    """Score models on every set; write missing predictions.
+
+    Args:
+        run: completed up to the models.
+        jobs: the models, as they are evaluated on the task.
+    """
+    jobs_of_sets = {
+        one.name: [_job(run, one, job) for job in jobs] for one in run.recipe.evaluation.sets
+    }
+    predict_sets(
+        [job for of_set in jobs_of_sets.values() for job in of_set],
+        use_gpu=uses_gpu(run.recipe.workers),
+    )
+    return [
+        {
+            one.name: set_scores(jobs_of_sets[one.name][number].out, metrics)
+            for one, metrics in _with_metrics(run)
+        }
+        for number in range(len(jobs))
+    ]
+
+
+def score_constant_on_sets(run: Run) -> SetScores:
+    """Score the best constant answer on every set."""
+    return {
+        one.name: constant_set_scores(run.task_folder, run.evaluation_set(one.name), metrics)
+        for one, metrics in _with_metrics(run)
+    }
+
+
+def score_tfidf_on_sets(run: Run) -> SetScores:
+    """Score TF-IDF on every set; write missing predictions."""
+    names = [one.name for one in run.recipe.evaluation.sets]
+    outs = [run.predictions(run.out / "tfidf", name) for name in names]
+    predict_sets_tfidf(run.task_folder, [run.evaluation_set(name) for name in names], outs)
+    return {
+        one.name: set_scores(out, metrics)
+        for (one, metrics), out in zip(_with_metrics(run), outs, strict=True)
+    }
+
+
+def _job(run: Run, one: EvaluationSetConfig, job: EvaluationJob) -> SetJob:
+    out = run.predictions(job.model.parent, one.name)
+    return SetJob(model=job, folder=run.evaluation_set(one.name), out=out)
+
+
+def _with_metrics(run: Run) -> Iterator[tuple[EvaluationSetConfig, tuple[str, ...]]]:
+    for one in run.recipe.evaluation.sets:
+        yield one, one.reported_metrics(run.recipe.task)
+
+
+def _facts(run: Run, config: EvaluationSetConfig, task: Task) -> SetFacts:
+    rows = read_set(run.evaluation_set(config.name))
+    labels, targets = rows.classes
+    metrics = config.reported_metrics(run.recipe.task)
+    num_in_train = _num_in(rows.table, task.train)
+    leaked = [f"{num_in_train:,} of its rows have the text of a training row"]
+    return SetFacts(
+        name=config.name,
+        source=rows.source,
+        labels=list(labels),
+        label_map={
+            name: labels[target]
+            for name, target in zip(task.labels, targets, strict=True)
+            if config.label_map is not None
+        },
+        metrics=list(metrics),
+        num_rows=rows.table.num_rows,
+        content=content_of(rows.table, labels),
+        num_in_train=num_in_train,
+        remarks=[
+            *rows.remarks,
+            *limits_of(rows.table, labels, metrics),
+            *(leaked if num_in_train else []),
+        ],
+    )
+
+
+def _num_in(rows: pa.Table, train: pa.Table) -> int:
+    """Number of rows whose texts are those of a training row."""
+    known = set(_texts(train))
+    return sum(texts in known for texts in _texts(rows))
+
+
+def _texts(table: pa.Table) -> Iterator[tuple[str, str | None]]:
+    return zip(table["sentence1"].to_pylist(), table["sentence2"].to_pylist(), strict=True)
