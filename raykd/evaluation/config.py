@@ -189,7 +189,6 @@ class EvaluationConfig(Config):
 
     sets: tuple[EvaluationSetConfig, ...] = Field(
         (),
-        max_length=100,
         description="Rows besides dev and test that teacher, baselines and students are scored "
         "on, in the report, results.json and the model card.",
     )

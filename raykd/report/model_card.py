@@ -1,9 +1,9 @@
 """Model card of a student: description, origin and scores."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from string import Template
 
-from raykd.report.results import ModelFacts, Results, Score
+from raykd.report.results import ModelFacts, Results, Score, SetFacts
 from raykd.report.scores import INIT_TITLES, METRIC_TITLES, variant_title
 
 _CARD = Template("""---
@@ -17,7 +17,7 @@ tags: [raykd, distillation]
 A text classifier with $num_parameters parameters for the task `$task`$labels, distilled with
 raykd $version from the teacher `$teacher`.
 
-Scores (times 100) on the $num_rows rows of the $split split:
+Scores (times 100) on the $num_rows rows of the $split split$sets:
 
 | | $metrics |
 |---|$rule|
@@ -50,9 +50,15 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         for model in results.models
         if (model.variant, model.init, model.seed) == (student.variant, student.init, student.seed)
     )
-    rows = [_row("this student", student.metrics)]
+    columns = [METRIC_TITLES.get(metric, metric) for metric in task.metrics]
+    columns += [
+        f"{one.name}: {METRIC_TITLES.get(metric, metric)}"
+        for one in results.sets
+        for metric in one.metrics
+    ]
+    rows = [_row("this student", student)]
     rows += [
-        _row(variant_title(s.variant, regression=task.regression), s.metrics)
+        _row(variant_title(s.variant, regression=task.regression), s)
         for s in results.scores
         if s.stage in ("teacher", "baseline")
     ]
@@ -68,8 +74,9 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         teacher=teacher,
         split=split,
         num_rows=f"{task.num_rows[split]:,}",
-        metrics=" | ".join(METRIC_TITLES.get(metric, metric) for metric in task.metrics),
-        rule="|".join(["---"] * len(task.metrics)),
+        sets=_sets(results.sets),
+        metrics=" | ".join(columns),
+        rule="|".join(["---"] * len(columns)),
         rows="\n".join(rows),
         cost=_costs(model, of_teacher),
         start=f"Start: {results.starts[student.init]}.\n" if student.init in results.starts else "",
@@ -128,5 +135,13 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _row(name: str, metrics: Mapping[str, float]) -> str:
-    return f"| {name} | {' | '.join(f'{100 * value:.1f}' for value in metrics.values())} |"
+def _sets(sets: Sequence[SetFacts]) -> str:
+    """Describe the evaluation sets in the middle of a sentence; empty if there are none."""
+    named = [f"`{one.name}` ({one.num_rows:,} rows)" for one in sets]
+    return f", and on the evaluation sets {', '.join(named)}" if named else ""
+
+
+def _row(name: str, score: Score) -> str:
+    metrics = [score.metrics, *score.sets.values()]
+    values = [f"{100 * value:.1f}" for of_rows in metrics for value in of_rows.values()]
+    return f"| {name} | {' | '.join(values)} |"

@@ -33,6 +33,7 @@ from raykd.report.scores import (
     student_rows,
     variant_title,
 )
+from raykd.report.sets import describe_set, set_table
 
 
 def render(results: Results) -> str:
@@ -57,6 +58,8 @@ def render(results: Results) -> str:
         results=results,
         notes=notes_on(results),
         classes=class_table(results),
+        sets=set_table(results),
+        describe_set=describe_set,
         metric_tables=[_metric_table(results, metric) for metric in results.task.metrics],
         findings=_findings(results),
         costs=cost_table(results),

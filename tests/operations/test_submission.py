@@ -98,6 +98,27 @@ def test_a_dataset_of_a_task_is_sent_if_it_is_a_folder(project, tmp_path):
         assert [name for name in job.files if not name.endswith("reviews.yaml")] == sent
 
 
+def test_the_files_of_evaluation_sets_are_sent_if_they_are_relative_paths(project, tmp_path):
+    (project / "data/hard.csv").write_text("text,label\nnot bad,1\n")
+    sets = [
+        {"name": "hard", "path": "../data/hard.csv"},
+        {"name": "hub", "path": "hf://datasets/o/n@main/test.parquet"},
+        {"name": "shared", "path": "/mnt/sets/imdb.csv"},
+    ]
+    values = recipe_values(evaluation={"sets": sets})
+    (project / "recipes/reviews.yaml").write_text(yaml.safe_dump(values))
+    made = prepare_job(tmp_path / "job")
+    assert "data/hard.csv" in made.files
+    assert len(made.files) == 4
+    assert made.notes == (
+        "evaluation.sets.2.path /mnt/sets/imdb.csv: an absolute path is read on the cluster; it is "
+        "not sent",
+    )
+    (project / "data/hard.csv").unlink()
+    with pytest.raises(InputError, match="evaluation.sets.0.path ../data/hard.csv: no such file"):
+        prepare_job(tmp_path / "other")
+
+
 def test_the_version_is_pinned_and_rays_own_command_is_printed(project, tmp_path):
     made = prepare_job(tmp_path / "job", job_id="reviews-1")
     environment = {"env_vars": {"RAYKD_EXPECTED_VERSION": VERSION}, "pip": [f"raykd=={VERSION}"]}

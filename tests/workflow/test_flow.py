@@ -51,6 +51,9 @@ def folder(tmp_path_factory) -> Path:
             for text, label in sentences(num_rows, seed)
         ]
         (folder / f"{split}.jsonl").write_text("\n".join(lines))
+    renamed = {"praise": "pos", "blame": "neg"}
+    lines = [f"{text}\t{renamed[label]}\n" for text, label in sentences(20, 5)]
+    (folder / "imdb.tsv").write_text("".join(lines))
     corpus = [json.dumps({"text": text}) for text, _ in sentences(400, 3)]
     (folder / "corpus.jsonl").write_text("\n".join(corpus))
     write_recipe(folder / "recipe.yaml")
@@ -77,6 +80,20 @@ def recipe_values() -> dict:
         "student": {"num_layers": 1},
         "injection": {"objective": {"name": "vanilla_kd", "task_weight": 0}, **phase},
         "adaptation": {"objective": {"name": "vanilla_kd"}, **phase},
+        "evaluation": {
+            "sets": [
+                {
+                    "name": "imdb",
+                    "path": "imdb.tsv",
+                    "columns": ["text", "class"],
+                    "sentence_columns": ["text"],
+                    "label_column": "class",
+                    "labels": ["neg", "pos"],
+                    "label_map": {"blame": "neg", "praise": "pos"},
+                    "metrics": ["accuracy", "f1"],
+                }
+            ]
+        },
         "workers": {"models_at_once": 2},
         "tune": {
             "num_trials": 3,
@@ -122,6 +139,15 @@ def test_a_run_scores_every_variant_before_and_after_adaptation(completed_out):
     teacher = next(score for score in results.scores if score.variant == "teacher")
     assert teacher.metrics["accuracy"] > 0.9
     assert all(curve.points[-1].metrics for curve in results.curves if curve.phase != "injection")
+
+
+def test_a_run_scores_every_model_on_an_evaluation_set(completed_out):
+    results = Results.model_validate_json((completed_out / "results.json").read_text())
+    assert len(results.scores) == 3 + 6 + 10
+    assert {tuple(score.sets["imdb"]) for score in results.scores} == {("accuracy", "f1")}
+    teacher = next(score for score in results.scores if score.variant == "teacher")
+    assert teacher.sets["imdb"]["accuracy"] > 0.9
+    assert "imdb: accuracy | imdb: F1" in (completed_out / "student" / "README.md").read_text()
 
 
 def test_corpora_have_equal_size_and_contain_no_evaluation_sentence(completed_out):
@@ -226,14 +252,14 @@ def test_status_and_check_of_a_completed_run_need_no_torch_and_change_nothing(co
     state = read_state(completed_out)
     assert state.is_done
     assert {stage.name: stage.num_outputs for stage in state.stages} == {
-        "task": 1,
+        "task": 2,
         "ingest": 1,
         "retrieve": 2,
         "contextualize": 2,
         "teacher": 1,
         "inject": 6,
         "adapt": 10,
-        "evaluate": 11,
+        "evaluate": 22,
         "report": 1,
     }
     assert state.hours is not None
