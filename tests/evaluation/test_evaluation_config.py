@@ -1,6 +1,9 @@
 """Settings of evaluation sets that are refused before a file is read."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from raykd.errors import InputError
 from raykd.evaluation.config import EvaluationSetConfig
@@ -96,6 +99,24 @@ def test_labels_and_map_may_be_numbers_and_booleans_of_yaml():
     values = {"labels": [0, 1], "label_map": {False: 0, "true": 1}}
     one = parse(values, task={**OWN, "labels": [False, True]}).evaluation.sets[0]
     assert one.classes(("False", "True")) == (("0", "1"), (0, 1))
+
+
+def test_the_sets_of_the_documentation_fit_their_tasks():
+    page = Path(__file__).resolve().parents[2] / "docs" / "evaluation_sets.md"
+    blocks = [block.partition("```")[0] for block in page.read_text().split("```yaml\n")[1:]]
+    found = {}
+    for block, task in zip(blocks, ("mnli", "mnli", "qqp", "sst2"), strict=True):
+        recipe = parse(*yaml.safe_load(block)["evaluation"]["sets"], task=task)
+        for one in recipe.evaluation.sets:
+            found[one.name] = one.classes(recipe.task.known_labels).targets
+    assert found == {
+        "hans": (0, 1, 1),
+        "scitail": (0, 1, 1),
+        "mnli-mm": (0, 1, 2),
+        "paws": (0, 1),
+        "imdb": (0, 1),
+        "imdb-hub": (0, 1),
+    }
 
 
 def test_a_recipe_without_sets_has_none():
