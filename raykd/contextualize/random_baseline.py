@@ -10,12 +10,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raykd.contextualize.card import CorpusCard
+from raykd.contextualize.config import LIMITS, ContextualizeConfig
 from raykd.contextualize.contamination import ContaminationIndex
 from raykd.contextualize.filter import FilteredCandidates, filter_candidates
 from raykd.contextualize.sample import Draw, by_key, draw_from_shard, fraction_for
 from raykd.contextualize.select import (
-    LIMITS,
-    ContextualizeConfig,
     ReferenceTexts,
     figures,
     write_corpus,

@@ -1,32 +1,27 @@
 """Contextualized corpus: the union of the hits, deduplicated and decontaminated."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field, model_validator
 
 from raykd import progress
-from raykd.config import Config
 from raykd.contextualize.card import FILE_NAME, Compared, CorpusCard, GeneralFacts, SearchFacts
+from raykd.contextualize.config import ContextualizeConfig
 from raykd.contextualize.contamination import ContaminationIndex
 from raykd.contextualize.filter import (
     DUPLICATE,
     NEAR_DUPLICATE,
-    ContaminationPolicy,
     FilteredCandidates,
     filter_candidates,
 )
 from raykd.contextualize.sample import SAMPLE_FILE
-from raykd.dedup.minhash import NearDuplicatesConfig
 from raykd.errors import InputError
 from raykd.storage import schemas
 from raykd.storage.manifest import (
@@ -41,74 +36,10 @@ from raykd.text.figures import TextFigures, compare, sample_rows
 
 REMOVED_FILE = "removed.parquet"
 CONTAMINATION_FILE = "leaks.parquet"
-LIMITS = ("max_units", "target_bytes", "top_percent")
 _WRITE_ROWS = 65_536
 
 # unit ids -> rows of UNITS with these ids, in any order.
 Gather = Callable[[pa.Array], pa.Table]
-
-
-class ContextualizeConfig(Config):
-    """Filters for the retrieved units, and at most one limit of their number.
-
-    `max_units`, `target_bytes` and `top_percent` do not change the search. Contaminated units that
-    are kept are counted in the card and listed in leaks.parquet; `ContaminationIndex` cites the
-    definitions of other papers.
-    """
-
-    max_units: int | None = Field(
-        None,
-        ge=1,
-        description="Most units of the corpus, in order of (rank, unit id); give at most one of "
-        "max_units, target_bytes and top_percent.",
-    )
-    target_bytes: int | None = Field(
-        None,
-        ge=1,
-        description="Size of the corpus in bytes of text: hits are kept up to the smallest rank "
-        "whose union, without duplicates and leaks, is that large.",
-    )
-    top_percent: float | None = Field(
-        None,
-        gt=0,
-        le=100,
-        description="Keep hits up to this percentage of retrieval.top_k (0 to 100), rounded up.",
-    )
-    leaks: ContaminationPolicy = Field(
-        "remove",
-        description="Units that hold a sentence of the task's evaluation splits: remove them, or "
-        "keep them in the corpus; they are counted and recorded in either case.",
-    )
-    leak_min_words: int = Field(
-        5,
-        ge=1,
-        description="An evaluation sentence of fewer words leaks only into a unit equal to it.",
-    )
-    leak_ngram: int | None = Field(
-        None,
-        ge=2,
-        description="Also count a unit as leaked that shares this many consecutive words with an "
-        "evaluation sentence. Default: off.",
-    )
-    near_duplicates: NearDuplicatesConfig | None = Field(
-        None,
-        description="Also remove near duplicates of a unit that is kept; {} takes the defaults. "
-        "Equal texts are always removed.",
-    )
-    random_seed: int = Field(0, ge=0, lt=2**64, description="Seed of the units of a random corpus.")
-
-    @model_validator(mode="after")
-    def _one_limit(self) -> Self:
-        limits = [name for name in LIMITS if getattr(self, name) is not None]
-        if len(limits) > 1:
-            raise ValueError(f"{' and '.join(limits)} limit the corpus in different ways; give one")
-        return self
-
-    def last_rank(self, top_k: int) -> int:
-        """Largest rank of the hits that are used."""
-        if self.top_percent is None:
-            return top_k
-        return math.ceil(Decimal(str(self.top_percent)) * top_k / 100)
 
 
 @dataclass(frozen=True)

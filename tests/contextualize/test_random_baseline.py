@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raykd.contextualize.card import CorpusCard, GeneralFacts
+from raykd.contextualize.config import ContextualizeConfig
 from raykd.contextualize.random_baseline import random_corpus
 from raykd.contextualize.sample import draw_from_shard
-from raykd.contextualize.select import ContextualizeConfig, ReferenceTexts
+from raykd.contextualize.select import ReferenceTexts
 from raykd.errors import InputError
 from raykd.storage import schemas
 

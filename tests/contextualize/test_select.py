@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raykd.contextualize.card import CorpusCard, GeneralFacts, SearchFacts
-from raykd.contextualize.select import ContextualizeConfig, ReferenceTexts, contextualize
+from raykd.contextualize.config import ContextualizeConfig
+from raykd.contextualize.select import ReferenceTexts, contextualize
 from raykd.errors import InputError
 from raykd.storage import schemas
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from raykd.config import Config
-from raykd.contextualize.select import LIMITS, ContextualizeConfig
+from raykd.contextualize.config import LIMITS, ContextualizeConfig
 from raykd.corpus.config import CorpusConfig
 from raykd.corpus.dataset.readers import with_absolute_paths
 from raykd.retrieval.config import RetrievalConfig

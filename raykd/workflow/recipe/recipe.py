@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from raykd.config import Config
-from raykd.contextualize.select import ContextualizeConfig
+from raykd.contextualize.config import ContextualizeConfig
 from raykd.corpus.config import CorpusConfig
 from raykd.demo.docstrings import DocstringsConfig
 from raykd.evaluation.config import EvaluationConfig
