@@ -10,6 +10,8 @@ from raykd.text.figures import TextFigures
 
 FILE_NAME = "card.json"
 
+CorpusKind = Literal["contextualized", "random", "dsir"]
+
 
 class Compared(BaseModel):
     """Statistics of a reference: the general corpus, or the task's sentences."""
@@ -53,8 +55,23 @@ class GeneralFacts(BaseModel):
     num_quotes_kept: int = 0
 
 
+class DsirFacts(BaseModel):
+    """Importance weights of a DSIR corpus (see `dsir`), and the n-grams they were computed from.
+
+    `mean_log_weight` is the mean log importance weight of the corpus's units, and
+    `mean_log_weight_general` that of all units of the general corpus.
+    """
+
+    num_task_ngrams: int
+    num_general_ngrams: int
+    num_buckets: int
+    smoothing: float
+    mean_log_weight: float
+    mean_log_weight_general: float
+
+
 class CorpusCard(BaseModel):
-    """Statistics of a contextualized corpus, or of the random one that it is compared with.
+    """Statistics of a contextualized corpus, or of one that it is compared with.
 
     `num_candidates` counts the distinct units retrieved, or all units of the general corpus.
     `max_units` is the limit in units, `target_bytes` the one in bytes, `top_percent` the share of
@@ -64,10 +81,10 @@ class CorpusCard(BaseModel):
     `num_leaked_ngrams` count the candidates before the last kept unit, so that they are comparable
     with a random corpus of the same size. `leaks` states whether units that contain an evaluation
     sentence were removed or kept. `kept_fraction` is kept units per hit, and `max_rank` the rank of
-    the last kept unit. Fields of a search are None for a random corpus.
+    the last kept unit. Fields of a search are None for a random and a DSIR corpus.
     """
 
-    kind: Literal["contextualized", "random"]
+    kind: CorpusKind
     num_units: int
     num_bytes: int
     bytes_per_unit: float
@@ -100,6 +117,7 @@ class CorpusCard(BaseModel):
     text: TextFigures
     general: Compared
     task: Compared
+    dsir: DsirFacts | None = None
 
 
 def read_card(directory: Path) -> CorpusCard:

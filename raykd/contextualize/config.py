@@ -2,15 +2,18 @@
 
 import math
 from decimal import Decimal
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from raykd.config import Config
+from raykd.contextualize.dsir import DsirConfig
 from raykd.contextualize.filter import ContaminationPolicy
 from raykd.dedup.minhash import NearDuplicatesConfig
 
 LIMITS = ("max_units", "target_bytes", "top_percent")
+
+BaselineSize = Literal["units", "bytes"]
 
 
 class ContextualizeConfig(Config):
@@ -60,7 +63,21 @@ class ContextualizeConfig(Config):
         description="Also remove near duplicates of a unit that is kept; {} takes the defaults. "
         "Equal texts are always removed.",
     )
-    random_seed: int = Field(0, ge=0, lt=2**64, description="Seed of the units of a random corpus.")
+    random_seed: int = Field(
+        0,
+        ge=0,
+        lt=2**64,
+        description="Seed of the units of a random corpus, and of the noise of a DSIR corpus.",
+    )
+    baseline_size: BaselineSize = Field(
+        "units",
+        description="Size of random and DSIR corpora without num_units: units (as many units as "
+        "the contextualized corpus has) or bytes (as many bytes of text).",
+    )
+    dsir: DsirConfig = Field(
+        DsirConfig(),
+        description="Importance weights of a DSIR corpus, for variants with the step dsir.",
+    )
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:

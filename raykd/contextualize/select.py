@@ -99,7 +99,7 @@ def contextualize(
     Pretraining: A Simple and Efficient Framework", arXiv:2111.04130). TLM does not remove equal
     texts under different ids and evaluation sentences.
     """
-    settings = config.model_dump(mode="json", exclude={"random_seed"})
+    settings = config.model_dump(mode="json", exclude={"random_seed", "baseline_size", "dsir"})
     all_inputs = {**inputs, **reference_texts.digests(), "facts": digest_of(search.model_dump())}
 
     def write(draft: Draft) -> None:
@@ -162,7 +162,7 @@ def figures(
     """Compute the fields of the card that every kind of corpus has."""
     rows = filtered.kept_rows
     texts, unit_ids = filtered.candidates["text"], filtered.candidates["unit_id"]
-    num_bytes = int(_num_bytes(filtered).sum())
+    num_bytes = int(num_bytes_of(filtered).sum())
     sampled = rows[sample_rows(unit_ids.take(pa.array(rows)))]
     general = pq.read_table(reference_texts.sample / SAMPLE_FILE, columns=["text"])["text"]
     task = reference_texts.task_sentences
@@ -239,6 +239,12 @@ def write_slice(corpus: Path, last_rank: int, out: Path) -> Manifest:
     )
 
 
+def num_bytes_of(filtered: FilteredCandidates) -> npt.NDArray[np.int64]:
+    """Count the bytes of each kept text, in order of the candidates."""
+    lengths = pc.binary_length(filtered.candidates["text"]).to_numpy()
+    return np.asarray(lengths[filtered.kept_rows], np.int64)
+
+
 def _write_text(path: Path, candidates: pa.Table, rows: npt.NDArray[np.int64]) -> None:
     columns = candidates.select(schemas.TRAINING_TEXT.names)
     with pq.ParquetWriter(path, schemas.TRAINING_TEXT, compression="zstd") as writer:
@@ -254,18 +260,12 @@ def _limited(
     if config.max_units is not None:
         return whole.cut(config.max_units), last_rank
     if config.target_bytes is not None:
-        reached = np.flatnonzero(np.cumsum(_num_bytes(whole)) >= config.target_bytes)
+        reached = np.flatnonzero(np.cumsum(num_bytes_of(whole)) >= config.target_bytes)
         if len(reached):
             ranks = whole.candidates["rank"].to_numpy()
             k = int(ranks[whole.kept_rows[reached[0]]])
             return whole.cut_at(int(np.searchsorted(ranks, k, side="right"))), k
     return whole, last_rank
-
-
-def _num_bytes(filtered: FilteredCandidates) -> npt.NDArray[np.int64]:
-    """Bytes of each kept text."""
-    lengths = pc.binary_length(filtered.candidates["text"]).to_numpy()
-    return np.asarray(lengths[filtered.kept_rows], np.int64)
 
 
 def _read_hits(path: Path, last_rank: int) -> pa.Table:

@@ -63,10 +63,12 @@ def card_table(cards: list[CorpusCard]) -> list[list[tuple[str, list[str]]]]:
             ("Rank of the last unit kept", [card.max_rank for card in cards]),
             ("Units kept per hit", [card.kept_fraction for card in cards]),
         ],
+        _importance(cards),
     ]
     return [
         [(title, [_format(value) for value in values]) for title, values in lines]
         for lines in groups
+        if lines
     ]
 
 
@@ -152,6 +154,22 @@ def _leaks(cards: list[CorpusCard]) -> list[tuple[str, list[int | None]]]:
             counted = [card.num_leaked_ngrams if card.leaks == policy else None for card in cards]
             lines.append((f"{verb}: share a {size}-gram with an evaluation sentence", counted))
     return lines
+
+
+def _importance(cards: list[CorpusCard]) -> list[tuple[str, list[Any]]]:
+    """Lines on the importance weights of DSIR corpora; none if there is no such corpus."""
+    facts = [card.dsir for card in cards]
+    if not any(facts):
+        return []
+    return [
+        ("DSIR: n-grams of the task", [of and of.num_task_ngrams for of in facts]),
+        ("DSIR: n-grams of the general corpus", [of and of.num_general_ngrams for of in facts]),
+        ("DSIR: mean log importance weight", [of and of.mean_log_weight for of in facts]),
+        (
+            "DSIR: the same of the general corpus",
+            [of and of.mean_log_weight_general for of in facts],
+        ),
+    ]
 
 
 def _with_sizes(title: str, sizes: list[int]) -> str:

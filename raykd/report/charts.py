@@ -13,6 +13,7 @@ Figure = dict[str, Any]
 _COLORS = {
     "contextualized": "#2b8cd6",
     "random": "#e08a00",
+    "dsir": "#b3a125",
     "task": "#12a37a",
     "task_da": "#7a6ff0",
     "alone": "#8a8f98",
@@ -36,6 +37,7 @@ _VARIANT_TITLES = {
     "task": "task rows",
     "task_da": "augmented rows",
     "random": "random text",
+    "dsir": "DSIR text",
     "contextualized_task_da": "contextualized, augmented",
 }
 _INIT_TITLES = {

@@ -16,6 +16,7 @@ VARIANT_TITLES: Mapping[str, str] = {
     "task": "Distilled on the task's rows",
     "task_da": "Distilled on the task's rows, augmented",
     "random": "Distilled on random text",
+    "dsir": "Distilled on text selected by DSIR",
     "contextualized": "Distilled on the contextualized corpus",
     "contextualized_task_da": "Distilled on the contextualized corpus, then on augmented rows",
 }

@@ -6,10 +6,12 @@ from pydantic import Field, model_validator
 
 from raykd.training.phase_config import PhaseConfig
 
-TextKind = Literal["task", "task_da", "random", "contextualized"]
-TEXT_KINDS: tuple[TextKind, ...] = ("task", "task_da", "random", "contextualized")
+TextKind = Literal["task", "task_da", "random", "dsir", "contextualized"]
+TEXT_KINDS: tuple[TextKind, ...] = ("task", "task_da", "random", "dsir", "contextualized")
 # Texts made from a general corpus.
-CORPUS_TEXTS: tuple[TextKind, ...] = ("random", "contextualized")
+CORPUS_TEXTS: tuple[TextKind, ...] = ("random", "dsir", "contextualized")
+# Those that have the size of the contextualized corpus, unless another is given.
+BASELINE_TEXTS: tuple[TextKind, ...] = ("random", "dsir")
 
 
 class InjectionConfig(PhaseConfig):
@@ -54,15 +56,17 @@ class StepConfig(InjectionConfig):
 
     text: TextKind = Field(
         description="Text to train on: task (the task's rows), task_da (rows of `raykd augment`), "
-        "random (units drawn from a general corpus) or contextualized (units retrieved from it)."
+        "random (units drawn from a general corpus), dsir (units drawn from it by the importance "
+        "of their n-grams for the task) or contextualized (units retrieved from it)."
     )
     corpus: str | None = Field(
-        None, description="Which of `corpora` a random or contextualized text is made from."
+        None, description="Which of `corpora` a random, dsir or contextualized text is made from."
     )
     num_units: int | None = Field(
         None,
         ge=1,
-        description="Units of a random text. Default: as many as the contextualized corpus has.",
+        description="Units of a random or dsir text. Default: the size of the contextualized "
+        "corpus.",
     )
 
     @model_validator(mode="after")
@@ -71,9 +75,9 @@ class StepConfig(InjectionConfig):
             raise ValueError(
                 f"corpus {self.corpus!r}: text {self.text!r} is not made from a corpus; remove it"
             )
-        if self.num_units is not None and self.text != "random":
+        if self.num_units is not None and self.text not in BASELINE_TEXTS:
             raise ValueError(
-                f"num_units {self.num_units}: belongs to text: random; the size of a "
+                f"num_units {self.num_units}: belongs to text: random or dsir; the size of a "
                 "contextualized corpus is set in the section contextualize"
             )
         return self

@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 from raykd import progress
 from raykd.augment.rows import select_rows
 from raykd.cluster import datasets
+from raykd.contextualize.baseline import CorpusSize
 from raykd.contextualize.card import read_card
+from raykd.contextualize.dsir_baseline import dsir_corpus
 from raykd.contextualize.random_baseline import random_corpus
 from raykd.contextualize.select import ReferenceTexts, contextualize
 from raykd.corpus import pipeline as corpus_pipeline
@@ -69,7 +71,7 @@ def retrieve(run: Run) -> None:
 
 
 def make_training_texts(run: Run) -> None:
-    """contextualize: contextualized corpora, and random ones (of the same size, or as set)."""
+    """contextualize: contextualized corpora, and those it is compared with."""
     recipe = run.recipe
     if recipe.adaptation.rows == "task_da":
         assert recipe.task_da is not None
@@ -80,7 +82,7 @@ def make_training_texts(run: Run) -> None:
         if text.kind == "contextualized":
             _contextualize(run, text, units)
         else:
-            _draw_at_random(run, text, units)
+            _draw(run, text, units)
 
 
 def _contextualize(run: Run, text: Text, units: Manifest) -> None:
@@ -99,22 +101,22 @@ def _contextualize(run: Run, text: Text, units: Manifest) -> None:
     )
 
 
-def _draw_at_random(run: Run, text: Text, units: Manifest) -> None:
-    config, num_units, like = run.recipe.contextualize, text.num_units, None
-    if num_units is None:
+def _draw(run: Run, text: Text, units: Manifest) -> None:
+    config, size, like = run.recipe.contextualize, CorpusSize(num_units=text.num_units), None
+    if text.follows_contextualized:
         card = read_card(run.training_text(Text("contextualized", text.corpus)))
-        num_units, like = card.num_units, card.text
+        size, like = CorpusSize.of(card, config.baseline_size), card.text
     shards = _shards(run, text)
-    random_corpus(
-        shards,
-        num_units,
-        _reference_texts(run, text, units),
-        config,
-        run.training_text(text),
-        {"units": units.digest},
-        draw=steps.drawing(shards, config.random_seed, "random corpus"),
-        like=like,
-    )
+    reference_texts = _reference_texts(run, text, units)
+    out, inputs = run.training_text(text), {"units": units.digest}
+    if text.kind == "dsir":
+        for_each = datasets.for_each
+        dsir_corpus(
+            shards, size, reference_texts, config, out, inputs, for_each=for_each, like=like
+        )
+        return
+    draw = steps.drawing(shards, config.random_seed, "random corpus")
+    random_corpus(shards, size, reference_texts, config, out, inputs, draw=draw, like=like)
 
 
 def _reference_texts(run: Run, text: Text, units: Manifest) -> ReferenceTexts:

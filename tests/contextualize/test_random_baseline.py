@@ -1,58 +1,29 @@
 import random
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import xxhash
+from baseline_corpora import card, read, reference_texts, write_shards
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raykd.contextualize.card import CorpusCard, GeneralFacts
+from raykd.contextualize.baseline import CorpusSize
 from raykd.contextualize.config import ContextualizeConfig
 from raykd.contextualize.random_baseline import random_corpus
 from raykd.contextualize.sample import draw_from_shard
-from raykd.contextualize.select import ReferenceTexts
 from raykd.errors import InputError
 from raykd.storage import schemas
 
 
-def write_shards(folder, shards):
-    """`shards` are mappings of unit_id to text."""
-    paths = []
-    for number, units in enumerate(shards):
-        path = folder / f"units-{number}.parquet"
-        columns = {"unit_id": list(units), "text": list(units.values())}
-        pq.write_table(pa.table(columns, schemas.UNITS), path)
-        paths.append(path)
-    return paths
-
-
-def run(folder, paths, num_units, evaluation=(), draw=None, **config):
-    (folder / "sample").mkdir(exist_ok=True)
-    sample = pa.table({"unit_id": ["u0"], "text": ["text 0"]}, schemas.UNITS)
-    pq.write_table(sample, folder / "sample" / "sample.parquet")
+def run(folder, paths, num_units, evaluation=(), draw=None, num_bytes=None, **config):
     return random_corpus(
         paths,
-        num_units,
-        ReferenceTexts(
-            evaluation_sentences=evaluation,
-            task_sentences=["a task"],
-            sample=folder / "sample",
-            general=GeneralFacts(num_units=500, num_bytes=5000, num_quarantined=0),
-        ),
+        CorpusSize(num_units, num_bytes),
+        reference_texts(folder, evaluation),
         ContextualizeConfig(**config),
         folder / "out",
         {"units": "digest"},
         draw=draw,
     )
-
-
-def read(folder, name):
-    return pq.read_table(folder / "out" / f"{name}.parquet")
-
-
-def card(folder):
-    return CorpusCard.model_validate_json((folder / "out" / "card.json").read_bytes())
 
 
 def test_the_units_with_the_smallest_hashes_are_drawn_in_order_of_their_ids(tmp_path):
@@ -123,6 +94,20 @@ def test_no_remaining_unit_is_an_error_with_a_remedy(tmp_path):
         run(tmp_path, paths, 1, ["secret"])
     with pytest.raises(InputError, match="of the 0 units"):
         run(tmp_path, [], 1)
+
+
+def test_a_corpus_by_bytes_ends_with_the_unit_that_reaches_them(tmp_path):
+    # 6 bytes each: 30 bytes are reached by 5 units, 31 by 6.
+    units = {f"u{number:03}": f"text {number % 10}" for number in range(10)}
+    paths = write_shards(tmp_path, [units])
+    order = sorted(units, key=lambda unit: xxhash.xxh3_64_intdigest(unit.encode(), 0))
+    for num_bytes, num_units in ((30, 5), (31, 6)):
+        run(tmp_path, paths, None, num_bytes=num_bytes)
+        assert read(tmp_path, "text")["unit_id"].to_pylist() == sorted(order[:num_units])
+    figures = card(tmp_path)
+    assert (figures.num_bytes, figures.target_bytes, figures.num_missing_bytes) == (36, 31, 0)
+    run(tmp_path, paths, None, num_bytes=100)
+    assert (card(tmp_path).num_units, card(tmp_path).num_missing_bytes) == (10, 40)
 
 
 def test_a_second_run_draws_nothing(tmp_path):

@@ -185,6 +185,7 @@ def test_the_card_has_all_counts(tmp_path):
             | {"task_overlap": 1.0, "general_overlap": 0.5}
             | {"content_task_overlap": 1.0, "content_general_overlap": 0.0},
         },
+        "dsir": None,
     }
     assert manifest.counts == {
         "num_units": 2,

@@ -49,11 +49,11 @@ def check_corpus_key(recipe: Recipe, path: str, variant: str) -> None:
             f"tune.space: {path!r} changes nothing in the tuned variant {variant!r}; remove it, or "
             "set tune.variant to a variant with a contextualized step"
         )
-    if any(text.kind == "random" and text.num_units is None for text in texts):
+    if baseline := next((text.kind for text in texts if text.follows_contextualized), None):
         raise InputError(
-            f"tune.space: trials cannot change {path!r} in the variant {variant!r}, whose random "
-            "text has the size of the contextualized corpus; give the random step num_units, in "
-            "the section injections"
+            f"tune.space: trials cannot change {path!r} in the variant {variant!r}, whose "
+            f"{baseline} text has the size of the contextualized corpus; give the {baseline} step "
+            "num_units, in the section injections"
         )
 
 

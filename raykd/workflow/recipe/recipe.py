@@ -64,7 +64,7 @@ class Recipe(Config):
         min_length=1,
         max_length=100,
         description="Students to make, each as its injection steps joined by '+': alone (no "
-        "injection), direct (trained by the objective of adaptation only), task, random, "
+        "injection), direct (trained by the objective of adaptation only), task, random, dsir, "
         "contextualized, task_da, contextualized_task_da, names of `injections`, or tfidf (a "
         "linear baseline).",
     )
@@ -83,8 +83,8 @@ class Recipe(Config):
     )
     corpora: dict[Annotated[str, Field(pattern=NAME_PATTERN)], CorpusConfig] = Field(
         {},
-        description="Several general corpora by name, instead of `corpus`; the steps random@NAME "
-        "and contextualized@NAME are made from one of them.",
+        description="Several general corpora by name, instead of `corpus`; the steps random@NAME, "
+        "dsir@NAME and contextualized@NAME are made from one of them.",
     )
     retrieval: RetrievalConfig | None = Field(
         None, description="How units of the corpus are ranked for each sentence of the task."
@@ -352,7 +352,7 @@ class Recipe(Config):
         """The texts made from general corpora, each after the one that decides its size."""
         texts: list[Text] = []
         for text in (step.text for step in self.steps):
-            if text.kind == "random" and text.num_units is None:
+            if text.follows_contextualized:
                 texts.append(Text("contextualized", text.corpus))
             if text.is_made_from_corpus:
                 texts.append(text)

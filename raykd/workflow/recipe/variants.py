@@ -14,7 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from raykd.training.injection_config import CORPUS_TEXTS, TEXT_KINDS, StepConfig, TextKind
+from raykd.training.injection_config import (
+    BASELINE_TEXTS,
+    CORPUS_TEXTS,
+    TEXT_KINDS,
+    StepConfig,
+    TextKind,
+)
 
 # A name becomes a part of folders' names.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
@@ -37,7 +43,7 @@ class Text(NamedTuple):
     Attributes:
         kind: what it is made from and how.
         corpus: which of the recipe's `corpora`; None for its section `corpus`, or for none.
-        num_units: units of a random text; None for as many as the contextualized one has.
+        num_units: units of a random or DSIR text; None for the size of the contextualized one.
     """
 
     kind: TextKind
@@ -54,6 +60,11 @@ class Text(NamedTuple):
     def is_made_from_corpus(self) -> bool:
         """Return whether the text consists of units of a general corpus."""
         return self.kind in CORPUS_TEXTS
+
+    @property
+    def follows_contextualized(self) -> bool:
+        """Return whether the text has the size of the contextualized corpus."""
+        return self.kind in BASELINE_TEXTS and self.num_units is None
 
 
 class Step(NamedTuple):

@@ -71,6 +71,18 @@ def test_texts_are_made_after_the_texts_that_determine_their_size():
     ]
 
 
+def test_a_dsir_text_follows_the_contextualized_one_unless_it_has_a_size():
+    steps = {"some": {"text": "dsir", "corpus": "web", "num_units": 5}}
+    recipe = recipe_with(variants=["dsir@news", "some"], injections=steps)
+    assert [text.name for text in recipe.corpus_texts] == [
+        "contextualized@news",
+        "dsir@news",
+        "dsir-5@web",
+    ]
+    with pytest.raises(InputError, match="need the sections corpus and retrieval"):
+        recipe_with(variants=["dsir@news"], injections={}, retrieval=None)
+
+
 def test_outputs_of_a_named_corpus_have_its_name():
     recipe, out = recipe_with(), Path("out")
     run = Run(recipe, out, out / "units")

@@ -58,6 +58,7 @@ CHOICE = {TOP_K: {"choice": [2, 10]}}
         (CHOICE, {"variants": ["direct"]}, "changes nothing in the tuned variant 'direct'"),
         (CHOICE, {"variants": ["random"]}, "changes nothing in the tuned variant 'random'"),
         (CHOICE, {"variants": ["random+contextualized"]}, "give the random step num_units"),
+        (CHOICE, {"variants": ["dsir+contextualized"]}, "give the dsir step num_units"),
         (CHOICE, {"retrieval": DENSE}, "approximate index 'hnsw'"),
         (CHOICE, {"retrieval": HYBRID}, "fusion.candidates to 10 or more"),
         ({TOP_K: {"choice": [0, 1]}}, {}, "top_k = 0"),
