@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from raykd.report.card import card_table, text_table
 from raykd.report.charts import PHASE_TITLES, Figure, curve_figures, score_figure
+from raykd.report.comparisons import comparison_note, comparison_table
 from raykd.report.costs import cost_note, cost_table
 from raykd.report.diagnostics import (
     divergence_figures,
@@ -62,6 +63,8 @@ def render(results: Results) -> str:
         describe_set=describe_set,
         metric_tables=[_metric_table(results, metric) for metric in results.task.metrics],
         findings=_findings(results),
+        comparisons=comparison_table(results),
+        comparison_note=comparison_note(results),
         costs=cost_table(results),
         cost_note=cost_note(results),
         cards=card_table(cards),

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat
 from raykd.contextualize.card import CorpusCard
 from raykd.evaluation.analysis import Divergence, LayerSimilarity
 from raykd.evaluation.cost import Cost
+from raykd.evaluation.differences import ScoreDifference
 from raykd.training.masked_lm_head.report import HeadReport
 
 # `injected`: a student before adaptation; `adapted`: after it, or fine-tuned alone.
@@ -213,6 +214,7 @@ class Results(_Facts):
     summaries: list[Summary] = []
     sets: list[SetFacts] = []
     set_summaries: list[Summary] = []
+    differences: list[ScoreDifference] = []
     analyses: list[Analysis] = []
     curves: list[Curve]
     curve_split: str

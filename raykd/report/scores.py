@@ -119,11 +119,14 @@ class Numbers:
         """Format as `48.9 ± 0.6`; without a deviation for one seed."""
         return self.value(spread.mean) + self._deviation(spread)
 
+    def signed(self, points: float) -> str:
+        """Format as `+3.3`; zero has no sign."""
+        text = self.value(points)
+        return f"+{text}" if points > 0 and float(text) != 0 else text
+
     def difference(self, spread: Spread) -> str:
         """Format as `+3.3 ± 1.5`."""
-        text = self.value(spread.mean)
-        sign = "+" if spread.mean > 0 and float(text) != 0 else ""
-        return sign + text + self._deviation(spread)
+        return self.signed(spread.mean) + self._deviation(spread)
 
     def _deviation(self, spread: Spread) -> str:
         if spread.deviation is None:

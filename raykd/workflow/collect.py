@@ -52,6 +52,7 @@ from raykd.training.logging.metrics_writer import CURVE_FILE
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import MODEL_FOLDER
 from raykd.training.settings import TrainingConfig
+from raykd.workflow.comparisons import compare_scores
 from raykd.workflow.evaluation_sets import (
     SetScores,
     facts_of_sets,
@@ -233,6 +234,7 @@ def collect(run: Run) -> Results:
         summaries=summarize(scores),
         sets=sets,
         set_summaries=[summary for one in sets for summary in summarize(scores, one.name)],
+        differences=compare_scores(run, scores),
         analyses=analyze_students(run),
         curves=[
             Curve(variant=variant, init=init, seed=seed, phase=phase, points=_points(folder))

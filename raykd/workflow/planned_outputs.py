@@ -51,6 +51,7 @@ def planned_outputs(run: Run) -> dict[str, list[str]]:
         "adapt": [run.adapted(*student) for student in students],
         "evaluate": [
             *(run.analysis(*student) for student in students),
+            run.differences,
             run.costs,
             *(run.predictions(model, name) for name in sets for model in scored),
         ],

@@ -30,7 +30,7 @@ _STAGE_FOLDERS = {
     "teacher": ("teacher",),
     "inject": ("teacher_outputs/*", "students/*/injected"),
     "adapt": ("teacher_outputs/*", "students/*/adapted"),
-    "evaluate": ("predictions/*", "analysis/*", "costs"),
+    "evaluate": ("predictions/*", "analysis/*", "differences", "costs"),
 }
 
 
@@ -181,6 +181,11 @@ class Run:
     def analysis(self, variant: str, init: Init, seed: int) -> Path:
         """Comparison of an adapted student with the teacher."""
         return self.out / "analysis" / f"{variant}-{init}-seed{seed}"
+
+    @property
+    def differences(self) -> Path:
+        """Differences between the scores of models, with their intervals."""
+        return self.out / "differences"
 
     @property
     def costs(self) -> Path:

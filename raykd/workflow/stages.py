@@ -27,6 +27,7 @@ from raykd.training.phases import MODEL_FOLDER
 from raykd.workflow.checks.preflight import check_classes, check_models, search_embedder
 from raykd.workflow.checks.teacher_check import check_teacher
 from raykd.workflow.collect import analyze_students, collect, measure_models, score_models
+from raykd.workflow.comparisons import compare_scores
 from raykd.workflow.corpus_stages import (
     corpora_of,
     ingest,
@@ -45,7 +46,8 @@ from raykd.workflow.training_stages import adapt, inject, train_teacher
 def evaluate(run: Run) -> None:
     """evaluate: score all models, compare students with the teacher, and measure costs."""
     main = run.task().main_metric
-    for score in score_models(run):
+    scores = score_models(run)
+    for score in scores:
         who = score.variant
         if score.init is not None:
             when = "before adaptation" if score.stage == "injected" else "final"
@@ -59,6 +61,7 @@ def evaluate(run: Run) -> None:
         more = f"  ({', '.join(on_sets)})" if on_sets else ""
         progress.say(f"  {score.metrics[main]:.3f} {main}  {who}{same}{more}")
     analyze_students(run)
+    compare_scores(run, scores)
     printed = set()
     for model in measure_models(run):
         if model.cost and model.cost not in printed:

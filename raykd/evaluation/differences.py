@@ -1,0 +1,225 @@
+"""Differences between the scores of models, with bootstrap intervals over rows and seeds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, FiniteFloat
+
+from raykd.evaluation.pipeline import PREDICTIONS_FILE
+from raykd.evaluation.resampling import resampled_scores
+from raykd.storage.manifest import Draft, digest_of, digest_of_directory, write_once
+from raykd.tasks.metrics import compute, majority_predictions
+from raykd.tasks.store import read_task
+
+DIFFERENCES_FILE = "differences.json"
+NUM_RESAMPLES = 2000
+_CONFIDENCE = 0.95
+_ROW_SEED, _SEED_SEED = 0x524F5753, 0x53454544
+# Smaller differences are rounding errors of float64.
+_ROUNDING = 1e-12
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Models:
+    """Models that differ in their seed only.
+
+    `folders` has their predictions by seed; the seed of a model without one is None. Without
+    folders, this is the best constant answer, `majority_predictions`.
+    """
+
+    variant: str
+    init: str | None
+    folders: Mapping[int | None, Path]
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """Seeds of the models."""
+        return tuple(self.folders) or (None,)
+
+
+class Interval(NamedTuple):
+    """A difference of two means over seeds, and the bounds of its interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+class ScoreDifference(BaseModel):
+    """Difference of a metric between models and others (`other`), means over their seeds.
+
+    `low` and `high` bound the interval with the share `confidence` of the resamples; the rows are
+    drawn with replacement, the same for all models, and so are the seeds, as pairs if `is_paired`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variant: str
+    init: str | None
+    other: str
+    other_init: str | None
+    metric: str
+    difference: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    confidence: float
+    num_seeds: int
+    num_other_seeds: int
+    is_paired: bool
+    num_rows: int
+    num_resamples: int
+
+    @property
+    def is_seen(self) -> bool:
+        """Return whether the interval excludes 0."""
+        return not self.low <= 0 <= self.high
+
+
+def write_differences(
+    pairs: Sequence[tuple[Models, Models]], task_folder: Path, out: Path
+) -> list[ScoreDifference]:
+    """Compare the scores of pairs of models on the report split; write them to `out`.
+
+    Args:
+        pairs: models, and those that they are compared with.
+        task_folder: the task's examples.
+        out: output directory.
+
+    Returns:
+        One difference per pair and metric of the task.
+    """
+    models = list({id(side): side for pair in pairs for side in pair}.values())
+    folders = [folder for side in models for folder in side.folders.values()]
+    settings = {
+        "num_resamples": NUM_RESAMPLES,
+        "pairs": [[_name(left), _name(right)] for left, right in pairs],
+    }
+    inputs = {
+        "task": digest_of_directory(task_folder),
+        "predictions": digest_of([digest_of_directory(folder) for folder in folders]),
+    }
+
+    def write(draft: Draft) -> None:
+        found = _differences(pairs, models, task_folder)
+        values = [difference.model_dump() for difference in found]
+        (draft.directory / DIFFERENCES_FILE).write_text(json.dumps(values, indent=2))
+
+    write_once(out, "differences", settings, inputs, write)
+    values = json.loads((out / DIFFERENCES_FILE).read_text())
+    return [ScoreDifference.model_validate(value) for value in values]
+
+
+def interval(
+    scores: Sequence[float],
+    others: Sequence[float],
+    resampled: FloatArray,
+    resampled_others: FloatArray,
+    *,
+    is_paired: bool,
+) -> Interval:
+    """Compute the percentile interval of the difference of two means over seeds.
+
+    In every resample of the rows, as many seeds are drawn with replacement as there are: the same
+    for both if they are paired.
+
+    Args:
+        scores: (S,) metric per seed.
+        others: (T,) metric per seed of the other models; S of them if paired.
+        resampled: (R, S) metric of each seed on resamples of the rows.
+        resampled_others: (R, T) metric of the others on the same resamples.
+        is_paired: whether both have the same seeds, in the same order.
+
+    Source: the hierarchical bootstrap; Davison and Hinkley 1997, "Bootstrap Methods and their
+    Application", section 3.8, doi:10.1017/CBO9780511802843.
+    """
+    random = np.random.default_rng(_SEED_SEED)
+    num_resamples = len(resampled)
+    if is_paired:
+        gaps = _mean_of_drawn(resampled - resampled_others, random)
+    else:
+        gaps = _mean_of_drawn(resampled, random) - _mean_of_drawn(resampled_others, random)
+    assert gaps.shape == (num_resamples,)
+    gaps = np.where(np.abs(gaps) < _ROUNDING, 0.0, gaps)
+    tail = (1 - _CONFIDENCE) / 2
+    low, high = np.quantile(gaps, [tail, 1 - tail])
+    difference = float(np.mean(scores) - np.mean(others))
+    return Interval(0.0 if abs(difference) < _ROUNDING else difference, float(low), float(high))
+
+
+def _differences(
+    pairs: Sequence[tuple[Models, Models]], models: Sequence[Models], task_folder: Path
+) -> list[ScoreDifference]:
+    task = read_task(task_folder)
+    labels = task.reported["label"].to_numpy()
+    constant = majority_predictions(
+        task.train["label"].to_numpy(), len(labels), regression=task.regression
+    )
+    answers = [answer for side in models for answer in _answers(side, constant)]
+    starts = np.cumsum([0, *(len(side.seeds) for side in models)])
+    columns = {
+        id(side): slice(int(first), int(first) + len(side.seeds))
+        for side, first in zip(models, starts[:-1], strict=True)
+    }
+    scores = [compute(task.metrics, labels, answer) for answer in answers]
+    resampled = resampled_scores(
+        labels, np.stack(answers), task.metrics, num_resamples=NUM_RESAMPLES, seed=_ROW_SEED
+    )
+    found = []
+    for left, right in pairs:
+        own, other = columns[id(left)], columns[id(right)]
+        is_paired = left.seeds == right.seeds
+        for metric in task.metrics:
+            values = [score[metric] for score in scores]
+            difference, low, high = interval(
+                values[own],
+                values[other],
+                resampled[metric][:, own],
+                resampled[metric][:, other],
+                is_paired=is_paired,
+            )
+            found.append(
+                ScoreDifference(
+                    variant=left.variant,
+                    init=left.init,
+                    other=right.variant,
+                    other_init=right.init,
+                    metric=metric,
+                    difference=difference,
+                    low=low,
+                    high=high,
+                    confidence=_CONFIDENCE,
+                    num_seeds=len(left.seeds),
+                    num_other_seeds=len(right.seeds),
+                    is_paired=is_paired,
+                    num_rows=len(labels),
+                    num_resamples=NUM_RESAMPLES,
+                )
+            )
+    return found
+
+
+def _mean_of_drawn(resampled: FloatArray, random: np.random.Generator) -> FloatArray:
+    """Mean over seeds that are drawn with replacement in every resample, (R,)."""
+    num_resamples, num_seeds = resampled.shape
+    drawn = random.integers(num_seeds, size=(num_resamples, num_seeds))
+    means: FloatArray = np.take_along_axis(resampled, drawn, axis=1).mean(axis=1)
+    return means
+
+
+def _answers(models: Models, constant: FloatArray) -> list[FloatArray]:
+    if not models.folders:
+        return [constant]
+    files = [folder / PREDICTIONS_FILE for folder in models.folders.values()]
+    return [pq.read_table(file, columns=["prediction"])["prediction"].to_numpy() for file in files]
+
+
+def _name(models: Models) -> list[object]:
+    return [models.variant, models.init, list(models.seeds)]
