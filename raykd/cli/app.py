@@ -65,6 +65,16 @@ app.command(
 )
 
 app.command(
+    "raykd.cli.reproduce:reproduce",
+    name="reproduce",
+    help="Make a table of a paper: the missing runs, then our scores next to the paper's.\n\n"
+    "Runs of one task share teacher, corpora and injections. Writes OUT/table.md, table.json and "
+    "table.html. Without TABLE, lists the tables.",
+    group=_JOBS,
+    sort_key=2,
+)
+
+app.command(
     "raykd.cli.search:search",
     name="search",
     help="Find the top-k units per query by exact BM25, by embeddings, or by both.\n\n"

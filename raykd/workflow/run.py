@@ -20,7 +20,7 @@ from raykd.workflow.recipe.variants import Chain, Step, Text
 from raykd.workflow.stage_times import timed
 
 # The folders of each stage's output below the run directory.
-_STAGE_FOLDERS = {
+STAGE_FOLDERS = {
     "docstrings": ("docstrings",),
     "task": ("task", "evaluation_sets/*"),
     "ingest": ("units", "units@*"),
@@ -213,13 +213,13 @@ class Run:
 
     def timed(self, stage: str) -> AbstractContextManager[None]:
         """Record the times of a stage unless it was skipped."""
-        folders = _STAGE_FOLDERS.get(stage, ())
+        folders = STAGE_FOLDERS.get(stage, ())
         return timed(self.out, stage, tuple(f"{folder}/{MANIFEST_FILE}" for folder in folders))
 
     def times_s(self) -> dict[str, float]:
         """Wall time of the last work of each stage, in seconds, in the stages' order."""
         found = read_informative(self.out / TIMES_FILE)
-        return {stage: found[stage] for stage in _STAGE_FOLDERS if stage in found}
+        return {stage: found[stage] for stage in STAGE_FOLDERS if stage in found}
 
 
 def check_uploaded(recipe: Recipe) -> None:

@@ -22,8 +22,24 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         InputError: names the file, the path of each wrong key, and what is accepted there.
     """
-    recipe = read_recipe(path)
-    folder = path.absolute().parent
+    return _with_absolute_paths(read_recipe(path), path.absolute().parent, str(path))
+
+
+def recipe_of(values: dict[str, Any], folder: Path, source: str) -> Recipe:
+    """Validate a recipe that is given as values; its paths are relative to `folder`.
+
+    Args:
+        values: keys of a recipe, as a file has them.
+        folder: of relative paths.
+        source: origin of the values, for messages.
+
+    Raises:
+        InputError: names the source, the path of each wrong key, and what is accepted there.
+    """
+    return _with_absolute_paths(_parsed(values, source), folder, source)
+
+
+def _with_absolute_paths(recipe: Recipe, folder: Path, source: str) -> Recipe:
     values: dict[str, Any] = {}
     for key, references in file_references(recipe).items():
         if isinstance(references, str):
@@ -47,7 +63,7 @@ def load_recipe(path: Path) -> Recipe:
         # Any other reference is a name: of an installed package, or on the hub.
         if is_path(folder, model):
             values[key] = _absolute(folder, model)
-    return recipe.with_values(values, str(path))
+    return recipe.with_values(values, source)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -59,10 +75,14 @@ def read_recipe(path: Path) -> Recipe:
     values = load_yaml(path)
     if "tasks" in values:
         raise InputError(f"{path}: names several tasks; raykd corpus makes their corpora")
-    recipe = Recipe.parse(_with_preset(values, str(path)), str(path))
+    return _parsed(values, str(path))
+
+
+def _parsed(values: dict[str, Any], source: str) -> Recipe:
+    recipe = Recipe.parse(_with_preset(values, source), source)
     if recipe.task_da and is_url(recipe.task_da):
         raise InputError(
-            f"{path}: task_da {recipe.task_da}: a local directory is expected; copy what raykd "
+            f"{source}: task_da {recipe.task_da}: a local directory is expected; copy what raykd "
             "augment wrote there"
         )
     return recipe

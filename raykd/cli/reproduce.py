@@ -1,0 +1,66 @@
+"""The command `raykd reproduce`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from raykd.cli.options.recipe import OutFolder
+
+TABLES = Path("experiments/expected/tables")
+
+
+def reproduce(
+    table: Annotated[
+        str | None,
+        Parameter(name="TABLE", help=f"YAML file of a table, or the name of one in {TABLES}."),
+    ] = None,
+    /,
+    *,
+    profile: Annotated[
+        Literal["small", "full"],
+        Parameter(help="Size: small for two cores, full for the paper's models and data."),
+    ] = "small",
+    only: Annotated[
+        str, Parameter(help="Names of rows, columns or ROW/COLUMN, separated by commas.")
+    ] = "",
+    seeds: Annotated[
+        int | None, Parameter(help="Number of seeds.", show_default="those of the profile")
+    ] = None,
+    out: OutFolder = None,
+    check: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Exit with code 1 if a score is out of the tolerance of the table's expected "
+            "value, or is missing.",
+            show_default="no",
+        ),
+    ] = False,
+    show: Annotated[
+        bool,
+        Parameter(negative="", help="Train nothing; show complete runs.", show_default="no"),
+    ] = False,
+) -> int:
+    """Make the runs of the table, and print it in Markdown."""
+    from raykd.workflow.reproduce.table import find_table, load_table, tables_in
+
+    if table is None:
+        for name in tables_in(TABLES):
+            config = load_table(TABLES / f"{name}.yaml")
+            print(f"{name:24} {', '.join(config.profiles):12} {config.title}")  # noqa: T201  # the command's answer
+        return 0
+    path = find_table(table, TABLES)
+    # These import torch.
+    from raykd.report.reproduced import markdown
+    from raykd.storage.remote.output import optional_output_at
+    from raykd.workflow.reproduce.reproduction import reproduce as make_table
+
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    with optional_output_at(out) as folder:
+        made = make_table(
+            path, out=folder, profile=profile, only=names, num_seeds=seeds, trains=not show
+        )
+    print(markdown(made), end="")  # noqa: T201  # the command's answer
+    failed = any(cell.state == "failed" for row in made.rows for cell in row.cells)
+    return int(failed or (check and bool(made.missed or made.num_not_run)))

@@ -1,0 +1,220 @@
+"""A reproduced table: our scores next to the paper's, as data, as Markdown and as a page."""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict, FiniteFloat
+
+from raykd.report.scores import METRIC_TITLES
+
+# `new`: there is no value to compare with.
+State = Literal["OK", "near", "off", "new", "failed", "not run"]
+
+_NOTHING = "-"
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cell(_Facts):
+    """One score of a table, in percent.
+
+    Attributes:
+        column: name of the column.
+        mean: over seeds; None if there is no score.
+        deviation: sample standard deviation over seeds.
+        num_seeds: number of seeds.
+        paper: the paper's value.
+        expected: value of an earlier run.
+        state: how the mean compares with the earlier value.
+        training_s: mean wall time of the trainings of one student.
+        reason: why it failed.
+    """
+
+    column: str
+    mean: FiniteFloat | None = None
+    deviation: FiniteFloat | None = None
+    num_seeds: int = 0
+    paper: FiniteFloat | None = None
+    expected: FiniteFloat | None = None
+    state: State = "not run"
+    training_s: FiniteFloat | None = None
+    reason: str | None = None
+
+
+class TableRow(_Facts):
+    """A method and its cells."""
+
+    name: str
+    title: str
+    cells: list[Cell]
+
+    @property
+    def average(self) -> float | None:
+        """Mean of our scores; None unless every column has one."""
+        return _average([cell.mean for cell in self.cells])
+
+    @property
+    def paper_average(self) -> float | None:
+        """Mean of the paper's values in these columns; None unless every column has one."""
+        return _average([cell.paper for cell in self.cells])
+
+    @property
+    def training_s(self) -> float | None:
+        """Mean wall time of the trainings of one student, over the columns that have one."""
+        known = [cell.training_s for cell in self.cells if cell.training_s is not None]
+        return fmean(known) if known else None
+
+
+class TableColumn(_Facts):
+    """A task and the metric of its scores."""
+
+    name: str
+    title: str
+    metric: str | None
+
+
+class ReproducedTable(_Facts):
+    """All that a table shows; `expected_source` says where the earlier values are from."""
+
+    name: str
+    title: str
+    paper: str | None
+    paper_url: str | None
+    paper_note: str | None
+    profile: str
+    columns: list[TableColumn]
+    rows: list[TableRow]
+    expected_source: str | None
+    versions: dict[str, str]
+
+    @property
+    def missed(self) -> list[tuple[TableRow, Cell]]:
+        """Cells whose score is out of tolerance, or that failed."""
+        bad = ("near", "off", "failed")
+        return [(row, cell) for row in self.rows for cell in row.cells if cell.state in bad]
+
+    @property
+    def num_not_run(self) -> int:
+        """Number of cells without a score that did not fail."""
+        return sum(cell.state == "not run" for row in self.rows for cell in row.cells)
+
+
+def state_of(mean: float, expected: float | None, tolerance: float | None) -> State:
+    """Compare a score with an earlier one: OK up to the tolerance, near up to twice as much."""
+    if expected is None or tolerance is None:
+        return "new"
+    difference = abs(mean - expected)
+    if difference <= tolerance:
+        return "OK"
+    return "near" if difference <= 2 * tolerance else "off"
+
+
+def markdown(table: ReproducedTable) -> str:
+    """The table in Markdown: ours ± deviation, then the paper's value in parentheses."""
+    lines = [f"## {table.title}", ""]
+    if table.paper:
+        lines += [f"Paper: [{table.paper}]({table.paper_url}).", ""]
+    header = ["", *(_column_title(column) for column in table.columns)]
+    lines += [_line([*header, *_extra_titles(table)]), _line(["---"] * (len(header) + 2))]
+    for row in table.rows:
+        cells = [_cell_text(cell) for cell in row.cells]
+        lines.append(_line([row.title, *cells, *_extras(row)]))
+    lines += ["", *_notes(table)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def page(table: ReproducedTable) -> str:
+    """The table as an HTML page without scripts; texts are escaped."""
+    environment = Environment(
+        loader=PackageLoader("raykd.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    best = [_best(table, number) for number in range(len(table.columns))]
+    return environment.get_template("reproduced.html").render(
+        table=table,
+        column_titles=[_column_title(column) for column in table.columns],
+        extra_titles=_extra_titles(table),
+        extras=[_extras(row) for row in table.rows],
+        best=best,
+        number=number,
+        notes=_notes(table),
+    )
+
+
+def number(value: float | None) -> str:
+    """A score in percent with one decimal; a hyphen for none."""
+    return _NOTHING if value is None else f"{value:.1f}"
+
+
+def _best(table: ReproducedTable, column: int) -> float | None:
+    known = [row.cells[column].mean for row in table.rows if row.name != "teacher"]
+    return max((mean for mean in known if mean is not None), default=None)
+
+
+def _cell_text(cell: Cell) -> str:
+    if cell.mean is None:
+        text = "failed" if cell.state == "failed" else _NOTHING
+    else:
+        spread = "" if cell.deviation is None else f" ± {cell.deviation:.1f}"
+        text = f"{cell.mean:.1f}{spread}"
+    if cell.paper is not None:
+        text += f" ({cell.paper:.1f})"
+    return f"{text} {cell.state}" if cell.state in ("OK", "near", "off") else text
+
+
+def _extra_titles(table: ReproducedTable) -> list[str]:
+    return ["Average" if len(table.columns) > 1 else "", "Training, s"]
+
+
+def _extras(row: TableRow) -> list[str]:
+    average = "" if len(row.cells) == 1 else number(row.average)
+    if average and row.paper_average is not None:
+        average += f" ({row.paper_average:.1f})"
+    return [average, _NOTHING if row.training_s is None else f"{row.training_s:.0f}"]
+
+
+def _notes(table: ReproducedTable) -> list[str]:
+    notes = [
+        f"Profile {table.profile}. Scores in percent: mean ± standard deviation over seeds"
+        + (", the paper's value in parentheses." if table.paper else ".")
+        + " Training: seconds for one student, injection and adaptation."
+    ]
+    if table.expected_source:
+        notes.append(
+            f"OK: within the tolerance of the value of {table.expected_source}; near: within "
+            "twice of it; off: further away."
+        )
+    if table.paper_note:
+        notes.append(table.paper_note)
+    notes += [
+        f"Failed: {row.title}, {cell.column}: {cell.reason}"
+        for row in table.rows
+        for cell in row.cells
+        if cell.state == "failed"
+    ]
+    if table.versions:
+        versions = ", ".join(f"{name} {version}" for name, version in table.versions.items())
+        notes.append(f"Versions: {versions}.")
+    return [part for note in notes for part in (note, "")]
+
+
+def _column_title(column: TableColumn) -> str:
+    if column.metric is None:
+        return column.title
+    return f"{column.title}, {METRIC_TITLES.get(column.metric, column.metric)}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _average(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None

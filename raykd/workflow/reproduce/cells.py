@@ -1,0 +1,193 @@
+"""Runs of a table: the recipe of each, and the scores that its rows show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from raykd.errors import InputError
+from raykd.models.student.init import Init
+from raykd.report.results import Results, Score
+from raykd.workflow.presets import merged
+from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.recipe.recipe_file import recipe_of
+from raykd.workflow.reproduce.table import Profile, ProfileConfig, RowConfig, TableConfig
+
+
+@dataclass(frozen=True)
+class TableRun:
+    """One run of a table: the recipe of some of its rows in one column."""
+
+    name: str
+    column: str
+    recipe: Recipe
+
+    @property
+    def folder(self) -> str:
+        """Its folder below that of the table."""
+        return f"{self.column}/{self.name}"
+
+
+@dataclass(frozen=True)
+class RowScore:
+    """Score of a row in percent: mean and sample standard deviation over seeds."""
+
+    mean: float
+    deviation: float | None
+    num_seeds: int
+
+
+def selected(
+    table: TableConfig, profile: Profile, only: Sequence[str], source: str
+) -> list[tuple[str, str]]:
+    """Rows and columns to make.
+
+    Args:
+        table: the table.
+        profile: its size.
+        only: names of rows, of columns, or ROW/COLUMN; none for all.
+        source: origin of the names, for messages.
+
+    Raises:
+        InputError: the table has no such profile, row or column.
+    """
+    if profile not in table.profiles:
+        raise InputError(f"{source}: no profile {profile!r}; it has {', '.join(table.profiles)}")
+    columns = table.profiles[profile].columns
+    every = [(row, column) for column in columns for row in table.rows]
+    if not only:
+        return every
+    wanted: list[tuple[str, str]] = []
+    for name in only:
+        matching = [cell for cell in every if name in (*cell, "/".join(cell))]
+        if not matching:
+            raise InputError(
+                f"--only {name!r}: no such row or column of {source}; rows: "
+                f"{', '.join(table.rows)}; columns: {', '.join(columns)}; or ROW/COLUMN"
+            )
+        wanted += matching
+    return [cell for cell in every if cell in wanted]
+
+
+def runs_of(
+    table: TableConfig,
+    profile: Profile,
+    cells: Sequence[tuple[str, str]],
+    path: Path,
+    num_seeds: int | None = None,
+) -> list[TableRun]:
+    """The runs behind some cells of a table, column by column.
+
+    Args:
+        table: the table.
+        profile: its size.
+        cells: rows and columns.
+        path: file of the table, to which paths are relative.
+        num_seeds: use seeds 1 to this number in place of the profile's.
+
+    Raises:
+        InputError: a recipe is not valid; names the table's file, the run and the column.
+    """
+    config = table.profiles[profile]
+    runs = []
+    for column in dict.fromkeys(column for _, column in cells):
+        rows = [table.rows[row] for row, of in cells if of == column]
+        for run in table.runs:
+            if own := [row for row in rows if row.run == run]:
+                recipe = _recipe(table, config, run, column, own, path, num_seeds)
+                runs.append(TableRun(run, column, recipe))
+    return runs
+
+
+def _recipe(
+    table: TableConfig,
+    config: ProfileConfig,
+    run: str,
+    column: str,
+    rows: Sequence[RowConfig],
+    path: Path,
+    num_seeds: int | None,
+) -> Recipe:
+    values: dict[str, Any] = config.recipe
+    for over in (config.columns[column], table.runs[run], config.runs.get(run, {})):
+        values = merged(values, over)
+    seeds = config.seeds if num_seeds is None else range(1, num_seeds + 1)
+    variants = dict.fromkeys(row.variant for row in rows if row.variant not in _WITHOUT_RUN)
+    if not any(row.is_student for row in rows):
+        # A run has a student in any case; this one needs no teacher.
+        variants["alone"] = None
+    values = {
+        **values,
+        "name": f"{table.name}-{column}-{run}",
+        "seeds": list(seeds),
+        "variants": list(variants),
+    }
+    inits = list(dict.fromkeys(row.init for row in rows if row.init is not None))
+    if inits:
+        values = merged(values, {"student": {"inits": inits}})
+    source = f"{path}: run {run!r}, column {column!r}"
+    recipe = recipe_of(values, path.absolute().parent, source)
+    for row in rows:
+        if row.is_student and row.init is None and len(recipe.student.inits) > 1:
+            raise InputError(
+                f"{source}: row {row.title!r} needs an init, one of "
+                f"{', '.join(recipe.student.inits)}"
+            )
+    metric = table.columns[column].metric
+    if metric is not None and metric not in recipe.task.reported_metrics:
+        raise InputError(
+            f"{path}: columns.{column}.metric {metric!r}: the task reports "
+            f"{', '.join(recipe.task.reported_metrics)}"
+        )
+    return recipe
+
+
+# The report of every run has these.
+_WITHOUT_RUN = ("teacher", "majority")
+
+
+def score_of(
+    row: RowConfig, run: TableRun, metric: str | None, results: Results
+) -> RowScore | None:
+    """The score of a row in the results of its run; None if they lack some of its seeds."""
+    metric = metric or results.task.metrics[0]
+    scores = [score for score in results.scores if _is_of(score, row, run.recipe)]
+    if not scores or (row.is_student and len(scores) < len(run.recipe.seeds)):
+        return None
+    found = [score.metrics[metric] for score in scores]
+    return RowScore(
+        mean=100 * fmean(found),
+        deviation=100 * stdev(found) if len(found) > 1 else None,
+        num_seeds=len(found),
+    )
+
+
+def _is_of(score: Score, row: RowConfig, recipe: Recipe) -> bool:
+    if not row.is_student:
+        return score.variant == row.variant
+    own = (row.variant, init_of(row, recipe), row.stage)
+    return (score.variant, score.init, score.stage) == own and score.seed in recipe.seeds
+
+
+def init_of(row: RowConfig, recipe: Recipe) -> Init:
+    """First weights of a row's student."""
+    return row.init or recipe.student.inits[0]
+
+
+def is_current(run: TableRun, results: Results) -> bool:
+    """True if results are of the run's recipe, though maybe of more or fewer students."""
+    try:
+        recipe = Recipe.model_validate(yaml.safe_load(results.recipe))
+    except (ValidationError, yaml.YAMLError):  # of an older version
+        return False
+    return _common(recipe) == _common(run.recipe)
+
+
+def _common(recipe: Recipe) -> dict[str, Any]:
+    values = recipe.model_dump(mode="json", exclude={"name", "seeds", "variants", "workers"})
+    values["student"].pop("inits")
+    return values

@@ -1,0 +1,144 @@
+"""`raykd reproduce` on a table of two runs of tiny models."""
+
+import json
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+import yaml
+from chaos import Command
+from tiny_models import save_tiny_model
+
+from raykd.cli.app import _exit_code as raykd
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+WORDS = {"praise": ("good", "fine", "great"), "blame": ("bad", "poor", "dull")}
+
+
+def write_split(path: Path, num_rows: int) -> None:
+    rows = []
+    for number in range(num_rows):
+        label = ("praise", "blame")[number % 2]
+        word = WORDS[label][number // 2 % 3]
+        # One row in five has the other label, so that scores differ between students.
+        shown = ("blame", "praise")[number % 2] if number % 5 == 0 else label
+        rows.append(json.dumps({"sentence": f"the film {number % 7} was {word}", "label": shown}))
+    path.write_text("\n".join(rows))
+
+
+def table_values() -> dict:
+    phase = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "max_length": 16}
+    return {
+        "name": "tiny",
+        "title": "Tiny students",
+        "paper": {"title": "A paper", "url": "https://example.org", "part": "Table 4"},
+        "columns": {"reviews": {"title": "Reviews"}},
+        "runs": {
+            "plain": {"adaptation": {"objective": {"name": "fine_tune"}}},
+            "kd": {"adaptation": {"objective": {"name": "vanilla_kd"}}},
+        },
+        "rows": {
+            "teacher": {"title": "Teacher", "run": "plain", "variant": "teacher"},
+            "random": {"title": "Random", "run": "plain", "variant": "direct", "init": "random"},
+            "kd": {"title": "KD", "run": "kd", "variant": "direct", "init": "bottom"},
+        },
+        "profiles": {
+            "small": {
+                "seeds": [1, 2],
+                "recipe": {
+                    "task": {
+                        "name": "reviews",
+                        "train": "train.jsonl",
+                        "dev": "dev.jsonl",
+                        "sentence_columns": ["sentence"],
+                    },
+                    "teacher": {"model": "teacher", **phase, "epochs": 8},
+                    "student": {"num_layers": 1},
+                    "adaptation": {"objective": {"name": "fine_tune"}, **phase},
+                },
+                "columns": {"reviews": {}},
+            }
+        },
+        "paper_values": {"kd": {"reviews": 81.5}},
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("reproduce")
+    save_tiny_model(folder / "teacher")
+    write_split(folder / "train.jsonl", 48)
+    write_split(folder / "dev.jsonl", 30)
+    return folder
+
+
+def write_table(folder: Path, **changes) -> str:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(table_values() | changes, sort_keys=False))
+    return str(path)
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_reproduction_goes_on_and_runs_share_the_teacher(folder, capsys):
+    command, out = ["reproduce", write_table(folder), "--out", str(folder / "out")], folder / "out"
+    plain, kd = out / "reviews" / "plain", out / "reviews" / "kd"
+    first = Command(folder, ["-m", "raykd", *command])
+    assert first.wait_until(lambda: (plain / "student" / "manifest.json").exists())
+    first.kill()
+    trained = (plain / "teacher" / "manifest.json").stat()
+
+    assert raykd(command) == 0
+
+    printed = capsys.readouterr().out
+    assert "| KD | " in printed
+    assert "(81.5)" in printed
+    assert (plain / "teacher" / "manifest.json").stat() == trained
+    assert (kd / "teacher" / "manifest.json").samefile(plain / "teacher" / "manifest.json")
+    table = json.loads((out / "table.json").read_text())
+    cells = {row["name"]: row["cells"][0] for row in table["rows"]}
+    for run, row, variant in (("plain", "random", "direct"), ("kd", "kd", "direct")):
+        scores = json.loads((out / "reviews" / run / "results.json").read_text())["scores"]
+        found = [s["metrics"]["accuracy"] for s in scores if s["variant"] == variant]
+        assert len(found) == 2
+        assert cells[row]["mean"] == pytest.approx(100 * fmean(found))
+        assert cells[row]["num_seeds"] == 2
+        assert cells[row]["training_s"] > 0
+    assert cells["kd"]["paper"] == 81.5
+    assert cells["teacher"]["mean"] is not None
+
+    # An earlier value far away, and one that is met.
+    mean = cells["kd"]["mean"]
+    for value, code, state in ((mean - 3.0, 1, "off"), (mean - 1.5, 1, "near"), (mean, 0, "OK")):
+        expected = {
+            "date": "2026-11-01",
+            "commit": "abc",
+            "device": "CPU",
+            "num_seeds": 2,
+            "tolerance": 1.0,
+            "values": {"kd": {"reviews": value}},
+        }
+        write_table(folder, expected={"small": expected})
+        assert raykd([*command, "--show", "--check"]) == code
+        assert f" {state} |" in capsys.readouterr().out
+
+
+@pytest.mark.timeout(600)
+def test_a_run_that_fails_is_a_failed_cell_and_the_others_go_on(folder, capsys):
+    changes = table_values()
+    changes["runs"]["kd"] = {"student": {"model": "missing-model"}}
+    path = write_table(folder, runs=changes["runs"])
+    command = ["reproduce", path, "--out", str(folder / "failing"), "--seeds", "1"]
+
+    assert raykd(command) == 1
+
+    printed = capsys.readouterr().out
+    assert "Failed: KD, reviews: " in printed
+    assert "missing-model" in printed
+    cells = {
+        row["name"]: row["cells"][0]
+        for row in json.loads((folder / "failing" / "table.json").read_text())["rows"]
+    }
+    assert cells["kd"]["state"] == "failed"
+    assert cells["random"]["mean"] is not None
+    assert cells["random"]["deviation"] is None

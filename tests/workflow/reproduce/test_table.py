@@ -1,0 +1,153 @@
+"""Tables: their settings, the recipes of their runs, and how they are shown."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from test_reproduction import table_values
+
+from raykd.errors import InputError
+from raykd.report.reproduced import (
+    Cell,
+    ReproducedTable,
+    TableColumn,
+    TableRow,
+    markdown,
+    page,
+    state_of,
+)
+from raykd.workflow.reproduce.cells import runs_of, selected
+from raykd.workflow.reproduce.table import find_table, load_table
+
+TABLES = Path(__file__).resolve().parents[3] / "experiments" / "expected" / "tables"
+
+
+def written(tmp_path: Path, **changes) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(table_values() | changes, sort_keys=False))
+    return path
+
+
+def test_a_row_of_an_unknown_run_is_refused(tmp_path):
+    rows = table_values()["rows"]
+    rows["kd"]["run"] = "kdd"
+    with pytest.raises(InputError, match=r"rows.kd.run: there is no 'kdd'; known: plain, kd"):
+        load_table(written(tmp_path, rows=rows))
+
+
+def test_a_paper_value_of_an_unknown_column_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"paper_values.kd: there is no 'mrcp'; known: reviews"):
+        load_table(written(tmp_path, paper_values={"kd": {"mrcp": 88.0}}))
+
+
+def test_a_profile_does_not_set_seeds_in_its_recipe(tmp_path):
+    profiles = table_values()["profiles"]
+    profiles["small"]["recipe"]["seeds"] = [1]
+    with pytest.raises(InputError, match=r"profiles.small.recipe: the table itself sets seeds"):
+        load_table(written(tmp_path, profiles=profiles))
+
+
+def test_an_unknown_table_names_those_there_are(tmp_path):
+    written(tmp_path)
+    with pytest.raises(InputError, match="tables here: tiny"):
+        find_table("tinny", tmp_path)
+    assert find_table("tiny", tmp_path) == tmp_path / "tiny.yaml"
+
+
+def test_only_selects_rows_columns_and_single_cells(tmp_path):
+    table = load_table(written(tmp_path))
+    assert selected(table, "small", ["kd"], "t") == [("kd", "reviews")]
+    assert selected(table, "small", ["random/reviews"], "t") == [("random", "reviews")]
+    assert len(selected(table, "small", ["reviews"], "t")) == 3
+    with pytest.raises(InputError, match=r"--only 'KD': no such row or column"):
+        selected(table, "small", ["KD"], "t")
+    with pytest.raises(InputError, match=r"no profile 'full'; it has small"):
+        selected(table, "full", [], "t")
+
+
+def test_a_run_trains_only_the_students_of_its_selected_rows(tmp_path):
+    path = written(tmp_path)
+    table = load_table(path)
+    runs = runs_of(table, "small", selected(table, "small", [], "t"), path)
+    assert [(run.name, run.column) for run in runs] == [("plain", "reviews"), ("kd", "reviews")]
+    plain, kd = (run.recipe for run in runs)
+    assert (plain.adaptation.objective.name, plain.student.inits) == ("fine_tune", ("random",))
+    assert (kd.adaptation.objective.name, kd.student.inits) == ("vanilla_kd", ("bottom",))
+    assert plain.task.train == str(tmp_path / "train.jsonl")
+    only = runs_of(table, "small", [("kd", "reviews")], path, num_seeds=5)
+    assert [run.recipe.seeds for run in only] == [(1, 2, 3, 4, 5)]
+
+
+def test_a_recipe_that_is_not_valid_is_refused_before_any_run(tmp_path):
+    runs = table_values()["runs"]
+    runs["kd"] = {"adaptation": {"objective": {"name": "vanila_kd"}}}
+    path = written(tmp_path, runs=runs)
+    table = load_table(path)
+    with pytest.raises(InputError, match=r"run 'kd', column 'reviews': .*vanila_kd"):
+        runs_of(table, "small", selected(table, "small", [], "t"), path)
+
+
+@pytest.mark.parametrize(
+    ("mean", "state"), [(71.0, "OK"), (69.0, "OK"), (72.0, "near"), (68.0, "near"), (72.1, "off")]
+)
+def test_scores_are_ok_within_the_tolerance_and_near_within_twice_of_it(mean, state):
+    assert state_of(mean, 70.0, 1.0) == state
+    assert state_of(mean, None, 1.0) == "new"
+
+
+def example() -> ReproducedTable:
+    columns = [
+        TableColumn(name="cola", title="CoLA", metric="matthews"),
+        TableColumn(name="mrpc", title="MRPC", metric="f1"),
+    ]
+    done = [
+        Cell(column="cola", mean=40.0, deviation=1.25, num_seeds=3, paper=42.0, training_s=10.0),
+        Cell(column="mrpc", mean=83.0, deviation=0.5, num_seeds=3, paper=88.0, training_s=30.0),
+    ]
+    failed = Cell(column="cola", state="failed", reason="<b>no loss</b>")
+    return ReproducedTable(
+        name="example",
+        title="Students | all",
+        paper="A paper, Table 1",
+        paper_url="https://example.org/?a=1&b=2",
+        paper_note=None,
+        profile="small",
+        columns=columns,
+        rows=[
+            TableRow(name="a", title="A", cells=done),
+            TableRow(name="b", title="B|C", cells=[failed, Cell(column="mrpc", mean=80.0)]),
+        ],
+        expected_source=None,
+        versions={"torch": "2.13.0"},
+    )
+
+
+def test_averages_are_those_of_complete_rows():
+    whole, part = example().rows
+    assert (whole.average, whole.paper_average, whole.training_s) == (61.5, 65.0, 20.0)
+    assert (part.average, part.paper_average, part.training_s) == (None, None, None)
+
+
+def test_markdown_has_our_score_its_deviation_and_the_papers_value():
+    lines = markdown(example()).splitlines()
+    assert "| A | 40.0 ± 1.2 (42.0) | 83.0 ± 0.5 (88.0) | 61.5 (65.0) | 20 |" in lines
+    assert "| B\\|C | failed | 80.0 | - | - |" in lines
+    assert "Failed: B|C, cola: <b>no loss</b>" in lines
+
+
+def test_the_page_escapes_texts_and_marks_the_best_score_of_each_column():
+    text = page(example())
+    assert "&lt;b&gt;no loss&lt;/b&gt;" in text
+    assert "<b>no loss" not in text
+    assert text.count('class="best"') == 2
+    assert "paper: 42.0" in text
+
+
+@pytest.mark.parametrize("path", sorted(TABLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_run_of_the_tables_of_the_project_is_a_valid_recipe(path):
+    table = load_table(path)
+    assert table.name == path.stem
+    for profile in table.profiles:
+        cells = selected(table, profile, [], str(path))
+        runs = runs_of(table, profile, cells, path)
+        assert len(runs) >= len(table.profiles[profile].columns)
