@@ -15,7 +15,13 @@ from raykd.report.results import Results, Score
 from raykd.workflow.presets import merged
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import recipe_of
-from raykd.workflow.reproduce.table import Profile, ProfileConfig, RowConfig, TableConfig
+from raykd.workflow.reproduce.table import (
+    ColumnConfig,
+    Profile,
+    ProfileConfig,
+    RowConfig,
+    TableConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ def selected(
     """
     if profile not in table.profiles:
         raise InputError(f"{source}: no profile {profile!r}; it has {', '.join(table.profiles)}")
-    columns = table.profiles[profile].columns
+    columns = table.columns_of(profile)
     every = [(row, column) for column in columns for row in table.rows]
     if not only:
         return every
@@ -94,8 +100,9 @@ def runs_of(
     """
     config = table.profiles[profile]
     runs = []
-    for column in dict.fromkeys(column for _, column in cells):
-        rows = [table.rows[row] for row, of in cells if of == column]
+    for column in dict.fromkeys(table.task_column(column) for _, column in cells):
+        names = dict.fromkeys(row for row, of in cells if table.task_column(of) == column)
+        rows = [table.rows[row] for row in names]
         for run in table.runs:
             if own := [row for row in rows if row.run == run]:
                 recipe = _recipe(table, config, run, column, own, path, num_seeds)
@@ -137,13 +144,22 @@ def _recipe(
                 f"{source}: row {row.title!r} needs an init, one of "
                 f"{', '.join(recipe.student.inits)}"
             )
-    metric = table.columns[column].metric
-    if metric is not None and metric not in recipe.task.reported_metrics:
-        raise InputError(
-            f"{path}: columns.{column}.metric {metric!r}: the task reports "
-            f"{', '.join(recipe.task.reported_metrics)}"
-        )
+    for name, shown in table.columns.items():
+        if table.task_column(name) == column:
+            _check_metric(shown, recipe, f"{path}: columns.{name}")
     return recipe
+
+
+def _check_metric(column: ColumnConfig, recipe: Recipe, key: str) -> None:
+    metrics = recipe.task.reported_metrics
+    if column.set is not None:
+        sets = {one.name: one for one in recipe.evaluation.sets}
+        if column.set not in sets:
+            known = ", ".join(sets) or "none"
+            raise InputError(f"{key}.set {column.set!r}: not in evaluation.sets; known: {known}")
+        metrics = sets[column.set].reported_metrics(recipe.task)
+    if column.metric is not None and column.metric not in metrics:
+        raise InputError(f"{key}.metric {column.metric!r}: its runs report {', '.join(metrics)}")
 
 
 # The report of every run has these.
@@ -151,19 +167,27 @@ _WITHOUT_RUN = ("teacher", "majority")
 
 
 def score_of(
-    row: RowConfig, run: TableRun, metric: str | None, results: Results
+    row: RowConfig, run: TableRun, column: ColumnConfig, results: Results
 ) -> RowScore | None:
     """The score of a row in the results of its run; None if they lack some of its seeds."""
-    metric = metric or results.task.metrics[0]
     scores = [score for score in results.scores if _is_of(score, row, run.recipe)]
     if not scores or (row.is_student and len(scores) < len(run.recipe.seeds)):
         return None
-    found = [score.metrics[metric] for score in scores]
+    metrics = [score.metrics if column.set is None else score.sets[column.set] for score in scores]
+    found = [values[metric_of(column, run.recipe)] for values in metrics]
     return RowScore(
         mean=100 * fmean(found),
         deviation=100 * stdev(found) if len(found) > 1 else None,
         num_seeds=len(found),
     )
+
+
+def metric_of(column: ColumnConfig, recipe: Recipe) -> str:
+    """Metric of a column's scores."""
+    if column.metric is not None:
+        return column.metric
+    own = next((one for one in recipe.evaluation.sets if one.name == column.set), None)
+    return (recipe.task.reported_metrics if own is None else own.reported_metrics(recipe.task))[0]
 
 
 def _is_of(score: Score, row: RowConfig, recipe: Recipe) -> bool:

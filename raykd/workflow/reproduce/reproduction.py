@@ -25,6 +25,7 @@ from raykd.workflow.reproduce.cells import (
     TableRun,
     init_of,
     is_current,
+    metric_of,
     runs_of,
     score_of,
     selected,
@@ -159,10 +160,9 @@ def _table(
 
 
 def _metric(table: TableConfig, column: str, done: Mapping[tuple[str, str], _Done]) -> str | None:
-    if table.columns[column].metric is not None:
-        return table.columns[column].metric
-    recipes = (one.run.recipe for (_, of), one in done.items() if of == column)
-    return next((recipe.task.reported_metrics[0] for recipe in recipes), None)
+    recipes = (one.run.recipe for (_, of), one in done.items() if of == table.task_column(column))
+    recipe = next(recipes, None)
+    return None if recipe is None else metric_of(table.columns[column], recipe)
 
 
 def _cell(
@@ -176,12 +176,12 @@ def _cell(
     paper = table.paper_values.get(name, {}).get(column)
     config = table.expected.get(profile)
     expected = config.values.get(name, {}).get(column) if config else None
-    one = done.get((row.run, column))
+    one = done.get((row.run, table.task_column(column)))
     if one is None or one.results is None:
         reason = one.reason if one else None
         state = "failed" if reason else "not run"
         return Cell(column=column, paper=paper, expected=expected, state=state, reason=reason)
-    score = score_of(row, one.run, table.columns[column].metric, one.results)
+    score = score_of(row, one.run, table.columns[column], one.results)
     if score is None:
         return Cell(column=column, paper=paper, expected=expected)
     return Cell(

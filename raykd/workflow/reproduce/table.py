@@ -32,12 +32,22 @@ class PaperConfig(Config):
 
 
 class ColumnConfig(Config):
-    """A column: a task and its metric."""
+    """A column: a task, or an evaluation set of another column's task, and its metric."""
 
     title: str = Field(description="Title of the column.")
     metric: str | None = Field(
         None, description="Metric of the column's scores. Default: the main metric of its task."
     )
+    of: Name | None = Field(
+        None, description="Column whose runs have the evaluation set `set`, for scores on this set."
+    )
+    set: str | None = Field(None, description="Name in `evaluation.sets` of these runs.")
+
+    @model_validator(mode="after")
+    def _set_of_a_column(self) -> Self:
+        if (self.of is None) != (self.set is None):
+            raise ValueError("give both of and set: a column, and an evaluation set of its runs")
+        return self
 
 
 class RowConfig(Config):
@@ -115,8 +125,17 @@ class TableConfig(Config):
             _check_names([row.run], self.runs, f"rows.{name}.run")
             if not row.is_student and (row.init is not None or row.stage == "injected"):
                 raise ValueError(f"rows.{name}: {row.variant} has no init and no stage")
+        for name, column in self.columns.items():
+            if column.of is not None:
+                tasks = [one for one in self.columns if self.columns[one].of is None]
+                _check_names([column.of], tasks, f"columns.{name}.of")
         for profile, config in self.profiles.items():
             key = f"profiles.{profile}"
+            if sets := [one for one in config.columns if self.task_column(one) != one]:
+                raise ValueError(
+                    f"{key}.columns: {', '.join(sets)} is an evaluation set of another column, "
+                    "which has its keys"
+                )
             _check_names(config.columns, self.columns, f"{key}.columns")
             _check_names(config.runs, self.runs, f"{key}.runs")
             for place, values in _trees(config):
@@ -126,6 +145,16 @@ class TableConfig(Config):
         for profile, expected in self.expected.items():
             self._check_values(f"expected.{profile}.values", expected.values)
         return self
+
+    def task_column(self, column: str) -> str:
+        """The column whose runs a column shows: itself, or the one of its evaluation set."""
+        config = self.columns.get(column)
+        return column if config is None or config.of is None else config.of
+
+    def columns_of(self, profile: Profile) -> list[str]:
+        """Columns of a profile in the order of the table, also those of evaluation sets."""
+        own = self.profiles[profile].columns
+        return [column for column in self.columns if self.task_column(column) in own]
 
     def _check_values(self, key: str, values: Mapping[str, Mapping[str, float]]) -> None:
         _check_names(values, self.rows, key)

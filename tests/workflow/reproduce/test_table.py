@@ -16,7 +16,7 @@ from raykd.report.reproduced import (
     page,
     state_of,
 )
-from raykd.workflow.reproduce.cells import runs_of, selected
+from raykd.workflow.reproduce.cells import metric_of, runs_of, selected
 from raykd.workflow.reproduce.table import find_table, load_table
 
 TABLES = Path(__file__).resolve().parents[3] / "experiments" / "expected" / "tables"
@@ -63,6 +63,29 @@ def test_only_selects_rows_columns_and_single_cells(tmp_path):
         selected(table, "small", ["KD"], "t")
     with pytest.raises(InputError, match=r"no profile 'full'; it has small"):
         selected(table, "full", [], "t")
+
+
+def test_a_column_of_an_evaluation_set_shows_the_runs_of_its_task(tmp_path):
+    columns = table_values()["columns"] | {
+        "hard": {"title": "Hard rows", "of": "reviews", "set": "hard", "metric": "f1"}
+    }
+    profiles = table_values()["profiles"]
+    sets = [{"name": "hard", "path": "hard.jsonl", "metrics": ["accuracy", "f1"]}]
+    profiles["small"]["recipe"]["evaluation"] = {"sets": sets}
+    path = written(tmp_path, columns=columns, profiles=profiles)
+    table = load_table(path)
+    cells = selected(table, "small", ["kd"], "t")
+    assert cells == [("kd", "reviews"), ("kd", "hard")]
+    [run] = runs_of(table, "small", cells, path)
+    assert (run.name, run.column) == ("kd", "reviews")
+    assert run.recipe.evaluation.sets[0].path == str(tmp_path / "hard.jsonl")
+    assert metric_of(table.columns["hard"], run.recipe) == "f1"
+    assert metric_of(table.columns["reviews"], run.recipe) == "accuracy"
+
+    columns["hard"]["set"] = "hrad"
+    path = written(tmp_path, columns=columns, profiles=profiles)
+    with pytest.raises(InputError, match=r"columns.hard.set 'hrad': not in .*known: hard"):
+        runs_of(load_table(path), "small", cells, path)
 
 
 def test_a_run_trains_only_the_students_of_its_selected_rows(tmp_path):
