@@ -22,7 +22,6 @@ from raykd.evaluation.analysis import (
     pooled_states,
 )
 from raykd.evaluation.predict import answers, to_predictions
-from raykd.evaluation.tfidf import fit_tfidf
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.inference import check_finite, logits_of
 from raykd.models.threads import one_thread
@@ -205,24 +204,6 @@ def measure_costs(jobs: Sequence[EvaluationJob], task_folder: Path, out: Path) -
         )
     costs = json.loads((out / COSTS_FILE).read_text())
     return [cost.Cost.model_validate(costs[shape]) for shape in shapes]
-
-
-def evaluate_tfidf(task_folder: Path, out: Path) -> dict[str, float]:
-    """Metrics of TF-IDF with a linear model, fitted on the train split."""
-
-    def write(draft: Draft) -> None:
-        task = read_task(task_folder)
-        predict = fit_tfidf(task.train, num_labels=task.num_labels)
-        table = to_predictions(task.reported, predict(task.reported))
-        pq.write_table(table, draft.directory / PREDICTIONS_FILE)
-        predictions = table["prediction"].to_numpy()
-        scores = compute(task.metrics, task.reported["label"].to_numpy(), predictions)
-        (draft.directory / METRICS_FILE).write_text(json.dumps(scores))
-
-    inputs = {"task": digest_of_directory(task_folder)}
-    write_once(out, "evaluate_tfidf", {}, inputs, write)
-    scores: dict[str, float] = json.loads((out / METRICS_FILE).read_text())
-    return scores
 
 
 def constant_scores(task_folder: Path) -> dict[str, float]:

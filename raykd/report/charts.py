@@ -22,6 +22,8 @@ _COLORS = {
     "teacher": "#c0649e",
     "majority": "#8a8f98",
     "tfidf": "#8a8f98",
+    "embeddings": "#8a8f98",
+    "static": "#8a8f98",
 }
 _OTHER_COLORS = ("#d1495b",)
 _MARKED_POINTS = 20
@@ -34,6 +36,8 @@ _SHADES = [[0, "#eef3f8"], [0.5, "#7fb2d9"], [1, "#12507f"]]
 # Charts have less room for names than tables.
 _VARIANT_TITLES = {
     "tfidf": "TF-IDF",
+    "embeddings": "embeddings, linear",
+    "static": "static, linear",
     "task": "task rows",
     "task_da": "augmented rows",
     "random": "random text",

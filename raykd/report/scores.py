@@ -5,11 +5,14 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from raykd.evaluation.baselines import LINEAR_BASELINES
 from raykd.report.results import Results, Score, ScoreStage
 
 VARIANT_TITLES: Mapping[str, str] = {
     "majority": "Majority class",
     "tfidf": "TF-IDF + logistic regression",
+    "embeddings": "Pretrained embeddings + logistic regression",
+    "static": "Static embeddings + logistic regression",
     "teacher": "Teacher",
     "alone": "Student alone",
     "direct": "Distilled on the task's labels",
@@ -20,7 +23,12 @@ VARIANT_TITLES: Mapping[str, str] = {
     "contextualized": "Distilled on the contextualized corpus",
     "contextualized_task_da": "Distilled on the contextualized corpus, then on augmented rows",
 }
-_REGRESSION_TITLES = {"majority": "Mean score", "tfidf": "TF-IDF + ridge regression"}
+_REGRESSION_TITLES = {
+    "majority": "Mean score",
+    "tfidf": "TF-IDF + ridge regression",
+    "embeddings": "Pretrained embeddings + ridge regression",
+    "static": "Static embeddings + ridge regression",
+}
 INIT_TITLES: Mapping[str, str] = {
     "random": "initialized at random",
     "skip": "from evenly spaced layers",
@@ -36,7 +44,7 @@ METRIC_TITLES: Mapping[str, str] = {
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
 }
-_REFERENCES = ("majority", "tfidf", "teacher")
+_REFERENCES = ("majority", *LINEAR_BASELINES, "teacher")
 # Percentages have a decimal if one row changes the score by half a point or less.
 _ROWS_FOR_A_DECIMAL = 200
 # Smaller differences in points are rounding errors of float64, and count as zero.

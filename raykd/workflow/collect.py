@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from raykd.config import dump_yaml
 from raykd.contextualize.card import read_card
+from raykd.evaluation.baselines.pipeline import evaluate_baselines
 from raykd.evaluation.cost import Cost
 from raykd.evaluation.pipeline import (
     PREDICTIONS_FILE,
@@ -21,7 +22,6 @@ from raykd.evaluation.pipeline import (
     analyze,
     constant_scores,
     evaluate,
-    evaluate_tfidf,
     measure_costs,
 )
 from raykd.evaluation.teacher_check import Finding, check_answers
@@ -52,13 +52,14 @@ from raykd.training.logging.metrics_writer import CURVE_FILE
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import MODEL_FOLDER
 from raykd.training.settings import TrainingConfig
+from raykd.workflow.checks.baselines import baseline_job
 from raykd.workflow.comparisons import compare_scores
 from raykd.workflow.evaluation_sets import (
     SetScores,
+    baseline_set_scores,
     facts_of_sets,
     score_constant_on_sets,
     score_models_on_sets,
-    score_tfidf_on_sets,
 )
 from raykd.workflow.generators import generator_facts
 from raykd.workflow.recipe.recipe import Recipe
@@ -80,9 +81,11 @@ def score_models(run: Run) -> list[Score]:
     """Score every model on the report split and evaluation sets; write missing predictions."""
     task, recipe = run.task_folder, run.recipe
     scores = [_baseline("majority", constant_scores(task), score_constant_on_sets(run))]
-    if "tfidf" in recipe.variants:
-        metrics = evaluate_tfidf(task, run.predictions(run.out / "tfidf"))
-        scores.append(_baseline("tfidf", metrics, score_tfidf_on_sets(run)))
+    baselines = [baseline_job(run, name) for name in recipe.linear_baselines]
+    for one, metrics in zip(
+        baselines, evaluate_baselines(baselines, use_gpu=uses_gpu(recipe.workers)), strict=True
+    ):
+        scores.append(_baseline(one.name, metrics, baseline_set_scores(run, one.name)))
     models: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
         ("teacher", None, None, "teacher", run.teacher)
     ]

@@ -32,8 +32,10 @@ def compare_scores(run: Run, scores: Sequence[Score]) -> list[ScoreDifference]:
     best = _best(scores, run.task().main_metric)
     own = students[best.init][best.variant]
     others = [Models("majority", None, {})]
-    if "tfidf" in run.recipe.variants:
-        others.append(Models("tfidf", None, {None: run.out / "predictions" / "tfidf"}))
+    others += [
+        Models(name, None, {None: run.predictions(run.out / name)})
+        for name in run.recipe.linear_baselines
+    ]
     others.append(Models("teacher", None, {None: run.predictions(run.teacher)}))
     pairs += [(own, other) for other in others]
     return write_differences(pairs, run.task_folder, run.differences)

@@ -1,6 +1,7 @@
 """A run's evaluation sets: read and checked with the task, scored with its models."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -12,7 +13,6 @@ from raykd.evaluation.sets.pipeline import (
     SetJob,
     constant_set_scores,
     predict_sets,
-    predict_sets_tfidf,
     set_scores,
 )
 from raykd.report.results import SetFacts
@@ -78,14 +78,19 @@ def score_constant_on_sets(run: Run) -> SetScores:
     }
 
 
-def score_tfidf_on_sets(run: Run) -> SetScores:
-    """Score TF-IDF on every set; write missing predictions."""
-    names = [one.name for one in run.recipe.evaluation.sets]
-    outs = [run.predictions(run.out / "tfidf", name) for name in names]
-    predict_sets_tfidf(run.task_folder, [run.evaluation_set(name) for name in names], outs)
+def baseline_sets(run: Run, name: str) -> tuple[tuple[Path, Path], ...]:
+    """Folder of each evaluation set, and of a linear baseline's predictions on it."""
+    return tuple(
+        (run.evaluation_set(one.name), run.predictions(run.out / name, one.name))
+        for one in run.recipe.evaluation.sets
+    )
+
+
+def baseline_set_scores(run: Run, name: str) -> SetScores:
+    """Score the predictions of a linear baseline on every set."""
     return {
-        one.name: set_scores(out, metrics)
-        for (one, metrics), out in zip(_with_metrics(run), outs, strict=True)
+        one.name: set_scores(run.predictions(run.out / name, one.name), metrics)
+        for one, metrics in _with_metrics(run)
     }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raykd.errors import InputError
+from raykd.evaluation.baselines import LINEAR_BASELINES
 from raykd.models.student.init import Init
 from raykd.storage.checked_json import read_informative
 from raykd.storage.locations import Location, location_of
@@ -109,7 +110,7 @@ class Run:
 
     def replaced_folders(self) -> list[Path]:
         """Return folders that may contain user files, but that a stage replaces as a whole."""
-        made = (self.out / name for name in ("docstrings", "student"))
+        made = (self.out / name for name in ("docstrings", "static", "student"))
         hits = (self.hits_in(corpus) for corpus in (None, *self.recipe.corpora))
         sets = (self.evaluation_set(one.name) for one in self.recipe.evaluation.sets)
         return [*made, self.task_folder, *sets, self.queries, *hits, self.teacher]
@@ -200,7 +201,7 @@ class Run:
         """Variant, init and seed of every student."""
         for init in self.recipe.student.inits:
             for variant in self.recipe.variants:
-                if variant != "tfidf":
+                if variant not in LINEAR_BASELINES:
                     for seed in self.recipe.seeds:
                         yield variant, init, seed
 

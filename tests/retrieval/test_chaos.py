@@ -19,7 +19,7 @@ from raykd.cli.app import _exit_code as raykd
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 # More are worth their time before a release.
-NUM_KILLS = int(os.environ.get("RAYKD_TEST_KILLS", "10"))
+NUM_KILLS = int(os.environ.get("RAYKD_TEST_KILLS", "6"))
 NUM_NODE_KILLS = 3
 NUM_DEDUP_KILLS = 6
 

@@ -335,7 +335,7 @@ from raykd.cli.app import _exit_code
 _exit_code(["search", *sys.argv[1:]])
 """
     killed = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     out = tmp_path / "out"
     assert not (out / "hits").exists()
     assert list(out.glob(".hits.partial-*"))

@@ -48,7 +48,7 @@ def write_recipe(folder: Path, *sets) -> Path:
     phase = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "max_length": 16}
     values = {
         "name": "tiny",
-        "variants": ["tfidf", "alone"],
+        "variants": ["tfidf", "embeddings", "alone"],
         "task": {
             "name": "reviews",
             "train": "train.csv",
@@ -115,7 +115,7 @@ CARD = {f"student/{name}" for name in ("README.md", "manifest.json")}
 
 
 def predictions_on(name: str) -> set[str]:
-    models = ("teacher", "tfidf", "students-alone-random-seed1-adapted")
+    models = ("teacher", "tfidf", "embeddings", "students-alone-random-seed1-adapted")
     return {f"predictions/{model}@{name}" for model in models}
 
 
@@ -163,7 +163,7 @@ def test_other_metrics_of_a_set_need_no_new_predictions(folder):
 def test_scores_on_a_set_are_those_of_summed_probabilities(folder):
     texts = [line.split(",")[0] for line in (folder / "hard.csv").read_text().splitlines()[1:]]
     scores = {score.variant: score for score in results_of(folder / "out").scores}
-    assert list(scores) == ["majority", "tfidf", "teacher", "alone"]
+    assert list(scores) == ["majority", "tfidf", "embeddings", "teacher", "alone"]
     for variant, model in (
         ("teacher", "teacher"),
         ("alone", "students/alone-random-seed1/adapted"),

@@ -17,6 +17,7 @@ from tiny_models import save_tiny_model
 from transformers import pipeline
 
 from raykd.cli.app import _exit_code as raykd
+from raykd.evaluation.baselines import LINEAR_BASELINES
 from raykd.operations.run_state import read_state
 from raykd.report.results import Results
 from raykd.storage.schemas import TRAINING_TEXT
@@ -65,7 +66,7 @@ def recipe_values() -> dict:
     return {
         "name": "tiny",
         "seeds": [1, 2],
-        "variants": ["tfidf", "alone", "direct", "task", "random", "contextualized"],
+        "variants": [*LINEAR_BASELINES, "alone", "direct", "task", "random", "contextualized"],
         "task": {
             "name": "reviews",
             "train": "train.jsonl",
@@ -129,7 +130,7 @@ def test_a_run_scores_every_variant_before_and_after_adaptation(completed_out):
     results = Results.model_validate_json((completed_out / "results.json").read_text())
     students = {(score.variant, score.stage, score.seed) for score in results.scores}
     injected = ("task", "random", "contextualized")
-    expected = {("majority", "baseline", None), ("tfidf", "baseline", None)}
+    expected = {(name, "baseline", None) for name in ("majority", *LINEAR_BASELINES)}
     expected |= {("teacher", "teacher", None)}
     expected |= {(variant, "injected", seed) for variant in injected for seed in (1, 2)}
     expected |= {
@@ -211,7 +212,9 @@ def test_differences_are_those_of_the_means_over_seeds(completed_out):
 def test_teacher_and_students_have_a_cost_and_equal_shapes_share_it(completed_out):
     results = Results.model_validate_json((completed_out / "results.json").read_text())
     teacher, *students = results.models
-    assert {model.variant for model in students} == set(recipe_values()["variants"]) - {"tfidf"}
+    assert {model.variant for model in students} == set(recipe_values()["variants"]) - set(
+        LINEAR_BASELINES
+    )
     assert len(students) == 10
     assert len({model.cost for model in students}) == 1
     student = students[0]

@@ -18,10 +18,10 @@ from tiny_models import save_tiny_model
 from raykd.config import dump_yaml
 from raykd.workflow.recipe.recipe import Recipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 CTRL_C = b"\x03"
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
-LIMIT_S = 240
+LIMIT_S = 400
 
 
 @pytest.fixture

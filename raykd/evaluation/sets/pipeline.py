@@ -6,7 +6,6 @@ all that is predicted.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from raykd.evaluation.pipeline import PREDICTIONS_FILE, EvaluationJob, logits_on
 from raykd.evaluation.predict import to_predictions
 from raykd.evaluation.sets.examples import EvaluationSet, read_set
 from raykd.evaluation.sets.merging import constant_prediction, merged_logits
-from raykd.evaluation.tfidf import fit_tfidf
 from raykd.storage.manifest import (
     Draft,
     digest_of_directory,
@@ -32,7 +30,6 @@ from raykd.tasks.metrics import FloatArray, compute
 from raykd.tasks.store import read_task
 
 _STAGE = "evaluate_set"
-_TFIDF_STAGE = "evaluate_set_tfidf"
 
 
 @dataclass(frozen=True)
@@ -82,25 +79,6 @@ def predict_sets(jobs: Sequence[SetJob], *, use_gpu: bool) -> None:
             num_gpus=float(use_gpu),
             files=lambda job: job.files(),
         )
-
-
-def predict_sets_tfidf(task_folder: Path, folders: Sequence[Path], outs: Sequence[Path]) -> None:
-    """Write the predictions of TF-IDF with a linear model on sets; it is fitted at most once.
-
-    Args:
-        task_folder: the task, on whose train split it is fitted.
-        folders: the sets.
-        outs: directory to write per set.
-    """
-    task = read_task(task_folder)
-    predict = None
-    for folder, out in zip(folders, outs, strict=True):
-        inputs = {"task": digest_of_directory(task_folder), "set": digest_of_directory(folder)}
-        if finished(out, stage_key(_TFIDF_STAGE, {}, inputs)) is not None:
-            continue
-        predict = predict or fit_tfidf(task.train, num_labels=task.num_labels)
-        rows = read_set(folder)
-        write_once(out, _TFIDF_STAGE, {}, inputs, partial(_write, rows, predict(rows.table)))
 
 
 def set_scores(out: Path, metrics: Sequence[str]) -> dict[str, float]:

@@ -25,6 +25,7 @@ from raykd.training.distributed.placement import uses_gpu
 from raykd.training.logging.tracking import check_trackers
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.settings import TrainingConfig
+from raykd.workflow.checks.baselines import check_baseline_packages
 from raykd.workflow.checks.describe import describe_models, describe_phase, describe_preset
 from raykd.workflow.checks.trait_checks import check_model_traits
 from raykd.workflow.embedder import load_embedder
@@ -48,6 +49,7 @@ def check_models(run: Run) -> list[str]:
     recipe = run.recipe
     _check_gpus(recipe.workers)
     check_trackers(recipe.report_to)
+    check_baseline_packages(recipe)
     reference = recipe.teacher.model
     for model in {reference, recipe.student.model or reference}:
         checked_model(model)

@@ -9,6 +9,7 @@ from raykd.config import Config
 from raykd.contextualize.config import ContextualizeConfig
 from raykd.corpus.config import CorpusConfig
 from raykd.demo.docstrings import DocstringsConfig
+from raykd.evaluation.baselines import LINEAR_BASELINES, LinearBaseline
 from raykd.evaluation.config import EvaluationConfig
 from raykd.models.student.init import StudentConfig
 from raykd.objectives import OBJECTIVES
@@ -21,6 +22,11 @@ from raykd.training.phase_config import AdaptationConfig, TeacherConfig
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.presets import merged
 from raykd.workflow.recipe.changed_values import set_values
+from raykd.workflow.recipe.model_rules import (
+    check_baselines,
+    check_pretrained_teachers,
+    check_student_source,
+)
 from raykd.workflow.recipe.paper_space import with_paper_space
 from raykd.workflow.recipe.prices import PricesConfig
 from raykd.workflow.recipe.tune_config import TuneConfig
@@ -65,8 +71,9 @@ class Recipe(Config):
         max_length=100,
         description="Students to make, each as its injection steps joined by '+': alone (no "
         "injection), direct (trained by the objective of adaptation only), task, random, dsir, "
-        "contextualized, task_da, contextualized_task_da, names of `injections`, or tfidf (a "
-        "linear baseline).",
+        "contextualized, task_da, contextualized_task_da, names of `injections`; or "
+        "linear baselines: tfidf, embeddings (of the pretrained encoder), static (Model2Vec; extra "
+        "`baselines`).",
     )
     docstrings: DocstringsConfig | None = Field(
         None,
@@ -161,12 +168,14 @@ class Recipe(Config):
             values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} {list(values)}: a value appears twice")
-        if self.variants == ("tfidf",):
-            raise ValueError("variants ['tfidf']: name a variant that is a student as well")
+        if set(self.variants) <= set(LINEAR_BASELINES):
+            raise ValueError(
+                f"variants {list(self.variants)}: name a variant that is a student as well"
+            )
         if self.corpus is not None and self.corpora:
             raise ValueError("corpus and corpora: give one of them; one corpus can have a name too")
         if self.tune is not None and self.tune.variant is not None:
-            known = [variant for variant in self.variants if variant != "tfidf"]
+            known = [variant for variant in self.variants if variant not in LINEAR_BASELINES]
             if self.tune.variant not in known:
                 raise ValueError(
                     f"tune.variant {self.tune.variant!r}: the recipe makes no such student; choose "
@@ -217,16 +226,10 @@ class Recipe(Config):
             raise ValueError(f"variants {searching} need the sections corpus and retrieval")
 
     @model_validator(mode="after")
-    def _check_student_source(self) -> Self:
-        student = self.student
-        lacks_source = student.model is None and student.init_from == "pretrained"
-        if self.teacher.fine_tuned and student.copying_inits and lacks_source:
-            raise ValueError(
-                f"student.init_from 'pretrained': inits {list(student.inits)} copy layers of the "
-                "teacher's model before it is fine-tuned, and with teacher.fine_tuned: true there "
-                "is none; name the pretrained model as student.model, or remove init_from to copy "
-                "layers of the fine-tuned teacher"
-            )
+    def _models_exist(self) -> Self:
+        check_student_source(self.teacher, self.student)
+        check_pretrained_teachers(self.injection_sections(), self.teacher)
+        check_baselines(self.linear_baselines, self.teacher, self.student)
         return self
 
     @property
@@ -294,18 +297,6 @@ class Recipe(Config):
             )
         return self
 
-    @model_validator(mode="after")
-    def _pretrained_teachers_exist(self) -> Self:
-        for section, phase in self.injection_sections().items():
-            has_one = phase.teacher_model is not None or not self.teacher.fine_tuned
-            if phase.teacher == "pretrained" and not has_one:
-                raise ValueError(
-                    f"{section}.teacher 'pretrained': teacher.model {self.teacher.model!r} is "
-                    "fine-tuned already (teacher.fine_tuned: true); name the model that it was "
-                    f"made from as {section}.teacher_model"
-                )
-        return self
-
     def chain_of(self, variant: str) -> Chain | None:
         """The injections of a variant, None where it has none."""
         return parse_variant(
@@ -318,6 +309,11 @@ class Recipe(Config):
     def _texts_of(self, variant: str) -> tuple[Text, ...]:
         chain = self.chain_of(variant)
         return () if chain is None else tuple(step.text for step in chain.steps)
+
+    @property
+    def linear_baselines(self) -> list[LinearBaseline]:
+        """The variants that are linear models, in the order of the report."""
+        return [name for name in LINEAR_BASELINES if name in self.variants]
 
     @property
     def injected_variants(self) -> tuple[str, ...]:

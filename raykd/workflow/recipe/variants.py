@@ -7,13 +7,15 @@ or a step of the recipe's section `injections`. Variants that begin with the sam
 student of these.
 
 `direct` has no step and is distilled on the task's labeled rows only; `alone` has no step either
-and is trained without a teacher; `tfidf` is a linear baseline (TF-IDF and logistic regression).
+and is trained without a teacher; `tfidf`, `embeddings` and `static` are linear models on TF-IDF
+features, on embeddings of the pretrained encoder, and on static ones (Model2Vec).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+from raykd.evaluation.baselines import LINEAR_BASELINES
 from raykd.training.injection_config import (
     BASELINE_TEXTS,
     CORPUS_TEXTS,
@@ -24,7 +26,7 @@ from raykd.training.injection_config import (
 
 # A name becomes a part of folders' names.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
-VARIANTS_WITHOUT_STEPS = ("tfidf", "alone", "direct")
+VARIANTS_WITHOUT_STEPS = (*LINEAR_BASELINES, "alone", "direct")
 # An older name: it keeps the folders of its students.
 _CONTEXTUALIZED_TASK_DA = "contextualized_task_da"
 _ALIASES = {_CONTEXTUALIZED_TASK_DA: "contextualized+task_da"}

@@ -61,7 +61,7 @@ def reproduce(
 ) -> ReproducedTable:
     """Make the runs of a table that are not complete, and write the table next to them.
 
-    A run that fails is reported in its cells, and the others go on.
+    A run that fails is reported in its cells, and the others are made.
 
     Args:
         path: file of the table.

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from raykd.config import Config
 from raykd.errors import InputError
+from raykd.evaluation.baselines import LINEAR_BASELINES
 from raykd.models.student.init import Init
 from raykd.storage.yaml_files import load_yaml
 
@@ -17,7 +18,7 @@ Profile = Literal["small", "full"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
 Name = Annotated[str, Field(pattern=_NAME)]
 # Rows that are no students.
-REFERENCES = ("teacher", "tfidf", "majority")
+REFERENCES = ("teacher", "majority", *LINEAR_BASELINES)
 # A recipe's keys that a table sets itself.
 _OWN_KEYS = ("name", "seeds", "variants")
 
@@ -56,7 +57,7 @@ class RowConfig(Config):
     title: str = Field(description="Title of the row, the method.")
     run: Name = Field(description="One of `runs`.")
     variant: str = Field(
-        description="Student of the run, as in a recipe's `variants`, or teacher, tfidf, majority."
+        description="Student of the run, as in a recipe's `variants`, or teacher, majority."
     )
     init: Init | None = Field(
         None, description="First weights of the student, if the run has several `student.inits`."

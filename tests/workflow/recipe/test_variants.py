@@ -11,6 +11,7 @@ from tiny_models import save_tiny_model
 from raykd.errors import InputError
 from raykd.workflow.checks.preflight import check_models
 from raykd.workflow.checks.tune_checks import check_space, tuned_variant
+from raykd.workflow.recipe.model_rules import baseline_model
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
 from raykd.workflow.recipe.variants import PREDEFINED_VARIANTS
@@ -207,6 +208,22 @@ def test_a_fine_tuned_teacher_cannot_be_the_pretrained_one():
     assert recipe.teacher_model_of(recipe.injections["general"]) == "base"
     with pytest.raises(InputError, match="set teacher: pretrained, or remove teacher_model"):
         recipe_with(injections={"general": general | {"teacher": "fine_tuned"}})
+
+
+def test_a_baseline_on_embeddings_needs_a_pretrained_model():
+    teacher = {"model": "teacher", "fine_tuned": True}
+    variants = ["embeddings", "alone"]
+    assert recipe_with(variants=variants, injections={}).linear_baselines == ["embeddings"]
+    with pytest.raises(InputError, match="'embeddings' needs a pretrained model"):
+        recipe_with(variants=variants, injections={}, teacher=teacher)
+    student = {"model": "base", "inits": ["pretrained"]}
+    recipe = recipe_with(variants=variants, injections={}, teacher=teacher, student=student)
+    assert baseline_model(recipe.teacher, recipe.student) == "base"
+
+
+def test_linear_baselines_alone_are_no_run():
+    with pytest.raises(InputError, match="name a variant that is a student as well"):
+        recipe_with(variants=["static", "tfidf"], injections={})
 
 
 def test_paths_of_named_corpora_and_teachers_become_absolute(tmp_path):

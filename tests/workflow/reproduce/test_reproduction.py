@@ -80,7 +80,7 @@ def write_table(folder: Path, **changes) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_a_killed_reproduction_goes_on_and_runs_share_the_teacher(folder, capsys):
+def test_a_killed_reproduction_resumes_and_runs_share_the_teacher(folder, capsys):
     command, out = ["reproduce", write_table(folder), "--out", str(folder / "out")], folder / "out"
     plain, kd = out / "reviews" / "plain", out / "reviews" / "kd"
     first = Command(folder, ["-m", "raykd", *command])
@@ -124,7 +124,7 @@ def test_a_killed_reproduction_goes_on_and_runs_share_the_teacher(folder, capsys
 
 
 @pytest.mark.timeout(600)
-def test_a_run_that_fails_is_a_failed_cell_and_the_others_go_on(folder, capsys):
+def test_a_run_that_fails_is_a_failed_cell_and_the_others_are_made(folder, capsys):
     changes = table_values()
     changes["runs"]["kd"] = {"student": {"model": "missing-model"}}
     path = write_table(folder, runs=changes["runs"])

@@ -1,8 +1,8 @@
 import pyarrow as pa
 import pytest
 
+from raykd.evaluation.baselines.tfidf import fit_tfidf
 from raykd.evaluation.predict import to_predictions
-from raykd.evaluation.tfidf import fit_tfidf
 from raykd.storage.schemas import EXAMPLES, PREDICTIONS
 from raykd.tasks.config import TaskConfig
 from raykd.tasks.metrics import compute

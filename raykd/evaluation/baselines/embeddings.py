@@ -1,0 +1,53 @@
+"""Baselines on embeddings of whole texts, from a frozen encoder or a static model.
+
+Features of a pair of texts u, v are (u, v, |u - v|, u * v), as in Conneau et al. 2017, "Supervised
+Learning of Universal Sentence Representations from Natural Language Inference Data",
+https://arxiv.org/abs/1705.02364.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raykd.evaluation.baselines.linear import Predict, fit_linear
+
+# Function from N texts to their embeddings (N, d).
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+def fit_on_embeddings(embed: Embed, train: pa.Table, *, num_labels: int) -> Predict:
+    """Fit a linear model on embeddings of `train` (`schemas.EXAMPLES`).
+
+    Args:
+        embed: embeds texts.
+        train: rows to fit on.
+        num_labels: number of classes; 1 for regression.
+    """
+
+    def features(rows: pa.Table) -> NDArray[np.float32]:
+        return pair_features(embed, rows)
+
+    return fit_linear(features, train, num_labels=num_labels)
+
+
+def pair_features(embed: Embed, rows: pa.Table) -> NDArray[np.float32]:
+    """Features (N, d), or (N, 4 d) for pairs, with rows of length 1."""
+    if not rows.num_rows:
+        return np.empty((0, embed([""]).shape[1] * (1 if _is_single(rows) else 4)), np.float32)
+    first = _unit(embed(rows["sentence1"].to_pylist()))
+    if _is_single(rows):
+        return first
+    second = _unit(embed(rows["sentence2"].to_pylist()))
+    return _unit(np.hstack([first, second, np.abs(first - second), first * second]))
+
+
+def _is_single(rows: pa.Table) -> bool:
+    return bool(rows["sentence2"].null_count == rows.num_rows)
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows divided by their length; a row of zeros stays one, as that of a text without words."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)

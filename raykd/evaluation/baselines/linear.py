@@ -1,0 +1,68 @@
+"""Linear models on features of rows: logistic regression, or ridge regression of scores.
+
+Shapes: N rows, F features, C classes (1: regression).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression, Ridge
+
+# (N, F)
+Features = sparse.csr_matrix | NDArray[np.float32]
+# Function from rows (N, as `schemas.EXAMPLES`) to logits (N, C).
+Predict = Callable[[pa.Table], NDArray[np.float32]]
+
+# Inverse strength of the L2 penalty. Rows of features have length 1, so scikit-learn's default of
+# 1.0 underfits; nothing here is tuned to a task.
+_INVERSE_PENALTY = 10.0
+_MAX_ITERATIONS = 1000
+# Logit of a class that is not in the train split.
+_ABSENT_LOGIT = -100.0
+
+
+def fit_linear(
+    features_of: Callable[[pa.Table], Features], train: pa.Table, *, num_labels: int
+) -> Predict:
+    """Fit on `train` (`schemas.EXAMPLES`); return the function that predicts other rows.
+
+    Classes use logistic regression; scores (`num_labels` 1) use ridge regression, clipped to the
+    range of the train split.
+    """
+    features, targets = features_of(train), train["label"].to_numpy()
+    if num_labels == 1:
+        predict = _fit_scores(features, targets)
+    else:
+        predict = _fit_classes(features, targets.astype(np.int64), num_labels)
+    return lambda rows: predict(features_of(rows))
+
+
+def _fit_scores(
+    features: Features, targets: NDArray[np.float64]
+) -> Callable[[Features], NDArray[np.float32]]:
+    ridge = Ridge(alpha=1 / _INVERSE_PENALTY).fit(features, targets)
+
+    def predict(unseen: Features) -> NDArray[np.float32]:
+        scores = ridge.predict(unseen).clip(targets.min(), targets.max())
+        return np.asarray(scores[:, None], np.float32)
+
+    return predict
+
+
+def _fit_classes(
+    features: Features, targets: NDArray[np.int64], num_labels: int
+) -> Callable[[Features], NDArray[np.float32]]:
+    present, model = np.unique(targets), None
+    if len(present) > 1:
+        model = LogisticRegression(C=_INVERSE_PENALTY, max_iter=_MAX_ITERATIONS)
+        model.fit(features, targets)
+
+    def predict(unseen: Features) -> NDArray[np.float32]:
+        logits = np.full((unseen.shape[0], num_labels), _ABSENT_LOGIT, dtype=np.float32)
+        logits[:, present] = 0.0 if model is None else model.predict_log_proba(unseen)
+        return logits
+
+    return predict

@@ -1,0 +1,64 @@
+"""Rules on the models that a recipe names: what needs a pretrained model must have one."""
+
+from collections.abc import Mapping, Sequence
+
+from raykd.evaluation.baselines import LinearBaseline
+from raykd.models.student.init import StudentConfig
+from raykd.training.injection_config import InjectionConfig
+from raykd.training.phase_config import TeacherConfig
+
+
+def check_student_source(teacher: TeacherConfig, student: StudentConfig) -> None:
+    """Check that there is a pretrained model to copy a student's layers from.
+
+    Raises:
+        ValueError: the only model is fine-tuned.
+    """
+    lacks_source = student.model is None and student.init_from == "pretrained"
+    if teacher.fine_tuned and student.copying_inits and lacks_source:
+        raise ValueError(
+            f"student.init_from 'pretrained': inits {list(student.inits)} copy layers of the "
+            "teacher's model before it is fine-tuned, and with teacher.fine_tuned: true there "
+            "is none; name the pretrained model as student.model, or remove init_from to copy "
+            "layers of the fine-tuned teacher"
+        )
+
+
+def check_pretrained_teachers(
+    injections: Mapping[str, InjectionConfig], teacher: TeacherConfig
+) -> None:
+    """Check that there is a pretrained model where an injection has it as its teacher.
+
+    Raises:
+        ValueError: names the section.
+    """
+    for section, phase in injections.items():
+        has_one = phase.teacher_model is not None or not teacher.fine_tuned
+        if phase.teacher == "pretrained" and not has_one:
+            raise ValueError(
+                f"{section}.teacher 'pretrained': teacher.model {teacher.model!r} is "
+                "fine-tuned already (teacher.fine_tuned: true); name the model that it was "
+                f"made from as {section}.teacher_model"
+            )
+
+
+def check_baselines(
+    baselines: Sequence[LinearBaseline], teacher: TeacherConfig, student: StudentConfig
+) -> None:
+    """Check that there is a pretrained model for baselines on embeddings.
+
+    Raises:
+        ValueError: names the variant.
+    """
+    for name in baselines:
+        if name != "tfidf" and baseline_model(teacher, student) is None:
+            raise ValueError(
+                f"variants: {name!r} needs a pretrained model, but teacher.model is fine-tuned "
+                "already (teacher.fine_tuned: true); name one as student.model, or remove the "
+                "variant"
+            )
+
+
+def baseline_model(teacher: TeacherConfig, student: StudentConfig) -> str | None:
+    """Pretrained model whose embeddings baselines use: the teacher's, else the student's."""
+    return student.model if teacher.fine_tuned else teacher.model
