@@ -198,7 +198,7 @@ def test_results_and_card_have_the_set(folder):
         ("hard", "accuracy"),
         ("hard", "f1"),
     ]
-    assert of_student[0].mean == results.scores[3].sets["hard"]["accuracy"]
+    assert of_student[0].mean == results.scores[4].sets["hard"]["accuracy"]
     card = (folder / "out" / "student" / "README.md").read_text()
     assert "of the dev split, and on the evaluation sets `hard` (5 rows):" in card
     assert "| | accuracy | hard: accuracy | hard: F1 |\n|---|---|---|---|\n" in card

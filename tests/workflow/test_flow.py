@@ -144,7 +144,7 @@ def test_a_run_scores_every_variant_before_and_after_adaptation(completed_out):
 
 def test_a_run_scores_every_model_on_an_evaluation_set(completed_out):
     results = Results.model_validate_json((completed_out / "results.json").read_text())
-    assert len(results.scores) == 3 + 6 + 10
+    assert len(results.scores) == 5 + 6 + 10
     assert {tuple(score.sets["imdb"]) for score in results.scores} == {("accuracy", "f1")}
     teacher = next(score for score in results.scores if score.variant == "teacher")
     assert teacher.sets["imdb"]["accuracy"] > 0.9
@@ -281,7 +281,7 @@ def test_status_and_check_of_a_completed_run_need_no_torch_and_change_nothing(co
         "teacher": 1,
         "inject": 6,
         "adapt": 10,
-        "evaluate": 22,
+        "evaluate": 23,
         "report": 1,
     }
     assert state.hours is not None
