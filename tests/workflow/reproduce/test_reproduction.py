@@ -53,7 +53,7 @@ def table_values() -> dict:
                         "dev": "dev.jsonl",
                         "sentence_columns": ["sentence"],
                     },
-                    "teacher": {"model": "teacher", **phase, "epochs": 8},
+                    "teacher": {"model": "teacher", **phase, "epochs": 4},
                     "student": {"num_layers": 1},
                     "adaptation": {"objective": {"name": "fine_tune"}, **phase},
                 },
@@ -84,7 +84,7 @@ def test_a_killed_reproduction_resumes_and_runs_share_the_teacher(folder, capsys
     command, out = ["reproduce", write_table(folder), "--out", str(folder / "out")], folder / "out"
     plain, kd = out / "reviews" / "plain", out / "reviews" / "kd"
     first = Command(folder, ["-m", "raykd", *command])
-    assert first.wait_until(lambda: (plain / "student" / "manifest.json").exists())
+    assert first.wait_until(lambda: (plain / "teacher" / "manifest.json").exists())
     first.kill()
     trained = (plain / "teacher" / "manifest.json").stat().st_mtime_ns
 
