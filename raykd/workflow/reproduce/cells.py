@@ -23,6 +23,9 @@ from raykd.workflow.reproduce.table import (
     TableConfig,
 )
 
+# Every run has a score of these; they are no variants of its recipe.
+_IN_EVERY_RUN = ("teacher", "majority")
+
 
 @dataclass(frozen=True)
 class TableRun:
@@ -123,7 +126,7 @@ def _recipe(
     for over in (config.columns[column], table.runs[run], config.runs.get(run, {})):
         values = merged(values, over)
     seeds = config.seeds if num_seeds is None else range(1, num_seeds + 1)
-    variants = dict.fromkeys(row.variant for row in rows if row.variant not in _WITHOUT_RUN)
+    variants = dict.fromkeys(row.variant for row in rows if row.variant not in _IN_EVERY_RUN)
     if not any(row.is_student for row in rows):
         # A run has a student in any case; this one needs no teacher.
         variants["alone"] = None
@@ -160,10 +163,6 @@ def _check_metric(column: ColumnConfig, recipe: Recipe, key: str) -> None:
         metrics = sets[column.set].reported_metrics(recipe.task)
     if column.metric is not None and column.metric not in metrics:
         raise InputError(f"{key}.metric {column.metric!r}: its runs report {', '.join(metrics)}")
-
-
-# The report of every run has these.
-_WITHOUT_RUN = ("teacher", "majority")
 
 
 def score_of(
