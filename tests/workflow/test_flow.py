@@ -57,7 +57,7 @@ def folder(tmp_path_factory) -> Path:
     (folder / "imdb.tsv").write_text("".join(lines))
     corpus = [json.dumps({"text": text}) for text, _ in sentences(400, 3)]
     (folder / "corpus.jsonl").write_text("\n".join(corpus))
-    write_recipe(folder / "recipe.yaml")
+    write_recipe(folder / "recipe.yaml", **evaluated_values())
     return folder
 
 
@@ -66,7 +66,7 @@ def recipe_values() -> dict:
     return {
         "name": "tiny",
         "seeds": [1, 2],
-        "variants": [*LINEAR_BASELINES, "alone", "direct", "task", "random", "contextualized"],
+        "variants": ["tfidf", "alone", "direct", "task", "random", "contextualized"],
         "task": {
             "name": "reviews",
             "train": "train.jsonl",
@@ -81,20 +81,6 @@ def recipe_values() -> dict:
         "student": {"num_layers": 1},
         "injection": {"objective": {"name": "vanilla_kd", "task_weight": 0}, **phase},
         "adaptation": {"objective": {"name": "vanilla_kd"}, **phase},
-        "evaluation": {
-            "sets": [
-                {
-                    "name": "imdb",
-                    "path": "imdb.tsv",
-                    "columns": ["text", "class"],
-                    "sentence_columns": ["text"],
-                    "label_column": "class",
-                    "labels": ["neg", "pos"],
-                    "label_map": {"blame": "neg", "praise": "pos"},
-                    "metrics": ["accuracy", "f1"],
-                }
-            ]
-        },
         "workers": {"models_at_once": 2},
         "tune": {
             "num_trials": 3,
@@ -104,6 +90,25 @@ def recipe_values() -> dict:
             },
         },
     }
+
+
+def evaluated_values() -> dict:
+    """Make the values of a recipe with an evaluation set and all linear baselines."""
+    values = recipe_values()
+    students = [variant for variant in values["variants"] if variant not in LINEAR_BASELINES]
+    sets = [
+        {
+            "name": "imdb",
+            "path": "imdb.tsv",
+            "columns": ["text", "class"],
+            "sentence_columns": ["text"],
+            "label_column": "class",
+            "labels": ["neg", "pos"],
+            "label_map": {"blame": "neg", "praise": "pos"},
+            "metrics": ["accuracy", "f1"],
+        }
+    ]
+    return values | {"variants": [*LINEAR_BASELINES, *students], "evaluation": {"sets": sets}}
 
 
 def write_recipe(path: Path, **changes) -> Path:
@@ -291,7 +296,7 @@ def test_status_and_check_of_a_completed_run_need_no_torch_and_change_nothing(co
 
 
 def test_a_changed_adaptation_keeps_corpus_teacher_and_injection(completed_out, folder):
-    recipe = recipe_values()
+    recipe = evaluated_values()
     recipe["adaptation"]["epochs"] = 1
     path = write_recipe(folder / "changed.yaml", **recipe)
     out = folder / "changed"
