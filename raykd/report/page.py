@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from raykd.report.card import card_table, text_table
@@ -20,6 +19,7 @@ from raykd.report.diagnostics import (
     measure_figures,
 )
 from raykd.report.notes import class_table, notes_on
+from raykd.report.rendering import environment
 from raykd.report.results import Phase, Results
 from raykd.report.scores import (
     INIT_TITLES,
@@ -41,14 +41,7 @@ def render(results: Results) -> str:
     """Render the page deterministically; texts and names are escaped."""
     from plotly.offline import get_plotlyjs  # not at the top: loads Plotly
 
-    environment = Environment(
-        loader=PackageLoader("raykd.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("report.html")
+    template = environment().get_template("report.html")
     script = "".join(template.blocks["script"](template.new_context()))
     plotly = get_plotlyjs().strip()
     figures = {"scores": score_figure(results)}

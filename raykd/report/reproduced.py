@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
+from raykd.report.rendering import environment
 from raykd.report.scores import METRIC_TITLES
 
 # `new`: there is no value to compare with.
@@ -129,22 +129,19 @@ def markdown(table: ReproducedTable) -> str:
 
 def page(table: ReproducedTable) -> str:
     """The table as an HTML page without scripts; texts are escaped."""
-    environment = Environment(
-        loader=PackageLoader("raykd.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     best = [_best(table, number) for number in range(len(table.columns))]
-    return environment.get_template("reproduced.html").render(
-        table=table,
-        column_titles=[_column_title(column) for column in table.columns],
-        extra_titles=_extra_titles(table),
-        extras=[_extras(row) for row in table.rows],
-        best=best,
-        number=number,
-        notes=_notes(table),
+    return (
+        environment()
+        .get_template("reproduced.html")
+        .render(
+            table=table,
+            column_titles=[_column_title(column) for column in table.columns],
+            extra_titles=_extra_titles(table),
+            extras=[_extras(row) for row in table.rows],
+            best=best,
+            number=number,
+            notes=_notes(table),
+        )
     )
 
 

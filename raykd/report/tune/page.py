@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from raykd.report.rendering import environment
 from raykd.report.tune.confirmed import confirmed_rows, confirmed_text
 from raykd.report.tune.contours import Contour, contours
 from raykd.report.tune.hypervolume import hypervolumes
@@ -39,17 +39,11 @@ def render(study: Study, version: str) -> str:
         study: the study.
         version: raykd's version.
     """
-    environment = Environment(
-        loader=PackageLoader("raykd.report.tune"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = environment("raykd.report.tune")
 
     def source(name: str) -> str:
-        assert environment.loader is not None
-        return environment.loader.get_source(environment, name)[0]
+        assert templates.loader is not None
+        return templates.loader.get_source(templates, name)[0]
 
     script = "\n".join(source(f"tune_{name}.js") for name in _SCRIPTS)
     ranked = rank(study.trials)
@@ -61,7 +55,7 @@ def render(study: Study, version: str) -> str:
     importance = importances(study.trials, study.keys)
     surfaces = contours(study.trials, study.keys, importance)
     second = next((t for t in complete[1:] if t.score != complete[0].score), None)
-    return environment.get_template("tune.html").render(
+    return templates.get_template("tune.html").render(
         study=study,
         version=version,
         metric_title=study.metric.replace("_", " "),
