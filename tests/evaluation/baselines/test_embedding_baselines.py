@@ -1,7 +1,6 @@
 """Linear models on embeddings of texts."""
 
 import numpy as np
-import pytest
 from test_tfidf import examples
 from tiny_models import save_tiny_model
 
@@ -47,7 +46,6 @@ def test_scores_of_a_regression_stay_within_those_of_train():
 
 
 def test_a_static_embedding_is_that_of_a_bag_of_words(tmp_path):
-    pytest.importorskip("model2vec")
     make_static(str(save_tiny_model(tmp_path / "model")), tmp_path / "static")
     static = load_static(tmp_path / "static")
     first, swapped, other = static(["good film", "film good", "bad film"])

@@ -174,3 +174,16 @@ def test_every_run_of_the_tables_of_the_project_is_a_valid_recipe(path):
         cells = selected(table, profile, [], str(path))
         runs = runs_of(table, profile, cells, path)
         assert len(runs) >= len(table.profiles[profile].columns)
+
+
+@pytest.mark.parametrize("path", sorted(TABLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_runs_of_a_column_differ_by_their_objective_alone(path):
+    table = load_table(path)
+    for profile in table.profiles:
+        runs = runs_of(table, profile, selected(table, profile, [], str(path)), path)
+        settings = {}
+        for run in runs:
+            values = run.recipe.adaptation.model_dump(mode="json", exclude={"objective"})
+            settings.setdefault(run.column, []).append((values, run.recipe.teacher))
+        for of_column in settings.values():
+            assert all(one == of_column[0] for one in of_column)
