@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from raykd.cli.options.recipe import OutFolder
+from raykd.errors import InputError
 
 TABLES = Path("experiments/expected/tables")
 
@@ -43,6 +44,8 @@ def reproduce(
     ] = False,
 ) -> int:
     """Make the runs of the table, and print it in Markdown."""
+    if seeds is not None and seeds < 1:
+        raise InputError(f"--seeds {seeds}: give at least 1")
     from raykd.workflow.reproduce.table import find_table, load_table, tables_in
 
     if table is None:

@@ -198,7 +198,7 @@ def _is_of(score: Score, row: RowConfig, recipe: Recipe) -> bool:
 
 def init_of(row: RowConfig, recipe: Recipe) -> Init:
     """First weights of a row's student."""
-    return row.init or recipe.student.inits[0]
+    return next(init for init in recipe.student.inits if row.init in (None, init))
 
 
 def is_current(run: TableRun, results: Results) -> bool:

@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from raykd.config import Config
 from raykd.errors import InputError
 from raykd.evaluation.baselines import LINEAR_BASELINES
-from raykd.models.student.init import Init
 from raykd.storage.yaml_files import load_yaml
 
 Profile = Literal["small", "full"]
@@ -59,7 +58,7 @@ class RowConfig(Config):
     variant: str = Field(
         description="Student of the run, as in a recipe's `variants`, or teacher, majority."
     )
-    init: Init | None = Field(
+    init: str | None = Field(
         None, description="First weights of the student, if the run has several `student.inits`."
     )
     stage: Literal["injected", "adapted"] = Field(

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from test_reproduction import table_values
 
+from raykd.cli.app import _exit_code as raykd
 from raykd.errors import InputError
 from raykd.report.reproduced import (
     Cell,
@@ -86,6 +87,16 @@ def test_a_column_of_an_evaluation_set_shows_the_runs_of_its_task(tmp_path):
     path = written(tmp_path, columns=columns, profiles=profiles)
     with pytest.raises(InputError, match=r"columns.hard.set 'hrad': not in .*known: hard"):
         runs_of(load_table(path), "small", cells, path)
+
+
+def test_an_unknown_init_and_no_seeds_are_refused_before_any_run(tmp_path, capsys):
+    rows = table_values()["rows"]
+    rows["kd"]["init"] = "botom"
+    path = written(tmp_path, rows=rows)
+    with pytest.raises(InputError, match=r"column 'reviews': key 'student.inits.0'.*botom"):
+        runs_of(load_table(path), "small", [("kd", "reviews")], path)
+    assert raykd(["reproduce", str(path), "--seeds", "0"]) == 2
+    assert "--seeds 0: give at least 1" in capsys.readouterr().err
 
 
 def test_a_run_trains_only_the_students_of_its_selected_rows(tmp_path):
