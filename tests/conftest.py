@@ -30,7 +30,13 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start files that use Ray first: they take longest, and one process runs a whole file."""
+    """Start files that use Ray first: they take longest, and one process runs a whole file.
+
+    An exhaustive test is a slow one.
+    """
+    for item in items:
+        if item.get_closest_marker("exhaustive"):
+            item.add_marker("slow")
     files = {item.path for item in items if item.get_closest_marker("ray")}
     items.sort(key=lambda item: item.path not in files)
 
@@ -40,7 +46,16 @@ def ray_cluster() -> Iterator[None]:
     """A local Ray with two CPUs for the whole session."""
     import ray
 
-    ray.init(address="local", num_cpus=2, logging_level="WARNING", log_to_driver=False)
+    from raykd.cluster.connection import any_agent_port
+
+    with any_agent_port():
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            logging_level="WARNING",
+            log_to_driver=False,
+        )
     yield
     ray.shutdown()
 

@@ -1,5 +1,6 @@
 """Connection to Ray: a cluster that is given, one that runs on this machine, or a new one."""
 
+import functools
 import logging
 import os
 import re
@@ -8,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def connect() -> None:
     if folder is not None:
         end_leftovers(folder)
     # raykd's own results and errors are complete; Ray's log lines would bury them.
-    with translate_connection_errors(address), recorded(folder):
+    port = any_agent_port() if address == "local" else nullcontext()
+    with translate_connection_errors(address), recorded(folder), port:
         ray.init(
             address=address,
             # A Ray that raykd starts ends with the command, too soon for its dashboard (eleven
@@ -64,6 +66,22 @@ def connect() -> None:
     if threading.current_thread() is threading.main_thread():
         # Handle it like Ctrl-C: Ray's own handler aborts with a crash report.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@contextmanager
+def any_agent_port() -> Iterator[None]:
+    """Let `ray.init` start its node's agent on any port.
+
+    It has no argument for that. The default port is taken where another Ray runs on the machine;
+    the agent then tries for 3.4 s to get it, and the start of Ray waits for it.
+    """
+    parameter: Any = ray._private.parameter
+    parameters = parameter.RayParams
+    parameter.RayParams = functools.partial(parameters, dashboard_agent_listen_port=0)
+    try:
+        yield
+    finally:
+        parameter.RayParams = parameters
 
 
 def _redirect_worker_output_to_log() -> None:

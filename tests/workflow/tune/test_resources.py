@@ -9,13 +9,22 @@ import pytest
 # A Ray with other resources than that of the tests needs a process of its own.
 SCRIPT = """
 import ray
+from raykd.cluster.connection import any_agent_port
 from raykd.cluster.devices import assigned_device
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.distributed.placement import uses_gpu
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.tune.resources import TrialResources, trial_resources
 
-ray.init("local", num_cpus=4, num_gpus={num_gpus}, logging_level="ERROR", log_to_driver=False)
+with any_agent_port():
+    ray.init(
+        "local",
+        num_cpus=4,
+        num_gpus={num_gpus},
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
 
 def workers(**values):
     return WorkersConfig.parse(values, "workers")
@@ -49,6 +58,7 @@ def run_with_gpus(num_gpus: int, checks: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_trainings_and_trials_take_the_gpus_that_the_cluster_has():
     run_with_gpus(
