@@ -103,7 +103,7 @@ def score_figure(results: Results) -> Figure:
                     "symbol": symbol,
                     "size": 10,
                     "opacity": 0.85,
-                    "color": [_color(score.variant) for score in chosen],
+                    "color": [color_of(score.variant) for score in chosen],
                     "line": {"width": 1.5},
                 },
             }
@@ -194,7 +194,7 @@ def line_figure(lines: Sequence[Line], point: str, xaxis: Figure, yaxis: Figure)
                 "y": list(line.y),
                 "text": [_who(line.seed, "")] * len(line.x),
                 "hovertemplate": f"{name}<br>{point}, %{{text}}<extra></extra>",
-                "line": {"width": 1.5, "color": _color(line.variant)},
+                "line": {"width": 1.5, "color": color_of(line.variant)},
                 "marker": {"size": 4},
             }
         )
@@ -265,14 +265,15 @@ def short_title(variant: str, init: str | None = None) -> str:
     return f"{title}, {_INIT_TITLES.get(init, init)}" if init else title
 
 
+def color_of(variant: str) -> str:
+    """Return the color of a variant in charts."""
+    known = _COLORS.get(variant)
+    return known or _OTHER_COLORS[sum(variant.encode()) % len(_OTHER_COLORS)]
+
+
 def _who(seed: int | None, stage: str) -> str:
     parts = [part for part in ("" if seed is None else f"seed {seed}", stage) if part]
     return ", ".join(parts)
-
-
-def _color(variant: str) -> str:
-    known = _COLORS.get(variant)
-    return known or _OTHER_COLORS[sum(variant.encode()) % len(_OTHER_COLORS)]
 
 
 def _percentage(share: float | None) -> float | None:

@@ -19,14 +19,14 @@ def cost_table(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
     A line has title, score, and cells of (value, ratio to the teacher's value or "").
     """
     metric = results.task.metrics[0]
-    teacher = _model(results, "teacher", None)
+    teacher = measured_model(results, "teacher", None)
     groups = [("", reference_rows(results, metric)), *student_rows(results, metric).items()]
     table = []
     for init, rows in groups:
         lines = [
             _line(results, row, model, teacher)
             for row in rows
-            if (model := _model(results, row.variant, row.init)) is not None
+            if (model := measured_model(results, row.variant, row.init)) is not None
         ]
         if lines:
             table.append((INIT_TITLES.get(init, init), lines))
@@ -63,6 +63,12 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def measured_model(results: Results, variant: str, init: str | None) -> ModelFacts | None:
+    """Return the measured model of the first seed; other seeds have the same shape."""
+    measured = (m for m in results.models if (m.variant, m.init) == (variant, init) and m.cost)
+    return next(measured, None)
+
+
 def _line(
     results: Results, row: Row, model: ModelFacts, teacher: ModelFacts | None
 ) -> dict[str, Any]:
@@ -91,12 +97,6 @@ def _line(
             (short(cost.rows_per_s_batch_32), batched),
         ],
     }
-
-
-def _model(results: Results, variant: str, init: str | None) -> ModelFacts | None:
-    """Return the model of the first seed; other seeds have the same shape."""
-    measured = (m for m in results.models if (m.variant, m.init) == (variant, init) and m.cost)
-    return next(measured, None)
 
 
 def _threads(number: int) -> str:

@@ -35,6 +35,7 @@ from raykd.report.scores import (
     variant_title,
 )
 from raykd.report.sets import describe_set, set_table
+from raykd.report.tradeoff import tradeoff_figure
 
 
 def render(results: Results) -> str:
@@ -45,6 +46,8 @@ def render(results: Results) -> str:
     script = "".join(template.blocks["script"](template.new_context()))
     plotly = get_plotlyjs().strip()
     figures = {"scores": score_figure(results)}
+    if (tradeoff := tradeoff_figure(results)) is not None:
+        figures["tradeoff"] = tradeoff
     curves = _placed_by_phase(figures, "curve", curve_figures(results))
     measures = _placed_by_phase(figures, "measure", measure_figures(results))
     cards = [corpus.card for corpus in results.corpora]
@@ -60,6 +63,7 @@ def render(results: Results) -> str:
         comparison_note=comparison_note(results),
         costs=cost_table(results),
         cost_note=cost_note(results),
+        has_tradeoff=tradeoff is not None,
         cards=card_table(cards),
         texts=text_table(results.corpora) if cards else None,
         curves=curves,
