@@ -14,6 +14,7 @@ training/       teacher, injection, adaptation
 evaluation/     predictions, costs, and comparison of student and teacher
 augment/        data augmentation by word replacement (TaskDA)
 report/         results -> one HTML page
+prediction/     predictions of a trained classifier for the rows of any files
 workflow/       recipe/, the typed recipe; checks/, checks before the first stage; the stages of a
                 run; hyper-parameter tuning
 cli/            command line
@@ -30,9 +31,9 @@ __version__ = "0.2.0"
 
 # Loaded at first use, so that `import raykd` takes no time.
 if TYPE_CHECKING:
-    from raykd.api import contextualize, dedup, load_student, run, search, tune
+    from raykd.api import contextualize, dedup, load_student, predict, run, search, tune
 
-__all__ = ["contextualize", "dedup", "load_student", "run", "search", "tune"]
+__all__ = ["contextualize", "dedup", "load_student", "predict", "run", "search", "tune"]
 
 
 class _Package(ModuleType):

@@ -19,6 +19,11 @@ SIGNATURES = {
     "dedup": "(corpus: 'StrPath | Sequence[StrPath] | Dataset', out: StrPath, *, "
     "near_duplicates: dict[str, Any] | None = None) -> 'Path | Dataset'",
     "load_student": "(folder: StrPath) -> 'tuple[PreTrainedModel, PreTrainedTokenizerBase]'",
+    "predict": "(data: 'StrPath | Sequence[StrPath] | Dataset', model: StrPath, "
+    "out: StrPath | None = None, *, text_columns: Sequence[str] = ('text',), "
+    "threshold: float | None = None, with_embeddings: bool = False, "
+    "max_length: int | None = None, prefix: str = '', "
+    "device: Literal['auto', 'cpu', 'gpu'] = 'auto') -> 'Path | Dataset'",
     "run": "(recipe: StrPath, *, out: StrPath | None = None) -> Path",
     "search": "(corpus: 'StrPath | Sequence[StrPath] | Dataset', queries: 'StrPath | Dataset', "
     "out: StrPath, *, "
@@ -92,6 +97,7 @@ def test_search_and_dedup_write_what_their_commands_write(tmp_path):
     assert units.column("unit_id").to_pylist() == ["a", "b"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_datasets_of_ray_data_give_the_hits_and_units_of_files_as_datasets(tmp_path):
@@ -112,6 +118,7 @@ def test_datasets_of_ray_data_give_the_hits_and_units_of_files_as_datasets(tmp_p
     assert sorted(path.name for path in tmp_path.glob(".*")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_dataset_is_the_corpus_of_several_tasks(tmp_path):

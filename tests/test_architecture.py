@@ -30,6 +30,7 @@ FLOW = [
     "evaluation",
     "augment",
     "report",
+    "prediction",
     "workflow",
     "operations",
     "api",

@@ -193,7 +193,18 @@ app.command(
 )
 
 app.command(
-    "raykd.cli.export:export",
+    "raykd.cli.models.predict:predict",
+    name="predict",
+    help="Predict the rows of any files with a trained classifier, all columns kept.\n\n"
+    "Writes OUT/part-00000.parquet and so on: the rows in their order, with the columns prediction "
+    "(the class, or the score of a regression), probability and probabilities. An interrupted "
+    "command continues where it stopped.",
+    group=_JOBS,
+    sort_key=7,
+)
+
+app.command(
+    "raykd.cli.models.export:export",
     name="export",
     help="Export a model as one ONNX file, after checking that its outputs equal PyTorch's.\n\n"
     "Its inputs are the outputs of the tokenizer in the model's folder, in batches of any size and "
@@ -205,7 +216,7 @@ app.command(
 )
 
 app.command(
-    "raykd.cli.train_head:train_head",
+    "raykd.cli.models.train_head:train_head",
     name="train-head",
     help="Train a masked-LM head for an encoder without one, so that it can generate text.\n\n"
     "Writes OUT, a masked language model with its tokenizer, for raykd augment --model and for "

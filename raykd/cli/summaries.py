@@ -1,4 +1,4 @@
-"""Final messages of `raykd search` and `raykd dedup`: counts and output files."""
+"""Final messages of `raykd search`, `dedup` and `predict`: counts and output files."""
 
 from pathlib import Path
 
@@ -38,6 +38,33 @@ def of_dedup(out: Path, folder: Path, manifest: Manifest) -> str:
         f"near duplicates {counts['num_near_duplicates']:,.0f}",
     ]
     return "\n".join([*lines, *_notes(manifest), *_unreadable_rows(out, folder)])
+
+
+def of_predict(out: Path, manifest: Manifest, threshold: float | None) -> str:
+    """Summarize predictions from the manifest of `prediction.pipeline.predict_files`."""
+    counts = manifest.counts
+    num_rows, num_predicted = counts["num_rows"], counts["num_rows"] - counts["num_without_text"]
+    num_files = sum(name.startswith("part-") for name in manifest.outputs)
+    files = "1 file" if num_files == 1 else f"{num_files:,} files"
+    lines = [f"{_shown(out, 'part-*.parquet')}: {num_rows:,.0f} rows in {files}"]
+    lines += [
+        f"  {label}: {number:,.0f} ({number / max(num_predicted, 1):.1%})"
+        for name, number in counts.items()
+        if (label := name.removeprefix("label.")) != name
+    ]
+    if counts["num_without_text"]:
+        lines.append(f"without text, not predicted: {counts['num_without_text']:,.0f}")
+    if threshold is not None:
+        number = counts["num_uncertain"]
+        share = number / max(num_predicted, 1)
+        lines.append(f"uncertain, below {threshold:g}: {number:,.0f} ({share:.1%})")
+    if counts["num_quarantined"]:
+        place = _shown(out, "quarantine.parquet")
+        lines.append(f"{place}: unreadable rows: {counts['num_quarantined']:,.0f}")
+    lines += _notes(manifest)
+    rate = num_rows / max(counts["task_s"], 1e-3)
+    lines.append(f"{rate:,.0f} rows per second and task; {counts['task_s'] / 3600:.2g} task hours")
+    return "\n".join(lines)
 
 
 def _notes(manifest: Manifest) -> list[str]:

@@ -113,7 +113,7 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
     (out / FILE_NAME).unlink(missing_ok=True)
     shards = [
         _Shard(out / f"shard-{number:05d}", parts)
-        for number, parts in enumerate(plan_shards(by_digest, config.shard_bytes))
+        for number, parts in enumerate(plan_shards(by_digest.items(), config.shard_bytes))
     ]
     results = datasets.for_each(
         _ingest_shard,

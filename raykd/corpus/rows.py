@@ -87,21 +87,28 @@ def row_of_line(
     source: str, offset: int, line: bytes | None, columns: Columns | None
 ) -> Row | None:
     """Parse a line of JSONL, or of text if `columns` is None; None for a blank line."""
-    if line is None:
-        return BadRow(source, offset, f"the line has more than {MAX_DOCUMENT_BYTES:,} bytes")
-    try:
-        text = line.removeprefix(_BYTE_ORDER_MARK).decode() if offset == 0 else line.decode()
-    except UnicodeDecodeError as error:
-        return BadRow(source, offset, f"not UTF-8 at byte {error.start} of the line")
-    if not text or text.isspace():
-        return None
+    text = text_of_line(source, offset, line)
+    if text is None or isinstance(text, BadRow):
+        return text
     if columns is not None:
         return _json_document(source, offset, text, columns)
     text = text.removesuffix("\r")
     return _text_or_bad(source, offset, text, Document(source, offset, text))
 
 
-def _json_document(source: str, offset: int, line: str, columns: Columns) -> Row:
+def text_of_line(source: str, offset: int, line: bytes | None) -> str | BadRow | None:
+    """Decode a line of JSONL or text; None for a blank one."""
+    if line is None:
+        return BadRow(source, offset, f"the line has more than {MAX_DOCUMENT_BYTES:,} bytes")
+    try:
+        text = line.removeprefix(_BYTE_ORDER_MARK).decode() if offset == 0 else line.decode()
+    except UnicodeDecodeError as error:
+        return BadRow(source, offset, f"not UTF-8 at byte {error.start} of the line")
+    return None if not text or text.isspace() else text
+
+
+def object_of_line(source: str, offset: int, line: str) -> dict[str, Any] | BadRow:
+    """Parse a line of JSONL."""
     if line.lstrip().startswith("["):
         return BadRow(source, offset, ARRAY_OF_ROWS)
     try:
@@ -110,6 +117,13 @@ def _json_document(source: str, offset: int, line: str, columns: Columns) -> Row
         return BadRow(source, offset, f"not JSON: {error}")
     if not isinstance(row, dict):
         return BadRow(source, offset, f"not a JSON object but {type(row).__name__}")
+    return row
+
+
+def _json_document(source: str, offset: int, line: str, columns: Columns) -> Row:
+    row = object_of_line(source, offset, line)
+    if isinstance(row, BadRow):
+        return row
     if columns.text not in row and not (columns.title and row.get(columns.title)):
         keys = ", ".join(map(repr, list(row)[:10]))
         return BadRow(source, offset, f"no key {columns.text!r} (keys: {keys:.200})")

@@ -1,6 +1,6 @@
 """Shard planning, quarantine tables and checks that all readers of a corpus share."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -47,11 +47,13 @@ def local_files(locations: Iterable[Location]) -> tuple[Path, ...]:
     return tuple(place for place in locations if isinstance(place, Path))
 
 
-def plan_shards(sources: Mapping[str, Location], shard_bytes: int) -> list[tuple[Part, ...]]:
+def plan_shards(
+    sources: Iterable[tuple[str, Location]], shard_bytes: int
+) -> list[tuple[Part, ...]]:
     """Group slices of files into shards of about `shard_bytes`; small files share a shard.
 
     Args:
-        sources: digest -> file, in the order of the shards.
+        sources: pairs (digest, file), in the order of the shards.
         shard_bytes: bytes of uncompressed text, JSONL and Parquet.
 
     Raises:
@@ -59,7 +61,7 @@ def plan_shards(sources: Mapping[str, Location], shard_bytes: int) -> list[tuple
     """
     shards: list[list[Part]] = []
     num_bytes = 0
-    for digest, path in sources.items():
+    for digest, path in sources:
         for piece in plan_slices([path], shard_bytes):
             if not shards or num_bytes + piece.num_bytes > shard_bytes:
                 shards.append([])

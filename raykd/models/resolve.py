@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from raykd.errors import InputError
 from raykd.storage.locations import is_url
 from raykd.storage.manifest import check_source, digest_of, digest_of_file
-from raykd.storage.remote.output import local_folder
+from raykd.storage.remote.output import local_folder, student_of
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -66,6 +66,14 @@ def resolve_model(reference: str) -> Path:
     if not (folder / "config.json").is_file():
         raise InputError(f"model {reference}: no config.json in {folder}; {_LOCAL_REMEDY}")
     return folder
+
+
+def student_of_run(reference: str) -> str:
+    """The folder or URL of a run's student, if the reference is that of a run; else the same."""
+    if is_url(reference):
+        return student_of(reference)
+    student = Path(reference).expanduser() / "student"
+    return str(student) if student.is_dir() else reference
 
 
 def checked_model(reference: str) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from raykd.errors import InputError
 
 # What is kept next to an incomplete output.
-_PARTS = ("parts", "units", "embeddings")
+_PARTS = ("parts", "units", "embeddings", "rows")
 
 # In messages of libraries written in Rust, and of `shutil.copytree`.
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")

@@ -615,7 +615,7 @@ def test_distinct_ids_with_the_same_hash_are_accepted(tmp_path: Path) -> None:
     sources = {"digest": write_jsonl(tmp_path / "corpus.jsonl", rows)}
     written = write_custom_units(sources, tmp_path / "given", 1 << 20)
     [hashes] = [custom_ids.id_hashes(path) for path in unit_files(written)]
-    custom_ids.check_ids(hashes, plan_shards(sources, 1 << 20), written)
+    custom_ids.check_ids(hashes, plan_shards(sources.items(), 1 << 20), written)
 
 
 def test_a_missing_column_or_file_is_reported(tmp_path: Path, queries: Path) -> None:

@@ -54,7 +54,7 @@ def write_everywhere(store, folder):
 def units_of(source, out, shard_bytes):
     config = CorpusConfig.parse({"paths": ["unused"], "shard_bytes": shard_bytes}, "test")
     tables = []
-    for number, parts in enumerate(plan_shards({source_digest(source): source}, shard_bytes)):
+    for number, parts in enumerate(plan_shards([(source_digest(source), source)], shard_bytes)):
         (out / str(number)).mkdir(parents=True)
         write_shard(parts, config, out / str(number))
         tables += [pq.read_table(path) for path in sorted((out / str(number)).glob("units-*"))]

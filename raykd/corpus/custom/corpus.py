@@ -39,7 +39,7 @@ def write_custom_units(
     Raises:
         InputError: see `custom_units.write_shard`, `custom_units.check` and `check_ids`.
     """
-    shards = plan_shards(by_digest, shard_bytes)
+    shards = plan_shards(by_digest.items(), shard_bytes)
     written = [out / f"shard-{number:05d}" for number in range(len(shards))]
     datasets.for_each(
         _write_custom_shard,

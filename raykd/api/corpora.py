@@ -1,28 +1,17 @@
-"""Python API: what the commands do, as functions.
-
-Each function calls the same code as its command, raises `raykd.errors.InputError` for the user's
-mistakes, and resumes or skips what is complete, as its command does. Where `out` is a URL, the
-returned paths are of its local copy. The functions start a local Ray, or use the one that
-`RAY_ADDRESS` or `ray.init` name. `search`, `dedup` and `contextualize` also take a corpus as a
-dataset of Ray Data, and then return one; every call reads it again.
-"""
+"""Functions on corpora: search, deduplication, contextualized corpora."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
+from raykd.api.arguments import StrPath, is_dataset, listed_paths, optional_path
 from raykd.errors import InputError
 
 # Heavy imports are inside the functions, so that `import raykd` takes no time.
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
     from raykd.cluster.sources import Dataset
     from raykd.storage.locations import Location
-
-StrPath = str | PathLike[str]
 
 
 class SearchSettings(TypedDict, total=False):
@@ -144,7 +133,7 @@ def search(
             embeddings=None if embeddings is None else Path(embeddings),
         )
     hits = folder / "hits.parquet"
-    return _dataset_of(hits) if _is_dataset(corpus) else hits
+    return _dataset_of(hits) if is_dataset(corpus) else hits
 
 
 @overload
@@ -195,7 +184,7 @@ def dedup(
         files = _corpus_files(corpus, folder, stack)
         dedup_corpus(files, folder, DedupConfig(near_duplicates=near))
     units = folder / "units"
-    return _dataset_of(units) if _is_dataset(corpus) else units
+    return _dataset_of(units) if is_dataset(corpus) else units
 
 
 @overload
@@ -229,83 +218,11 @@ def contextualize(
     from raykd.storage.schemas import TEXT_FILE
     from raykd.workflow.corpora import contextualize_recipe
 
-    with optional_output_at(_out(out)) as folder:
+    with optional_output_at(optional_path(out)) as folder:
         made = contextualize_recipe(Path(recipe), folder, corpus)
     if corpus is None:
         return {one.task: one.folder for one in made}
     return {one.task: _dataset_of(one.folder / TEXT_FILE) for one in made}
-
-
-def run(recipe: StrPath, *, out: StrPath | None = None) -> Path:
-    """Run every stage of a recipe, as `raykd run` does.
-
-    Args:
-        recipe: YAML file.
-        out: run directory or URL; None: runs/NAME.
-
-    Returns:
-        The run directory: `results.json`, `report.html`, and the folder `student`.
-
-    Raises:
-        InputError: a file or setting is not as it should be.
-    """
-    from raykd.storage.remote.output import optional_output_at
-    from raykd.workflow.run import open_run
-    from raykd.workflow.stages import run_stages
-
-    with optional_output_at(_out(out)) as folder:
-        opened = open_run(Path(recipe), folder)
-        run_stages(opened, "report")
-    return opened.out
-
-
-def tune(recipe: StrPath, *, out: StrPath | None = None) -> Path:
-    """Search for the best settings of a recipe's section `tune`, as `raykd tune` does.
-
-    Args:
-        recipe: YAML file.
-        out: run directory or URL; None: runs/NAME.
-
-    Returns:
-        The run directory, with the trials; `raykd best` shows them.
-
-    Raises:
-        InputError: a file or setting is not as it should be.
-    """
-    from raykd.storage.remote.output import optional_output_at
-    from raykd.workflow.run import open_run
-    from raykd.workflow.tune.tuning import tune as tune_run
-
-    with optional_output_at(_out(out)) as folder:
-        opened = open_run(Path(recipe), folder)
-        tune_run(opened)
-    return opened.out
-
-
-def load_student(folder: StrPath) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Load a student of a run as a transformers model, in evaluation mode, and its tokenizer.
-
-    Args:
-        folder: run directory, or a folder of a model in it; or the URL of one of these.
-
-    Raises:
-        InputError: there is no student in it.
-    """
-    from raykd.models.encoder import load_encoder, load_tokenizer
-    from raykd.storage.remote.output import local_folder, student_of, url_of
-
-    url = url_of(str(folder))
-    path = Path(folder) if url is None else local_folder(student_of(url))
-    if not path.is_dir():
-        raise InputError(f"{folder}: no such directory; give a run directory or a model's folder")
-    student = path / "student" if (path / "student").is_dir() else path
-    reference = str(student.resolve())
-    return load_encoder(reference).model, load_tokenizer(reference)
-
-
-def _is_dataset(value: object) -> bool:
-    # Its type is known by name, so that a search of files does not import Ray Data here.
-    return type(value).__module__.startswith("ray.data")
 
 
 def _dataset_of(path: Path) -> "Dataset":
@@ -320,25 +237,15 @@ def _corpus_files(
     from raykd.corpus.dataset.copy import copied
     from raykd.storage.locations import location_of
 
-    if _is_dataset(corpus):
+    if is_dataset(corpus):
         return [*stack.enter_context(copied(cast("Dataset", corpus), "text", out))]
-    return [location_of(path) for path in _paths(cast("StrPath | Sequence[StrPath]", corpus))]
+    return [location_of(path) for path in listed_paths(cast("StrPath | Sequence[StrPath]", corpus))]
 
 
 def _query_file(queries: "StrPath | Dataset", out: Path, stack: ExitStack) -> "Location":
     from raykd.corpus.dataset.copy import copied_table
     from raykd.storage.locations import location_of
 
-    if _is_dataset(queries):
+    if is_dataset(queries):
         return stack.enter_context(copied_table(cast("Dataset", queries), "query_id", out))
     return location_of(str(queries))
-
-
-def _paths(paths: StrPath | Sequence[StrPath]) -> list[str]:
-    if isinstance(paths, str | PathLike):
-        return [str(paths)]
-    return [str(path) for path in paths]
-
-
-def _out(out: StrPath | None) -> Path | None:
-    return None if out is None else Path(out)

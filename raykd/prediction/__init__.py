@@ -1,0 +1,1 @@
+"""Predictions of a classifier for the rows of any files, all columns kept."""

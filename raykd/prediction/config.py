@@ -1,0 +1,102 @@
+"""Settings of predictions, and the names of the columns that are added to the rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raykd.errors import InputError
+from raykd.storage.delimited import AS_NAMED, Layout
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Settings of predictions.
+
+    Attributes:
+        text_columns: the column of the text, or the two of a pair.
+        threshold: smallest probability of a prediction that is not marked as uncertain; None: there
+            is no such mark.
+        with_embeddings: whether to add an embedding of each row.
+        max_length: tokens per row, longer ones are cut; None: what the model was trained with, at
+            most 512.
+        prefix: beginning of the names of the added columns.
+        exclude: patterns of files and folders to leave out (see `directories.list_files`).
+        layout: format options of CSV and TSV files.
+
+    Raises:
+        InputError: a value is not as it should be.
+    """
+
+    text_columns: tuple[str, ...] = ("text",)
+    threshold: float | None = None
+    with_embeddings: bool = False
+    max_length: int | None = None
+    prefix: str = ""
+    exclude: tuple[str, ...] = ()
+    layout: Layout = AS_NAMED
+
+    def __post_init__(self) -> None:
+        if len(self.text_columns) not in (1, 2) or len(set(self.text_columns)) < len(
+            self.text_columns
+        ):
+            given = ", ".join(self.text_columns) or "none"
+            raise InputError(
+                f"predict: text columns {given}: give one column, or the two of a pair"
+            )
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise InputError(
+                f"predict: the threshold is {self.threshold}; give a probability between 0 and 1"
+            )
+        if self.max_length is not None and self.max_length < 1:
+            raise InputError(f"predict: max_length is {self.max_length}; give 1 or more tokens")
+
+    @property
+    def prediction(self) -> str:
+        """Column of the most probable class, or of the score of a regression."""
+        return f"{self.prefix}prediction"
+
+    @property
+    def probability(self) -> str:
+        """Column of the probability of that class."""
+        return f"{self.prefix}probability"
+
+    @property
+    def probabilities(self) -> str:
+        """Column of the probabilities of all classes, by name."""
+        return f"{self.prefix}probabilities"
+
+    @property
+    def is_uncertain(self) -> str:
+        """Column that marks rows with a probability below the threshold."""
+        return f"{self.prefix}is_uncertain"
+
+    @property
+    def embedding(self) -> str:
+        """Column of the mean of the last layer's vectors."""
+        return f"{self.prefix}embedding"
+
+    def check_names(self, columns: Sequence[str], source: str) -> None:
+        """Refuse input columns that have the name of an added one.
+
+        Raises:
+            InputError: names the column, the file and the remedy.
+        """
+        added = {self.prediction, self.probability, self.probabilities}
+        added |= {self.is_uncertain, self.embedding}
+        if taken := [name for name in columns if name in added]:
+            raise InputError(
+                f"{source}: already has a column {taken[0]!r}; choose a beginning for the added "
+                f"columns, such as --prefix student_ (student_{taken[0]})"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Settings that determine the predictions, in addition to files and model."""
+        columns = self.layout.columns
+        return {
+            "text_columns": list(self.text_columns),
+            "threshold": self.threshold,
+            "with_embeddings": self.with_embeddings,
+            "prefix": self.prefix,
+            "columns": None if columns is None else list(columns),
+            "quoting": self.layout.quoting,
+        }
