@@ -66,6 +66,7 @@ def num_rows(folder: Path) -> int:
     return json.loads((folder / "manifest.json").read_text())["counts"]["num_rows"]
 
 
+@pytest.mark.slow
 def test_variants_with_augmented_rows_adapt_on_these_and_others_on_the_train_split(
     folder, tmp_path
 ):

@@ -60,6 +60,7 @@ def recipe(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_run_exports_its_work_with_the_tags_of_run_and_stage(recipe, tmp_path):

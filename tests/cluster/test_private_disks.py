@@ -157,6 +157,7 @@ def has_begun_to_train(disk: Path) -> bool:
     return any(name.endswith(".unfinished") for _, folders, _ in os.walk(disk) for name in folders)
 
 
+@pytest.mark.exhaustive
 def test_a_lost_node_with_its_disk_changes_nothing(project, tmp_path, store):
     cache, url = tmp_path / "cache", "s3://bucket/lost/run"
     raykd("run", "recipe.yaml", "--out", "s3://bucket/lost/alone", project=project, cache=cache)

@@ -75,7 +75,15 @@ def outputs(tmp_path_factory, ray_cluster) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("output", ["units", "kept", "contextualized"])
-@pytest.mark.parametrize("read", [with_ray, with_datasets, with_duckdb, with_polars])
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(with_ray, marks=pytest.mark.slow),
+        with_datasets,
+        with_duckdb,
+        with_polars,
+    ],
+)
 def test_a_program_without_raykd_reads_the_texts(output, read, outputs, tmp_path):
     rows = read(outputs[output], tmp_path)
     texts = [row["text"] for row in rows]

@@ -150,6 +150,7 @@ def test_the_output_is_the_same_bytes_for_any_files_order_shards_and_partitions(
     assert len(outputs[0]) > 2
 
 
+@pytest.mark.slow
 def test_a_second_call_does_nothing_and_a_killed_one_resumes(tmp_path, monkeypatch):
     corpus = write_rows(tmp_path / "corpus", [(i, t) for i, t in some_rows() if t.strip()], 2)
     whole, out = tmp_path / "whole", tmp_path / "out"

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -12,8 +13,9 @@ from markdown_blocks import PAGES, ROOT, SHOWN, blocks_of
 
 from raykd.workflow.recipe.recipe import Recipe
 
-# These train models.
-SLOW_PAGES = {"own_task.md"}
+# These train several models; the starter recipe alone is run by `tests/workflow/starter`.
+EXHAUSTIVE_PAGES = {"own_task.md"}
+SLOW_PAGES = {"python_api.md"}
 
 
 def run_blocks(page: Path, folder: Path, *, with_slow: bool) -> None:
@@ -51,14 +53,19 @@ def runs_any(page: Path) -> bool:
     return any(block.runs for block in blocks_of(page))
 
 
-def is_slow(page: Path) -> bool:
-    return page.name in SLOW_PAGES or any(block.comment == "slow" for block in blocks_of(page))
+def long_pages() -> list[Any]:
+    return [
+        pytest.param(page, marks=pytest.mark.exhaustive if page.name in EXHAUSTIVE_PAGES else ())
+        for page in PAGES
+        if page.name in EXHAUSTIVE_PAGES | SLOW_PAGES
+        or any(b.comment == "slow" for b in blocks_of(page))
+    ]
 
 
 @pytest.mark.ray
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if runs_any(page) and page.name not in SLOW_PAGES],
+    [page for page in PAGES if runs_any(page) and page.name not in EXHAUSTIVE_PAGES | SLOW_PAGES],
     ids=lambda page: page.name,
 )
 def test_the_commands_of_a_page_work(page, tmp_path, ray_cluster):
@@ -68,7 +75,7 @@ def test_the_commands_of_a_page_work(page, tmp_path, ray_cluster):
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("page", [p for p in PAGES if is_slow(p)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", long_pages(), ids=lambda page: page.name)
 def test_the_commands_of_a_long_page_work(page, tmp_path, ray_cluster):
     run_blocks(page, tmp_path, with_slow=True)
 

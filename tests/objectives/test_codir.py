@@ -195,6 +195,7 @@ def test_a_row_without_negatives_is_reported():
     assert make(CodirConfig(label_margin=0.9), num_labels=1)
 
 
+@pytest.mark.slow
 def test_two_workers_have_the_state_of_one_with_the_combined_batches(tmp_path):
     torch.multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)
 

@@ -1,5 +1,6 @@
 """Rerun of a command after any failure: the same bytes, and completed work is skipped."""
 
+import math
 import os
 import random
 import shutil
@@ -15,13 +16,13 @@ import pytest
 from chaos import NUM_SHARDS, Command, Finished, kill, write_inputs
 
 from raykd.cli.app import _exit_code as raykd
+from raykd.storage.working_files import is_alive
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 # More are worth their time before a release.
-NUM_KILLS = int(os.environ.get("RAYKD_TEST_KILLS", "6"))
-NUM_NODE_KILLS = 3
-NUM_DEDUP_KILLS = 6
+NUM_KILLS = int(os.environ.get("RAYKD_TEST_KILLS", "3"))
+NUM_NODE_KILLS = math.ceil(NUM_KILLS / 3)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
+def is_being_written(path: Path) -> bool:
+    _, mark, writer = path.name.partition(".partial-")
+    return bool(mark) and is_alive(int(writer.split("-")[-2]))
+
+
+@pytest.mark.slow
 def test_a_full_disk_is_one_error_and_after_freeing_space_the_hits_are_equal(
     folder: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,9 +121,9 @@ def test_a_full_disk_is_one_error_and_after_freeing_space_the_hits_are_equal(
     assert line.startswith(f"error: {small_disk}")
     assert "No space left on device; free some space" in line
     assert not (small_disk / "hits").exists()
-    # Tasks of other shards end a moment later than the command, and remove their files.
+    # Tasks of other shards end a moment later than the command; Ray may kill their processes.
     deadline_s = time.monotonic() + 60
-    while partial := [path for path in small_disk.glob("*/*") if ".partial-" in path.name]:
+    while partial := [path for path in small_disk.glob("*/*") if is_being_written(path)]:
         assert time.monotonic() < deadline_s, partial
         time.sleep(0.2)
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
@@ -185,10 +192,10 @@ def test_kills_of_a_dedup_at_random_moments_change_nothing(folder: Path) -> None
     assert set(reasons.to_pylist()) == {"duplicate", "near_duplicate"}
     rng = random.Random(3)
     num_kills = 0
-    while num_kills < NUM_DEDUP_KILLS:
+    while num_kills < NUM_KILLS:
         with Finished(folder, ".clean.*/*/manifest.json") as finished:
             command = Command(folder, dedup_to("clean"))
-            while num_kills < NUM_DEDUP_KILLS:
+            while num_kills < NUM_KILLS:
                 moment = len(finished.seen) + rng.randint(0, 10)
                 if not command.wait_until(lambda at=moment: len(finished.seen) >= at):
                     break

@@ -125,7 +125,6 @@ def test_damaged_corpora_and_tables_are_refused_or_read_without_loss(tmp_path):
     assert min(outcomes.values()) > 20
 
 
-@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_thousands_of_damaged_corpora_and_tables_are_refused_or_read_without_loss(tmp_path):
@@ -160,7 +159,6 @@ def test_damaged_manifests_and_outputs_count_as_incomplete(tmp_path):
     assert read_damaged_manifests(tmp_path, range(100))["incomplete"] > 90
 
 
-@pytest.mark.slow
 @pytest.mark.exhaustive
 def test_hundreds_of_damaged_manifests_and_outputs_count_as_incomplete(tmp_path):
     assert read_damaged_manifests(tmp_path, range(100, 900))["incomplete"] > 700
@@ -200,7 +198,6 @@ def test_damaged_models_are_refused_or_loaded(tmp_path, has_manifest):
     assert read_damaged_models(tmp_path, range(40), has_manifest=has_manifest)["refused"] > 15
 
 
-@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("has_manifest", [True, False])

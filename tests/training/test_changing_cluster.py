@@ -86,7 +86,7 @@ def test_a_group_continues_with_more_workers_when_a_node_joins(tmp_path):
     assert_equal_to_uninterrupted("grow", tmp_path)
 
 
-@pytest.mark.parametrize("max_workers", [1, 2])
+@pytest.mark.parametrize("max_workers", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
 def test_one_checkpoint_is_written_immediately_when_a_workers_node_is_drained(
     tmp_path, max_workers
 ):

@@ -11,15 +11,21 @@ from raykd.training.phases import MODEL_FOLDER
 
 # Every objective is killed twice with one worker and twice with two: 52 times in all.
 _NUM_KILLS = 2
-_EVERY_DAY = ("vanilla_kd", "codir", "codir_pretraining")
+_EVERY_DAY = ("vanilla_kd", "codir")
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
+def marks_of(objective: str, num_workers: int) -> list[pytest.MarkDecorator]:
+    if objective in _EVERY_DAY:
+        return []
+    return [pytest.mark.slow if num_workers == 1 else pytest.mark.exhaustive]
+
+
 @pytest.mark.parametrize(
-    "objective",
+    ("objective", "num_workers"),
     [
-        pytest.param(name, marks=() if name in _EVERY_DAY else pytest.mark.slow)
+        pytest.param(name, number, marks=marks_of(name, number))
         for name in OBJECTIVES
+        for number in (1, 2)
     ],
 )
 def test_a_killed_training_equals_an_uninterrupted_one(tmp_path, objective, num_workers):

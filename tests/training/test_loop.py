@@ -226,7 +226,14 @@ def _train_as_worker(
 
 
 # With small micro-batches, the workers of a step have different numbers of them.
-@pytest.mark.parametrize(("max_tokens", "shares_memory"), [(None, True), (15, True), (15, False)])
+@pytest.mark.parametrize(
+    ("max_tokens", "shares_memory"),
+    [
+        pytest.param(None, True, marks=pytest.mark.slow),
+        (15, True),
+        pytest.param(15, False, marks=pytest.mark.slow),
+    ],
+)
 def test_two_workers_have_the_weights_and_losses_of_one(
     tmp_path, unused_port, max_tokens, shares_memory
 ):

@@ -36,7 +36,7 @@ def test_a_job_with_a_killed_worker_equals_an_uninterrupted_one(tmp_path, num_wo
         assert (hit.out / name).read_bytes() == (job.out / name).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ray_train_trains_the_model_that_a_task_trains(tmp_path):
     by_task = job_in(tmp_path, "vanilla_kd")
     by_train = replace(by_task, out=tmp_path / "by_train")
@@ -69,7 +69,7 @@ def test_the_driver_reports_the_resumed_step_and_damaged_checkpoints(tmp_path, c
     [
         (13, 1, "step-000000010"),
         (11, 1, None),
-        pytest.param(13, 2, "step-000000010", marks=pytest.mark.slow),
+        pytest.param(13, 2, "step-000000010", marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_non_finite_loss_is_reported_with_step_rows_and_the_last_good_checkpoint(
@@ -105,7 +105,7 @@ def allocates_one_petabyte() -> Callable[..., dict[str, float]]:
     return score
 
 
-@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
 def test_out_of_memory_errors_suggest_settings_that_need_less(tmp_path, num_workers):
     job = replace(job_in(tmp_path, "vanilla_kd"), score=allocates_one_petabyte())
     workers = WorkersConfig(num_workers=num_workers)

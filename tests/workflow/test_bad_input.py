@@ -261,7 +261,7 @@ def test_file_names_may_contain_spaces_and_any_letters(tmp_path, teachers):
     assert (folder / "aus gäbe" / "hits" / "hits.parquet").is_file()
 
 
-@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
 def test_a_diverging_training_is_reported_and_not_retried(num_workers, tmp_path, teachers, capfd):
     phase = {"epochs": 1, "batch_size": 16, "max_length": 24}
     changes = {

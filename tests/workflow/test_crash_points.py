@@ -19,7 +19,6 @@ def test_errors_at_every_change_of_an_ingest_are_clear_and_resumed(tmp_path, cap
     assert result["counts"]["ingest error"] > 40
 
 
-@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 def test_errors_and_kills_at_every_change_of_a_run_are_resumed_with_equal_outputs(tmp_path):

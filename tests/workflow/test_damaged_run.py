@@ -121,7 +121,7 @@ def test_check_finds_damage_to_any_one_file_and_changes_nothing(completed_run, t
     assert raykd(["check", str(copy)]) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_damage_to_any_one_file_is_repaired_by_the_same_command(completed_run, tmp_path):
     for number, name in enumerate(files_of(completed_run[1])):
         before, after = run_damaged(completed_run, [name], tmp_path / str(number), seed=number)

@@ -309,6 +309,7 @@ def test_a_changed_adaptation_keeps_corpus_teacher_and_injection(completed_out, 
     assert all("adapted" in name for name in changed if name.startswith("students"))
 
 
+@pytest.mark.slow
 def test_distill_needs_no_corpus_and_tune_tunes_its_student(folder, capsys):
     values = recipe_values() | {"variants": ["direct"], "seeds": [1], "report_to": ["tensorboard"]}
     for section in ("corpus", "retrieval", "injection"):
@@ -461,6 +462,7 @@ def test_the_best_trials_recipe_can_be_run(completed_out, folder, capsys):
     assert (completed_out / "tune" / "study.journal").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_run_can_use_hybrid_retrieval(folder, capsys):
     recipe, out = recipe_values(), folder / "hybrid"
     recipe["retrieval"] = {

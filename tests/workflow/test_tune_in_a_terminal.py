@@ -117,28 +117,30 @@ def records_in(out: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-@pytest.mark.parametrize("kills", [False, True], ids=["ctrl-c", "kill"])
-def test_an_interrupted_sweep_is_completed_and_extended_without_repeating_a_trial(
-    recipe, tmp_path, kills
+def test_an_interrupted_and_killed_sweep_is_completed_and_extended_without_repeating_a_trial(
+    recipe, tmp_path
 ):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "raykd", "tune", str(recipe), "--out", str(out)]
-    code, output = in_a_terminal(command, interrupt_at=rb"tune\b.*[12]/6", kills=kills)
-    page = (out / "tune.html").read_text()
-    if kills:
-        assert code == -signal.SIGKILL
-        assert "The sweep was running when this page was written" in page
-    else:
-        assert code == 130, output
-        assert "interrupted" in output
-        assert "The sweep was interrupted at" in page
-        assert output.rindex(SHOW_CURSOR) > output.rindex(HIDE_CURSOR)
+    code, output = in_a_terminal(command, interrupt_at=rb"tune\b.*[12]/6")
+    assert code == 130, output
+    assert "interrupted" in output
+    assert "The sweep was interrupted at" in (out / "tune.html").read_text()
+    assert output.rindex(SHOW_CURSOR) > output.rindex(HIDE_CURSOR)
     assert re.search(r"trial +epoch +score +best +elapsed +left +values", plain(output))
     assert re.search(r"[012] +\d+ of 60 +\d\.\d{4} +\d\.\d{4} .*learning_rate=", plain(output))
     assert "Traceback" not in output
     assert not (out / "tune" / "result").exists()
+    interrupted = records_in(out)
+    assert 1 <= len(interrupted) < 4
+
+    code, output = in_a_terminal(command, interrupt_at=rb"tune\b.*[45]/6", kills=True)
+    assert code == -signal.SIGKILL, output
+    assert "The sweep was running when this page was written" in (out / "tune.html").read_text()
+    assert not (out / "tune" / "result").exists()
     ended = records_in(out)
-    assert 1 <= len(ended) < 6
+    assert ended[: len(interrupted)] == interrupted
+    assert len(interrupted) < len(ended) < 6
 
     code, output = in_a_terminal(command)
     assert code == 0, output

@@ -99,6 +99,7 @@ def rows_of(num_rows: int) -> TokenizedRows:
     )
 
 
+@pytest.mark.slow
 def test_two_workers_have_the_gradients_of_one_with_the_combined_batch(tmp_path, monkeypatch):
     """Compare for several splits of the batch, with candidates gathered from both workers."""
     torch.multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)

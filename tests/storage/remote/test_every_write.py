@@ -126,7 +126,6 @@ def machine(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("is_only", [True, False], ids=["one", "all later ones"])
-@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 def test_a_refused_write_at_any_request_is_resumed_here_and_elsewhere(

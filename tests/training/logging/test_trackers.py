@@ -175,6 +175,7 @@ def test_a_job_trained_from_scratch_is_a_new_run_and_replaces_its_event_files(tm
     assert tensorboard_run[0].series == expected_series(job.out)
 
 
+@pytest.mark.slow
 def test_only_the_first_of_two_workers_logs(tmp_path):
     job = tracked(job_in(tmp_path, "vanilla_kd"), tmp_path)
     KilledTraining(job, 2).run_to_the_end()
@@ -184,7 +185,7 @@ def test_only_the_first_of_two_workers_logs(tmp_path):
         assert run.series == expected_series(job.out)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_parallel_workers_write_one_run_per_model_even_if_one_is_killed(tmp_path, capsys):
@@ -203,6 +204,7 @@ def test_parallel_workers_write_one_run_per_model_even_if_one_is_killed(tmp_path
     assert "report_to" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_failing_trackers_stop_no_training_and_are_reported_once(tmp_path, capsys):

@@ -92,12 +92,11 @@ def survivors(tmp_path: Path, seeds: range) -> int:
     return sum(survives(fuzzed(WHOLE, seed), tmp_path / "recipe.yaml") for seed in seeds)
 
 
-def test_a_thousand_varied_recipes_are_valid_or_clearly_refused(tmp_path):
-    num_valid = survivors(tmp_path, range(1000))
-    assert 50 < num_valid < 750  # both outcomes occur
+def test_varied_recipes_are_valid_or_clearly_refused(tmp_path):
+    num_valid = survivors(tmp_path, range(300))
+    assert 15 < num_valid < 225  # both outcomes occur
 
 
-@pytest.mark.slow
 @pytest.mark.exhaustive
 def test_ten_thousand_varied_recipes_are_valid_or_clearly_refused(tmp_path):
     assert survivors(tmp_path, range(1000, 11_000)) > 500

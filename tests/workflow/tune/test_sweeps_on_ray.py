@@ -104,6 +104,7 @@ def test_a_grid_over_methods_trains_each_point_once_and_is_not_repeated(folder, 
     assert raykd(["best", str(out)]) == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("scheduler", ["median", "none"])
 def test_other_schedulers_score_every_trial(folder, ray_cluster, scheduler):
     space = {RATE: {"float": [1e-4, 1e-2], "log": True}}
