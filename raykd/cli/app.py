@@ -207,6 +207,8 @@ app.command(
     "raykd.cli.models.export:export",
     name="export",
     help="Export a model as one ONNX file, after checking that its outputs equal PyTorch's.\n\n"
+    "With --int8, its weights are int8, and nothing is written if that costs more than --max-loss "
+    "on the dev rows. "
     "Its inputs are the outputs of the tokenizer in the model's folder, in batches of any size and "
     'length, padded on the right: session.run(["logits"], dict(tokenizer(texts, padding=True, '
     'truncation=True, return_tensors="np"))). Column i of logits is id2label[i] of the folder\'s '

@@ -19,17 +19,20 @@ from transformers import PreTrainedTokenizerBase
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
 from raykd.models.inference import check_finite, token_batches
+from raykd.models.onnx.session import OnnxClassifier
 from raykd.models.pooling import pooled
 from raykd.models.resolve import digest_of_model, resolve_model, student_of_run
 from raykd.models.threads import one_thread
-from raykd.models.tokenization.positions import check_max_length, num_positions
+from raykd.models.tokenization.positions import check_max_length, trained_length
 from raykd.models.tokenization.tokens import collate, to_device, tokenize
 from raykd.prediction.config import PredictConfig
+from raykd.storage.manifest import digest_of_file
 
-# Tokens per row where the model's files name no smaller limit.
-_MAX_LENGTH = 512
 # Padded tokens of a batch: on a CPU more are not faster, on a GPU fewer would be slower.
 _BATCH_TOKENS = {"cpu": 4096, "cuda": 65_536}
+
+
+ONNX_SUFFIX = ".onnx"
 
 
 class Outputs(NamedTuple):
@@ -45,7 +48,7 @@ class Classifier:
 
     Attributes:
         reference: the model as the user named it.
-        folder: its files.
+        folder: its files, or an ONNX file of `raykd export`.
         digest: digest of the files.
         labels: names of the classes; empty for regression.
         max_length: tokens per row.
@@ -75,6 +78,8 @@ class Classifier:
                 threshold.
         """
         reference = student_of_run(reference)
+        if reference.endswith(ONNX_SUFFIX) and Path(reference).is_file():
+            return cls._of_file(Path(reference), config)
         folder = resolve_model(reference)
         digest = digest_of_model(reference)
         encoder, tokenizer = _load(folder, digest, "cpu")
@@ -84,19 +89,36 @@ class Classifier:
                 f"model {reference}: two of its classes have the same name; correct id2label in "
                 f"{folder / 'config.json'}"
             )
-        if not labels and config.threshold is not None:
-            raise InputError(
-                f"predict: model {reference} predicts a score and no probabilities; leave the "
-                "threshold out"
-            )
-        max_length = config.max_length
-        if max_length is None:
-            limits = (tokenizer.model_max_length, num_positions(reference), _MAX_LENGTH)
-            max_length = min(limit for limit in limits if limit is not None)
+        _check_threshold(reference, labels, config)
+        max_length = config.max_length or trained_length(reference, tokenizer)
         check_max_length("predict: max_length", max_length, reference)
         num_bytes = sum(p.numel() * p.element_size() for p in encoder.parameters())
         width = encoder.hidden_size
         return cls(reference, folder, digest, labels, max_length, width, num_bytes)
+
+    @classmethod
+    def _of_file(cls, file: Path, config: PredictConfig) -> "Classifier":
+        """Load the description of an ONNX file."""
+        file, digest = file.resolve(), digest_of_file(file)
+        description = _load_file(file, digest).description
+        _check_threshold(str(file), description.labels, config)
+        if config.with_embeddings:
+            raise InputError(
+                f"predict: {file} computes no embeddings; give the model's folder instead"
+            )
+        max_length = config.max_length or description.max_length
+        if max_length > description.max_length:
+            raise InputError(
+                f"predict: max_length {max_length}: {file} reads at most {description.max_length} "
+                "tokens; set it to that or less"
+            )
+        num_bytes = file.stat().st_size
+        return cls(str(file), file, digest, description.labels, max_length, 0, num_bytes)
+
+    @property
+    def needs_cpu(self) -> bool:
+        """Whether it is an ONNX file, which is computed on a CPU."""
+        return self.folder.suffix == ONNX_SUFFIX
 
     def outputs_of(
         self,
@@ -114,6 +136,11 @@ class Classifier:
         Raises:
             InputError: logits are not finite.
         """
+        if self.needs_cpu:
+            file = _load_file(self.folder, self.digest)
+            logits = file.logits_of(first, second, max_length=self.max_length)
+            check_finite(logits, self.reference, "batch of data")
+            return Outputs(logits, None)
         encoder, tokenizer = _load(self.folder, self.digest, device)
         rows = tokenize(tokenizer, first, second, max_length=self.max_length)
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
@@ -210,11 +237,24 @@ class Classifier:
         return arrays
 
 
+def _check_threshold(reference: str, labels: Sequence[str], config: PredictConfig) -> None:
+    if not labels and config.threshold is not None:
+        raise InputError(
+            f"predict: model {reference} predicts a score and no probabilities; leave the "
+            "threshold out"
+        )
+
+
 def _precision(device: str) -> AbstractContextManager[object]:
     return torch.autocast("cuda", torch.bfloat16) if device == "cuda" else nullcontext()
 
 
-# A cache of one: a process predicts with one model.
+# Caches of one: a process predicts with one model.
+@functools.lru_cache(maxsize=1)
+def _load_file(file: Path, digest: str) -> OnnxClassifier:
+    return OnnxClassifier(file)
+
+
 @functools.lru_cache(maxsize=1)
 def _load(folder: Path, digest: str, device: str) -> tuple[Encoder, PreTrainedTokenizerBase]:
     """Load a classifier and its tokenizer; changed files have another digest."""

@@ -82,7 +82,7 @@ def predict_files(
     sources = sources_with_digests(data, out, exclude=config.exclude)
     check_layout(config.layout, dict(sources))
     sources.sort(key=lambda source: shown(source[1]))
-    kind = _device_of(device)
+    kind = _device_of(device, classifier)
     settings = {**config.settings(), "max_length": classifier.max_length, "device": kind}
     inputs = {"model": classifier.digest, "data": digest_of([digest for digest, _ in sources])}
 
@@ -112,7 +112,7 @@ def predict_dataset(
         InputError: the model cannot be used, or the dataset has no column of text.
     """
     classifier = Classifier.load(reference, config)
-    kind = _device_of(device)
+    kind = _device_of(device, classifier)
     schema = dataset.schema()
     if schema is not None:
         names = list(schema.names)
@@ -141,12 +141,20 @@ def counts_by_label(manifest: Manifest) -> dict[str, int]:
     return {name.removeprefix(_LABEL): int(n) for name, n in counts if name.startswith(_LABEL)}
 
 
-def _device_of(device: Device) -> str:
+def _device_of(device: Device, classifier: Classifier) -> str:
     """The kind of device of all tasks.
 
     Raises:
-        InputError: a GPU is wanted, and the cluster neither has nor can start one.
+        InputError: a GPU is wanted, and the cluster neither has nor can start one, or the model is
+            an ONNX file.
     """
+    if classifier.needs_cpu:
+        if device == "gpu":
+            raise InputError(
+                f"predict: {classifier.folder} is computed on CPUs; give the model's folder, or "
+                "the device cpu or auto"
+            )
+        return "cpu"
     if device == "cpu":
         return "cpu"
     if total_gpus() >= 1 or can_start_gpus():

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 from raykd.errors import InputError
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.meta_model import load_meta_model
-from raykd.models.onnx_export import export_onnx
+from raykd.models.onnx.export import export_onnx
 from raykd.models.resolve import checked_model, digest_of_model, digest_of_weights, resolve_model
 from raykd.models.student.init import check_tokenizers
 from raykd.storage.manifest import Draft, write_once

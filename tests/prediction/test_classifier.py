@@ -1,12 +1,10 @@
 """Predictions for a table of rows, against transformers row by row."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from tiny_models import save_tiny_model
+from tiny_models import save_tiny_classifier
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from raykd.errors import InputError
@@ -16,20 +14,9 @@ from raykd.prediction.config import PredictConfig
 TEXTS = ["good film", "the plot was awful and the ending very dull", "fine", "a book of poor music"]
 
 
-def save(folder, *, labels=("negative", "positive")):
-    save_tiny_model(folder, num_labels=max(len(labels), 1))
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    if labels:
-        config["id2label"] = {str(number): label for number, label in enumerate(labels)}
-        config["label2id"] = {label: number for number, label in enumerate(labels)}
-    path.write_text(json.dumps(config))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("model"))
+    return save_tiny_classifier(tmp_path_factory.mktemp("model"))
 
 
 def expected_of(model, *texts):
@@ -92,7 +79,7 @@ def test_rows_below_the_threshold_are_marked(model):
 
 
 def test_a_regression_has_scores_and_no_probabilities(tmp_path):
-    model = save(tmp_path / "scores", labels=())
+    model = save_tiny_classifier(tmp_path / "scores", labels=())
     logits, _ = expected_of(model, TEXTS)
     found = predicted(model, {"text": TEXTS})
     assert list(found) == ["text", "prediction"]
@@ -104,7 +91,7 @@ def test_a_regression_has_scores_and_no_probabilities(tmp_path):
 def test_what_the_model_does_not_support_is_refused(model, tmp_path):
     with pytest.raises(InputError, match="max_length"):
         predicted(model, {"text": TEXTS}, max_length=100_000)
-    twins = save(tmp_path / "twins", labels=("same", "same"))
+    twins = save_tiny_classifier(tmp_path / "twins", labels=("same", "same"))
     with pytest.raises(InputError, match="two of its classes have the same name"):
         predicted(twins, {"text": TEXTS})
 

@@ -7,7 +7,7 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_classifier import save
+from tiny_models import save_tiny_classifier
 
 import raykd
 from raykd.cli.app import _exit_code as run
@@ -26,7 +26,7 @@ def rows_of(number):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("model"))
+    return save_tiny_classifier(tmp_path_factory.mktemp("model"))
 
 
 def write_jsonl(path, rows):

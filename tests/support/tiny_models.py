@@ -1,5 +1,7 @@
 """Random models of a few thousand weights, one per family."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -115,6 +117,18 @@ WORDS = (
     *("great", "awful", "dull", "bright", "slow", "quick", "ending", "music", "voice", "sound"),
     *("was", "is", "very", "not", "quite", "a", "the", "and", "of", "with"),
 )
+
+
+def save_tiny_classifier(folder: Path, *, labels: Sequence[str] = ("negative", "positive")) -> Path:
+    """Save a tiny model with named classes; without any, a regression."""
+    save_tiny_model(folder, num_labels=max(len(labels), 1))
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    if labels:
+        config["id2label"] = {str(number): label for number, label in enumerate(labels)}
+        config["label2id"] = {label: number for number, label in enumerate(labels)}
+    path.write_text(json.dumps(config))
+    return folder
 
 
 def save_tiny_model(folder: Path, *, num_layers: int = 2, num_labels: int = 2) -> Path:

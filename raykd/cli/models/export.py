@@ -1,23 +1,107 @@
 """The command `raykd export`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from raykd.models.onnx_export import export_onnx
+from raykd.errors import InputError
+from raykd.operations.export import Exported, Int8Settings, export_model, points_lost
+from raykd.storage.locations import location_of
 
 
 def export(
     model: Annotated[
-        str, Parameter(help="A fine-tuned model: folder, package:NAME/FOLDER, or hub name.")
+        str,
+        Parameter(
+            help="Run directory, or a fine-tuned model: folder, URL, package:NAME/FOLDER, hub name."
+        ),
     ],
     /,
     *,
     out: Annotated[Path, Parameter(name="--out", help="ONNX file to write.")],
+    int8: Annotated[
+        Literal["dynamic", "static"] | None,
+        Parameter(
+            help="Write int8 weights: activations are quantized by the range of each batch "
+            "(dynamic), or by ranges measured on training rows (static)."
+        ),
+    ] = None,
+    max_loss: Annotated[
+        float | None,
+        Parameter(
+            help="--int8: points of the metric that may be lost on the dev rows, else nothing is "
+            "written.",
+            show_default="0.5",
+        ),
+    ] = None,
+    dev: Annotated[
+        str | None,
+        Parameter(help="--int8: labeled rows to measure the loss on (default: the run's)."),
+    ] = None,
+    text_columns: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True,
+            negative="",
+            help="--dev: the column of the text, or the two of a pair.",
+            show_default="text",
+        ),
+    ] = None,
+    label_column: Annotated[
+        str | None, Parameter(help="--dev: the column of the label.", show_default="label")
+    ] = None,
+    metric: Annotated[
+        str | None,
+        Parameter(
+            help="--int8: accuracy, f1, matthews, pearson or spearman (default: that of the run)."
+        ),
+    ] = None,
 ) -> None:
     """Write a model as one ONNX file, after checking that its logits equal PyTorch's."""
-    difference, names = export_onnx(model, out)
-    print(  # noqa: T201  # the command's answer
-        f"{out}: inputs {', '.join(names)}; output logits; within {difference:.1g} of PyTorch"
-    )
+    of_int8 = {"max_loss": max_loss, "dev": dev, "metric": metric}
+    of_dev = {"text_columns": text_columns, "label_column": label_column}
+    given = {name: value for name, value in (of_int8 | of_dev).items() if value is not None}
+    if int8 is None and given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"raykd export: {names}: use with --int8 dynamic or static")
+    if dev is None and (unused := [name for name in of_dev if name in given]):
+        raise InputError(f"raykd export: --{unused[0].replace('_', '-')}: use with --dev FILE")
+    settings = None
+    if int8 is not None:
+        settings = Int8Settings(
+            int8,
+            max_loss=0.5 if max_loss is None else max_loss,
+            dev=None if dev is None else location_of(dev),
+            text_columns=("text",) if text_columns is None else tuple(text_columns),
+            label_column=label_column or "label",
+            metric=metric,
+        )
+    exported = export_model(model, out, settings)
+    print(_summary(out, exported))  # noqa: T201  # the command's answer
+
+
+def _summary(out: Path, exported: Exported) -> str:
+    lines = [
+        f"{out}: inputs {', '.join(exported.inputs)}; output logits; "
+        f"within {exported.difference:.1g} of PyTorch"
+    ]
+    full, small = exported.float32, exported.int8
+    if full is None or small is None:
+        return lines[0]
+    lines[0] = lines[0].replace("; within", "; float32 weights within")
+    lost = points_lost(exported)
+    change = f"{lost:.2f} points lost" if lost > 0 else f"{-lost:.2f} points gained"
+    size = small.num_bytes / full.num_bytes
+    speed = full.ms_per_row / small.ms_per_row
+    score = [f"{100 * measures.scores[exported.metric]:.2f}" for measures in (full, small)]
+    megabytes = [f"{measures.num_bytes / 1e6:.1f} MB" for measures in (full, small)]
+    times = [f"{measures.ms_per_row:.2f} ms" for measures in (full, small)]
+    rows = [
+        ("", "float32", "int8", ""),
+        (f"{exported.metric} x 100", *score, "no change" if lost == 0 else change),
+        ("size", *megabytes, f"{size:.2f} times"),
+        ("time per row", *times, f"{speed:.1f} times as fast, one row at a time, one thread"),
+    ]
+    lines += [f"{a:>18} {b:>10} {c:>10}  {d}".rstrip() for a, b, c, d in rows]
+    return "\n".join(lines)

@@ -4,13 +4,20 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from raykd.errors import InputError, reason_of
 from raykd.models.resolve import resolve_model
 
 # Names of position embeddings: BERT and most others, GPT-2, BART.
 _TABLES = ("position_embeddings", "wpe", "embed_positions")
+# Tokens of a row where a model's files name no smaller limit.
+_MAX_LENGTH = 512
 
 
 def num_positions(reference: str) -> int | None:
@@ -40,6 +47,12 @@ def num_positions(reference: str) -> int | None:
             first = getattr(module, "offset", 0) if padding is None else padding + 1
             return module.num_embeddings - int(first)
     return None
+
+
+def trained_length(reference: str, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens per row with which a model was trained, as far as its files tell; at most 512."""
+    limits = (tokenizer.model_max_length, num_positions(reference), _MAX_LENGTH)
+    return min(limit for limit in limits if limit is not None)
 
 
 def check_max_length(key: str, max_length: int, reference: str) -> None:

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, RobertaTokenizerFast
 from raykd.cli.app import _exit_code as raykd
 from raykd.errors import InputError
 from raykd.models.encoder import load_encoder
-from raykd.models.onnx_export import export_onnx, largest_difference, random_batch
+from raykd.models.onnx.export import export_onnx, largest_difference, random_batch
 
 FILE = "student.onnx"
 TEXTS = ["good film", "the plot was very dull and the music slow", "bad"]

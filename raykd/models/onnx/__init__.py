@@ -1,0 +1,1 @@
+"""ONNX files of classifiers: export, description inside the file, int8 weights, predictions."""
