@@ -1,4 +1,4 @@
-"""What int8 weights cost a classifier: score on labeled rows, size, time per row."""
+"""Costs of int8 weights: score on labeled rows, size, time per row."""
 
 import time
 from collections.abc import Sequence

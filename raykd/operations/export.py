@@ -50,7 +50,7 @@ class Int8Settings:
 
 
 class Exported(NamedTuple):
-    """What was written: inputs of the file, and measures of both precisions if it has int8."""
+    """A written file: its inputs, and measures of both precisions if it has int8 weights."""
 
     inputs: tuple[str, ...]
     difference: float

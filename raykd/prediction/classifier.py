@@ -117,7 +117,7 @@ class Classifier:
 
     @property
     def needs_cpu(self) -> bool:
-        """Whether it is an ONNX file, which is computed on a CPU."""
+        """Return whether it is an ONNX file, which is computed on a CPU."""
         return self.folder.suffix == ONNX_SUFFIX
 
     def outputs_of(

@@ -50,7 +50,7 @@ def num_positions(reference: str) -> int | None:
 
 
 def trained_length(reference: str, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens per row with which a model was trained, as far as its files tell; at most 512."""
+    """Tokens per row with which a model was trained, as far as its files have it; at most 512."""
     limits = (tokenizer.model_max_length, num_positions(reference), _MAX_LENGTH)
     return min(limit for limit in limits if limit is not None)
 
