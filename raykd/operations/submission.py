@@ -28,7 +28,7 @@ from raykd.operations.expected_version import VARIABLE as EXPECTED_VERSION
 from raykd.operations.wheel import requirements_of, unpack
 from raykd.storage.locations import is_url, location_of
 from raykd.storage.yaml_files import load_yaml
-from raykd.tasks.config import TaskConfig
+from raykd.tasks.config import SPLITS, TaskConfig
 from raykd.workflow.recipe.corpora_recipe import CorporaRecipe, is_corpora_recipe
 from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME
 from raykd.workflow.recipe.recipe_file import (
@@ -227,10 +227,17 @@ class _References:
         for key, references in file_references(recipe).items():
             if isinstance(references, str):
                 self.tasks[key] = references
+            elif key.startswith("task."):
+                self._add_files(key, references)
             else:
                 self.corpora[key] = references
         for name, corpus in recipe.all_corpora.items():
             self._add_reader("corpus" if name is None else f"corpora.{name}", corpus)
+
+    def _add_files(self, key: str, files: Sequence[str]) -> None:
+        """Add the files of a split."""
+        for number, file in enumerate(files):
+            self.tasks[f"{key}.{number}" if len(files) > 1 else key] = file
 
     def _add_dataset(self, key: str, task: TaskConfig, folder: Path) -> None:
         """Add the dataset of a task if it is a folder, and not a name on the hub."""
@@ -256,9 +263,8 @@ class _References:
             self.models["retrieval.dense.model"] = dense.model
         for entry in recipe.tasks:
             self._add_dataset(f"tasks.{entry.task.name}", entry.task, folder)
-            for split in ("train", "dev", "test"):
-                if reference := getattr(entry.task, split):
-                    self.tasks[f"tasks.{entry.task.name}.{split}"] = reference
+            for split in SPLITS:
+                self._add_files(f"tasks.{entry.task.name}.{split}", entry.task.files_of(split))
 
 
 def _files_to_send(

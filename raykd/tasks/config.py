@@ -1,6 +1,6 @@
 """Settings of a labeled task."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -13,6 +13,7 @@ from raykd.tasks.label_rules import UnlabeledRows
 from raykd.tasks.metrics import check_metrics
 
 Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 # Sentence columns of local GLUE files, which may differ from those on the hub.
 _PLAIN_COLUMNS = {1: ("sentence",), 2: ("sentence1", "sentence2")}
@@ -32,10 +33,10 @@ class TaskConfig(Config):
         "fixes columns, labels and metrics; any other task needs sentence_columns, training rows "
         "(train or dataset), and dev rows (dev, dataset.dev or dev_fraction).",
     )
-    train: str | None = Field(
+    train: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         None,
-        description="File or URL of the training rows (CSV, TSV, JSON lines or Parquet). "
-        "Default for GLUE: the hub.",
+        description="File or URL of the training rows (CSV, TSV, JSON lines or Parquet), or a list "
+        "of several. Default for GLUE: the hub.",
     )
     dev: str | None = Field(
         None,
@@ -151,6 +152,13 @@ class TaskConfig(Config):
             )
         if not self.has("train"):
             raise ValueError("the task has no training rows; set 'dataset.train' or 'train'")
+
+    def files_of(self, split: Split) -> tuple[str, ...]:
+        """Files and URLs of a split; empty if it is one of a dataset."""
+        value = getattr(self, split)
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, str) else tuple(value)
 
     def has(self, split: Split) -> bool:
         """True if the split is a file or one of the dataset's."""

@@ -13,8 +13,8 @@ import xxhash
 from raykd.errors import InputError
 from raykd.storage.formats import source_digest
 from raykd.storage.locations import Location
-from raykd.storage.manifest import Draft, Manifest, digest_of_directory, write_once
-from raykd.tasks.config import TaskConfig
+from raykd.storage.manifest import Draft, Manifest, digest_of, digest_of_directory, write_once
+from raykd.tasks.config import SPLITS, TaskConfig
 from raykd.tasks.dataset import digest_of_dataset
 from raykd.tasks.task import Task, load_task
 
@@ -34,10 +34,10 @@ def write_task(config: TaskConfig, resolve: Callable[[str], Location], out: Path
         del inputs["dev"]
     if config.dataset is not None:
         inputs = {"dataset": digest_of_dataset(config.dataset)}
-    for split in ("train", "dev", "test"):
-        reference = getattr(config, split)
-        if reference is not None:
-            inputs[split] = source_digest(resolve(reference))
+    for split in SPLITS:
+        digests = [source_digest(resolve(reference)) for reference in config.files_of(split)]
+        if digests:
+            inputs[split] = digests[0] if len(digests) == 1 else digest_of(digests)
 
     settings = config.model_dump(
         mode="json", exclude={"train": True, "dev": True, "test": True, "dataset": {"path"}}

@@ -3,18 +3,21 @@
 Columns, labels and metrics of GLUE tasks are known (`glue.py`); other tasks define them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raykd.errors import InputError
 from raykd.storage.delimited import Layout
 from raykd.storage.locations import Location, location_of, shown
+from raykd.storage.schemas import EXAMPLES
 from raykd.tasks.config import Split, TaskConfig
 from raykd.tasks.dataset import read_split
 from raykd.tasks.dev_split import cut_dev
-from raykd.tasks.examples import find_sentence_columns, read_rows, to_examples
+from raykd.tasks.examples import Examples, find_sentence_columns, read_rows, to_examples
 from raykd.tasks.glue import GLUE, HUB_DATASET, load_from_hub
 from raykd.tasks.label_rules import LabelRules
 from raykd.tasks.labels import class_names, label_column, require_label_column
@@ -91,32 +94,38 @@ def load_task(
     score_range = glue.score_range if glue else None
     listed = config.known_labels
     rules = LabelRules(config.label_column, listed, config.unlabeled_rows, options)
-    raw: dict[Split, tuple[str, pa.Table]] = {"train": _read(config, "train", resolve, rules)}
+    raw: dict[Split, list[tuple[str, pa.Table]]] = {"train": _read(config, "train", resolve, rules)}
     if config.dev_fraction is None:
         raw["dev"] = _read(config, "dev", resolve, rules)
     if config.has("test"):
         raw["test"] = _read(config, "test", resolve, rules)
     labels: tuple[str, ...] = ()
     if not regression:
-        source, table = raw["train"]
-        labels = listed or class_names(source, label_column(source, table, rules), rules)
+        source = _sources(raw["train"])
+        values = [value for part in raw["train"] for value in label_column(*part, rules)]
+        labels = listed or class_names(source, values, rules)
     if config.max_train_rows is not None:
-        source, table = raw["train"]
-        raw["train"] = (source, table.slice(0, config.max_train_rows))
+        raw["train"] = _first_rows(raw["train"], config.max_train_rows)
     candidates = config.sentence_candidates()
     splits = {
-        split: to_examples(
-            source,
-            table,
-            find_sentence_columns(source, table.column_names, candidates, rules),
-            rules,
-            labels=labels,
-            score_range=score_range,
+        split: _joined(
+            [
+                to_examples(
+                    source,
+                    table,
+                    find_sentence_columns(source, table.column_names, candidates, rules),
+                    rules,
+                    labels=labels,
+                    score_range=score_range,
+                )
+                for source, table in parts
+            ],
+            [table.num_rows for _, table in parts],
         )
-        for split, (source, table) in raw.items()
+        for split, parts in raw.items()
     }
     tables = {split: examples.table for split, examples in splits.items()}
-    sources: dict[str, str] = {split: source for split, (source, _) in raw.items()}
+    sources: dict[str, str] = {split: _sources(parts) for split, parts in raw.items()}
     remarks = [f"{split}: {remark}" for split, one in splits.items() for remark in one.remarks]
     if config.dev_fraction is not None:
         tables["train"], tables["dev"] = cut_dev(
@@ -154,16 +163,52 @@ def load_task(
     )
 
 
+def _sources(parts: Sequence[tuple[str, pa.Table]]) -> str:
+    return ", ".join(source for source, _ in parts)
+
+
+def _first_rows(parts: Sequence[tuple[str, pa.Table]], num_rows: int) -> list[tuple[str, pa.Table]]:
+    """Parts with the first rows of all."""
+    kept = []
+    for source, table in parts:
+        if num_rows > 0:
+            kept.append((source, table.slice(0, num_rows)))
+        num_rows -= table.num_rows
+    return kept
+
+
+def _joined(parts: Sequence[Examples], sizes: Sequence[int]) -> Examples:
+    """Examples of several files; `row_id` counts over all of their rows."""
+    if len(parts) == 1:
+        return parts[0]
+    tables = []
+    for part, first in zip(parts, accumulate(sizes, initial=0), strict=False):
+        row_ids = pc.add(part.table["row_id"], first)
+        tables.append(part.table.set_column(0, EXAMPLES.field("row_id"), row_ids))
+    remarks = [remark for part in parts for remark in part.remarks]
+    return Examples(pa.concat_tables(tables), remarks)
+
+
 def _read(
     config: TaskConfig, split: Split, resolve: Callable[[str], Location], rules: LabelRules
+) -> list[tuple[str, pa.Table]]:
+    """Read a split; returns the source of each file, and its sentence and label columns."""
+    if files := config.files_of(split):
+        return [_read_file(config, split, resolve(file), rules) for file in files]
+    return [_read_dataset(config, split, rules)]
+
+
+def _read_file(
+    config: TaskConfig, split: Split, path: Location, rules: LabelRules
 ) -> tuple[str, pa.Table]:
-    """Read a split; returns its source, and its sentence and label columns."""
-    value, candidates = getattr(config, split), config.sentence_candidates()
-    if value is not None:
-        path = resolve(value)
-        source = shown(path)
-        table = read_rows(path, candidates, rules, Layout(config.columns, config.quoting))
-    elif config.dataset is not None:
+    layout = Layout(config.columns, config.quoting)
+    table = read_rows(path, config.sentence_candidates(), rules, layout)
+    return _with_rows(shown(path), table, split)
+
+
+def _read_dataset(config: TaskConfig, split: Split, rules: LabelRules) -> tuple[str, pa.Table]:
+    candidates = config.sentence_candidates()
+    if config.dataset is not None:
         named = [config.dataset.path, config.dataset.config, getattr(config.dataset, split)]
         source = " ".join(part for part in named if part)
         table = read_split(config.dataset, split)
@@ -174,6 +219,15 @@ def _read(
         assert split != "test"
         table = load_from_hub(config.name, split)
         source = f"{HUB_DATASET} {config.name} {split}"
+    return _with_rows(source, table, split)
+
+
+def _with_rows(source: str, table: pa.Table, split: Split) -> tuple[str, pa.Table]:
+    """Check that a file or split has rows.
+
+    Raises:
+        InputError: it has none.
+    """
     if table.num_rows == 0:
         raise InputError(f"{source}: holds no rows; the {split} split of a task needs some")
     return source, table

@@ -13,6 +13,7 @@ from raykd.storage.locations import Location, location_of
 from raykd.storage.manifest import FILE_NAME as MANIFEST_FILE
 from raykd.storage.outputs import in_job_copy, missing_hint, output_path
 from raykd.storage.schemas import EXAMPLES_FILE, TEXT_FILE, TIMES_FILE
+from raykd.tasks.config import SPLITS
 from raykd.tasks.store import read_task
 from raykd.tasks.task import Task
 from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME, Recipe
@@ -229,9 +230,9 @@ def check_uploaded(recipe: Recipe) -> None:
     Raises:
         InputError: names a file that Ray's copy of the project lacks.
     """
-    references = [recipe.task.train, recipe.task.dev, recipe.task.test, recipe.task_da]
-    references += recipe.evaluation.paths
-    for reference in filter(None, references):
+    references = [path for split in SPLITS for path in recipe.task.files_of(split)]
+    references += [recipe.task_da] if recipe.task_da else []
+    for reference in [*references, *recipe.evaluation.paths]:
         path = Path(reference)
         is_file = not reference.startswith(DOCSTRINGS_SCHEME)
         if is_file and in_job_copy(path) and not path.exists():

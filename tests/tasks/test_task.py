@@ -263,3 +263,51 @@ def test_the_real_files_load(glue, name, train, dev, num_train, num_dev):
     )
     assert (task.train.num_rows, task.dev.num_rows) == (num_train, num_dev)
     assert set(task.dev["label"].to_pylist()) == set(range(len(task.labels))) or task.regression
+
+
+@pytest.fixture
+def two_files(sentences, tmp_path):
+    """The animals with a second train file, of other rows and a class of its own."""
+    more = write(tmp_path / "more.parquet", text=["a fox", "a hen"], kind=["fox", "cat"])
+    return {**sentences, "train": [sentences["train"], more]}
+
+
+def test_several_train_files_are_one_split_in_their_order(two_files):
+    task = load(two_files)
+    assert task.labels == ("cat", "cow", "dog", "fox")
+    assert task.train["sentence1"].to_pylist() == ["a cat", "a dog", "a cow", "a fox", "a hen"]
+    assert task.train["label"].to_pylist() == [0.0, 2.0, 1.0, 3.0, 0.0]
+    assert task.train["row_id"].to_pylist() == [0, 1, 2, 3, 4]
+    assert task.sources["train"] == ", ".join(two_files["train"])
+    assert load({**two_files, "max_train_rows": 4}).train.num_rows == 4
+    first = load({**two_files, "max_train_rows": 2, "labels": ["cat", "cow", "dog", "fox"]})
+    assert first.train["sentence1"].to_pylist() == ["a cat", "a dog"]
+    assert first.sources["train"] == two_files["train"][0]
+
+
+def test_an_error_names_the_train_file_and_its_own_row(two_files, tmp_path):
+    write(tmp_path / "more.parquet", text=["a fox", " "], kind=["fox", "cat"])
+    with pytest.raises(InputError, match=r"more.parquet, row 1 .*: no text"):
+        load(two_files)
+    with pytest.raises(InputError, match="'task.train'|train"):
+        load({**two_files, "train": []})
+
+
+def test_row_numbers_count_skipped_rows_of_earlier_files(two_files, tmp_path):
+    write(tmp_path / "train.parquet", text=["a cat", "a dog"], kind=["cat", None])
+    labels = ["cat", "cow", "fox"]
+    task = load({**two_files, "unlabeled_rows": "skip", "labels": labels})
+    assert task.train["row_id"].to_pylist() == [0, 2, 3]
+
+
+def test_the_dev_split_is_cut_from_all_train_files(sentences, tmp_path):
+    del sentences["dev"]
+    files = [
+        write(tmp_path / f"{name}.parquet", text=[f"{name} {i}" for i in range(6)], kind=kinds)
+        for name, kinds in (("first", ["cat"] * 6), ("second", ["dog", "cat"] * 3))
+    ]
+    task = load({**sentences, "train": files, "dev_fraction": 0.4})
+    dev = task.dev["sentence1"].to_pylist()
+    texts = task.train["sentence1"].to_pylist() + dev
+    assert sorted(texts) == [f"{name} {i}" for name in ("first", "second") for i in range(6)]
+    assert {text.split()[0] for text in dev} == {"first", "second"}

@@ -14,7 +14,7 @@ from raykd.retrieval.config import RetrievalConfig
 from raykd.retrieval.hits import MAX_TOP_K
 from raykd.storage.locations import absolute_reference
 from raykd.storage.yaml_files import load_yaml
-from raykd.tasks.config import TaskConfig
+from raykd.tasks.config import SPLITS, TaskConfig
 from raykd.tasks.dataset import with_absolute_path
 from raykd.workflow.embedder import with_absolute_model
 
@@ -131,9 +131,9 @@ def load_corpora(path: Path) -> CorporaRecipe:
     tasks = []
     for entry in recipe.tasks:
         update: dict[str, object] = {
-            split: absolute_reference(folder, reference)
-            for split in ("train", "dev", "test")
-            if (reference := getattr(entry.task, split))
+            split: paths[0] if len(paths) == 1 else paths
+            for split in SPLITS
+            if (paths := tuple(absolute_reference(folder, f) for f in entry.task.files_of(split)))
         }
         if entry.task.dataset is not None:
             update["dataset"] = with_absolute_path(entry.task.dataset, folder)

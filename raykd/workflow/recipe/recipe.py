@@ -14,7 +14,7 @@ from raykd.evaluation.config import EvaluationConfig
 from raykd.models.student.init import StudentConfig
 from raykd.objectives import OBJECTIVES
 from raykd.retrieval.config import RetrievalConfig
-from raykd.tasks.config import TaskConfig
+from raykd.tasks.config import SPLITS, TaskConfig
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.injection_config import InjectionConfig, StepConfig, check_injection
 from raykd.training.logging.trackers import TrackerName
@@ -184,10 +184,10 @@ class Recipe(Config):
         check_step_names(self.injections)
         self._check_variants()
         self.evaluation.check(self.task)
-        references = [self.task.train, self.task.dev, self.task.test]
+        references = [path for split in SPLITS for path in self.task.files_of(split)]
         references += [path for corpus in self.all_corpora.values() for path in corpus.paths]
         references += self.evaluation.paths
-        uses = [path for path in references if path and path.startswith(DOCSTRINGS_SCHEME)]
+        uses = [path for path in references if path.startswith(DOCSTRINGS_SCHEME)]
         if uses and self.docstrings is None:
             raise ValueError(f"{uses[0]!r} needs the section docstrings")
         for key, phase in {**self.injection_sections(), "adaptation": self.adaptation}.items():

@@ -10,6 +10,7 @@ from raykd.errors import InputError
 from raykd.objectives.shared.generation import GeneratorConfig
 from raykd.storage.locations import absolute_reference, is_url
 from raykd.storage.yaml_files import load_yaml
+from raykd.tasks.config import SPLITS
 from raykd.tasks.dataset import with_absolute_path
 from raykd.training.phase_config import PhaseConfig
 from raykd.workflow.presets import load_preset, merged
@@ -91,9 +92,9 @@ def _parsed(values: dict[str, Any], source: str) -> Recipe:
 def file_references(recipe: Recipe) -> dict[str, str | list[str]]:
     """Paths and URLs of task files and corpora, by their keys in the recipe."""
     references: dict[str, str | list[str]] = {
-        f"task.{split}": reference
-        for split in ("train", "dev", "test")
-        if (reference := getattr(recipe.task, split))
+        f"task.{split}": list(paths) if len(paths) > 1 else paths[0]
+        for split in SPLITS
+        if (paths := recipe.task.files_of(split))
     }
     if recipe.task_da:
         references["task_da"] = recipe.task_da

@@ -131,7 +131,7 @@ def _task(starter: StarterTask) -> list[str]:
         f"# {task.train.num_rows:,} training rows, {task.dev.num_rows:,} dev rows.",
         "task:",
         f"  name: {_text(config.name)}",
-        f"  train: {_text(config.train or '')}",
+        f"  train: {_text(config.files_of('train')[0])}",
         *_dev(config),
         "  # Rows that are scored once, at the end, and reported instead of dev.",
         "  # test: FILE",
