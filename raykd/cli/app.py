@@ -218,6 +218,17 @@ app.command(
 )
 
 app.command(
+    "raykd.cli.models.suggest:suggest",
+    name="suggest",
+    help="Suggest the next rows to label: texts on which the student of a run is unsure, and which "
+    "differ from each other.\n\n"
+    "Writes the task's columns of text, its label column, empty, and the student's prediction. "
+    "Texts that are already rows of the task are left out.",
+    group=_JOBS,
+    sort_key=8,
+)
+
+app.command(
     "raykd.cli.models.train_head:train_head",
     name="train-head",
     help="Train a masked-LM head for an encoder without one, so that it can generate text.\n\n"
