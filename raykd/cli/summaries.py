@@ -63,7 +63,7 @@ def of_predict(out: Path, manifest: Manifest, threshold: float | None) -> str:
         lines.append(f"{place}: unreadable rows: {counts['num_quarantined']:,.0f}")
     lines += _notes(manifest)
     rate = num_rows / max(counts["task_s"], 1e-3)
-    lines.append(f"{rate:,.0f} rows per second and task; {counts['task_s'] / 3600:.2g} task hours")
+    lines.append(f"{rate:,.0f} rows per second of a task, {counts['task_s']:,.0f} s in all")
     return "\n".join(lines)
 
 

@@ -80,7 +80,7 @@ class Classifier:
         reference = student_of_run(reference)
         if reference.endswith(ONNX_SUFFIX) and Path(reference).is_file():
             return cls._of_file(Path(reference), config)
-        folder = resolve_model(reference)
+        folder = resolve_model(reference).absolute()
         digest = digest_of_model(reference)
         encoder, tokenizer = _load(folder, digest, "cpu")
         labels = encoder.label_names

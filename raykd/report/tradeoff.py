@@ -109,6 +109,7 @@ def tradeoff_figure(results: Results) -> Figure | None:
             },
             "xaxis": {
                 "type": "log",
+                "dtick": "D2",
                 "autorange": False,
                 "range": [math.log10(slowest / _MARGIN), math.log10(fastest * _MARGIN)],
                 "title": {"text": "rows per second, batches of 32"},

@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 from pyarrow import fs
+from tiny_models import save_tiny_classifier
 
 from raykd.cli.app import _exit_code as raykd
 
@@ -26,11 +27,13 @@ RECIPE = {
 COMMANDS = {
     "search": ["search", "--corpus", "corpus.jsonl", "--queries", "queries.jsonl", "--top-k", "2"],
     "dedup": ["dedup", "corpus.jsonl"],
+    "predict": ["predict", "model", "--data", "corpus.jsonl"],
     "task": ["task", "recipe.yaml"],
 }
 OUTPUTS = {
     "search": ["hits.parquet"],
     "dedup": ["removed.parquet", "units/units-00000.parquet"],
+    "predict": ["part-00000.parquet"],
     "task": ["task/train.parquet", "task/dev.parquet"],
 }
 
@@ -43,6 +46,7 @@ def project(tmp_path, monkeypatch):
     labels = [{"text": text, "label": number % 2} for number, text in enumerate(texts[:2])]
     write_rows(tmp_path / "train.jsonl", labels)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    save_tiny_classifier(tmp_path / "model")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAYKD_CACHE", str(tmp_path / "cache"))
 
