@@ -20,6 +20,8 @@ class PredictConfig:
         max_length: tokens per row, longer ones are cut; None: what the model was trained with, at
             most 512.
         prefix: beginning of the names of the added columns.
+        glue: test set of GLUE (`glue_file.GLUE_FILES`) for whose server a file is written; None:
+            none.
         exclude: patterns of files and folders to leave out (see `directories.list_files`).
         layout: format options of CSV and TSV files.
 
@@ -32,6 +34,7 @@ class PredictConfig:
     with_embeddings: bool = False
     max_length: int | None = None
     prefix: str = ""
+    glue: str | None = None
     exclude: tuple[str, ...] = ()
     layout: Layout = AS_NAMED
 
@@ -97,6 +100,7 @@ class PredictConfig:
             "threshold": self.threshold,
             "with_embeddings": self.with_embeddings,
             "prefix": self.prefix,
+            **({} if self.glue is None else {"glue": self.glue}),
             "columns": None if columns is None else list(columns),
             "quoting": self.layout.quoting,
         }

@@ -21,6 +21,7 @@ from raykd.corpus.shards import QUARANTINE_FILE, local_files
 from raykd.errors import InputError
 from raykd.prediction.classifier import Classifier
 from raykd.prediction.config import PredictConfig
+from raykd.prediction.glue_file import check_glue, write_glue_file
 from raykd.prediction.inputs import InputRows, rows_of_sources, sums_of_counts
 from raykd.prediction.parts import RowRange, plan_parts, read_ranges
 from raykd.prediction.types import conformed
@@ -79,6 +80,8 @@ def predict_files(
     out = output_path(out)
     check_output(out)
     classifier = Classifier.load(reference, config)
+    if config.glue is not None:
+        check_glue(config.glue, classifier.labels)
     sources = sources_with_digests(data, out, exclude=config.exclude)
     check_layout(config.layout, dict(sources))
     sources.sort(key=lambda source: shown(source[1]))
@@ -91,6 +94,10 @@ def predict_files(
         predicted = _predict(rows, out, classifier, config, kind)
         for number, part in enumerate(predicted):
             _link(part / _PART_FILE, draft.directory / PART.format(number))
+        if config.glue is not None:
+            files = [part / _PART_FILE for part in predicted]
+            num_bad = rows.quarantine.num_rows
+            write_glue_file(config.glue, files, draft.directory, config, num_bad)
         if rows.quarantine.num_rows:
             pq.write_table(rows.quarantine, draft.directory / QUARANTINE_FILE)
         draft.counts.update(rows.counts)

@@ -8,10 +8,12 @@ from cyclopts import Parameter
 from raykd.cli import summaries
 from raykd.cli.options.reading import ColumnNames
 from raykd.prediction.config import PredictConfig
+from raykd.prediction.glue_file import GLUE_FILES
 from raykd.prediction.pipeline import predict_files
 from raykd.storage.delimited import Layout
 from raykd.storage.locations import location_of
 from raykd.storage.remote.output import output_at
+from raykd.tasks.glue import GLUE
 
 
 def predict(
@@ -39,7 +41,7 @@ def predict(
             consume_multiple=True,
             negative="",
             help="The column of the text, or the two of a pair.",
-            show_default="text",
+            show_default="text; with --glue those of the task",
         ),
     ] = None,
     threshold: Annotated[
@@ -61,6 +63,14 @@ def predict(
     prefix: Annotated[
         str, Parameter(help="Beginning of the names of the added columns.", show_default="none")
     ] = "",
+    glue: Annotated[
+        str | None,
+        Parameter(
+            help="Write the file of this test set for the GLUE server too: "
+            + ", ".join(GLUE_FILES)
+            + "."
+        ),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "gpu"],
         Parameter(help="Where to compute; auto: on GPUs if the cluster has any."),
@@ -85,11 +95,12 @@ def predict(
         InputError: the model, a file or an option is not as it should be.
     """
     config = PredictConfig(
-        text_columns=("text",) if text_columns is None else tuple(text_columns),
+        text_columns=_text_columns(text_columns, glue),
         threshold=threshold,
         with_embeddings=embeddings,
         max_length=max_length,
         prefix=prefix,
+        glue=glue,
         exclude=tuple(exclude or ()),
         layout=Layout(None if columns is None else tuple(columns), quoting),
     )
@@ -98,3 +109,10 @@ def predict(
             model, [location_of(path) for path in data], folder, config, device=device
         )
     print(summaries.of_predict(out, manifest, threshold))  # noqa: T201  # the command's answer
+
+
+def _text_columns(given: list[str] | None, glue: str | None) -> tuple[str, ...]:
+    if given is not None:
+        return tuple(given)
+    known = GLUE_FILES.get(glue or "")
+    return ("text",) if known is None else GLUE[known.task].sentence_columns
