@@ -22,9 +22,7 @@ def written(tmp_path, name, values, num_bad=0):
 
 
 def test_classes_are_numbers_or_names_and_scores_have_three_decimals(tmp_path):
-    lines = written(
-        tmp_path, "cola", ["acceptable", "unacceptable", "acceptable"] + ["acceptable"] * 1060
-    )
+    lines = written(tmp_path, "cola", ["acceptable", "unacceptable", *["acceptable"] * 1061])
     assert lines[:3] == ["index\tprediction", "0\t1", "1\t0"]
     assert len(lines) == 1064
     lines = written(tmp_path, "rte", ["entailment", "not_entailment"] * 1500)
@@ -46,9 +44,7 @@ def test_a_file_has_a_line_for_every_row_of_the_test_set_or_is_refused(tmp_path)
 def test_a_model_of_another_task_is_refused():
     check_glue("mnli-mm", ["neutral", "entailment", "contradiction"])
     check_glue("stsb", [])
-    with pytest.raises(
-        InputError, match="the model's are LABEL_0, LABEL_1; give a model of 'cola'"
-    ):
-        check_glue("cola", ["LABEL_0", "LABEL_1"])
+    with pytest.raises(InputError, match="the model's are a, b; give a model of 'cola'"):
+        check_glue("cola", ["a", "b"])
     with pytest.raises(InputError, match="choose one of cola, sst2"):
         check_glue("wnli", ["a", "b"])

@@ -175,6 +175,20 @@ def test_a_prefix_keeps_two_models_apart_and_pairs_and_embeddings_are_written(mo
     assert len(table["student_embedding"][0]) == 24
 
 
+def test_the_file_for_the_glue_server_has_the_predictions_in_order(tmp_path, capsys):
+    labels = ("contradiction", "entailment", "neutral")
+    model = save_tiny_classifier(tmp_path / "model", labels=labels)
+    rows = [{"premise": row["text"], "hypothesis": "good film"} for row in rows_of(1104)]
+    data, out = write_jsonl(tmp_path / "rows.jsonl", rows), tmp_path / "out"
+    command = ["predict", str(model), "--data", str(data), "--out", str(out), "--glue"]
+    assert run([*command, "ax"]) == 0
+    _, *lines = (out / "AX.tsv").read_text().splitlines()
+    expected = read(out)["prediction"].to_pylist()
+    assert [line.split("\t") for line in lines] == [[str(i), x] for i, x in enumerate(expected)]
+    assert run([*command, "rte"]) == 2
+    assert "give a model of 'rte'" in capsys.readouterr().err
+
+
 def test_a_dataset_of_ray_data_gets_the_columns_of_the_command(model, tmp_path):
     import ray
 
