@@ -30,15 +30,20 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start files that use Ray first: they take longest, and one process runs a whole file.
+    """Start files that may take longest first, then those that use Ray; mark exhaustive tests slow.
 
-    An exhaustive test is a slow one.
+    One process runs a whole file, and the others have nothing left to do when a long one is last.
     """
+    limits_s: dict[Path, float] = {}
+    files = set()
     for item in items:
         if item.get_closest_marker("exhaustive"):
             item.add_marker("slow")
-    files = {item.path for item in items if item.get_closest_marker("ray")}
-    items.sort(key=lambda item: item.path not in files)
+        if item.get_closest_marker("ray"):
+            files.add(item.path)
+        limit = item.get_closest_marker("timeout")
+        limits_s[item.path] = max(limits_s.get(item.path, 0), limit.args[0] if limit else 0)
+    items.sort(key=lambda item: (-limits_s[item.path], item.path not in files))
 
 
 @pytest.fixture(scope="session")

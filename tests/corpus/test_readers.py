@@ -97,8 +97,8 @@ def texts_of(folder: Path) -> list[str]:
     [
         write_parquet,
         write_json,
-        *(pytest.param(w, marks=pytest.mark.slow) for w in (write_csv, write_orc)),
-        *(pytest.param(w, marks=pytest.mark.slow) for w in (write_delta, write_tar)),
+        *(pytest.param(w, marks=pytest.mark.exhaustive) for w in (write_csv, write_orc)),
+        *(pytest.param(w, marks=pytest.mark.exhaustive) for w in (write_delta, write_tar)),
         pytest.param(write_hub, marks=pytest.mark.slow),
     ],
     ids=lambda write: write.__name__.removeprefix("write_"),

@@ -78,6 +78,7 @@ def test_a_job_is_followed_to_its_end_and_its_output_is_written(url, project, tm
     assert submit(url, "--stop", "whole").stdout == "job whole: succeeded\n"
 
 
+@pytest.mark.exhaustive
 def test_rays_own_command_does_the_same(url, project, tmp_path):
     out = tmp_path / "out"
     made = submit(url, "--raykd", "image", "--dry-run", *job(project, out))

@@ -57,7 +57,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_a_killed_search_resumes_and_repairs_damaged_files(folder: Path) -> None:
     with Finished(folder) as finished:
@@ -182,7 +182,7 @@ def tables_below(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.parquet")}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1200)
 def test_kills_of_a_dedup_at_random_moments_change_nothing(folder: Path) -> None:
     assert Command(folder, dedup_to("undisturbed")).process.wait() == 0

@@ -77,6 +77,7 @@ def test_a_group_continues_with_fewer_workers_when_a_node_is_lost(tmp_path):
     assert_equal_to_uninterrupted("lose", tmp_path)
 
 
+@pytest.mark.exhaustive
 def test_a_group_continues_with_more_workers_when_a_node_joins(tmp_path):
     output = train_while("grow", tmp_path, num_workers=(1, 2), every_s=1)
 

@@ -14,19 +14,13 @@ _NUM_KILLS = 2
 _EVERY_DAY = ("vanilla_kd", "codir")
 
 
-def marks_of(objective: str, num_workers: int) -> list[pytest.MarkDecorator]:
-    if objective in _EVERY_DAY:
-        return []
-    return [pytest.mark.slow if num_workers == 1 else pytest.mark.exhaustive]
+def marks_of(objective: str) -> list[pytest.MarkDecorator]:
+    return [] if objective in _EVERY_DAY else [pytest.mark.exhaustive]
 
 
 @pytest.mark.parametrize(
     ("objective", "num_workers"),
-    [
-        pytest.param(name, number, marks=marks_of(name, number))
-        for name in OBJECTIVES
-        for number in (1, 2)
-    ],
+    [pytest.param(name, number, marks=marks_of(name)) for name in OBJECTIVES for number in (1, 2)],
 )
 def test_a_killed_training_equals_an_uninterrupted_one(tmp_path, objective, num_workers):
     chance = random.Random(f"{objective} {num_workers}")

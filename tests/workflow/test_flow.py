@@ -358,7 +358,7 @@ def counts(folder: Path) -> dict[str, int]:
     return row_counts
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_student_can_be_injected_on_augmented_rows(folder, augmented, capsys):
     values = recipe_values() | {"variants": ["task_da"], "seeds": [1], "task_da": "nothing"}
     del values["corpus"], values["retrieval"]
@@ -416,7 +416,7 @@ def test_a_student_can_be_injected_on_augmented_rows_after_the_contextualized_co
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_trials_of_later_settings_share_the_first_injection(folder, augmented):
     values = recipe_values() | {
         "variants": ["contextualized_task_da"],
@@ -442,7 +442,7 @@ def test_trials_of_later_settings_share_the_first_injection(folder, augmented):
     assert injected == ["contextualized-random-seed1"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_best_trials_recipe_can_be_run(completed_out, folder, capsys):
     recipe, out = str(folder / "recipe.yaml"), str(completed_out)
     assert raykd(["tune", recipe, "--out", out]) == 0

@@ -15,7 +15,7 @@ NUM_KILLS = 6
 MANIFESTS = "**/manifest.json"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.timeout(1200)

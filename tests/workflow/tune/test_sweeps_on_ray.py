@@ -189,6 +189,7 @@ def test_a_trial_whose_process_is_killed_is_trained_again_once(folder):
     assert states_in(out) == ["COMPLETE", "COMPLETE"]
 
 
+@pytest.mark.exhaustive
 def test_two_targets_make_a_front_whose_students_are_picked_and_made_again(
     folder, ray_cluster, tmp_path, capsys
 ):
