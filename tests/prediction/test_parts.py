@@ -27,12 +27,12 @@ def test_every_row_is_in_one_part_in_order(sizes):
 
 
 def test_small_files_share_a_part_and_large_ones_have_several():
-    files = [RowFile(Path(name), name, size) for name, size in (("a", 10), ("b", 5000))]
+    files = [RowFile(Path(name), name, size) for name, size in (("a", 10), ("b", 1200))]
     keys = [[rows.key() for rows in part] for part in plan_parts(files)]
     assert keys == [
-        [["a", 0, 10], ["b", 0, 2038]],
-        [["b", 2038, 4086]],
-        [["b", 4086, 5000]],
+        [["a", 0, 10], ["b", 0, 502]],
+        [["b", 502, 1014]],
+        [["b", 1014, 1200]],
     ]
 
 

@@ -16,8 +16,8 @@ from raykd.errors import InputError, reason_of
 from raykd.models.inference import token_batches
 from raykd.models.onnx.description import FileDescription, read_description
 
-# Padded tokens of a batch.
-_BATCH_TOKENS = 4096
+# Padded tokens of a batch: with more, int8 is slower (114 rows per second with 512, 94 with 4096).
+_BATCH_TOKENS = 512
 # Attribute of an encoded row by input of the file.
 _ATTRIBUTES = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 
