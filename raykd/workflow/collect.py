@@ -266,7 +266,7 @@ def _evaluation_job(run: Run, variant: str, stage: ScoreStage, folder: Path) -> 
     return EvaluationJob(
         model=folder / MODEL_FOLDER,
         out=run.predictions(folder),
-        max_length=_max_length(run.recipe, variant, stage),
+        max_length=max_length_of(run.recipe, variant, stage),
         inputs={
             "model": digest_of_directory(folder),
             "task": digest_of_directory(run.task_folder),
@@ -274,7 +274,7 @@ def _evaluation_job(run: Run, variant: str, stage: ScoreStage, folder: Path) -> 
     )
 
 
-def _max_length(recipe: Recipe, variant: str, stage: ScoreStage) -> int:
+def max_length_of(recipe: Recipe, variant: str, stage: ScoreStage) -> int:
     """Return the maximum tokens per row, as in the model's training."""
     phase: TrainingConfig | None = recipe.adaptation
     if stage == "teacher":

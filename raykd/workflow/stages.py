@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from raykd import progress
 from raykd.cluster import metrics
 from raykd.config import dump_yaml
+from raykd.models.tokenization.positions import set_model_max_length
 from raykd.report.model_card import write_card
 from raykd.report.page import render
 from raykd.storage.manifest import (
@@ -26,7 +27,13 @@ from raykd.storage.working_files import write_if_new
 from raykd.training.phases import MODEL_FOLDER
 from raykd.workflow.checks.preflight import check_classes, check_models, search_embedder
 from raykd.workflow.checks.teacher_check import check_teacher
-from raykd.workflow.collect import analyze_students, collect, measure_models, score_models
+from raykd.workflow.collect import (
+    analyze_students,
+    collect,
+    max_length_of,
+    measure_models,
+    score_models,
+)
 from raykd.workflow.comparisons import compare_scores
 from raykd.workflow.corpus_stages import (
     corpora_of,
@@ -83,11 +90,14 @@ def report(run: Run) -> None:
     card = write_card(results, student, run.recipe.teacher.model, "student")
     inputs = {"model": digest_of_directory(model.parent), "card": digest_of(card)}
 
+    max_length = max_length_of(run.recipe, student.variant, student.stage)
+
     def write(draft: Draft) -> None:
         shutil.copytree(model, draft.directory, dirs_exist_ok=True)
+        set_model_max_length(draft.directory, max_length)
         (draft.directory / "README.md").write_text(card, encoding="utf-8")
 
-    write_once(run.out / "student", "student", {}, inputs, write)
+    write_once(run.out / "student", "student", {"max_length": max_length}, inputs, write)
     progress.say(f"  {run.out / 'report.html'}")
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 from tiny_models import save_tiny_model
-from transformers import pipeline
+from transformers import AutoTokenizer, pipeline
 
 from raykd.cli.app import _exit_code as raykd
 from raykd.evaluation.baselines import LINEAR_BASELINES
@@ -175,6 +175,7 @@ def test_the_student_is_loaded_by_transformers(completed_out):
     assert (student / "model.safetensors").is_file()
     card = (student / "README.md").read_text()
     assert "tiny: student `contextualized`, initialized at random" in card
+    assert AutoTokenizer.from_pretrained(student).model_max_length == 24  # as in its training
     classify = pipeline("text-classification", model=str(student), device="cpu")
     assert classify("the film was very good")[0]["label"] in ("praise", "blame")
 

@@ -1,6 +1,8 @@
 """Maximum text length of a model."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -53,6 +55,15 @@ def trained_length(reference: str, tokenizer: PreTrainedTokenizerBase) -> int:
     """Tokens per row with which a model was trained, as far as its files have it; at most 512."""
     limits = (tokenizer.model_max_length, num_positions(reference), _MAX_LENGTH)
     return min(limit for limit in limits if limit is not None)
+
+
+def set_model_max_length(folder: Path, max_length: int) -> None:
+    """Make a saved tokenizer cut texts to `max_length` tokens where the caller names no length."""
+    path = folder / "tokenizer_config.json"
+    if path.is_file():
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings["model_max_length"] = max_length
+        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def check_max_length(key: str, max_length: int, reference: str) -> None:
