@@ -1,5 +1,6 @@
 """Export of a model to one ONNX file, with float32 or with int8 weights that passed a gate."""
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,11 +32,10 @@ class Int8Settings:
     """Settings of int8 weights and of their gate.
 
     Attributes:
-        kind: how activations are quantized.
+        kind: how activations are quantized; static ranges are measured on the training rows of the
+            run, or on `dev`.
         max_loss: points of the metric (times 100) that may be lost.
         dev: labeled rows on which the loss is measured; None: the dev rows of the run.
-        calibration: rows whose activations are measured for static weights; None: the training rows
-            of the run, or those of `dev`.
         text_columns: columns of the text of `dev`.
         label_column: column of its labels.
         metric: metric of the loss; None: the main one of the run's task, else accuracy, or pearson.
@@ -117,7 +117,7 @@ def export_model(reference: str, out: Path, int8: Int8Settings | None = None) ->
             update = {"precision": "int8", "scores": scores}
             write_description(written, description.model_copy(update=update), tokenizer)
         with replacing(out) as partial:
-            partial.write_bytes(written.read_bytes())
+            shutil.copyfile(written, partial)
     return exported
 
 

@@ -49,11 +49,15 @@ def merged_schema(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
     Raises:
         InputError: a column has types that no common one holds.
     """
-    fields: dict[str, dict[pa.Field, str]] = {}
+    # Types of each column, with the first source of each; fields with other marks are equal.
+    types: dict[str, dict[pa.DataType, str]] = {}
+    wide = set()
     for source, schema in schemas:
         for field in schema:
-            fields.setdefault(field.name, {}).setdefault(_bare(field), source)
-    return pa.schema([_merged(name, found) for name, found in fields.items()])
+            types.setdefault(field.name, {}).setdefault(field.type, source)
+            if (field.metadata or {}).get(b"raykd") == b"wide":
+                wide.add(field.name)
+    return pa.schema([_merged(name, found, name in wide) for name, found in types.items()])
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -70,17 +74,10 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _bare(field: pa.Field) -> pa.Field:
-    """Field whose only metadata is the mark of wide numbers, nullable."""
-    is_wide = (field.metadata or {}).get(b"raykd") == b"wide"
-    return pa.field(field.name, field.type, metadata=_WIDE if is_wide else None)
-
-
-def _merged(name: str, found: Mapping[pa.Field, str]) -> pa.Field:
-    types = list(dict.fromkeys(field.type for field in found if field.type != pa.null()))
+def _merged(name: str, found: Mapping[pa.DataType, str], is_wide: bool) -> pa.Field:
+    types = [type_ for type_ in found if type_ != pa.null()]
     if len(types) < 2:
         return pa.field(name, types[0] if types else pa.null())
-    is_wide = any(field.metadata for field in found)
     has_decimals = any(pa.types.is_floating(type_) for type_ in types)
     if not (is_wide and has_decimals):
         try:
@@ -91,11 +88,9 @@ def _merged(name: str, found: Mapping[pa.Field, str]) -> pa.Field:
             pass
     if all(type_ in _SCALARS for type_ in types):
         return pa.field(name, pa.string())
-    (first, source), (other, other_source) = [
-        (field.type, source) for field, source in found.items() if field.type != pa.null()
-    ][:2]
+    first, other = types[:2]
     raise InputError(
-        f"{source} and {other_source}: the column {name!r} has the types {first} and {other}, "
+        f"{found[first]} and {found[other]}: the column {name!r} has the types {first} and {other}, "
         "which no common type holds; predict the files one by one, or convert the column"
     )
 

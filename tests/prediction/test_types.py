@@ -56,6 +56,8 @@ def test_whole_and_decimal_numbers_are_decimal_unless_that_would_change_one():
     merged = merged_schema([("a", wide.schema), ("b", decimal.schema)])
     assert conformed(wide, merged)["x"].to_pylist() == [str(WIDE)]
     assert conformed(decimal, merged)["x"].to_pylist() == ["0.5"]
+    merged = merged_schema([("a", whole.schema), ("b", wide.schema), ("c", decimal.schema)])
+    assert conformed(wide, merged)["x"].to_pylist() == [str(WIDE)]
     merged = merged_schema([("a", whole.schema), ("b", wide.schema)])
     assert conformed(wide, merged)["x"].to_pylist() == [WIDE]
 
