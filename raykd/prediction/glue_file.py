@@ -62,16 +62,28 @@ def check_glue(name: str, labels: Sequence[str]) -> None:
         )
 
 
-def write_glue_file(
-    name: str, parts: Iterable[Path], folder: Path, config: PredictConfig, num_bad: int
-) -> None:
+def check_glue_rows(name: str, num_rows: int, num_bad: int) -> None:
+    """Check the numbers of readable and unreadable rows, before any is predicted.
+
+    Raises:
+        InputError: a row cannot be read, or there are more or fewer rows than in the test set.
+    """
+    expected = GLUE_FILES[name].num_rows
+    if num_bad or num_rows != expected:
+        bad = f", and {num_bad:,} more that cannot be read" if num_bad else ""
+        raise InputError(
+            f"predict: --glue {name}: the test set has {expected:,} rows, the data {num_rows:,}"
+            f"{bad}; give the whole test set and nothing else"
+        )
+
+
+def write_glue_file(name: str, parts: Iterable[Path], folder: Path, config: PredictConfig) -> None:
     """Write the file of a test set from the parts of its predictions.
 
     Scores of STS-B are limited to 0..5 and have three decimals.
 
     Raises:
-        InputError: a row could not be read or has no text, or there are more or fewer rows than in
-            the test set.
+        InputError: a row has no text.
     """
     of_set = GLUE_FILES[name]
     places = {label: str(place) for place, label in enumerate(GLUE[of_set.task].labels)}
@@ -85,11 +97,5 @@ def write_glue_file(
             elif of_set.has_numbers:
                 value = places[value]
             lines.append(f"{len(lines)}\t{value}")
-    if num_bad or len(lines) != of_set.num_rows:
-        bad = f", and {num_bad:,} more that cannot be read" if num_bad else ""
-        raise InputError(
-            f"predict: --glue {name}: the test set has {of_set.num_rows:,} rows, the data "
-            f"{len(lines):,}{bad}; give the whole test set and nothing else"
-        )
     content = "\n".join(["index\tprediction", *lines]) + "\n"
     (folder / of_set.name).write_text(content, encoding="utf-8")

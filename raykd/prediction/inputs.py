@@ -140,5 +140,6 @@ def _check_quarantined(directories: Sequence[Path]) -> None:
         first = "; ".join(islice(quarantined_rows(directories), _NUM_SHOWN))
         raise InputError(
             f"{num_bad:.0f} of {num_rows:.0f} rows cannot be read, more than "
-            f"{MAX_BAD_FRACTION:.0%}; correct or remove them. The first: {first}"
+            f"{MAX_BAD_FRACTION:.0%}; correct or remove them, or name the columns of the text with "
+            f"--text-columns. The first: {first}"
         )

@@ -21,7 +21,7 @@ from raykd.corpus.shards import QUARANTINE_FILE, local_files
 from raykd.errors import InputError
 from raykd.prediction.classifier import Classifier
 from raykd.prediction.config import PredictConfig
-from raykd.prediction.glue_file import check_glue, write_glue_file
+from raykd.prediction.glue_file import check_glue, check_glue_rows, write_glue_file
 from raykd.prediction.inputs import InputRows, rows_of_sources, sums_of_counts
 from raykd.prediction.parts import RowRange, plan_parts, read_ranges
 from raykd.prediction.types import conformed
@@ -91,13 +91,15 @@ def predict_files(
 
     def write(draft: Draft) -> None:
         rows = rows_of_sources(sources, working_directory(out, "rows"), config)
+        if config.glue is not None:
+            num_rows = sum(file.num_rows for file in rows.files)
+            check_glue_rows(config.glue, num_rows, rows.quarantine.num_rows)
         predicted = _predict(rows, out, classifier, config, kind)
         for number, part in enumerate(predicted):
             _link(part / _PART_FILE, draft.directory / PART.format(number))
         if config.glue is not None:
             files = [part / _PART_FILE for part in predicted]
-            num_bad = rows.quarantine.num_rows
-            write_glue_file(config.glue, files, draft.directory, config, num_bad)
+            write_glue_file(config.glue, files, draft.directory, config)
         if rows.quarantine.num_rows:
             pq.write_table(rows.quarantine, draft.directory / QUARANTINE_FILE)
         draft.counts.update(rows.counts)

@@ -90,8 +90,8 @@ def _merged(name: str, found: Mapping[pa.DataType, str], is_wide: bool) -> pa.Fi
         return pa.field(name, pa.string())
     first, other = types[:2]
     raise InputError(
-        f"{found[first]} and {found[other]}: the column {name!r} has the types {first} and {other}, "
-        "which no common type holds; predict the files one by one, or convert the column"
+        f"{found[first]} and {found[other]}: the column {name!r} has the types {first} and "
+        f"{other}, which no common type holds; predict the files one by one, or convert the column"
     )
 
 

@@ -6,18 +6,18 @@ import pytest
 
 from raykd.errors import InputError
 from raykd.prediction.config import PredictConfig
-from raykd.prediction.glue_file import GLUE_FILES, check_glue, write_glue_file
+from raykd.prediction.glue_file import GLUE_FILES, check_glue, check_glue_rows, write_glue_file
 
 CONFIG = PredictConfig()
 
 
-def written(tmp_path, name, values, num_bad=0):
+def written(tmp_path, name, values):
     half = len(values) // 2
     parts = []
     for number, rows in enumerate((values[:half], values[half:])):
         parts.append(tmp_path / f"{number}.parquet")
         pq.write_table(pa.table({"prediction": rows}), parts[-1])
-    write_glue_file(name, parts, tmp_path, CONFIG, num_bad)
+    write_glue_file(name, parts, tmp_path, CONFIG)
     return (tmp_path / GLUE_FILES[name].name).read_text().splitlines()
 
 
@@ -33,9 +33,10 @@ def test_classes_are_numbers_or_names_and_scores_have_three_decimals(tmp_path):
 
 def test_a_file_has_a_line_for_every_row_of_the_test_set_or_is_refused(tmp_path):
     with pytest.raises(InputError, match="the test set has 1,104 rows, the data 2"):
-        written(tmp_path, "ax", ["entailment", "neutral"])
+        check_glue_rows("ax", 2, 0)
     with pytest.raises(InputError, match="and 1 more that cannot be read"):
-        written(tmp_path, "ax", ["entailment"] * 1104, num_bad=1)
+        check_glue_rows("ax", 1104, 1)
+    check_glue_rows("ax", 1104, 0)
     with pytest.raises(InputError, match="row 1 has no text"):
         written(tmp_path, "ax", ["entailment", None])
     assert not (tmp_path / "AX.tsv").exists()
