@@ -15,6 +15,7 @@ from raykd.corpus.rows import (
 )
 from raykd.corpus.slices import Slice
 from raykd.storage import delimited
+from raykd.storage.delimited import Layout
 from raykd.storage.formats import MAX_TABLE_BYTES, check_size, format_of, open_bytes
 from raykd.storage.locations import Location, explained, shown
 from raykd.storage.tables import column_of, columns_to_read, require_columns, typed_ids
@@ -47,6 +48,20 @@ def read_slice(piece: Slice, columns: Columns = ALL_COLUMNS) -> Iterator[Row]:
                         yield row
 
 
+def parsed_table(path: Location, layout: Layout) -> delimited.Delimited:
+    """Parse a whole CSV or TSV file.
+
+    Raises:
+        InputError: the file is too large, or its header line cannot be read.
+    """
+    format_, compression = format_of(path)
+    assert format_ in ("csv", "tsv")
+    with open_bytes(path, compression) as file:
+        data: bytes = file.read(MAX_TABLE_BYTES + 1)
+    check_size(path, len(data))
+    return delimited.parse(path, data, format_, layout)
+
+
 def table_rows(path: Location, columns: Columns) -> Iterator[Row]:
     """Read the rows of a whole CSV or TSV file; offsets count rows from 0.
 
@@ -55,12 +70,7 @@ def table_rows(path: Location, columns: Columns) -> Iterator[Row]:
     Raises:
         InputError: the file is too large, its header line cannot be read, or it has no text column.
     """
-    format_, compression = format_of(path)
-    assert format_ in ("csv", "tsv")
-    with open_bytes(path, compression) as file:
-        data: bytes = file.read(MAX_TABLE_BYTES + 1)
-    check_size(path, len(data))
-    table = delimited.parse(path, data, format_, columns.layout)
+    table = parsed_table(path, columns.layout)
     names = list(
         columns_to_read(
             path, table.names, lambda names: _columns_read(path, names, columns), columns.layout

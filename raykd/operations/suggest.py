@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from raykd.errors import InputError
 from raykd.prediction.config import PredictConfig
 from raykd.prediction.pipeline import Device, predict_files
-from raykd.prediction.suggestion import diverse_uncertain_rows
+from raykd.prediction.suggestion import diverse_uncertain_rows, squared_lengths
 from raykd.storage.locations import Location
 from raykd.storage.manifest import check_source
 from raykd.storage.outputs import output_path
@@ -203,9 +203,7 @@ def _longest(candidates: _Candidates) -> _Candidates:
     """The candidates with the longest gradients, in their order."""
     if len(candidates.texts) <= MAX_CANDIDATES:
         return candidates
-    errors = candidates.probabilities.copy()
-    errors[np.arange(len(errors)), errors.argmax(axis=1)] -= 1
-    lengths = (errors**2).sum(axis=1) * (candidates.embeddings**2).sum(axis=1)
+    lengths = squared_lengths(candidates.probabilities, candidates.embeddings)
     places = np.sort(np.argsort(-lengths, kind="stable")[:MAX_CANDIDATES])
     return candidates.take(places.tolist())
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raykd.corpus.lines import lines_of, read_blocks
+from raykd.corpus.read import parsed_table
 from raykd.corpus.rows import QUOTES_COUNTS, BadRow, QuotesNote, object_of_line, text_of_line
 from raykd.corpus.shards import QUARANTINE_FILE, Part, digest_of_parts
 from raykd.corpus.slices import Slice
@@ -17,8 +18,7 @@ from raykd.corpus.write import ShardWriter
 from raykd.errors import InputError
 from raykd.prediction.config import PredictConfig
 from raykd.prediction.types import table_of
-from raykd.storage import delimited
-from raykd.storage.formats import MAX_TABLE_BYTES, check_size, format_of, open_bytes
+from raykd.storage.formats import format_of
 from raykd.storage.json_lines import HALF_OF_A_PAIR
 from raykd.storage.locations import Location, explained, shown
 from raykd.storage.manifest import Draft, write_once
@@ -134,12 +134,7 @@ def _encodes(row: _Row) -> bool:
 
 def _delimited_rows(path: Location, config: PredictConfig) -> Iterator[_Row | BadRow | QuotesNote]:
     """Read the rows of a whole CSV or TSV file; all values are strings."""
-    format_, compression = format_of(path)
-    assert format_ in ("csv", "tsv")
-    with open_bytes(path, compression) as file:
-        data: bytes = file.read(MAX_TABLE_BYTES + 1)
-    check_size(path, len(data))
-    table = delimited.parse(path, data, format_, config.layout)
+    table = parsed_table(path, config.layout)
 
     def all_columns(names: Sequence[str]) -> Sequence[str]:
         require_columns(path, names, config.text_columns)

@@ -12,6 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def squared_lengths(
+    probabilities: NDArray[np.float32], embeddings: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Squared length of each row's gradient, (N,)."""
+    texts = (embeddings.astype(np.float64) ** 2).sum(axis=1)
+    lengths: NDArray[np.float64] = (_errors(probabilities) ** 2).sum(axis=1) * texts
+    return lengths
+
+
 def diverse_uncertain_rows(
     probabilities: NDArray[np.float32], embeddings: NDArray[np.float32], num_rows: int, seed: int
 ) -> list[int]:
@@ -28,10 +37,8 @@ def diverse_uncertain_rows(
         num_rows: rows to choose; fewer are chosen if the others have the gradient of a chosen one.
         seed: seed of the draws.
     """
-    errors = probabilities.astype(np.float64)
-    errors[np.arange(len(errors)), errors.argmax(axis=1)] -= 1
-    texts = embeddings.astype(np.float64)
-    lengths = (errors**2).sum(axis=1) * (texts**2).sum(axis=1)
+    errors, texts = _errors(probabilities), embeddings.astype(np.float64)
+    lengths = squared_lengths(probabilities, embeddings)
     generator = np.random.default_rng(seed)
     chosen = [int(lengths.argmax())] if num_rows and len(lengths) else []
     nearest = np.full(len(lengths), np.inf)
@@ -48,3 +55,10 @@ def diverse_uncertain_rows(
             break
         chosen.append(int(generator.choice(len(nearest), p=nearest / total)))
     return chosen
+
+
+def _errors(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities minus the one-hot vectors of the most probable classes, (N, C)."""
+    errors = probabilities.astype(np.float64)
+    errors[np.arange(len(errors)), errors.argmax(axis=1)] -= 1
+    return errors
