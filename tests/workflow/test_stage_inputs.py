@@ -11,7 +11,7 @@ from tiny_models import save_tiny_model, tiny_masked_lm
 from raykd.errors import InputError
 from raykd.storage.manifest import write_once
 from raykd.workflow.checks.preflight import check_lengths, check_models
-from raykd.workflow.collect import _max_length
+from raykd.workflow.collect import max_length_of
 from raykd.workflow.corpus_stages import load_task
 from raykd.workflow.generators import generator_of
 from raykd.workflow.recipe.recipe import Recipe
@@ -187,10 +187,10 @@ def test_a_learning_curve_is_computed_again_if_dev_changes(run, tmp_path):
 def test_every_model_is_evaluated_at_its_training_length(run):
     recipe = run.recipe
     lengths = {
-        "teacher": _max_length(recipe, "teacher", "teacher"),
-        "injection": _max_length(recipe, "task", "injected"),
-        "adaptation": _max_length(recipe, "task", "adapted"),
-        "alone": _max_length(recipe, "alone", "adapted"),
+        "teacher": max_length_of(recipe, "teacher", "teacher"),
+        "injection": max_length_of(recipe, "task", "injected"),
+        "adaptation": max_length_of(recipe, "task", "adapted"),
+        "alone": max_length_of(recipe, "alone", "adapted"),
     }
     assert lengths == LENGTHS
 
