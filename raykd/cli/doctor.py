@@ -66,11 +66,12 @@ def _line(finding: Finding) -> str:
 
 def _recipe_finding(recipe: Path) -> Finding:
     """Check a recipe, and the size of its working directory."""
-    from raykd.operations.submission import Command, prepared, size_text
+    from raykd.operations.submission import prepared, size_text
+    from raykd.operations.submitted_command import RecipeCommand
 
     subject = f"recipe {recipe}"
     try:
-        with prepared(Command("run", recipe, "/"), raykd="image") as made:
+        with prepared(RecipeCommand("run", recipe, "/"), raykd="image") as made:
             text = f"{len(made.files):,} files, {size_text(made.num_bytes)} are sent with a job"
     except InputError as error:
         return Finding(subject, "fault", str(error), "correct the recipe")

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from raykd import progress
 from raykd.cluster.dashboard import Head, check_access, find_head
 from raykd.errors import InputError
+from raykd.operations.submitted_command import parse_command
 
 if TYPE_CHECKING:
     from raykd.cluster.jobs import Job, Jobs
@@ -21,7 +22,11 @@ _NUM_FILES_SHOWN = 5
 
 def submit(
     *command: Annotated[
-        str, Parameter(name="COMMAND", help="After `--`: run RECIPE --out URL; or tune, corpus.")
+        str,
+        Parameter(
+            name="COMMAND",
+            help="After `--`: run RECIPE --out URL; or tune, corpus, predict and others.",
+        ),
     ],
     address: Annotated[
         str | None,
@@ -73,7 +78,7 @@ def submit(
         )
     head = find_head(address)
     if command:
-        from raykd.operations.submission import parse_command, prepared  # imports torch
+        from raykd.operations.submission import prepared  # imports torch
 
         with prepared(
             parse_command(command),

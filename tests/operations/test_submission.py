@@ -13,7 +13,12 @@ from raykd.cli.app import _exit_code as raykd
 from raykd.cli.app import app
 from raykd.errors import InputError
 from raykd.operations import submission
-from raykd.operations.submission import parse_command, prepare
+from raykd.operations.submission import prepare
+from raykd.operations.submitted_command import (
+    COMMANDS_OF_PATHS,
+    COMMANDS_OF_RECIPES,
+    parse_command,
+)
 
 VERSION = version("raykd")
 
@@ -225,11 +230,58 @@ def test_files_above_the_limit_are_refused_with_the_largest_one(project, tmp_pat
         (["run", "a.yaml", "--out", "runs/x"], "--out runs/x: relative to a temporary folder"),
         (["run", "a.yaml", "--out=ftp://b/r"], "ftp://: unknown"),
         (["run", "a.yaml", "--top-k", "3", "--out", "s3://b/r"], "--top-k: only --out OUT"),
+        (["run", "a.yaml", "--out", "s3://b/r", "--out=s3://b/s"], "--out is given twice"),
+        (["predict", "s3://b/r", "--data", "s3://b/t"], "give the command an output"),
+        (["predict", "s3://b/r", "--data", "s3://b/t", "--out", "p"], "--out p: relative to"),
     ],
 )
 def test_commands_that_cannot_work_as_a_job_are_refused(words, problem):
     with pytest.raises(InputError, match=problem):
         parse_command(words)
+
+
+def test_a_command_of_paths_is_passed_on_with_its_options(project, tmp_path):
+    words = [
+        "predict",
+        "s3://b/run",
+        "--data",
+        "s3://b/text",
+        "--out=s3://b/labels",
+        "--prefix",
+        "p ",
+    ]
+    (tmp_path / "job").mkdir()
+    made = prepare(parse_command(words), tmp_path / "job", raykd="pip")
+    assert made.entrypoint == (
+        "python -m raykd predict s3://b/run --data s3://b/text --out=s3://b/labels --prefix 'p '"
+    )
+    assert made.files == ()
+    assert made.job_id.startswith("raykd-predict-")
+
+
+def test_files_of_a_command_of_paths_are_sent_on_request_and_named_where_they_are(
+    project, tmp_path
+):
+    words = ["predict", "package:yaml/model", "--data", "data/train.csv", "--out", "s3://b/labels"]
+    (tmp_path / "job").mkdir()
+    with pytest.raises(InputError, match="data/train.csv: files of this machine are not sent"):
+        prepare(parse_command(words), tmp_path / "job", raykd="pip")
+    made = prepare(
+        parse_command(words),
+        tmp_path / "job",
+        raykd="pip",
+        include=[Path("data/train.csv"), Path("corpus")],
+    )
+    assert sorted(made.files) == ["corpus/a.txt", "data/train.csv"]
+    assert (tmp_path / "job/data/train.csv").is_file()
+    assert shlex.split(made.entrypoint)[5:7] == ["--data", "data/train.csv"]
+    assert any(name.startswith("PyYAML") for name in made.runtime_env["pip"])
+
+    alone = prepare(
+        parse_command(words), tmp_path / "job", raykd="pip", include=[Path("data/train.csv")]
+    )
+    assert alone.files == ("train.csv",)
+    assert shlex.split(alone.entrypoint)[5:7] == ["--data", "train.csv"]
 
 
 def test_a_dry_run_builds_the_directory_and_submits_nothing(project, capsys, monkeypatch):
@@ -246,7 +298,7 @@ def test_a_dry_run_builds_the_directory_and_submits_nothing(project, capsys, mon
 
 
 def test_every_command_that_can_be_submitted_exists():
-    assert {command for command in submission.COMMANDS if command not in app} == set()
+    assert {name for name in (*COMMANDS_OF_RECIPES, *COMMANDS_OF_PATHS) if name not in app} == set()
 
 
 def test_exactly_one_action_of_submit_is_accepted(capsys):

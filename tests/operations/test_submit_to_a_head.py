@@ -52,9 +52,11 @@ def environment(token: str | None = TOKEN) -> dict[str, str]:
     return {**clean, "HOME": "/nonexistent", **({"RAY_AUTH_TOKEN": token} if token else {})}
 
 
-def submit(url: str, *words: str, token: str | None = TOKEN) -> subprocess.CompletedProcess:
+def submit(
+    url: str, *words: str, token: str | None = TOKEN, folder: Path | None = None
+) -> subprocess.CompletedProcess:
     return subprocess.run(
-        command_of(url, *words), env=environment(token), capture_output=True, text=True
+        command_of(url, *words), env=environment(token), capture_output=True, text=True, cwd=folder
     )
 
 
@@ -76,6 +78,19 @@ def test_a_job_is_followed_to_its_end_and_its_output_is_written(url, project, tm
     assert " whole  python -m raykd corpus recipe.yaml --out " in listed
     assert submit(url, "--logs", "whole").stdout == done.stdout
     assert submit(url, "--stop", "whole").stdout == "job whole: succeeded\n"
+
+
+def test_a_command_without_a_recipe_is_passed_on_and_reads_what_is_sent(url, project, tmp_path):
+    (project / "queries.csv").write_text("query_id,text\nq1,lake number 7\n")
+    words = f"search --corpus {project}/corpus.txt --queries queries.csv --top-k 2 --out".split()
+    done = submit(
+        *(url, "--raykd", "image", "--include", "queries.csv", "--"),
+        *(*words, str(tmp_path / "hits")),
+        folder=project,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "working directory: 1 files, " in done.stderr
+    assert (tmp_path / "hits" / "hits.parquet").is_file()
 
 
 @pytest.mark.exhaustive
