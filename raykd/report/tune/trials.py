@@ -25,6 +25,7 @@ class Trial:
         seconds: wall time from the start of the trial to its end.
         num_cpus: CPUs that the trial held in this time.
         num_gpus: GPUs that the trial held in this time.
+        num_workers: processes that trained it together, and shared these.
         num_parameters: size of the student; unknown for stopped and failed trials.
         costs: measured costs of the student, see `targets.MEASURED_COSTS`.
     """
@@ -40,6 +41,7 @@ class Trial:
     seconds: float | None = None
     num_cpus: float | None = None
     num_gpus: float | None = None
+    num_workers: int = 1
     num_parameters: int | None = None
     costs: dict[str, float] = field(default_factory=dict)
 

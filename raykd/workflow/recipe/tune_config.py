@@ -83,16 +83,23 @@ class TuneConfig(Config):
         "auto",
         description="Trials that run at the same time. auto: as many as the cluster has room for.",
     )
+    workers_per_trial: int = Field(
+        1,
+        ge=1,
+        description="Processes that train the student of a trial together (DDP), which share the "
+        "trial's CPUs and GPUs.",
+    )
     cpus_per_trial: float | None = Field(
         None,
         gt=0,
-        description="CPUs, and threads, of each trial. Default: workers.cpus_per_worker.",
+        description="CPUs, and threads, of each trial. Default: workers.cpus_per_worker for each "
+        "worker.",
     )
     gpus_per_trial: float | None = Field(
         None,
         ge=0,
         description="GPUs of each trial; trials share a GPU with a fraction such as 0.5. Default: "
-        "1 if workers.use_gpu, else 0.",
+        "1 for each worker if workers.use_gpu, else 0.",
     )
     seed: int = Field(1, ge=0, lt=2**32, description="Seed of the sampler of settings (Optuna).")
     max_failed_share: float = Field(

@@ -20,11 +20,14 @@ from ray.tune.schedulers import (
 from ray.tune.search import Searcher
 
 from raykd import progress
+from raykd.cluster.companions import Companions, LostCompanionError
+from raykd.cluster.devices import assigned_device
 from raykd.cluster.node_files.copies import present
 from raykd.cluster.node_files.server import SharedFolder, shared_folder
 from raykd.errors import InputError
 from raykd.storage.remote.task_files import TaskFiles
 from raykd.training.distributed.placement import threads_on
+from raykd.training.trainers import Worker
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.tune_config import StopUnit, TuneConfig
 from raykd.workflow.tune.failures import FailedShare
@@ -70,7 +73,7 @@ def run_trials(
     resources = trial_resources(setting.run.recipe)
     metrics = tuple(dict.fromkeys((setting.metric, *setting.run.task().metrics)))
     numbers = [trial.number for trial in sweep.trials()]
-    running = RunningTrials(metrics, resources.num_cpus, resources.num_gpus, numbers)
+    running = RunningTrials(metrics, resources, numbers)
     interrupts, failures = Interrupts(), FailedShare(config.max_failed_share)
     recipe = setting.run.recipe
     first = own_values(recipe) if config.enqueue else None
@@ -92,9 +95,11 @@ def run_trials(
                 _trial,
                 setting=setting,
                 folder=shared_folder(),
-                num_threads=threads_on(resources.num_cpus),
+                num_workers=resources.num_workers,
+                num_threads=threads_on(resources.per_worker["CPU"]),
             ),
-            resources.request,
+            # A trial's processes start together, or wait together.
+            ray_tune.PlacementGroupFactory([resources.per_worker] * resources.num_workers),
         ),
         tune_config=ray_tune.TuneConfig(
             metric=setting.metric,
@@ -198,16 +203,36 @@ def quiet_tune() -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
+# Of this process, which runs one trial after the other.
+_companions = Companions()
+
+
 def _trial(
-    config: Mapping[str, Any], setting: Setting, folder: SharedFolder | None, num_threads: int
+    config: Mapping[str, Any],
+    setting: Setting,
+    folder: SharedFolder | None,
+    num_workers: int,
+    num_threads: int,
 ) -> None:
-    """Train one student in this process; an error is reported, since Tune would try again."""
+    """Train one student; an error is reported, since Tune would try again, but no lost process."""
     trial_id = ray_tune.get_context().get_trial_id()
     events = AdaptationEvents(setting.main_metric, ray_tune.report)
+    train = partial(
+        _train_on_worker,
+        values=json.loads(config[_VALUES]),
+        trial_id=trial_id,
+        setting=setting,
+        folder=folder,
+        num_workers=num_workers,
+        num_threads=num_threads,
+    )
+    device = assigned_device()
+    backend = "gloo" if device.type == "cpu" else "nccl"
     try:
-        with present(folder, setting.files()):
-            values = json.loads(config[_VALUES])
-            num_parameters = train_trial(values, trial_id, setting, folder, events, num_threads)
+        with _companions.process_group(num_workers, train, backend):
+            num_parameters = train(0, events=events)
+    except LostCompanionError:
+        raise
     except Exception as error:
         trace = setting.folder / "errors" / f"{trial_id}.txt"
         with present(folder, TaskFiles(writes=(trace,))):
@@ -217,6 +242,22 @@ def _trial(
     else:
         # Report this last: Tune may end this process after the report of the last epoch.
         ray_tune.report({**events.last, "num_parameters": num_parameters})
+
+
+def _train_on_worker(
+    rank: int,
+    *,
+    values: Mapping[str, Any],
+    trial_id: str,
+    setting: Setting,
+    folder: SharedFolder | None,
+    num_workers: int,
+    num_threads: int,
+    events: AdaptationEvents | None = None,
+) -> int:
+    worker = Worker(rank, num_workers, assigned_device(), num_threads)
+    with present(folder, setting.files()):
+        return train_trial(values, trial_id, setting, folder, worker, events)
 
 
 def _lost_process(trial: Any) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from raykd.report.tune.trials import Trial
+from raykd.workflow.tune.resources import TrialResources
 
 
 @dataclass
@@ -36,8 +37,7 @@ class RunningTrials:
 
     Args:
         metrics: the task's metrics, the main one first.
-        num_cpus: CPUs of each trial.
-        num_gpus: GPUs of each trial.
+        resources: CPUs, GPUs and workers of each trial.
         ended: numbers of the trials that ended before; a started trial has the smallest free one.
         clock: monotonic time in seconds.
     """
@@ -45,13 +45,12 @@ class RunningTrials:
     def __init__(
         self,
         metrics: Sequence[str],
-        num_cpus: float,
-        num_gpus: float,
+        resources: TrialResources,
         ended: Iterable[int] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = tuple(metrics)
-        self._num_cpus, self._num_gpus = num_cpus, num_gpus
+        self._resources = resources
         self.clock = clock
         self._taken = set(ended)
         self._running: dict[str, RunningTrial] = {}
@@ -95,8 +94,9 @@ class RunningTrials:
             scores=scores,
             curve=trial.curve,
             seconds=round(self.clock() - trial.started_s, 3),
-            num_cpus=self._num_cpus,
-            num_gpus=self._num_gpus,
+            num_cpus=self._resources.num_cpus,
+            num_gpus=self._resources.num_gpus,
+            num_workers=self._resources.num_workers,
             num_parameters=None if num_parameters is None else int(num_parameters),
         )
 

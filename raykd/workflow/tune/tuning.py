@@ -58,7 +58,7 @@ from raykd.workflow.tune.trial.setting import CORPORA_FOLDER, Setting, setting_o
 
 _HELD_OUT_FRACTION = 0.2
 # Keys that change no result.
-_RESOURCE_KEYS = {"cpus_per_trial", "gpus_per_trial", "max_failed_share"}
+_RESOURCE_KEYS = {"workers_per_trial", "cpus_per_trial", "gpus_per_trial", "max_failed_share"}
 # Keys with which a sweep is extended.
 _EXTENDED_KEYS = ("num_trials", "max_concurrent_trials", "confirm")
 

@@ -79,6 +79,8 @@ def test_trainings_and_trials_take_the_gpus_that_the_cluster_has():
         assert trials({"cpus_per_trial": 2}, use_gpu=False) == TrialResources(2.0, 0.0, 2)
         assert trials({}, use_gpu=False, cpus_per_worker=9) == TrialResources(4.0, 0.0, 1)
         assert trials({"max_concurrent_trials": 3}).num_at_once == 3
+        assert trials({"workers_per_trial": 2}) == TrialResources(2.0, 2.0, 1, 2)
+        assert trials({"workers_per_trial": 2}).per_worker == {"CPU": 1.0, "GPU": 1.0}
 
         device = ray.remote(num_gpus=0.5)(assigned_device)
         assert ray.get(device.remote()).type == "cuda"
@@ -96,11 +98,17 @@ def test_without_gpus_everything_runs_on_cpus_or_is_refused():
 
         assert not uses_gpu(workers())
         assert trials({}) == TrialResources(1.0, 0.0, 4)
-        try:
-            trials({"gpus_per_trial": 0.5})
-        except InputError as error:
-            assert "tune.gpus_per_trial: 0.5 GPUs are needed, Ray has 0 here" in str(error)
-        else:
-            raise AssertionError("not refused")
+        assert trials({"workers_per_trial": 2}) == TrialResources(2.0, 0.0, 2, 2)
+        assert trials({"workers_per_trial": 8}).per_worker == {"CPU": 0.5, "GPU": 0.0}
+        for keys, problem in (
+            ({"gpus_per_trial": 0.5}, "tune.gpus_per_trial: 0.5 GPUs are needed, Ray has 0 here"),
+            ({"gpus_per_trial": 3, "workers_per_trial": 2}, "3 GPUs cannot be shared by 2"),
+        ):
+            try:
+                trials(keys)
+            except InputError as error:
+                assert problem in str(error)
+            else:
+                raise AssertionError("not refused")
         """,
     )

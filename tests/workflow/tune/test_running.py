@@ -3,6 +3,7 @@
 import math
 
 from raykd.report.tune.trials import Trial
+from raykd.workflow.tune.resources import TrialResources
 from raykd.workflow.tune.running import RunningTrials
 from raykd.workflow.tune.terminal.lines import TrialLines
 
@@ -16,7 +17,7 @@ class Clock:
 
 def test_a_record_has_all_metrics_the_curve_the_time_and_the_resources():
     clock = Clock()
-    running = RunningTrials(("mcc", "accuracy"), 2.0, 0.5, clock=clock)
+    running = RunningTrials(("mcc", "accuracy"), TrialResources(2.0, 0.5, None), clock=clock)
     running.start("a", {"student.width": 64})
     running.start("b", {"student.width": 32})
     running.report("a", {"epoch": 1, "whole": 0, "mcc": 0.1, "accuracy": 0.6, "pid": 7})
@@ -40,7 +41,7 @@ def test_a_record_has_all_metrics_the_curve_the_time_and_the_resources():
 
 
 def test_a_stopped_trial_has_its_curve_until_then():
-    running = RunningTrials(("mcc",), 1.0, 0.0)
+    running = RunningTrials(("mcc",), TrialResources(1.0, 0.0, None))
     running.start("a", {})
     running.report("a", {"epoch": 1, "whole": 0, "mcc": 0.1})
     trial = running.end("a", {}, None)
@@ -48,7 +49,7 @@ def test_a_stopped_trial_has_its_curve_until_then():
 
 
 def test_scores_that_are_not_finite_are_left_out():
-    running = RunningTrials(("mcc", "accuracy"), 1.0, 0.0)
+    running = RunningTrials(("mcc", "accuracy"), TrialResources(1.0, 0.0, None))
     running.start("a", {})
     running.report("a", {"epoch": 1, "whole": 0, "mcc": 0.1, "accuracy": 0.5})
     running.report("a", {"epoch": 2, "whole": 1, "mcc": math.nan, "accuracy": 0.5})
@@ -60,7 +61,7 @@ def test_scores_that_are_not_finite_are_left_out():
 
 
 def test_an_epoch_that_is_reported_again_has_one_point():
-    running = RunningTrials(("mcc",), 1.0, 0.0)
+    running = RunningTrials(("mcc",), TrialResources(1.0, 0.0, None))
     running.start("a", {})
     for epoch, score in ((1, 0.1), (2, 0.2), (3, 0.3), (2, 0.25), (3, 0.35)):
         running.report("a", {"epoch": epoch, "whole": 0, "mcc": score})
@@ -68,13 +69,15 @@ def test_an_epoch_that_is_reported_again_has_one_point():
 
 
 def test_a_trial_that_failed_before_its_start_is_recorded():
-    trial = RunningTrials(("mcc",), 1.0, 0.0).end("a", {"student.width": 64}, "no node")
+    trial = RunningTrials(("mcc",), TrialResources(1.0, 0.0, None)).end(
+        "a", {"student.width": 64}, "no node"
+    )
     assert (trial.epochs, trial.score, trial.error) == (0, None, "no node")
     assert trial.values == {"student.width": 64}
 
 
 def test_a_started_trial_has_the_smallest_number_that_no_other_trial_has():
-    running = RunningTrials(("mcc",), 1.0, 0.0, ended=[0, 2])
+    running = RunningTrials(("mcc",), TrialResources(1.0, 0.0, None), ended=[0, 2])
     for trial_id in ("a", "b", "a"):
         running.start(trial_id, {})
     assert [trial.number for trial in running.trials()] == [1, 3]

@@ -10,11 +10,12 @@ from raykd.config import dump_yaml
 from raykd.report.tune.study import Study
 from raykd.report.tune.trials import Trial
 from raykd.workflow.tune import study_page
+from raykd.workflow.tune.resources import TrialResources
 from raykd.workflow.tune.running import RunningTrials
 from raykd.workflow.tune.study_page import StudyPage, edits_of
 
 RATE = "adaptation.learning_rate"
-NOTHING_RUNS = RunningTrials(("accuracy",), 1.0, 0.0)
+NOTHING_RUNS = RunningTrials(("accuracy",), TrialResources(1.0, 0.0, None))
 
 
 class Clock:

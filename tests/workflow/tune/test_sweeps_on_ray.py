@@ -159,10 +159,48 @@ def test_diverged_trials_are_recorded_once_and_too_many_stop_the_sweep(folder, r
     assert len({json.dumps(trial["values"]) for trial in again}) == len(again) == 8
 
 
-def test_a_trial_whose_process_is_killed_is_trained_again_once(folder):
+def test_two_workers_per_trial_have_the_scores_of_one_and_are_made_again(
+    folder, ray_cluster, capsys
+):
+    space = {RATE: {"choice": [1e-2, 1e-6, 1e35]}}
+    keys = {"sampler": "grid", "scheduler": "none", "enqueue": False, "max_concurrent_trials": 1}
+    scores = {}
+    for workers in (1, 2):
+        keys["workers_per_trial"] = workers
+        path, out = recipe_in(folder, f"workers{workers}", space, **keys), folder / f"w{workers}"
+        assert raykd(["tune", str(path), "--out", str(out)]) == 0
+        trials = trials_in(out)
+        assert [(trial["num_workers"], trial["num_cpus"]) for trial in trials] == [
+            (workers, float(workers))
+        ] * 3
+        assert [trial["values"][RATE] for trial in trials if trial["error"]] == [1e35]
+        scores[workers] = {trial["values"][RATE]: trial["curve"] for trial in trials}
+    # A worker's rounding is that of its rows.
+    assert scores[1][1e-6] == scores[2][1e-6]
+    assert scores[1][1e-2][-1][1] == pytest.approx(scores[2][1e-2][-1][1], abs=0.05)
+    capsys.readouterr()
+    assert raykd(["best", str(out), "--rerun"]) == 0
+    assert ": the same; " in capsys.readouterr().err
+
+
+def test_trials_of_two_workers_are_stopped_early(folder, ray_cluster):
+    space = {RATE: {"choice": [1e-2, 1e-6, 2e-6, 3e-6]}}
+    keys = {"sampler": "grid", "enqueue": False, "max_concurrent_trials": 1}
+    path = recipe_in(folder, "group", space, epochs=6, workers_per_trial=2, **keys)
+    out = folder / "group"
+    assert raykd(["tune", str(path), "--out", str(out)]) == 0
+    states = states_in(out)
+    assert len(states) == 4
+    assert "PRUNED" in states
+    assert "FAIL" not in states
+
+
+@pytest.mark.parametrize("lost", ["ImplicitFunc", "_Companion"])
+def test_a_trial_that_loses_a_process_is_trained_again_once(folder, lost):
     space = {RATE: {"choice": [1e-3, 2e-3]}}
     keys = {"sampler": "grid", "scheduler": "none", "max_concurrent_trials": 1}
-    path, out = recipe_in(folder, "killed", space, epochs=120, **keys), folder / "killed"
+    keys["workers_per_trial"] = 2 if lost == "_Companion" else 1
+    path, out = recipe_in(folder, f"lost{lost}", space, epochs=120, **keys), folder / f"lost-{lost}"
     command = [sys.executable, "-m", "raykd", "tune", str(path), "--out", str(out)]
     driver = subprocess.Popen(
         command,
@@ -177,7 +215,7 @@ def test_a_trial_whose_process_is_killed_is_trained_again_once(folder):
         time.sleep(0.2)
         started = list((out / "tune" / "trials").glob("*.unfinished/metrics.jsonl"))
         if started and started[0].read_text().count("\n") > 3:
-            victims = [pid for pid, name in descendants(driver.pid) if "ImplicitFunc" in name]
+            victims = [pid for pid, name in descendants(driver.pid) if lost in name]
             for victim in victims:
                 os.kill(victim, signal.SIGKILL)
     output, _ = driver.communicate(timeout=LIMIT_S)

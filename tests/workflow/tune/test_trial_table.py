@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from raykd.report.tune.trials import Trial
+from raykd.workflow.tune.resources import TrialResources
 from raykd.workflow.tune.running import RunningTrials
 from raykd.workflow.tune.terminal.table import TrialTable, with_short_names
 
@@ -40,7 +41,7 @@ def ended_trial(number: int, score: float | None, seconds: float) -> Trial:
 
 
 def running_trials(clock: Clock, num: int) -> RunningTrials:
-    running = RunningTrials(("mcc",), 1.0, 0.0, ended=[0], clock=clock)
+    running = RunningTrials(("mcc",), TrialResources(1.0, 0.0, None), ended=[0], clock=clock)
     for number in range(num):
         running.start(f"t{number}", {RATE: 0.00123456, BATCH: 16 + number})
     return running

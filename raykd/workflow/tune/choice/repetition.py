@@ -43,7 +43,9 @@ def confirm(setting: Setting, trials: Sequence[Trial]) -> Confirmation | None:
         for seed in seeds
     }
     resources = trial_resources(recipe)
-    workers = workers_like_trials(setting, resources.num_cpus, resources.num_gpus)
+    workers = workers_like_trials(
+        setting, resources.num_workers, resources.num_cpus, resources.num_gpus
+    )
     workers = workers.model_copy(update={"models_at_once": resources.num_at_once or len(students)})
     train_students(setting, list(students.values()), workers, "confirm")
     scores = {

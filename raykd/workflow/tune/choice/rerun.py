@@ -55,7 +55,9 @@ def rerun_winner(run: Path, pick: str | None = None) -> bool:
             shutil.rmtree(student.folder)  # of a completed rerun
         student.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(student.folder / BEST_RECIPE_FILE, recipe_text(opened))
-        workers = workers_like_trials(setting, winner.num_cpus or 1.0, winner.num_gpus or 0.0)
+        workers = workers_like_trials(
+            setting, winner.num_workers, winner.num_cpus or 1.0, winner.num_gpus or 0.0
+        )
         train_students(setting, [student], workers, "rerun")
         score = final_scores(setting, student).get(result.metric)
         return _report(result, winner, score, student.folder)

@@ -101,10 +101,20 @@ def _train(setting: Setting, jobs: Sequence[PhaseJob], workers: WorkersConfig, l
     train_phases(jobs, workers, label=label, storage=setting.folder / "ray_train")
 
 
-def workers_like_trials(setting: Setting, num_cpus: float, num_gpus: float) -> WorkersConfig:
-    """Resources of a training that are those of a trial; the number of threads affects rounding."""
+def workers_like_trials(
+    setting: Setting, num_workers: int, num_cpus: float, num_gpus: float
+) -> WorkersConfig:
+    """Resources of a training that are those of a trial.
+
+    The numbers of workers and threads affect rounding.
+    """
     return setting.run.recipe.workers.model_copy(
-        update={"num_workers": 1, "cpus_per_worker": num_cpus, "use_gpu": num_gpus > 0}
+        update={
+            "num_workers": num_workers,
+            "cpus_per_worker": num_cpus / num_workers,
+            "use_gpu": num_gpus > 0,
+            "engine": "auto",
+        }
     )
 
 

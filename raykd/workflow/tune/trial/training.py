@@ -1,19 +1,20 @@
 """Training of the student of one trial, with the same function as a run."""
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from torch import distributed
 
-from raykd.cluster.devices import assigned_device
 from raykd.cluster.node_files.copies import present
 from raykd.cluster.node_files.server import SharedFolder
 from raykd.errors import InputError, shortened
 from raykd.storage.remote.task_files import TaskFiles
-from raykd.training.phases import run_phase
+from raykd.training.phases import PhaseJob, run_phase
 from raykd.training.recovery import translate_training_errors
 from raykd.training.trainers import Worker
 from raykd.workflow.training_stages import adapt_job, inject_job
@@ -29,48 +30,79 @@ def train_trial(
     trial_id: str,
     setting: Setting,
     folder: SharedFolder | None,
-    events: AdaptationEvents,
-    num_threads: int,
+    worker: Worker,
+    events: AdaptationEvents | None,
 ) -> int:
-    """Inject and adapt one student in this process; return its number of parameters.
+    """Inject and adapt one student; return its number of parameters.
 
     Args:
         values: values of the searched keys.
         trial_id: name of the trial, and of its folder.
         setting: values shared by the trials.
         folder: the command's files, if this machine may not see them.
-        events: reports the scores of each epoch but the last.
-        num_threads: threads of the training.
+        worker: this process, in a process group if several train the trial's student.
+        events: reports the scores of each epoch but the last, on the first worker.
     """
     run = run_of(setting, values, "trial")
     init = run.recipe.student.inits[0]
-    worker = Worker(device=assigned_device(), num_threads=num_threads)
     injected: Path | None = None
     name = f"trial {trial_id}"
     for chain in setting.chains:
         job = inject_job(run, chain, init, setting.seed, injected=injected)
-        if job.finished() is None:  # else the injection shared by all trials applies
+        if _is_unfinished(job, worker):  # else the injection shared by all trials applies
             job = replace(job, out=setting.folder / "injected" / job.key()[:16])
             job.out.parent.mkdir(parents=True, exist_ok=True)
             # A concurrent trial may need the same injection.
+            lock = FileLock(job.out.with_suffix(".lock")) if worker.rank == 0 else nullcontext()
             with (
-                FileLock(job.out.with_suffix(".lock")),
-                present(folder, TaskFiles(writes=(job.out,))),
+                lock,
+                _present(folder, TaskFiles(writes=(job.out,)), worker),
                 translate_training_errors(job),
             ):
-                if job.finished() is None:
+                if _is_unfinished(job, worker):
                     run_phase(tracked(job, name, setting), worker, events=TrialEvents())
         injected = job.out
     job = adapt_job(run, setting.variant, init, setting.seed, injected=injected)
     # A trial that is started again has the same id, and so resumes from its checkpoint.
     job = replace(scored(job, run.recipe), out=setting.folder / "trials" / trial_id)
-    events.begin(job.unfinished, keeps_best=job.config.keep == "best")
+    if events is not None:
+        events.begin(job.unfinished, keeps_best=job.config.keep == "best")
     job = tracked(job, name, setting)
-    with present(folder, job.files()), translate_training_errors(job):
+    with _present(folder, job.files(), worker), translate_training_errors(job):
         run_phase(job, worker, events=events)
+    return _of_first(lambda: _num_parameters(job), worker)
+
+
+def _num_parameters(job: PhaseJob) -> int:
     manifest = job.finished()
     assert manifest is not None
     return int(manifest.counts["num_parameters"])
+
+
+def _is_unfinished(job: PhaseJob, worker: Worker) -> bool:
+    """Return whether a job is to be done, as the first worker sees it: all have to agree."""
+    return bool(_of_first(lambda: int(job.finished() is None), worker))
+
+
+def _of_first(number: Callable[[], int], worker: Worker) -> int:
+    """Return a number of the first worker on every worker."""
+    numbers = [number() if worker.rank == 0 else 0]
+    if worker.size > 1:
+        distributed.broadcast_object_list(numbers, 0)
+    return numbers[0]
+
+
+@contextmanager
+def _present(folder: SharedFolder | None, files: TaskFiles, worker: Worker) -> Iterator[None]:
+    """Copy files to the machines of the workers; the first one sends back what is written."""
+    if worker.rank > 0:
+        # The first worker sends the checkpoints of a lost process before the others copy them.
+        distributed.barrier()
+        files = TaskFiles(files.reads + files.writes)
+    with present(folder, files):
+        if worker.rank == 0 and worker.size > 1:
+            distributed.barrier()
+        yield
 
 
 def reason_of(error: Exception, trace: Path) -> str:
