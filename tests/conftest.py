@@ -13,6 +13,8 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     TRANSFORMERS_VERBOSITY="error",
     RAY_USAGE_STATS_ENABLED="0",
+    # Commands in processes of their own would join the Ray of another test, which ends.
+    RAY_ADDRESS="local",
     TOKENIZERS_PARALLELISM="false",  # word list: ok
     # Tests run in parallel on few cores, and their models are tiny.
     OMP_NUM_THREADS="1",
