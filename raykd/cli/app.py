@@ -38,14 +38,27 @@ def run(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
 
 
 @app.command(group=_JOBS, sort_key=1)
-def tune(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
+def tune(
+    recipe: RecipeFile,
+    /,
+    *,
+    out: OutFolder = None,
+    trials: Annotated[
+        str | None,
+        Parameter(
+            help="Number of trials, in place of tune.num_trials; +N: N more than have ended.",
+        ),
+    ] = None,
+) -> None:
     """Tune the settings in the recipe's `tune` section (Ray Tune and Optuna)."""
     from raykd.storage.remote.output import optional_output_at
     from raykd.workflow.run import open_run
+    from raykd.workflow.tune.sweep import with_trials
     from raykd.workflow.tune.tuning import tune as tune_run
 
     with optional_output_at(out) as folder:
-        tune_run(open_run(recipe, folder))
+        run = open_run(recipe, folder)
+        tune_run(run if trials is None else with_trials(run, trials))
 
 
 @app.command(group=_JOBS, sort_key=1)

@@ -2,12 +2,17 @@
 
 import json
 import os
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from raykd import progress
+from raykd.errors import InputError
 from raykd.report.tune.trials import Trial, rank
 from raykd.storage.checked_json import from_checked_json, to_checked_json
 from raykd.storage.working_files import write_atomically
+from raykd.workflow.recipe.tune_config import MOST_TRIALS
+from raykd.workflow.run import Run
 
 STUDY_FILE = "study.journal"
 RECORDS_FILE = "trials.jsonl"
@@ -77,3 +82,22 @@ class Sweep:
         for name in present:
             (self._folder / name).rename(target / name)
         return target
+
+
+def with_trials(run: Run, trials: str) -> Run:
+    """Return a run whose sweep has another number of trials: `N`, or `+N` more than have ended.
+
+    Raises:
+        InputError: not such a number, or the recipe has no section `tune`.
+    """
+    config = run.recipe.tune
+    if config is None:
+        raise InputError(f"--trials: recipe {run.recipe.name} has no section 'tune'; add one")
+    if not re.fullmatch(r"\+?[0-9]{1,9}", trials) or not 1 <= int(trials) <= MOST_TRIALS:
+        raise InputError(f"--trials {trials}: expected a number from 1 to {MOST_TRIALS:,}, or +N")
+    number = int(trials)
+    if trials.startswith("+"):
+        number += len(Sweep(run.out / "tune", "").trials())
+        progress.say(f"tune: {number} trials in all; --trials {number} resumes after a stop")
+    tune = config.model_copy(update={"num_trials": number})
+    return replace(run, recipe=run.recipe.model_copy(update={"tune": tune}))

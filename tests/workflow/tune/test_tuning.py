@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -23,9 +24,11 @@ from raykd.workflow.checks.tune_checks import (
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
 from raykd.workflow.recipe.variants import PREDEFINED_VARIANTS
+from raykd.workflow.run import Run
 from raykd.workflow.tune.best import show_best
 from raykd.workflow.tune.interrupts import Interrupts
 from raykd.workflow.tune.study_result import RECIPE_FILE, TRIALS_FILE
+from raykd.workflow.tune.sweep import Sweep, with_trials
 from raykd.workflow.tune.trial.events import better
 
 
@@ -155,6 +158,27 @@ def test_grace_steps_beyond_a_given_number_of_steps_are_refused_before_rows_are_
 def test_grace_steps_exclude_what_contradicts_them(search, problem):
     with pytest.raises(InputError, match=problem):
         with_search({"adaptation.learning_rate": {"float": [1e-5, 1e-3]}}, **search)
+
+
+def test_a_sweep_is_extended_by_trials_or_to_a_number_of_trials(tmp_path):
+    space = {"adaptation.learning_rate": {"float": [1e-5, 1e-3]}}
+    recipe = recipe_with("alone").with_values({"tune": {"space": space, "num_trials": 5}}, "test")
+    run = Run(recipe, tmp_path, tmp_path / "units")
+    sweep = Sweep(tmp_path / "tune", "a" * 64)
+    sweep.open()
+    for number in range(3):
+        sweep.append(Trial(number, {}, 1, 0.5, True))
+    numbers = {}
+    for trials in ("+20", "2", "40"):
+        config = with_trials(run, trials).recipe.tune
+        assert config is not None
+        numbers[trials] = config.most_trials
+    assert numbers == {"+20": 23, "2": 2, "40": 40}
+    for trials in ("0", "-1", "+", "many", "1e3", "200000"):
+        with pytest.raises(InputError, match=f"--trials {re.escape(trials)}: expected a number"):
+            with_trials(run, trials)
+    with pytest.raises(InputError, match="recipe mine has no section 'tune'"):
+        with_trials(Run(recipe_with("alone"), tmp_path, tmp_path / "units"), "+20")
 
 
 def test_the_longest_trial_has_the_most_steps_and_the_largest_batches():
