@@ -1,0 +1,1 @@
+"""Calibration of probabilities, and selective prediction, measured on held-out rows."""
