@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from string import Template
 
+from raykd.report.calibration import ece_sentence
 from raykd.report.results import ModelFacts, Results, Score, SetFacts
 from raykd.report.scores import INIT_TITLES, METRIC_TITLES, variant_title
 
@@ -22,7 +23,7 @@ Scores (times 100) on the $num_rows rows of the $split split$sets:
 | | $metrics |
 |---|$rule|
 $rows
-$cost
+$cost$confidence
 ${start}Injection: $injection. Adaptation: $adaptation.
 The recipe, all scores and the learning curves are in `results.json` and `report.html` of the run
 directory, one folder up.
@@ -79,6 +80,7 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         rule="|".join(["---"] * len(columns)),
         rows="\n".join(rows),
         cost=_costs(model, of_teacher),
+        confidence=_confidence(results, student),
         start=f"Start: {results.starts[student.init]}.\n" if student.init in results.starts else "",
         injection=_injections(results, student.variant),
         adaptation=results.adaptation.objective if results.adaptation else "none",
@@ -129,6 +131,15 @@ def _costs(student: ModelFacts, teacher: ModelFacts | None) -> str:
             "",
         ]
     )
+
+
+def _confidence(results: Results, student: Score) -> str:
+    """Describe the calibration in a paragraph; empty if the student has none."""
+    facts = results.calibration
+    key = student.variant, student.init, student.seed
+    if facts is None or (facts.variant, facts.init, facts.seed) != key:
+        return ""
+    return f"\n{ece_sentence(facts)}\n"
 
 
 def _number(value: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from raykd.report.calibration import calibration_figures, calibration_section
 from raykd.report.card import card_table, text_table
 from raykd.report.charts import PHASE_TITLES, Figure, curve_figures, score_figure
 from raykd.report.comparisons import comparison_note, comparison_table
@@ -61,6 +62,8 @@ def render(results: Results) -> str:
         findings=_findings(results),
         comparisons=comparison_table(results),
         comparison_note=comparison_note(results),
+        calibration=calibration_section(results),
+        calibration_charts=_placed(figures, "calibration", calibration_figures(results)),
         costs=cost_table(results),
         cost_note=cost_note(results),
         has_tradeoff=tradeoff is not None,

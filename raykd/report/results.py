@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from raykd.contextualize.card import CorpusCard
 from raykd.evaluation.analysis import Divergence, LayerSimilarity
+from raykd.evaluation.calibration.calibrate import CalibrationFacts
 from raykd.evaluation.cost import Cost
 from raykd.evaluation.differences import ScoreDifference
 from raykd.training.masked_lm_head.report import HeadReport
@@ -223,6 +224,7 @@ class Results(_Facts):
     teacher_remark: str | None = None  # problem with its answers on dev
     starts: dict[str, str] = {}
     generators: list[GeneratorFacts] = []
+    calibration: CalibrationFacts | None = None  # of the student in RUN/student
 
     def injections_of(self, variant: str) -> list[StepFacts]:
         """Injections of a variant; empty if the results do not contain them."""

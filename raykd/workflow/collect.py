@@ -5,7 +5,6 @@ import math
 import platform
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,11 +13,11 @@ import pyarrow.parquet as pq
 from raykd.config import dump_yaml
 from raykd.contextualize.card import read_card
 from raykd.evaluation.baselines.pipeline import evaluate_baselines
+from raykd.evaluation.calibration.calibrate import CalibrationFacts
 from raykd.evaluation.cost import Cost
 from raykd.evaluation.pipeline import (
     PREDICTIONS_FILE,
     Comparison,
-    EvaluationJob,
     analyze,
     constant_scores,
     evaluate,
@@ -51,7 +50,6 @@ from raykd.training.distributed.placement import uses_gpu
 from raykd.training.logging.metrics_writer import CURVE_FILE
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import MODEL_FOLDER
-from raykd.training.settings import TrainingConfig
 from raykd.workflow.checks.baselines import baseline_job
 from raykd.workflow.comparisons import compare_scores
 from raykd.workflow.evaluation_sets import (
@@ -65,6 +63,7 @@ from raykd.workflow.generators import generator_facts
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.variants import Text
 from raykd.workflow.run import Run
+from raykd.workflow.scoring.jobs import evaluation_job, predictions_on_dev
 from raykd.workflow.starts import starts_of
 from raykd.workflow.steps import QUERIES_FILE
 
@@ -94,7 +93,7 @@ def score_models(run: Run) -> list[Score]:
         if chain and _trains_classifier(recipe.injection_of(chain.last)):
             models.append((*student, "injected", run.injected(chain, *student[1:])))
     models += [(*student, "adapted", run.adapted(*student)) for student in run.students()]
-    jobs = [_evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
+    jobs = [evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
     evaluated = evaluate(jobs, task, use_gpu=uses_gpu(recipe.workers))
     on_sets = score_models_on_sets(run, jobs)
     for (variant, init, seed, stage, _), job, metrics, of_sets in zip(
@@ -116,29 +115,20 @@ def score_models(run: Run) -> list[Score]:
     return scores
 
 
-def teacher_on_dev(run: Run) -> Path:
-    """Write the teacher's predictions on dev, unless they exist; return their file."""
-    job = _evaluation_job(run, "teacher", "teacher", run.teacher)
-    if run.task().report_split != "dev":
-        out = job.out.with_name(f"{job.out.name}-dev")
-        job = replace(job, out=out, on_dev=True)
-    evaluate([job], run.task_folder, use_gpu=uses_gpu(run.recipe.workers))
-    return job.out / PREDICTIONS_FILE
-
-
 def teacher_finding(run: Run) -> Finding | None:
     """Check the teacher's answers on dev; return the problem, if any."""
-    predictions = pq.read_table(teacher_on_dev(run), columns=["prediction"])
+    on_dev = predictions_on_dev(run, "teacher", "teacher", run.teacher)
+    predictions = pq.read_table(on_dev, columns=["prediction"])
     return check_answers(run.task(), predictions["prediction"].to_numpy())
 
 
 def analyze_students(run: Run) -> list[Analysis]:
     """Compare every adapted student with the teacher, after all have been scored."""
     students = list(run.students())
-    teacher = _evaluation_job(run, "teacher", "teacher", run.teacher)
+    teacher = evaluation_job(run, "teacher", "teacher", run.teacher)
     comparisons = [
         Comparison(
-            student=_evaluation_job(run, student[0], "adapted", run.adapted(*student)),
+            student=evaluation_job(run, student[0], "adapted", run.adapted(*student)),
             teacher=teacher,
             out=run.analysis(*student),
         )
@@ -157,7 +147,7 @@ def measure_models(run: Run) -> list[ModelFacts]:
         ("teacher", None, None, "teacher", run.teacher)
     ]
     models += [(*s, "adapted", run.adapted(*s)) for s in run.students()]
-    jobs = [_evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
+    jobs = [evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
     costs = measure_costs(jobs, run.task_folder, run.costs)
     return [
         _model_facts(run, variant, init, seed, folder, cost)
@@ -192,8 +182,13 @@ def summarize(scores: Sequence[Score], evaluation_set: str | None = None) -> lis
     ]
 
 
-def collect(run: Run) -> Results:
-    """Collect everything that the report of a completed run needs."""
+def collect(run: Run, calibration: CalibrationFacts | None) -> Results:
+    """Collect everything that the report of a completed run needs.
+
+    Args:
+        run: completed up to the evaluation.
+        calibration: that of its student.
+    """
     recipe, task = run.recipe, run.task()
     folders: list[tuple[str, str | None, int | None, Phase, Path]] = [
         ("teacher", None, None, "teacher", run.teacher)
@@ -253,6 +248,7 @@ def collect(run: Run) -> Results:
             GeneratorFacts(phase=phase, model=model, head=head)
             for phase, model, head in generator_facts(run)
         ],
+        calibration=calibration,
     )
 
 
@@ -260,32 +256,6 @@ def _baseline(variant: str, metrics: dict[str, float], sets: SetScores) -> Score
     return Score(
         variant=variant, init=None, seed=None, stage="baseline", metrics=metrics, sets=dict(sets)
     )
-
-
-def _evaluation_job(run: Run, variant: str, stage: ScoreStage, folder: Path) -> EvaluationJob:
-    return EvaluationJob(
-        model=folder / MODEL_FOLDER,
-        out=run.predictions(folder),
-        max_length=max_length_of(run.recipe, variant, stage),
-        inputs={
-            "model": digest_of_directory(folder),
-            "task": digest_of_directory(run.task_folder),
-        },
-    )
-
-
-def max_length_of(recipe: Recipe, variant: str, stage: ScoreStage) -> int:
-    """Return the maximum tokens per row, as in the model's training."""
-    phase: TrainingConfig | None = recipe.adaptation
-    if stage == "teacher":
-        phase = recipe.teacher
-    elif stage == "injected":
-        chain = recipe.chain_of(variant)
-        phase = None if chain is None else recipe.injection_of(chain.last)
-    elif variant == "alone":
-        phase = recipe.alone or recipe.adaptation
-    assert phase is not None
-    return phase.max_length
 
 
 def _phase_facts(phase: PhaseConfig) -> PhaseFacts:

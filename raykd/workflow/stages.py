@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from raykd import progress
 from raykd.cluster import metrics
 from raykd.config import dump_yaml
+from raykd.models.calibration import write_calibration
 from raykd.models.tokenization.positions import set_model_max_length
 from raykd.report.model_card import write_card
 from raykd.report.page import render
@@ -30,7 +31,6 @@ from raykd.workflow.checks.teacher_check import check_teacher
 from raykd.workflow.collect import (
     analyze_students,
     collect,
-    max_length_of,
     measure_models,
     score_models,
 )
@@ -47,11 +47,17 @@ from raykd.workflow.corpus_stages import (
 from raykd.workflow.generators import generating_phases, train_generators
 from raykd.workflow.planned_outputs import plan_text
 from raykd.workflow.run import Run
+from raykd.workflow.scoring.calibration import (
+    calibrate_student,
+    chosen_student,
+    describe_calibration,
+)
+from raykd.workflow.scoring.jobs import max_length_of
 from raykd.workflow.training_stages import adapt, inject, train_teacher
 
 
 def evaluate(run: Run) -> None:
-    """evaluate: score all models, compare students with the teacher, and measure costs."""
+    """evaluate: score models, compare them, calibrate the student, and measure costs."""
     main = run.task().main_metric
     scores = score_models(run)
     for score in scores:
@@ -69,6 +75,8 @@ def evaluate(run: Run) -> None:
         progress.say(f"  {score.metrics[main]:.3f} {main}  {who}{same}{more}")
     analyze_students(run)
     compare_scores(run, scores)
+    if (calibration := calibrate_student(run)) is not None:
+        progress.say(f"  {describe_calibration(calibration.facts)}")
     printed = set()
     for model in measure_models(run):
         if model.cost and model.cost not in printed:
@@ -79,16 +87,21 @@ def evaluate(run: Run) -> None:
 
 def report(run: Run) -> None:
     """report: results.json, report.html, and the student of the first seed with its card."""
-    results = collect(run)
+    calibration = calibrate_student(run)
+    results = collect(run, None if calibration is None else calibration.facts)
     write_if_new(run.out / "results.json", results.model_dump_json(indent=2) + "\n")
     write_if_new(run.out / "report.html", render(results))
-    adapted = [score for score in results.scores if score.stage == "adapted"]
-    first_seed = [score for score in adapted if score.seed == run.recipe.seeds[0]]
-    contextualized = (s for s in first_seed if s.variant.partition("@")[0] == "contextualized")
-    student = next(contextualized, first_seed[-1])
-    model = run.adapted(student.variant, student.init, student.seed) / MODEL_FOLDER  # type: ignore[arg-type]  # a student's score has both
+    chosen = chosen_student(run)
+    student = next(
+        score
+        for score in results.scores
+        if score.stage == "adapted" and (score.variant, score.init, score.seed) == chosen
+    )
+    model = run.adapted(*chosen) / MODEL_FOLDER
     card = write_card(results, student, run.recipe.teacher.model, "student")
     inputs = {"model": digest_of_directory(model.parent), "card": digest_of(card)}
+    if calibration is not None:
+        inputs["calibration"] = digest_of(calibration.kept.model_dump(mode="json"))
 
     max_length = max_length_of(run.recipe, student.variant, student.stage)
 
@@ -96,6 +109,8 @@ def report(run: Run) -> None:
         shutil.copytree(model, draft.directory, dirs_exist_ok=True)
         set_model_max_length(draft.directory, max_length)
         (draft.directory / "README.md").write_text(card, encoding="utf-8")
+        if calibration is not None:
+            write_calibration(draft.directory, calibration.kept)
 
     write_once(run.out / "student", "student", {"max_length": max_length}, inputs, write)
     progress.say(f"  {run.out / 'report.html'}")

@@ -11,11 +11,11 @@ from tiny_models import save_tiny_model, tiny_masked_lm
 from raykd.errors import InputError
 from raykd.storage.manifest import write_once
 from raykd.workflow.checks.preflight import check_lengths, check_models
-from raykd.workflow.collect import max_length_of
 from raykd.workflow.corpus_stages import load_task
 from raykd.workflow.generators import generator_of
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
+from raykd.workflow.scoring.jobs import max_length_of
 from raykd.workflow.training_stages import adapt_job, inject_job
 
 ROWS = [{"sentence": f"the film was {word}", "label": word} for word in ("good", "bad")]

@@ -1,0 +1,1 @@
+"""Evaluations of a run's models, and the calibration of its student."""
