@@ -21,7 +21,8 @@ SIGNATURES = {
     "load_student": "(folder: StrPath) -> 'tuple[PreTrainedModel, PreTrainedTokenizerBase]'",
     "predict": "(data: 'StrPath | Sequence[StrPath] | Dataset', model: StrPath, "
     "out: StrPath | None = None, *, text_columns: Sequence[str] = ('text',), "
-    "threshold: float | None = None, with_embeddings: bool = False, "
+    "threshold: float | None = None, precision: float | None = None, calibrated: bool = True, "
+    "with_embeddings: bool = False, "
     "max_length: int | None = None, prefix: str = '', "
     "device: Literal['auto', 'cpu', 'gpu'] = 'auto') -> 'Path | Dataset'",
     "run": "(recipe: StrPath, *, out: StrPath | None = None) -> Path",

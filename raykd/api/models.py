@@ -85,6 +85,8 @@ class PredictSettings(TypedDict, total=False):
 
     text_columns: Sequence[str]
     threshold: float | None
+    precision: float | None
+    calibrated: bool
     with_embeddings: bool
     max_length: int | None
     prefix: str
@@ -113,6 +115,8 @@ def predict(
     *,
     text_columns: Sequence[str] = ("text",),
     threshold: float | None = None,
+    precision: float | None = None,
+    calibrated: bool = True,
     with_embeddings: bool = False,
     max_length: int | None = None,
     prefix: str = "",
@@ -127,6 +131,9 @@ def predict(
         out: directory or URL to write, for files.
         text_columns: the column of the text, or the two of a pair.
         threshold: adds the column is_uncertain, true for predictions with a smaller probability.
+        precision: instead of a threshold: that above which this share of the dev rows of the
+            student's run was predicted right.
+        calibrated: whether probabilities have the temperature of the student's calibration.
         with_embeddings: whether to add the column embedding, the mean of the last layer's vectors.
         max_length: tokens per row; None: as trained, at most 512.
         prefix: beginning of the names of the added columns.
@@ -147,6 +154,8 @@ def predict(
     config = PredictConfig(
         text_columns=tuple(text_columns),
         threshold=threshold,
+        precision=precision,
+        calibrated=calibrated,
         with_embeddings=with_embeddings,
         max_length=max_length,
         prefix=prefix,

@@ -40,7 +40,7 @@ def of_dedup(out: Path, folder: Path, manifest: Manifest) -> str:
     return "\n".join([*lines, *_notes(manifest), *_unreadable_rows(out, folder)])
 
 
-def of_predict(out: Path, manifest: Manifest, threshold: float | None) -> str:
+def of_predict(out: Path, manifest: Manifest) -> str:
     """Summarize predictions from the manifest of `prediction.pipeline.predict_files`."""
     counts = manifest.counts
     num_rows, num_predicted = counts["num_rows"], counts["num_rows"] - counts["num_without_text"]
@@ -54,10 +54,10 @@ def of_predict(out: Path, manifest: Manifest, threshold: float | None) -> str:
     ]
     if counts["num_without_text"]:
         lines.append(f"without text, not predicted: {counts['num_without_text']:,.0f}")
-    if threshold is not None:
+    if (threshold := manifest.config["threshold"]) is not None:
         number = counts["num_uncertain"]
         share = number / max(num_predicted, 1)
-        lines.append(f"uncertain, below {threshold:g}: {number:,.0f} ({share:.1%})")
+        lines.append(f"uncertain, below {threshold:.4g}: {number:,.0f} ({share:.1%})")
     if counts["num_quarantined"]:
         place = _shown(out, "quarantine.parquet")
         lines.append(f"{place}: unreadable rows: {counts['num_quarantined']:,.0f}")

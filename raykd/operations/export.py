@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from raykd.errors import InputError
 from raykd.evaluation.int8_gate import FileMeasures, measure_files
+from raykd.models.calibration import Calibration, check_classes, read_calibration
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.onnx.description import FileDescription, write_description
 from raykd.models.onnx.export import export_onnx
 from raykd.models.onnx.int8 import Int8, write_int8
-from raykd.models.resolve import digest_of_model, student_of_run
+from raykd.models.resolve import checked_model, digest_of_model, student_of_run
 from raykd.models.tokenization.positions import trained_length
 from raykd.storage.delimited import AS_NAMED
 from raykd.storage.locations import Location, shown
@@ -50,13 +51,14 @@ class Int8Settings:
 
 
 class Exported(NamedTuple):
-    """A written file: its inputs, and measures of both precisions if it has int8 weights."""
+    """A written file: inputs, measures of both precisions if it has int8 weights, calibration."""
 
     inputs: tuple[str, ...]
     difference: float
     metric: str = ""
     float32: FileMeasures | None = None
     int8: FileMeasures | None = None
+    calibration: Calibration | None = None
 
 
 def export_model(reference: str, out: Path, int8: Int8Settings | None = None) -> Exported:
@@ -68,13 +70,15 @@ def export_model(reference: str, out: Path, int8: Int8Settings | None = None) ->
         int8: settings of int8 weights; None: float32.
 
     Raises:
-        InputError: see `export_onnx`; there are no labeled rows for the gate; or int8 weights lose
-            more than `max_loss`. Nothing is written then.
+        InputError: see `export_onnx`; the model's calibration is damaged or of other classes; there
+            are no labeled rows for the gate; or int8 weights lose more than `max_loss`. Nothing is
+            written then.
     """
     out = output_path(out)
     student = student_of_run(reference)
     if out.is_dir():
         raise InputError(f"--out {out}: is a directory; name a file, such as {out}/student.onnx")
+    calibration = read_calibration(checked_model(student))
     rows = None if int8 is None else _labeled_rows(reference, student, int8)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,12 +86,15 @@ def export_model(reference: str, out: Path, int8: Int8Settings | None = None) ->
         difference, inputs = export_onnx(student, float32)
         tokenizer = load_tokenizer(student)
         labels = load_encoder(student).label_names
+        if calibration is not None:
+            check_classes(calibration, labels, student)
         description = FileDescription(
             model=student,
             digest=digest_of_model(student),
             labels=labels,
             max_length=trained_length(student, tokenizer),
             pad_id=tokenizer.pad_token_id or 0,
+            calibration=calibration,
             raykd_version=version("raykd"),
         )
         write_description(float32, description, tokenizer)
@@ -108,7 +115,7 @@ def export_model(reference: str, out: Path, int8: Int8Settings | None = None) ->
             measures = measure_files(
                 [float32, written], rows.dev, [rows.metric], max_length=description.max_length
             )
-            exported = Exported(inputs, difference, rows.metric, *measures)
+            exported = Exported(inputs, difference, rows.metric, measures[0], measures[1])
             _check_loss(exported, int8)
             scores = {
                 name: found.scores
@@ -118,7 +125,7 @@ def export_model(reference: str, out: Path, int8: Int8Settings | None = None) ->
             write_description(written, description.model_copy(update=update), tokenizer)
         with replacing(out) as partial:
             shutil.copyfile(written, partial)
-    return exported
+    return exported._replace(calibration=calibration)
 
 
 class _LabeledRows(NamedTuple):

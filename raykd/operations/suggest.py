@@ -112,7 +112,10 @@ def suggest(
             "that --corpus names"
         )
     predicted = out.with_name(f".{out.name}.predicted")
-    config = PredictConfig(tuple(text_columns), with_embeddings=True, prefix=_PREFIX)
+    # BADGE reads the gradients of the model as it was trained, which has no temperature.
+    config = PredictConfig(
+        tuple(text_columns), calibrated=False, with_embeddings=True, prefix=_PREFIX
+    )
     predict_files(str(run / "student"), corpus, predicted, config, device=device)
     candidates, num_texts = _candidates(predicted, config, _texts_of(task))
     if not num_texts:

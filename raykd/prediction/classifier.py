@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from raykd.errors import InputError
+from raykd.evaluation.calibration.temperature import probabilities
+from raykd.models.calibration import Calibration, check_classes
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer
 from raykd.models.inference import check_finite, token_batches
 from raykd.models.onnx.session import OnnxClassifier
@@ -25,6 +27,7 @@ from raykd.models.resolve import digest_of_model, resolve_model, student_of_run
 from raykd.models.threads import one_thread
 from raykd.models.tokenization.positions import check_max_length, trained_length
 from raykd.models.tokenization.tokens import collate, to_device, tokenize
+from raykd.prediction.confidence import calibration_in, check_confidence
 from raykd.prediction.config import PredictConfig
 from raykd.storage.manifest import digest_of_file
 
@@ -54,6 +57,7 @@ class Classifier:
         max_length: tokens per row.
         width: width of an embedding.
         num_bytes: bytes of the weights in memory.
+        calibration: that of its probabilities; None if it has none, or none is wanted.
     """
 
     reference: str
@@ -63,6 +67,7 @@ class Classifier:
     max_length: int
     width: int
     num_bytes: int
+    calibration: Calibration | None = None
 
     @classmethod
     def load(cls, reference: str, config: PredictConfig) -> "Classifier":
@@ -74,8 +79,8 @@ class Classifier:
 
         Raises:
             InputError: the model cannot be found or read, has no trained classifier, no tokenizer,
-                two classes of one name, or reads fewer tokens; or it is a regression and there is a
-                threshold.
+                two classes of one name, or reads fewer tokens; its calibration is damaged; or it
+                is a regression and there is a threshold or a precision.
         """
         reference = student_of_run(reference)
         if reference.endswith(ONNX_SUFFIX) and Path(reference).is_file():
@@ -89,19 +94,24 @@ class Classifier:
                 f"model {reference}: two of its classes have the same name; correct id2label in "
                 f"{folder / 'config.json'}"
             )
-        _check_threshold(reference, labels, config)
+        check_confidence(reference, labels, config)
+        calibration = calibration_in(folder, labels, config)
         max_length = config.max_length or trained_length(reference, tokenizer)
         check_max_length("predict: max_length", max_length, reference)
         num_bytes = sum(p.numel() * p.element_size() for p in encoder.parameters())
         width = encoder.hidden_size
-        return cls(reference, folder, digest, labels, max_length, width, num_bytes)
+        return cls(reference, folder, digest, labels, max_length, width, num_bytes, calibration)
 
     @classmethod
     def _of_file(cls, file: Path, config: PredictConfig) -> "Classifier":
         """Load the description of an ONNX file."""
         file, digest = file.resolve(), digest_of_file(file)
         description = _load_file(file, digest).description
-        _check_threshold(str(file), description.labels, config)
+        labels = description.labels
+        check_confidence(str(file), labels, config)
+        calibration = description.calibration if config.calibrated else None
+        if calibration is not None:
+            check_classes(calibration, labels, str(file))
         if config.with_embeddings:
             raise InputError(
                 f"predict: {file} computes no embeddings; give the model's folder instead"
@@ -113,12 +123,22 @@ class Classifier:
                 "tokens; set it to that or less"
             )
         num_bytes = file.stat().st_size
-        return cls(str(file), file, digest, description.labels, max_length, 0, num_bytes)
+        return cls(str(file), file, digest, labels, max_length, 0, num_bytes, calibration)
 
     @property
     def needs_cpu(self) -> bool:
         """Return whether it is an ONNX file, which is computed on a CPU."""
         return self.folder.suffix == ONNX_SUFFIX
+
+    @property
+    def temperature(self) -> float:
+        """Divisor of the logits before the softmax; 1 without a calibration."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
+
+    def settings(self) -> dict[str, Any]:
+        """Settings that determine the predictions, in addition to its files and `PredictConfig`."""
+        scaled = {} if self.temperature == 1 else {"temperature": self.temperature}
+        return {"max_length": self.max_length, **scaled}
 
     def outputs_of(
         self,
@@ -219,8 +239,7 @@ class Classifier:
         if not self.labels:
             arrays = [pa.array(logits[:, 0])]
         else:
-            exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-            shares = (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
+            shares = probabilities(logits, self.temperature).astype(np.float32)
             chosen = logits.argmax(axis=1)
             probability = shares[np.arange(len(chosen)), chosen]
             by_label = [pa.array(np.ascontiguousarray(column)) for column in shares.T]
@@ -235,14 +254,6 @@ class Classifier:
             values = pa.array(outputs.embeddings.ravel())
             arrays.append(pa.FixedSizeListArray.from_arrays(values, self.width))
         return arrays
-
-
-def _check_threshold(reference: str, labels: Sequence[str], config: PredictConfig) -> None:
-    if not labels and config.threshold is not None:
-        raise InputError(
-            f"predict: model {reference} predicts a score and no probabilities; leave the "
-            "threshold out"
-        )
 
 
 def _precision(device: str) -> AbstractContextManager[object]:

@@ -16,6 +16,9 @@ class PredictConfig:
         text_columns: the column of the text, or the two of a pair.
         threshold: smallest probability of a prediction that is not marked as uncertain; None: there
             is no such mark.
+        precision: share of right predictions wanted among those without the mark; the threshold is
+            that of the model's calibration. None: the threshold is given, or there is none.
+        calibrated: whether probabilities have the temperature of the model's calibration.
         with_embeddings: whether to add an embedding of each row.
         max_length: tokens per row, longer ones are cut; None: what the model was trained with, at
             most 512.
@@ -31,6 +34,8 @@ class PredictConfig:
 
     text_columns: tuple[str, ...] = ("text",)
     threshold: float | None = None
+    precision: float | None = None
+    calibrated: bool = True
     with_embeddings: bool = False
     max_length: int | None = None
     prefix: str = ""
@@ -50,8 +55,21 @@ class PredictConfig:
             raise InputError(
                 f"predict: the threshold is {self.threshold}; give a probability between 0 and 1"
             )
+        if self.precision is not None:
+            self._check_precision(self.precision)
         if self.max_length is not None and self.max_length < 1:
             raise InputError(f"predict: max_length is {self.max_length}; give 1 or more tokens")
+
+    def _check_precision(self, precision: float) -> None:
+        if not 0 < precision < 1:
+            raise InputError(f"predict: the precision is {precision}; give a share between 0 and 1")
+        if self.threshold is not None:
+            raise InputError("predict: give a threshold or a precision, not both")
+        if not self.calibrated:
+            raise InputError(
+                "predict: the threshold for a precision is one of calibrated probabilities; leave "
+                "out uncalibrated, or give a threshold"
+            )
 
     @property
     def prediction(self) -> str:
@@ -93,7 +111,7 @@ class PredictConfig:
             )
 
     def settings(self) -> dict[str, Any]:
-        """Settings that determine the predictions, in addition to files and model."""
+        """Settings that determine the predictions, in addition to files, model and calibration."""
         columns = self.layout.columns
         return {
             "text_columns": list(self.text_columns),

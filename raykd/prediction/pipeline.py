@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raykd import progress
 from raykd.cluster import datasets
 from raykd.cluster.capacity import can_start_gpus, total_gpus
 from raykd.cluster.sources import Dataset
@@ -20,6 +21,7 @@ from raykd.corpus.pipeline import check_layout, sources_with_digests
 from raykd.corpus.shards import QUARANTINE_FILE, local_files
 from raykd.errors import InputError
 from raykd.prediction.classifier import Classifier
+from raykd.prediction.confidence import with_threshold
 from raykd.prediction.config import PredictConfig
 from raykd.prediction.glue_file import check_glue, check_glue_rows, write_glue_file
 from raykd.prediction.inputs import InputRows, rows_of_sources, sums_of_counts
@@ -73,20 +75,20 @@ def predict_files(
         The manifest; its counts have the rows in all and by predicted class.
 
     Raises:
-        InputError: the model cannot be used, a file cannot be read or has no column of text, more
-            than `MAX_BAD_FRACTION` of the rows cannot be read, the files have no rows or columns of
-            incompatible types, or `out` cannot be written.
+        InputError: the model cannot be used or has no threshold for the precision, a file cannot be
+            read or has no column of text, more than `MAX_BAD_FRACTION` of the rows cannot be read,
+            the files have no rows or columns of incompatible types, or `out` cannot be written.
     """
     out = output_path(out)
     check_output(out)
-    classifier = Classifier.load(reference, config)
+    classifier, config = _loaded(reference, config)
     if config.glue is not None:
         check_glue(config.glue, classifier.labels)
     sources = sources_with_digests(data, out, exclude=config.exclude)
     check_layout(config.layout, dict(sources))
     sources.sort(key=lambda source: shown(source[1]))
     kind = _device_of(device, classifier)
-    settings = {**config.settings(), "max_length": classifier.max_length, "device": kind}
+    settings = {**config.settings(), **classifier.settings(), "device": kind}
     inputs = {"model": classifier.digest, "data": digest_of([digest for digest, _ in sources])}
 
     def write(draft: Draft) -> None:
@@ -118,9 +120,10 @@ def predict_dataset(
     """Add the predictions to the rows of a dataset of Ray Data, when it is read.
 
     Raises:
-        InputError: the model cannot be used, or the dataset has no column of text.
+        InputError: the model cannot be used or has no threshold for the precision, or the dataset
+            has no column of text.
     """
-    classifier = Classifier.load(reference, config)
+    classifier, config = _loaded(reference, config)
     kind = _device_of(device, classifier)
     schema = dataset.schema()
     if schema is not None:
@@ -142,6 +145,20 @@ def predict_dataset(
         num_cpus=1,
         num_gpus=1 if kind == "cuda" else None,
     )
+
+
+def _loaded(reference: str, config: PredictConfig) -> tuple[Classifier, PredictConfig]:
+    """Load the classifier; replace a wanted precision by its threshold; log the calibration.
+
+    Raises:
+        InputError: see `Classifier.load` and `with_threshold`.
+    """
+    classifier = Classifier.load(reference, config)
+    if classifier.labels:
+        config, lines = with_threshold(config, classifier.calibration, classifier.reference)
+        for line in lines:
+            progress.say(line)
+    return classifier, config
 
 
 def counts_by_label(manifest: Manifest) -> dict[str, int]:
@@ -218,7 +235,7 @@ def _predict_part(
     """Predict the rows of one part, unless it is complete."""
     settings = {
         **config.settings(),
-        "max_length": classifier.max_length,
+        **classifier.settings(),
         "device": device,
         "schema": str(schema),
     }

@@ -7,10 +7,12 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from calibrations import CALIBRATION
 from tiny_models import save_tiny_classifier
 
 import raykd
 from raykd.cli.app import _exit_code as run
+from raykd.models.calibration import write_calibration
 from raykd.prediction import parts, pipeline
 from raykd.storage.manifest import read_manifest
 
@@ -198,3 +200,29 @@ def test_a_dataset_of_ray_data_gets_the_columns_of_the_command(model, tmp_path):
     dataset = raykd.predict(ray.data.from_items(rows), str(model))
     found = pa.concat_tables([ray.get(ref) for ref in dataset.to_arrow_refs()])
     assert found.sort_by("id").to_pylist() == read(out).to_pylist()
+
+
+def test_a_wanted_precision_marks_rows_below_its_threshold(tmp_path, capsys):
+    model = save_tiny_classifier(tmp_path / "model", labels=CALIBRATION.labels)
+    data = write_jsonl(tmp_path / "rows.jsonl", rows_of(30))
+    command = ["predict", str(model), "--data", str(data), "--precision", "0.95"]
+    assert run([*command, "--out", str(tmp_path / "out")]) == 2
+    assert "has no calibration, so the threshold is unknown" in capsys.readouterr().err
+    write_calibration(model, CALIBRATION)
+    assert run([*command, "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    assert "probabilities are calibrated on 120 dev rows: temperature 1.75" in printed.err
+    assert "precision 0.95: threshold 0.8; of held-out dev rows it answers" in printed.err
+    table = read(tmp_path / "out")
+    probabilities = table["probability"].to_pylist()
+    uncertain = [value < 0.8 for value in probabilities]
+    assert table["is_uncertain"].to_pylist() == uncertain
+    assert f"uncertain, below 0.8: {sum(uncertain)} (" in printed.out
+    # Without the temperature the same folder is written again, with other probabilities.
+    without = ["predict", str(model), "--data", str(data), "--out", str(tmp_path / "out")]
+    assert run([*without, "--uncalibrated"]) == 0
+    own = read(tmp_path / "out")
+    assert own["prediction"].equals(table["prediction"])
+    assert own["probability"].to_pylist() != probabilities
+    assert run([*command, "--out", str(tmp_path / "out"), "--uncalibrated"]) == 2
+    assert "leave out uncalibrated, or give a threshold" in capsys.readouterr().err

@@ -86,9 +86,13 @@ def _summary(out: Path, exported: Exported) -> str:
         f"{out}: inputs {', '.join(exported.inputs)}; output logits; "
         f"within {exported.difference:.1g} of PyTorch"
     ]
+    calibration = exported.calibration
+    if calibration is not None and calibration.problem is None:
+        weights = "" if exported.int8 is None else ", fitted with float32 weights"
+        lines.append(f"calibration: temperature {calibration.temperature:.3g}{weights}")
     full, small = exported.float32, exported.int8
     if full is None or small is None:
-        return lines[0]
+        return "\n".join(lines)
     lines[0] = lines[0].replace("; within", "; float32 weights within")
     lost = points_lost(exported)
     change = f"{lost:.2f} points lost" if lost > 0 else f"{-lost:.2f} points gained"

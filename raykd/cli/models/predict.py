@@ -50,6 +50,21 @@ def predict(
             help="Mark rows whose prediction has a smaller probability, in the column is_uncertain."
         ),
     ] = None,
+    precision: Annotated[
+        float | None,
+        Parameter(
+            help="Instead of --threshold: the threshold above which this share of the dev rows of "
+            "the student's run was predicted right, such as 0.95."
+        ),
+    ] = None,
+    uncalibrated: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Write the model's own probabilities, without the temperature of its calibration.",
+            show_default="no",
+        ),
+    ] = False,
     embeddings: Annotated[
         bool,
         Parameter(negative="", help="Add the column embedding.", show_default="no"),
@@ -97,6 +112,8 @@ def predict(
     config = PredictConfig(
         text_columns=_text_columns(text_columns, glue),
         threshold=threshold,
+        precision=precision,
+        calibrated=not uncalibrated,
         with_embeddings=embeddings,
         max_length=max_length,
         prefix=prefix,
@@ -108,7 +125,7 @@ def predict(
         manifest = predict_files(
             model, [location_of(path) for path in data], folder, config, device=device
         )
-    print(summaries.of_predict(out, manifest, threshold))  # noqa: T201  # the command's answer
+    print(summaries.of_predict(out, manifest))  # noqa: T201  # the command's answer
 
 
 def _text_columns(given: list[str] | None, glue: str | None) -> tuple[str, ...]:

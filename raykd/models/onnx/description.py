@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from raykd.errors import InputError
+from raykd.models.calibration import Calibration, parse_calibration
 
 # Keys of the file's metadata.
 _ABOUT = "raykd"
@@ -29,6 +30,8 @@ class FileDescription(BaseModel):
         pad_id: id of the padding token.
         precision: numbers of the weights: float32 or int8.
         scores: main score on the dev rows by precision, if it was measured, and its metric.
+        calibration: temperature and thresholds of the probabilities, measured with float32
+            weights; None if the model has none.
         raykd_version: version of raykd.
     """
 
@@ -41,6 +44,7 @@ class FileDescription(BaseModel):
     pad_id: int
     precision: str = "float32"
     scores: dict[str, dict[str, float]] = {}
+    calibration: Calibration | None = None
     raykd_version: str
 
 
@@ -77,10 +81,16 @@ def read_description(metadata: Mapping[str, str], file: Path) -> tuple[FileDescr
         file: the file, for messages.
 
     Raises:
-        InputError: the file has none; it was not written by this version of `raykd export`.
+        InputError: the file has none; it was not written by this version of `raykd export`; or its
+            calibration is damaged.
     """
     try:
         values: Any = json.loads(metadata[_ABOUT])
+    except (KeyError, ValueError):
+        values = None
+    if isinstance(values, dict) and values.get("calibration") is not None:
+        parse_calibration(values["calibration"], str(file))
+    try:
         return FileDescription.model_validate(values), metadata[_TOKENIZER]
     except (KeyError, ValueError, ValidationError):
         raise InputError(
