@@ -38,6 +38,7 @@ from raykd.storage.remote.task_files import TaskFiles
 from raykd.tasks.config import Split
 from raykd.tasks.metrics import compute, majority_predictions
 from raykd.tasks.store import read_task
+from raykd.training.scores.outputs import outputs_on
 
 PREDICTIONS_FILE = "predictions.parquet"
 METRICS_FILE = "metrics.json"
@@ -55,7 +56,11 @@ _States = NDArray[np.float32] | None
 class EvaluationJob:
     """Evaluation of a model, whose predictions are written to `out`.
 
-    `on_dev`: whether to use the dev split even if test is the reported one.
+    Attributes:
+        model: the model; it need not exist if `given` is set.
+        on_dev: whether to use the dev split even if test is the reported one.
+        given: outputs of a teacher that is a file of scores (`training.scores`), in place of the
+            model's.
     """
 
     model: Path
@@ -63,6 +68,7 @@ class EvaluationJob:
     max_length: int
     inputs: Mapping[str, str]
     on_dev: bool = False
+    given: Path | None = None
 
     def settings(self) -> dict[str, int]:
         """Settings that determine the predictions, together with the inputs."""
@@ -128,7 +134,7 @@ def evaluate(
             label="evaluate",
             unit="models",
             num_gpus=float(use_gpu),
-            files=lambda job: TaskFiles((job.model, task_folder), (job.out,)),
+            files=lambda job: TaskFiles((job.given or job.model, task_folder), (job.out,)),
         )
     return [json.loads((job.out / METRICS_FILE).read_text()) for job in jobs]
 
@@ -138,7 +144,7 @@ def analyze(
 ) -> list[tuple[Divergence, LayerSimilarity | None]]:
     """Compare each student with its teacher: divergence of logits, and similarity of layers.
 
-    The similarity is None if a model's layers are not known.
+    The similarity is None if a model's layers are not known, as those of given scores.
     """
     undone = [
         comparison
@@ -151,7 +157,11 @@ def analyze(
     if undone:
         # A teacher is much larger than its students: it runs once for all of them.
         readings = sorted(
-            {(comparison.teacher.model, comparison.max_length) for comparison in undone}
+            {
+                (comparison.teacher.model, comparison.max_length)
+                for comparison in undone
+                if comparison.teacher.given is None
+            }
         )
         read = partial(_states, task_folder=task_folder)
         states = tasks.for_each(
@@ -237,7 +247,10 @@ def _evaluate(job: EvaluationJob, task_folder: Path) -> None:
         task = read_task(task_folder)
         split: Split = "dev" if job.on_dev else task.report_split
         examples = task.splits[split]
-        logits = logits_on(job, task_folder / f"{split}.parquet", f"{split} split")
+        if job.given is None:
+            logits = logits_on(job, task_folder / f"{split}.parquet", f"{split} split")
+        else:
+            logits = outputs_on(job.given, split)
         table = to_predictions(examples, logits)
         pq.write_table(table, draft.directory / PREDICTIONS_FILE)
         scores = compute(task.metrics, examples["label"].to_numpy(), answers(logits))
@@ -252,7 +265,7 @@ def _compare(
     def write(draft: Draft) -> None:
         student, teacher = comparison.student, comparison.teacher
         layers = None
-        of_teacher = teacher_states[teacher.model, comparison.max_length]
+        of_teacher = teacher_states.get((teacher.model, comparison.max_length))
         if of_teacher is not None:
             of_student = _states((student.model, comparison.max_length), task_folder)
             if of_student is not None:

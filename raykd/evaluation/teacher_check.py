@@ -1,4 +1,4 @@
-"""Check of a teacher's predictions on dev against constant predictions and permuted classes.
+"""Check of a teacher's predictions against constant predictions and permuted classes.
 
 Otherwise a teacher that learned nothing, or whose classes are in another order, would be distilled
 without an error. A teacher is refused only if a useful one would score this badly with a
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from raykd.tasks.config import Split
 from raykd.tasks.metrics import FloatArray, compute, majority_predictions
 from raykd.tasks.task import Task
 
@@ -40,17 +41,21 @@ class Finding:
     order: tuple[str, ...] | None = None
 
 
-def check_answers(task: Task, answers: FloatArray) -> Finding | None:
-    """Check a teacher's predictions on dev (N,); None if there is no problem."""
-    labels = task.dev["label"].to_numpy()
+def check_answers(task: Task, answers: FloatArray, *, split: Split = "dev") -> Finding | None:
+    """Check a teacher's predictions (N,) on a split; None if there is no problem."""
+    labels = task.splits[split]["label"].to_numpy()
     if np.ptp(labels) == 0:
         return None  # any constant answer is as good; `class_counts.limits` reports it
     if task.regression:
-        return _check_scores(task, labels, answers)
-    return _check_order(task, labels, answers) or _check_classes(task, labels, answers)
+        return _check_scores(task, labels, answers, split)
+    return _check_order(task, labels, answers, split) or _check_classes(
+        task, labels, answers, split
+    )
 
 
-def _check_classes(task: Task, labels: FloatArray, answers: FloatArray) -> Finding | None:
+def _check_classes(
+    task: Task, labels: FloatArray, answers: FloatArray, split: Split
+) -> Finding | None:
     constant = majority_predictions(task.train["label"].to_numpy(), len(labels), regression=False)
     metric = task.main_metric
     score, floor = (compute([metric], labels, given)[metric] for given in (answers, constant))
@@ -60,13 +65,15 @@ def _check_classes(task: Task, labels: FloatArray, answers: FloatArray) -> Findi
     useful = min(share + _USEFUL_GAIN, (1 + share) / 2)
     probability = float(stats.binom.cdf(num_right, len(labels), useful))
     return Finding(
-        f"its {metric} on dev is {score:.3f}, that of the constant answer "
+        f"its {metric} on {split} is {score:.3f}, that of the constant answer "
         f"{task.labels[int(constant[0])]!r} is {floor:.3f} ({len(labels)} rows)",
         is_certain=probability < _MAX_PROBABILITY,
     )
 
 
-def _check_order(task: Task, labels: FloatArray, answers: FloatArray) -> Finding | None:
+def _check_order(
+    task: Task, labels: FloatArray, answers: FloatArray, split: Split
+) -> Finding | None:
     """Finding if another order of classes explains the predictions much better."""
     num_classes = task.num_labels
     pairs = (answers.astype(np.int64), labels.astype(np.int64))
@@ -95,14 +102,16 @@ def _check_order(task: Task, labels: FloatArray, answers: FloatArray) -> Finding
     right, now = (float(np.mean(given == labels)) for given in (reordered, answers))
     return Finding(
         f"its classes seem to be in another order: it answers the task's labels in {now:.1%} of "
-        f"the {len(labels)} rows of dev as they are, and in {right:.1%} if it means "
+        f"the {len(labels)} rows of {split} as they are, and in {right:.1%} if it means "
         f"{', '.join(changed[:5])}{', ...' if len(changed) > 5 else ''}",
         is_certain=True,
         order=order,
     )
 
 
-def _check_scores(task: Task, labels: FloatArray, answers: FloatArray) -> Finding | None:
+def _check_scores(
+    task: Task, labels: FloatArray, answers: FloatArray, split: Split
+) -> Finding | None:
     num_rows = len(labels)
     metric = task.main_metric
     score = compute([metric], labels, answers)[metric]
@@ -112,7 +121,7 @@ def _check_scores(task: Task, labels: FloatArray, answers: FloatArray) -> Findin
         if apart[0] <= apart[1]:
             return None
         return Finding(
-            f"its scores are on another scale or far off: their mean squared error on dev is "
+            f"its scores are on another scale or far off: their mean squared error on {split} is "
             f"{apart[0]:.3g}, that of the constant answer {constant[0]:.3g} is {apart[1]:.3g} "
             f"(its {metric} is {score:.3f})",
             is_certain=False,
@@ -121,7 +130,7 @@ def _check_scores(task: Task, labels: FloatArray, answers: FloatArray) -> Findin
     distance = math.atanh(_USEFUL_CORRELATION) - math.atanh(max(score, -1 + 1e-12))
     certainty = distance * math.sqrt(max(num_rows - 3, 0))
     return Finding(
-        f"its {metric} on dev is {score:.3f}, and any constant answer has 0 ({num_rows} rows)",
+        f"its {metric} on {split} is {score:.3f}, and any constant answer has 0 ({num_rows} rows)",
         is_certain=float(stats.norm.sf(certainty)) < _MAX_PROBABILITY,
     )
 

@@ -126,7 +126,7 @@ class _References:
         for key, references in file_references(recipe).items():
             if isinstance(references, str):
                 self.tasks[key] = references
-            elif key.startswith("task."):
+            elif key.startswith(("task.", "teacher.")):
                 self._add_files(key, references)
             else:
                 self.corpora[key] = references

@@ -1,11 +1,11 @@
 """Model card of a student: description, origin and scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from string import Template
 
 from raykd.report.calibration import ece_sentence
 from raykd.report.results import ModelFacts, Results, Score, SetFacts
-from raykd.report.scores import INIT_TITLES, METRIC_TITLES, variant_title
+from raykd.report.scores import INIT_TITLES, METRIC_TITLES, NOTHING, variant_title
 
 _CARD = Template("""---
 library_name: transformers
@@ -57,9 +57,9 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         for one in results.sets
         for metric in one.metrics
     ]
-    rows = [_row("this student", student)]
+    rows = [_row("this student", student, results.sets)]
     rows += [
-        _row(variant_title(s.variant, regression=task.regression), s)
+        _row(variant_title(s.variant, regression=task.regression), s, results.sets)
         for s in results.scores
         if s.stage in ("teacher", "baseline")
     ]
@@ -152,7 +152,14 @@ def _sets(sets: Sequence[SetFacts]) -> str:
     return f", and on the evaluation sets {', '.join(named)}" if named else ""
 
 
-def _row(name: str, score: Score) -> str:
-    metrics = [score.metrics, *score.sets.values()]
-    values = [f"{100 * value:.1f}" for of_rows in metrics for value in of_rows.values()]
+def _row(name: str, score: Score, sets: Sequence[SetFacts]) -> str:
+    """Render a line of scores, with a dash on sets without any, as of a teacher's given scores."""
+    values = _percentages(score.metrics)
+    for one in sets:
+        of_set = score.sets.get(one.name)
+        values += [NOTHING] * len(one.metrics) if of_set is None else _percentages(of_set)
     return f"| {name} | {' | '.join(values)} |"
+
+
+def _percentages(metrics: Mapping[str, float]) -> list[str]:
+    return [f"{100 * value:.1f}" for value in metrics.values()]

@@ -3,6 +3,7 @@
 from raykd.report.results import PhaseFacts, Results, StepFacts
 from raykd.report.scores import (
     INIT_TITLES,
+    METRIC_TITLES,
     NOTHING,
     Numbers,
     reference_rows,
@@ -34,6 +35,7 @@ def notes_on(results: Results) -> list[str]:
     else:
         notes.append("A model that learned nothing scores like the majority class.")
     notes += [f"{remark[:1].upper()}{remark[1:]}." for remark in task.remarks]
+    notes += _notes_on_scores(results)
     if results.teacher_remark is not None:
         notes.append(f"The teacher may be of little use: {results.teacher_remark}.")
     for answer, models in _constant_answers(results).items():
@@ -63,6 +65,27 @@ def notes_on(results: Results) -> list[str]:
         notes.append("Students were trained with one seed, so the variation over seeds is unknown.")
     else:
         notes.append("Differences are paired by seed.")
+    return notes
+
+
+def _notes_on_scores(results: Results) -> list[str]:
+    """Sentences on a teacher that is a file of scores; none for a model."""
+    scores, task = results.teacher_scores, results.task
+    if scores is None:
+        return []
+    metric = task.metrics[0]
+    title = METRIC_TITLES.get(metric, metric)
+    notes = [
+        f"The teacher is not a model, but {scores.name} ({scores.kind}): {title} "
+        f"{100 * scores.train_metrics[metric]:.1f} on the {scores.num_rows['train']:,} training "
+        "rows."
+    ]
+    num_found, num_rows = scores.num_rows[task.report_split], task.num_rows[task.report_split]
+    if num_found < num_rows:
+        notes.append(
+            f"The teacher has no score here: {num_found:,} of the {num_rows:,} rows of the "
+            f"{task.report_split} split are in its scores."
+        )
     return notes
 
 

@@ -184,6 +184,19 @@ class Analysis(_Facts):
     layers: LayerSimilarity | None
 
 
+class TeacherScores(_Facts):
+    """A teacher that is a file of scores.
+
+    `kind` is probabilities, logits, or scores (of a regression); `num_rows` are the rows of each
+    split that have scores, `train_metrics` the metrics of the scores on the training rows.
+    """
+
+    name: str
+    kind: str
+    num_rows: dict[str, int]
+    train_metrics: dict[str, FiniteFloat]
+
+
 class GeneratorFacts(_Facts):
     """The generator of a phase's objective; `head` is None if its checkpoint has one."""
 
@@ -221,7 +234,8 @@ class Results(_Facts):
     curve_split: str
     times_s: dict[str, float]
     models: list[ModelFacts]
-    teacher_remark: str | None = None  # problem with its answers on dev
+    teacher_remark: str | None = None  # problem with its answers on dev, or with its scores
+    teacher_scores: TeacherScores | None = None  # if the teacher is a file of scores
     starts: dict[str, str] = {}
     generators: list[GeneratorFacts] = []
     calibration: CalibrationFacts | None = None  # of the student in RUN/student

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from raykd.objectives import ObjectiveConfig
 from raykd.objectives.fine_tune import FineTuneConfig
+from raykd.training.scores.config import ScoresConfig
 from raykd.training.settings import TrainingConfig
 
 
@@ -34,10 +35,17 @@ class PhaseConfig(TrainingConfig):
 
 
 class TeacherConfig(TrainingConfig):
-    """Settings of the teacher: fine-tuned here, or an already fine-tuned model."""
+    """Settings of the teacher: fine-tuned here, already fine-tuned, or a file of scores."""
 
-    model: str = Field(
-        description="Pretrained or fine-tuned model: folder, package:NAME/FOLDER or hub name."
+    model: str | None = Field(
+        None,
+        description="Pretrained or fine-tuned model: folder, package:NAME/FOLDER or hub name. "
+        "This key or `scores` is required.",
+    )
+    scores: ScoresConfig | None = Field(
+        None,
+        description="Instead of `model`, a teacher that is known by its scores of the training "
+        "rows only: an API, an ensemble or another run. A file, a list of files, or a section.",
     )
     weights_sha256: str | None = Field(
         None, description="SHA-256 of the model's weights; a model with other weights is refused."
@@ -50,23 +58,51 @@ class TeacherConfig(TrainingConfig):
         None,
         min_length=2,
         description="The task's classes in the order of a fine-tuned teacher's outputs, instead "
-        "of the names in its config.json (id2label).",
+        "of the names in its config.json (id2label), or in the order of lists of `scores`.",
     )
     dev_check: Literal["stop", "warn"] = Field(
         "stop",
-        description="Where the teacher, scored on dev, is no better than a constant answer, or "
-        "another order of its classes is much better, beyond chance: stop, or warn.",
+        description="Where the teacher, scored on dev (with `scores`, on train), is no better than "
+        "a constant answer, or another order of its classes is much better, beyond chance: stop, "
+        "or warn.",
     )
     seed: int = Field(1, description="Seed of the fine-tuning.")
 
     @model_validator(mode="after")
     def _labels_are_of_outputs(self) -> Self:
-        if self.labels is not None and not self.fine_tuned:
+        if self.labels is not None and not self.fine_tuned and self.scores is None:
             raise ValueError(
                 "labels: they name the outputs of a fine-tuned teacher; set fine_tuned: true, or "
                 "remove labels"
             )
         return self
+
+    @model_validator(mode="after")
+    def _is_model_or_scores(self) -> Self:
+        if self.model is None and self.scores is None:
+            raise ValueError(
+                "give `model`, a pretrained or fine-tuned model, or `scores`, a file of a "
+                "teacher's scores of the training rows"
+            )
+        if self.scores is None:
+            return self
+        if self.model is not None:
+            raise ValueError(
+                "model and scores: the teacher is one of them; remove the other (a student of a "
+                "teacher that is a file of scores has a model of its own, student.model)"
+            )
+        fields = type(self).model_fields
+        own = {"model", "scores", "labels", "dev_check"}
+        given = [key for key in fields if key not in own and self._is_changed(key)]
+        if given:
+            raise ValueError(
+                f"{given[0]}: the teacher is a file of scores, so that no model is read or "
+                f"trained; remove {', '.join(given)}"
+            )
+        return self
+
+    def _is_changed(self, key: str) -> bool:
+        return bool(getattr(self, key) != type(self).model_fields[key].default)
 
 
 class AdaptationConfig(PhaseConfig):

@@ -66,6 +66,7 @@ from raykd.workflow.run import Run
 from raykd.workflow.scoring.jobs import evaluation_job, predictions_on_dev
 from raykd.workflow.starts import starts_of
 from raykd.workflow.steps import QUERIES_FILE
+from raykd.workflow.teacher.scores import facts_of_scores, finding_on_train, is_scored_on
 
 _PACKAGES = ("raykd", "ray", "torch", "transformers", "numpy", "pyarrow", "numba", "scikit-learn")
 _SAMPLE_UNITS = 5
@@ -85,9 +86,9 @@ def score_models(run: Run) -> list[Score]:
         baselines, evaluate_baselines(baselines, use_gpu=uses_gpu(recipe.workers)), strict=True
     ):
         scores.append(_baseline(one.name, metrics, baseline_set_scores(run, one.name)))
-    models: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
-        ("teacher", None, None, "teacher", run.teacher)
-    ]
+    models: list[tuple[str, str | None, int | None, ScoreStage, Path]] = []
+    if is_scored_on(run, run.task().report_split):
+        models.append(("teacher", None, None, "teacher", run.teacher))
     for student in run.students():
         chain = recipe.chain_of(student[0])
         if chain and _trains_classifier(recipe.injection_of(chain.last)):
@@ -95,10 +96,10 @@ def score_models(run: Run) -> list[Score]:
     models += [(*student, "adapted", run.adapted(*student)) for student in run.students()]
     jobs = [evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
     evaluated = evaluate(jobs, task, use_gpu=uses_gpu(recipe.workers))
-    on_sets = score_models_on_sets(run, jobs)
-    for (variant, init, seed, stage, _), job, metrics, of_sets in zip(
-        models, jobs, evaluated, on_sets, strict=True
-    ):
+    with_model = [job for job in jobs if job.given is None]  # scores are of the task's rows only
+    of_models = score_models_on_sets(run, with_model)
+    on_sets = {job.out: sets for job, sets in zip(with_model, of_models, strict=True)}
+    for (variant, init, seed, stage, _), job, metrics in zip(models, jobs, evaluated, strict=True):
         answers = pq.read_table(job.out / PREDICTIONS_FILE, columns=["prediction"])
         constant = constant_answer(run.task(), answers["prediction"])
         scores.append(
@@ -109,14 +110,16 @@ def score_models(run: Run) -> list[Score]:
                 stage=stage,
                 metrics=metrics,
                 constant_answer=constant,
-                sets=dict(of_sets),
+                sets=dict(on_sets.get(job.out, {})),
             )
         )
     return scores
 
 
 def teacher_finding(run: Run) -> Finding | None:
-    """Check the teacher's answers on dev; return the problem, if any."""
+    """Check the teacher's answers on dev, or its given scores; return the problem, if any."""
+    if run.recipe.teacher.scores is not None:
+        return finding_on_train(run)
     on_dev = predictions_on_dev(run, "teacher", "teacher", run.teacher)
     predictions = pq.read_table(on_dev, columns=["prediction"])
     return check_answers(run.task(), predictions["prediction"].to_numpy())
@@ -124,6 +127,8 @@ def teacher_finding(run: Run) -> Finding | None:
 
 def analyze_students(run: Run) -> list[Analysis]:
     """Compare every adapted student with the teacher, after all have been scored."""
+    if not is_scored_on(run, run.task().report_split):
+        return []
     students = list(run.students())
     teacher = evaluation_job(run, "teacher", "teacher", run.teacher)
     comparisons = [
@@ -142,10 +147,10 @@ def analyze_students(run: Run) -> list[Analysis]:
 
 
 def measure_models(run: Run) -> list[ModelFacts]:
-    """Measure the inference costs of the teacher and every adapted student."""
-    models: list[tuple[str, str | None, int | None, ScoreStage, Path]] = [
-        ("teacher", None, None, "teacher", run.teacher)
-    ]
+    """Measure the inference costs of the teacher, if it is a model, and every adapted student."""
+    models: list[tuple[str, str | None, int | None, ScoreStage, Path]] = []
+    if run.recipe.teacher.scores is None:
+        models.append(("teacher", None, None, "teacher", run.teacher))
     models += [(*s, "adapted", run.adapted(*s)) for s in run.students()]
     jobs = [evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
     costs = measure_costs(jobs, run.task_folder, run.costs)
@@ -162,7 +167,7 @@ def summarize(scores: Sequence[Score], evaluation_set: str | None = None) -> lis
     """
     values_by_key: dict[tuple[str, str | None, ScoreStage, str], list[float]] = {}
     for score in scores:
-        metrics = score.metrics if evaluation_set is None else score.sets[evaluation_set]
+        metrics = score.metrics if evaluation_set is None else score.sets.get(evaluation_set, {})
         for metric, value in metrics.items():
             key = score.variant, score.init, score.stage, metric
             values_by_key.setdefault(key, []).append(value)
@@ -243,6 +248,7 @@ def collect(run: Run, calibration: CalibrationFacts | None) -> Results:
         times_s=run.times_s(),
         models=measure_models(run),
         teacher_remark=finding.reason if finding else None,
+        teacher_scores=facts_of_scores(run),
         starts=starts_of(recipe),
         generators=[
             GeneratorFacts(phase=phase, model=model, head=head)

@@ -7,6 +7,7 @@ from pathlib import Path
 from raykd.evaluation.differences import Models, ScoreDifference, write_differences
 from raykd.report.results import Score
 from raykd.workflow.run import Run
+from raykd.workflow.teacher.scores import is_scored_on
 
 # Variants without an injection; every other one is compared with the first that exists.
 _SIMPLEST = ("direct", "alone")
@@ -36,7 +37,8 @@ def compare_scores(run: Run, scores: Sequence[Score]) -> list[ScoreDifference]:
         Models(name, None, {None: run.predictions(run.out / name)})
         for name in run.recipe.linear_baselines
     ]
-    others.append(Models("teacher", None, {None: run.predictions(run.teacher)}))
+    if is_scored_on(run, run.task().report_split):
+        others.append(Models("teacher", None, {None: run.predictions(run.teacher)}))
     pairs += [(own, other) for other in others]
     return write_differences(pairs, run.task_folder, run.differences)
 

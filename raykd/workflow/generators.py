@@ -30,6 +30,7 @@ from raykd.training.masked_lm_head.report import HeadReport, check_report, read_
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.pipeline import train_phases
 from raykd.workflow import steps
+from raykd.workflow.recipe.model_rules import teacher_reference
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
 
@@ -45,13 +46,14 @@ def generating_phases(recipe: Recipe) -> dict[str, PhaseConfig]:
     }
     if any(variant not in ("alone", *LINEAR_BASELINES) for variant in recipe.variants):
         phases["adaptation"] = recipe.adaptation
-    teacher = recipe.teacher.model
+    teacher = teacher_reference(recipe.teacher, recipe.student)
     return {name: p for name, p in phases.items() if p.objective.generator_reference(teacher)}
 
 
 def generator_of(run: Run, phase: PhaseConfig) -> str | None:
     """Reference of the masked language model that generates in a phase; None where none does."""
-    model = phase.objective.generator_reference(run.recipe.teacher.model)
+    teacher = teacher_reference(run.recipe.teacher, run.recipe.student)
+    model = phase.objective.generator_reference(teacher)
     if model is None or head_to_train(phase.objective, model) is None:
         return model
     return str(run.generator(_owner(run.recipe, phase)))
@@ -203,7 +205,8 @@ def _job(run: Run, name: str, head: TrainHeadConfig, phase: PhaseConfig) -> Head
 
 
 def _model(recipe: Recipe, phase: PhaseConfig) -> str:
-    model = phase.objective.generator_reference(recipe.teacher.model)
+    teacher = teacher_reference(recipe.teacher, recipe.student)
+    model = phase.objective.generator_reference(teacher)
     assert model is not None
     return model
 

@@ -38,7 +38,10 @@ def planned_outputs(run: Run) -> dict[str, list[str]]:
     ]
     augmented = [run.augmented_rows] if recipe.adaptation.rows == "task_da" else []
     students = list(run.students())
-    scored = [run.teacher, *(run.adapted(*student) for student in students)]
+    # Whether scores of a teacher include rows of the reported split is known after the task.
+    has_model = recipe.teacher.model is not None
+    scored = [run.adapted(*student) for student in students]
+    scored += [run.teacher] if has_model else []
     sets = [one.name for one in recipe.evaluation.sets]
     outputs: dict[str, list[Path]] = {
         "docstrings": [run.out / "docstrings"] if recipe.docstrings else [],
@@ -50,7 +53,7 @@ def planned_outputs(run: Run) -> dict[str, list[str]]:
         "inject": [run.injected(*student) for student in run.injections()],
         "adapt": [run.adapted(*student) for student in students],
         "evaluate": [
-            *(run.analysis(*student) for student in students),
+            *(run.analysis(*student) for student in students if has_model),
             run.differences,
             run.costs,
             *(run.predictions(model, name) for name in sets for model in scored),

@@ -102,7 +102,7 @@ class Run:
 
     @property
     def teacher(self) -> Path:
-        """The fine-tuned teacher."""
+        """The fine-tuned teacher, or its scores of the task's rows."""
         return self.out / "teacher"
 
     def generator(self, name: str) -> Path:
@@ -149,10 +149,14 @@ class Run:
 
     def teacher_outputs(self, name: str) -> Path:
         """The teacher's outputs on the rows of an adaptation, see `Recipe.adaptation_text`."""
+        if self.recipe.teacher.scores is not None:
+            return self.teacher / name
         return self.out / "teacher_outputs" / name
 
     def step_outputs(self, step: Step) -> Path:
         """The teacher's outputs on the text of a step, or on the longer text that it begins."""
+        if self.recipe.teacher.scores is not None:
+            return self.teacher / "train"  # its outputs are those on the training rows
         return self._of_text(step.text) / "teacher_outputs" / step.outputs_name
 
     def has_slice(self, text: Text) -> bool:
@@ -232,6 +236,7 @@ def check_uploaded(recipe: Recipe) -> None:
     """
     references = [path for split in SPLITS for path in recipe.task.files_of(split)]
     references += [recipe.task_da] if recipe.task_da else []
+    references += recipe.teacher.scores.paths if recipe.teacher.scores else ()
     for reference in [*references, *recipe.evaluation.paths]:
         path = Path(reference)
         is_file = not reference.startswith(DOCSTRINGS_SCHEME)

@@ -53,6 +53,7 @@ from raykd.workflow.scoring.calibration import (
     describe_calibration,
 )
 from raykd.workflow.scoring.jobs import max_length_of
+from raykd.workflow.teacher.scores import read_scores, teacher_name
 from raykd.workflow.training_stages import adapt, inject, train_teacher
 
 
@@ -98,7 +99,7 @@ def report(run: Run) -> None:
         if score.stage == "adapted" and (score.variant, score.init, score.seed) == chosen
     )
     model = run.adapted(*chosen) / MODEL_FOLDER
-    card = write_card(results, student, run.recipe.teacher.model, "student")
+    card = write_card(results, student, teacher_name(run), "student")
     inputs = {"model": digest_of_directory(model.parent), "card": digest_of(card)}
     if calibration is not None:
         inputs["calibration"] = digest_of(calibration.kept.model_dump(mode="json"))
@@ -173,6 +174,7 @@ def _run_each(run: Run, names: Sequence[str]) -> None:
             STAGES[name](run)
             if name == "task" and needs_models:
                 check_classes(run)
+                read_scores(run)
             if name == "teacher":
                 check_teacher(run)
             seconds = time.monotonic() - started

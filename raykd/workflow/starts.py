@@ -13,6 +13,7 @@ from raykd.models.student.layer_copy import shares_layers, weights_left_out
 from raykd.storage.manifest import digest_of_directory
 from raykd.training.new_student import NewStudent
 from raykd.training.phases import MODEL_FOLDER
+from raykd.workflow.recipe.model_rules import student_reference
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
 
@@ -26,7 +27,7 @@ def new_student(run: Run, variant: str, init: Init) -> NewStudent:
     if run.recipe.copies_teacher and config.copies_layers(init):
         source = str(run.teacher / MODEL_FOLDER)
         return NewStudent(config, init, source, of_teacher=True, with_classifier=variant != "alone")
-    return NewStudent(config, init, config.model or teacher.model)
+    return NewStudent(config, init, student_reference(teacher, config))
 
 
 def start_inputs(run: Run, student: NewStudent) -> dict[str, str]:
@@ -43,8 +44,8 @@ def source_meta_model(recipe: Recipe) -> Encoder:
         InputError: the student is the fine-tuned teacher itself; or see `load_meta_model`.
     """
     model, teacher = recipe.student.model, recipe.teacher
-    if model is None:
-        return load_meta_model(teacher.model)
+    if model is None or teacher.model is None:
+        return load_meta_model(student_reference(teacher, recipe.student))
     copies = any(init != "random" for init in recipe.student.inits)
     is_teacher = resolve_model(model).resolve() == resolve_model(teacher.model).resolve()
     if copies and teacher.fine_tuned and is_teacher:
@@ -84,7 +85,7 @@ def describe_starts(
 
 def _describe(recipe: Recipe, source: Encoder, student: Encoder, init: Init) -> str:
     config = recipe.student
-    name = config.model or recipe.teacher.model
+    name = student_reference(recipe.teacher, config)
     if init == "random":
         return f"random weights, in the shape of {name}"
     if init == "pretrained":

@@ -22,17 +22,21 @@ from raykd.workflow.generators import generator_inputs, generator_of
 from raykd.workflow.recipe.variants import Chain, Step
 from raykd.workflow.run import Run
 from raykd.workflow.starts import new_student, start_inputs
+from raykd.workflow.teacher.scores import write_scores
 
 
 def train_teacher(run: Run) -> None:
-    """teacher: fine-tuned on the task, or taken as named."""
+    """teacher: fine-tuned on the task, or taken as named: a model, or scores of the rows."""
     config, labels = run.recipe.teacher, _labels(run)
     reference = config.model
+    if reference is None:
+        write_scores(run)
+        return
     if config.fine_tuned:
         inputs = {"model": digest_of_model(reference)}
         adopt_teacher(reference, run.teacher, labels, inputs, config.labels)
         return
-    own = {"model", "weights_sha256", "fine_tuned", "labels", "dev_check", "seed"}
+    own = {"model", "scores", "weights_sha256", "fine_tuned", "labels", "dev_check", "seed"}
     values = config.model_dump(exclude=own)
     job = PhaseJob(
         stage="teacher",
@@ -105,7 +109,7 @@ def inject_job(
 
 @dataclass(frozen=True)
 class _Teacher:
-    model: str | Path
+    model: str | Path | None  # None for a file of scores
     digest: str
     is_pretrained: bool
 
@@ -113,8 +117,13 @@ class _Teacher:
 def _teacher_of(run: Run, step: Step) -> _Teacher:
     reference = run.recipe.teacher_model_of(run.recipe.injection_of(step))
     if reference is None:
-        return _Teacher(run.teacher / MODEL_FOLDER, digest_of_directory(run.teacher), False)
+        return _Teacher(_teacher_model(run), digest_of_directory(run.teacher), False)
     return _Teacher(reference, digest_of_model(reference), True)
+
+
+def _teacher_model(run: Run) -> Path | None:
+    """The run's fine-tuned teacher; None where it is a file of scores."""
+    return run.teacher / MODEL_FOLDER if run.recipe.teacher.scores is None else None
 
 
 def adapt(run: Run) -> None:
@@ -153,7 +162,7 @@ def adapt_job(
         name=f"adapt {variant} {init} seed {seed}",
         out=run.adapted(variant, init, seed),
         start=start,
-        teacher=None if variant == "alone" else run.teacher / MODEL_FOLDER,
+        teacher=None if variant == "alone" else _teacher_model(run),
         text=run.labeled_rows(text),
         teacher_outputs=run.teacher_outputs(text) if has_outputs else None,
         config=phase,
@@ -186,6 +195,8 @@ def cache_outputs(run: Run, steps: Sequence[Step], *, train: bool = False) -> No
         steps: some of `Recipe.steps_on_outputs`.
         train: whether to compute those that the adaptation reads, if it reads any.
     """
+    if run.recipe.teacher.scores is not None:
+        return  # the outputs are those of the stage `teacher`
     jobs = [_outputs_job(run, step) for step in steps]
     if train and run.recipe.adaptation.reads_outputs:
         taught = [
@@ -207,6 +218,7 @@ def _outputs_job(run: Run, step: Step | str) -> OutputsJob:
     else:
         phase, text = run.recipe.injection_of(step), run.text(step.text)
         teacher = _teacher_of(run, step)
+    assert teacher.model is not None, "a file of scores has no outputs to compute"
     return OutputsJob(
         teacher=teacher.model,
         is_pretrained=teacher.is_pretrained,

@@ -1,25 +1,35 @@
 """Description of a phase before it starts: trained parameters, losses and data."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from raykd.models.encoder import Encoder
 from raykd.objectives.base import STUDENT, Objective
+from raykd.training.scores.config import ScoresConfig
 from raykd.workflow.presets import preset_row
 
 _MODELS = ("student.", "teacher.", "generator.")
 
 
-def describe_models(student: Encoder, teacher: Encoder, starts: Mapping[str, str]) -> list[str]:
-    """A line for each of the two models, and what the student starts from, a line per init."""
+def describe_models(
+    student: Encoder, teacher: Encoder | ScoresConfig, starts: Mapping[str, str]
+) -> list[str]:
+    """A line for teacher and student each, and what the student starts from, a line per init."""
     width = max(map(len, starts))
+    known = _shape(teacher.model) if isinstance(teacher, Encoder) else describe_scores(teacher)
     return [
-        f"teacher       {_shape(teacher.model)}",
+        f"teacher       {known}",
         f"student       {_shape(student.model)}",
         *(f"  {init:{width}}  {start}" for init, start in starts.items()),
     ]
+
+
+def describe_scores(scores: ScoresConfig) -> str:
+    """The files of a teacher's scores: `scores of a.csv, b.csv`."""
+    return f"scores of {', '.join(PurePath(path).name for path in scores.paths)}"
 
 
 def describe_preset(name: str | None) -> list[str]:

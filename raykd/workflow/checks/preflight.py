@@ -19,18 +19,21 @@ from raykd.models.student.init import check_tokenizers, same_tokens
 from raykd.models.tokenization.positions import check_max_length
 from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.shared.generation import check_generator
+from raykd.storage.formats import format_of
 from raykd.storage.schemas import EXAMPLES_FILE, TEXT_FILE
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.distributed.placement import uses_gpu
 from raykd.training.logging.tracking import check_trackers
 from raykd.training.phase_config import PhaseConfig
+from raykd.training.scores.table import files_of
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.checks.baselines import check_baseline_packages
 from raykd.workflow.checks.describe import describe_models, describe_phase, describe_preset
 from raykd.workflow.checks.trait_checks import check_model_traits
 from raykd.workflow.embedder import load_embedder
 from raykd.workflow.generators import describe_generator, generating_phases
-from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.recipe.model_rules import student_reference, teacher_reference
+from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME, Recipe
 from raykd.workflow.run import Run
 from raykd.workflow.starts import describe_starts, source_meta_model, student_meta_models
 
@@ -50,9 +53,10 @@ def check_models(run: Run) -> list[str]:
     _check_gpus(recipe.workers)
     check_trackers(recipe.report_to)
     check_baseline_packages(recipe)
-    reference = recipe.teacher.model
+    reference = teacher_reference(recipe.teacher, recipe.student)
     for model in {reference, recipe.student.model or reference}:
         checked_model(model)
+    _check_scores(run)
     digest = recipe.teacher.weights_sha256
     if digest is not None and digest != (found := digest_of_weights(reference)):
         raise InputError(
@@ -106,8 +110,18 @@ def check_models(run: Run) -> list[str]:
                 of_phases += [*describe_phase(name, made), *notes.get(name, [])]
         # Students differ in their first weights alone: one is described for all.
         starts = describe_starts(recipe, source, students)
-        plan = plan or [*describe_models(student, teacher, starts), *of_phases]
+        known = recipe.teacher.scores or teacher
+        plan = plan or [*describe_models(student, known, starts), *of_phases]
     return [*describe_preset(recipe.preset), *plan]
+
+
+def _check_scores(run: Run) -> None:
+    """Refuse files of a teacher's scores that are missing or of unknown format."""
+    scores = run.recipe.teacher.scores
+    for path in scores.paths if scores else ():
+        if not path.startswith(DOCSTRINGS_SCHEME):
+            for file in files_of(run.resolve(path)):
+                format_of(file)
 
 
 def _check_pairs(augmented: Path, *, is_of_pairs: bool) -> None:
@@ -168,18 +182,21 @@ def search_embedder(run: Run) -> TextEmbedder | None:
 
 def _shares_tokens(recipe: Recipe) -> bool:
     """Return whether teacher and student use the same tokens."""
-    model = recipe.student.model
-    return model is None or same_tokens(load_tokenizer(recipe.teacher.model), load_tokenizer(model))
+    model, teacher = recipe.student.model, recipe.teacher.model
+    if model is None or teacher is None:
+        return True
+    return same_tokens(load_tokenizer(teacher), load_tokenizer(model))
 
 
 def check_lengths(recipe: Recipe) -> None:
     """Refuse a phase whose texts are longer than its models can read."""
-    teacher = recipe.teacher.model
-    student = recipe.student.model or teacher
+    teacher = teacher_reference(recipe.teacher, recipe.student)
+    student = student_reference(recipe.teacher, recipe.student)
     # A student with another tokenizer may read longer texts than its teacher, which is asked about
     # the part that it can read.
     shares_tokens = _shares_tokens(recipe)
-    models = {"teacher": set() if recipe.teacher.fine_tuned else {teacher}, "alone": {student}}
+    is_trained = recipe.teacher.model is not None and not recipe.teacher.fine_tuned
+    models = {"teacher": {teacher} if is_trained else set(), "alone": {student}}
     phases: dict[str, TrainingConfig | None] = {"teacher": recipe.teacher, "alone": recipe.alone}
     for name, phase in _phases(recipe).items():
         phases[name] = phase
@@ -204,7 +221,7 @@ def check_classes(run: Run) -> None:
         InputError: it does not have as many outputs as the task needs.
     """
     config, task = run.recipe.teacher, run.task()
-    if not config.fine_tuned:
+    if config.model is None or not config.fine_tuned:
         return
     teacher = load_meta_model(config.model)
     if teacher.num_labels != task.num_labels:

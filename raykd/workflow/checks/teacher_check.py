@@ -1,4 +1,4 @@
-"""The check of a run's teacher on dev, before students learn from it."""
+"""The check of a run's teacher, before students learn from it."""
 
 import json
 
@@ -7,10 +7,11 @@ from raykd.errors import InputError
 from raykd.evaluation.teacher_check import Finding
 from raykd.workflow.collect import teacher_finding
 from raykd.workflow.run import Run
+from raykd.workflow.teacher.scores import teacher_name
 
 
 def check_teacher(run: Run) -> None:
-    """Score the teacher on dev and report what is wrong with its answers.
+    """Score the teacher on dev (given scores: on train) and report what is wrong with its answers.
 
     Raises:
         InputError: it is no better than the constant answer, or another order of its classes is
@@ -20,7 +21,7 @@ def check_teacher(run: Run) -> None:
     finding = teacher_finding(run)
     if finding is None:
         return
-    message = f"teacher {run.recipe.teacher.model}: {finding.reason}"
+    message = f"teacher {teacher_name(run)}: {finding.reason}"
     if finding.is_certain and run.recipe.teacher.dev_check == "stop":
         raise InputError(f"{message}; {_remedy(run, finding)}")
     progress.say(f"  warning: {message}")
@@ -29,7 +30,11 @@ def check_teacher(run: Run) -> None:
 def _remedy(run: Run, finding: Finding) -> str:
     accept = "or set teacher.dev_check: warn to distil it as it is"
     config = run.recipe.teacher
-    if not config.fine_tuned:
+    if config.scores is not None and finding.order is None:
+        return f"check that they are the scores of this task's rows and classes, {accept}"
+    if config.scores is not None and config.labels is None:
+        return f"correct the names of the classes in the file, {accept}"
+    if config.scores is None and not config.fine_tuned:
         return f"train it longer or with another learning rate, {accept}"
     if finding.order is None:
         return f"name a teacher that was fine-tuned on this task, {accept}"

@@ -17,6 +17,7 @@ from raykd.objectives.base import ObjectiveConfig, Role
 from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.settings import TrainingConfig
+from raykd.workflow.recipe.model_rules import student_reference
 from raykd.workflow.recipe.recipe import Recipe
 
 
@@ -37,13 +38,15 @@ def check_model_traits(
     Raises:
         InputError: names the objective, the model, the reason and what works.
     """
-    reference = recipe.student.model or recipe.teacher.model
+    reference = student_reference(recipe.teacher, recipe.student)
     trained = [*phases.values(), *([recipe.alone] if recipe.alone is not None else [])]
     missing = _probe_student(recipe, student, _longest(trained))
     for name, phase in phases.items():
         _check(name, phase.objective, "student", reference, missing)
     if "alone" in recipe.variants:
         _check("alone", FineTuneConfig(), "student", reference, missing)
+    if recipe.teacher.model is None:
+        return  # a file of scores, which the recipe has checked for its objectives
     reading = {name: phase for name, phase in phases.items() if phase.objective.needs_teacher}
     for teacher in dict.fromkeys([recipe.teacher.model, *(teachers[name] for name in reading)]):
         own = {name: phase for name, phase in reading.items() if teachers[name] == teacher}
@@ -92,7 +95,7 @@ def _longest(phases: Iterable[TrainingConfig]) -> int:
 
 def _probe_student(recipe: Recipe, meta_model: Encoder, max_length: int) -> dict[Trait, str]:
     config = recipe.student
-    reference = config.model or recipe.teacher.model
+    reference = student_reference(recipe.teacher, config)
     limit = _limit(reference, max_length)
     if config.inits == ("pretrained",):
         student = load_encoder(reference, num_labels=meta_model.num_labels)

@@ -9,6 +9,7 @@ from raykd.errors import InputError, shortened
 from raykd.training.phase_config import PhaseConfig
 from raykd.workflow.checks.preflight import check_models
 from raykd.workflow.checks.tune_checks import recipes_with, section_of
+from raykd.workflow.recipe.model_rules import teacher_reference
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.tune_space import Parameter, label_of
 from raykd.workflow.run import Run
@@ -93,13 +94,14 @@ def _check_shared(recipe: Recipe, name: str) -> None:
     assert recipe.tune is not None
     generators: dict[object, str] = {}
     caches: dict[object, str] = {}
+    teacher = teacher_reference(recipe.teacher, recipe.student)
     for value in recipe.tune.space[name].values():
         changed = next(recipes_with(recipe, {name: value}))
         phase: PhaseConfig = changed.adaptation
         if (section := section_of(name)) != "adaptation":
             phase = changed.injection_sections()[section]
         objective = phase.objective
-        if model := objective.generator_reference(recipe.teacher.model):
+        if model := objective.generator_reference(teacher):
             generators[model, str(objective.head_training)] = _shown(value)
         if phase.reads_outputs:
             caches[objective.teacher_features, objective.teacher_relations] = _shown(value)

@@ -1,4 +1,8 @@
-"""Rules on the models that a recipe names: what needs a pretrained model must have one."""
+"""Rules on the models that a recipe names: what needs a pretrained model must have one.
+
+Either the teacher or the student has a model: a teacher that is a file of scores has none, and its
+student must (`scores_rules`).
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,6 +10,20 @@ from raykd.evaluation.baselines import LinearBaseline
 from raykd.models.student.init import StudentConfig
 from raykd.training.injection_config import InjectionConfig
 from raykd.training.phase_config import TeacherConfig
+
+
+def student_reference(teacher: TeacherConfig, student: StudentConfig) -> str:
+    """The student's model, else the teacher's: it has family, vocabulary and default sizes."""
+    reference = student.model or teacher.model
+    assert reference is not None, "checked by the recipe"
+    return reference
+
+
+def teacher_reference(teacher: TeacherConfig, student: StudentConfig) -> str:
+    """The teacher's model; where it is a file of scores, the student's."""
+    reference = teacher.model or student.model
+    assert reference is not None, "checked by the recipe"
+    return reference
 
 
 def check_student_source(teacher: TeacherConfig, student: StudentConfig) -> None:
@@ -61,4 +79,4 @@ def check_baselines(
 
 def baseline_model(teacher: TeacherConfig, student: StudentConfig) -> str | None:
     """Pretrained model whose embeddings baselines use: the teacher's, else the student's."""
-    return student.model if teacher.fine_tuned else teacher.model
+    return student.model if teacher.fine_tuned or teacher.model is None else teacher.model

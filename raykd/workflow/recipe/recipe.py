@@ -29,6 +29,7 @@ from raykd.workflow.recipe.model_rules import (
 )
 from raykd.workflow.recipe.paper_space import with_paper_space
 from raykd.workflow.recipe.prices import PricesConfig
+from raykd.workflow.recipe.scores_rules import check_scores
 from raykd.workflow.recipe.tune_config import TuneConfig
 from raykd.workflow.recipe.variants import (
     NAME_PATTERN,
@@ -104,7 +105,7 @@ class Recipe(Config):
         None, description="Directory that `raykd augment` wrote, for variants with a step task_da."
     )
     teacher: TeacherConfig = Field(
-        description="The large model: fine-tuned here on the task, or given as already fine-tuned."
+        description="The large model: fine-tuned here, given as fine-tuned, or known by its scores."
     )
     student: StudentConfig = Field(
         description="The small model: its shape, its first weights, or a pretrained model."
@@ -227,8 +228,10 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
-        check_student_source(self.teacher, self.student)
-        check_pretrained_teachers(self.injection_sections(), self.teacher)
+        teacher, student, injections = self.teacher, self.student, self.injection_sections()
+        check_scores(teacher, student, self.task, injections, self.adaptation, self.steps)
+        check_student_source(teacher, student)
+        check_pretrained_teachers(injections, teacher)
         check_baselines(self.linear_baselines, self.teacher, self.student)
         return self
 

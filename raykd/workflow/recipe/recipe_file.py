@@ -90,7 +90,7 @@ def _parsed(values: dict[str, Any], source: str) -> Recipe:
 
 
 def file_references(recipe: Recipe) -> dict[str, str | list[str]]:
-    """Paths and URLs of task files and corpora, by their keys in the recipe."""
+    """Paths and URLs of task files, a teacher's scores and corpora, by their keys in the recipe."""
     references: dict[str, str | list[str]] = {
         f"task.{split}": list(paths) if len(paths) > 1 else paths[0]
         for split in SPLITS
@@ -98,6 +98,8 @@ def file_references(recipe: Recipe) -> dict[str, str | list[str]]:
     }
     if recipe.task_da:
         references["task_da"] = recipe.task_da
+    if recipe.teacher.scores is not None:
+        references["teacher.scores.paths"] = list(recipe.teacher.scores.paths)
     for name, corpus in recipe.all_corpora.items():
         key = "corpus.paths" if name is None else f"corpora.{name}.paths"
         references[key] = list(corpus.paths)
@@ -137,6 +139,10 @@ def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
     # A search is of one objective's keys, and of those alone that its author names.
     if "tune" in values or _objectives(whole) != _objectives(merged(values, preset)):
         whole["tune"] = values.get("tune")
+    # A teacher that is known by its scores is not trained.
+    teacher = values.get("teacher")
+    if isinstance(teacher, dict) and teacher.get("scores") is not None:
+        whole["teacher"] = teacher
     # The preset's first weights are for students without a model or layers of their own.
     student = values.get("student")
     if (

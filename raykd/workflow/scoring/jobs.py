@@ -14,8 +14,10 @@ from raykd.workflow.run import Run
 
 
 def evaluation_job(run: Run, variant: str, stage: ScoreStage, folder: Path) -> EvaluationJob:
-    """Evaluation of a model on the report split."""
+    """Evaluation of a model, or of a teacher's given scores, on the report split."""
+    is_given = stage == "teacher" and run.recipe.teacher.scores is not None
     return EvaluationJob(
+        given=folder if is_given else None,
         model=folder / MODEL_FOLDER,
         out=run.predictions(folder),
         max_length=max_length_of(run.recipe, variant, stage),

@@ -1,0 +1,1 @@
+"""A run's teacher where it is a file of scores."""
