@@ -62,7 +62,6 @@ class AnnealingKd(Objective):
     """Training on scaled logits of the teacher."""
 
     trains_classifier = True
-    allows_other_tokenizer = True
     config: AnnealingKdConfig
 
     def __init__(self, config: AnnealingKdConfig, models: Models) -> None:

@@ -54,6 +54,15 @@ class ObjectiveConfig(Config):
         return False
 
     @property
+    def allows_other_tokenizer(self) -> bool:
+        """True if teacher and student may have different tokenizers.
+
+        Each tokenizes the original text itself, and nothing is compared except logits, which are
+        computed once per text.
+        """
+        return "model" not in self.needs_teacher and not self.masks_words
+
+    @property
     def teacher_features(self) -> Pooling | None:
         """Pooling of the teacher's hidden states in batches; None if batches have none."""
         return None
@@ -167,9 +176,6 @@ class Objective(nn.Module, ABC):
     # Traits (see `models.probe`) required of the student, and of the teacher if there is one.
     student_traits: ClassVar[frozenset[Trait]] = frozenset({"logits", "padding", "gradients"})
     teacher_traits: ClassVar[frozenset[Trait]] = frozenset({"logits", "padding"})
-    # Whether teacher and student may have different tokenizers: true if only logits are compared,
-    # and both read the original text.
-    allows_other_tokenizer: ClassVar[bool] = False
 
     def __init__(self, config: ObjectiveConfig, models: Models) -> None:
         super().__init__()

@@ -32,7 +32,6 @@ class FineTune(Objective):
     """Training on gold labels."""
 
     trains_classifier = True
-    allows_other_tokenizer = True
 
     def describe(self) -> dict[str, str]:
         """See `Objective`."""

@@ -59,7 +59,6 @@ class VanillaKd(Objective):
     """Training on the teacher's logits and, if they have a weight, on gold labels."""
 
     trains_classifier = True
-    allows_other_tokenizer = True
     config: VanillaKdConfig
 
     def describe(self) -> dict[str, str]:

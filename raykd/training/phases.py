@@ -18,7 +18,7 @@ from raykd.models.masked_lm import load_masked_lm, load_special_tokens
 from raykd.models.student.init import check_tokenizers
 from raykd.models.tokenization.token_cache import cached_rows
 from raykd.models.tokenization.tokens import TokenizedRows, read_rows
-from raykd.objectives import OBJECTIVES, build
+from raykd.objectives import build
 from raykd.objectives.base import Objective
 from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.storage.remote.task_files import HasFiles, TaskFiles
@@ -294,7 +294,7 @@ def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
         teacher = load_encoder(str(job.teacher), num_labels=num_labels)
     if isinstance(start, NewStudent):
         tokenizer = start.load_tokenizer()
-        may_differ = OBJECTIVES[objective.name].allows_other_tokenizer and not job.is_pretrained
+        may_differ = objective.allows_other_tokenizer and not job.is_pretrained
         is_other = start.config.model is not None or job.is_pretrained
         if job.teacher is not None and is_other and not may_differ:
             check_tokenizers(load_tokenizer(str(job.teacher)), tokenizer)

@@ -35,8 +35,8 @@ _SIZES = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
 _COPYING = ("skip", "top", "bottom", "layers")
 
 _OTHERWISE = (
-    "; with a tokenizer of its own a student can learn by vanilla_kd, annealing_kd and fine_tune, "
-    "where nothing but logits is compared"
+    "; with a tokenizer of its own a student can learn by vanilla_kd, annealing_kd, fine_tune, and "
+    "ad2 without deep KD, where nothing but logits is compared"
 )
 
 

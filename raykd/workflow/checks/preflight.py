@@ -82,7 +82,7 @@ def check_models(run: Run) -> list[str]:
     config = recipe.student
     if config.model is not None:
         student_tokenizer = load_tokenizer(config.model)
-        if not all(OBJECTIVES[n].allows_other_tokenizer for n in _objectives(recipe)):
+        if not all(p.objective.allows_other_tokenizer for p in _phases(recipe).values()):
             check_tokenizers(tokenizer, student_tokenizer)
         _check_tokens(config.model, load_meta_model(config.model), student_tokenizer)
     phases = _phases(recipe)
@@ -162,10 +162,6 @@ def _other_teacher(name: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
     meta_model = load_meta_model(reference)
     _check_tokens(reference, meta_model, tokenizer)
     return meta_model
-
-
-def _objectives(recipe: Recipe) -> set[str]:
-    return {phase.objective.name for phase in _phases(recipe).values()}
 
 
 def search_embedder(run: Run) -> TextEmbedder | None:
