@@ -19,6 +19,7 @@ from raykd.workflow.recipe.recipe_file import (
     file_references,
     model_references,
     read_recipe,
+    score_references,
     set_references,
 )
 
@@ -122,11 +123,13 @@ class _References:
         self.name = recipe.name
         self._add_dataset("task", recipe.task, path.parent)
         self.tasks |= set_references(recipe)
+        for key, files in score_references(recipe).items():
+            self._add_files(key, files)
         self.models = model_references(recipe)
         for key, references in file_references(recipe).items():
             if isinstance(references, str):
                 self.tasks[key] = references
-            elif key.startswith(("task.", "teacher.")):
+            elif key.startswith("task."):
                 self._add_files(key, references)
             else:
                 self.corpora[key] = references

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from raykd.objectives import ObjectiveConfig
 from raykd.objectives.fine_tune import FineTuneConfig
-from raykd.training.scores.config import ScoresConfig
+from raykd.training.scores.config import MemberConfig, ScoresConfig
 from raykd.training.settings import TrainingConfig
 
 
@@ -40,12 +40,19 @@ class TeacherConfig(TrainingConfig):
     model: str | None = Field(
         None,
         description="Pretrained or fine-tuned model: folder, package:NAME/FOLDER or hub name. "
-        "This key or `scores` is required.",
+        "This key, `scores` or `ensemble` is required.",
     )
     scores: ScoresConfig | None = Field(
         None,
         description="Instead of `model`, a teacher that is known by its scores of the training "
         "rows only: an API, an ensemble or another run. A file, a list of files, or a section.",
+    )
+    ensemble: tuple[MemberConfig, ...] | None = Field(
+        None,
+        min_length=2,
+        max_length=100,
+        description="Instead of `model`, several teachers that are known by their scores: the "
+        "teacher is the weighted mean of their probabilities (for regression, of their scores).",
     )
     weights_sha256: str | None = Field(
         None, description="SHA-256 of the model's weights; a model with other weights is refused."
@@ -70,7 +77,7 @@ class TeacherConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _labels_are_of_outputs(self) -> Self:
-        if self.labels is not None and not self.fine_tuned and self.scores is None:
+        if self.labels is not None and not self.fine_tuned and not self.members:
             raise ValueError(
                 "labels: they name the outputs of a fine-tuned teacher; set fine_tuned: true, or "
                 "remove labels"
@@ -79,27 +86,36 @@ class TeacherConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _is_model_or_scores(self) -> Self:
-        if self.model is None and self.scores is None:
+        forms = ("model", "scores", "ensemble")
+        found = [form for form in forms if getattr(self, form) is not None]
+        if not found:
             raise ValueError(
                 "give `model`, a pretrained or fine-tuned model, or `scores`, a file of a "
-                "teacher's scores of the training rows"
+                "teacher's scores of the training rows (of several teachers: `ensemble`)"
             )
-        if self.scores is None:
-            return self
-        if self.model is not None:
+        if len(found) > 1:
             raise ValueError(
-                "model and scores: the teacher is one of them; remove the other (a student of a "
-                "teacher that is a file of scores has a model of its own, student.model)"
+                f"{' and '.join(found)}: the teacher is one of them; remove the other (a student "
+                "of a teacher that is known by its scores has a model of its own, student.model)"
             )
+        if self.model is not None:
+            return self
         fields = type(self).model_fields
-        own = {"model", "scores", "labels", "dev_check"}
+        own = {*forms, "labels", "dev_check"}
         given = [key for key in fields if key not in own and self._is_changed(key)]
         if given:
             raise ValueError(
-                f"{given[0]}: the teacher is a file of scores, so that no model is read or "
+                f"{given[0]}: the teacher is known by its scores, so that no model is read or "
                 f"trained; remove {', '.join(given)}"
             )
         return self
+
+    @property
+    def members(self) -> tuple[MemberConfig, ...]:
+        """Teachers that are known by their scores, one or an ensemble; none for a model."""
+        if self.scores is not None:
+            return (MemberConfig(scores=self.scores),)
+        return self.ensemble or ()
 
     def _is_changed(self, key: str) -> bool:
         return bool(getattr(self, key) != type(self).model_fields[key].default)

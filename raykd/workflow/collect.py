@@ -118,7 +118,7 @@ def score_models(run: Run) -> list[Score]:
 
 def teacher_finding(run: Run) -> Finding | None:
     """Check the teacher's answers on dev, or its given scores; return the problem, if any."""
-    if run.recipe.teacher.scores is not None:
+    if run.recipe.teacher.members:
         return finding_on_train(run)
     on_dev = predictions_on_dev(run, "teacher", "teacher", run.teacher)
     predictions = pq.read_table(on_dev, columns=["prediction"])
@@ -149,7 +149,7 @@ def analyze_students(run: Run) -> list[Analysis]:
 def measure_models(run: Run) -> list[ModelFacts]:
     """Measure the inference costs of the teacher, if it is a model, and every adapted student."""
     models: list[tuple[str, str | None, int | None, ScoreStage, Path]] = []
-    if run.recipe.teacher.scores is None:
+    if not run.recipe.teacher.members:
         models.append(("teacher", None, None, "teacher", run.teacher))
     models += [(*s, "adapted", run.adapted(*s)) for s in run.students()]
     jobs = [evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]

@@ -149,13 +149,13 @@ class Run:
 
     def teacher_outputs(self, name: str) -> Path:
         """The teacher's outputs on the rows of an adaptation, see `Recipe.adaptation_text`."""
-        if self.recipe.teacher.scores is not None:
+        if self.recipe.teacher.members:
             return self.teacher / name
         return self.out / "teacher_outputs" / name
 
     def step_outputs(self, step: Step) -> Path:
         """The teacher's outputs on the text of a step, or on the longer text that it begins."""
-        if self.recipe.teacher.scores is not None:
+        if self.recipe.teacher.members:
             return self.teacher / "train"  # its outputs are those on the training rows
         return self._of_text(step.text) / "teacher_outputs" / step.outputs_name
 
@@ -236,7 +236,7 @@ def check_uploaded(recipe: Recipe) -> None:
     """
     references = [path for split in SPLITS for path in recipe.task.files_of(split)]
     references += [recipe.task_da] if recipe.task_da else []
-    references += recipe.teacher.scores.paths if recipe.teacher.scores else ()
+    references += [path for member in recipe.teacher.members for path in member.scores.paths]
     for reference in [*references, *recipe.evaluation.paths]:
         path = Path(reference)
         is_file = not reference.startswith(DOCSTRINGS_SCHEME)

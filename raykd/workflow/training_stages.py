@@ -17,6 +17,7 @@ from raykd.training.new_student import NewStudent
 from raykd.training.phase_config import PhaseConfig
 from raykd.training.phases import MODEL_FOLDER, Labels, PhaseJob, adopt_teacher
 from raykd.training.pipeline import cache_teacher_outputs, train_phases
+from raykd.training.settings import TrainingConfig
 from raykd.training.teacher_cache import OutputsJob
 from raykd.workflow.generators import generator_inputs, generator_of
 from raykd.workflow.recipe.variants import Chain, Step
@@ -36,8 +37,7 @@ def train_teacher(run: Run) -> None:
         inputs = {"model": digest_of_model(reference)}
         adopt_teacher(reference, run.teacher, labels, inputs, config.labels)
         return
-    own = {"model", "scores", "weights_sha256", "fine_tuned", "labels", "dev_check", "seed"}
-    values = config.model_dump(exclude=own)
+    values = config.model_dump(include=set(TrainingConfig.model_fields))
     job = PhaseJob(
         stage="teacher",
         name="teacher",
@@ -123,7 +123,7 @@ def _teacher_of(run: Run, step: Step) -> _Teacher:
 
 def _teacher_model(run: Run) -> Path | None:
     """The run's fine-tuned teacher; None where it is a file of scores."""
-    return run.teacher / MODEL_FOLDER if run.recipe.teacher.scores is None else None
+    return None if run.recipe.teacher.members else run.teacher / MODEL_FOLDER
 
 
 def adapt(run: Run) -> None:
@@ -195,7 +195,7 @@ def cache_outputs(run: Run, steps: Sequence[Step], *, train: bool = False) -> No
         steps: some of `Recipe.steps_on_outputs`.
         train: whether to compute those that the adaptation reads, if it reads any.
     """
-    if run.recipe.teacher.scores is not None:
+    if run.recipe.teacher.members:
         return  # the outputs are those of the stage `teacher`
     jobs = [_outputs_job(run, step) for step in steps]
     if train and run.recipe.adaptation.reads_outputs:

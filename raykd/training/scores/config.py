@@ -75,3 +75,12 @@ class ScoresConfig(Config):
                 "text_columns and id_column: rows are matched by one of them; remove the other"
             )
         return self
+
+
+class MemberConfig(Config):
+    """One teacher of an ensemble."""
+
+    scores: ScoresConfig = Field(
+        description="Its scores of the training rows: a file, a list of files, or a section."
+    )
+    weight: float = Field(1.0, gt=0, description="Its weight in the mean.")

@@ -1,4 +1,4 @@
-"""A teacher's outputs on the rows of a task, from files of scores.
+"""A teacher's outputs on the rows of a task, from files of its scores, or of an ensemble's.
 
 For every split of which all rows have scores, `SPLIT/logits.npy` is as the cache of teacher outputs
 has it (`teacher_cache`). The training rows must have them; other splits may.
@@ -19,7 +19,7 @@ from raykd.storage.formats import source_digest
 from raykd.storage.locations import Location, shown
 from raykd.storage.manifest import Draft, Manifest, digest_of, digest_of_directory, write_once
 from raykd.storage.tables import read_table
-from raykd.tasks.config import SPLITS, TaskConfig
+from raykd.tasks.config import TaskConfig
 from raykd.tasks.label_cells import key_of
 from raykd.tasks.label_rules import located
 from raykd.tasks.store import read_task
@@ -31,6 +31,7 @@ from raykd.training.scores.values import (
     check_probabilities,
     logits_of,
     rows_by_key,
+    softmax,
 )
 from raykd.training.teacher_cache import LOGITS, read_outputs
 
@@ -38,12 +39,34 @@ _STAGE = "teacher"
 
 
 @dataclass(frozen=True)
+class Member:
+    """A teacher: settings of its scores, their files or directories, and its weight in the mean."""
+
+    config: ScoresConfig
+    paths: Sequence[Location]
+    weight: float = 1.0
+
+    def files(self) -> list[Location]:
+        """Files of the scores."""
+        return [file for path in self.paths for file in files_of(path)]
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Checked scores of a member, the first row of each key, and the rows that are used."""
+
+    member: Member
+    table: ScoreTable
+    firsts: dict[Key, int]
+    used: set[int]
+
+
+@dataclass(frozen=True)
 class ScoresJob:
-    """Outputs of a teacher that is given by scores; they are written to `out`.
+    """Outputs of a teacher that is known by its scores; they are written to `out`.
 
     Attributes:
-        config: settings of the scores.
-        paths: files of scores, or directories of them.
+        members: the teacher, or those of an ensemble.
         order: classes in the order of lists; None if it is not given.
         task: settings of the task.
         task_folder: the task's examples.
@@ -51,8 +74,7 @@ class ScoresJob:
         out: directory to write.
     """
 
-    config: ScoresConfig
-    paths: Sequence[Location]
+    members: Sequence[Member]
     order: tuple[str, ...] | None
     task: TaskConfig
     task_folder: Path
@@ -65,51 +87,63 @@ class ScoresJob:
         Raises:
             InputError: a file, a row or a score is invalid, or training rows have no scores.
         """
-        files = [file for path in self.paths for file in files_of(path)]
-        inputs = {
-            "scores": digest_of([source_digest(file) for file in files]),
-            "task": digest_of_directory(self.task_folder),
-        }
-        if self.config.id_column is not None:
+        digests = [[source_digest(file) for file in member.files()] for member in self.members]
+        inputs = {"scores": digest_of(digests), "task": digest_of_directory(self.task_folder)}
+        if any(member.config.id_column is not None for member in self.members):
             inputs["ids"] = digest_of([source_digest(file) for file in self._train_files()])
         settings: dict[str, Any] = {
-            "scores": self.config.model_dump(mode="json", exclude={"paths"}),
+            "members": [
+                [member.config.model_dump(mode="json", exclude={"paths"}), member.weight]
+                for member in self.members
+            ],
             "order": self.order,
             "sentence_columns": self.task.sentence_candidates(),
         }
-        return write_once(
-            self.out, _STAGE, settings, inputs, lambda draft: self._write(draft, files)
-        )
+        return write_once(self.out, _STAGE, settings, inputs, self._write)
 
-    def _write(self, draft: Draft, files: Sequence[Location]) -> None:
+    def _write(self, draft: Draft) -> None:
         task = read_task(self.task_folder)
         self._check_order(task)
-        table = TableReader(
-            self.config, task.labels, self.order, self.task.sentence_candidates()
-        ).read(files)
-        values = table.values
-        if not task.regression and self.config.kind == "probabilities":
+        members = [self._read(member, task) for member in self.members]
+        for split, examples in task.splits.items():
+            places = [self._places(scores, split, examples) for scores in members]
+            found = [place for place in places if place is not None]
+            if len(found) < len(places):
+                continue
+            has_all = [None not in row for row in zip(*found, strict=True)]
+            draft.counts[f"num_{split}_rows"] = sum(has_all)
+            if all(has_all):
+                (draft.directory / split).mkdir()
+                logits = _combined(members, found, regression=task.regression)
+                np.save(draft.directory / split / f"{LOGITS}.npy", logits.astype(np.float32))
+        draft.counts["num_rows"] = sum(len(scores.table.keys) for scores in members)
+        draft.counts["num_unused_rows"] = sum(
+            scores.firsts[key] not in scores.used for scores in members for key in scores.table.keys
+        )
+
+    def _read(self, member: Member, task: Task) -> _Scores:
+        candidates = self.task.sentence_candidates()
+        table = TableReader(member.config, task.labels, self.order, candidates).read(member.files())
+        if not task.regression and member.config.kind == "probabilities":
             check_probabilities(table)
-            values = logits_of(values)
         elif not task.regression:
             check_not_probabilities(table)
-        firsts = rows_by_key(table)
-        used = set()
-        for split, examples in task.splits.items():
-            if (keys := self._keys_of(split, examples, table)) is None:
-                continue
-            places = [firsts.get(key) for key in keys]
-            found = [place for place in places if place is not None]
-            if split == "train" and len(found) < len(places):
-                raise InputError(_missing_message(table, examples, keys, places))
-            draft.counts[f"num_{split}_rows"] = len(found)
-            used.update(found)
-            if len(found) == len(places):
-                (draft.directory / split).mkdir()
-                logits = values[found].astype(np.float32)
-                np.save(draft.directory / split / f"{LOGITS}.npy", logits)
-        draft.counts["num_rows"] = len(table.keys)
-        draft.counts["num_unused_rows"] = sum(firsts[key] not in used for key in table.keys)
+        return _Scores(member, table, rows_by_key(table), set())
+
+    def _places(self, scores: _Scores, split: str, examples: pa.Table) -> list[int | None] | None:
+        """Row of the scores of each row of a split; None if its rows cannot be matched.
+
+        Raises:
+            InputError: training rows have no scores.
+        """
+        keys = self._keys_of(scores.member.config, split, examples)
+        if keys is None:
+            return None
+        places = [scores.firsts.get(key) for key in keys]
+        if split == "train" and None in places:
+            raise InputError(_missing_message(scores.table, examples, keys, places))
+        scores.used.update(place for place in places if place is not None)
+        return places
 
     def _check_order(self, task: Task) -> None:
         if self.order is None:
@@ -122,15 +156,15 @@ class ScoresJob:
                 "order of the lists of scores"
             )
 
-    def _keys_of(self, split: str, examples: pa.Table, table: ScoreTable) -> list[Key] | None:
+    def _keys_of(self, config: ScoresConfig, split: str, examples: pa.Table) -> list[Key] | None:
         """Key of each row of a split; None if its rows cannot be matched."""
-        if self.config.id_column is None:
+        if config.id_column is None:
             texts = (examples[name].to_pylist() for name in ("sentence1", "sentence2"))
             return list(zip(*texts, strict=True))
         # Ids of other files may be those of training rows, too.
         if split != "train":
             return None
-        ids = self._train_ids(self.config.id_column)
+        ids = self._train_ids(config.id_column)
         return [(ids[row], None) for row in examples["row_id"].to_pylist()]
 
     def _train_files(self) -> list[Location]:
@@ -172,9 +206,25 @@ def outputs_on(folder: Path, split: str) -> NDArray[np.float32]:
     return logits
 
 
-def covered_splits(folder: Path) -> list[str]:
-    """Splits whose rows all have scores."""
-    return [split for split in SPLITS if has_outputs(folder, split)]
+def _combined(
+    members: Sequence[_Scores], places: Sequence[Sequence[int | None]], *, regression: bool
+) -> NDArray[np.float64]:
+    """Logits (N, C) of rows, or scores (N, 1): the teacher's own, or those of the weighted mean."""
+    kinds = [scores.member.config.kind for scores in members]
+    values = [
+        scores.table.values[np.array(rows, np.int64)]
+        for scores, rows in zip(members, places, strict=True)
+    ]
+    if len(members) == 1 and (regression or kinds == ["logits"]):
+        return values[0]
+    if not regression:
+        values = [
+            softmax(one) if kind == "logits" else one
+            for one, kind in zip(values, kinds, strict=True)
+        ]
+    weights = [scores.member.weight for scores in members]
+    mean: NDArray[np.float64] = np.average(values, axis=0, weights=weights)
+    return mean if regression else logits_of(mean)
 
 
 def _missing_message(

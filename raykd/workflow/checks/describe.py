@@ -8,14 +8,14 @@ from transformers import PreTrainedModel
 
 from raykd.models.encoder import Encoder
 from raykd.objectives.base import STUDENT, Objective
-from raykd.training.scores.config import ScoresConfig
+from raykd.training.phase_config import TeacherConfig
 from raykd.workflow.presets import preset_row
 
 _MODELS = ("student.", "teacher.", "generator.")
 
 
 def describe_models(
-    student: Encoder, teacher: Encoder | ScoresConfig, starts: Mapping[str, str]
+    student: Encoder, teacher: Encoder | TeacherConfig, starts: Mapping[str, str]
 ) -> list[str]:
     """A line for teacher and student each, and what the student starts from, a line per init."""
     width = max(map(len, starts))
@@ -27,9 +27,21 @@ def describe_models(
     ]
 
 
-def describe_scores(scores: ScoresConfig) -> str:
-    """The files of a teacher's scores: `scores of a.csv, b.csv`."""
-    return f"scores of {', '.join(PurePath(path).name for path in scores.paths)}"
+def describe_scores(teacher: TeacherConfig) -> str:
+    """The files of scores of a teacher, or of an ensemble with its weights if they differ."""
+    members = teacher.members
+    named = [
+        f"scores of {', '.join(PurePath(path).name for path in member.scores.paths)}"
+        for member in members
+    ]
+    if len(members) == 1:
+        return named[0]
+    if len({member.weight for member in members}) > 1:
+        named = [
+            f"{name} (weight {member.weight:g})"
+            for name, member in zip(named, members, strict=True)
+        ]
+    return f"mean of {' and '.join(named)}"
 
 
 def describe_preset(name: str | None) -> list[str]:

@@ -110,15 +110,14 @@ def check_models(run: Run) -> list[str]:
                 of_phases += [*describe_phase(name, made), *notes.get(name, [])]
         # Students differ in their first weights alone: one is described for all.
         starts = describe_starts(recipe, source, students)
-        known = recipe.teacher.scores or teacher
+        known = recipe.teacher if recipe.teacher.members else teacher
         plan = plan or [*describe_models(student, known, starts), *of_phases]
     return [*describe_preset(recipe.preset), *plan]
 
 
 def _check_scores(run: Run) -> None:
     """Refuse files of a teacher's scores that are missing or of unknown format."""
-    scores = run.recipe.teacher.scores
-    for path in scores.paths if scores else ():
+    for path in (path for one in run.recipe.teacher.members for path in one.scores.paths):
         if not path.startswith(DOCSTRINGS_SCHEME):
             for file in files_of(run.resolve(path)):
                 format_of(file)

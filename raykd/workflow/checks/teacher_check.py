@@ -30,11 +30,11 @@ def check_teacher(run: Run) -> None:
 def _remedy(run: Run, finding: Finding) -> str:
     accept = "or set teacher.dev_check: warn to distil it as it is"
     config = run.recipe.teacher
-    if config.scores is not None and finding.order is None:
+    if config.members and finding.order is None:
         return f"check that they are the scores of this task's rows and classes, {accept}"
-    if config.scores is not None and config.labels is None:
+    if config.members and config.labels is None:
         return f"correct the names of the classes in the file, {accept}"
-    if config.scores is None and not config.fine_tuned:
+    if not config.members and not config.fine_tuned:
         return f"train it longer or with another learning rate, {accept}"
     if finding.order is None:
         return f"name a teacher that was fine-tuned on this task, {accept}"

@@ -57,6 +57,7 @@ def _with_absolute_paths(recipe: Recipe, folder: Path, source: str) -> Recipe:
             one.model_dump(mode="json") | {"path": _absolute(folder, one.path)}
             for one in recipe.evaluation.sets
         ]
+    values |= _absolute_scores(recipe, folder)
     if recipe.task.dataset is not None:
         dataset = with_absolute_path(recipe.task.dataset, folder)
         values["task.dataset"] = dataset.model_dump(mode="json", exclude_unset=True)
@@ -65,6 +66,15 @@ def _with_absolute_paths(recipe: Recipe, folder: Path, source: str) -> Recipe:
         if is_path(folder, model):
             values[key] = _absolute(folder, model)
     return recipe.with_values(values, source)
+
+
+def _absolute_scores(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """A teacher's scores with absolute paths, by their keys in the recipe."""
+    teacher = recipe.teacher.model_dump(mode="json", include={"scores", "ensemble"})
+    for member in (teacher, *(teacher["ensemble"] or ())):
+        if (scores := member["scores"]) is not None:
+            scores["paths"] = [_absolute(folder, path) for path in scores["paths"]]
+    return {f"teacher.{key}": value for key, value in teacher.items()}
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -90,7 +100,7 @@ def _parsed(values: dict[str, Any], source: str) -> Recipe:
 
 
 def file_references(recipe: Recipe) -> dict[str, str | list[str]]:
-    """Paths and URLs of task files, a teacher's scores and corpora, by their keys in the recipe."""
+    """Paths and URLs of task files and corpora, by their keys in the recipe."""
     references: dict[str, str | list[str]] = {
         f"task.{split}": list(paths) if len(paths) > 1 else paths[0]
         for split in SPLITS
@@ -98,12 +108,20 @@ def file_references(recipe: Recipe) -> dict[str, str | list[str]]:
     }
     if recipe.task_da:
         references["task_da"] = recipe.task_da
-    if recipe.teacher.scores is not None:
-        references["teacher.scores.paths"] = list(recipe.teacher.scores.paths)
     for name, corpus in recipe.all_corpora.items():
         key = "corpus.paths" if name is None else f"corpora.{name}.paths"
         references[key] = list(corpus.paths)
     return references
+
+
+def score_references(recipe: Recipe) -> dict[str, list[str]]:
+    """Paths and URLs of a teacher's scores, by their keys in the recipe."""
+    if recipe.teacher.scores is not None:
+        return {"teacher.scores.paths": list(recipe.teacher.scores.paths)}
+    return {
+        f"teacher.ensemble.{number}.scores.paths": list(member.scores.paths)
+        for number, member in enumerate(recipe.teacher.members)
+    }
 
 
 def set_references(recipe: Recipe) -> dict[str, str]:
@@ -141,7 +159,7 @@ def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
         whole["tune"] = values.get("tune")
     # A teacher that is known by its scores is not trained.
     teacher = values.get("teacher")
-    if isinstance(teacher, dict) and teacher.get("scores") is not None:
+    if isinstance(teacher, dict) and (teacher.get("scores") or teacher.get("ensemble")):
         whole["teacher"] = teacher
     # The preset's first weights are for students without a model or layers of their own.
     student = values.get("student")

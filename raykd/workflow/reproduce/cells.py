@@ -169,7 +169,11 @@ def score_of(
     row: RowConfig, run: TableRun, column: ColumnConfig, results: Results
 ) -> RowScore | None:
     """The score of a row in the results of its run; None if they lack some of its seeds."""
-    scores = [score for score in results.scores if _is_of(score, row, run.recipe)]
+    scores = [
+        score
+        for score in results.scores
+        if _is_of(score, row, run.recipe) and (column.set is None or column.set in score.sets)
+    ]
     if not scores or (row.is_student and len(scores) < len(run.recipe.seeds)):
         return None
     metrics = [score.metrics if column.set is None else score.sets[column.set] for score in scores]

@@ -15,7 +15,7 @@ from raykd.workflow.run import Run
 
 def evaluation_job(run: Run, variant: str, stage: ScoreStage, folder: Path) -> EvaluationJob:
     """Evaluation of a model, or of a teacher's given scores, on the report split."""
-    is_given = stage == "teacher" and run.recipe.teacher.scores is not None
+    is_given = stage == "teacher" and bool(run.recipe.teacher.members)
     return EvaluationJob(
         given=folder if is_given else None,
         model=folder / MODEL_FOLDER,

@@ -1,4 +1,4 @@
-"""A run's teacher that is a file of scores: its outputs on the task's rows, and facts on them."""
+"""A run's teacher that is known by its scores: its outputs on the task's rows, and facts."""
 
 from raykd import progress
 from raykd.evaluation.predict import answers
@@ -6,7 +6,8 @@ from raykd.evaluation.teacher_check import Finding, check_answers
 from raykd.report.results import TeacherScores
 from raykd.storage.manifest import Manifest, read_manifest
 from raykd.tasks.metrics import compute
-from raykd.training.scores.outputs import ScoresJob, has_outputs, outputs_on
+from raykd.training.phase_config import TeacherConfig
+from raykd.training.scores.outputs import Member, ScoresJob, has_outputs, outputs_on
 from raykd.workflow.checks.describe import describe_scores
 from raykd.workflow.run import Run
 
@@ -18,10 +19,12 @@ def write_scores(run: Run) -> Manifest:
         InputError: a file, a row or a score is invalid, or training rows have no scores.
     """
     config = run.recipe.teacher
-    assert config.scores is not None
+    members = [
+        Member(one.scores, [run.resolve(path) for path in one.scores.paths], one.weight)
+        for one in config.members
+    ]
     return ScoresJob(
-        config=config.scores,
-        paths=[run.resolve(path) for path in config.scores.paths],
+        members=members,
         order=config.labels,
         task=run.recipe.task,
         task_folder=run.task_folder,
@@ -31,29 +34,29 @@ def write_scores(run: Run) -> Manifest:
 
 
 def read_scores(run: Run) -> None:
-    """Do the work of the stage `teacher` where it is a file of scores, and print what it has.
+    """Do the work of the stage `teacher` where it is known by its scores, and print what it has.
 
     It is called after the task is read, so that errors come before any work.
 
     Raises:
         InputError: see `write_scores`.
     """
-    if run.recipe.teacher.scores is not None:
+    if run.recipe.teacher.members:
         progress.say(f"  {_describe(run, write_scores(run))}")
 
 
 def teacher_name(run: Run) -> str:
-    """The teacher's model, or `scores of FILE`."""
+    """The teacher's model, or its files of scores."""
     config = run.recipe.teacher
-    if config.scores is not None:
-        return describe_scores(config.scores)
+    if config.members:
+        return describe_scores(config)
     assert config.model is not None
     return config.model
 
 
 def is_scored_on(run: Run, split: str) -> bool:
     """True if the teacher has outputs on all rows of a split: as a model, or by its scores."""
-    return run.recipe.teacher.scores is None or has_outputs(run.teacher, split)
+    return not run.recipe.teacher.members or has_outputs(run.teacher, split)
 
 
 def finding_on_train(run: Run) -> Finding | None:
@@ -63,15 +66,15 @@ def finding_on_train(run: Run) -> Finding | None:
 
 def facts_of_scores(run: Run) -> TeacherScores | None:
     """Facts about the scores for the report; None where the teacher is a model."""
-    config = run.recipe.teacher.scores
-    if config is None:
+    config = run.recipe.teacher
+    if not config.members:
         return None
     manifest, task = read_manifest(run.teacher), run.task()
     assert manifest is not None
     given = answers(outputs_on(run.teacher, "train"))
     return TeacherScores(
         name=describe_scores(config),
-        kind="scores" if task.regression else config.kind,
+        kind=_kind(config, regression=task.regression),
         num_rows={split: _num_scored(manifest, split) for split in task.splits},
         train_metrics=compute(task.metrics, task.train["label"].to_numpy(), given),
     )
@@ -87,6 +90,11 @@ def _describe(run: Run, manifest: Manifest) -> str:
     if num_unused := int(manifest.counts["num_unused_rows"]):
         parts.append(f"{num_unused:,} rows are not used")
     return f"{teacher_name(run)}: {', '.join(parts)}"
+
+
+def _kind(config: TeacherConfig, *, regression: bool) -> str:
+    kinds = dict.fromkeys(member.scores.kind for member in config.members)
+    return "scores" if regression else " and ".join(kinds)
 
 
 def _num_scored(manifest: Manifest, split: str) -> int:

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from raykd.errors import InputError
+from raykd.storage.manifest import read_manifest
 from raykd.tasks.config import TaskConfig
 from raykd.tasks.store import write_task
 from raykd.training.scores.config import ScoresConfig
-from raykd.training.scores.outputs import ScoresJob, has_outputs, outputs_on
+from raykd.training.scores.outputs import Member, ScoresJob, has_outputs, outputs_on
 from raykd.training.scores.values import FLOOR, logits_of
 
 TASK = {"name": "mine", "train": "train.csv", "dev": "dev.csv", "sentence_columns": ["text"]}
@@ -41,6 +42,7 @@ def outputs(
     order: tuple[str, ...] | None = None,
     task: dict | None = None,
     out: str = "teacher",
+    others: tuple[Member, ...] = (),
     **settings,
 ) -> np.ndarray:
     """Write a file of scores, and return the logits of the training rows."""
@@ -50,16 +52,11 @@ def outputs(
         pq.write_table(content, folder / name)
     config = TaskConfig.model_validate(TASK | (task or {}))
     write_task(config, lambda path: folder / path, folder / "task")
-    job = ScoresJob(
-        config=ScoresConfig.model_validate({"paths": [name], **settings}),
-        paths=[folder / name],
-        order=order,
-        task=config,
-        task_folder=folder / "task",
-        resolve=lambda path: folder / path,
-        out=folder / out,
-    )
-    job.run()
+    scores = ScoresConfig.model_validate({"paths": [name], **settings})
+    members = [Member(scores, [folder / name]), *others]
+    ScoresJob(
+        members, order, config, folder / "task", lambda path: folder / path, folder / out
+    ).run()
     return outputs_on(folder / out, "train")
 
 
@@ -147,9 +144,9 @@ def test_a_directory_of_predictions_is_read_in_all_its_parts(folder):
     pq.write_table(pa.table({"reason": ["not read"]}), out / "quarantine.parquet")
     config = TaskConfig.model_validate(TASK)
     write_task(config, lambda path: folder / path, folder / "task")
-    scores = ScoresConfig.model_validate("predicted")
+    members = [Member(ScoresConfig.model_validate("predicted"), [out])]
     ScoresJob(
-        scores, [out], None, config, folder / "task", lambda path: folder / path, folder / "teacher"
+        members, None, config, folder / "task", lambda path: folder / path, folder / "teacher"
     ).run()
     assert outputs_on(folder / "teacher", "train") == pytest.approx(LOGITS, abs=1e-6)
 
@@ -326,3 +323,35 @@ def test_changed_scores_are_read_again_and_unchanged_ones_are_not(folder):
     outputs(folder, WIDE)
     assert (folder / "teacher" / "manifest.json").stat().st_mtime_ns == written
     assert outputs(folder, WIDE.replace("1,0", "0,1"))[2, 0] > 0
+
+
+def test_an_ensemble_is_the_weighted_mean_of_probabilities(folder):
+    # Equal logits are probabilities of 0.5; weights 1 and 2.
+    (folder / "other.csv").write_text("text,good,bad\na film,3,3\na book,-1,-1\na plot,0,0\n")
+    logits = ScoresConfig.model_validate({"paths": ["other.csv"], "kind": "logits"})
+    found = outputs(folder, WIDE, others=(Member(logits, [folder / "other.csv"], 2.0),))
+    means = [0.2 / 3 + 1 / 3, 0.75 / 3 + 1 / 3, 1 / 3]  # of class bad
+    expected = [[np.log(mean / (1 - mean)) / 2, np.log((1 - mean) / mean) / 2] for mean in means]
+    assert found == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_the_mean_of_a_regression_is_that_of_the_scores(folder):
+    (folder / "train.csv").write_text("text,label\na film,3.5\na book,1\n")
+    (folder / "dev.csv").write_text("text,label\na plot,2\nan actor,4\n")
+    (folder / "other.csv").write_text("text,prediction\na film,5\na book,1\nan actor,3\n")
+    other = Member(ScoresConfig.model_validate("other.csv"), [folder / "other.csv"], 3.0)
+    scores = "text,prediction\na book,3\na film,1\na plot,2\nan actor,2\n"
+    assert outputs(folder, scores, task={"regression": True}, others=(other,)).tolist() == [
+        [4.0],
+        [1.5],
+    ]
+    # One of the two dev rows has scores of both.
+    assert not has_outputs(folder / "teacher", "dev")
+    assert read_manifest(folder / "teacher").counts["num_dev_rows"] == 1
+
+
+def test_a_member_without_a_training_row_is_named(folder):
+    (folder / "other.csv").write_text("text,good,bad\na film,1,0\na plot,0,1\n")
+    other = Member(ScoresConfig.model_validate("other.csv"), [folder / "other.csv"])
+    message = problem_of(folder, WIDE, others=(other,))
+    assert message.startswith("other.csv: 1 of the 3 training rows have no scores, such as row 1 ")

@@ -1,4 +1,4 @@
-"""Recipes whose teacher is a file of scores: short forms, and what they refuse."""
+"""Recipes whose teacher is known by its scores: short forms, and what they refuse."""
 
 import pytest
 import yaml
@@ -6,6 +6,7 @@ import yaml
 from raykd.config import dump_yaml
 from raykd.errors import InputError
 from raykd.operations.submitted_files import _References
+from raykd.workflow.checks.describe import describe_scores
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import load_recipe
 
@@ -68,6 +69,28 @@ def test_training_settings_of_a_preset_are_not_those_of_scores(tmp_path):
         load_recipe(path)
 
 
+def test_an_ensemble_has_members_with_weights(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    ensemble = [
+        {"scores": "a.csv", "weight": 2},
+        {"scores": {"paths": ["b", "s3://bucket/c.csv"], "kind": "logits"}},
+    ]
+    path.write_text(yaml.safe_dump(values_with(teacher={"ensemble": ensemble})))
+    recipe = load_recipe(path)
+    assert [(one.scores.paths, one.weight) for one in recipe.teacher.members] == [
+        ((str(tmp_path / "a.csv"),), 2.0),
+        ((str(tmp_path / "b"), "s3://bucket/c.csv"), 1.0),
+    ]
+    assert describe_scores(recipe.teacher) == (
+        "mean of scores of a.csv (weight 2) and scores of b, c.csv (weight 1)"
+    )
+    files = _References(path).tasks
+    assert files["teacher.ensemble.0.scores.paths"] == "a.csv"
+    assert files["teacher.ensemble.1.scores.paths.1"] == "s3://bucket/c.csv"
+    path.write_text(dump_yaml(recipe))
+    assert load_recipe(path) == recipe
+
+
 @pytest.mark.parametrize("objective", ["annealing_kd", "ad2", "vanilla_kd", "fine_tune"])
 def test_objectives_on_logits_are_accepted(objective):
     recipe = Recipe.parse(values_with(adaptation={"objective": {"name": objective}}), "recipe")
@@ -127,8 +150,12 @@ def test_injection_is_on_the_tasks_rows_unless_it_reads_no_outputs():
         ),
         (
             {"teacher": {"scores": "a.csv", "epochs": 5, "fine_tuned": True}},
-            "key 'teacher': epochs: the teacher is a file of scores, so that no model is read or "
-            "trained; remove epochs, fine_tuned",
+            "key 'teacher': epochs: the teacher is known by its scores, so that no model is read "
+            "or trained; remove epochs, fine_tuned",
+        ),
+        (
+            {"teacher": {"ensemble": [{"scores": "a.csv"}, {"scores": "b.csv", "weight": 0}]}},
+            "key 'teacher.ensemble.1.weight': Input should be greater than 0, not 0",
         ),
         ({"teacher": {"scores": 3}}, "key 'teacher.scores': expected a file of scores, a list of"),
         (
@@ -137,14 +164,14 @@ def test_injection_is_on_the_tasks_rows_unless_it_reads_no_outputs():
         ),
         (
             {"teacher": {"scores": {"paths": ["a"], "text_columns": ["a", "b"]}}},
-            "teacher.scores.text_columns [a, b]: a row of the task has one text; name as many",
+            "scores.text_columns [a, b]: a row of the task has one text; name as many",
         ),
         (
             {
                 "teacher": {"scores": {"paths": ["a"], "id_column": "id"}},
                 "task": {"name": "rte"},
             },
-            "teacher.scores.id_column: ids are looked up in the task's training files, and its",
+            "scores.id_column: ids are looked up in the task's training files, and its",
         ),
     ],
 )
