@@ -232,8 +232,9 @@ def _line(trial: Trial, targets: Sequence[str]) -> str:
         for target in targets[1:]
         if target != "num_parameters"
     )
+    unit = "epoch" if trial.epochs == 1 else "epochs"
     return (
-        f"{trial.score:.4f}  trial {trial.number}{others}, {trial.epochs} epochs{size}: "
+        f"{trial.score:.4f}  trial {trial.number}{others}, {trial.epochs} {unit}{size}: "
         f"{values_text(trial.values)}"
     )
 
