@@ -124,7 +124,12 @@ class CheckpointFolder:
 
     @property
     def is_due(self) -> bool:
-        """True if the interval has passed and the previous checkpoint is written."""
+        """True if the interval has passed and the previous checkpoint is written.
+
+        With an interval of 0, always: the training waits for the previous checkpoint.
+        """
+        if self._every_s == 0:
+            return True
         is_busy = self._writer is not None and self._writer.is_alive()
         return not is_busy and time.monotonic() - self._last_s >= self._every_s
 

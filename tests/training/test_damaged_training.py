@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -26,19 +27,23 @@ class StoppedError(Exception):
     """Interruption of a training."""
 
 
-def _stop_at_30(step: int) -> None:
-    if step == 30:
-        raise StoppedError
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> tuple[PhaseJob, PhaseJob, Path]:
     """Completed job, the same job stopped, and its files: two checkpoints, two logs."""
     completed = job_in(tmp_path_factory.mktemp("trained"), "fine_tune")
     run_phase(completed, Worker())
     stopped = killed(completed)
+    second = stopped.unfinished / "step-000000020"
+
+    def stop_at_30(step: int) -> None:
+        if step == 30:
+            deadline_s = time.monotonic() + 100
+            while not second.is_dir() and time.monotonic() < deadline_s:  # written by a thread
+                time.sleep(0.01)
+            raise StoppedError
+
     with pytest.raises(StoppedError):
-        run_phase(stopped, Worker(), checkpoint_every_s=0, events=calling(on_step=_stop_at_30))
+        run_phase(stopped, Worker(), checkpoint_every_s=0, events=calling(on_step=stop_at_30))
     files_left = stopped.unfinished.rename(stopped.unfinished.with_name("left"))
     return completed, stopped, files_left
 
