@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from raykd.evaluation.calibration.calibrate import CalibrationFacts, Measured, Target
 from raykd.evaluation.calibration.quality import NUM_BINS, Bin, Quality
-from raykd.report.charts import Figure, color_of, short_title
+from raykd.report.charts import LEGEND, Figure, color_of, short_title
 from raykd.report.results import Results
 from raykd.report.scores import NOTHING
 
@@ -249,13 +249,7 @@ def _figure(traces: list[Figure], x: str, y: str) -> Figure:
         "layout": {
             "height": 320,
             "margin": {"l": 56, "r": 12, "t": 8, "b": 44},
-            "legend": {
-                "orientation": "h",
-                "y": 1.02,
-                "yanchor": "bottom",
-                "x": 0,
-                "font": {"size": 11},
-            },
+            "legend": LEGEND,
             "xaxis": {"title": {"text": x}, "ticksuffix": " %"},
             "yaxis": {"title": {"text": y}, "ticksuffix": " %"},
         },

@@ -26,6 +26,14 @@ _COLORS = {
     "static": "#8a8f98",
 }
 _OTHER_COLORS = ("#d1495b",)
+# In a row above a chart.
+LEGEND: Figure = {
+    "orientation": "h",
+    "y": 1.02,
+    "yanchor": "bottom",
+    "x": 0,
+    "font": {"size": 11},
+}
 _MARKED_POINTS = 20
 _ROW_HEIGHT_PX = 34
 _CELL_HEIGHT_PX = 26
@@ -205,13 +213,7 @@ def line_figure(lines: Sequence[Line], point: str, xaxis: Figure, yaxis: Figure)
             "height": 300,
             "margin": {"l": 48, "r": 12, "t": 8, "b": 40},
             "showlegend": len(shown) > 1,
-            "legend": {
-                "orientation": "h",
-                "y": 1.02,
-                "yanchor": "bottom",
-                "x": 0,
-                "font": {"size": 11},
-            },
+            "legend": LEGEND,
             "xaxis": xaxis,
             "yaxis": yaxis,
         },

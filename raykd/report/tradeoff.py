@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from raykd.report.charts import Figure, color_of, plain, short_title
+from raykd.report.charts import LEGEND, Figure, color_of, plain, short_title
 from raykd.report.costs import measured_model, short
 from raykd.report.results import Results
 from raykd.report.scores import METRIC_TITLES, Numbers, Spread, reference_rows, student_rows
@@ -100,13 +100,7 @@ def tradeoff_figure(results: Results) -> Figure | None:
         "layout": {
             "height": _HEIGHT_PX,
             "margin": {"l": 52, "r": 16, "t": 8, "b": 44},
-            "legend": {
-                "orientation": "h",
-                "y": 1.02,
-                "yanchor": "bottom",
-                "x": 0,
-                "font": {"size": 11},
-            },
+            "legend": LEGEND,
             "xaxis": {
                 "type": "log",
                 "dtick": "D2",
