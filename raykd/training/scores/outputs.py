@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from raykd.errors import InputError
 from raykd.storage.delimited import Layout
@@ -31,7 +32,6 @@ from raykd.training.scores.values import (
     check_probabilities,
     logits_of,
     rows_by_key,
-    softmax,
 )
 from raykd.training.teacher_cache import LOGITS, read_outputs
 
@@ -219,7 +219,7 @@ def _combined(
         return values[0]
     if not regression:
         values = [
-            softmax(one) if kind == "logits" else one
+            softmax(one, axis=1) if kind == "logits" else one
             for one, kind in zip(values, kinds, strict=True)
         ]
     weights = [scores.member.weight for scores in members]

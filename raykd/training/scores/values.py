@@ -67,13 +67,6 @@ def logits_of(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     return centered
 
 
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities (N, C) of logits (N, C)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
-
-
 def rows_by_key(table: ScoreTable) -> dict[tuple[str, str | None], int]:
     """First row of each key.
 
