@@ -65,6 +65,8 @@ class Companions:
         except Exception as error:
             cause = _cause(ends, error)
             self._end()
+            if cause is error:
+                raise
             raise cause from error
         except BaseException:  # this process is to stop
             self._end()
