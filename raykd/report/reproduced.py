@@ -19,6 +19,19 @@ class _Facts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Difference(_Facts):
+    """Difference to another row in points, and the bounds of its 95 % interval."""
+
+    mean: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+
+    @property
+    def is_seen(self) -> bool:
+        """True if the interval excludes 0."""
+        return not self.low <= 0 <= self.high
+
+
 class Cell(_Facts):
     """One score of a table, in percent.
 
@@ -32,6 +45,7 @@ class Cell(_Facts):
         state: how the mean compares with the earlier value.
         training_s: mean wall time of the trainings of one student.
         reason: why it failed.
+        difference: to the row that this one is compared with.
     """
 
     column: str
@@ -43,13 +57,15 @@ class Cell(_Facts):
     state: State = "not run"
     training_s: FiniteFloat | None = None
     reason: str | None = None
+    difference: Difference | None = None
 
 
 class TableRow(_Facts):
-    """A method and its cells."""
+    """A method and its cells; `compared_with` is the name of another row."""
 
     name: str
     title: str
+    compared_with: str | None = None
     cells: list[Cell]
 
     @property
@@ -98,6 +114,16 @@ class ReproducedTable(_Facts):
         return [(row, cell) for row in self.rows for cell in row.cells if cell.state in bad]
 
     @property
+    def compared(self) -> list[tuple[TableRow, TableRow]]:
+        """Rows with a difference, and the rows that they are compared with."""
+        by_name = {row.name: row for row in self.rows}
+        return [
+            (row, by_name[row.compared_with])
+            for row in self.rows
+            if row.compared_with in by_name and any(cell.difference for cell in row.cells)
+        ]
+
+    @property
     def num_not_run(self) -> int:
         """Number of cells without a score that did not fail."""
         return sum(cell.state == "not run" for row in self.rows for cell in row.cells)
@@ -123,6 +149,11 @@ def markdown(table: ReproducedTable) -> str:
     for row in table.rows:
         cells = [_cell_text(cell) for cell in row.cells]
         lines.append(_line([row.title, *cells, *_extras(row)]))
+    if table.compared:
+        lines += ["", _line(["Difference", *header[1:]]), _line(["---"] * len(header))]
+        for row, other in table.compared:
+            texts = [difference_text(cell.difference) for cell in row.cells]
+            lines.append(_line([f"{row.title} - {other.title}", *texts]))
     lines += ["", *_notes(table)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -140,6 +171,7 @@ def page(table: ReproducedTable) -> str:
             extras=[_extras(row) for row in table.rows],
             best=best,
             number=number,
+            difference_text=difference_text,
             notes=_notes(table),
         )
     )
@@ -148,6 +180,14 @@ def page(table: ReproducedTable) -> str:
 def number(value: float | None) -> str:
     """A score in percent with one decimal; a hyphen for none."""
     return _NOTHING if value is None else f"{value:.1f}"
+
+
+def difference_text(difference: Difference | None) -> str:
+    """A difference in points with its interval, and a mark if the interval excludes 0."""
+    if difference is None:
+        return _NOTHING
+    text = f"{difference.mean:+.1f} ({difference.low:+.1f} to {difference.high:+.1f})"
+    return f"{text} {'better' if difference.mean > 0 else 'worse'}" if difference.is_seen else text
 
 
 def _best(table: ReproducedTable, column: int) -> float | None:
@@ -183,6 +223,12 @@ def _notes(table: ReproducedTable) -> list[str]:
         + (", the paper's value in parentheses." if table.paper else ".")
         + " Training: seconds for one student, injection and adaptation."
     ]
+    if table.compared:
+        notes.append(
+            "Differences in points, with the interval of 95 % of the resamples of evaluation rows "
+            "and seeds; better or worse: the interval excludes 0. Without either, no difference "
+            "was seen."
+        )
     if table.expected_source:
         notes.append(
             f"OK: within the tolerance of the value of {table.expected_source}; near: within "

@@ -207,11 +207,16 @@ def init_of(row: RowConfig, recipe: Recipe) -> Init:
 
 def is_current(run: TableRun, results: Results) -> bool:
     """True if results are of the run's recipe, though maybe of more or fewer students."""
+    recipe = recipe_of_results(results)
+    return recipe is not None and _common(recipe) == _common(run.recipe)
+
+
+def recipe_of_results(results: Results) -> Recipe | None:
+    """The recipe of a run; None if an older version wrote it and it is not valid any more."""
     try:
-        recipe = Recipe.model_validate(yaml.safe_load(results.recipe))
-    except (ValidationError, yaml.YAMLError):  # of an older version
-        return False
-    return _common(recipe) == _common(run.recipe)
+        return Recipe.model_validate(yaml.safe_load(results.recipe))
+    except (ValidationError, yaml.YAMLError):
+        return None
 
 
 def _common(recipe: Recipe) -> dict[str, Any]:

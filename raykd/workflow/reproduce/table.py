@@ -64,6 +64,11 @@ class RowConfig(Config):
     stage: Literal["injected", "adapted"] = Field(
         "adapted", description="Whether to score the student before or after adaptation."
     )
+    compared_with: Name | None = Field(
+        None,
+        description="Row whose scores are subtracted: the table shows the difference, with its "
+        "interval over evaluation rows and seeds.",
+    )
 
     @property
     def is_student(self) -> bool:
@@ -121,10 +126,7 @@ class TableConfig(Config):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        for name, row in self.rows.items():
-            _check_names([row.run], self.runs, f"rows.{name}.run")
-            if not row.is_student and (row.init is not None or row.stage == "injected"):
-                raise ValueError(f"rows.{name}: {row.variant} has no init and no stage")
+        self._check_rows()
         for name, column in self.columns.items():
             if column.of is not None:
                 tasks = [one for one in self.columns if self.columns[one].of is None]
@@ -155,6 +157,15 @@ class TableConfig(Config):
         """Columns of a profile in the order of the table, also those of evaluation sets."""
         own = self.profiles[profile].columns
         return [column for column in self.columns if self.task_column(column) in own]
+
+    def _check_rows(self) -> None:
+        for name, row in self.rows.items():
+            _check_names([row.run], self.runs, f"rows.{name}.run")
+            if not row.is_student and (row.init is not None or row.stage == "injected"):
+                raise ValueError(f"rows.{name}: {row.variant} has no init and no stage")
+            if row.compared_with is not None:
+                others = [other for other in self.rows if other != name]
+                _check_names([row.compared_with], others, f"rows.{name}.compared_with")
 
     def _check_values(self, key: str, values: Mapping[str, Mapping[str, float]]) -> None:
         _check_names(values, self.rows, key)

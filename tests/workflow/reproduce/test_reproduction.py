@@ -41,7 +41,13 @@ def table_values() -> dict:
         "rows": {
             "teacher": {"title": "Teacher", "run": "plain", "variant": "teacher"},
             "random": {"title": "Random", "run": "plain", "variant": "direct", "init": "random"},
-            "kd": {"title": "KD", "run": "kd", "variant": "direct", "init": "bottom"},
+            "kd": {
+                "title": "KD",
+                "run": "kd",
+                "variant": "direct",
+                "init": "bottom",
+                "compared_with": "random",
+            },
         },
         "profiles": {
             "small": {
@@ -105,7 +111,20 @@ def test_a_killed_reproduction_resumes_and_runs_share_the_teacher(folder, capsys
         assert cells[row]["num_seeds"] == 2
         assert cells[row]["training_s"] > 0
     assert cells["kd"]["paper"] == 81.5
+    difference = cells["kd"]["difference"]
+    assert difference["mean"] == pytest.approx(cells["kd"]["mean"] - cells["random"]["mean"])
+    assert difference["low"] <= difference["mean"] <= difference["high"]
+    assert cells["random"]["difference"] is None
+    assert "| KD - Random | " in printed
     assert cells["teacher"]["mean"] is not None
+
+    # Another table of the same task next to it takes the teacher over.
+    other = write_table(folder, name="other")
+    assert raykd(["reproduce", other, "--only", "kd", "--out", str(folder / "out2")]) == 0
+    taken = folder / "out2" / "reviews" / "kd"
+    for file in ("teacher/manifest.json", "students/direct-bottom-seed1/adapted/manifest.json"):
+        assert (taken / file).samefile(kd / file)
+    capsys.readouterr()
 
     # An earlier value far away, and one that is met.
     mean = cells["kd"]["mean"]

@@ -10,9 +10,11 @@ from raykd.cli.app import _exit_code as raykd
 from raykd.errors import InputError
 from raykd.report.reproduced import (
     Cell,
+    Difference,
     ReproducedTable,
     TableColumn,
     TableRow,
+    difference_text,
     markdown,
     page,
     state_of,
@@ -167,6 +169,39 @@ def test_markdown_has_our_score_its_deviation_and_the_papers_value():
     assert "| A | 40.0 ± 1.2 (42.0) | 83.0 ± 0.5 (88.0) | 61.5 (65.0) | 20 |" in lines
     assert "| B\\|C | failed | 80.0 | - | - |" in lines
     assert "Failed: B|C, cola: <b>no loss</b>" in lines
+
+
+def test_a_difference_is_better_or_worse_only_if_its_interval_excludes_0():
+    texts = [
+        difference_text(Difference(mean=mean, low=low, high=high))
+        for mean, low, high in ((1.5, 0.25, 2.0), (-3.0, -4.0, -2.0), (0.5, -1.0, 2.0), (0, 0, 0))
+    ]
+    assert texts == [
+        "+1.5 (+0.2 to +2.0) better",
+        "-3.0 (-4.0 to -2.0) worse",
+        "+0.5 (-1.0 to +2.0)",
+        "+0.0 (+0.0 to +0.0)",
+    ]
+
+
+def test_rows_are_shown_with_their_difference_to_another_row():
+    table = example()
+    first, second = table.rows
+    gap = Difference(mean=3.0, low=1.0, high=5.0)
+    cells = [first.cells[0], first.cells[1].model_copy(update={"difference": gap})]
+    first = first.model_copy(update={"compared_with": "b", "cells": cells})
+    table = table.model_copy(update={"rows": [first, second]})
+    assert "| A - B\\|C | - | +3.0 (+1.0 to +5.0) better |" in markdown(table).splitlines()
+    assert "compared with B|C" in page(table)
+    assert "Difference" not in page(example())
+
+
+def test_a_row_is_not_compared_with_itself_or_an_unknown_row(tmp_path):
+    for other in ("kd", "kdd"):
+        rows = table_values()["rows"]
+        rows["kd"]["compared_with"] = other
+        with pytest.raises(InputError, match=rf"kd.compared_with: there is no '{other}'"):
+            load_table(written(tmp_path, rows=rows))
 
 
 def test_the_page_escapes_texts_and_marks_the_best_score_of_each_column():

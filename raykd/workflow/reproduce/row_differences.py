@@ -1,0 +1,62 @@
+"""Differences between rows of a table, with bootstrap intervals over evaluation rows and seeds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from raykd.evaluation.differences import Models, ScoreDifference, write_differences
+from raykd.workflow.recipe.recipe import Recipe
+from raykd.workflow.reproduce.cells import init_of
+from raykd.workflow.reproduce.table import RowConfig
+from raykd.workflow.run import Run
+from raykd.workflow.teacher.scores import is_scored_on
+
+
+class CompleteRow(NamedTuple):
+    """A row of a table in one column, whose run is complete."""
+
+    name: str
+    config: RowConfig
+    run: Run
+
+
+def differences_of(
+    pairs: Sequence[tuple[CompleteRow, CompleteRow]], metric: str, out: Path
+) -> Mapping[str, ScoreDifference]:
+    """Differences of rows of one column to those that they are compared with, by row.
+
+    Args:
+        pairs: a row, and the one that it is compared with; both on the same task.
+        metric: metric of the column.
+        out: folder to write the differences of all metrics to.
+    """
+    if not pairs:
+        return {}
+    rows = {row.name: row for pair in pairs for row in pair}
+    models = {name: _models(row) for name, row in rows.items()}
+    compared = [(models[row.name], models[other.name]) for row, other in pairs]
+    found = write_differences(compared, pairs[0][0].run.task_folder, out)
+    return {one.variant: one for one in found if one.metric == metric}
+
+
+def has_predictions(row: CompleteRow) -> bool:
+    """True unless the row is a teacher that is known by scores of other rows only."""
+    return row.config.variant != "teacher" or is_scored_on(row.run, row.run.task().report_split)
+
+
+def _models(row: CompleteRow) -> Models:
+    run, variant = row.run, row.config.variant
+    if variant == "majority":
+        return Models(row.name, None, {})
+    if not row.config.is_student:
+        folder = run.teacher if variant == "teacher" else run.out / variant
+        return Models(row.name, None, {None: run.predictions(folder)})
+    folders = {seed: _student(row.config, run, run.recipe, seed) for seed in run.recipe.seeds}
+    return Models(row.name, None, {seed: run.predictions(one) for seed, one in folders.items()})
+
+
+def _student(config: RowConfig, run: Run, recipe: Recipe, seed: int) -> Path:
+    init, chain = init_of(config, recipe), recipe.chain_of(config.variant)
+    if config.stage == "adapted" or chain is None:
+        return run.adapted(config.variant, init, seed)
+    return run.injected(chain, init, seed)
