@@ -9,9 +9,9 @@ its longest row.
 import platform
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +40,9 @@ SETTINGS = {
 }
 
 
+Inputs = TypeVar("Inputs")
+
+
 class Speed(NamedTuple):
     """Inference speed."""
 
@@ -49,13 +52,16 @@ class Speed(NamedTuple):
 
 
 class Cost(BaseModel):
-    """Inference cost of a model shape: its size, and its speed on a device."""
+    """Inference cost of a model shape: its size, and its speed on a device.
+
+    Operations are not counted for baselines, whose speed is that from texts to logits.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights_bytes: int
-    flops_per_token: FiniteFloat  # of a forward pass on a row of `num_tokens`
-    num_tokens: int
+    flops_per_token: FiniteFloat | None  # of a forward pass on a row of `num_tokens`
+    num_tokens: int | None
     latency_ms: FiniteFloat  # see `Speed`
     rows_per_s_batch_1: FiniteFloat
     rows_per_s_batch_32: FiniteFloat
@@ -63,8 +69,10 @@ class Cost(BaseModel):
     num_threads: int
 
     @property
-    def flops(self) -> float:
+    def flops(self) -> float | None:
         """Floating-point operations of a forward pass on a row of `num_tokens`."""
+        if self.flops_per_token is None or self.num_tokens is None:
+            return None
         return self.flops_per_token * self.num_tokens
 
 
@@ -94,7 +102,14 @@ def cost_of(model: Path, max_length: int, examples: pa.Table) -> Cost:
 
     alone = [batch([row]) for row in range(BATCH_SIZE)]
     median_row = int(np.argsort(rows.lengths, kind="stable")[BATCH_SIZE // 2])
-    speed = speed_of(list(_rounds(encoder, alone, batch(range(BATCH_SIZE)))))
+
+    def seconds(inputs: dict[str, Tensor]) -> float:
+        started = time.perf_counter()
+        with torch.inference_mode():
+            encoder(inputs["input_ids"], inputs["attention_mask"], inputs.get("token_type_ids"))
+        return time.perf_counter() - started
+
+    speed = speed_of(list(timed_rounds(seconds, alone, batch(range(BATCH_SIZE)))))
     return Cost(
         **speed._asdict(),
         weights_bytes=sum(path.stat().st_size for path in weights_files(model, str(model))),
@@ -140,22 +155,21 @@ def device_name() -> str:
     return next(names, "") or platform.processor() or platform.machine()
 
 
-def _rounds(
-    encoder: Encoder, alone: Sequence[dict[str, Tensor]], together: dict[str, Tensor]
+def timed_rounds(
+    seconds: Callable[[Inputs], float], alone: Sequence[Inputs], together: Inputs
 ) -> Iterator[tuple[list[float], float]]:
-    """Rounds for `speed_of`, after a warm-up round."""
-    _seconds(encoder, together)
-    for batch in alone:
-        _seconds(encoder, batch)
+    """Rounds for `speed_of`, after a warm-up round.
+
+    Args:
+        seconds: runs a model on inputs, and returns how long it took.
+        alone: inputs of single rows.
+        together: inputs of all of them.
+    """
+    seconds(together)
+    for one in alone:
+        seconds(one)
     started = time.perf_counter()
     for done in range(_MAX_ROUNDS):
         if done >= _MIN_ROUNDS and time.perf_counter() - started > _ENOUGH_S:
             return
-        yield [_seconds(encoder, batch) for batch in alone], _seconds(encoder, together)
-
-
-def _seconds(encoder: Encoder, batch: dict[str, Tensor]) -> float:
-    started = time.perf_counter()
-    with torch.inference_mode():
-        encoder(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
-    return time.perf_counter() - started
+        yield [seconds(one) for one in alone], seconds(together)

@@ -24,6 +24,8 @@ _COLORS = {
     "tfidf": "#8a8f98",
     "embeddings": "#8a8f98",
     "static": "#8a8f98",
+    "setfit": "#8a8f98",
+    "int8_teacher": "#c0649e",
 }
 _OTHER_COLORS = ("#d1495b",)
 # In a row above a chart.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from raykd.evaluation.cost import Cost
 from raykd.report.results import ModelFacts, Results
 from raykd.report.scores import (
     INIT_TITLES,
@@ -39,7 +40,8 @@ def cost_note(results: Results) -> str:
     if not costs:
         return ""
     devices = sorted({f"{cost.device}, {_threads(cost.num_threads)}" for cost in costs})
-    lengths = sorted({cost.num_tokens for cost in costs})
+    lengths = sorted({cost.num_tokens for cost in costs if cost.num_tokens is not None})
+    has_baselines = any(cost.num_tokens is None for cost in costs)
     split = results.task.report_split
     return (
         f"Measured on {'; '.join(devices)}, one model after the other, from token ids to logits. "
@@ -49,6 +51,7 @@ def cost_note(results: Results) -> str:
         f"matrix products of a forward pass, for a row of {' or '.join(map(str, lengths))} tokens; "
         "embedding lookups count as none. Models that differ only in their weights, such as "
         "seeds, are measured once."
+        + (" Baselines are measured from texts to answers." if has_baselines else "")
     )
 
 
@@ -80,7 +83,8 @@ def _line(
     if teacher and of_teacher:
         size = times(teacher.num_parameters / model.num_parameters, "smaller", "larger")
         weights = times(of_teacher.weights_bytes / cost.weights_bytes, "smaller", "larger")
-        operations = times(of_teacher.flops_per_token / cost.flops_per_token, "fewer", "more")
+        if of_teacher.flops_per_token and cost.flops_per_token:
+            operations = times(of_teacher.flops_per_token / cost.flops_per_token, "fewer", "more")
         alone = times(of_teacher.latency_ms / cost.latency_ms, "faster", "slower")
         ratio = cost.rows_per_s_batch_32 / of_teacher.rows_per_s_batch_32
         batched = times(ratio, "faster", "slower")
@@ -91,12 +95,16 @@ def _line(
         "cells": [
             (f"{model.num_parameters / 1e6:.2f} M", size),
             (f"{short(cost.weights_bytes / 1e6)} MB", weights),
-            (f"{short(cost.flops_per_token / 1e6)} M", operations),
+            (_operations(cost), operations),
             (f"{short(cost.latency_ms)} ms", alone),
             (short(cost.rows_per_s_batch_1), ""),
             (short(cost.rows_per_s_batch_32), batched),
         ],
     }
+
+
+def _operations(cost: Cost) -> str:
+    return NOTHING if cost.flops_per_token is None else f"{short(cost.flops_per_token / 1e6)} M"
 
 
 def _threads(number: int) -> str:

@@ -118,7 +118,11 @@ def _costs(student: ModelFacts, teacher: ModelFacts | None) -> str:
             of_teacher.rows_per_s_batch_32,
         ),
     ]
-    lines = [f"| {name} | {_number(mine)} | {_number(its)} |" for name, mine, its in costs]
+    lines = [
+        f"| {name} | {_number(mine)} | {_number(its)} |"
+        for name, mine, its in costs
+        if mine is not None and its is not None
+    ]
     return "\n".join(
         [
             "",

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from raykd.evaluation.baselines import LINEAR_BASELINES
+from raykd.evaluation.baselines import BASELINES
 from raykd.report.results import Results, Score, ScoreStage
 
 VARIANT_TITLES: Mapping[str, str] = {
@@ -13,6 +13,8 @@ VARIANT_TITLES: Mapping[str, str] = {
     "tfidf": "TF-IDF + logistic regression",
     "embeddings": "Pretrained embeddings + logistic regression",
     "static": "Static embeddings + logistic regression",
+    "setfit": "SetFit",
+    "int8_teacher": "Teacher, int8",
     "teacher": "Teacher",
     "alone": "Student alone",
     "direct": "Distilled on the task's labels",
@@ -44,7 +46,7 @@ METRIC_TITLES: Mapping[str, str] = {
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
 }
-_REFERENCES = ("majority", *LINEAR_BASELINES, "teacher")
+_REFERENCES = ("majority", *BASELINES, "teacher")
 # Percentages have a decimal if one row changes the score by half a point or less.
 _ROWS_FOR_A_DECIMAL = 200
 # Smaller differences in points are rounding errors of float64, and count as zero.

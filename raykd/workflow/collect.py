@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from raykd.config import dump_yaml
 from raykd.contextualize.card import read_card
-from raykd.evaluation.baselines.pipeline import evaluate_baselines
+from raykd.evaluation.baselines.pipeline import evaluate_baselines, read_facts
 from raykd.evaluation.calibration.calibrate import CalibrationFacts
 from raykd.evaluation.cost import Cost
 from raykd.evaluation.pipeline import (
@@ -81,7 +81,7 @@ def score_models(run: Run) -> list[Score]:
     """Score every model on the report split and evaluation sets; write missing predictions."""
     task, recipe = run.task_folder, run.recipe
     scores = [_baseline("majority", constant_scores(task), score_constant_on_sets(run))]
-    baselines = [baseline_job(run, name) for name in recipe.linear_baselines]
+    baselines = [baseline_job(run, name) for name in recipe.baselines]
     for one, metrics in zip(
         baselines, evaluate_baselines(baselines, use_gpu=uses_gpu(recipe.workers)), strict=True
     ):
@@ -147,14 +147,29 @@ def analyze_students(run: Run) -> list[Analysis]:
 
 
 def measure_models(run: Run) -> list[ModelFacts]:
-    """Measure the inference costs of the teacher, if it is a model, and every adapted student."""
+    """Inference costs of baselines, of the teacher if it is a model, and of adapted students."""
+    baselines = []
+    for name in run.recipe.baselines:
+        job = baseline_job(run, name)
+        facts = read_facts(job)
+        folder = str(job.out.relative_to(run.out))
+        baselines.append(
+            ModelFacts(
+                variant=name,
+                init=None,
+                seed=None,
+                folder=folder,
+                num_parameters=facts.num_parameters,
+                cost=facts.cost,
+            )
+        )
     models: list[tuple[str, str | None, int | None, ScoreStage, Path]] = []
     if not run.recipe.teacher.members:
         models.append(("teacher", None, None, "teacher", run.teacher))
     models += [(*s, "adapted", run.adapted(*s)) for s in run.students()]
     jobs = [evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
     costs = measure_costs(jobs, run.task_folder, run.costs)
-    return [
+    return baselines + [
         _model_facts(run, variant, init, seed, folder, cost)
         for (variant, init, seed, _, folder), cost in zip(models, costs, strict=True)
     ]

@@ -34,8 +34,7 @@ def compare_scores(run: Run, scores: Sequence[Score]) -> list[ScoreDifference]:
     own = students[best.init][best.variant]
     others = [Models("majority", None, {})]
     others += [
-        Models(name, None, {None: run.predictions(run.out / name)})
-        for name in run.recipe.linear_baselines
+        Models(name, None, {None: run.predictions(run.out / name)}) for name in run.recipe.baselines
     ]
     if is_scored_on(run, run.task().report_split):
         others.append(Models("teacher", None, {None: run.predictions(run.teacher)}))

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from raykd import progress
 from raykd.contextualize.sample import Draw, by_key, fraction_for
 from raykd.corpus.pipeline import shard_paths
-from raykd.evaluation.baselines import LINEAR_BASELINES
+from raykd.evaluation.baselines import BASELINES
 from raykd.models.masked_lm import missing_head, missing_head_weights
 from raykd.models.resolve import digest_of_model
 from raykd.objectives.base import ObjectiveConfig
@@ -44,7 +44,7 @@ def generating_phases(recipe: Recipe) -> dict[str, PhaseConfig]:
     phases: dict[str, PhaseConfig] = {
         section: phase for section, phase in recipe.injection_sections().items() if section in used
     }
-    if any(variant not in ("alone", *LINEAR_BASELINES) for variant in recipe.variants):
+    if any(variant not in ("alone", *BASELINES) for variant in recipe.variants):
         phases["adaptation"] = recipe.adaptation
     teacher = teacher_reference(recipe.teacher, recipe.student)
     return {name: p for name, p in phases.items() if p.objective.generator_reference(teacher)}

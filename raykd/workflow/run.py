@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raykd.errors import InputError
-from raykd.evaluation.baselines import LINEAR_BASELINES
+from raykd.evaluation.baselines import BASELINES
 from raykd.models.student.init import Init
 from raykd.storage.checked_json import read_informative
 from raykd.storage.locations import Location, location_of
@@ -32,7 +32,7 @@ STAGE_FOLDERS = {
     "teacher": ("teacher",),
     "inject": ("teacher_outputs/*", "students/*/injected"),
     "adapt": ("teacher_outputs/*", "students/*/adapted"),
-    "evaluate": ("predictions/*", "analysis/*", "differences", "costs"),
+    "evaluate": ("predictions/*", "analysis/*", "differences", "costs", "baseline_costs/*"),
 }
 
 
@@ -111,7 +111,10 @@ class Run:
 
     def replaced_folders(self) -> list[Path]:
         """Return folders that may contain user files, but that a stage replaces as a whole."""
-        made = (self.out / name for name in ("docstrings", "static", "student"))
+        made = (
+            self.out / name
+            for name in ("docstrings", "static", "setfit", "int8_teacher", "student")
+        )
         hits = (self.hits_in(corpus) for corpus in (None, *self.recipe.corpora))
         sets = (self.evaluation_set(one.name) for one in self.recipe.evaluation.sets)
         return [*made, self.task_folder, *sets, self.queries, *hits, self.teacher]
@@ -193,6 +196,10 @@ class Run:
         """Differences between the scores of models, with their intervals."""
         return self.out / "differences"
 
+    def baseline_cost(self, name: str) -> Path:
+        """Inference cost of a baseline."""
+        return self.out / "baseline_costs" / name
+
     @property
     def costs(self) -> Path:
         """Inference costs of teacher and students."""
@@ -206,7 +213,7 @@ class Run:
         """Variant, init and seed of every student."""
         for init in self.recipe.student.inits:
             for variant in self.recipe.variants:
-                if variant not in LINEAR_BASELINES:
+                if variant not in BASELINES:
                     for seed in self.recipe.seeds:
                         yield variant, init, seed
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from raykd.evaluation.baselines import LINEAR_BASELINES
+from raykd.evaluation.baselines import BASELINES
 from raykd.evaluation.predict import Scorer
 from raykd.models.resolve import digest_of_model
 from raykd.models.student.init import Init
@@ -200,9 +200,7 @@ def cache_outputs(run: Run, steps: Sequence[Step], *, train: bool = False) -> No
     jobs = [_outputs_job(run, step) for step in steps]
     if train and run.recipe.adaptation.reads_outputs:
         taught = [
-            variant
-            for variant in run.recipe.variants
-            if variant not in (*LINEAR_BASELINES, "alone")
+            variant for variant in run.recipe.variants if variant not in (*BASELINES, "alone")
         ]
         texts = dict.fromkeys(run.recipe.adaptation_text(variant) for variant in taught)
         jobs += [_outputs_job(run, text) for text in texts]

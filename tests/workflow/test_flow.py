@@ -17,9 +17,9 @@ from tiny_models import save_tiny_model
 from transformers import AutoTokenizer, pipeline
 
 from raykd.cli.app import _exit_code as raykd
-from raykd.evaluation.baselines import LINEAR_BASELINES
+from raykd.evaluation.baselines import BASELINES
 from raykd.operations.run_state import read_state
-from raykd.report.results import Results
+from raykd.report.results import ModelFacts, Results
 from raykd.storage.schemas import TRAINING_TEXT
 from raykd.workflow.recipe.recipe_file import load_recipe
 
@@ -95,7 +95,7 @@ def recipe_values() -> dict:
 def evaluated_values() -> dict:
     """Make the values of a recipe with an evaluation set and all linear baselines."""
     values = recipe_values()
-    students = [variant for variant in values["variants"] if variant not in LINEAR_BASELINES]
+    students = [variant for variant in values["variants"] if variant not in BASELINES]
     sets = [
         {
             "name": "imdb",
@@ -108,7 +108,7 @@ def evaluated_values() -> dict:
             "metrics": ["accuracy", "f1"],
         }
     ]
-    return values | {"variants": [*LINEAR_BASELINES, *students], "evaluation": {"sets": sets}}
+    return values | {"variants": [*BASELINES, *students], "evaluation": {"sets": sets}}
 
 
 def write_recipe(path: Path, **changes) -> Path:
@@ -135,7 +135,7 @@ def test_a_run_scores_every_variant_before_and_after_adaptation(completed_out):
     results = Results.model_validate_json((completed_out / "results.json").read_text())
     students = {(score.variant, score.stage, score.seed) for score in results.scores}
     injected = ("task", "random", "contextualized")
-    expected = {(name, "baseline", None) for name in ("majority", *LINEAR_BASELINES)}
+    expected = {(name, "baseline", None) for name in ("majority", *BASELINES)}
     expected |= {("teacher", "teacher", None)}
     expected |= {(variant, "injected", seed) for variant in injected for seed in (1, 2)}
     expected |= {
@@ -149,7 +149,7 @@ def test_a_run_scores_every_variant_before_and_after_adaptation(completed_out):
 
 def test_a_run_scores_every_model_on_an_evaluation_set(completed_out):
     results = Results.model_validate_json((completed_out / "results.json").read_text())
-    assert len(results.scores) == 5 + 6 + 10
+    assert len(results.scores) == 7 + 6 + 10
     assert {tuple(score.sets["imdb"]) for score in results.scores} == {("accuracy", "f1")}
     teacher = next(score for score in results.scores if score.variant == "teacher")
     assert teacher.sets["imdb"]["accuracy"] > 0.9
@@ -217,9 +217,12 @@ def test_differences_are_those_of_the_means_over_seeds(completed_out):
 
 def test_teacher_and_students_have_a_cost_and_equal_shapes_share_it(completed_out):
     results = Results.model_validate_json((completed_out / "results.json").read_text())
-    teacher, *students = results.models
+    baselines = [model for model in results.models if model.variant in BASELINES]
+    assert [model.variant for model in baselines] == list(BASELINES)
+    assert all(model.cost and model.cost.weights_bytes > 0 for model in baselines)
+    teacher, *students = trained(results.models)
     assert {model.variant for model in students} == set(recipe_values()["variants"]) - set(
-        LINEAR_BASELINES
+        BASELINES
     )
     assert len(students) == 10
     assert len({model.cost for model in students}) == 1
@@ -229,6 +232,10 @@ def test_teacher_and_students_have_a_cost_and_equal_shapes_share_it(completed_ou
     assert 0 < student.cost.flops_per_token < teacher.cost.flops_per_token
     assert student.cost.device == teacher.cost.device != ""
     assert "| parameters |" in (completed_out / "student" / "README.md").read_text()
+
+
+def trained(models: list[ModelFacts]) -> list[ModelFacts]:
+    return [model for model in models if model.variant not in BASELINES]
 
 
 def test_the_cost_is_measured_again_only_for_another_shape(completed_out, folder):
@@ -241,14 +248,16 @@ def test_the_cost_is_measured_again_only_for_another_shape(completed_out, folder
     before = files_of(out)
     weights = run.adapted("alone", "random", 1) / "model" / "model.safetensors"
     shutil.copy(run.adapted("task", "random", 1) / "model" / weights.name, weights)
-    models = measure_models(run)
+    models = trained(measure_models(run))
     assert files_of(run.costs) == {
-        name.removeprefix("costs/"): facts for name, facts in before.items() if "costs/" in name
+        name.removeprefix("costs/"): facts
+        for name, facts in before.items()
+        if name.startswith("costs/")
     }
     (weights.parent / "config.json").write_text(
         (weights.parent / "config.json").read_text().replace("}", "\n}")
     )
-    remeasured = measure_models(run)
+    remeasured = trained(measure_models(run))
     assert len({model.cost for model in remeasured}) == 3
     assert remeasured[0].cost.latency_ms != models[0].cost.latency_ms
 

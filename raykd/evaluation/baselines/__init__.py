@@ -1,7 +1,9 @@
-"""Linear models on features that need no training, which a user may take in place of a student."""
+"""Models without distillation, which a user may take in place of a student."""
 
 from typing import Literal, get_args
 
-LinearBaseline = Literal["tfidf", "embeddings", "static"]
+Baseline = Literal["tfidf", "embeddings", "static", "setfit", "int8_teacher"]
 # In the order of the report.
-LINEAR_BASELINES: tuple[LinearBaseline, ...] = get_args(LinearBaseline)
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+# Those that begin with a pretrained encoder.
+ON_ENCODERS: tuple[Baseline, ...] = ("embeddings", "static", "setfit")

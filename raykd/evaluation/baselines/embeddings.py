@@ -11,14 +11,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raykd.evaluation.baselines.linear import Predict, fit_linear
+from raykd.evaluation.baselines.fitted import Fitted
+from raykd.evaluation.baselines.linear import fit_linear
 
 # Function from N texts to their embeddings (N, d).
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
-def fit_on_embeddings(embed: Embed, train: pa.Table, *, num_labels: int) -> Predict:
-    """Fit a linear model on embeddings of `train` (`schemas.EXAMPLES`).
+def fit_on_embeddings(embed: Embed, train: pa.Table, *, num_labels: int) -> Fitted:
+    """Fit a linear model on embeddings of `train` (`schemas.EXAMPLES`); its size is without them.
 
     Args:
         embed: embeds texts.

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from raykd.evaluation.baselines.fitted import Fitted
+
 # (N, F)
 Features = sparse.csr_matrix | NDArray[np.float32]
-# Function from rows (N, as `schemas.EXAMPLES`) to logits (N, C).
-Predict = Callable[[pa.Table], NDArray[np.float32]]
+_Model = tuple[Callable[[Features], NDArray[np.float32]], NDArray[np.float32]]
 
 # Inverse strength of the L2 penalty. Rows of features have length 1, so scikit-learn's default of
 # 1.0 underfits; nothing here is tuned to a task.
@@ -26,35 +27,31 @@ _ABSENT_LOGIT = -100.0
 
 def fit_linear(
     features_of: Callable[[pa.Table], Features], train: pa.Table, *, num_labels: int
-) -> Predict:
-    """Fit on `train` (`schemas.EXAMPLES`); return the function that predicts other rows.
+) -> Fitted:
+    """Fit on `train` (`schemas.EXAMPLES`); its size is that of the coefficients.
 
     Classes use logistic regression; scores (`num_labels` 1) use ridge regression, clipped to the
     range of the train split.
     """
     features, targets = features_of(train), train["label"].to_numpy()
     if num_labels == 1:
-        predict = _fit_scores(features, targets)
+        predict, weights = _fit_scores(features, targets)
     else:
-        predict = _fit_classes(features, targets.astype(np.int64), num_labels)
-    return lambda rows: predict(features_of(rows))
+        predict, weights = _fit_classes(features, targets.astype(np.int64), num_labels)
+    return Fitted(lambda rows: predict(features_of(rows)), weights.size, weights.nbytes)
 
 
-def _fit_scores(
-    features: Features, targets: NDArray[np.float64]
-) -> Callable[[Features], NDArray[np.float32]]:
+def _fit_scores(features: Features, targets: NDArray[np.float64]) -> _Model:
     ridge = Ridge(alpha=1 / _INVERSE_PENALTY).fit(features, targets)
 
     def predict(unseen: Features) -> NDArray[np.float32]:
         scores = ridge.predict(unseen).clip(targets.min(), targets.max())
         return np.asarray(scores[:, None], np.float32)
 
-    return predict
+    return predict, ridge.coef_
 
 
-def _fit_classes(
-    features: Features, targets: NDArray[np.int64], num_labels: int
-) -> Callable[[Features], NDArray[np.float32]]:
+def _fit_classes(features: Features, targets: NDArray[np.int64], num_labels: int) -> _Model:
     present, model = np.unique(targets), None
     if len(present) > 1:
         model = LogisticRegression(C=_INVERSE_PENALTY, max_iter=_MAX_ITERATIONS)
@@ -65,4 +62,4 @@ def _fit_classes(
         logits[:, present] = 0.0 if model is None else model.predict_log_proba(unseen)
         return logits
 
-    return predict
+    return predict, np.empty(0, np.float32) if model is None else model.coef_

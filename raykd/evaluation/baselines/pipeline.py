@@ -1,4 +1,4 @@
-"""Predictions of linear baselines on the task's rows and on evaluation sets, on Ray."""
+"""Predictions of baselines on the task's rows and on evaluation sets, on Ray."""
 
 import json
 from collections.abc import Sequence
@@ -9,19 +9,28 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
 from raykd.cluster import tasks
 from raykd.cluster.devices import assigned_device
-from raykd.evaluation.baselines import LinearBaseline
+from raykd.evaluation.baselines import Baseline
 from raykd.evaluation.baselines.embeddings import fit_on_embeddings
-from raykd.evaluation.baselines.linear import Predict
+from raykd.evaluation.baselines.fitted import Fitted, Predict, baseline_cost
+from raykd.evaluation.baselines.int8_teacher import load_int8, make_int8
+from raykd.evaluation.baselines.setfit import SETTINGS as SETFIT_SETTINGS
+from raykd.evaluation.baselines.setfit import make_setfit
 from raykd.evaluation.baselines.static import NUM_DIMENSIONS, load_static, make_static
 from raykd.evaluation.baselines.tfidf import fit_tfidf
+from raykd.evaluation.cost import SETTINGS as COST_SETTINGS
+from raykd.evaluation.cost import Cost
 from raykd.evaluation.pipeline import METRICS_FILE, PREDICTIONS_FILE
 from raykd.evaluation.predict import to_predictions
 from raykd.evaluation.sets.examples import read_set
 from raykd.evaluation.sets.merging import merged_logits
 from raykd.models.embedding import TextEmbedder
+from raykd.models.encoder import load_encoder
+from raykd.models.resolve import checked_model
+from raykd.models.threads import one_thread
 from raykd.storage.manifest import (
     Draft,
     digest_of_directory,
@@ -33,6 +42,9 @@ from raykd.storage.remote.task_files import TaskFiles
 from raykd.tasks.metrics import compute
 from raykd.tasks.store import read_task
 
+COST_FILE = "cost.json"
+_FLOAT32_BYTES = 4
+
 
 @dataclass(frozen=True)
 class BaselineJob:
@@ -43,26 +55,28 @@ class BaselineJob:
         task: folder of the task.
         out: predictions on the report split.
         sets: folder of each evaluation set, and its predictions.
-        static: folder of static embeddings.
-        model: pretrained encoder, empty for `tfidf`.
-        model_digest: digest of the encoder.
-        max_length: tokens per text that the encoder reads.
+        cost: folder of its inference cost.
+        made: folder of the model that the baseline makes; not used by `tfidf` and `embeddings`.
+        model: model that it begins with: a pretrained encoder, or the teacher; empty for `tfidf`.
+        model_digest: digest of the model.
+        max_length: tokens per text that the model reads.
     """
 
-    name: LinearBaseline
+    name: Baseline
     task: Path
     out: Path
     sets: tuple[tuple[Path, Path], ...]
-    static: Path
+    cost: Path
+    made: Path
     model: str = ""
     model_digest: str = ""
     max_length: int = 0
 
     def settings(self) -> dict[str, object]:
         """Settings that determine the predictions, together with the inputs."""
-        if self.name == "embeddings":
-            return {"name": self.name, "max_length": self.max_length}
-        return {} if self.name == "tfidf" else {"name": self.name, **_static_settings()}
+        if self.name == "tfidf":
+            return {}
+        return {"name": self.name, **_settings_of(self)}
 
     def inputs(self) -> dict[str, str]:
         """Digests of the task and of the encoder."""
@@ -75,16 +89,34 @@ class BaselineJob:
 
     def files(self) -> TaskFiles:
         """Files that are read and written."""
-        reads = (self.task, *(folder for folder, _ in self.sets))
-        writes = (self.out, *(out for _, out in self.sets))
-        return TaskFiles(reads, (*writes, self.static) if self.name == "static" else writes)
+        reads = [self.task, *(folder for folder, _ in self.sets)]
+        writes = [self.out, self.cost, *(out for _, out in self.sets)]
+        if self.name == "int8_teacher":
+            reads.append(Path(self.model))
+        if self.name not in ("tfidf", "embeddings"):
+            writes.append(self.made)
+        return TaskFiles(tuple(reads), tuple(writes))
+
+
+class BaselineFacts(BaseModel):
+    """Size and inference cost of a baseline."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_parameters: int
+    cost: Cost
+
+
+def read_facts(job: BaselineJob) -> BaselineFacts:
+    """Size and cost of an evaluated baseline."""
+    return BaselineFacts.model_validate_json((job.cost / COST_FILE).read_text())
 
 
 def evaluate_baselines(jobs: Sequence[BaselineJob], *, use_gpu: bool) -> list[dict[str, float]]:
-    """Metrics of each baseline, fitted on the train split; writes missing predictions.
+    """Metrics of each baseline, fitted on the train split; writes missing predictions and costs.
 
     Raises:
-        InputError: an encoder cannot be read, or Model2Vec cannot use it.
+        InputError: a model cannot be read, or Model2Vec or ONNX cannot use it.
     """
     undone = [job for job in jobs if _missing(job)]
     for job in undone:
@@ -105,7 +137,8 @@ def evaluate_baselines(jobs: Sequence[BaselineJob], *, use_gpu: bool) -> list[di
 
 def _missing(job: BaselineJob) -> bool:
     own = stage_key(job.stage("evaluate"), job.settings(), job.inputs())
-    if finished(job.out, own) is None:
+    of_cost = stage_key(job.stage("cost"), _cost_settings(job), job.inputs())
+    if finished(job.out, own) is None or finished(job.cost, of_cost) is None:
         return True
     stage = job.stage("evaluate_set")
     return any(
@@ -119,12 +152,12 @@ def _set_inputs(job: BaselineJob, folder: Path) -> dict[str, str]:
 
 
 def _evaluate(job: BaselineJob) -> None:
-    """Fit the baseline, and write its missing predictions."""
+    """Fit the baseline, and write its missing predictions and its cost."""
     task = read_task(job.task)
-    predict = _fit(job, task.train, task.num_labels)
+    fitted = _fit(job, task.train, task.num_labels)
 
     def write(draft: Draft) -> None:
-        table = to_predictions(task.reported, predict(task.reported))
+        table = to_predictions(task.reported, fitted.predict(task.reported))
         pq.write_table(table, draft.directory / PREDICTIONS_FILE)
         predictions = table["prediction"].to_numpy()
         scores = compute(task.metrics, task.reported["label"].to_numpy(), predictions)
@@ -133,8 +166,16 @@ def _evaluate(job: BaselineJob) -> None:
     write_once(job.out, job.stage("evaluate"), job.settings(), job.inputs(), write)
     for folder, out in job.sets:
         inputs = _set_inputs(job, folder)
-        write_set = partial(_write_set, folder, predict)
+        write_set = partial(_write_set, folder, fitted.predict)
         write_once(out, job.stage("evaluate_set"), job.settings(), inputs, write_set)
+
+    def write_cost(draft: Draft) -> None:
+        with one_thread():
+            cost = baseline_cost(fitted, task.reported)
+        facts = BaselineFacts(num_parameters=fitted.num_parameters, cost=cost)
+        (draft.directory / COST_FILE).write_text(facts.model_dump_json())
+
+    write_once(job.cost, job.stage("cost"), _cost_settings(job), job.inputs(), write_cost)
 
 
 def _write_set(folder: Path, predict: Predict, draft: Draft) -> None:
@@ -144,26 +185,63 @@ def _write_set(folder: Path, predict: Predict, draft: Draft) -> None:
     pq.write_table(to_predictions(rows.table, merged), draft.directory / PREDICTIONS_FILE)
 
 
-def _fit(job: BaselineJob, train: pa.Table, num_labels: int) -> Predict:
+def _fit(job: BaselineJob, train: pa.Table, num_labels: int) -> Fitted:
+    """Fit a baseline, with the model that it makes or begins with."""
     if job.name == "tfidf":
         return fit_tfidf(train, num_labels=num_labels)
-    if job.name == "embeddings":
+    if job.name != "embeddings":
+        make = partial(_make, job, train)
+        inputs = job.inputs() if job.name == "setfit" else {"model": job.model_digest}
+        write_once(job.made, job.name, _settings_of(job), inputs, make)
+    if job.name == "int8_teacher":
+        num_parameters = _num_parameters(job.model)
+        return load_int8(job.made, max_length=job.max_length, num_parameters=num_parameters)
+    if job.name == "static":
+        embed, num_parameters = load_static(job.made)
+    else:
+        model = job.model if job.name == "embeddings" else str(job.made)
         embed = TextEmbedder.load(
-            "variants: embeddings",
-            job.model,
+            f"variants: {job.name}",
+            model,
             max_length=job.max_length,
             use_gpu=assigned_device().type == "cuda",
         )
-        return fit_on_embeddings(embed, train, num_labels=num_labels)
-    write_once(
-        job.static,
-        "static",
-        _static_settings(),
-        {"model": job.model_digest},
-        lambda draft: make_static(job.model, draft.directory),
+        num_parameters = _num_parameters(model)
+    head = fit_on_embeddings(embed, train, num_labels=num_labels)
+    return head._replace(
+        num_parameters=head.num_parameters + num_parameters,
+        num_bytes=head.num_bytes + _FLOAT32_BYTES * num_parameters,
     )
-    return fit_on_embeddings(load_static(job.static), train, num_labels=num_labels)
 
 
-def _static_settings() -> dict[str, object]:
-    return {"model2vec": version("model2vec"), "num_dimensions": NUM_DIMENSIONS}
+def _make(job: BaselineJob, train: pa.Table, draft: Draft) -> None:
+    if job.name == "static":
+        make_static(job.model, draft.directory)
+    elif job.name == "int8_teacher":
+        make_int8(job.model, draft.directory, max_length=job.max_length)
+    else:
+        device = assigned_device().type
+        model = str(checked_model(job.model))
+        make_setfit(model, draft.directory, train, max_length=job.max_length, device=device)
+
+
+def _num_parameters(model: str) -> int:
+    """Number of weights of an encoder without its classifier."""
+    body = load_encoder(model, num_labels=1).model.base_model
+    return sum(weights.numel() for weights in body.parameters())
+
+
+def _settings_of(job: BaselineJob) -> dict[str, object]:
+    """Settings of the model that a baseline makes."""
+    if job.name == "static":
+        return {"model2vec": version("model2vec"), "num_dimensions": NUM_DIMENSIONS}
+    length: dict[str, object] = {"max_length": job.max_length}
+    if job.name == "setfit":
+        return {**length, **SETFIT_SETTINGS, "setfit": version("setfit")}
+    return (
+        {**length, "onnxruntime": version("onnxruntime")} if job.name == "int8_teacher" else length
+    )
+
+
+def _cost_settings(job: BaselineJob) -> dict[str, object]:
+    return {**job.settings(), **COST_SETTINGS}

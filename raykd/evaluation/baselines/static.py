@@ -69,9 +69,10 @@ def make_static(model: str, folder: Path) -> None:
     static.save_pretrained(folder)
 
 
-def load_static(folder: Path) -> Embed:
-    """Load static embeddings that `make_static` wrote."""
+def load_static(folder: Path) -> tuple[Embed, int]:
+    """Load static embeddings that `make_static` wrote, and the number of their parameters."""
     from model2vec import StaticModel  # an extra
 
     model = StaticModel.from_pretrained(str(folder))
-    return lambda texts: model.encode(list(texts), use_multiprocessing=False)
+    embed: Embed = lambda texts: model.encode(list(texts), use_multiprocessing=False)  # noqa: E731
+    return embed, model.embedding.size

@@ -8,11 +8,12 @@ import pyarrow as pa
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from raykd.evaluation.baselines.linear import Predict, fit_linear
+from raykd.evaluation.baselines.fitted import Fitted
+from raykd.evaluation.baselines.linear import fit_linear
 
 
-def fit_tfidf(train: pa.Table, *, num_labels: int) -> Predict:
-    """Fit on `train` (`schemas.EXAMPLES`); return the function that predicts other rows.
+def fit_tfidf(train: pa.Table, *, num_labels: int) -> Fitted:
+    """Fit on `train` (`schemas.EXAMPLES`); its size is without the words themselves.
 
     Features are words and word bigrams; for sentence pairs, what the two share and how they differ.
     """
@@ -20,7 +21,11 @@ def fit_tfidf(train: pa.Table, *, num_labels: int) -> Predict:
         ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\w+|[^\w\s]", dtype=np.float32
     )
     vectorizer.fit(_texts(train, "sentence1") + _texts(train, "sentence2"))
-    return fit_linear(lambda rows: _features(vectorizer, rows), train, num_labels=num_labels)
+    fitted = fit_linear(lambda rows: _features(vectorizer, rows), train, num_labels=num_labels)
+    return fitted._replace(
+        num_parameters=fitted.num_parameters + vectorizer.idf_.size,
+        num_bytes=fitted.num_bytes + vectorizer.idf_.nbytes,
+    )
 
 
 def _texts(examples: pa.Table, column: str) -> list[str]:

@@ -56,7 +56,7 @@ def export_onnx(
             too large, `out` is a directory, or logits differ by more than `max_difference`;
             nothing is written then.
     """
-    _check_installed()
+    check_onnx_installed("raykd export")
     out = output_path(out)
     size = sum(path.stat().st_size for path in weights_files(checked_model(reference), reference))
     if size > _MAX_BYTES:
@@ -159,13 +159,21 @@ def _write(encoder: Encoder, batch: dict[str, Tensor], file: Path) -> None:
         )
 
 
-def _check_installed() -> None:
+def check_onnx_installed(what: str) -> None:
+    """Check that the packages of the extra `onnx` can be imported.
+
+    Args:
+        what: what needs them, for the message.
+
+    Raises:
+        InputError: one is not installed.
+    """
     for name in _PACKAGES:
         try:
             importlib.import_module(name)
         except ImportError:
             raise InputError(
-                f'raykd export: the package {name} is not installed; pip install ".[onnx]"'
+                f'{what}: the package {name} is not installed; pip install ".[onnx]"'
             ) from None
 
 

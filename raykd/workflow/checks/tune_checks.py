@@ -6,7 +6,7 @@ from itertools import islice, product
 from typing import Any
 
 from raykd.errors import InputError
-from raykd.evaluation.baselines import LINEAR_BASELINES
+from raykd.evaluation.baselines import BASELINES
 from raykd.training.injection_config import TEXT_KINDS
 from raykd.training.settings import total_epochs, total_steps
 from raykd.workflow.checks.corpus_keys import CORPUS_KEYS, check_corpus_key, check_ranker
@@ -115,9 +115,7 @@ def tuned_variant(recipe: Recipe) -> str:
             return 0, ("alone", "direct").index(variant)
         return len(chain.steps), max(TEXT_KINDS.index(step.text.kind) for step in chain.steps)
 
-    return max(
-        (variant for variant in recipe.variants if variant not in LINEAR_BASELINES), key=amount
-    )
+    return max((variant for variant in recipe.variants if variant not in BASELINES), key=amount)
 
 
 def section_of(path: str) -> str:

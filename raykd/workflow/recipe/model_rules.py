@@ -6,8 +6,9 @@ student must (`scores_rules`).
 
 from collections.abc import Mapping, Sequence
 
-from raykd.evaluation.baselines import LinearBaseline
+from raykd.evaluation.baselines import ON_ENCODERS, Baseline
 from raykd.models.student.init import StudentConfig
+from raykd.tasks.config import TaskConfig
 from raykd.training.injection_config import InjectionConfig
 from raykd.training.phase_config import TeacherConfig
 
@@ -61,15 +62,25 @@ def check_pretrained_teachers(
 
 
 def check_baselines(
-    baselines: Sequence[LinearBaseline], teacher: TeacherConfig, student: StudentConfig
+    baselines: Sequence[Baseline], teacher: TeacherConfig, student: StudentConfig, task: TaskConfig
 ) -> None:
-    """Check that there is a pretrained model for baselines on embeddings.
+    """Check that baselines have the models that they begin with, and that SetFit fits the task.
 
     Raises:
         ValueError: names the variant.
     """
+    if "setfit" in baselines and (task.has_pairs or task.is_regression):
+        reason = "a row is a pair of texts" if task.has_pairs else "the label is a score"
+        raise ValueError(
+            f"variants: 'setfit' is for single texts with classes, and {reason}; remove the variant"
+        )
+    if "int8_teacher" in baselines and teacher.model is None:
+        raise ValueError(
+            "variants: 'int8_teacher' needs a teacher that is a model, and this one is known by "
+            "its scores; remove the variant"
+        )
     for name in baselines:
-        if name != "tfidf" and baseline_model(teacher, student) is None:
+        if name in ON_ENCODERS and baseline_model(teacher, student) is None:
             raise ValueError(
                 f"variants: {name!r} needs a pretrained model, but teacher.model is fine-tuned "
                 "already (teacher.fine_tuned: true); name one as student.model, or remove the "

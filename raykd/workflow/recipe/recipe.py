@@ -9,7 +9,7 @@ from raykd.config import Config
 from raykd.contextualize.config import ContextualizeConfig
 from raykd.corpus.config import CorpusConfig
 from raykd.demo.docstrings import DocstringsConfig
-from raykd.evaluation.baselines import LINEAR_BASELINES, LinearBaseline
+from raykd.evaluation.baselines import BASELINES, Baseline
 from raykd.evaluation.config import EvaluationConfig
 from raykd.models.student.init import StudentConfig
 from raykd.objectives import OBJECTIVES
@@ -73,8 +73,9 @@ class Recipe(Config):
         description="Students to make, each as its injection steps joined by '+': alone (no "
         "injection), direct (trained by the objective of adaptation only), task, random, dsir, "
         "contextualized, task_da, contextualized_task_da, names of `injections`; or "
-        "linear baselines: tfidf, embeddings (of the pretrained encoder), static (Model2Vec; extra "
-        "`baselines`).",
+        "baselines without distillation: tfidf and embeddings (of the pretrained encoder) with a "
+        "linear model, static (Model2Vec) and setfit (few labels; both: extra `baselines`), "
+        "int8_teacher (extra `onnx`).",
     )
     docstrings: DocstringsConfig | None = Field(
         None,
@@ -169,14 +170,14 @@ class Recipe(Config):
             values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} {list(values)}: a value appears twice")
-        if set(self.variants) <= set(LINEAR_BASELINES):
+        if set(self.variants) <= set(BASELINES):
             raise ValueError(
                 f"variants {list(self.variants)}: name a variant that is a student as well"
             )
         if self.corpus is not None and self.corpora:
             raise ValueError("corpus and corpora: give one of them; one corpus can have a name too")
         if self.tune is not None and self.tune.variant is not None:
-            known = [variant for variant in self.variants if variant not in LINEAR_BASELINES]
+            known = [variant for variant in self.variants if variant not in BASELINES]
             if self.tune.variant not in known:
                 raise ValueError(
                     f"tune.variant {self.tune.variant!r}: the recipe makes no such student; choose "
@@ -232,7 +233,7 @@ class Recipe(Config):
         check_scores(teacher, student, self.task, injections, self.adaptation, self.steps)
         check_student_source(teacher, student)
         check_pretrained_teachers(injections, teacher)
-        check_baselines(self.linear_baselines, self.teacher, self.student)
+        check_baselines(self.baselines, self.teacher, self.student, self.task)
         return self
 
     @property
@@ -314,9 +315,9 @@ class Recipe(Config):
         return () if chain is None else tuple(step.text for step in chain.steps)
 
     @property
-    def linear_baselines(self) -> list[LinearBaseline]:
+    def baselines(self) -> list[Baseline]:
         """The variants that are linear models, in the order of the report."""
-        return [name for name in LINEAR_BASELINES if name in self.variants]
+        return [name for name in BASELINES if name in self.variants]
 
     @property
     def injected_variants(self) -> tuple[str, ...]:

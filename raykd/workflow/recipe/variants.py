@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from raykd.evaluation.baselines import LINEAR_BASELINES
+from raykd.evaluation.baselines import BASELINES
 from raykd.training.injection_config import (
     BASELINE_TEXTS,
     CORPUS_TEXTS,
@@ -26,7 +26,7 @@ from raykd.training.injection_config import (
 
 # A name becomes a part of folders' names.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
-VARIANTS_WITHOUT_STEPS = (*LINEAR_BASELINES, "alone", "direct")
+VARIANTS_WITHOUT_STEPS = (*BASELINES, "alone", "direct")
 # An older name: it keeps the folders of its students.
 _CONTEXTUALIZED_TASK_DA = "contextualized_task_da"
 _ALIASES = {_CONTEXTUALIZED_TASK_DA: "contextualized+task_da"}

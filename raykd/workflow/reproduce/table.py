@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from raykd.config import Config
 from raykd.errors import InputError
-from raykd.evaluation.baselines import LINEAR_BASELINES
+from raykd.evaluation.baselines import BASELINES
 from raykd.storage.yaml_files import load_yaml
 
 Profile = Literal["small", "full"]
@@ -17,7 +17,7 @@ Profile = Literal["small", "full"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
 Name = Annotated[str, Field(pattern=_NAME)]
 # Rows that are no students.
-REFERENCES = ("teacher", "majority", *LINEAR_BASELINES)
+REFERENCES = ("teacher", "majority", *BASELINES)
 # A recipe's keys that a table sets itself.
 _OWN_KEYS = ("name", "seeds", "variants")
 

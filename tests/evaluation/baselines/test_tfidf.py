@@ -1,6 +1,7 @@
 import pyarrow as pa
 import pytest
 
+from raykd.evaluation.baselines.fitted import baseline_cost
 from raykd.evaluation.baselines.tfidf import fit_tfidf
 from raykd.evaluation.predict import to_predictions
 from raykd.storage.schemas import EXAMPLES, PREDICTIONS
@@ -17,7 +18,7 @@ def examples(first, labels, second=None):
 
 
 def predictions(train, split, num_labels):
-    table = to_predictions(split, fit_tfidf(train, num_labels=num_labels)(split))
+    table = to_predictions(split, fit_tfidf(train, num_labels=num_labels).predict(split))
     assert table.schema == PREDICTIONS
     return table["prediction"].to_pylist()
 
@@ -58,8 +59,25 @@ def test_text_without_words_is_classified():
 def test_tfidf_beats_a_constant_answer_on_real_mrpc(glue):
     files = {split: str(glue / f"mrpc_{split}.parquet") for split in ("train", "dev")}
     task = load_task(TaskConfig(name="mrpc", **files))
-    table = to_predictions(task.dev, fit_tfidf(task.train, num_labels=2)(task.dev))
+    table = to_predictions(task.dev, fit_tfidf(task.train, num_labels=2).predict(task.dev))
     scores = compute(task.metrics, table["label"].to_numpy(), table["prediction"].to_numpy())
     # A constant answer gets 81.2 and 68.4.
     assert scores["f1"] == pytest.approx(0.840, abs=0.01)
     assert scores["accuracy"] == pytest.approx(0.757, abs=0.01)
+
+
+def test_its_size_is_that_of_coefficients_and_document_frequencies():
+    train = examples(["good film", "dull cast"], [1, 0])
+    fitted = fit_tfidf(train, num_labels=2)
+    # Four words and two bigrams, each with a coefficient and an inverse document frequency.
+    assert fitted.num_parameters == 12
+    assert fitted.num_bytes in (12 * 4, 12 * 8)
+
+
+def test_its_cost_is_measured_from_texts_to_answers():
+    train = examples(["good film", "dull cast"], [1, 0])
+    cost = baseline_cost(fit_tfidf(train, num_labels=2), train)
+    assert cost.flops is None
+    assert 0.01 < cost.latency_ms < 100
+    # Rows of a batch share the work of a call.
+    assert cost.rows_per_s_batch_32 > cost.rows_per_s_batch_1 > 10

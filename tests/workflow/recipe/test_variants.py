@@ -213,7 +213,7 @@ def test_a_fine_tuned_teacher_cannot_be_the_pretrained_one():
 def test_a_baseline_on_embeddings_needs_a_pretrained_model():
     teacher = {"model": "teacher", "fine_tuned": True}
     variants = ["embeddings", "alone"]
-    assert recipe_with(variants=variants, injections={}).linear_baselines == ["embeddings"]
+    assert recipe_with(variants=variants, injections={}).baselines == ["embeddings"]
     with pytest.raises(InputError, match="'embeddings' needs a pretrained model"):
         recipe_with(variants=variants, injections={}, teacher=teacher)
     student = {"model": "base", "inits": ["pretrained"]}
@@ -221,7 +221,34 @@ def test_a_baseline_on_embeddings_needs_a_pretrained_model():
     assert baseline_model(recipe.teacher, recipe.student) == "base"
 
 
-def test_linear_baselines_alone_are_no_run():
+def test_setfit_is_for_single_texts_with_classes():
+    task = values_with()["task"]
+    variants = ["setfit", "alone"]
+    assert recipe_with(variants=variants, injections={}).baselines == ["setfit"]
+    pairs = task | {"sentence_columns": ["first", "second"]}
+    with pytest.raises(InputError, match="'setfit' is for single texts .* a pair of texts"):
+        recipe_with(variants=variants, injections={}, task=pairs)
+    scores = task | {"regression": True, "metrics": ["pearson"]}
+    with pytest.raises(InputError, match="'setfit' is for single texts .* label is a score"):
+        recipe_with(variants=variants, injections={}, task=scores)
+
+
+def test_an_int8_teacher_needs_a_teacher_that_is_a_model():
+    variants = ["int8_teacher", "alone"]
+    assert recipe_with(variants=variants, injections={}).baselines == ["int8_teacher"]
+    teacher, student = {"scores": "scores.csv"}, {"model": "base", "inits": ["pretrained"]}
+    with pytest.raises(InputError, match="'int8_teacher' needs a teacher that is a model"):
+        recipe_with(
+            variants=variants,
+            injections={},
+            injection=None,
+            teacher=teacher,
+            student=student,
+            adaptation={"objective": {"name": "vanilla_kd"}},
+        )
+
+
+def test_baselines_alone_are_no_run():
     with pytest.raises(InputError, match="name a variant that is a student as well"):
         recipe_with(variants=["static", "tfidf"], injections={})
 

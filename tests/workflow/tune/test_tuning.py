@@ -12,7 +12,7 @@ import pytest
 
 from raykd.config import dump_yaml
 from raykd.errors import InputError
-from raykd.evaluation.baselines import LINEAR_BASELINES
+from raykd.evaluation.baselines import BASELINES
 from raykd.report.tune.trials import Trial, rank
 from raykd.storage.manifest import Draft, write_once
 from raykd.workflow.checks.tune_checks import (
@@ -49,7 +49,7 @@ def recipe_with(*variants: str) -> Recipe:
     )
 
 
-@pytest.mark.parametrize("variant", sorted(set(PREDEFINED_VARIANTS) - set(LINEAR_BASELINES)))
+@pytest.mark.parametrize("variant", sorted(set(PREDEFINED_VARIANTS) - set(BASELINES)))
 def test_the_only_variant_of_a_recipe_is_tuned(variant):
     assert tuned_variant(recipe_with("tfidf", variant)) == variant
 

@@ -1,0 +1,48 @@
+"""A fitted baseline, and its inference cost.
+
+Shapes: N rows, C classes (1: regression).
+"""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from raykd.evaluation.cost import BATCH_SIZE, Cost, device_name, speed_of, timed_rounds
+
+# Function from rows (N, as `schemas.EXAMPLES`) to logits (N, C).
+Predict = Callable[[pa.Table], NDArray[np.float32]]
+
+
+class Fitted(NamedTuple):
+    """A fitted baseline: its answers, and its size."""
+
+    predict: Predict
+    num_parameters: int
+    num_bytes: int
+
+
+def baseline_cost(fitted: Fitted, examples: pa.Table) -> Cost:
+    """Cost from texts to logits, on rows spread evenly over a split (`schemas.EXAMPLES`)."""
+    places = np.linspace(0, examples.num_rows - 1, BATCH_SIZE).round().astype(np.int64)
+    together = examples.take(places)
+    alone = [together.slice(row, 1) for row in range(BATCH_SIZE)]
+
+    def seconds(rows: pa.Table) -> float:
+        started = time.perf_counter()
+        fitted.predict(rows)
+        return time.perf_counter() - started
+
+    speed = speed_of(list(timed_rounds(seconds, alone, together)))
+    return Cost(
+        **speed._asdict(),
+        weights_bytes=fitted.num_bytes,
+        flops_per_token=None,
+        num_tokens=None,
+        device=device_name(),
+        num_threads=torch.get_num_threads(),
+    )
