@@ -1,4 +1,4 @@
-"""What a table shows of its runs: scores, differences and training times."""
+"""Contents of a table: scores, differences and training times."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def shown_table(
     done: Mapping[tuple[str, str], Done],
     differences: Mapping[tuple[str, str], ScoreDifference] | None = None,
 ) -> ReproducedTable:
-    """What the table shows of its runs so far.
+    """Fill the table with the results of its runs so far.
 
     Args:
         table: the table.
