@@ -79,7 +79,7 @@ def score_constant_on_sets(run: Run) -> SetScores:
 
 
 def baseline_sets(run: Run, name: str) -> tuple[tuple[Path, Path], ...]:
-    """Folder of each evaluation set, and of a linear baseline's predictions on it."""
+    """Folder of each evaluation set, and of a baseline's predictions on it."""
     return tuple(
         (run.evaluation_set(one.name), run.predictions(run.out / name, one.name))
         for one in run.recipe.evaluation.sets
@@ -87,7 +87,7 @@ def baseline_sets(run: Run, name: str) -> tuple[tuple[Path, Path], ...]:
 
 
 def baseline_set_scores(run: Run, name: str) -> SetScores:
-    """Score the predictions of a linear baseline on every set."""
+    """Score the predictions of a baseline on every set."""
     return {
         one.name: set_scores(run.predictions(run.out / name, one.name), metrics)
         for one, metrics in _with_metrics(run)

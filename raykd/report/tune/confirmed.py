@@ -39,7 +39,8 @@ def confirmed_text(confirmation: Mapping[str, Any]) -> list[str]:
         else f"No other trial is {within}."
     )
     lines = [
-        f"Means over {len(seeds)} new seeds with 95 % confidence intervals (Student's t). {tied}"
+        f"Means over {len(seeds)} new seeds with 95 % confidence intervals (Student's t, with the "
+        f"deviation over seeds of all of them). {tied}"
     ]
     lines.append(
         "The winner's search score minus its mean over new seeds on the same rows is "

@@ -15,7 +15,7 @@ from raykd.workflow.tune.best import lines_of
 from raykd.workflow.tune.choice.confirmation import (
     Confirmation,
     choose,
-    interval,
+    half_width,
     standard_error,
 )
 from raykd.workflow.tune.choice.rows import split_rows
@@ -39,11 +39,18 @@ def order(trials: list[Trial], means: list[float]) -> list[int]:
     return [one.number for one in choose(trials, scores)]
 
 
-def test_the_interval_is_that_of_student():
+def test_the_interval_is_that_of_student_with_the_deviation_of_all_trials():
     # t(0.975, 2) = 4.302653; deviation 0.01, three scores.
-    low, high = interval(around(0.5))
-    assert low == pytest.approx(0.5 - 4.302653 * 0.01 / 3**0.5)
-    assert high == pytest.approx(0.5 + 4.302653 * 0.01 / 3**0.5)
+    assert half_width([around(0.5)]) == pytest.approx(4.302653 * 0.01 / 3**0.5)
+    # t(0.975, 4) = 2.776445; variances 0.0001 and 0.0004.
+    scores = [around(0.5), [0.5 + 2 * noise for noise in NOISE]]
+    assert half_width(scores) == pytest.approx(2.776445 * (0.00025 / 3) ** 0.5)
+
+
+def test_the_interval_ends_at_the_highest_score_there_is():
+    [one] = choose([trial(0)], {0: [1.0, 0.98]})
+    assert one.low == pytest.approx(0.99 - 12.706205 * 0.01)
+    assert one.high == 1.0
 
 
 def test_the_standard_error_pools_the_variances():
@@ -102,8 +109,8 @@ def test_the_outcome_states_intervals_ties_and_both_parts_of_the_bias():
     trials = [trial(0, 900), trial(1, 100)]
     text = "\n".join(lines_of(StudyResult("f1", "dev", 1, trials, confirmation=values), "b.yaml"))
     assert "winner: 0.9000  trial 1," in text
-    assert "  trial 1  0.7950 [0.7702, 0.8198]  0.9000  winner" in text
-    assert "  trial 0  0.8000 [0.7752, 0.8248]  0.9000  tied" in text
+    assert "  trial 1  0.7950 [0.7790, 0.8110]  0.9000  winner" in text
+    assert "  trial 0  0.8000 [0.7840, 0.8160]  0.9000  tied" in text
     assert "2 of 2 are tied: within one standard error of the difference, 0.0082" in text
     assert "on the same rows is +0.1050: the part of the search score that was its seed" in text
     assert "its mean is 0.7750, which is -0.0200 from that on the search rows" in text

@@ -23,7 +23,7 @@ class Repeated:
         search_score: score in the search, with the search's seed.
         scores: score per new seed, on the same rows.
         mean: mean of `scores`.
-        low: lower end of the 95 % confidence interval of the mean (Student's t).
+        low: lower end of the 95 % confidence interval of the mean, see `half_width`.
         high: upper end of it.
         num_parameters: size of the student.
         seconds: training time of the trial.
@@ -82,13 +82,16 @@ def choose(trials: Sequence[Trial], scores: Mapping[int, Sequence[float]]) -> li
     """
     means = {trial.number: statistics.fmean(scores[trial.number]) for trial in trials}
     best, error = max(means.values()), standard_error(list(scores.values()))
+    half = half_width(list(scores.values()))
     repeated = [
         Repeated(
             trial.number,
             trial.score or 0.0,
             list(scores[trial.number]),
             means[trial.number],
-            *interval(scores[trial.number]),
+            means[trial.number] - half,
+            # No metric exceeds 1.
+            min(1.0, means[trial.number] + half),
             trial.num_parameters,
             trial.seconds,
             is_tied=best - means[trial.number] <= error,
@@ -115,15 +118,22 @@ def _size(one: Repeated) -> float:
     return math.inf if one.num_parameters is None else one.num_parameters
 
 
-def interval(scores: Sequence[float]) -> tuple[float, float]:
-    """95 % confidence interval of a mean by Student's t, for two scores or more."""
-    mean, num_scores = statistics.fmean(scores), len(scores)
-    half = statistics.stdev(scores) / num_scores**0.5
-    half *= float(t.ppf((1 + _CONFIDENCE) / 2, num_scores - 1))
-    return mean - half, mean + half
+def half_width(scores: Sequence[Sequence[float]]) -> float:
+    """Half of the 95 % confidence interval of a trial's mean, by Student's t.
+
+    The variance over seeds is pooled over all trials, of which each has two scores or more, and
+    equally many.
+    """
+    num_scores = len(scores[0])
+    degrees_of_freedom = len(scores) * (num_scores - 1)
+    quantile = float(t.ppf((1 + _CONFIDENCE) / 2, degrees_of_freedom))
+    return quantile * math.sqrt(_pooled_variance(scores) / num_scores)
 
 
 def standard_error(scores: Sequence[Sequence[float]]) -> float:
     """Standard error of the difference of two means, with the pooled variance of all trials."""
-    variance = statistics.fmean(statistics.variance(one) for one in scores)
-    return math.sqrt(2 * variance / len(scores[0]))
+    return math.sqrt(2 * _pooled_variance(scores) / len(scores[0]))
+
+
+def _pooled_variance(scores: Sequence[Sequence[float]]) -> float:
+    return statistics.fmean(statistics.variance(one) for one in scores)
