@@ -1,13 +1,10 @@
-"""Export of a model to one ONNX file, with float32 or with int8 weights that passed a gate."""
+"""Export of a model to one ONNX file: as it is, or made smaller and passed by a gate."""
 
 import shutil
 import tempfile
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
-
-import pyarrow as pa
 
 from raykd.errors import InputError
 from raykd.evaluation.int8_gate import FileMeasures, measure_files
@@ -15,75 +12,62 @@ from raykd.models.calibration import Calibration, check_classes, read_calibratio
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.models.onnx.description import FileDescription, write_description
 from raykd.models.onnx.export import export_onnx
-from raykd.models.onnx.int8 import Int8, write_int8
+from raykd.models.onnx.int8 import write_int8
 from raykd.models.resolve import checked_model, digest_of_model, student_of_run
 from raykd.models.tokenization.positions import trained_length
-from raykd.storage.delimited import AS_NAMED
-from raykd.storage.locations import Location, shown
+from raykd.models.tokenization.pruning import (
+    check_prunable,
+    count_tokens,
+    kept_tokens,
+    write_pruned,
+)
+from raykd.operations.corpus_tokens import count_corpus_tokens
+from raykd.operations.export_gate import LabeledRows, Reduction, labeled_rows
 from raykd.storage.outputs import output_path
 from raykd.storage.working_files import replacing
-from raykd.tasks.examples import find_sentence_columns, read_rows, to_examples
-from raykd.tasks.label_rules import LabelRules
-from raykd.tasks.metrics import check_metrics
-from raykd.tasks.store import read_task
-
-
-@dataclass(frozen=True)
-class Int8Settings:
-    """Settings of int8 weights and of their gate.
-
-    Attributes:
-        kind: how activations are quantized; static ranges are measured on the training rows of the
-            run, or on `dev`.
-        max_loss: points of the metric (times 100) that may be lost.
-        dev: labeled rows on which the loss is measured; None: the dev rows of the run.
-        text_columns: columns of the text of `dev`.
-        label_column: column of its labels.
-        metric: metric of the loss; None: the main one of the run's task, else accuracy, or pearson.
-    """
-
-    kind: Int8
-    max_loss: float = 0.5
-    dev: Location | None = None
-    text_columns: tuple[str, ...] = ("text",)
-    label_column: str = "label"
-    metric: str | None = None
 
 
 class Exported(NamedTuple):
-    """A written file: inputs, measures of both precisions if it has int8 weights, calibration."""
+    """A written file: its inputs, how far its float32 logits are from PyTorch's, calibration.
+
+    If it was made smaller, also the measures of the whole float32 file and of the written one, and
+    the number of tokens before and after.
+    """
 
     inputs: tuple[str, ...]
     difference: float
     metric: str = ""
-    float32: FileMeasures | None = None
-    int8: FileMeasures | None = None
+    whole: FileMeasures | None = None
+    reduced: FileMeasures | None = None
     calibration: Calibration | None = None
+    num_tokens: tuple[int, int] | None = None
 
 
-def export_model(reference: str, out: Path, int8: Int8Settings | None = None) -> Exported:
+def export_model(reference: str, out: Path, reduction: Reduction | None = None) -> Exported:
     """Write a model's ONNX file, which describes itself (`models.onnx.description`).
 
     Args:
         reference: run directory or model, see `models.resolve.student_of_run`.
         out: file to write.
-        int8: settings of int8 weights; None: float32.
+        reduction: how the file is made smaller; None: not at all.
 
     Raises:
         InputError: see `export_onnx`; the model's calibration is damaged or of other classes; there
-            are no labeled rows for the gate; or int8 weights lose more than `max_loss`. Nothing is
-            written then.
+            are no labeled rows for the gate; tokens of the model cannot be left out; or the smaller
+            file loses more than `max_loss`. Nothing is written then.
     """
     out = output_path(out)
     student = student_of_run(reference)
     if out.is_dir():
         raise InputError(f"--out {out}: is a directory; name a file, such as {out}/student.onnx")
     calibration = read_calibration(checked_model(student))
-    rows = None if int8 is None else _labeled_rows(reference, student, int8)
+    if reduction is not None and reduction.vocabulary_of:
+        check_prunable(student)
+    rows = None if reduction is None else labeled_rows(reference, student, reduction)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        float32 = Path(folder) / "float32.onnx"
-        difference, inputs = export_onnx(student, float32)
+        whole = Path(folder) / "float32.onnx"
+        difference, inputs = export_onnx(student, whole)
         tokenizer = load_tokenizer(student)
         labels = load_encoder(student).label_names
         if calibration is not None:
@@ -97,103 +81,101 @@ def export_model(reference: str, out: Path, int8: Int8Settings | None = None) ->
             calibration=calibration,
             raykd_version=version("raykd"),
         )
-        write_description(float32, description, tokenizer)
-        exported = Exported(inputs, difference)
-        written = float32
-        if int8 is not None:
+        write_description(whole, description, tokenizer)
+        exported = Exported(inputs, difference, calibration=calibration)
+        written = whole
+        if reduction is not None:
             assert rows is not None
-            written = Path(folder) / "int8.onnx"
-            write_int8(
-                float32,
-                written,
-                int8.kind,
-                rows=rows.calibration,
-                tokenizer=tokenizer,
-                max_length=description.max_length,
-            )
-            write_description(written, description, tokenizer)
-            measures = measure_files(
-                [float32, written], rows.dev, [rows.metric], max_length=description.max_length
-            )
-            exported = Exported(inputs, difference, rows.metric, measures[0], measures[1])
-            _check_loss(exported, int8)
-            scores = {
-                name: found.scores
-                for name, found in zip(("float32", "int8"), measures, strict=True)
-            }
-            update = {"precision": "int8", "scores": scores}
-            write_description(written, description.model_copy(update=update), tokenizer)
+            written = Path(folder) / "reduced.onnx"
+            exported = _reduce(student, whole, written, description, reduction, rows, exported)
+            _check_loss(exported, reduction)
         with replacing(out) as partial:
             shutil.copyfile(written, partial)
-    return exported._replace(calibration=calibration)
+    return exported
 
 
-class _LabeledRows(NamedTuple):
-    """Rows of the gate and of the calibration, and the metric."""
-
-    dev: pa.Table
-    calibration: list[tuple[str, ...]]
-    metric: str
-
-
-def _labeled_rows(reference: str, student: str, int8: Int8Settings) -> _LabeledRows:
-    labels = load_encoder(student).label_names
-    if int8.dev is not None:
-        rules = LabelRules(int8.label_column, labels or None, options=True)
-        source = shown(int8.dev)
-        table = read_rows(int8.dev, [int8.text_columns], rules, AS_NAMED)
-        columns = find_sentence_columns(source, table.column_names, [int8.text_columns], rules)
-        dev = to_examples(source, table, columns, rules, labels=labels).table
-        calibrating = dev
-        metrics: tuple[str, ...] = ("accuracy",) if labels else ("pearson",)
+def _reduce(
+    student: str,
+    whole: Path,
+    written: Path,
+    description: FileDescription,
+    reduction: Reduction,
+    rows: LabeledRows,
+    exported: Exported,
+) -> Exported:
+    """Write the smaller file, and measure both."""
+    source, tokenizer, difference = whole, load_tokenizer(student), exported.difference
+    num_tokens = None
+    if reduction.vocabulary_of:
+        size = int(load_encoder(student).model.config.vocab_size or 0)
+        counts = count_corpus_tokens(
+            student, reduction.vocabulary_of, reduction.text_columns[0], size, written
+        )
+        for texts in zip(*rows.training, strict=True):
+            counts += count_tokens(tokenizer, texts, size)
+        kept = kept_tokens(student, counts)
+        num_tokens = (size, len(kept))
+        pruned = written.with_name("pruned")
+        write_pruned(student, kept, pruned)
+        source, tokenizer = written.with_name("pruned.onnx"), load_tokenizer(str(pruned))
+        difference, _ = export_onnx(str(pruned), source)
+        description = description.model_copy(update={"pad_id": tokenizer.pad_token_id or 0})
+    if reduction.int8 is None:
+        shutil.copyfile(source, written)
     else:
-        folder = Path(reference).expanduser() / "task"
-        if not (folder / "task.json").is_file():
-            raise InputError(
-                f"raykd export {reference}: int8 weights need labeled rows, on which their loss is "
-                "measured; give the run directory of the model, or --dev FILE"
-            )
-        task = read_task(folder)
-        if task.labels != labels:
-            raise InputError(
-                f"raykd export {reference}: the student's classes ({', '.join(labels)}) are not "
-                f"those of the run's task ({', '.join(task.labels)}); run the recipe again"
-            )
-        dev, calibrating, metrics = task.dev, task.train, task.metrics
-    if not dev.num_rows:
-        raise InputError(f"raykd export {reference}: there are no labeled rows; give others")
-    if int8.metric is not None:
-        try:
-            check_metrics([int8.metric], regression=not labels)
-        except ValueError as error:
-            raise InputError(f"raykd export: --metric: {error}") from None
-    texts = [calibrating["sentence1"].to_pylist()]
-    if calibrating["sentence2"].null_count < calibrating.num_rows:
-        texts.append(calibrating["sentence2"].to_pylist())
-    return _LabeledRows(dev, list(zip(*texts, strict=True)), int8.metric or metrics[0])
+        write_int8(
+            source,
+            written,
+            reduction.int8,
+            rows=rows.calibration,
+            tokenizer=tokenizer,
+            max_length=description.max_length,
+        )
+    write_description(written, description, tokenizer)
+    measures = measure_files(
+        [whole, written], rows.dev, [rows.metric], max_length=description.max_length
+    )
+    scores = {
+        name: found.scores
+        for name, found in zip(("float32", reduction.title), measures, strict=True)
+    }
+    update = {"precision": "int8" if reduction.int8 else "float32", "scores": scores}
+    write_description(written, description.model_copy(update=update), tokenizer)
+    return exported._replace(
+        difference=difference,
+        metric=rows.metric,
+        whole=measures[0],
+        reduced=measures[1],
+        num_tokens=num_tokens,
+    )
 
 
-def _check_loss(exported: Exported, int8: Int8Settings) -> None:
-    """Refuse int8 weights that lose too much.
+def _check_loss(exported: Exported, reduction: Reduction) -> None:
+    """Refuse a smaller file that loses too much.
 
     Raises:
         InputError: names the loss and the remedy.
     """
     lost = points_lost(exported)
     # Not `>`, which is false for NaN.
-    if not lost <= int8.max_loss:
-        other = "static" if int8.kind == "dynamic" else "dynamic"
+    if not lost <= reduction.max_loss:
+        remedies = []
+        if reduction.vocabulary_of:
+            remedies.append("name more text for the vocabulary")
+        if reduction.int8 is not None:
+            other = "static" if reduction.int8 == "dynamic" else "dynamic"
+            remedies.append(f"try --int8 {other}")
         raise InputError(
-            f"raykd export: int8 weights lose {lost:.2f} points of {exported.metric} on the dev "
-            f"rows, more than {int8.max_loss:g}; nothing was written. Try --int8 {other}, allow "
-            "more with --max-loss, or export float32"
+            f"raykd export: the {reduction.title} file loses {lost:.2f} points of "
+            f"{exported.metric} on the dev rows, more than {reduction.max_loss:g}; nothing was "
+            f"written: {', '.join(remedies)}, allow more with --max-loss, or export float32"
         )
 
 
 def points_lost(exported: Exported) -> float:
-    """Points (times 100) of the metric that int8 weights lose; negative if they gain."""
-    assert exported.float32 is not None
-    assert exported.int8 is not None
+    """Points (times 100) of the metric that a smaller file loses; negative if it gains."""
+    assert exported.whole is not None
+    assert exported.reduced is not None
     metric = exported.metric
     # Rounded beyond the digits that rows can change, so that equal scores differ by 0.
-    return round(100 * (exported.float32.scores[metric] - exported.int8.scores[metric]), 9)
+    return round(100 * (exported.whole.scores[metric] - exported.reduced.scores[metric]), 9)

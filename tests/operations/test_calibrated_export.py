@@ -13,7 +13,8 @@ from tiny_models import save_tiny_classifier
 from raykd.cli.app import _exit_code as run
 from raykd.errors import InputError
 from raykd.models.calibration import write_calibration
-from raykd.operations.export import Int8Settings, export_model
+from raykd.operations.export import export_model
+from raykd.operations.export_gate import Reduction
 from raykd.prediction.classifier import Classifier
 from raykd.prediction.config import PredictConfig
 
@@ -61,14 +62,14 @@ def test_int8_weights_keep_the_calibration_and_the_gate_does_not_depend_on_it(mo
     labels = predictions_of(model)["prediction"].to_pylist()
     lines = [f"{text},{label}" for text, label in zip(TEXTS, labels, strict=True)]
     dev.write_text("\n".join(["text,label", *lines]) + "\n")
-    settings = Int8Settings("dynamic", max_loss=100, dev=dev)
+    settings = Reduction("dynamic", max_loss=100, dev=dev)
     int8 = export_model(str(model), tmp_path / "int8.onnx", settings)
     assert about(tmp_path / "int8.onnx")["calibration"]["temperature"] == 1.75
     assert int8.calibration == CALIBRATION
     other = save_tiny_classifier(tmp_path / "plain", labels=CALIBRATION.labels)
     plain = export_model(str(other), tmp_path / "plain.onnx", settings)
     assert plain.calibration is None
-    assert (int8.int8.scores, int8.float32.scores) == (plain.int8.scores, plain.float32.scores)
+    assert (int8.reduced.scores, int8.whole.scores) == (plain.reduced.scores, plain.whole.scores)
     assert int8.difference == plain.difference
 
 

@@ -12,8 +12,10 @@ from tiny_models import save_tiny_classifier
 
 from raykd.cli.app import _exit_code as run
 from raykd.errors import InputError
+from raykd.models.onnx.session import OnnxClassifier
 from raykd.operations import export as export_module
-from raykd.operations.export import Exported, Int8Settings, export_model, points_lost
+from raykd.operations.export import Exported, export_model, points_lost
+from raykd.operations.export_gate import Reduction
 from raykd.prediction.classifier import Classifier
 from raykd.prediction.config import PredictConfig
 
@@ -59,14 +61,14 @@ def dev(model):
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
 def test_int8_is_smaller_and_its_loss_is_that_of_its_own_predictions(model, dev, tmp_path, kind):
     out = tmp_path / "student.onnx"
-    exported = export_model(str(model), out, Int8Settings(kind, max_loss=20, dev=dev))
+    exported = export_model(str(model), out, Reduction(kind, max_loss=20, dev=dev))
     own, int8 = predictions_of(model), predictions_of(out)
     pairs = zip(own["prediction"].to_pylist(), int8["prediction"].to_pylist(), strict=True)
     agreement = np.mean([a == b for a, b in pairs])
-    assert exported.float32.scores["accuracy"] == 1
-    assert exported.int8.scores["accuracy"] == pytest.approx(agreement)
+    assert exported.whole.scores["accuracy"] == 1
+    assert exported.reduced.scores["accuracy"] == pytest.approx(agreement)
     assert points_lost(exported) == pytest.approx(100 * (1 - agreement))
-    assert out.stat().st_size == pytest.approx(exported.int8.num_bytes, abs=500)
+    assert out.stat().st_size == pytest.approx(exported.reduced.num_bytes, abs=500)
     pairs = zip(own["probabilities"].to_pylist(), int8["probabilities"].to_pylist(), strict=True)
     differences = [abs(a["positive"] - b["positive"]) for a, b in pairs]
     assert 0 < max(differences) < 0.2
@@ -115,7 +117,7 @@ def test_weights_that_lose_too_much_are_not_written(model, dev, tmp_path, monkey
     command = ["export", str(model), "--out", str(out), "--int8", "dynamic", "--dev", str(dev)]
     assert run(command) == 2
     error = capsys.readouterr().err
-    assert "int8 weights lose 1.00 points of accuracy on the dev rows, more than 0.5" in error
+    assert "the int8 file loses 1.00 points of accuracy on the dev rows, more than 0.5" in error
     assert "--int8 static" in error
     assert not out.exists()
     assert run([*command, "--max-loss", "1"]) == 0
@@ -124,7 +126,7 @@ def test_weights_that_lose_too_much_are_not_written(model, dev, tmp_path, monkey
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--max-loss", "1"], "--max-loss: use with --int8"),
+        (["--max-loss", "1"], "--max-loss: use with --int8 or --prune-vocabulary"),
         (["--int8", "dynamic"], "give the run directory of the model, or --dev FILE"),
         (["--int8", "dynamic", "--label-column", "y"], "--label-column: use with --dev FILE"),
         (["--int8", "dynamic", "--dev", "DEV", "--metric", "pearson"], "unknown metric 'pearson'"),
@@ -139,6 +141,38 @@ def test_misused_options_are_refused(model, dev, tmp_path, capsys, options, mess
     assert run(["export", str(model), "--out", str(tmp_path / "x.onnx"), *options]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("int8", [(), ("--int8", "dynamic")], ids=["float32", "int8"])
+def test_a_pruned_file_is_smaller_and_answers_as_before(
+    model, dev, tmp_path, capsys, ray_cluster, int8
+):
+    texts, out = tmp_path / "texts.csv", tmp_path / "pruned.onnx"
+    texts.write_text("text\n" + "\n".join(TEXTS))
+    command = ["export", str(model), "--out", str(out), "--dev", str(dev), "--max-loss", "20"]
+    command += [*int8, "--prune-vocabulary", str(texts)]
+    assert run(command) == 0
+    printed = capsys.readouterr().out
+    # Of 50 tokens, 5 special ones, 8 words and "a" are kept.
+    assert "tokens         50          14  0.28 times" in printed
+    whole = tmp_path / "whole.onnx"
+    export_model(str(model), whole, Reduction("dynamic", max_loss=20, dev=dev) if int8 else None)
+    assert out.stat().st_size < whole.stat().st_size
+    ours, its = (predictions_of(file)["probabilities"].to_pylist() for file in (out, whole))
+    of_class = [[row["positive"] for row in rows] for rows in (ours, its)]
+    np.testing.assert_allclose(*of_class, atol=0.08 if int8 else 1e-6)
+    title = "pruned int8" if int8 else "pruned"
+    assert list(OnnxClassifier(out).description.scores) == ["float32", title]
+
+
+@pytest.mark.ray
+def test_a_vocabulary_of_files_without_text_is_refused(model, dev, tmp_path, capsys, ray_cluster):
+    (tmp_path / "rows.csv").write_text("text,label\n,good\n")
+    command = ["export", str(model), "--out", str(tmp_path / "x.onnx"), "--dev", str(dev)]
+    assert run([*command, "--prune-vocabulary", str(tmp_path / "rows.csv")]) == 2
+    assert "there is no text in the column 'text'" in capsys.readouterr().err
+    assert not (tmp_path / "x.onnx").exists()
 
 
 # What the documentation shows, in a process where neither torch nor transformers can be imported.
@@ -169,7 +203,7 @@ print(json.dumps([about["labels"][place] for place in logits.argmax(axis=1)]))
 
 def test_a_file_is_used_without_torch_and_by_predict(model, tmp_path):
     out = tmp_path / "student.onnx"
-    assert export_model(str(model), out).int8 is None
+    assert export_model(str(model), out).reduced is None
     expected = predictions_of(model)
     command = [sys.executable, "-c", _WITHOUT_TORCH, str(out), json.dumps(TEXTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

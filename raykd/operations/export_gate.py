@@ -1,0 +1,105 @@
+"""The gate of `raykd export`: how a file is made smaller, and the rows it is measured on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from raykd.errors import InputError
+from raykd.models.encoder import load_encoder
+from raykd.models.onnx.int8 import Int8
+from raykd.storage.delimited import AS_NAMED
+from raykd.storage.locations import Location, shown
+from raykd.tasks.examples import find_sentence_columns, read_rows, to_examples
+from raykd.tasks.label_rules import LabelRules
+from raykd.tasks.metrics import check_metrics
+from raykd.tasks.store import read_task
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Ways to make a file smaller, and the gate that it has to pass.
+
+    Attributes:
+        int8: how activations are quantized; static ranges are measured on the training rows of the
+            run, or on `dev`. None: float32 weights.
+        vocabulary_of: texts whose tokens are kept, together with those of the run's training rows;
+            none: the whole vocabulary.
+        max_loss: points of the metric (times 100) that may be lost.
+        dev: labeled rows on which the loss is measured; None: the dev rows of the run.
+        text_columns: columns of the text of `dev`; the first one also of `vocabulary_of`.
+        label_column: column of the labels of `dev`.
+        metric: metric of the loss; None: the main one of the run's task, else accuracy, or pearson.
+    """
+
+    int8: Int8 | None = None
+    vocabulary_of: tuple[Location, ...] = ()
+    max_loss: float = 0.5
+    dev: Location | None = None
+    text_columns: tuple[str, ...] = ("text",)
+    label_column: str = "label"
+    metric: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Kind of the smaller file: `int8`, `pruned`, or `pruned int8`."""
+        return " ".join(["pruned"] * bool(self.vocabulary_of) + ["int8"] * bool(self.int8))
+
+
+class LabeledRows(NamedTuple):
+    """Rows of the gate and of the calibration, the run's training rows, and the metric."""
+
+    dev: pa.Table
+    calibration: list[tuple[str, ...]]
+    training: list[tuple[str, ...]]
+    metric: str
+
+
+def labeled_rows(reference: str, student: str, reduction: Reduction) -> LabeledRows:
+    """Rows to measure a smaller file on.
+
+    Args:
+        reference: run directory or model.
+        student: the model.
+        reduction: settings.
+
+    Raises:
+        InputError: there are none, or their classes or the metric do not fit the model.
+    """
+    labels = load_encoder(student).label_names
+    if reduction.dev is not None:
+        rules = LabelRules(reduction.label_column, labels or None, options=True)
+        source = shown(reduction.dev)
+        table = read_rows(reduction.dev, [reduction.text_columns], rules, AS_NAMED)
+        columns = find_sentence_columns(source, table.column_names, [reduction.text_columns], rules)
+        dev = to_examples(source, table, columns, rules, labels=labels).table
+        calibrating, is_run = dev, False
+        metrics: tuple[str, ...] = ("accuracy",) if labels else ("pearson",)
+    else:
+        folder = Path(reference).expanduser() / "task"
+        if not (folder / "task.json").is_file():
+            raise InputError(
+                f"raykd export {reference}: a smaller file needs labeled rows, on which its loss "
+                "is measured; give the run directory of the model, or --dev FILE"
+            )
+        task = read_task(folder)
+        if task.labels != labels:
+            raise InputError(
+                f"raykd export {reference}: the student's classes ({', '.join(labels)}) are not "
+                f"those of the run's task ({', '.join(task.labels)}); run the recipe again"
+            )
+        dev, calibrating, metrics = task.dev, task.train, task.metrics
+        is_run = True
+    if not dev.num_rows:
+        raise InputError(f"raykd export {reference}: there are no labeled rows; give others")
+    if reduction.metric is not None:
+        try:
+            check_metrics([reduction.metric], regression=not labels)
+        except ValueError as error:
+            raise InputError(f"raykd export: --metric: {error}") from None
+    texts = [calibrating["sentence1"].to_pylist()]
+    if calibrating["sentence2"].null_count < calibrating.num_rows:
+        texts.append(calibrating["sentence2"].to_pylist())
+    rows = list(zip(*texts, strict=True))
+    return LabeledRows(dev, rows, rows if is_run else [], reduction.metric or metrics[0])
