@@ -228,15 +228,20 @@ def check_output(out: Path) -> None:
 
 @contextmanager
 def commit(
-    directory: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]
+    directory: Path,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    *,
+    earlier_s: float = 0.0,
 ) -> Iterator[Draft]:
     """Write a complete output directory atomically.
 
     Files are written to `Draft.directory`, next to the final directory. When the block ends without
     an error, they are synced, described in a manifest, and moved to the final directory, where they
-    replace an older output.
+    replace an older output. `earlier_s` is the time of the work before the block.
     """
-    started = time.monotonic()
+    started = time.monotonic() - earlier_s
     partial = partial_of(directory)
     partial.mkdir(parents=True)
     try:

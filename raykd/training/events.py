@@ -50,19 +50,23 @@ class TrainingEvents:
         """
 
 
-def logged_events(events: TrainingEvents, metrics_writer: MetricsWriter) -> TrainingEvents:
+def logged_events(events: TrainingEvents, metrics_writer: MetricsWriter) -> "_LoggedEvents":
     """Write the records to the metrics files before a handler gets them."""
     return _LoggedEvents(events, metrics_writer)
 
 
 class _LoggedEvents(TrainingEvents):
+    """`first_step` is the step that the training resumed after."""
+
     def __init__(self, events: TrainingEvents, metrics_writer: MetricsWriter) -> None:
         self._events, self._metrics_writer = events, metrics_writer
+        self.first_step = 0
 
     def has_notice(self) -> bool:
         return self._events.has_notice()
 
     def on_start(self, step: int, position: Position) -> None:
+        self.first_step = step
         self._metrics_writer.truncate(step, position)
         self._events.on_start(step, position)
 

@@ -1,6 +1,7 @@
 """Training phase of a teacher or student, as a job."""
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -207,8 +208,12 @@ def run_phase(
         settings=job.settings(),
         on_lost=events.on_tracker_lost,
     ) as metrics_writer:
-        num_steps = run(evaluator, logged_events(events, metrics_writer))
-    with commit(job.out, job.stage, job.settings(), job.inputs) as draft:
+        logged, started_s = logged_events(events, metrics_writer), time.monotonic()
+        num_steps = run(evaluator, logged)
+        train_s = time.monotonic() - started_s
+    # Of a resumed training, only the steps after its checkpoint were timed.
+    train_s *= num_steps / max(1, num_steps - logged.first_step)
+    with commit(job.out, job.stage, job.settings(), job.inputs, earlier_s=train_s) as draft:
         metrics_writer.move(draft.directory)
         draft.counts.update(
             num_rows=len(rows),
