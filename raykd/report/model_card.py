@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from string import Template
 
 from raykd.report.calibration import ece_sentence
+from raykd.report.crossval.section import card_sentences
 from raykd.report.results import ModelFacts, Results, Score, SetFacts
 from raykd.report.scores import INIT_TITLES, METRIC_TITLES, NOTHING, variant_title
 
@@ -23,7 +24,7 @@ Scores (times 100) on the $num_rows rows of the $split split$sets:
 | | $metrics |
 |---|$rule|
 $rows
-$cost$confidence
+$cost$crossval$confidence
 ${start}Injection: $injection. Adaptation: $adaptation.
 The recipe, all scores and the learning curves are in `results.json` and `report.html` of the run
 directory, one folder up.
@@ -80,6 +81,7 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         rule="|".join(["---"] * len(columns)),
         rows="\n".join(rows),
         cost=_costs(model, of_teacher),
+        crossval=card_sentences(results),
         confidence=_confidence(results, student),
         start=f"Start: {results.starts[student.init]}.\n" if student.init in results.starts else "",
         injection=_injections(results, student.variant),

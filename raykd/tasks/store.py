@@ -85,7 +85,7 @@ def hold_out(task_folder: Path, fraction: float, out: Path) -> Manifest:
 
 
 def pool_folds(whole: Path, folds: Sequence[Path], out: Path) -> Manifest:
-    """Write a task whose dev rows are those of all folds, one fold after the other.
+    """Write a task whose dev rows are those of all folds, in the order of the training rows.
 
     Args:
         whole: the task with all training rows.
@@ -95,7 +95,7 @@ def pool_folds(whole: Path, folds: Sequence[Path], out: Path) -> Manifest:
 
     def write(draft: Draft) -> None:
         held_out = pa.concat_tables([read_task(folder).dev for folder in folds])
-        _write(replace(read_task(whole), dev=held_out), draft)
+        _write(replace(read_task(whole), dev=held_out.sort_by("row_id")), draft)
 
     inputs = {
         "task": digest_of_directory(whole),
