@@ -58,7 +58,9 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         for one in results.sets
         for metric in one.metrics
     ]
-    rows = [_row("this student", student, results.sets)]
+    # The final student of a cross-validation is trained on all rows, and has no score itself.
+    name = "this student" if results.crossval is None else "its like, trained without the fold"
+    rows = [_row(name, student, results.sets)]
     rows += [
         _row(variant_title(s.variant, regression=task.regression), s, results.sets)
         for s in results.scores

@@ -1,6 +1,6 @@
 """Notes that explain the scores of a report."""
 
-from raykd.report.crossval.section import crossval_notes
+from raykd.report.crossval.section import size_note
 from raykd.report.results import PhaseFacts, Results, StepFacts
 from raykd.report.scores import (
     INIT_TITLES,
@@ -18,7 +18,7 @@ def notes_on(results: Results) -> list[str]:
     task, numbers = results.task, Numbers.of(results)
     notes = []
     if results.crossval is not None:
-        notes += crossval_notes(results, results.crossval)
+        notes.append(size_note(results.crossval))
     elif task.report_split == "test":
         notes.append(
             "Scores are of the test split, which training, learning curves and tuning never use."

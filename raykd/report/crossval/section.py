@@ -29,7 +29,7 @@ def crossval_section(results: Results) -> dict[str, Any] | None:
         "metric": METRIC_TITLES.get(own.metric, own.metric),
         "folds": _folds(results, facts),
         "epochs": [_epochs(choice, results) for choice in facts.epochs],
-        "notes": [*crossval_notes(results, facts), *_more_notes(results, facts)],
+        "notes": [*choice_notes(facts), *_more_notes(results, facts)],
     }
 
 
@@ -46,18 +46,22 @@ def student_interval(results: Results) -> ScoreInterval:
     )
 
 
-def crossval_notes(results: Results, facts: CrossvalFacts) -> list[str]:
-    """Sentences on what the scores are of, and what the final student is."""
+def size_note(facts: CrossvalFacts) -> str:
+    """Sentences on the rows that the scored models and the final student were trained on."""
     sizes = sorted({fold.num_train for fold in facts.folds})
-    rows = " or ".join(f"{size:,}" for size in sizes)
-    share = f"{facts.num_folds - 1}/{facts.num_folds}"
-    notes = [
-        f"The scores are those of models that were trained on about {share} of the "
-        f"{facts.num_rows:,} labeled rows ({rows}): each row is predicted by models that were "
-        f"trained without its fold. The student in the folder student was trained on all "
-        f"{facts.num_rows:,} rows, and itself has no score; it can be expected to be as good or "
-        "slightly better.",
-    ]
+    rows = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    return (
+        f"The scores are those of models that were trained on about {facts.num_folds - 1}/"
+        f"{facts.num_folds} of the {facts.num_rows:,} labeled rows ({rows}): each row is predicted "
+        "by models that were trained without its fold. The student in the folder student was "
+        f"trained on all {facts.num_rows:,} rows, and itself has no score; it can be expected to "
+        "be as good or slightly better."
+    )
+
+
+def choice_notes(facts: CrossvalFacts) -> list[str]:
+    """Sentences on the chosen numbers of epochs, and on a teacher that was not trained here."""
+    notes = []
     if facts.epochs:
         notes.append(
             "The numbers of epochs are those with the best mean over the folds. For the models "
@@ -90,7 +94,7 @@ def summary(results: Results) -> str:
     for choice in facts.epochs:
         name, chosen, by_fold = _epochs(choice, results)
         lines.append(f"epochs of {name}: {chosen} (for the folds: {by_fold})")
-    return "\n".join([*lines, *crossval_notes(results, facts)])
+    return "\n".join([*lines, size_note(facts), *choice_notes(facts)])
 
 
 def card_sentences(results: Results) -> str:
@@ -102,7 +106,8 @@ def card_sentences(results: Results) -> str:
     title = METRIC_TITLES.get(own.metric, own.metric)
     sentences = [
         f"Cross-validation with {facts.num_folds} folds: {title} {_score(own, results)}.",
-        *crossval_notes(results, facts),
+        size_note(facts),
+        *choice_notes(facts),
     ]
     return "\n" + " ".join(sentences) + "\n"
 

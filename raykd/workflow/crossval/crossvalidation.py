@@ -67,6 +67,7 @@ def crossvalidate(recipe: Path, out: Path | None = None, num_folds: int | None =
     write_if_new(crossval.out / "report.html", render(results))
     trained = final.adapted(*next(final.students()))
     write_student(final, results, trained, calibration, crossval.out / "student")
+    progress.say(f"  {crossval.out / 'report.html'}")
     return results
 
 
