@@ -57,6 +57,19 @@ def _strata(texts: Sequence[Text], num_folds: int, labels: Sequence[str]) -> lis
     return [by_score[first : first + num_folds] for first in range(0, len(texts), num_folds)]
 
 
+def most_folds(train: pa.Table, labels: Sequence[str]) -> int:
+    """Largest number of folds that rows as `schemas.EXAMPLES` can be divided into."""
+    texts = texts_of(train, 0)
+    of_classes = _by_class(texts, labels)
+    return min((len(own) for own in of_classes.values() if own), default=len(texts))
+
+
+def _by_class(texts: Sequence[Text], labels: Sequence[str]) -> dict[str, list[Text]]:
+    return {
+        name: [text for text in texts if text.label == number] for number, name in enumerate(labels)
+    }
+
+
 def _check_sizes(texts: Sequence[Text], num_folds: int, labels: Sequence[str], source: str) -> None:
     if not labels:
         if len(texts) < num_folds:
@@ -65,16 +78,16 @@ def _check_sizes(texts: Sequence[Text], num_folds: int, labels: Sequence[str], s
                 f"folds; {_remedy(len(texts))}"
             )
         return
-    of_classes = [[text for text in texts if text.label == n] for n in range(len(labels))]
     # A class that has no rows at all has none to hold out.
-    sizes = {name: len(own) for name, own in zip(labels, of_classes, strict=True) if own}
-    smallest = min(sizes, key=lambda name: sizes[name])
-    if sizes[smallest] < num_folds:
-        num_rows = sum(len(text.rows) for text in of_classes[list(labels).index(smallest)])
-        repeated = "" if num_rows == sizes[smallest] else f" ({sizes[smallest]} different texts)"
+    of_classes = {name: own for name, own in _by_class(texts, labels).items() if own}
+    name = min(of_classes, key=lambda name: len(of_classes[name]))
+    num_texts = len(of_classes[name])
+    if num_texts < num_folds:
+        num_rows = sum(len(text.rows) for text in of_classes[name])
+        repeated = "" if num_rows == num_texts else f" ({num_texts} different texts)"
         raise InputError(
-            f"{source}: class {smallest!r} has {num_rows} rows{repeated}, which cannot be divided "
-            f"into {num_folds} folds; {_remedy(sizes[smallest])}"
+            f"{source}: class {name!r} has {num_rows} rows{repeated}, which cannot be divided "
+            f"into {num_folds} folds; {_remedy(num_texts)}"
         )
 
 
