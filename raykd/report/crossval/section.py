@@ -9,7 +9,7 @@ from raykd.report.scores import INIT_TITLES, METRIC_TITLES, Numbers, variant_tit
 
 
 def crossval_section(results: Results) -> dict[str, Any] | None:
-    """What the page shows of a cross-validation; None for the results of a run."""
+    """Section of a cross-validation on the page; None for the results of a run."""
     facts = results.crossval
     if facts is None:
         return None
