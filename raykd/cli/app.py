@@ -73,7 +73,7 @@ app.command(
     help="Score a recipe with few labeled rows by cross-validation, and train its student on all "
     "of them.\n\n"
     "For a recipe without dev rows. Each fold is held out once; with keep: best, numbers of epochs "
-    "are chosen by the mean over the folds. Writes OUT/report.html, results.json and student. "
+    "are chosen by the scores of all folds. Writes OUT/report.html, results.json and student. "
     "Completed trainings are skipped.",
     group=_JOBS,
     sort_key=1,

@@ -27,12 +27,14 @@ class EpochPoint(_Facts):
 
 
 class EpochChoice(_Facts):
-    """The number of epochs of a training, chosen by the mean over folds.
+    """The number of epochs of a training, chosen by the scores of all folds.
 
     Attributes:
         variant: the student, or `teacher`.
         num_epochs: epochs of the recipe, which the learning rate follows.
-        chosen: epochs of the training on all labeled rows.
+        best: epoch with the best mean over folds.
+        chosen: epochs of the training on all labeled rows: `best`, or all of them where it is not
+            clearly better.
         by_fold: epochs of the models that are scored on each fold, chosen on the other folds.
         points: scores by epoch, mean over seeds first.
     """
@@ -40,6 +42,7 @@ class EpochChoice(_Facts):
     variant: str
     init: str | None
     num_epochs: int
+    best: int
     chosen: int
     by_fold: list[int]
     points: list[EpochPoint]

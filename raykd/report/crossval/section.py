@@ -64,8 +64,9 @@ def choice_notes(facts: CrossvalFacts) -> list[str]:
     notes = []
     if facts.epochs:
         notes.append(
-            "The numbers of epochs are those with the best mean over the folds. For the models "
-            "that a fold scores, the number was chosen on the other folds."
+            "A number of epochs is the one with the best mean over the folds, if it is better than "
+            "all epochs by more than one standard error of the difference over folds; otherwise "
+            "all. For the models that a fold scores, it was chosen on the other folds."
         )
     if facts.teacher_is_given:
         notes.append(
@@ -163,7 +164,10 @@ def _epochs(choice: EpochChoice, results: Results) -> tuple[str, str, str]:
     """Training, number of epochs, and numbers for the folds."""
     by_fold = ", ".join(map(str, choice.by_fold))
     name = _title(choice.variant, choice.init, results)
-    return name, f"{choice.chosen} of {choice.num_epochs}", by_fold
+    chosen = f"{choice.chosen} of {choice.num_epochs}"
+    if choice.best != choice.chosen:
+        chosen += f", {choice.best} not clearly better"
+    return name, chosen, by_fold
 
 
 def _more_notes(results: Results, facts: CrossvalFacts) -> list[str]:
@@ -174,7 +178,7 @@ def _more_notes(results: Results, facts: CrossvalFacts) -> list[str]:
         f"{first.num_resamples:,} resamples of the {drawn}. It does not cover that other labeled "
         "rows would train other models.",
     ]
-    if any(choice.chosen == choice.num_epochs for choice in facts.epochs):
+    if any(choice.best == choice.num_epochs for choice in facts.epochs):
         notes.append(
             "Where the last epoch is the best one, more epochs in the recipe may be better still."
         )

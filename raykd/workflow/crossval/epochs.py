@@ -1,5 +1,6 @@
 """Numbers of epochs, chosen by the mean learning curve over folds."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,10 +30,12 @@ class Choice:
     """A number of epochs for the training on all rows, and for the models of each fold.
 
     Attributes:
+        best: epoch with the best mean over all folds.
         curves: mean over seeds of each fold's scores.
     """
 
     num_epochs: int
+    best: int
     chosen: int
     by_fold: Mapping[int, int]
     curves: Mapping[int, EpochScores]
@@ -45,6 +48,7 @@ class Choice:
             variant=variant,
             init=init,
             num_epochs=self.num_epochs,
+            best=self.best,
             chosen=self.chosen,
             by_fold=[self.by_fold[fold] for fold in sorted(self.by_fold)],
             points=[
@@ -66,8 +70,30 @@ def best_epoch(curve: EpochScores) -> int:
     return max(curve, key=lambda epoch: (round(curve[epoch], _DECIMALS), -epoch))
 
 
+def clear_epoch(curves: Sequence[EpochScores]) -> int:
+    """The best epoch of the mean curve, if it is clearly better than the last one; else the last.
+
+    Clearly: by more than one standard error of the difference, paired over folds. On few rows the
+    highest point of a curve is often chance, and training for fewer epochs needs a reason. One
+    fold alone has no standard error.
+
+    Args:
+        curves: one per fold.
+
+    Source: the one-standard-error rule; Breiman, Friedman, Olshen and Stone 1984, "Classification
+    and Regression Trees", section 3.4.3, doi:10.1201/9781315139470.
+    """
+    mean = mean_curve(curves)
+    best, last = best_epoch(mean), max(mean)
+    if len(curves) < 2:
+        return best
+    gains = [curve[best] - curve[last] for curve in curves]
+    error = stdev(gains) / math.sqrt(len(gains))
+    return best if fmean(gains) > error + 10.0**-_DECIMALS else last
+
+
 def choose(curves: Mapping[int, Sequence[EpochScores]], num_epochs: int) -> Choice:
-    """Choose the number of epochs with the best mean score over folds.
+    """Choose a number of epochs by the mean scores over folds, see `clear_epoch`.
 
     The number for the models that a fold scores is chosen on the other folds, so that no held-out
     row has a part in the choice of a model that predicts it.
@@ -78,10 +104,11 @@ def choose(curves: Mapping[int, Sequence[EpochScores]], num_epochs: int) -> Choi
     """
     means = {fold: mean_curve(own) for fold, own in curves.items()}
     by_fold = {
-        fold: best_epoch(mean_curve(curve for other, curve in means.items() if other != fold))
+        fold: clear_epoch([curve for other, curve in means.items() if other != fold])
         for fold in means
     }
-    return Choice(num_epochs, best_epoch(mean_curve(means.values())), by_fold, means)
+    every = list(means.values())
+    return Choice(num_epochs, best_epoch(mean_curve(every)), clear_epoch(every), by_fold, means)
 
 
 def choose_teacher_epochs(crossval: Crossval, runs: Mapping[int, Run]) -> Choice:

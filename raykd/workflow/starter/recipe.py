@@ -225,7 +225,7 @@ def _models(teacher: str, num_layers: int, starter: StarterTask, lengths: Length
     choice = []
     if starter.config.folds is not None:
         choice = [
-            "  keep: best  # raykd crossval chooses among the epochs, by the mean of the folds"
+            "  keep: best  # raykd crossval chooses among the epochs, by the scores of all folds"
         ]
     training = [
         f"  epochs: {epochs}  # {num_rows * epochs:,} rows in all",

@@ -2,28 +2,42 @@
 
 import pytest
 
-from raykd.workflow.crossval.epochs import best_epoch, choose, mean_curve
+from raykd.workflow.crossval.epochs import best_epoch, choose, clear_epoch, mean_curve
 
 
 def test_the_choice_is_by_the_mean_curve_and_not_per_fold():
-    # Best per fold: 1, 4 and 4. Means: 0.6, 0.7, 0.8, 0.7.
+    # Best per fold: 1, 3 and 3. Means: 0.6, 0.7, 0.8, 0.5.
     curves = {
-        1: [{1: 0.9, 2: 0.7, 3: 0.8, 4: 0.3}],
-        2: [{1: 0.4, 2: 0.7, 3: 0.8, 4: 0.9}],
-        3: [{1: 0.5, 2: 0.7, 3: 0.8, 4: 0.9}],
+        1: [{1: 0.9, 2: 0.7, 3: 0.8, 4: 0.6}],
+        2: [{1: 0.4, 2: 0.7, 3: 0.8, 4: 0.5}],
+        3: [{1: 0.5, 2: 0.7, 3: 0.8, 4: 0.4}],
     }
 
     choice = choose(curves, 4)
 
-    assert choice.chosen == 3
-    # Without fold 1: 0.45, 0.7, 0.8, 0.9. Without fold 2: 0.7, 0.7, 0.8, 0.6; fold 3: 0.65, ...
-    assert choice.by_fold == {1: 4, 2: 3, 3: 3}
+    assert (choice.best, choice.chosen) == (3, 3)
+    assert choice.by_fold == {1: 3, 2: 3, 3: 3}
+
+
+def test_all_epochs_are_chosen_unless_the_best_one_is_better_by_a_standard_error():
+    # Gains of epoch 1 over epoch 2: 0.4, -0.1 and 0; mean 0.1, standard error 0.153.
+    unclear = [{1: 0.9, 2: 0.5}, {1: 0.5, 2: 0.6}, {1: 0.6, 2: 0.6}]
+    # 0.2, 0.1 and 0; mean 0.1, standard error 0.058.
+    clear = [{1: 0.7, 2: 0.5}, {1: 0.6, 2: 0.5}, {1: 0.6, 2: 0.6}]
+
+    assert clear_epoch(unclear) == 2
+    assert clear_epoch(clear) == 1
+    # A gain that is as large as its standard error: 0.1 and 0.
+    assert clear_epoch([{1: 0.6, 2: 0.5}, {1: 0.5, 2: 0.5}]) == 2
+    choice = choose(dict(enumerate([[curve] for curve in unclear])), 2)
+    assert (choice.best, choice.chosen) == (1, 2)
 
 
 def test_a_folds_own_scores_have_no_part_in_the_choice_for_its_models():
     others = {2: [{1: 0.5, 2: 0.6}], 3: [{1: 0.5, 2: 0.7}]}
     for own in ({1: 1.0, 2: 0.0}, {1: 0.0, 2: 1.0}):
         assert choose({1: [own], **others}, 2).by_fold[1] == 2
+    assert choose({1: [{1: 0.9, 2: 0.1}], 2: [{1: 0.2, 2: 0.4}]}, 2).by_fold == {1: 2, 2: 1}
 
 
 def test_seeds_are_averaged_within_a_fold_first():
@@ -32,7 +46,7 @@ def test_seeds_are_averaged_within_a_fold_first():
     choice = choose(curves, 2)
 
     assert choice.curves == {1: {1: 0.5, 2: 0.25}, 2: {1: 0.2, 2: 0.3}}
-    assert choice.chosen == 1
+    assert choice.best == 1
     points = choice.facts("direct", "skip").points
     assert [point.mean for point in points] == pytest.approx([0.35, 0.275])
     # Sample standard deviation of 0.5 and 0.2, and of 0.25 and 0.3.
