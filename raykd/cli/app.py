@@ -68,6 +68,18 @@ def distill(recipe: RecipeFile, /, *, out: OutFolder = None) -> None:
 
 
 app.command(
+    "raykd.cli.crossval:crossval",
+    name="crossval",
+    help="Score a recipe with few labeled rows by cross-validation, and train its student on all "
+    "of them.\n\n"
+    "For a recipe without dev rows. Each fold is held out once; with keep: best, numbers of epochs "
+    "are chosen by the scores of all folds. Writes OUT/report.html, results.json and student. "
+    "Completed trainings are skipped.",
+    group=_JOBS,
+    sort_key=1,
+)
+
+app.command(
     "raykd.cli.best:best",
     name="best",
     help="Show the outcome of `raykd tune`, and write the winner's recipe to RUN/best.yaml.\n\n"

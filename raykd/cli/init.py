@@ -20,7 +20,8 @@ def init(
         str | None,
         Parameter(
             help="Labeled rows on which models are scored, not in --train (default: a tenth of "
-            "the rows of --train, which is then not trained on)."
+            "the rows of --train, which is then not trained on; with fewer than 64 rows per class, "
+            "cross-validation)."
         ),
     ] = None,
     corpus: Annotated[
@@ -80,13 +81,16 @@ def _summary(path: Path, starter: StarterTask) -> str:
     """Summarize the detected task and the next step."""
     config, task = starter.config, starter.task
     kind = f"classes {', '.join(task.labels)}" if task.labels else "scores"
+    command, rows = "run", f"{task.train.num_rows:,} train, {task.dev.num_rows:,} dev"
+    if config.folds is not None:
+        command, rows = "crossval", f"{task.train.num_rows:,}, in {config.folds} folds"
     return "\n".join(
         [
             *task.remarks,
             f"text          {', '.join(config.sentence_columns or ())}",
             f"label         {config.label_column}: {kind}",
             f"metrics       {', '.join(config.metrics or ())}",
-            f"rows          {task.train.num_rows:,} train, {task.dev.num_rows:,} dev",
-            f"{path} is written. Read its comments, then: raykd run {path}",
+            f"rows          {rows}",
+            f"{path} is written. Read its comments, then: raykd {command} {path}",
         ]
     )

@@ -19,8 +19,8 @@ from raykd.tasks.store import read_task
 
 DIFFERENCES_FILE = "differences.json"
 NUM_RESAMPLES = 2000
-_CONFIDENCE = 0.95
-_ROW_SEED, _SEED_SEED = 0x524F5753, 0x53454544
+CONFIDENCE = 0.95
+ROW_SEED, _SEED_SEED = 0x524F5753, 0x53454544
 # Smaller differences are rounding errors of float64.
 _ROUNDING = 1e-12
 
@@ -148,7 +148,7 @@ def interval(
         gaps = _mean_of_drawn(resampled, random) - _mean_of_drawn(resampled_others, random)
     assert gaps.shape == (num_resamples,)
     gaps = np.where(np.abs(gaps) < _ROUNDING, 0.0, gaps)
-    tail = (1 - _CONFIDENCE) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(gaps, [tail, 1 - tail])
     difference = float(np.mean(scores) - np.mean(others))
     return Interval(0.0 if abs(difference) < _ROUNDING else difference, float(low), float(high))
@@ -162,7 +162,7 @@ def _differences(
     constant = majority_predictions(
         task.train["label"].to_numpy(), len(labels), regression=task.regression
     )
-    answers = [answer for side in models for answer in _answers(side, constant)]
+    answers = [answer for side in models for answer in answers_of(side, constant)]
     starts = np.cumsum([0, *(len(side.seeds) for side in models)])
     columns = {
         id(side): slice(int(first), int(first) + len(side.seeds))
@@ -170,7 +170,7 @@ def _differences(
     }
     scores = [compute(task.metrics, labels, answer) for answer in answers]
     resampled = resampled_scores(
-        labels, np.stack(answers), task.metrics, num_resamples=NUM_RESAMPLES, seed=_ROW_SEED
+        labels, np.stack(answers), task.metrics, num_resamples=NUM_RESAMPLES, seed=ROW_SEED
     )
     found = []
     for left, right in pairs:
@@ -195,7 +195,7 @@ def _differences(
                     difference=difference,
                     low=low,
                     high=high,
-                    confidence=_CONFIDENCE,
+                    confidence=CONFIDENCE,
                     num_seeds=len(left.seeds),
                     num_other_seeds=len(right.seeds),
                     is_paired=is_paired,
@@ -214,7 +214,8 @@ def _mean_of_drawn(resampled: FloatArray, random: np.random.Generator) -> FloatA
     return means
 
 
-def _answers(models: Models, constant: FloatArray) -> list[FloatArray]:
+def answers_of(models: Models, constant: FloatArray) -> list[FloatArray]:
+    """Answers (N,) of each seed; `constant` where the models are the constant answer."""
     if not models.folders:
         return [constant]
     files = [folder / PREDICTIONS_FILE for folder in models.folders.values()]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from string import Template
 
 from raykd.report.calibration import ece_sentence
+from raykd.report.crossval.section import card_sentences
 from raykd.report.results import ModelFacts, Results, Score, SetFacts
 from raykd.report.scores import INIT_TITLES, METRIC_TITLES, NOTHING, variant_title
 
@@ -23,7 +24,7 @@ Scores (times 100) on the $num_rows rows of the $split split$sets:
 | | $metrics |
 |---|$rule|
 $rows
-$cost$confidence
+$cost$crossval$confidence
 ${start}Injection: $injection. Adaptation: $adaptation.
 The recipe, all scores and the learning curves are in `results.json` and `report.html` of the run
 directory, one folder up.
@@ -57,7 +58,9 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         for one in results.sets
         for metric in one.metrics
     ]
-    rows = [_row("this student", student, results.sets)]
+    # The final student of a cross-validation is trained on all rows, and has no score itself.
+    name = "this student" if results.crossval is None else "its like, trained without the fold"
+    rows = [_row(name, student, results.sets)]
     rows += [
         _row(variant_title(s.variant, regression=task.regression), s, results.sets)
         for s in results.scores
@@ -80,6 +83,7 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         rule="|".join(["---"] * len(columns)),
         rows="\n".join(rows),
         cost=_costs(model, of_teacher),
+        crossval=card_sentences(results),
         confidence=_confidence(results, student),
         start=f"Start: {results.starts[student.init]}.\n" if student.init in results.starts else "",
         injection=_injections(results, student.variant),

@@ -1,5 +1,6 @@
 """Notes that explain the scores of a report."""
 
+from raykd.report.crossval.section import size_note
 from raykd.report.results import PhaseFacts, Results, StepFacts
 from raykd.report.scores import (
     INIT_TITLES,
@@ -16,7 +17,9 @@ def notes_on(results: Results) -> list[str]:
     """Return sentences on split, metrics, chance level, initial weights and seeds."""
     task, numbers = results.task, Numbers.of(results)
     notes = []
-    if task.report_split == "test":
+    if results.crossval is not None:
+        notes.append(size_note(results.crossval))
+    elif task.report_split == "test":
         notes.append(
             "Scores are of the test split, which training, learning curves and tuning never use."
         )

@@ -13,6 +13,7 @@ from raykd.report.card import card_table, text_table
 from raykd.report.charts import PHASE_TITLES, Figure, curve_figures, score_figure
 from raykd.report.comparisons import comparison_note, comparison_table
 from raykd.report.costs import cost_note, cost_table
+from raykd.report.crossval.section import crossval_section
 from raykd.report.diagnostics import (
     divergence_figures,
     divergence_table,
@@ -64,6 +65,7 @@ def render(results: Results) -> str:
         comparison_note=comparison_note(results),
         calibration=calibration_section(results),
         calibration_charts=_placed(figures, "calibration", calibration_figures(results)),
+        crossval=crossval_section(results),
         costs=cost_table(results),
         cost_note=cost_note(results),
         has_tradeoff=tradeoff is not None,

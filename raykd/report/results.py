@@ -12,6 +12,7 @@ from raykd.evaluation.analysis import Divergence, LayerSimilarity
 from raykd.evaluation.calibration.calibrate import CalibrationFacts
 from raykd.evaluation.cost import Cost
 from raykd.evaluation.differences import ScoreDifference
+from raykd.report.crossval.facts import CrossvalFacts
 from raykd.training.masked_lm_head.report import HeadReport
 
 # `injected`: a student before adaptation; `adapted`: after it, or fine-tuned alone.
@@ -239,6 +240,7 @@ class Results(_Facts):
     starts: dict[str, str] = {}
     generators: list[GeneratorFacts] = []
     calibration: CalibrationFacts | None = None  # of the student in RUN/student
+    crossval: CrossvalFacts | None = None  # of `raykd crossval`
 
     def injections_of(self, variant: str) -> list[StepFacts]:
         """Injections of a variant; empty if the results do not contain them."""

@@ -31,7 +31,7 @@ class TaskConfig(Config):
         min_length=1,
         description="Name of the task. A GLUE name (cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte) "
         "fixes columns, labels and metrics; any other task needs sentence_columns, training rows "
-        "(train or dataset), and dev rows (dev, dataset.dev or dev_fraction).",
+        "(train or dataset), and dev rows (dev, dataset.dev, dev_fraction or folds).",
     )
     train: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         None,
@@ -42,7 +42,7 @@ class TaskConfig(Config):
         None,
         description="File or URL of the rows on which models are scored and chosen. "
         "Default for GLUE: the hub's validation split. Any other task needs this key, "
-        "`dataset.dev` or `dev_fraction`.",
+        "`dataset.dev`, `dev_fraction` or `folds`.",
     )
     dev_fraction: float | None = Field(
         None,
@@ -52,7 +52,22 @@ class TaskConfig(Config):
         "file; they are not trained on. The same share of each class is drawn (for regression, of "
         "each of ten ranges of scores). Rows with the same text are in the same split.",
     )
-    dev_seed: int = Field(0, ge=0, lt=2**64, description="Seed of the draw of `dev_fraction`.")
+    folds: int | None = Field(
+        None,
+        ge=2,
+        description="Instead of dev rows: number of folds of `raykd crossval`, each of which holds "
+        "out its part of the training rows. The folds are stratified by class (for regression, by "
+        "score). Rows with the same text are in the same fold.",
+    )
+    fold: int | None = Field(
+        None,
+        ge=1,
+        description="With `folds`: the fold, from 1, whose rows are the dev rows of this run. "
+        "`raykd crossval` sets it.",
+    )
+    dev_seed: int = Field(
+        0, ge=0, lt=2**64, description="Seed of the draw of `dev_fraction` or `folds`."
+    )
     test: str | None = Field(
         None, description="File or URL of rows that are scored once, at the end."
     )
@@ -115,9 +130,12 @@ class TaskConfig(Config):
                 "'dev' names a file of dev rows, and 'dev_fraction' cuts them from the training "
                 "rows; remove one of the two"
             )
+        self._check_folds()
         self._check_dataset()
-        if self.dev_fraction is None and self.dev_seed:
-            raise ValueError("'dev_seed' is the seed of 'dev_fraction', which is not set")
+        if not self.cuts_dev and self.dev_seed:
+            raise ValueError(
+                "'dev_seed' is the seed of 'dev_fraction' or 'folds', and neither is set"
+            )
         if self.name in GLUE:
             if self.labels is not None or self.regression:
                 raise ValueError(
@@ -130,6 +148,24 @@ class TaskConfig(Config):
             raise ValueError(f"'labels' holds a label twice: {repeated!r}")
         self._check_metrics()
         return self
+
+    def _check_folds(self) -> None:
+        if self.folds is None:
+            if self.fold is not None:
+                raise ValueError("'fold' is one of 'folds', which is not set")
+            return
+        if self.fold is not None and self.fold > self.folds:
+            raise ValueError(f"'fold' is {self.fold}, and there are {self.folds} folds")
+        for key in ("dev", "dev_fraction"):
+            if getattr(self, key) is not None:
+                raise ValueError(f"cross-validation holds out training rows; remove {key!r}")
+        if self.dataset is not None and self.dataset.dev is not None:
+            raise ValueError("cross-validation holds out training rows; remove 'dataset.dev'")
+
+    @property
+    def cuts_dev(self) -> bool:
+        """True if the dev rows are some of the training rows."""
+        return self.dev_fraction is not None or self.folds is not None
 
     def _check_dataset(self) -> None:
         if self.dataset is None:
@@ -145,10 +181,11 @@ class TaskConfig(Config):
                 "'dataset.dev' names the dev split, and 'dev_fraction' cuts it from the training "
                 "rows; remove one of the two"
             )
-        if not self.has("dev") and self.dev_fraction is None:
+        if not self.has("dev") and not self.cuts_dev:
             raise ValueError(
                 "the task has no evaluation split; name it with the key 'dataset.dev', such as "
-                "validation, or cut one from the training rows with 'dev_fraction: 0.1'"
+                "validation, cut one from the training rows with 'dev_fraction: 0.1', or, with few "
+                "rows, use raykd crossval"
             )
         if not self.has("train"):
             raise ValueError("the task has no training rows; set 'dataset.train' or 'train'")
@@ -166,10 +203,11 @@ class TaskConfig(Config):
         return in_dataset or getattr(self, split) is not None
 
     def _check_own_task(self) -> None:
-        if not self.has("dev") and self.dev_fraction is None:
+        if not self.has("dev") and not self.cuts_dev:
             raise ValueError(
-                f"task {self.name!r} has no evaluation split; name a file with the key 'dev', or "
-                "cut one from the training rows with 'dev_fraction: 0.1' "
+                f"task {self.name!r} has no evaluation split; name a file with the key 'dev', cut "
+                "one from the training rows with 'dev_fraction: 0.1', or, with few rows, use raykd "
+                "crossval "
                 f"(only the GLUE tasks {', '.join(GLUE)} are found at the hub)"
             )
         missing = [] if self.has("train") else ["train"]

@@ -16,7 +16,7 @@ from raykd.errors import InputError
 _SCORE_RANGES = 10
 
 
-class _Text(NamedTuple):
+class Text(NamedTuple):
     """All rows with the same sentences: they are in one split.
 
     `label` is the lowest of the rows' labels; `draw` orders the texts at random.
@@ -53,7 +53,7 @@ def cut_dev(
         InputError: a class has fewer than two different texts, or there are too few for regression.
     """
     is_dev = np.zeros(train.num_rows, np.bool_)
-    for name, texts in _strata(_texts(train, seed), labels, fraction).items():
+    for name, texts in _strata(texts_of(train, seed), labels, fraction).items():
         if len(texts) < 2:
             what = f"class {name!r} has" if labels else "there are"
             raise InputError(
@@ -64,14 +64,15 @@ def cut_dev(
     return train.filter(pa.array(~is_dev)), train.filter(pa.array(is_dev))
 
 
-def _texts(train: pa.Table, seed: int) -> list[_Text]:
+def texts_of(train: pa.Table, seed: int) -> list[Text]:
+    """Different texts of rows as `schemas.EXAMPLES`, each with its rows; `seed` is of the draw."""
     rows_by_sentences: dict[tuple[str, str | None], list[int]] = defaultdict(list)
     sentences = zip(train["sentence1"].to_pylist(), train["sentence2"].to_pylist(), strict=True)
     for row, pair in enumerate(sentences):
         rows_by_sentences[pair].append(row)
     values = train["label"].to_numpy()
     return [
-        _Text(
+        Text(
             label=float(values[rows].min()),
             draw=xxhash.xxh3_128_intdigest(json.dumps(pair).encode(), seed=seed),
             rows=rows,
@@ -81,8 +82,8 @@ def _texts(train: pa.Table, seed: int) -> list[_Text]:
 
 
 def _strata(
-    texts: Sequence[_Text], labels: Sequence[str], fraction: float
-) -> Mapping[str, list[_Text]]:
+    texts: Sequence[Text], labels: Sequence[str], fraction: float
+) -> Mapping[str, list[Text]]:
     """Texts of each class, or of each range of scores, in the order of the draw."""
     if labels:
         return {
@@ -99,11 +100,11 @@ def _strata(
     }
 
 
-def _by_draw(text: _Text) -> int:
+def _by_draw(text: Text) -> int:
     return text.draw
 
 
-def _cut(texts: Sequence[_Text], fraction: float) -> NDArray[np.int64]:
+def _cut(texts: Sequence[Text], fraction: float) -> NDArray[np.int64]:
     """Rows of the first texts that are nearest to the fraction; one text at least is left."""
     ends = np.cumsum([len(text.rows) for text in texts])
     nearest = int(np.abs(ends[:-1] - fraction * ends[-1]).argmin())

@@ -1,7 +1,7 @@
 """Storage of a task: one table of examples per split, and its labels."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def write_task(config: TaskConfig, resolve: Callable[[str], Location], out: Path
         InputError: see `load_task`.
     """
     inputs = {split: _FROM_HUB for split in ("train", "dev")}
-    if config.dev_fraction is not None:
+    if config.cuts_dev:
         del inputs["dev"]
     if config.dataset is not None:
         inputs = {"dataset": digest_of_dataset(config.dataset)}
@@ -42,6 +42,8 @@ def write_task(config: TaskConfig, resolve: Callable[[str], Location], out: Path
     settings = config.model_dump(
         mode="json", exclude={"train": True, "dev": True, "test": True, "dataset": {"path"}}
     )
+    if config.folds is None:  # newer keys, which must not change the tasks of earlier runs
+        settings = {key: settings[key] for key in settings if key not in ("folds", "fold")}
     return write_once(
         out, "task", settings, inputs, lambda draft: _write(load_task(config, resolve), draft)
     )
@@ -82,6 +84,26 @@ def hold_out(task_folder: Path, fraction: float, out: Path) -> Manifest:
     return write_once(out, "hold_out", {"fraction": fraction}, inputs, write)
 
 
+def pool_folds(whole: Path, folds: Sequence[Path], out: Path) -> Manifest:
+    """Write a task whose dev rows are those of all folds, in the order of the training rows.
+
+    Args:
+        whole: the task with all training rows.
+        folds: the task of each fold.
+        out: folder to write.
+    """
+
+    def write(draft: Draft) -> None:
+        held_out = pa.concat_tables([read_task(folder).dev for folder in folds])
+        _write(replace(read_task(whole), dev=held_out.sort_by("row_id")), draft)
+
+    inputs = {
+        "task": digest_of_directory(whole),
+        "folds": digest_of([digest_of_directory(folder) for folder in folds]),
+    }
+    return write_once(out, "pool_folds", {}, inputs, write)
+
+
 def _write(task: Task, draft: Draft) -> None:
     for split, table in task.splits.items():
         pq.write_table(table, draft.directory / f"{split}.parquet")
@@ -100,15 +122,20 @@ def _write(task: Task, draft: Draft) -> None:
 def read_task(out: Path) -> Task:
     """Read a task written by `write_task`."""
     facts = json.loads((out / _FACTS_FILE).read_text())
-    test = out / "test.parquet"
+    train, dev = pq.read_table(out / "train.parquet"), _optional(out / "dev.parquet")
     return Task(
         name=facts["name"],
         labels=tuple(facts["labels"]),
         regression=facts["regression"],
         metrics=tuple(facts["metrics"]),
-        train=pq.read_table(out / "train.parquet"),
-        dev=pq.read_table(out / "dev.parquet"),
-        test=pq.read_table(test) if test.is_file() else None,
+        train=train,
+        dev=train.slice(0, 0) if dev is None else dev,
+        test=_optional(out / "test.parquet"),
         sources=facts["sources"],
         remarks=tuple(facts["remarks"]),
     )
+
+
+def _optional(path: Path) -> pa.Table | None:
+    """Rows of a split; None if it does not exist."""
+    return pq.read_table(path) if path.is_file() else None

@@ -18,6 +18,7 @@ from raykd.tasks.config import Split, TaskConfig
 from raykd.tasks.dataset import read_split
 from raykd.tasks.dev_split import cut_dev
 from raykd.tasks.examples import Examples, find_sentence_columns, read_rows, to_examples
+from raykd.tasks.folds import assign_folds
 from raykd.tasks.glue import GLUE, HUB_DATASET, load_from_hub
 from raykd.tasks.label_rules import LabelRules
 from raykd.tasks.labels import class_names, label_column, require_label_column
@@ -29,7 +30,7 @@ class Task:
 
     `labels` are the class names in order, empty for regression. The first of `metrics` is the main
     one. `sources` are the sources of the splits, `remarks` describe skipped rows and rewritten
-    labels.
+    labels. `dev` has no rows if all are trained on, after cross-validation.
     """
 
     name: str
@@ -55,7 +56,9 @@ class Task:
     @property
     def splits(self) -> dict[Split, pa.Table]:
         """Existing splits by name."""
-        splits: dict[Split, pa.Table] = {"train": self.train, "dev": self.dev}
+        splits: dict[Split, pa.Table] = {"train": self.train}
+        if self.dev.num_rows:
+            splits["dev"] = self.dev
         return splits if self.test is None else {**splits, "test": self.test}
 
     @property
@@ -95,7 +98,7 @@ def load_task(
     listed = config.known_labels
     rules = LabelRules(config.label_column, listed, config.unlabeled_rows, options)
     raw: dict[Split, list[tuple[str, pa.Table]]] = {"train": _read(config, "train", resolve, rules)}
-    if config.dev_fraction is None:
+    if not config.cuts_dev:
         raw["dev"] = _read(config, "dev", resolve, rules)
     if config.has("test"):
         raw["test"] = _read(config, "test", resolve, rules)
@@ -137,12 +140,16 @@ def load_task(
             key=rules.key("dev"),
         )
         sources["dev"] = f"{config.dev_fraction:.2%} of {sources['train']}"
+        how = f"dev_fraction {config.dev_fraction:g}, seed {config.dev_seed}"
+    elif config.folds is not None:
+        tables["train"], tables["dev"] = _held_out(config, tables["train"], labels, sources)
+        how = f"fold {config.fold} of {config.folds}, seed {config.dev_seed}"
+    if config.cuts_dev and (num_cut := tables["dev"].num_rows):
         by = "score" if regression else "class"
-        num_cut, num_left = tables["dev"].num_rows, tables["train"].num_rows
+        num_left = tables["train"].num_rows
         remarks.append(
             f"dev: {num_cut:,} of the {num_cut + num_left:,} training rows, drawn by {by}, are "
-            f"dev rows and not trained on (dev_fraction {config.dev_fraction:g}, seed "
-            f"{config.dev_seed})"
+            f"dev rows and not trained on ({how})"
         )
     metrics = config.reported_metrics
     if "f1" in metrics and len(labels) != 2:
@@ -161,6 +168,20 @@ def load_task(
         sources=sources,
         remarks=tuple(remarks),
     )
+
+
+def _held_out(
+    config: TaskConfig, rows: pa.Table, labels: Sequence[str], sources: dict[str, str]
+) -> tuple[pa.Table, pa.Table]:
+    """Training rows, and those of the held-out fold; none are held out if no fold is given."""
+    assert config.folds is not None
+    folds = assign_folds(
+        rows, config.folds, config.dev_seed, labels=labels, source=sources["train"]
+    )
+    if config.fold is not None:
+        sources["dev"] = f"fold {config.fold} of {config.folds} of {sources['train']}"
+    is_dev = folds == config.fold
+    return rows.filter(pa.array(~is_dev)), rows.filter(pa.array(is_dev))
 
 
 def _sources(parts: Sequence[tuple[str, pa.Table]]) -> str:

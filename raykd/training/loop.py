@@ -24,7 +24,7 @@ from raykd.training.evaluator import Evaluator
 from raykd.training.events import TrainingEvents
 from raykd.training.logging.metrics_writer import Position
 from raykd.training.logging.records import Means, Record, StepLog, StepRecord
-from raykd.training.settings import TrainingConfig, total_epochs, total_steps
+from raykd.training.settings import TrainingConfig, steps_until, total_epochs, total_steps
 from raykd.training.trainers import Trainer, Worker, make_trainers
 
 # Steps between all-reduces of the losses; checkpoints are only written after one.
@@ -49,6 +49,7 @@ def train(
     evaluator: Evaluator | None = None,
     checkpoints: CheckpointFolder | None = None,
     events: TrainingEvents | None = None,
+    stop_after: int | None = None,
 ) -> int:
     """Train the objective's student in place; returns the number of steps.
 
@@ -66,6 +67,8 @@ def train(
         evaluator: evaluation of the student, on the first worker only.
         checkpoints: checkpoint folder, read at the start on every worker, written by the first.
         events: handler of the training's events, on the first worker only.
+        stop_after: epochs after which the training ends, though its learning rate follows the
+            schedule of all epochs; None to train for all of them.
 
     Raises:
         FloatingPointError: the loss is not finite; names the step and the rows of the batch.
@@ -76,7 +79,7 @@ def train(
     events = events or TrainingEvents()
     start, position = _resume(training, evaluator, checkpoints)
     events.on_start(start, position)
-    log, num_steps = training.log, total_steps(config, len(rows))
+    log, num_steps = training.log, steps_until(config, len(rows), stop_after)
     for step in range(start + 1, num_steps + 1):
         training.run_step(step)
         events.on_step(step)

@@ -30,7 +30,7 @@ from raykd.training.logging.tracking import Tracking, tracked_metrics_writer
 from raykd.training.loop import train
 from raykd.training.new_student import NewStudent
 from raykd.training.phase_config import PhaseConfig
-from raykd.training.settings import total_epochs, total_steps
+from raykd.training.settings import steps_until, total_epochs
 from raykd.training.teacher_cache import FEATURES, LOGITS, read_outputs, relations_of
 from raykd.training.trainers import Worker
 
@@ -67,6 +67,8 @@ class PhaseJob:
         has_more_outputs: whether `teacher_outputs` may be of a longer text that begins with `text`.
         is_pretrained: whether the teacher's classifier is untrained, so that its logits are unused.
         generator: reference of the objective's masked language model, if it has one.
+        stop_after: epochs after which the training ends, though its learning rate follows the
+            schedule of all epochs; None to train for all of them.
     """
 
     stage: str
@@ -88,11 +90,14 @@ class PhaseJob:
     is_pretrained: bool = False
     generator: str | None = None
     has_more_outputs: bool = False
+    stop_after: int | None = None
 
     def settings(self) -> dict[str, Any]:
         """Settings that determine the result, together with the inputs."""
         start = self.start
+        stop = {} if self.stop_after is None else {"stop_after": self.stop_after}
         return {
+            **stop,
             "phase": self.config.model_dump(
                 mode="json", exclude={"objective": {"generator"}, "rows": True}
             ),
@@ -112,11 +117,13 @@ class PhaseJob:
 
     def num_steps(self) -> int:
         """Number of optimizer steps of the job."""
-        return total_steps(self.config, pq.read_metadata(self.text).num_rows)
+        num_rows = pq.read_metadata(self.text).num_rows
+        return steps_until(self.config, num_rows, self.stop_after)
 
     def num_epochs(self) -> int:
         """Number of epochs of the job."""
-        return total_epochs(self.config, pq.read_metadata(self.text).num_rows)
+        num_epochs = total_epochs(self.config, pq.read_metadata(self.text).num_rows)
+        return num_epochs if self.stop_after is None else min(num_epochs, self.stop_after)
 
     @property
     def unfinished(self) -> Path:
@@ -184,6 +191,7 @@ def run_phase(
             evaluator=evaluator,
             checkpoints=checkpoints,
             events=events,
+            stop_after=job.stop_after,
         )
 
     if worker.rank > 0:

@@ -97,3 +97,11 @@ def total_steps(config: TrainingConfig, num_rows: int) -> int:
 def total_epochs(config: TrainingConfig, num_rows: int) -> int:
     """Epochs of a training; the last one may be incomplete."""
     return -(-total_steps(config, num_rows) // num_batches(num_rows, config.batch_size))
+
+
+def steps_until(config: TrainingConfig, num_rows: int, stop_after: int | None) -> int:
+    """Steps of a training that ends after `stop_after` epochs; None for all of them."""
+    num_steps = total_steps(config, num_rows)
+    if stop_after is None:
+        return num_steps
+    return min(num_steps, stop_after * num_batches(num_rows, config.batch_size))

@@ -244,10 +244,10 @@ def collect(run: Run, calibration: CalibrationFacts | None) -> Results:
             report_split=task.report_split,
             sources=dict(task.sources),
         ),
-        corpora=[_corpus_facts(run, text) for text in recipe.corpus_texts],
-        injection=_phase_facts(recipe.injection) if recipe.injection else None,
-        variants=[_variant_facts(recipe, variant) for variant in recipe.injected_variants],
-        adaptation=_phase_facts(recipe.adaptation),
+        corpora=[corpus_facts(run, text) for text in recipe.corpus_texts],
+        injection=phase_facts(recipe.injection) if recipe.injection else None,
+        variants=[variant_facts(recipe, variant) for variant in recipe.injected_variants],
+        adaptation=phase_facts(recipe.adaptation),
         scores=scores,
         summaries=summarize(scores),
         sets=sets,
@@ -255,7 +255,7 @@ def collect(run: Run, calibration: CalibrationFacts | None) -> Results:
         differences=compare_scores(run, scores),
         analyses=analyze_students(run),
         curves=[
-            Curve(variant=variant, init=init, seed=seed, phase=phase, points=_points(folder))
+            Curve(variant=variant, init=init, seed=seed, phase=phase, points=curve_points(folder))
             for variant, init, seed, phase, folder in folders
             if (folder / CURVE_FILE).is_file()
         ],
@@ -279,7 +279,8 @@ def _baseline(variant: str, metrics: dict[str, float], sets: SetScores) -> Score
     )
 
 
-def _phase_facts(phase: PhaseConfig) -> PhaseFacts:
+def phase_facts(phase: PhaseConfig) -> PhaseFacts:
+    """Objective of a phase, for the report."""
     name = phase.objective.name
     return PhaseFacts(
         objective=name,
@@ -292,7 +293,8 @@ def _trains_classifier(phase: PhaseConfig) -> bool:
     return OBJECTIVES[phase.objective.name].trains_classifier
 
 
-def _variant_facts(recipe: Recipe, variant: str) -> VariantFacts:
+def variant_facts(recipe: Recipe, variant: str) -> VariantFacts:
+    """Injections of a variant, for the report."""
     chain = recipe.chain_of(variant)
     assert chain is not None
     steps = []
@@ -320,7 +322,8 @@ def _corpus_folders(recipe: Recipe) -> list[str]:
     ]
 
 
-def _corpus_facts(run: Run, text: Text) -> CorpusFacts:
+def corpus_facts(run: Run, text: Text) -> CorpusFacts:
+    """Card and sample of a training corpus, for the report."""
     folder = run.training_text(text)
     units = pq.read_table(folder / TEXT_FILE).slice(0, _SAMPLE_UNITS).to_pylist()
     sentences = {}
@@ -346,7 +349,8 @@ def _corpus_facts(run: Run, text: Text) -> CorpusFacts:
     )
 
 
-def _points(folder: Path) -> list[CurvePoint]:
+def curve_points(folder: Path) -> list[CurvePoint]:
+    """Learning curve of a completed training."""
     records = [json.loads(line) for line in (folder / CURVE_FILE).read_text().splitlines()]
     return [
         CurvePoint(

@@ -7,7 +7,6 @@ from pathlib import Path
 from raykd.evaluation.differences import Models, ScoreDifference, write_differences
 from raykd.report.results import Score
 from raykd.workflow.run import Run
-from raykd.workflow.teacher.scores import is_scored_on
 
 # Variants without an injection; every other one is compared with the first that exists.
 _SIMPLEST = ("direct", "alone")
@@ -22,6 +21,16 @@ def compare_scores(run: Run, scores: Sequence[Score]) -> list[ScoreDifference]:
         run: has the predictions of all models.
         scores: result of `collect.score_models`.
     """
+    students = student_models(run)
+    pairs = [pair for variants in students.values() for pair in _pairs(variants)]
+    best = _best(scores, run.task().main_metric)
+    own = students[best.init][best.variant]
+    pairs += [(own, other) for other in reference_models(run, scores)]
+    return write_differences(pairs, run.task_folder, run.differences)
+
+
+def student_models(run: Run) -> dict[str | None, dict[str, Models]]:
+    """The adapted students with their predictions, by init and variant."""
     students: dict[str | None, dict[str, Models]] = {}
     for variant, init, _ in run.students():
         seeds = run.recipe.seeds
@@ -29,17 +38,18 @@ def compare_scores(run: Run, scores: Sequence[Score]) -> list[ScoreDifference]:
             seed: run.predictions(run.adapted(variant, init, seed)) for seed in seeds
         }
         students.setdefault(init, {})[variant] = Models(variant, init, folders)
-    pairs = [pair for variants in students.values() for pair in _pairs(variants)]
-    best = _best(scores, run.task().main_metric)
-    own = students[best.init][best.variant]
-    others = [Models("majority", None, {})]
-    others += [
+    return students
+
+
+def reference_models(run: Run, scores: Sequence[Score]) -> list[Models]:
+    """The constant answer, baselines, and the teacher if it has a score."""
+    models = [Models("majority", None, {})]
+    models += [
         Models(name, None, {None: run.predictions(run.out / name)}) for name in run.recipe.baselines
     ]
-    if is_scored_on(run, run.task().report_split):
-        others.append(Models("teacher", None, {None: run.predictions(run.teacher)}))
-    pairs += [(own, other) for other in others]
-    return write_differences(pairs, run.task_folder, run.differences)
+    if any(score.stage == "teacher" for score in scores):
+        models.append(Models("teacher", None, {None: run.predictions(run.teacher)}))
+    return models
 
 
 def _pairs(variants: dict[str, Models]) -> Iterator[tuple[Models, Models]]:

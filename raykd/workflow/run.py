@@ -1,8 +1,8 @@
 """Layout of a run directory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from raykd.errors import InputError
@@ -49,6 +49,8 @@ class Run:
         corpora: folder of hits, contextualized corpora and teacher outputs on these, in place of
             the run directory, as tuning has it.
         last_rank: rank up to which the contextualized corpora are read; None for all of them.
+        stop_after: epochs after which trainings end, chosen by cross-validation: of the `teacher`,
+            and of adaptations by `student_name`.
     """
 
     recipe: Recipe
@@ -57,6 +59,7 @@ class Run:
     validation: Path | None = None
     corpora: Path | None = None
     last_rank: int | None = None
+    stop_after: Mapping[str, int] = field(default_factory=dict)
 
     def resolve(self, reference: str) -> Location:
         """Resolve a path of the recipe to a file or URL."""
@@ -185,7 +188,7 @@ class Run:
         return self._student(chain.name, init, seed) / "injected"
 
     def _student(self, name: str, init: Init, seed: int) -> Path:
-        return self.out / "students" / f"{name}-{init}-seed{seed}"
+        return self.out / "students" / f"{student_name(name, init)}-seed{seed}"
 
     def analysis(self, variant: str, init: Init, seed: int) -> Path:
         """Comparison of an adapted student with the teacher."""
@@ -208,6 +211,11 @@ class Run:
     def task(self) -> Task:
         """The task's splits, as the stage `task` wrote them."""
         return read_task(self.task_folder)
+
+    @property
+    def has_dev(self) -> bool:
+        """False where all labeled rows are trained on, after cross-validation."""
+        return self.recipe.task.folds is None or self.recipe.task.fold is not None
 
     def students(self) -> Iterator[tuple[str, Init, int]]:
         """Variant, init and seed of every student."""
@@ -235,6 +243,11 @@ class Run:
         return {stage: found[stage] for stage in STAGE_FOLDERS if stage in found}
 
 
+def student_name(variant: str, init: str) -> str:
+    """Name of the students that differ in their seed only."""
+    return f"{variant}-{init}"
+
+
 def check_uploaded(recipe: Recipe) -> None:
     """Check in a Ray job that the recipe's files were uploaded with the project.
 
@@ -257,8 +270,18 @@ def _of(folder: Path, name: str | None) -> Path:
 
 
 def open_run(recipe_file: Path, out: Path | None) -> Run:
-    """Open the run of a recipe; the default output directory is `runs/NAME`."""
+    """Open the run of a recipe; the default output directory is `runs/NAME`.
+
+    Raises:
+        InputError: the recipe is not valid, or is one for cross-validation.
+    """
     recipe = load_recipe(recipe_file)
+    if recipe.task.folds is not None and recipe.task.fold is None:
+        raise InputError(
+            f"{recipe_file}: task.folds: this command needs dev rows, and the recipe holds out "
+            f"folds of the training rows in turn; use raykd crossval {recipe_file}, or name dev "
+            "rows with task.dev instead"
+        )
     check_uploaded(recipe)
     out = output_path(out or Path("runs") / recipe.name)
     return Run(recipe, out, out / "units")

@@ -4,28 +4,16 @@ Only the files of stages (`corpus_stages`, `training_stages` and this one) know 
 the layout of the run directory; a stage's code gets paths and its own settings.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 
 from raykd import progress
 from raykd.cluster import metrics
 from raykd.config import dump_yaml
-from raykd.models.calibration import write_calibration
-from raykd.models.tokenization.positions import set_model_max_length
-from raykd.report.model_card import write_card
 from raykd.report.page import render
-from raykd.storage.manifest import (
-    Draft,
-    check_replaceable,
-    digest_of,
-    digest_of_directory,
-    make_output_directory,
-    write_once,
-)
+from raykd.storage.manifest import check_replaceable, make_output_directory
 from raykd.storage.schemas import PLAN_FILE
 from raykd.storage.working_files import write_if_new
-from raykd.training.phases import MODEL_FOLDER
 from raykd.workflow.checks.preflight import check_classes, check_models, search_embedder
 from raykd.workflow.checks.teacher_check import check_teacher
 from raykd.workflow.collect import (
@@ -52,8 +40,8 @@ from raykd.workflow.scoring.calibration import (
     chosen_student,
     describe_calibration,
 )
-from raykd.workflow.scoring.jobs import max_length_of
-from raykd.workflow.teacher.scores import read_scores, teacher_name
+from raykd.workflow.scoring.student import write_student
+from raykd.workflow.teacher.scores import read_scores
 from raykd.workflow.training_stages import adapt, inject, train_teacher
 
 
@@ -92,28 +80,8 @@ def report(run: Run) -> None:
     results = collect(run, None if calibration is None else calibration.facts)
     write_if_new(run.out / "results.json", results.model_dump_json(indent=2) + "\n")
     write_if_new(run.out / "report.html", render(results))
-    chosen = chosen_student(run)
-    student = next(
-        score
-        for score in results.scores
-        if score.stage == "adapted" and (score.variant, score.init, score.seed) == chosen
-    )
-    model = run.adapted(*chosen) / MODEL_FOLDER
-    card = write_card(results, student, teacher_name(run), "student")
-    inputs = {"model": digest_of_directory(model.parent), "card": digest_of(card)}
-    if calibration is not None:
-        inputs["calibration"] = digest_of(calibration.kept.model_dump(mode="json"))
-
-    max_length = max_length_of(run.recipe, student.variant, student.stage)
-
-    def write(draft: Draft) -> None:
-        shutil.copytree(model, draft.directory, dirs_exist_ok=True)
-        set_model_max_length(draft.directory, max_length)
-        (draft.directory / "README.md").write_text(card, encoding="utf-8")
-        if calibration is not None:
-            write_calibration(draft.directory, calibration.kept)
-
-    write_once(run.out / "student", "student", {"max_length": max_length}, inputs, write)
+    model = run.adapted(*chosen_student(run))
+    write_student(run, results, model, calibration, run.out / "student")
     progress.say(f"  {run.out / 'report.html'}")
 
 
@@ -132,8 +100,17 @@ STAGES: dict[str, Callable[[Run], None]] = {
 }
 
 
-def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
+def run_stages(
+    run: Run, last: str, *, first: str = "docstrings", checks_models: bool = True
+) -> None:
     """Run the stages from `first` to `last`; completed stages are skipped.
+
+    Args:
+        run: the run.
+        last: last stage.
+        first: first stage; those before it are complete.
+        checks_models: whether to check and describe the models; not needed if those of another
+            run, with the same models, were checked.
 
     Raises:
         InputError: the run directory is invalid, or contains a user's file where a stage writes;
@@ -147,7 +124,7 @@ def run_stages(run: Run, last: str, *, first: str = "docstrings") -> None:
     needs_models = not {"generator", "teacher"}.isdisjoint(names)
     if "retrieve" in names:
         search_embedder(run)
-    if needs_models:
+    if needs_models and checks_models:
         for line in check_models(run):
             progress.say(line)
     write_if_new(run.out / "recipe.yaml", dump_yaml(run.recipe))
@@ -175,7 +152,7 @@ def _run_each(run: Run, names: Sequence[str]) -> None:
             if name == "task" and needs_models:
                 check_classes(run)
                 read_scores(run)
-            if name == "teacher":
+            if name == "teacher" and run.has_dev:
                 check_teacher(run)
             seconds = time.monotonic() - started
             metrics.record("raykd_stage_seconds_total", seconds)

@@ -54,9 +54,10 @@ def reference_texts(
     """Collect the texts that a task's corpora are filtered by and compared with; write `sample`."""
     num_units = int(units.counts["num_units"])
     draw = drawing(shards, SAMPLE_SEED, "sample of the general corpus")
+    evaluated = task.evaluation_splits() or [task.train.slice(0, 0)]
     write_sample(num_units, draw, sample, {"units": units.digest})
     return ReferenceTexts(
-        evaluation_sentences=task_sentences(pa.concat_tables(task.evaluation_splits())),
+        evaluation_sentences=task_sentences(pa.concat_tables(evaluated)),
         task_sentences=task_sentences(task.train),
         sample=sample,
         general=GeneralFacts(

@@ -21,41 +21,47 @@ from raykd.training.settings import TrainingConfig
 from raykd.training.teacher_cache import OutputsJob
 from raykd.workflow.generators import generator_inputs, generator_of
 from raykd.workflow.recipe.variants import Chain, Step
-from raykd.workflow.run import Run
+from raykd.workflow.run import Run, student_name
 from raykd.workflow.starts import new_student, start_inputs
 from raykd.workflow.teacher.scores import write_scores
 
 
 def train_teacher(run: Run) -> None:
     """teacher: fine-tuned on the task, or taken as named: a model, or scores of the rows."""
-    config, labels = run.recipe.teacher, _labels(run)
-    reference = config.model
-    if reference is None:
+    config = run.recipe.teacher
+    if config.model is None:
         write_scores(run)
-        return
-    if config.fine_tuned:
-        inputs = {"model": digest_of_model(reference)}
-        adopt_teacher(reference, run.teacher, labels, inputs, config.labels)
-        return
+    elif config.fine_tuned:
+        inputs = {"model": digest_of_model(config.model)}
+        adopt_teacher(config.model, run.teacher, _labels(run), inputs, config.labels)
+    else:
+        train(run, [teacher_job(run)], "teacher", only_model=True)
+
+
+def teacher_job(run: Run) -> PhaseJob:
+    """Fine-tuning of the teacher."""
+    config = run.recipe.teacher
+    assert config.model is not None
     values = config.model_dump(include=set(TrainingConfig.model_fields))
     job = PhaseJob(
         stage="teacher",
         name="teacher",
         out=run.teacher,
-        start=reference,
+        start=config.model,
         teacher=None,
         text=run.split("train"),
         teacher_outputs=None,
         config=PhaseConfig(objective=FineTuneConfig(), **values),
-        labels=labels,
+        labels=_labels(run),
         tokens=run.tokens,
         seed=config.seed,
         inputs={
-            "model": digest_of_model(reference),
+            "model": digest_of_model(config.model),
             "train": digest_of_file(run.split("train")),
         },
+        stop_after=run.stop_after.get("teacher"),
     )
-    _train(run, [_with_curve(run, job)], "teacher", only_model=True)
+    return _with_curve(run, job)
 
 
 def inject(run: Run) -> None:
@@ -64,7 +70,7 @@ def inject(run: Run) -> None:
     students = list(run.injections())
     for num_steps in sorted({len(chain.steps) for chain, _, _ in students}):
         wanted = [student for student in students if len(student[0].steps) == num_steps]
-        _train(run, [inject_job(run, *student) for student in wanted], "inject")
+        train(run, [inject_job(run, *student) for student in wanted], "inject")
 
 
 def inject_job(
@@ -129,7 +135,7 @@ def _teacher_model(run: Run) -> Path | None:
 def adapt(run: Run) -> None:
     """adapt: students learn the task, after injection or alone."""
     cache_outputs(run, (), train=True)
-    _train(run, [adapt_job(run, *student) for student in run.students()], "adapt")
+    train(run, [adapt_job(run, *student) for student in run.students()], "adapt")
 
 
 def adapt_job(
@@ -171,11 +177,13 @@ def adapt_job(
         seed=seed,
         inputs=inputs,
         generator=generator_of(run, phase),
+        stop_after=run.stop_after.get(student_name(variant, init)),
     )
     return _with_curve(run, job)
 
 
-def _train(run: Run, jobs: Sequence[PhaseJob], label: str, *, only_model: bool = False) -> None:
+def train(run: Run, jobs: Sequence[PhaseJob], label: str, *, only_model: bool = False) -> None:
+    """Run the unfinished jobs of a stage with the run's workers and trackers."""
     tracking = Tracking(run.recipe.report_to, run.recipe.name, run.out)
     jobs = [replace(job, tracking=tracking) for job in jobs]
     train_phases(
@@ -232,6 +240,8 @@ def _outputs_job(run: Run, step: Step | str) -> OutputsJob:
 
 def _with_curve(run: Run, job: PhaseJob) -> PhaseJob:
     """The job, scored on dev as it goes; what the curve depends on is among its inputs."""
+    if not run.has_dev:
+        return job
     split, metrics, length = run.split("dev"), run.task().metrics, job.config.max_length
     curve = digest_of([digest_of_file(split), metrics, length])
     scorer = Scorer(split, metrics, max_length=length)

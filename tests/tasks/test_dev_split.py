@@ -155,7 +155,7 @@ def test_dev_rows_are_of_the_first_rows_only(values, num_rows):
     [
         ({"dev": "dev.csv"}, "remove one of the two"),
         ({"dev_fraction": None}, "cut one from the training rows with 'dev_fraction: 0.1'"),
-        ({"dev": "dev.csv", "dev_fraction": None, "dev_seed": 1}, "'dev_fraction', which is not"),
+        ({"dev": "dev.csv", "dev_fraction": None, "dev_seed": 1}, "'dev_fraction' or 'folds', and"),
         ({"dev_fraction": 0}, "greater than 0"),
         ({"dev_fraction": 1}, "less than 1"),
         ({"dev_fraction": 20}, "less than 1"),

@@ -135,6 +135,32 @@ def test_a_job_is_evaluated_at_most_as_often_as_set_and_after_its_last_epoch(
     assert scored[-1] == num_epochs
 
 
+def test_a_training_that_stops_early_is_the_beginning_of_the_whole_one(model, tmp_path):
+    config = PhaseConfig(epochs=4, batch_size=4, learning_rate=1e-2, objective=FineTuneConfig())
+    weights = []
+
+    def score(encoder, _):
+        weights.append(encoder.model.classifier.weight.detach().clone())
+        return {"accuracy": 1.0}
+
+    whole = job_on(model, tmp_path, config=config, score=score)
+    stopped = replace(whole, out=tmp_path / "stopped", stop_after=3)
+    run_phase(whole, Worker())
+    run_phase(stopped, Worker())
+
+    assert (whole.num_steps(), stopped.num_steps(), stopped.num_epochs()) == (8, 6, 3)
+    assert len(weights) == 7
+    assert torch.equal(weights[2], weights[6])
+    assert not torch.equal(weights[3], weights[6])
+    saved = load_encoder(str(stopped.out / MODEL_FOLDER)).model.classifier.weight
+    assert torch.equal(saved, weights[2])
+    curves = [(job.out / "metrics.jsonl").read_text().splitlines() for job in (whole, stopped)]
+    assert [json.loads(line)["losses"] for line in curves[1]] == [
+        json.loads(line)["losses"] for line in curves[0][:3]
+    ]
+    assert stopped.key() != whole.key() == replace(whole, stop_after=None).key()
+
+
 def test_a_random_classifier_depends_on_the_jobs_seed(tmp_path):
     """The classifier of a model with three classes is replaced by a new one with two."""
     model = save_tiny_model(tmp_path / "three", num_labels=3)

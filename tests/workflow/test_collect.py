@@ -3,7 +3,7 @@ import pytest
 from raykd.report.results import Score
 from raykd.training.logging.metrics_writer import CURVE_FILE
 from raykd.training.logging.records import Record
-from raykd.workflow.collect import _points, summarize
+from raykd.workflow.collect import curve_points, summarize
 
 
 def test_a_nan_measure_is_absent_from_the_results(tmp_path):
@@ -20,7 +20,7 @@ def test_a_nan_measure_is_absent_from_the_results(tmp_path):
     )
     lines = [record.to_json(), lost.to_json()]
     (tmp_path / CURVE_FILE).write_text("\n".join(lines) + "\n")
-    assert [point.measures for point in _points(tmp_path)] == [{"gap": 0.25}, {}]
+    assert [point.measures for point in curve_points(tmp_path)] == [{"gap": 0.25}, {}]
 
 
 def test_a_metric_is_summarized_over_the_seeds_of_its_variant():

@@ -250,9 +250,10 @@ class Recipe(Config):
                 "adaptation.rows 'task_da': there are no augmented rows; give the key task_da, the "
                 "directory that raykd augment wrote, and a variant with the step task_da"
             )
-        if self.task_da is not None and self.task.dev_fraction is not None:
+        if self.task_da is not None and self.task.cuts_dev:
+            key = "folds" if self.task.dev_fraction is None else "dev_fraction"
             raise ValueError(
-                "task_da: its text has variants of the dev rows that task.dev_fraction cuts from "
+                f"task_da: its text has variants of the dev rows that task.{key} cuts from "
                 "train; give dev rows in a file (task.dev), and augment only the others"
             )
         return self

@@ -17,13 +17,17 @@ from raykd.workflow.presets import load_preset, merged
 from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME, Recipe
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path, task: Mapping[str, Any] | None = None) -> Recipe:
     """Read and validate a recipe; its paths become absolute, so that it can be kept anywhere.
+
+    Args:
+        path: file of the recipe.
+        task: keys of the section task that replace those of the file.
 
     Raises:
         InputError: names the file, the path of each wrong key, and what is accepted there.
     """
-    return _with_absolute_paths(read_recipe(path), path.absolute().parent, str(path))
+    return _with_absolute_paths(read_recipe(path, task), path.absolute().parent, str(path))
 
 
 def recipe_of(values: dict[str, Any], folder: Path, source: str) -> Recipe:
@@ -77,13 +81,15 @@ def _absolute_scores(recipe: Recipe, folder: Path) -> dict[str, Any]:
     return {f"teacher.{key}": value for key, value in teacher.items()}
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path, task: Mapping[str, Any] | None = None) -> Recipe:
     """Read and validate a recipe; its paths stay as written.
 
     Raises:
         InputError: as `load_recipe`.
     """
     values = load_yaml(path)
+    if task and isinstance(values.get("task"), dict):
+        values = {**values, "task": {**values["task"], **task}}
     if "tasks" in values:
         raise InputError(f"{path}: names several tasks; raykd corpus makes their corpora")
     return _parsed(values, str(path))

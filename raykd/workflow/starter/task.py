@@ -11,6 +11,7 @@ from raykd.errors import InputError
 from raykd.storage.locations import location_of, shown
 from raykd.storage.tables import read_table
 from raykd.tasks.config import TaskConfig
+from raykd.tasks.folds import most_folds
 from raykd.tasks.label_cells import INTEGER, Cell, is_placeholder, read_cell
 from raykd.tasks.label_rules import UnlabeledRows
 from raykd.tasks.task import Task, load_task
@@ -20,6 +21,11 @@ from raykd.workflow.starter.columns import label_column, text_columns
 _IMBALANCED = 0.7
 _SAMPLE_ROWS = 1000
 _DEV_FRACTION = 0.1
+# With fewer rows per class, on average, a dev split is too small; a regression has two "classes".
+FEW_PER_CLASS = 64
+# With fewer rows per class, more folds, so that more rows are trained on.
+_VERY_FEW_PER_CLASS = 16
+_FOLDS, _MANY_FOLDS = 5, 10
 # Lengths are rounded up to a multiple of this, and are at most `_MAX_LENGTH`.
 _LENGTH_STEP, _MAX_LENGTH = 32, 256
 _LONG_SHARE = 0.95
@@ -58,7 +64,7 @@ def find_task(
         name: of the task.
         train: file or URL of the training rows.
         dev: file or URL of the rows on which models are scored; None to cut a tenth of the
-            training rows.
+            training rows, or, where there are few per class, to cross-validate.
         columns: of the texts; None to find them.
         label: column of the label; None to find it.
         labels: the classes in order; None for those of the training rows.
@@ -92,6 +98,9 @@ def find_task(
         "regression": is_regression,
     }
     task = load_task(TaskConfig.parse(values, "raykd init"), options=True)
+    if dev is None and (num_folds := _num_folds(task)) is not None:
+        values |= {"dev_fraction": None, "folds": num_folds}
+        task = load_task(TaskConfig.parse(values, "raykd init"), options=True)
     share = 1.0
     if is_regression:
         values["metrics"] = ("pearson", "spearman")
@@ -101,6 +110,16 @@ def find_task(
         values["labels"] = task.labels
         values["metrics"] = ("matthews", "accuracy") if share > _IMBALANCED else ("accuracy",)
     return StarterTask(TaskConfig.parse(values, "raykd init"), task, share)
+
+
+def _num_folds(task: Task) -> int | None:
+    """Folds for a task with few rows per class; None if there are enough for a dev split."""
+    rows = pa.concat_tables([task.train, task.dev])
+    per_class = rows.num_rows / (2 if task.regression else task.num_labels)
+    if per_class >= FEW_PER_CLASS:
+        return None
+    wanted = _MANY_FOLDS if per_class < _VERY_FEW_PER_CLASS else _FOLDS
+    return min(wanted, most_folds(rows, task.labels))
 
 
 def token_lengths(task: Task, tokenizer: PreTrainedTokenizerBase) -> Lengths:

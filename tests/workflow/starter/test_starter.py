@@ -15,6 +15,7 @@ from tiny_models import save_tiny_model
 
 from raykd.cli.app import _exit_code as raykd
 from raykd.workflow.checks.preflight import check_models
+from raykd.workflow.crossval.folds import open_crossval
 from raykd.workflow.recipe.recipe_file import load_recipe
 from raykd.workflow.reference.json_schema import recipe_schema
 from raykd.workflow.run import open_run
@@ -136,13 +137,42 @@ def test_a_file_is_never_overwritten(folder, capsys):
 
 
 def test_without_dev_rows_a_tenth_of_each_class_is_cut_from_train(folder, capsys):
+    write("train.csv", rows(200, 1))
     assert init(dev=None) == 0
     printed = capsys.readouterr().out
     recipe = load_recipe(Path("reviews.yaml"))
     assert (recipe.task.dev, recipe.task.dev_fraction, recipe.task.dev_seed) == (None, 0.1, 0)
-    assert "54 train, 6 dev" in printed
-    assert "6 of the 60 training rows, drawn by class, are dev rows" in printed
+    assert "180 train, 20 dev" in printed
+    assert "20 of the 200 training rows, drawn by class, are dev rows" in printed
     check_models(open_run(Path("reviews.yaml"), None))
+
+
+@pytest.mark.parametrize(
+    ("num_praise", "num_blame", "folds", "batch_size"),
+    [(63, 64, 5, 8), (16, 17, 5, 4), (15, 16, 10, 4), (30, 4, 4, 4), (64, 64, None, 8)],
+)
+def test_few_rows_per_class_get_cross_validation(
+    folder, capsys, num_praise, num_blame, folds, batch_size
+):
+    table = [*rows(num_praise, 1, praise=1.0), *rows(num_blame, 2, praise=0.0)]
+    write("train.csv", table)
+
+    assert init(dev=None) == 0
+
+    values = yaml.safe_load(Path("reviews.yaml").read_text())
+    assert values["task"].get("folds") == folds
+    assert values["task"].get("dev_fraction") == (0.1 if folds is None else None)
+    command = "run" if folds is None else "crossval"
+    printed = capsys.readouterr().out
+    assert f"then: raykd {command} reviews.yaml" in printed
+    for section in (values["teacher"], values["adaptation"]):
+        assert section.get("keep") == (None if folds is None else "best")
+        assert (section["epochs"], section["batch_size"]) == (20, batch_size)
+    if folds is not None:
+        assert f"{num_praise + num_blame}, in {folds} folds" in printed
+        opened = open_crossval(Path("reviews.yaml"), None, None)
+        assert opened.num_folds == folds
+        check_models(opened.fold_run(1, {}))
 
 
 def test_the_training_file_as_dev_is_refused(folder, capsys):

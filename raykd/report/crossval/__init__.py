@@ -1,0 +1,1 @@
+"""Cross-validation on the report: facts and the section that shows them."""
