@@ -53,7 +53,7 @@ from raykd.objectives.base import (
 )
 from raykd.objectives.losses.descriptions import of_labels, of_layers, of_logits
 from raykd.objectives.losses.layer_maps import Layer
-from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.losses.logits import kd_loss
 from raykd.objectives.losses.memory_bank import (
     Bank,
     OtherRows,
@@ -299,7 +299,7 @@ class Codir(Objective):
             "contrastive": (config.contrastive_weight, contrast),
         }
         if self.needs_labels:
-            terms["task"] = (config.task_weight, task_loss(student.logits, batch["labels"]))
+            terms["task"] = (config.task_weight, self.task_loss(student.logits, batch))
         return LossTerms.weighted(**terms).measuring(num_candidates=num_candidates)
 
     def _vectors(

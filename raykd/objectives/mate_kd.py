@@ -21,7 +21,7 @@ from torch import Tensor
 from raykd.models.forward import run
 from raykd.objectives.base import LossTerms
 from raykd.objectives.losses.descriptions import of_labels, of_logits
-from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.losses.logits import kd_loss
 from raykd.objectives.shared.generation import GENERATOR, GeneratorConfig, GeneratorObjective
 
 Divergence = Literal["kl", "soft_ce"]
@@ -77,7 +77,7 @@ class MateKd(GeneratorObjective):
             "aug_logits": (config.aug_logit_weight, gap),
         }
         if self.needs_labels:
-            terms["task"] = (config.task_weight, task_loss(logits, batch["labels"]))
+            terms["task"] = (config.task_weight, self.task_loss(logits, batch))
         return LossTerms.weighted(**terms)
 
 

@@ -23,6 +23,7 @@ from raykd.objectives.base import Objective
 from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.storage.remote.task_files import HasFiles, TaskFiles
 from raykd.training.checkpoint import CheckpointFolder
+from raykd.training.class_weights import gold_labels
 from raykd.training.evaluator import Evaluator
 from raykd.training.events import TrainingEvents, logged_events
 from raykd.training.logging.tracking import Tracking, tracked_metrics_writer
@@ -92,9 +93,7 @@ class PhaseJob:
         """Settings that determine the result, together with the inputs."""
         start = self.start
         return {
-            "phase": self.config.model_dump(
-                mode="json", exclude={"objective": {"generator"}, "rows": True}
-            ),
+            "phase": self.config.determining(),
             "start": start.settings() if isinstance(start, NewStudent) else "given",
             "seed": self.seed,
             "labels": list(self.labels.names),
@@ -169,6 +168,13 @@ def run_phase(
     student, tokenizer, objective = _start(job)
     rows = _rows_of(job, tokenizer, worker)
     rows = _with_objective_inputs(job, rows, needs_labels=config.objective.needs_labels)
+    objective.gold = gold_labels(
+        f"{job.name}: class_weights",
+        config.class_weights,
+        config.label_smoothing,
+        job.labels.names,
+        rows.labels,
+    )
     checkpoints = job.checkpoints(checkpoint_every_s)
 
     def run(evaluator: Evaluator | None, events: TrainingEvents | None) -> int:

@@ -7,22 +7,55 @@ averages over classes as well (1 / C), and so does TinyBERT's second stage, with
 instead of the divergence; TextBrewer omits T^2; CoDIR sums over rows, and its trainer divides by B.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
+class GoldLabels(NamedTuple):
+    """Weighting of gold labels in the cross-entropy of classes.
+
+    Attributes:
+        class_weights: (C,) weight of each class; None: all classes have the same.
+        smoothing: share of the target that is spread evenly over all classes, in [0, 1).
+    """
+
+    class_weights: Tensor | None = None
+    smoothing: float = 0.0
+
+
+PLAIN = GoldLabels()
+
+
+def task_loss(
+    logits: Tensor, labels: Tensor, gold: GoldLabels = PLAIN, scale: Tensor | None = None
+) -> Tensor:
     """Cross-entropy with gold labels, or squared error for regression; mean over rows.
+
+    Class weights and smoothing are those of `torch.nn.functional.cross_entropy`: with weights the
+    mean is a weighted one, the sum over rows divided by the sum of the weights of their classes.
 
     Args:
         logits: (B, C).
         labels: (B,) int64 classes, or (B,) or (B, 1) scores if C is 1.
+        gold: class weights and smoothing; without effect for regression.
+        scale: (B,) number of rows of the whole batch, divided by the sum of their classes' weights,
+            where these rows are a part of a batch. None: they are the whole batch.
     """
     if logits.size(-1) == 1:
         return _squared_error(logits, labels)
     with _float32(logits):
-        return F.cross_entropy(wide(logits), labels.flatten())
+        student = wide(logits)
+        weights = None if gold.class_weights is None else gold.class_weights.to(student)
+        targets = labels.flatten()
+        if scale is None:
+            return F.cross_entropy(student, targets, weights, label_smoothing=gold.smoothing)
+        by_row = F.cross_entropy(
+            student, targets, weights, reduction="none", label_smoothing=gold.smoothing
+        )
+        return (by_row * scale).mean()
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:

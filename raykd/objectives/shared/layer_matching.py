@@ -19,7 +19,7 @@ from raykd.models.pooling import Pooling
 from raykd.models.probe import Trait
 from raykd.objectives.base import LossTerms, Models, Objective, ObjectiveConfig, Role
 from raykd.objectives.losses.descriptions import of_labels, of_logits
-from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.losses.logits import kd_loss
 from raykd.objectives.shared.settings import CachedTeacherConfig, TaskWeightConfig
 
 Weight = Annotated[float, Field(gt=0)]
@@ -113,7 +113,7 @@ class LayerMatching(Objective):
             ),
         }
         if self.needs_labels:
-            terms["task"] = (config.task_weight, task_loss(student.logits, batch["labels"]))
+            terms["task"] = (config.task_weight, self.task_loss(student.logits, batch))
         return LossTerms.weighted(**terms).measuring(**measures)
 
     @abstractmethod
