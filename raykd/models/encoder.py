@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from raykd.errors import InputError, reason_of
 from raykd.models.families.capture import first_outputs, input_of, outputs_of
-from raykd.models.families.classes import classifier_options, name_classes
+from raykd.models.families.classes import MULTI_LABEL, classifier_options, name_classes
 from raykd.models.families.classifier import reorder_classes
 from raykd.models.families.layers import (
     KNOWN_FAMILIES,
@@ -94,6 +94,11 @@ class Encoder(nn.Module):
         """Names of the classes in order; empty for regression."""
         names = sorted((self.model.config.id2label or {}).items())
         return tuple(str(name) for _, name in names) if self.num_labels > 1 else ()
+
+    @property
+    def is_multi_label(self) -> bool:
+        """True if a row has any number of the classes: probabilities are sigmoids of the logits."""
+        return self.num_labels > 1 and self.model.config.problem_type == MULTI_LABEL
 
     @property
     def num_layers(self) -> int:

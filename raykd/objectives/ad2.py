@@ -47,7 +47,6 @@ from raykd.objectives.losses.hidden_and_attention import (
     TokenMaps,
     check_token_maps,
 )
-from raykd.objectives.losses.logits import kd_loss
 from raykd.objectives.losses.perturbation import (
     Ascent,
     Initialization,
@@ -338,7 +337,7 @@ class Ad2(Objective):
         if not self.config.logit_weight:
             return self.task_loss(logits, batch)
         teacher_logits = batch["teacher_logits"] if teacher is None else teacher.logits
-        return kd_loss(logits, teacher_logits, self.config.temperature)
+        return self.kd_loss(logits, teacher_logits, self.config.temperature)
 
     def _deep_terms(
         self,

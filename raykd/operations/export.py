@@ -22,6 +22,7 @@ from raykd.storage.delimited import AS_NAMED
 from raykd.storage.locations import Location, shown
 from raykd.storage.outputs import output_path
 from raykd.storage.working_files import replacing
+from raykd.tasks.config import LABEL_SEPARATOR
 from raykd.tasks.examples import find_sentence_columns, read_rows, to_examples
 from raykd.tasks.label_rules import LabelRules
 from raykd.tasks.metrics import check_metrics
@@ -85,7 +86,8 @@ def export_model(reference: str, out: Path, int8: Int8Settings | None = None) ->
         float32 = Path(folder) / "float32.onnx"
         difference, inputs = export_onnx(student, float32)
         tokenizer = load_tokenizer(student)
-        labels = load_encoder(student).label_names
+        encoder = load_encoder(student)
+        labels = encoder.label_names
         if calibration is not None:
             check_classes(calibration, labels, student)
         description = FileDescription(
@@ -94,6 +96,7 @@ def export_model(reference: str, out: Path, int8: Int8Settings | None = None) ->
             labels=labels,
             max_length=trained_length(student, tokenizer),
             pad_id=tokenizer.pad_token_id or 0,
+            multi_label=encoder.is_multi_label,
             calibration=calibration,
             raykd_version=version("raykd"),
         )
@@ -137,15 +140,18 @@ class _LabeledRows(NamedTuple):
 
 
 def _labeled_rows(reference: str, student: str, int8: Int8Settings) -> _LabeledRows:
-    labels = load_encoder(student).label_names
+    encoder = load_encoder(student)
+    labels, multi_label = encoder.label_names, encoder.is_multi_label
     if int8.dev is not None:
-        rules = LabelRules(int8.label_column, labels or None, options=True)
+        separator = LABEL_SEPARATOR if multi_label else None
+        rules = LabelRules(int8.label_column, labels or None, options=True, separator=separator)
         source = shown(int8.dev)
         table = read_rows(int8.dev, [int8.text_columns], rules, AS_NAMED)
         columns = find_sentence_columns(source, table.column_names, [int8.text_columns], rules)
         dev = to_examples(source, table, columns, rules, labels=labels).table
         calibrating = dev
         metrics: tuple[str, ...] = ("accuracy",) if labels else ("pearson",)
+        metrics = ("f1_micro",) if multi_label else metrics
     else:
         folder = Path(reference).expanduser() / "task"
         if not (folder / "task.json").is_file():
@@ -164,7 +170,7 @@ def _labeled_rows(reference: str, student: str, int8: Int8Settings) -> _LabeledR
         raise InputError(f"raykd export {reference}: there are no labeled rows; give others")
     if int8.metric is not None:
         try:
-            check_metrics([int8.metric], regression=not labels)
+            check_metrics([int8.metric], regression=not labels, multi_label=multi_label)
         except ValueError as error:
             raise InputError(f"raykd export: --metric: {error}") from None
     texts = [calibrating["sentence1"].to_pylist()]

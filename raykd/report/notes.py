@@ -32,6 +32,12 @@ def notes_on(results: Results) -> list[str]:
             )
     if task.regression:
         notes.append("A model that learned nothing has a correlation of 0.")
+    elif task.multi_label:
+        notes.append(
+            "A row has any number of classes, and those with a probability of at least 0.5 are "
+            "predicted. A model that learned nothing scores like the most frequent classes: as "
+            "many as give the best micro F1 on the training rows, predicted for every row."
+        )
     else:
         notes.append("A model that learned nothing scores like the majority class.")
     notes += [f"{remark[:1].upper()}{remark[1:]}." for remark in task.remarks]
@@ -39,9 +45,12 @@ def notes_on(results: Results) -> list[str]:
     if results.teacher_remark is not None:
         notes.append(f"The teacher may be of little use: {results.teacher_remark}.")
     for answer, models in _constant_answers(results).items():
+        correlations = (
+            " Correlations (including Matthews correlation) of such a model are reported as 0."
+        )
         notes.append(
-            f"Same answer, {answer}, for every row: {', '.join(models)}. Correlations (including "
-            "Matthews correlation) of such a model are reported as 0."
+            f"Same answer, {answer}, for every row: {', '.join(models)}."
+            f"{'' if task.multi_label else correlations}"
         )
     if "accuracy" in task.metrics and (best := _best_accuracy(results)) is not None:
         notes.append(

@@ -27,6 +27,7 @@ from raykd.tasks.label_checks import check_likely, check_no_fractions
 from raykd.tasks.label_rules import LabelRules, grouped, located, rows_text
 
 _SHOWN_SPELLINGS = 5
+_MULTI_LABEL = "set 'task.multi_label: true' if a row has any number of classes, or give each one"
 
 
 class Targets(NamedTuple):
@@ -44,6 +45,8 @@ def label_column(source: str, table: pa.Table, rules: LabelRules) -> list[Any]:
     """
     require_label_column(source, table.column_names, rules)
     values: list[Any] = table[rules.column].to_pylist()
+    if rules.separator is not None:
+        return values
     listed = {key_of(name) for name in rules.labels or ()}
     cells = _cells(source, values, rules)
     if cells and all(
@@ -157,8 +160,8 @@ def _cells(source: str, values: Sequence[Any], rules: LabelRules) -> list[Cell |
         if isinstance(value, list | tuple | dict):
             raise InputError(
                 f"{source}, {located([row])}: {rules.column!r} holds a "
-                f"{'mapping' if isinstance(value, dict) else 'list'}, {value!r:.60}; multi-label "
-                "is not supported: give each row one label"
+                f"{'mapping' if isinstance(value, dict) else 'list'}, {value!r:.60}; "
+                f"{'give each row one label' if rules.options else _MULTI_LABEL}"
             )
         try:
             if (type(value), value) not in read:

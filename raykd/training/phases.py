@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer, save_tokenizer
+from raykd.models.families.classes import mark_kind
 from raykd.models.masked_lm import load_masked_lm, load_special_tokens
 from raykd.models.student.init import check_tokenizers
 from raykd.models.tokenization.token_cache import cached_rows
@@ -42,10 +43,14 @@ Score = Callable[[Encoder, PreTrainedTokenizerBase], dict[str, float]]
 
 @dataclass(frozen=True)
 class Labels:
-    """Outputs of a classifier: names of its classes, or one score (regression)."""
+    """Outputs of a classifier: names of its classes, or one score (regression).
+
+    `multi_label`: whether a row has any number of the classes.
+    """
 
     names: tuple[str, ...]
     regression: bool
+    multi_label: bool = False
 
     @property
     def num_outputs(self) -> int:
@@ -98,6 +103,7 @@ class PhaseJob:
             "seed": self.seed,
             "labels": list(self.labels.names),
             "regression": self.labels.regression,
+            **({"multi_label": True} if self.labels.multi_label else {}),
         }
 
     def key(self) -> str:
@@ -260,9 +266,12 @@ def adopt_teacher(
         teacher = load_encoder(reference, label_names=labels.names)
         if order:
             teacher.reorder_classes(order)
+        mark_kind(teacher.model.config, multi_label=labels.multi_label)
         _save(teacher, load_tokenizer(reference), draft)
 
     settings: dict[str, Any] = {"labels": list(labels.names), "regression": labels.regression}
+    if labels.multi_label:
+        settings["multi_label"] = True
     if outputs is not None:
         settings["outputs"] = list(outputs)
     return write_once(out, "teacher", settings, inputs, write)
@@ -310,6 +319,7 @@ def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
         student = load_encoder(
             start, num_labels=labels.num_outputs, label_names=labels.names, seed=job.seed
         )
+    mark_kind(student.model.config, multi_label=labels.multi_label)
     generator = None
     if job.generator is not None:
         check_tokenizers(

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from raykd.tasks.label_sets import targets_of
+
 # (N, F)
 Features = sparse.csr_matrix | NDArray[np.float32]
 # Function from rows (N, as `schemas.EXAMPLES`) to logits (N, C).
@@ -29,11 +31,14 @@ def fit_linear(
 ) -> Predict:
     """Fit on `train` (`schemas.EXAMPLES`); return the function that predicts other rows.
 
-    Classes use logistic regression; scores (`num_labels` 1) use ridge regression, clipped to the
+    Classes use logistic regression, one of each class against all others in a multi-label task;
+    scores (`num_labels` 1) use ridge regression, clipped to the
     range of the train split.
     """
-    features, targets = features_of(train), train["label"].to_numpy()
-    if num_labels == 1:
+    features, targets = features_of(train), targets_of(train)
+    if targets.ndim == 2:
+        predict = _fit_sets(features, targets)
+    elif num_labels == 1:
         predict = _fit_scores(features, targets)
     else:
         predict = _fit_classes(features, targets.astype(np.int64), num_labels)
@@ -64,5 +69,18 @@ def _fit_classes(
         logits = np.full((unseen.shape[0], num_labels), _ABSENT_LOGIT, dtype=np.float32)
         logits[:, present] = 0.0 if model is None else model.predict_log_proba(unseen)
         return logits
+
+    return predict
+
+
+def _fit_sets(
+    features: Features, targets: NDArray[np.float64]
+) -> Callable[[Features], NDArray[np.float32]]:
+    """Fit a logistic regression per class of a multi-label task."""
+    of_classes = [_fit_classes(features, own.astype(np.int64), 2) for own in targets.T]
+
+    def predict(unseen: Features) -> NDArray[np.float32]:
+        outcomes = [of_class(unseen) for of_class in of_classes]
+        return np.stack([logits[:, 1] - logits[:, 0] for logits in outcomes], axis=1)
 
     return predict

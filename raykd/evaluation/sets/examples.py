@@ -82,7 +82,8 @@ def write_set(
         config.unlabeled_rows,
         section=f"evaluation.sets.{config.name}",
         owner="set" if config.labels else "task",
-        remedy="" if config.labels else _REMEDY,
+        remedy="" if config.labels or task.multi_label else _REMEDY,
+        separator=task.separator,
     )
 
     def write(draft: Draft) -> None:

@@ -19,7 +19,6 @@ from raykd.models.pooling import Pooling
 from raykd.models.probe import Trait
 from raykd.objectives.base import LossTerms, Models, Objective, ObjectiveConfig, Role
 from raykd.objectives.losses.descriptions import of_labels, of_logits
-from raykd.objectives.losses.logits import kd_loss
 from raykd.objectives.shared.settings import CachedTeacherConfig, TaskWeightConfig
 
 Weight = Annotated[float, Field(gt=0)]
@@ -109,7 +108,7 @@ class LayerMatching(Objective):
             "layers": (config.layer_weight, layers),
             "logits": (
                 config.logit_weight,
-                kd_loss(student.logits, teacher.logits, config.temperature),
+                self.kd_loss(student.logits, teacher.logits, config.temperature),
             ),
         }
         if self.needs_labels:

@@ -11,16 +11,18 @@ from raykd.cluster import capacity
 from raykd.errors import InputError
 from raykd.models.embedding import TextEmbedder
 from raykd.models.encoder import Encoder, load_tokenizer
+from raykd.models.families.classes import MULTI_LABEL, saved_kind
 from raykd.models.masked_lm import MaskedLm, load_special_tokens
 from raykd.models.meta_model import load_meta_masked_lm, load_meta_model
 from raykd.models.probe import check_pad_token
-from raykd.models.resolve import checked_model, digest_of_weights
+from raykd.models.resolve import checked_model, digest_of_weights, resolve_model
 from raykd.models.student.init import check_tokenizers, same_tokens
 from raykd.models.tokenization.positions import check_max_length
 from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.shared.generation import check_generator
 from raykd.storage.formats import format_of
 from raykd.storage.schemas import EXAMPLES_FILE, TEXT_FILE
+from raykd.tasks.label_sets import targets_of
 from raykd.training.class_weights import class_weights_of
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.distributed.placement import uses_gpu
@@ -229,7 +231,7 @@ def check_classes(run: Run) -> None:
             outputs as the task needs.
     """
     config, task = run.recipe.teacher, run.task()
-    labels = task.train["label"].to_numpy()
+    labels = targets_of(task.train)
     for section, phase in _labeled_phases(run.recipe).items():
         class_weights_of(f"{section}.class_weights", phase.class_weights, task.labels, labels)
     if config.model is None or not config.fine_tuned:
@@ -240,6 +242,15 @@ def check_classes(run: Run) -> None:
             f"teacher.model {config.model}: its classifier has {teacher.num_labels} outputs, the "
             f"task needs {task.num_labels}; name a teacher fine-tuned on this task, or set "
             "teacher.fine_tuned: false"
+        )
+    kind = saved_kind(resolve_model(config.model))
+    if kind is not None and (kind == MULTI_LABEL) != task.multi_label:
+        kinds = ("any number of its classes", "exactly one of its classes")
+        fits, found = kinds if task.multi_label else kinds[::-1]
+        raise InputError(
+            f"teacher.model {config.model}: its problem_type in config.json is {kind}, so that a "
+            f"row has {found}, and a row of the task has {fits} (task.multi_label); name a teacher "
+            "of the same kind"
         )
 
 

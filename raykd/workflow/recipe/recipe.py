@@ -22,7 +22,7 @@ from raykd.training.phase_config import AdaptationConfig, TeacherConfig
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.presets import merged
 from raykd.workflow.recipe.changed_values import set_values
-from raykd.workflow.recipe.label_rules import check_gold_labels, labeled_phases
+from raykd.workflow.recipe.label_rules import check_labels, labeled_phases
 from raykd.workflow.recipe.model_rules import (
     check_baselines,
     check_pretrained_teachers,
@@ -235,7 +235,7 @@ class Recipe(Config):
         check_pretrained_teachers(injections, teacher)
         check_baselines(self.linear_baselines, self.teacher, self.student)
         labeled = labeled_phases(teacher, self.adaptation, self.alone)
-        check_gold_labels(self.task, labeled, injections)
+        check_labels(self.task, labeled, injections, self.task_da)
         return self
 
     @property
