@@ -124,3 +124,67 @@ def test_both_can_be_searched():
     }
     recipe = Recipe.parse(values_with(tune={"space": space, "num_trials": 2}), "recipe")
     check_space(recipe)
+
+
+def multi_label(**changes) -> dict:
+    task = values_with()["task"] | {"multi_label": True}
+    return {"task": task, **changes}
+
+
+def test_a_multi_label_task_is_accepted_with_every_objective_on_logits_and_layers():
+    for objective in ("vanilla_kd", "ad2", "rail_kd", "pkd", "fine_tune", "cilda", "mate_kd"):
+        Recipe.parse(
+            values_with(**multi_label(adaptation={"objective": {"name": objective}})), "recipe"
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"adaptation": {"objective": {"name": "codir"}}},
+            "adaptation.objective 'codir': its bank has negatives of another class",
+        ),
+        (
+            {
+                "variants": ["task"],
+                "injection": {
+                    "objective": {"name": "codir", "task_weight": 0},
+                    "class_weights": "balanced",
+                },
+            },
+            "injection.class_weights: the task 'mine' is multi-label",
+        ),
+        ({"adaptation": BALANCED}, "adaptation.class_weights: the task 'mine' is multi-label"),
+        ({"teacher": {"model": "base", "label_smoothing": 0.1}}, "teacher.label_smoothing: the"),
+        (
+            {"teacher": {"scores": "s.csv"}, "student": {"model": "small"}},
+            "teacher.scores: its probabilities are of tasks with one class per row",
+        ),
+        (
+            {
+                "task_da": "rows",
+                "variants": ["task_da"],
+                "injection": {"objective": {"name": "vanilla_kd", "task_weight": 0}},
+            },
+            "task_da: raykd augment reads rows with one class",
+        ),
+        (
+            {
+                "evaluation": {
+                    "sets": [
+                        {
+                            "name": "other",
+                            "path": "o.csv",
+                            "labels": ["x", "y"],
+                            "label_map": {"good": "x", "bad": "y"},
+                        }
+                    ]
+                }
+            },
+            "evaluation.sets.0 (other): the task 'mine' is multi-label: a probability of a merged",
+        ),
+    ],
+)
+def test_what_needs_one_class_per_row_is_refused(changes, expected):
+    assert expected in problem_of(**multi_label(**changes))
