@@ -261,13 +261,13 @@ class Classifier:
         if not self.labels:
             arrays = [pa.array(logits[:, 0])]
         elif self.multi_label:
-            shares = expit(logits).astype(np.float32)
+            shares = expit(logits)
             limit = _DECISION if config.threshold is None else config.threshold
             names = np.asarray(self.labels, object)
             arrays = [
                 pa.array([list(names[row]) for row in shares >= limit], pa.list_(pa.string())),
                 pa.StructArray.from_arrays(
-                    [pa.array(np.ascontiguousarray(column)) for column in shares.T],
+                    [pa.array(column.astype(np.float32)) for column in shares.T],
                     names=list(self.labels),
                 ),
             ]
