@@ -82,5 +82,10 @@ def answers_in(predictions: Path) -> NDArray[np.float64]:
     """Answers of a model, as `answers` gives them, from its predictions."""
     kind = pq.read_schema(predictions)
     name = "logits" if is_multi_label(kind.empty_table()) else "prediction"
-    column = pq.read_table(predictions, columns=[name])[name]
-    return np.asarray(column.to_pylist(), np.float64)
+    column = pq.read_table(predictions, columns=[name])[name].combine_chunks()
+    found: NDArray[np.float64]
+    if name == "prediction":
+        found = column.to_numpy()
+    else:
+        found = column.flatten().to_numpy().astype(np.float64).reshape(len(column), -1)
+    return found

@@ -102,7 +102,7 @@ class TrainingConfig(Config):
     @property
     def gold_keys(self) -> list[str]:
         """Keys that weigh or smooth gold labels and are set."""
-        return [key for key in _GOLD_KEYS if getattr(self, key)]
+        return [key for key in _GOLD_KEYS if getattr(self, key) not in (None, 0)]
 
     def determining(self) -> dict[str, Any]:
         """Settings that determine a trained model; those added later only where they are set."""

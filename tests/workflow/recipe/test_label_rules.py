@@ -79,6 +79,7 @@ def test_trainings_without_gold_labels_refuse_both():
     [
         ({"good": 1, "worse": 2}, "'worse' is no class of the task, and the task's class 'bad'"),
         ({"good": 1}, "the task's class 'bad' has no weight"),
+        ({}, "has no weight"),
         ({"good": 1, "bad": 0}, "greater than 0"),
         ({"good": 1, "bad": -1}, "greater than 0"),
         ({"good": 1, "bad": float("inf")}, "finite"),
