@@ -97,7 +97,7 @@ class Encoder(nn.Module):
 
     @property
     def is_multi_label(self) -> bool:
-        """True if a row has any number of the classes: probabilities are sigmoids of the logits."""
+        """True if a row has any number of the classes, and probabilities are sigmoids."""
         return self.num_labels > 1 and self.model.config.problem_type == MULTI_LABEL
 
     @property
@@ -129,8 +129,7 @@ class Encoder(nn.Module):
 
         Args:
             input_ids: (B, L) int64.
-            attention_mask: (B, L), 1 for tokens and 0 for padding on the right; None for no
-                padding.
+            attention_mask: (B, L), 1 for tokens, 0 for padding on the right; None for no padding.
             token_type_ids: (B, L); families without token types ignore them.
             word_embeddings: (B, L, e), used instead of `embed(input_ids)`.
             layers: layers whose hidden states to return: 0 is the embedding output, 1 to n are the

@@ -27,7 +27,7 @@ from raykd.tasks.label_checks import check_likely, check_no_fractions
 from raykd.tasks.label_rules import LabelRules, grouped, located, rows_text
 
 _SHOWN_SPELLINGS = 5
-_MULTI_LABEL = "set 'task.multi_label: true' if a row has any number of classes, or give each one"
+_MULTI_LABEL = "give each row one label, or set 'task.multi_label: true' for any number of classes"
 
 
 class Targets(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raykd.errors import InputError
@@ -42,6 +42,7 @@ def test_lists_and_joined_names_are_the_same_sets(values):
     assert class_names_of_sets("x", values, RULES) == ("a", "b", "c")
 
 
+@settings(deadline=None)
 @given(st.lists(st.sets(st.integers(0, 5)), min_size=1, max_size=20))
 def test_sets_are_those_of_the_rows_for_names_and_for_indices(sets):
     names = ["zero", "one", "two", "three", "four", "five"]

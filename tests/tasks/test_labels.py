@@ -113,12 +113,12 @@ def test_fractions_are_scores(values):
 
 @pytest.mark.parametrize("value", [[1], [], {"a": 1}])
 def test_several_labels_in_a_row_are_refused(value):
-    refused(lambda: names([1, value]), "row 1", "multi-label is not supported")
-    refused(lambda: indices([1, value], ("0", "1")), "row 1", "multi-label is not supported")
+    refused(lambda: names([1, value]), "row 1", "give each row one label")
+    refused(lambda: indices([1, value], ("0", "1")), "row 1", "give each row one label")
 
 
 def test_a_list_written_as_text_is_refused():
-    refused(lambda: names(["[1]", "[0, 1]"] * 9), "list written as text", "multi-label")
+    refused(lambda: names(["[1]", "[0, 1]"] * 9), "list written as text", "multi_label")
 
 
 def test_a_binary_label_is_refused():

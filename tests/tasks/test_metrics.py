@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
@@ -78,6 +78,7 @@ def test_scores_of_sets_by_hand():
     assert score("lrap", SETS, LOGITS) == pytest.approx((5 / 6 + 1 + 1 / 2 + 1) / 4)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 15), st.integers(2, 5))
 def test_scores_of_sets_are_those_of_scikit_learn(seed, num_rows, num_classes):
     random = np.random.default_rng(seed)
