@@ -14,9 +14,9 @@ from raykd.storage.schemas import AUGMENTED, TRAINING_PAIRS, TRAINING_TEXT
 from raykd.storage.tables import read_table
 from raykd.tasks.examples import Examples, to_examples
 from raykd.tasks.glue import GLUE
-from raykd.tasks.label_cells import label_name
-from raykd.tasks.label_rules import LabelRules, UnlabeledRows
-from raykd.tasks.labels import class_names, label_column, require_label_column
+from raykd.tasks.labels.cells import label_name
+from raykd.tasks.labels.classes import class_names, label_column, require_label_column
+from raykd.tasks.labels.rules import LabelRules, UnlabeledRows
 
 # Default names of the sentence columns.
 _PLAIN_COLUMNS = (("sentence1", "sentence2"), ("sentence",), ("text",))

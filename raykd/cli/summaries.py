@@ -54,7 +54,8 @@ def of_predict(out: Path, manifest: Manifest) -> str:
     ]
     if counts["num_without_text"]:
         lines.append(f"without text, not predicted: {counts['num_without_text']:,.0f}")
-    if (threshold := manifest.config["threshold"]) is not None:
+    threshold = manifest.config["threshold"]
+    if threshold is not None and not manifest.config.get("multi_label"):
         number = counts["num_uncertain"]
         share = number / max(num_predicted, 1)
         lines.append(f"uncertain, below {threshold:.4g}: {number:,.0f} ({share:.1%})")

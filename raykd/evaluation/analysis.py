@@ -28,7 +28,7 @@ class Divergence(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    measure: Literal["kl", "squared_difference"]
+    measure: Literal["kl", "binary_kl", "squared_difference"]
     mean: FiniteFloat
     median: FiniteFloat
     percentile_90: FiniteFloat
@@ -46,21 +46,31 @@ class LayerSimilarity(BaseModel):
     values: list[list[FiniteFloat]]
 
 
-def divergence(student: NDArray[np.float64], teacher: NDArray[np.float64]) -> Divergence:
+def divergence(
+    student: NDArray[np.float64], teacher: NDArray[np.float64], *, multi_label: bool = False
+) -> Divergence:
     """Distribution of `KL(teacher || student)` per row, or of the squared difference if C is 1.
+
+    Of a multi-label task it is the mean over classes of the KL divergence of the two outcomes.
 
     Source: CILDA (arXiv:2204.07674), figure 2.
 
     Args:
         student: logits (N, C).
         teacher: logits (N, C).
+        multi_label: whether rows have any number of classes.
     """
     assert student.shape == teacher.shape, (student.shape, teacher.shape)
-    regression = student.shape[1] == 1
-    by_row = np.square(student - teacher)[:, 0] if regression else _kl_divergences(student, teacher)
+    measure: Literal["kl", "binary_kl", "squared_difference"] = "kl"
+    if student.shape[1] == 1:
+        measure, by_row = "squared_difference", np.square(student - teacher)[:, 0]
+    elif multi_label:
+        measure, by_row = "binary_kl", _binary_divergences(student, teacher)
+    else:
+        by_row = _kl_divergences(student, teacher)
     bins = np.searchsorted(_LOWER_EDGES, by_row, side="right") - 1
     return Divergence(
-        measure="squared_difference" if regression else "kl",
+        measure=measure,
         mean=float(by_row.mean()),
         median=float(np.median(by_row)),
         percentile_90=float(np.quantile(by_row, 0.9)),
@@ -77,6 +87,17 @@ def _kl_divergences(
     by_row: NDArray[np.float64] = (np.exp(teacher_log) * (teacher_log - student_log)).sum(axis=1)
     # Rounding can give negative values for equal distributions.
     return by_row.clip(min=0)
+
+
+def _binary_divergences(
+    student: NDArray[np.float64], teacher: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    # The outcomes of a class are the softmax of its logit and 0.
+    outcomes = [
+        np.stack([one, np.zeros_like(one)], axis=2).reshape(-1, 2) for one in (student, teacher)
+    ]
+    means: NDArray[np.float64] = _kl_divergences(*outcomes).reshape(student.shape).mean(axis=1)
+    return means
 
 
 def pooled_states(

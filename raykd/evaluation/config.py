@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from raykd.config import Config
 from raykd.storage.delimited import Quoting
 from raykd.tasks.config import Label, TaskConfig
-from raykd.tasks.label_cells import key_of, label_name, repeated_label
-from raykd.tasks.label_rules import UnlabeledRows
+from raykd.tasks.labels.cells import key_of, label_name, repeated_label
+from raykd.tasks.labels.rules import UnlabeledRows
 from raykd.tasks.metrics import check_metrics
 
 # A name becomes a part of folders' names.
@@ -84,8 +84,8 @@ class EvaluationSetConfig(Config):
     metrics: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="Metrics to report, of accuracy, f1 (two classes) and matthews, or pearson "
-        "and spearman for regression. Default: those of the task.",
+        description="Metrics to report, those that a task of this kind can have. Default: those of "
+        "the task.",
     )
 
     @field_validator("name")
@@ -124,7 +124,14 @@ class EvaluationSetConfig(Config):
                 f"the task {task.name!r} is a regression, whose sets have scores; remove 'labels' "
                 "and 'label_map'"
             )
-        check_metrics(self.metrics or (), regression=task.is_regression)
+        if task.multi_label and self.label_map is not None:
+            raise ValueError(
+                f"the task {task.name!r} is multi-label: a probability of a merged class is not "
+                "the sum of those of its classes; remove 'label_map'"
+            )
+        check_metrics(
+            self.metrics or (), regression=task.is_regression, multi_label=task.multi_label
+        )
         if task.is_regression:
             return
         labels = self.labels or task.known_labels

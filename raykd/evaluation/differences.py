@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from raykd.evaluation.pipeline import PREDICTIONS_FILE
+from raykd.evaluation.predict import answers_in
 from raykd.evaluation.resampling import resampled_scores
 from raykd.storage.manifest import Draft, digest_of, digest_of_directory, write_once
+from raykd.tasks.labels.sets import targets_of
 from raykd.tasks.metrics import compute, majority_predictions
 from raykd.tasks.store import read_task
 
@@ -158,10 +159,8 @@ def _differences(
     pairs: Sequence[tuple[Models, Models]], models: Sequence[Models], task_folder: Path
 ) -> list[ScoreDifference]:
     task = read_task(task_folder)
-    labels = task.reported["label"].to_numpy()
-    constant = majority_predictions(
-        task.train["label"].to_numpy(), len(labels), regression=task.regression
-    )
+    labels = targets_of(task.reported)
+    constant = majority_predictions(targets_of(task.train), len(labels), regression=task.regression)
     answers = [answer for side in models for answer in answers_of(side, constant)]
     starts = np.cumsum([0, *(len(side.seeds) for side in models)])
     columns = {
@@ -218,8 +217,7 @@ def answers_of(models: Models, constant: FloatArray) -> list[FloatArray]:
     """Answers (N,) of each seed; `constant` where the models are the constant answer."""
     if not models.folders:
         return [constant]
-    files = [folder / PREDICTIONS_FILE for folder in models.folders.values()]
-    return [pq.read_table(file, columns=["prediction"])["prediction"].to_numpy() for file in files]
+    return [answers_in(folder / PREDICTIONS_FILE) for folder in models.folders.values()]
 
 
 def _name(models: Models) -> list[object]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from raykd.evaluation.predict import answers
 from raykd.models.onnx.session import OnnxClassifier
+from raykd.tasks.labels.sets import targets_of
 from raykd.tasks.metrics import compute
 
 # Single rows whose time is measured, spread evenly, and repetitions of each.
@@ -40,10 +41,10 @@ def measure_files(
     first = examples["sentence1"].to_pylist()
     is_single = examples["sentence2"].null_count == examples.num_rows
     second = None if is_single else examples["sentence2"].to_pylist()
-    labels = examples["label"].to_numpy()
+    labels = targets_of(examples)
+    logits = [c.logits_of(first, second, max_length=max_length) for c in classifiers]
     scores = [
-        compute(metrics, labels, answers(c.logits_of(first, second, max_length=max_length)))
-        for c in classifiers
+        compute(metrics, labels, answers(one, multi_label=labels.ndim == 2)) for one in logits
     ]
     places = np.linspace(0, len(first) - 1, min(_TIMED_ROWS, len(first))).round().astype(int)
     seconds = np.empty((len(files), len(places), _REPEATS))

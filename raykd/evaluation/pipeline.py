@@ -36,6 +36,7 @@ from raykd.storage.manifest import (
 )
 from raykd.storage.remote.task_files import TaskFiles
 from raykd.tasks.config import Split
+from raykd.tasks.labels.sets import targets_of
 from raykd.tasks.metrics import compute, majority_predictions
 from raykd.tasks.store import read_task
 from raykd.training.scores.outputs import outputs_on
@@ -219,10 +220,8 @@ def measure_costs(jobs: Sequence[EvaluationJob], task_folder: Path, out: Path) -
 def constant_scores(task_folder: Path) -> dict[str, float]:
     """Metrics of the best constant answer."""
     task = read_task(task_folder)
-    labels = task.reported["label"].to_numpy()
-    constant = majority_predictions(
-        task.train["label"].to_numpy(), len(labels), regression=task.regression
-    )
+    labels = targets_of(task.reported)
+    constant = majority_predictions(targets_of(task.train), len(labels), regression=task.regression)
     return compute(task.metrics, labels, constant)
 
 
@@ -253,7 +252,8 @@ def _evaluate(job: EvaluationJob, task_folder: Path) -> None:
             logits = outputs_on(job.given, split)
         table = to_predictions(examples, logits)
         pq.write_table(table, draft.directory / PREDICTIONS_FILE)
-        scores = compute(task.metrics, examples["label"].to_numpy(), answers(logits))
+        found = answers(logits, multi_label=task.multi_label)
+        scores = compute(task.metrics, targets_of(examples), found)
         (draft.directory / METRICS_FILE).write_text(json.dumps(scores))
 
     write_once(job.out, "evaluate", job.settings(), job.inputs, write)
@@ -270,7 +270,8 @@ def _compare(
             of_student = _states((student.model, comparison.max_length), task_folder)
             if of_student is not None:
                 layers = layer_similarity(of_student, of_teacher).model_dump()
-        apart = divergence(_logits(student), _logits(teacher)).model_dump()
+        multi_label = read_task(task_folder).multi_label
+        apart = divergence(_logits(student), _logits(teacher), multi_label=multi_label).model_dump()
         comparison_result = {"divergence": apart, "layers": layers}
         (draft.directory / ANALYSIS_FILE).write_text(json.dumps(comparison_result))
 

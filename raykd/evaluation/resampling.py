@@ -1,13 +1,16 @@
 """Metrics of models on resamples of the rows, computed together from the counts of the rows.
 
-Shapes: N rows, M models, R resamples. A resample draws N rows with replacement; `counts` (R, N) has
-how often it drew each row. The metrics are those of `tasks.metrics`.
+Shapes: N rows, M models, R resamples, C classes of a multi-label task. A resample draws N rows with
+replacement; `counts` (R, N) has how often it drew each row. The metrics are those of
+`tasks.metrics`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from raykd.tasks.metrics import predicted_sets, row_precisions
 
 FloatArray = NDArray[np.float64]
 
@@ -28,8 +31,8 @@ def resampled_scores(
     """Compute each metric on every resample of the rows, which is the same for all models.
 
     Args:
-        labels: (N,) class indices, or scores of a regression task.
-        predictions: (M, N) answers of the models.
+        labels: (N,) class indices, or scores of a regression task; (N, C) of a multi-label task.
+        predictions: (M, N) answers of the models; (M, N, C) of a multi-label task.
         metric_names: names of the metrics.
         num_resamples: R.
         seed: seed of the resamples.
@@ -100,6 +103,35 @@ def _spearman(counts: FloatArray, labels: FloatArray, predictions: FloatArray) -
     return np.stack(columns, axis=1)
 
 
+def _f1_micro(counts: FloatArray, labels: FloatArray, logits: FloatArray) -> FloatArray:
+    predicted = predicted_sets(logits).astype(np.float64)
+    right = counts @ (predicted * labels).sum(axis=2).T
+    total = counts @ predicted.sum(axis=2).T + (counts @ labels.sum(axis=1))[:, None]
+    return _ratio(2 * right, total)
+
+
+def _f1_macro(counts: FloatArray, labels: FloatArray, logits: FloatArray) -> FloatArray:
+    num_labels = counts @ labels
+    columns = []
+    for own in logits:
+        predicted = predicted_sets(own).astype(np.float64)
+        f1 = _ratio(2 * (counts @ (predicted * labels)), counts @ predicted + num_labels)
+        columns.append(f1.mean(axis=1))
+    return np.stack(columns, axis=1)
+
+
+def _lrap(counts: FloatArray, labels: FloatArray, logits: FloatArray) -> FloatArray:
+    rows = [row_precisions(labels, own) for own in logits]
+    means: FloatArray = counts @ np.stack(rows, axis=1) / len(labels)
+    return means
+
+
+def _subset_accuracy(counts: FloatArray, labels: FloatArray, logits: FloatArray) -> FloatArray:
+    are_right = (predicted_sets(logits) == labels).all(axis=2)
+    means: FloatArray = counts @ are_right.T.astype(np.float64) / len(labels)
+    return means
+
+
 def _ranks(counts: FloatArray, values: FloatArray) -> FloatArray:
     """Compute the rank of each row's value among the values that a resample drew, (R, N).
 
@@ -143,7 +175,11 @@ def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
 _METRICS: Mapping[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] = {
     "accuracy": _accuracy,
     "f1": _f1,
+    "f1_macro": _f1_macro,
+    "f1_micro": _f1_micro,
+    "lrap": _lrap,
     "matthews": _matthews,
     "pearson": _pearson,
     "spearman": _spearman,
+    "subset_accuracy": _subset_accuracy,
 }

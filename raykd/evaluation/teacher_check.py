@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from raykd.evaluation.resampling import resampled_scores
 from raykd.tasks.config import Split
+from raykd.tasks.labels.sets import targets_of
 from raykd.tasks.metrics import FloatArray, compute, majority_predictions
 from raykd.tasks.task import Task
 
@@ -26,6 +28,7 @@ _MAX_PROBABILITY = 1e-3
 # For another order of classes: minimum gain in accuracy, and maximum probability by chance.
 _ORDER_GAIN = 0.05
 _ORDER_PROBABILITY = 1e-4
+_RESAMPLING_SEED = 0x54454143
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,16 @@ class Finding:
 
 
 def check_answers(task: Task, answers: FloatArray, *, split: Split = "dev") -> Finding | None:
-    """Check a teacher's predictions (N,) on a split; None if there is no problem."""
-    labels = task.splits[split]["label"].to_numpy()
+    """Check a teacher's answers on a split; None if there is no problem.
+
+    Args:
+        task: the task.
+        answers: (N,) classes or scores, or logits (N, C) of a multi-label task.
+        split: split of the answers.
+    """
+    labels = targets_of(task.splits[split])
+    if task.multi_label:
+        return _check_sets(task, labels, answers, split)
     if np.ptp(labels) == 0:
         return None  # any constant answer is as good; `class_counts.limits` reports it
     if task.regression:
@@ -69,6 +80,30 @@ def _check_classes(
         f"{task.labels[int(constant[0])]!r} is {floor:.3f} ({len(labels)} rows)",
         is_certain=probability < _MAX_PROBABILITY,
     )
+
+
+def _check_sets(
+    task: Task, labels: FloatArray, answers: FloatArray, split: Split
+) -> Finding | None:
+    """Finding if a multi-label teacher is no better than the best constant set of classes."""
+    metric = task.main_metric
+    constant = majority_predictions(targets_of(task.train), len(labels), regression=False)
+    score, floor = (compute([metric], labels, given)[metric] for given in (answers, constant))
+    if score > floor:
+        return None
+    return Finding(
+        f"its {metric} on {split} is {score:.3f}, that of the best constant set of classes is "
+        f"{floor:.3f} ({len(labels)} rows)",
+        is_certain=_is_seen(metric, labels, answers, constant),
+    )
+
+
+def _is_seen(metric: str, labels: FloatArray, answers: FloatArray, constant: FloatArray) -> bool:
+    """Return whether the constant is better in all of a thousand resamples of the rows."""
+    scores = resampled_scores(
+        labels, np.stack([answers, constant]), [metric], num_resamples=1000, seed=_RESAMPLING_SEED
+    )[metric]
+    return bool((scores[:, 0] < scores[:, 1]).all())
 
 
 def _check_order(

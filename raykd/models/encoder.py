@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from raykd.errors import InputError, reason_of
 from raykd.models.families.capture import first_outputs, input_of, outputs_of
-from raykd.models.families.classes import classifier_options, name_classes
+from raykd.models.families.classes import MULTI_LABEL, classifier_options, name_classes
 from raykd.models.families.classifier import reorder_classes
 from raykd.models.families.layers import (
     KNOWN_FAMILIES,
@@ -96,6 +96,11 @@ class Encoder(nn.Module):
         return tuple(str(name) for _, name in names) if self.num_labels > 1 else ()
 
     @property
+    def is_multi_label(self) -> bool:
+        """True if a row has any number of the classes, and probabilities are sigmoids."""
+        return self.num_labels > 1 and self.model.config.problem_type == MULTI_LABEL
+
+    @property
     def num_layers(self) -> int:
         """Number of transformer layers, without the embeddings."""
         return int(self.model.config.num_hidden_layers)
@@ -124,8 +129,7 @@ class Encoder(nn.Module):
 
         Args:
             input_ids: (B, L) int64.
-            attention_mask: (B, L), 1 for tokens and 0 for padding on the right; None for no
-                padding.
+            attention_mask: (B, L), 1 for tokens, 0 for padding on the right; None for no padding.
             token_type_ids: (B, L); families without token types ignore them.
             word_embeddings: (B, L, e), used instead of `embed(input_ids)`.
             layers: layers whose hidden states to return: 0 is the embedding output, 1 to n are the

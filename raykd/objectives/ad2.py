@@ -47,7 +47,6 @@ from raykd.objectives.losses.hidden_and_attention import (
     TokenMaps,
     check_token_maps,
 )
-from raykd.objectives.losses.logits import kd_loss, task_loss
 from raykd.objectives.losses.perturbation import (
     Ascent,
     Initialization,
@@ -274,7 +273,7 @@ class Ad2(Objective):
         clean = self._run_student(batch, embedded)
         terms: dict[str, tuple[float, Tensor]] = {}
         if config.task_weight:
-            terms["task"] = (config.task_weight, task_loss(clean.logits, batch["labels"]))
+            terms["task"] = (config.task_weight, self.task_loss(clean.logits, batch))
         if config.logit_weight:
             terms["logits"] = (config.logit_weight, self._distance(clean.logits, batch, teacher))
         terms |= self._deep_terms("", clean, teacher, batch)
@@ -336,9 +335,9 @@ class Ad2(Objective):
     ) -> Tensor:
         """Distance to the teacher, or to the gold labels if its logits have no weight."""
         if not self.config.logit_weight:
-            return task_loss(logits, batch["labels"])
+            return self.task_loss(logits, batch)
         teacher_logits = batch["teacher_logits"] if teacher is None else teacher.logits
-        return kd_loss(logits, teacher_logits, self.config.temperature)
+        return self.kd_loss(logits, teacher_logits, self.config.temperature)
 
     def _deep_terms(
         self,

@@ -14,6 +14,7 @@ from raykd.models.forward import run
 from raykd.models.masked_lm import MaskedLm, SpecialTokens
 from raykd.models.pooling import Pooling
 from raykd.models.probe import Trait
+from raykd.objectives.losses.logits import GoldLabels, kd_loss, task_loss
 from raykd.objectives.shared.generator_model import TrainHeadConfig
 
 # "logits": batches contain teacher_logits; "model": the teacher is loaded, and runs in every step
@@ -32,6 +33,11 @@ class ObjectiveConfig(Config):
     def needs_labels(self) -> bool:
         """True if batches must contain gold labels."""
         return True
+
+    @property
+    def needs_single_class(self) -> str | None:
+        """Reason why rows must have exactly one class, and the remedy; None if they need not."""
+        return None
 
     @property
     def mixes_examples(self) -> bool:
@@ -159,11 +165,15 @@ class Objective(nn.Module, ABC):
 
     `forward(batch)` returns the loss of a batch with the keys input_ids (B, L), attention_mask
     (B, L), row_ids (B,) and optionally token_type_ids (B, L), labels (B,) (int64; float32 for
-    regression), teacher_logits (B, C), teacher_features (B, n, d) float32 (pooled hidden states of
-    the teacher's n layers) or teacher_relations (B, L, 3, d) float32 (query, key and value vectors
-    of one layer). Losses are means over the rows of the batch, independent of padding.
+    regression; (B, C) float32, 0 or 1, of a multi-label task), class_weight_scale (B,) (see
+    `losses.logits.task_loss`), teacher_logits (B, C), teacher_features (B, n, d) float32 (pooled
+    hidden states of the teacher's n layers) or teacher_relations (B, L, 3, d) float32 (query, key
+    and value vectors of one layer). Losses are means over the rows of the batch, independent of
+    padding.
 
     In every step and on every worker, exactly the parameters of the active player get a gradient.
+
+    `gold` has the class weights and the smoothing of gold labels; training sets it.
 
     Args:
         config: settings of the objective.
@@ -185,6 +195,7 @@ class Objective(nn.Module, ABC):
         self.student = models.student.requires_grad_(True)
         self.teacher = None if models.teacher is None else models.teacher.requires_grad_(False)
         self.generator = None if models.generator is None else models.generator.requires_grad_(True)
+        self.gold = GoldLabels()
         self._player = STUDENT
 
     @classmethod
@@ -252,6 +263,15 @@ class Objective(nn.Module, ABC):
         features = batch["teacher_features"]
         states = {layer: features[:, layer - 1, None] for layer in layers}
         return EncoderOutput(batch["teacher_logits"], states, {})
+
+    def task_loss(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """Loss of logits (B, C) with the batch's gold labels, weighted as in `gold`."""
+        return task_loss(logits, batch["labels"], self.gold, batch.get("class_weight_scale"))
+
+    def kd_loss(self, logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+        """Divergence of logits (B, C) from the teacher's, of the student's kind of task."""
+        multi_label = self.student.is_multi_label
+        return kd_loss(logits, teacher_logits, temperature, multi_label=multi_label)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of student, generator and heads; the teacher stays in evaluation mode."""

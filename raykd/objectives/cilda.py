@@ -28,7 +28,6 @@ from raykd.models.pooling import pooled_layers
 from raykd.objectives.base import LossTerms, Models, ObjectiveConfig
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.in_batch_contrastive import in_batch_loss
-from raykd.objectives.losses.logits import kd_loss, task_loss
 from raykd.objectives.shared.generation import (
     GENERATOR,
     GeneratedText,
@@ -146,10 +145,10 @@ class Cilda(GeneratorObjective):
         by_layer = "contrastive" in weights
         student = _read(self.student, batch, text, by_layer=by_layer)
         teacher = _read(self.teacher, batch, text, by_layer=by_layer)
-        losses = {"logits": kd_loss(student.logits, teacher.logits, config.temperature)}
+        losses = {"logits": self.kd_loss(student.logits, teacher.logits, config.temperature)}
         measures = {}
         if "task" in weights:
-            losses["task"] = task_loss(student.logits, batch["labels"])
+            losses["task"] = self.task_loss(student.logits, batch)
         if by_layer:
             losses["contrastive"], measures["num_candidates"] = self._contrast(
                 student, teacher, batch
@@ -162,10 +161,10 @@ class Cilda(GeneratorObjective):
 
     def _terms_of_known_text(self, batch: Mapping[str, Tensor]) -> dict[str, tuple[float, Tensor]]:
         config, logits = self.config, run(self.student, batch).logits
-        known = kd_loss(logits, batch["teacher_logits"], config.temperature)
+        known = self.kd_loss(logits, batch["teacher_logits"], config.temperature)
         terms = {"logits": (config.logit_weight, known)}
         if config.task_weight > 0:
-            terms["task"] = (config.task_weight, task_loss(logits, batch["labels"]))
+            terms["task"] = (config.task_weight, self.task_loss(logits, batch))
         return terms
 
     def _contrast(

@@ -53,7 +53,6 @@ from raykd.objectives.base import (
 )
 from raykd.objectives.losses.descriptions import of_labels, of_layers, of_logits
 from raykd.objectives.losses.layer_maps import Layer
-from raykd.objectives.losses.logits import kd_loss, task_loss
 from raykd.objectives.losses.memory_bank import (
     Bank,
     OtherRows,
@@ -178,6 +177,16 @@ class CodirConfig(TaskWeightConfig, CachedTeacherConfig):
         return "bank" if self.needs_labels or self.loss == "nce" else "queue"
 
     @property
+    def needs_single_class(self) -> str | None:
+        """Reason if the negatives are rows of another class."""
+        if self.memory == "queue" or not self.needs_labels:
+            return None
+        return (
+            "its bank has negatives of another class, and a row of a multi-label task has several "
+            "classes or none; set negatives: queue (with loss: infonce), or task_weight: 0"
+        )
+
+    @property
     def mixes_examples(self) -> bool:
         """True: negatives are vectors of earlier batches."""
         return True
@@ -255,7 +264,7 @@ class Codir(Objective):
         rows = torch.arange(num_rows, device=device)
         margin = 0.0
         if labels is not None:
-            assert len(labels) == num_rows, (len(labels), num_rows)
+            assert labels.shape[0] == labels.numel() == num_rows, (labels.shape, num_rows)
             margin = self.config.label_margin if self.student.num_labels == 1 else 0.0
         targets = rows if labels is None else labels.flatten()
         others = OtherRows(targets, margin, self.config.num_negatives or 100)
@@ -293,13 +302,13 @@ class Codir(Objective):
                 self._vectors(self.teacher_projection, teacher, self._teacher_layers, mask),
                 batch["row_ids"],
             )
-        divergence = kd_loss(student.logits, teacher.logits, config.temperature)
+        divergence = self.kd_loss(student.logits, teacher.logits, config.temperature)
         terms = {
             "logits": (config.logit_weight, divergence),
             "contrastive": (config.contrastive_weight, contrast),
         }
         if self.needs_labels:
-            terms["task"] = (config.task_weight, task_loss(student.logits, batch["labels"]))
+            terms["task"] = (config.task_weight, self.task_loss(student.logits, batch))
         return LossTerms.weighted(**terms).measuring(num_candidates=num_candidates)
 
     def _vectors(

@@ -16,7 +16,6 @@ from torch import Tensor
 from raykd.models.forward import run
 from raykd.objectives.base import LossTerms, Objective, ObjectiveConfig
 from raykd.objectives.losses.descriptions import of_labels
-from raykd.objectives.losses.logits import task_loss
 
 
 class FineTuneConfig(ObjectiveConfig):
@@ -40,4 +39,4 @@ class FineTune(Objective):
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """Task loss of a labeled batch."""
         logits = run(self.student, batch).logits
-        return LossTerms.weighted(task=(1.0, task_loss(logits, batch["labels"])))
+        return LossTerms.weighted(task=(1.0, self.task_loss(logits, batch)))

@@ -21,7 +21,7 @@ from torch import Tensor
 from raykd.models.forward import run
 from raykd.objectives.base import LossTerms
 from raykd.objectives.losses.descriptions import of_labels, of_logits
-from raykd.objectives.losses.logits import kd_loss, task_loss
+from raykd.objectives.losses.logits import kd_loss, soft_cross_entropy
 from raykd.objectives.shared.generation import GENERATOR, GeneratorConfig, GeneratorObjective
 
 Divergence = Literal["kl", "soft_ce"]
@@ -67,31 +67,41 @@ class MateKd(GeneratorObjective):
         config, text = self.config, self._generate(batch)
         student = run(self.student, batch, word_embeddings=text.word_embeddings(self.student))
         teacher = run(self.teacher, batch, word_embeddings=text.word_embeddings(self.teacher))
-        gap = divergence(student.logits, teacher.logits, config.divergence)
+        gap = self._divergence(student.logits, teacher.logits)
         if self._player == GENERATOR:
             return LossTerms.weighted(aug_logits=(-1.0, gap))
         logits = run(self.student, batch).logits
-        known_gap = divergence(logits, batch["teacher_logits"], config.divergence)
+        known_gap = self._divergence(logits, batch["teacher_logits"])
         terms = {
             "logits": (config.logit_weight, known_gap),
             "aug_logits": (config.aug_logit_weight, gap),
         }
         if self.needs_labels:
-            terms["task"] = (config.task_weight, task_loss(logits, batch["labels"]))
+            terms["task"] = (config.task_weight, self.task_loss(logits, batch))
         return LossTerms.weighted(**terms)
 
+    def _divergence(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        kind, multi_label = self.config.divergence, self.student.is_multi_label
+        return divergence(logits, teacher_logits, kind, multi_label=multi_label)
 
-def divergence(student_logits: Tensor, teacher_logits: Tensor, kind: Divergence) -> Tensor:
+
+def divergence(
+    student_logits: Tensor, teacher_logits: Tensor, kind: Divergence, *, multi_label: bool = False
+) -> Tensor:
     """KL divergence or cross-entropy between teacher and student, mean over rows.
 
     `soft_ce` is `-sum_c softmax(teacher)_c log softmax(student)_c`, KL plus the teacher's entropy,
-    whose gradient differs for the generator only. With one class both are the squared error.
+    whose gradient differs for the generator only. With one class both are the squared error. With
+    `multi_label` both are those of each class's two outcomes, mean over rows and classes.
 
     Args:
         student_logits: (B, C).
         teacher_logits: (B, C), or (B,) if C is 1.
         kind: kind of divergence.
+        multi_label: whether rows have any number of classes.
     """
     if kind == "kl" or student_logits.size(-1) == 1:
-        return kd_loss(student_logits, teacher_logits, temperature=1.0)
+        return kd_loss(student_logits, teacher_logits, temperature=1.0, multi_label=multi_label)
+    if multi_label:
+        return soft_cross_entropy(student_logits, teacher_logits)
     return F.cross_entropy(student_logits, teacher_logits.softmax(-1))

@@ -17,7 +17,6 @@ from torch import Tensor
 from raykd.models.forward import run
 from raykd.objectives.base import LossTerms, Objective, TeacherPart
 from raykd.objectives.losses.descriptions import of_labels, of_logits
-from raykd.objectives.losses.logits import kd_loss, task_loss
 from raykd.objectives.shared.settings import TaskWeightConfig
 
 
@@ -69,8 +68,8 @@ class VanillaKd(Objective):
     def forward(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """Weighted losses of a batch with teacher_logits."""
         logits = run(self.student, batch).logits
-        divergence = kd_loss(logits, batch["teacher_logits"], self.config.temperature)
+        divergence = self.kd_loss(logits, batch["teacher_logits"], self.config.temperature)
         terms = {"logits": (self.config.logit_weight, divergence)}
         if self.needs_labels:
-            terms["task"] = (self.config.task_weight, task_loss(logits, batch["labels"]))
+            terms["task"] = (self.config.task_weight, self.task_loss(logits, batch))
         return LossTerms.weighted(**terms)

@@ -69,7 +69,8 @@ def export_model(reference: str, out: Path, reduction: Reduction | None = None) 
         whole = Path(folder) / "float32.onnx"
         difference, inputs = export_onnx(student, whole)
         tokenizer = load_tokenizer(student)
-        labels = load_encoder(student).label_names
+        encoder = load_encoder(student)
+        labels = encoder.label_names
         if calibration is not None:
             check_classes(calibration, labels, student)
         description = FileDescription(
@@ -78,6 +79,7 @@ def export_model(reference: str, out: Path, reduction: Reduction | None = None) 
             labels=labels,
             max_length=trained_length(student, tokenizer),
             pad_id=tokenizer.pad_token_id or 0,
+            multi_label=encoder.is_multi_label,
             calibration=calibration,
             raykd_version=version("raykd"),
         )

@@ -11,8 +11,9 @@ from raykd.models.encoder import load_encoder
 from raykd.models.onnx.int8 import Int8
 from raykd.storage.delimited import AS_NAMED
 from raykd.storage.locations import Location, shown
+from raykd.tasks.config import LABEL_SEPARATOR
 from raykd.tasks.examples import find_sentence_columns, read_rows, to_examples
-from raykd.tasks.label_rules import LabelRules
+from raykd.tasks.labels.rules import LabelRules
 from raykd.tasks.metrics import check_metrics
 from raykd.tasks.store import read_task
 
@@ -67,15 +68,20 @@ def labeled_rows(reference: str, student: str, reduction: Reduction) -> LabeledR
     Raises:
         InputError: there are none, or their classes or the metric do not fit the model.
     """
-    labels = load_encoder(student).label_names
+    encoder = load_encoder(student)
+    labels, multi_label = encoder.label_names, encoder.is_multi_label
     if reduction.dev is not None:
-        rules = LabelRules(reduction.label_column, labels or None, options=True)
+        separator = LABEL_SEPARATOR if multi_label else None
+        rules = LabelRules(
+            reduction.label_column, labels or None, options=True, separator=separator
+        )
         source = shown(reduction.dev)
         table = read_rows(reduction.dev, [reduction.text_columns], rules, AS_NAMED)
         columns = find_sentence_columns(source, table.column_names, [reduction.text_columns], rules)
         dev = to_examples(source, table, columns, rules, labels=labels).table
         calibrating, is_run = dev, False
         metrics: tuple[str, ...] = ("accuracy",) if labels else ("pearson",)
+        metrics = ("f1_micro",) if multi_label else metrics
     else:
         folder = Path(reference).expanduser() / "task"
         if not (folder / "task.json").is_file():
@@ -95,7 +101,7 @@ def labeled_rows(reference: str, student: str, reduction: Reduction) -> LabeledR
         raise InputError(f"raykd export {reference}: there are no labeled rows; give others")
     if reduction.metric is not None:
         try:
-            check_metrics([reduction.metric], regression=not labels)
+            check_metrics([reduction.metric], regression=not labels, multi_label=multi_label)
         except ValueError as error:
             raise InputError(f"raykd export: --metric: {error}") from None
     texts = [calibrating["sentence1"].to_pylist()]

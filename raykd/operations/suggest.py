@@ -101,6 +101,11 @@ def suggest(
     task = read_task(run / "task")
     if not task.labels:
         raise InputError(f"{run}: predicts scores; rows are suggested for tasks with classes")
+    if task.multi_label:
+        raise InputError(
+            f"{run}: predicts any number of classes per row; rows are suggested by the "
+            "probabilities of one class per row"
+        )
     recipe = read_recipe(run / "recipe.yaml")
     columns = recipe.task.sentence_candidates()[0]
     if not corpus:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from transformers import PreTrainedTokenizerBase
 
 from raykd.errors import InputError
@@ -33,6 +34,8 @@ from raykd.storage.manifest import digest_of_file
 
 # Padded tokens of a batch: on a CPU more are not faster, on a GPU fewer would be slower.
 _BATCH_TOKENS = {"cpu": 2048, "cuda": 65_536}
+# Smallest probability of a class that a multi-label model predicts, as in `tasks.metrics`.
+_DECISION = 0.5
 
 
 ONNX_SUFFIX = ".onnx"
@@ -58,6 +61,7 @@ class Classifier:
         width: width of an embedding.
         num_bytes: bytes of the weights in memory.
         calibration: that of its probabilities; None if it has none, or none is wanted.
+        multi_label: whether a row has any number of the classes.
     """
 
     reference: str
@@ -68,6 +72,7 @@ class Classifier:
     width: int
     num_bytes: int
     calibration: Calibration | None = None
+    multi_label: bool = False
 
     @classmethod
     def load(cls, reference: str, config: PredictConfig) -> "Classifier":
@@ -94,13 +99,24 @@ class Classifier:
                 f"model {reference}: two of its classes have the same name; correct id2label in "
                 f"{folder / 'config.json'}"
             )
-        check_confidence(reference, labels, config)
+        multi_label = encoder.is_multi_label
+        check_confidence(reference, labels, config, multi_label=multi_label)
         calibration = calibration_in(folder, labels, config)
         max_length = config.max_length or trained_length(reference, tokenizer)
         check_max_length("predict: max_length", max_length, reference)
         num_bytes = sum(p.numel() * p.element_size() for p in encoder.parameters())
         width = encoder.hidden_size
-        return cls(reference, folder, digest, labels, max_length, width, num_bytes, calibration)
+        return cls(
+            reference,
+            folder,
+            digest,
+            labels,
+            max_length,
+            width,
+            num_bytes,
+            calibration,
+            multi_label,
+        )
 
     @classmethod
     def _of_file(cls, file: Path, config: PredictConfig) -> "Classifier":
@@ -108,7 +124,8 @@ class Classifier:
         file, digest = file.resolve(), digest_of_file(file)
         description = _load_file(file, digest).description
         labels = description.labels
-        check_confidence(str(file), labels, config)
+        multi_label = description.multi_label
+        check_confidence(str(file), labels, config, multi_label=multi_label)
         calibration = description.calibration if config.calibrated else None
         if calibration is not None:
             check_classes(calibration, labels, str(file))
@@ -123,7 +140,9 @@ class Classifier:
                 "tokens; set it to that or less"
             )
         num_bytes = file.stat().st_size
-        return cls(str(file), file, digest, labels, max_length, 0, num_bytes, calibration)
+        return cls(
+            str(file), file, digest, labels, max_length, 0, num_bytes, calibration, multi_label
+        )
 
     @property
     def needs_cpu(self) -> bool:
@@ -138,7 +157,8 @@ class Classifier:
     def settings(self) -> dict[str, Any]:
         """Settings that determine the predictions, in addition to its files and `PredictConfig`."""
         scaled = {} if self.temperature == 1 else {"temperature": self.temperature}
-        return {"max_length": self.max_length, **scaled}
+        sets = {"multi_label": True} if self.multi_label else {}
+        return {"max_length": self.max_length, **scaled, **sets}
 
     def outputs_of(
         self,
@@ -188,12 +208,14 @@ class Classifier:
             fields = [pa.field(config.prediction, pa.float64())]
         else:
             by_label = pa.struct([(label, pa.float32()) for label in self.labels])
-            fields = [
+            chosen = [
                 pa.field(config.prediction, pa.string()),
                 pa.field(config.probability, pa.float32()),
-                pa.field(config.probabilities, by_label),
             ]
-        if config.threshold is not None:
+            if self.multi_label:
+                chosen = [pa.field(config.prediction, pa.list_(pa.string()))]
+            fields = [*chosen, pa.field(config.probabilities, by_label)]
+        if config.threshold is not None and not self.multi_label:
             fields.append(pa.field(config.is_uncertain, pa.bool_()))
         if config.with_embeddings:
             fields.append(pa.field(config.embedding, pa.list_(pa.float32(), self.width)))
@@ -238,6 +260,17 @@ class Classifier:
         logits = outputs.logits.astype(np.float64)
         if not self.labels:
             arrays = [pa.array(logits[:, 0])]
+        elif self.multi_label:
+            shares = expit(logits)
+            limit = _DECISION if config.threshold is None else config.threshold
+            names = np.asarray(self.labels, object)
+            arrays = [
+                pa.array([list(names[row]) for row in shares >= limit], pa.list_(pa.string())),
+                pa.StructArray.from_arrays(
+                    [pa.array(column.astype(np.float32)) for column in shares.T],
+                    names=list(self.labels),
+                ),
+            ]
         else:
             shares = probabilities(logits, self.temperature).astype(np.float32)
             chosen = logits.argmax(axis=1)

@@ -32,8 +32,10 @@ def calibration_in(
     return calibration
 
 
-def check_confidence(reference: str, labels: Sequence[str], config: PredictConfig) -> None:
-    """Refuse settings of probabilities for a model that has none.
+def check_confidence(
+    reference: str, labels: Sequence[str], config: PredictConfig, *, multi_label: bool = False
+) -> None:
+    """Refuse settings of probabilities for a model that has none, or those of one class per row.
 
     Raises:
         InputError: names the setting.
@@ -44,6 +46,16 @@ def check_confidence(reference: str, labels: Sequence[str], config: PredictConfi
             raise InputError(
                 f"predict: model {reference} predicts a score and no probabilities; leave the "
                 f"{name} out"
+            )
+    for name, is_given in {
+        "precision": config.precision is not None,
+        "glue": config.glue is not None,
+    }.items():
+        if multi_label and is_given:
+            raise InputError(
+                f"predict: model {reference} predicts any number of classes per row, and {name} "
+                "is for models that predict one; leave it out (threshold: the smallest "
+                "probability of a predicted class, 0.5 if none is given)"
             )
 
 

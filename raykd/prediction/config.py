@@ -15,7 +15,8 @@ class PredictConfig:
     Attributes:
         text_columns: the column of the text, or the two of a pair.
         threshold: smallest probability of a prediction that is not marked as uncertain; None: there
-            is no such mark.
+            is no such mark. Of a multi-label model: smallest probability of a predicted class;
+            None: 0.5.
         precision: share of right predictions wanted among those without the mark; the threshold is
             that of the model's calibration. None: the threshold is given, or there is none.
         calibrated: whether probabilities have the temperature of the model's calibration.
@@ -73,7 +74,7 @@ class PredictConfig:
 
     @property
     def prediction(self) -> str:
-        """Column of the most probable class, or of the score of a regression."""
+        """Column of the most probable class, the score, or the list of predicted classes."""
         return f"{self.prefix}prediction"
 
     @property

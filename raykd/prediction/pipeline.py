@@ -267,7 +267,7 @@ def _write_part(
             predictions = table[config.prediction]
             counts["num_rows"] += table.num_rows
             counts["num_without_text"] += predictions.null_count
-            if config.threshold is not None:
+            if config.threshold is not None and not classifier.multi_label:
                 counts["num_uncertain"] += pc.sum(table[config.is_uncertain]).as_py() or 0
             if classifier.labels:
                 for value, number in _frequencies(predictions):
@@ -277,6 +277,8 @@ def _write_part(
 
 
 def _frequencies(predictions: pa.ChunkedArray) -> Iterable[tuple[str, int]]:
+    if pa.types.is_list(predictions.type):
+        predictions = pc.list_flatten(predictions)
     for entry in predictions.drop_null().value_counts().to_pylist():
         yield entry["values"], entry["counts"]
 

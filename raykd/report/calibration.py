@@ -44,6 +44,12 @@ def calibration_section(results: Results) -> CalibrationSection | None:
     if results.task.regression:
         lead = "The task has scores and no classes: there are no probabilities to calibrate."
         return CalibrationSection(lead, [], [], [])
+    if results.task.multi_label:
+        lead = (
+            "A row has any number of classes: probabilities of multi-label tasks are not "
+            "calibrated."
+        )
+        return CalibrationSection(lead, [], [], [])
     facts = results.calibration
     if facts is None:
         return None

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from raykd.evaluation.differences import ScoreDifference
 from raykd.report.results import Results
-from raykd.report.scores import INIT_TITLES, Numbers, variant_title
+from raykd.report.scores import INIT_TITLES, Numbers, title_of
 
 NO_DIFFERENCE = "no difference seen"
 
@@ -78,7 +78,6 @@ def _of_main_metric(results: Results) -> Sequence[ScoreDifference]:
 
 def _line(found: ScoreDifference, results: Results) -> Line:
     numbers = Numbers.of(results)
-    regression = results.task.regression
     difference, low, high = (
         numbers.signed(100 * value) for value in (found.difference, found.low, found.high)
     )
@@ -90,8 +89,8 @@ def _line(found: ScoreDifference, results: Results) -> Line:
             size = f"less than {10.0**-numbers.decimals:g}"
         finding = f"{word} by {size}"
     return Line(
-        title=variant_title(found.variant, regression=regression),
-        other=variant_title(found.other, regression=regression),
+        title=title_of(results.task, found.variant),
+        other=title_of(results.task, found.other),
         difference=difference,
         interval=f"{low} to {high}",
         finding=finding,

@@ -22,7 +22,7 @@ from raykd.report.charts import (
     short_title,
 )
 from raykd.report.results import Analysis, Curve, Phase, Results
-from raykd.report.scores import INIT_TITLES, VARIANT_TITLES, variant_title
+from raykd.report.scores import INIT_TITLES, VARIANT_TITLES, title_of
 
 _OF_LAYERS = re.compile(r"(.+?)_(\d+)(?:_(\d+))?")
 _STUDENT_LAYER, _TEACHER_LAYER = "student layer", "teacher layer"
@@ -37,7 +37,7 @@ def divergence_table(results: Results) -> list[dict[str, Any]]:
             "rows": [
                 {
                     "variant": variant,
-                    "title": variant_title(variant, regression=results.task.regression),
+                    "title": title_of(results.task, variant),
                     "values": [
                         _spread([getattr(analysis.divergence, name) for analysis in of_variant])
                         for name in ("mean", "median", "percentile_90")

@@ -6,7 +6,7 @@ from string import Template
 from raykd.report.calibration import ece_sentence
 from raykd.report.crossval.section import card_sentences
 from raykd.report.results import ModelFacts, Results, Score, SetFacts
-from raykd.report.scores import INIT_TITLES, METRIC_TITLES, NOTHING, variant_title
+from raykd.report.scores import INIT_TITLES, METRIC_TITLES, NOTHING, title_of
 
 _CARD = Template("""---
 library_name: transformers
@@ -31,7 +31,7 @@ directory, one folder up.
 
 ```python
 from transformers import pipeline
-pipeline("text-classification", model="$folder")("...")
+pipeline("text-classification", model="$folder"$all_classes)("...")
 ```
 
 ## Inputs
@@ -62,7 +62,7 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
     name = "this student" if results.crossval is None else "its like, trained without the fold"
     rows = [_row(name, student, results.sets)]
     rows += [
-        _row(variant_title(s.variant, regression=task.regression), s, results.sets)
+        _row(title_of(task, s.variant), s, results.sets)
         for s in results.scores
         if s.stage in ("teacher", "baseline")
     ]
@@ -89,6 +89,8 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         injection=_injections(results, student.variant),
         adaptation=results.adaptation.objective if results.adaptation else "none",
         folder=folder,
+        # The probability of every class, of which any number is at least 0.5.
+        all_classes=", top_k=None" if task.multi_label else "",
         digests="\n".join(f"| {name} | `{value}` |" for name, value in results.digests.items()),
     )
 

@@ -16,25 +16,15 @@ from raykd.report.scores import (
 def notes_on(results: Results) -> list[str]:
     """Return sentences on split, metrics, chance level, initial weights and seeds."""
     task, numbers = results.task, Numbers.of(results)
-    notes = []
-    if results.crossval is not None:
-        notes.append(size_note(results.crossval))
-    elif task.report_split == "test":
-        notes.append(
-            "Scores are of the test split, which training, learning curves and tuning never use."
-        )
-    else:
-        notes.append(
-            f"Scores are of the {task.report_split} split, because there is no test split with "
-            "labels. If settings were chosen by these scores, they are too high."
-        )
-        if results.adaptation is not None and results.adaptation.keeps_best:
-            notes.append(
-                "Students were kept at the step with the best score on the same rows "
-                "(adaptation.keep: best), which makes the scores too high as well."
-            )
+    notes = _notes_on_rows(results)
     if task.regression:
         notes.append("A model that learned nothing has a correlation of 0.")
+    elif task.multi_label:
+        notes.append(
+            "A row has any number of classes, and those with a probability of at least 0.5 are "
+            "predicted. A model that learned nothing scores like the most frequent classes: as "
+            "many as give the best micro F1 on the training rows, predicted for every row."
+        )
     else:
         notes.append("A model that learned nothing scores like the majority class.")
     notes += [f"{remark[:1].upper()}{remark[1:]}." for remark in task.remarks]
@@ -42,9 +32,12 @@ def notes_on(results: Results) -> list[str]:
     if results.teacher_remark is not None:
         notes.append(f"The teacher may be of little use: {results.teacher_remark}.")
     for answer, models in _constant_answers(results).items():
+        correlations = (
+            " Correlations (including Matthews correlation) of such a model are reported as 0."
+        )
         notes.append(
-            f"Same answer, {answer}, for every row: {', '.join(models)}. Correlations (including "
-            "Matthews correlation) of such a model are reported as 0."
+            f"Same answer, {answer}, for every row: {', '.join(models)}."
+            f"{'' if task.multi_label else correlations}"
         )
     if "accuracy" in task.metrics and (best := _best_accuracy(results)) is not None:
         notes.append(
@@ -108,6 +101,29 @@ def _best_accuracy(results: Results) -> float | None:
         if means := [row.after.mean for row in rows if row.after]:
             return max(means)
     return None
+
+
+def _notes_on_rows(results: Results) -> list[str]:
+    """Sentences on the rows of the scores."""
+    task = results.task
+    notes = []
+    if results.crossval is not None:
+        notes.append(size_note(results.crossval))
+    elif task.report_split == "test":
+        notes.append(
+            "Scores are of the test split, which training, learning curves and tuning never use."
+        )
+    else:
+        notes.append(
+            f"Scores are of the {task.report_split} split, because there is no test split with "
+            "labels. If settings were chosen by these scores, they are too high."
+        )
+        if results.adaptation is not None and results.adaptation.keeps_best:
+            notes.append(
+                "Students were kept at the step with the best score on the same rows "
+                "(adaptation.keep: best), which makes the scores too high as well."
+            )
+    return notes
 
 
 def _constant_answers(results: Results) -> dict[str, list[str]]:

@@ -34,6 +34,7 @@ class TaskFacts(_Facts):
     num_rows: dict[str, int]  # by split
     report_split: str
     sources: dict[str, str]  # by split
+    multi_label: bool = False  # whether a row has any number of classes
     class_counts: dict[str, list[int]] = {}  # rows of each class, by split
     remarks: list[str] = []  # on rows and labels, see `tasks.class_counts`
 

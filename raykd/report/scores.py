@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from raykd.evaluation.baselines import BASELINES
-from raykd.report.results import Results, Score, ScoreStage
+from raykd.report.results import Results, Score, ScoreStage, TaskFacts
 
 VARIANT_TITLES: Mapping[str, str] = {
     "majority": "Majority class",
@@ -31,6 +31,7 @@ _REGRESSION_TITLES = {
     "embeddings": "Pretrained embeddings + ridge regression",
     "static": "Static embeddings + ridge regression",
 }
+_MULTI_LABEL_TITLES = {"majority": "Most frequent classes"}
 INIT_TITLES: Mapping[str, str] = {
     "random": "initialized at random",
     "skip": "from evenly spaced layers",
@@ -42,9 +43,13 @@ INIT_TITLES: Mapping[str, str] = {
 METRIC_TITLES: Mapping[str, str] = {
     "accuracy": "accuracy",
     "f1": "F1",
+    "f1_macro": "macro F1",
+    "f1_micro": "micro F1",
+    "lrap": "label ranking average precision",
     "matthews": "Matthews correlation",
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
+    "subset_accuracy": "subset accuracy",
 }
 _REFERENCES = ("majority", *BASELINES, "teacher")
 # Percentages have a decimal if one row changes the score by half a point or less.
@@ -158,6 +163,13 @@ def variant_title(variant: str, *, regression: bool = False) -> str:
     return titles.get(variant, variant)
 
 
+def title_of(task: TaskFacts, variant: str) -> str:
+    """Return the title of a variant on the page of a task."""
+    if task.multi_label and variant in _MULTI_LABEL_TITLES:
+        return _MULTI_LABEL_TITLES[variant]
+    return variant_title(variant, regression=task.regression)
+
+
 def reference_rows(results: Results, metric: str) -> list[Row]:
     """Return the rows of baselines and teacher."""
     scores = [score for score in results.scores if score.stage in ("baseline", "teacher")]
@@ -200,7 +212,7 @@ def _row(results: Results, variant: str, init: str | None, metric: str) -> Row:
     )
     return Row(
         variant=variant,
-        title=variant_title(variant, regression=results.task.regression),
+        title=title_of(results.task, variant),
         init=init,
         before=Spread.of(list(before.values())) if before else None,
         before_is_defined=(init is None or variant in ("alone", "direct") or trains_classifier),

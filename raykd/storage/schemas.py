@@ -76,7 +76,8 @@ CONTAMINATION = pa.schema(
 )
 
 # Task data, sorted by row_id (position in the source). `sentence2` is null for single sentences.
-# `label` is the index of the class, or the score of a regression task.
+# `label` is the index of the class, or the score of a regression task; of a multi-label task, see
+# `examples_schema`.
 EXAMPLES = pa.schema(
     [
         ("row_id", pa.int64()),
@@ -85,6 +86,29 @@ EXAMPLES = pa.schema(
         ("label", pa.float64()),
     ]
 )
+
+
+def examples_schema(num_classes: int | None) -> pa.Schema:
+    """`EXAMPLES`, or, with a number of classes C, those of a multi-label task.
+
+    `label` then has C numbers per row, 1 for the row's classes and 0 for all others.
+    """
+    return _with_sets(EXAMPLES, ["label"], num_classes)
+
+
+def is_multi_label(table: pa.Table) -> bool:
+    """Return whether examples or predictions are those of a multi-label task."""
+    return bool(pa.types.is_fixed_size_list(table.schema.field("label").type))
+
+
+def _with_sets(schema: pa.Schema, names: list[str], num_classes: int | None) -> pa.Schema:
+    if num_classes is None:
+        return schema
+    for name in names:
+        field = pa.field(name, pa.list_(pa.uint8(), num_classes))
+        schema = schema.set(schema.get_field_index(name), field)
+    return schema
+
 
 # Examples with replaced words, sorted by row_id; `source_row_id` is the row_id of the original
 # example, which precedes its variants.
@@ -110,3 +134,11 @@ PREDICTIONS = pa.schema(
         ("logits", pa.list_(pa.float32())),
     ]
 )
+
+
+def predictions_schema(num_classes: int | None) -> pa.Schema:
+    """`PREDICTIONS`, or, with a number of classes, those of a multi-label task.
+
+    `label` and `prediction` then have as many numbers per row, 1 for its classes.
+    """
+    return _with_sets(PREDICTIONS, ["label", "prediction"], num_classes)

@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from raykd.storage.schemas import is_multi_label
+from raykd.tasks.labels.sets import targets_of
 from raykd.tasks.task import Task
 
 # Maximum number of classes named in a console line, and of characters of a name.
@@ -31,7 +33,13 @@ def describe(task: Task) -> list[str]:
 def content_of(table: pa.Table, labels: Sequence[str]) -> str:
     """Describe the classes of rows (`schemas.EXAMPLES`), or their scores if there are no labels."""
     if labels:
-        return _classes(dict(zip(labels, count_classes(table, len(labels)), strict=True)))
+        counts = dict(zip(labels, count_classes(table, len(labels)), strict=True))
+        if not is_multi_label(table):
+            return _classes(counts, table.num_rows)
+        num_empty = int((targets_of(table).sum(axis=1) == 0).sum())
+        per_row = sum(counts.values()) / table.num_rows
+        shown = _classes(counts, table.num_rows)
+        return f"{shown}; {per_row:.2f} classes per row, {num_empty:,} rows without any"
     scores = table["label"].to_numpy()
     return f"scores {scores.min():g} to {scores.max():g}, mean {scores.mean():.3g}"
 
@@ -54,7 +62,7 @@ def limits_of(table: pa.Table, labels: Sequence[str], metrics: Collection[str]) 
         labels: class names; empty for regression.
         metrics: reported metrics.
     """
-    values = table["label"].to_numpy()
+    values = targets_of(table)
     if not labels:
         if np.ptp(values) != 0:
             return []
@@ -64,7 +72,7 @@ def limits_of(table: pa.Table, labels: Sequence[str], metrics: Collection[str]) 
         ]
     counts = count_classes(table, len(labels))
     missing = [name for name, count in zip(labels, counts, strict=True) if not count]
-    if len(missing) == len(labels) - 1:
+    if len(missing) == len(labels) - 1 and values.ndim == 1:
         only = _short(labels[int(np.argmax(counts))])
         remark = f"every row is of the class {only}"
         if "matthews" in metrics:
@@ -78,7 +86,12 @@ def limits_of(table: pa.Table, labels: Sequence[str], metrics: Collection[str]) 
 
 
 def constant_answer(task: Task, predictions: pa.ChunkedArray) -> str | None:
-    """Class or score that a model predicts for every row; None if predictions differ."""
+    """Class, score or set of classes that a model predicts for every row; None if they differ."""
+    if task.multi_label:
+        sets = np.asarray(predictions.to_pylist(), np.bool_)
+        if (sets != sets[0]).any():
+            return None
+        return ", ".join(np.asarray(task.labels)[sets[0]]) or "no class"
     answers = predictions.to_numpy()
     if np.ptp(answers) != 0:
         return None
@@ -87,8 +100,11 @@ def constant_answer(task: Task, predictions: pa.ChunkedArray) -> str | None:
 
 def count_classes(table: pa.Table, num_classes: int) -> list[int]:
     """Rows of each class, of rows as `schemas.EXAMPLES`."""
-    labels = table["label"].to_numpy().astype(np.int64)
-    counts: list[int] = np.bincount(labels, minlength=num_classes).tolist()
+    labels = targets_of(table).astype(np.int64)
+    by_class = (
+        labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=num_classes)
+    )
+    counts: list[int] = by_class.tolist()
     return counts
 
 
@@ -98,8 +114,7 @@ def _short(name: str) -> str:
     return shown if len(shown) <= _MAX_CHARS else f"{shown[: _MAX_CHARS - 3]}..."
 
 
-def _classes(counts: Mapping[str, int]) -> str:
-    total = sum(counts.values())
+def _classes(counts: Mapping[str, int], total: int) -> str:
     shown = [f"{_short(name)} {count:,} ({count / total:.0%})" for name, count in counts.items()]
     if len(shown) <= _SHOWN:
         return ", ".join(shown)

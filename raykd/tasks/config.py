@@ -8,11 +8,12 @@ from raykd.config import Config
 from raykd.storage.delimited import Quoting
 from raykd.tasks.dataset import TaskDatasetConfig
 from raykd.tasks.glue import GLUE
-from raykd.tasks.label_cells import label_name, repeated_label
-from raykd.tasks.label_rules import UnlabeledRows
+from raykd.tasks.labels.cells import label_name, repeated_label
+from raykd.tasks.labels.rules import UnlabeledRows
 from raykd.tasks.metrics import check_metrics
 
 Split = Literal["train", "dev", "test"]
+LABEL_SEPARATOR = ";"
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 # Sentence columns of local GLUE files, which may differ from those on the hub.
@@ -108,6 +109,17 @@ class TaskConfig(Config):
         "and, where `labels` are listed or GLUE fixes them, any other label): error, or skip to "
         "leave them out and report their number.",
     )
+    multi_label: bool = Field(
+        False,
+        description="Whether a row has any number of classes, also none: the label column has a "
+        "list of class names (Parquet, JSON lines), or a text with the names joined by "
+        "label_separator, empty for no class.",
+    )
+    label_separator: str | None = Field(
+        None,
+        min_length=1,
+        description="With multi_label: text between the class names of a row. Default: ';'.",
+    )
     regression: bool = Field(
         False,
         description="Whether the label is a number to predict (squared error) and not a class.",
@@ -115,9 +127,10 @@ class TaskConfig(Config):
     metrics: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="Metrics to report, of accuracy, f1 (two classes) and matthews, or pearson "
-        "and spearman for regression; the first one chooses checkpoints and trials. Default: "
-        "GLUE's, else accuracy, or pearson and spearman.",
+        description="Metrics to report, of accuracy, f1 (two classes) and matthews; pearson and "
+        "spearman for regression, or f1_micro, f1_macro, lrap and subset_accuracy for multi_label; "
+        "the first one chooses checkpoints and trials. Default: GLUE's, else accuracy, or all of "
+        "the task's kind.",
     )
     max_train_rows: int | None = Field(
         None, ge=1, description="Use only the first N training rows."
@@ -137,15 +150,19 @@ class TaskConfig(Config):
                 "'dev_seed' is the seed of 'dev_fraction' or 'folds', and neither is set"
             )
         if self.name in GLUE:
-            if self.labels is not None or self.regression:
+            if self.labels is not None or self.regression or self.multi_label:
                 raise ValueError(
-                    f"GLUE fixes the labels of {self.name!r}; remove 'labels' and 'regression', "
-                    "or rename the task"
+                    f"GLUE fixes the labels of {self.name!r}; remove 'labels', 'regression' and "
+                    "'multi_label', or rename the task"
                 )
         else:
             self._check_own_task()
         if self.labels and (repeated := repeated_label(self.labels)) is not None:
             raise ValueError(f"'labels' holds a label twice: {repeated!r}")
+        if self.multi_label and self.regression:
+            raise ValueError("'regression' has scores, and 'multi_label' classes; remove one")
+        if self.label_separator is not None and not self.multi_label:
+            raise ValueError("'label_separator' belongs to 'multi_label: true', which is not set")
         self._check_metrics()
         return self
 
@@ -154,6 +171,11 @@ class TaskConfig(Config):
             if self.fold is not None:
                 raise ValueError("'fold' is one of 'folds', which is not set")
             return
+        if self.multi_label:
+            raise ValueError(
+                "'folds' are stratified by class, and with 'multi_label' a row has "
+                "several; name dev rows, or set 'dev_fraction'"
+            )
         if self.fold is not None and self.fold > self.folds:
             raise ValueError(f"'fold' is {self.fold}, and there are {self.folds} folds")
         for key in ("dev", "dev_fraction"):
@@ -222,12 +244,19 @@ class TaskConfig(Config):
             raise ValueError("a regression task has scores, not 'labels'; remove one of the two")
 
     def _check_metrics(self) -> None:
-        check_metrics(self.metrics or (), regression=self.is_regression)
+        check_metrics(
+            self.metrics or (), regression=self.is_regression, multi_label=self.multi_label
+        )
 
     @property
     def is_regression(self) -> bool:
         """True if the label is a score, also for GLUE's tasks."""
         return not GLUE[self.name].labels if self.name in GLUE else self.regression
+
+    @property
+    def separator(self) -> str | None:
+        """Text between the classes of a row; None if a row has one class or a score."""
+        return (self.label_separator or LABEL_SEPARATOR) if self.multi_label else None
 
     @property
     def known_labels(self) -> tuple[str, ...] | None:
@@ -241,6 +270,8 @@ class TaskConfig(Config):
             return self.metrics
         if self.name in GLUE:
             return GLUE[self.name].metrics
+        if self.multi_label:
+            return ("f1_micro", "f1_macro", "lrap", "subset_accuracy")
         return ("pearson", "spearman") if self.regression else ("accuracy",)
 
     @property

@@ -80,6 +80,8 @@ def read_split(config: TaskDatasetConfig, split: Literal["train", "dev", "test"]
     if table is None:
         raise InputError(f"task.dataset: the split {name!r} of {config.path!r} has no rows")
     for column, feature in (features or {}).items():
+        is_list = isinstance(feature, hugging_face.List)
+        feature = feature.feature if is_list else feature
         if isinstance(feature, hugging_face.ClassLabel):
             table = _with_names(table, column, feature, f"the split {name!r} of {config.path!r}")
     return table
@@ -94,19 +96,23 @@ def digest_of_dataset(config: TaskDatasetConfig) -> str:
 
 
 def _with_names(table: pa.Table, column: str, feature: Any, source: str) -> pa.Table:
-    """Replace the numbers of classes by their names; -1 means no label.
+    """Replace the numbers of classes, or lists of them, by their names; -1 means no label.
 
     Raises:
         InputError: a number is that of no class.
     """
     names: dict[int | None, str | None] = {None: None, -1: None, **dict(enumerate(feature.names))}
-    values = []
-    for row, number in enumerate(table[column].to_pylist()):
-        if number not in names:
+    values: list[Any] = []
+    for row, cell in enumerate(table[column].to_pylist()):
+        numbers = cell if isinstance(cell, list) else [cell]
+        if wrong := [number for number in numbers if number not in names]:
             raise InputError(
-                f"task.dataset: {source}: row {row}, column {column!r}: the class {number}, and "
+                f"task.dataset: {source}: row {row}, column {column!r}: the class {wrong[0]}, and "
                 f"there are {len(feature.names)}; correct the dataset"
             )
-        values.append(names[number])
+        found = [names[number] for number in numbers]
+        values.append(found if isinstance(cell, list) else found[0])
+    is_list = pa.types.is_nested(table.schema.field(column).type)
     position = table.schema.get_field_index(column)
-    return table.set_column(position, column, pa.array(values, pa.string()))
+    type_ = pa.list_(pa.string()) if is_list else pa.string()
+    return table.set_column(position, column, pa.array(values, type_))

@@ -11,6 +11,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from raykd.errors import InputError
+from raykd.storage.schemas import is_multi_label
 
 # Ranges of scores with about equally many texts, from each of which the same share is cut.
 _SCORE_RANGES = 10
@@ -39,7 +40,7 @@ def cut_dev(
     """Split training rows into train and dev; the order of the rows has no effect on the split.
 
     From each class, or range of scores, about the same share of rows is cut: texts in the order of
-    a hash of seed and sentences, at least one.
+    a hash of seed and sentences, at least one. The rows of a multi-label task are cut together.
 
     Args:
         train: rows as `schemas.EXAMPLES`.
@@ -53,7 +54,14 @@ def cut_dev(
         InputError: a class has fewer than two different texts, or there are too few for regression.
     """
     is_dev = np.zeros(train.num_rows, np.bool_)
-    for name, texts in _strata(texts_of(train, seed), labels, fraction).items():
+    texts = texts_of(train, seed)
+    if is_multi_label(train):
+        # One stratum: a row has several classes or none.
+        strata: Mapping[str, list[Text]] = {"rows": sorted(texts, key=_by_draw)}
+        labels = ()
+    else:
+        strata = _strata(texts, labels, fraction)
+    for name, texts in strata.items():
         if len(texts) < 2:
             what = f"class {name!r} has" if labels else "there are"
             raise InputError(
@@ -70,7 +78,7 @@ def texts_of(train: pa.Table, seed: int) -> list[Text]:
     sentences = zip(train["sentence1"].to_pylist(), train["sentence2"].to_pylist(), strict=True)
     for row, pair in enumerate(sentences):
         rows_by_sentences[pair].append(row)
-    values = train["label"].to_numpy()
+    values = np.zeros(train.num_rows) if is_multi_label(train) else train["label"].to_numpy()
     return [
         Text(
             label=float(values[rows].min()),

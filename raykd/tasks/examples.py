@@ -11,10 +11,11 @@ import pyarrow as pa
 from raykd.errors import InputError
 from raykd.storage.delimited import Layout
 from raykd.storage.locations import Location, shown
-from raykd.storage.schemas import EXAMPLES
+from raykd.storage.schemas import EXAMPLES, examples_schema
 from raykd.storage.tables import read_table
-from raykd.tasks.label_rules import LabelRules, located
-from raykd.tasks.labels import class_indices, label_column, require_label_column
+from raykd.tasks.labels.classes import Targets, class_indices, label_column, require_label_column
+from raykd.tasks.labels.rules import LabelRules, located
+from raykd.tasks.labels.sets import LabelSets, label_sets
 from raykd.tasks.score_cells import scores
 
 
@@ -103,7 +104,13 @@ def to_examples(
             columns = " or ".join(sentence_columns)
             raise InputError(f"{source}, {located([row])}: no text in {columns}; remove the row")
     values = label_column(source, table, rules)
-    if labels:
+    schema, label_type = EXAMPLES, EXAMPLES.field("label").type
+    targets: Targets | LabelSets
+    if rules.separator is not None:
+        targets = label_sets(source, values, labels, rules)
+        schema = examples_schema(len(labels))
+        label_type = schema.field("label").type
+    elif labels:
         targets = class_indices(source, values, labels, rules)
     else:
         targets = scores(source, values, rules, score_range)
@@ -113,9 +120,9 @@ def to_examples(
         pa.array(sentences[1], pa.string())
         if len(sentences) == 2
         else pa.nulls(table.num_rows, pa.string()),
-        pa.array(targets.values, pa.float64()),
+        pa.array(targets.values, label_type),
     ]
-    examples = pa.table(arrays, schema=EXAMPLES)
+    examples = pa.table(arrays, schema=schema)
     return Examples(examples.filter(examples["label"].is_valid()), targets.remarks)
 
 

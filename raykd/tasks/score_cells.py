@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from raykd.errors import InputError
-from raykd.tasks.label_rules import LabelRules, located
-from raykd.tasks.labels import Targets
+from raykd.tasks.labels.classes import Targets
+from raykd.tasks.labels.rules import LabelRules, located
 
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,11 +40,13 @@ def write_task(config: TaskConfig, resolve: Callable[[str], Location], out: Path
         if digests:
             inputs[split] = digests[0] if len(digests) == 1 else digest_of(digests)
 
-    settings = config.model_dump(
-        mode="json", exclude={"train": True, "dev": True, "test": True, "dataset": {"path"}}
-    )
-    if config.folds is None:  # newer keys, which must not change the tasks of earlier runs
-        settings = {key: settings[key] for key in settings if key not in ("folds", "fold")}
+    left_out: dict[str, Any] = {"train": True, "dev": True, "test": True, "dataset": {"path"}}
+    # Newer keys, which must not change the tasks of earlier runs.
+    if not config.multi_label:
+        left_out |= {"multi_label": True, "label_separator": True}
+    if config.folds is None:
+        left_out |= {"folds": True, "fold": True}
+    settings = config.model_dump(mode="json", exclude=left_out)
     return write_once(
         out, "task", settings, inputs, lambda draft: _write(load_task(config, resolve), draft)
     )
@@ -112,6 +115,7 @@ def _write(task: Task, draft: Draft) -> None:
         "name": task.name,
         "labels": list(task.labels),
         "regression": task.regression,
+        **({"multi_label": True} if task.multi_label else {}),
         "metrics": list(task.metrics),
         "sources": dict(task.sources),
         "remarks": list(task.remarks),
@@ -127,6 +131,7 @@ def read_task(out: Path) -> Task:
         name=facts["name"],
         labels=tuple(facts["labels"]),
         regression=facts["regression"],
+        multi_label=facts.get("multi_label", False),
         metrics=tuple(facts["metrics"]),
         train=train,
         dev=train.slice(0, 0) if dev is None else dev,

@@ -20,17 +20,20 @@ from raykd.tasks.dev_split import cut_dev
 from raykd.tasks.examples import Examples, find_sentence_columns, read_rows, to_examples
 from raykd.tasks.folds import assign_folds
 from raykd.tasks.glue import GLUE, HUB_DATASET, load_from_hub
-from raykd.tasks.label_rules import LabelRules
-from raykd.tasks.labels import class_names, label_column, require_label_column
+from raykd.tasks.labels.classes import class_names, label_column, require_label_column
+from raykd.tasks.labels.rules import LabelRules
+from raykd.tasks.labels.sets import class_names_of_sets
 
 
 @dataclass(frozen=True)
 class Task:
     """Loaded task; every table has the columns of `schemas.EXAMPLES`.
 
-    `labels` are the class names in order, empty for regression. The first of `metrics` is the main
-    one. `sources` are the sources of the splits, `remarks` describe skipped rows and rewritten
-    labels. `dev` has no rows if all are trained on, after cross-validation.
+    A task has classes, of which a row has one; scores (`regression`); or sets of classes
+    (`multi_label`), whose tables are those of `schemas.examples_schema`. `labels` are the class
+    names in order, empty for regression. The first of `metrics` is the main one. `sources` are the
+    sources of the splits, `remarks` describe skipped rows and rewritten labels. `dev` has no rows
+    if all are trained on, after cross-validation.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Task:
     test: pa.Table | None
     sources: Mapping[str, str]
     remarks: tuple[str, ...] = ()
+    multi_label: bool = False
 
     @property
     def num_labels(self) -> int:
@@ -96,7 +100,13 @@ def load_task(
     regression = config.is_regression
     score_range = glue.score_range if glue else None
     listed = config.known_labels
-    rules = LabelRules(config.label_column, listed, config.unlabeled_rows, options)
+    rules = LabelRules(
+        config.label_column,
+        listed,
+        config.unlabeled_rows,
+        options,
+        separator=config.separator,
+    )
     raw: dict[Split, list[tuple[str, pa.Table]]] = {"train": _read(config, "train", resolve, rules)}
     if not config.cuts_dev:
         raw["dev"] = _read(config, "dev", resolve, rules)
@@ -106,7 +116,8 @@ def load_task(
     if not regression:
         source = _sources(raw["train"])
         values = [value for part in raw["train"] for value in label_column(*part, rules)]
-        labels = listed or class_names(source, values, rules)
+        names_of = class_names if rules.separator is None else class_names_of_sets
+        labels = listed or names_of(source, values, rules)
     if config.max_train_rows is not None:
         raw["train"] = _first_rows(raw["train"], config.max_train_rows)
     candidates = config.sentence_candidates()
@@ -145,10 +156,11 @@ def load_task(
         tables["train"], tables["dev"] = _held_out(config, tables["train"], labels, sources)
         how = f"fold {config.fold} of {config.folds}, seed {config.dev_seed}"
     if config.cuts_dev and (num_cut := tables["dev"].num_rows):
-        by = "score" if regression else "class"
+        by = ", drawn by score" if regression else ", drawn by class"
+        by = "" if config.multi_label else by
         num_left = tables["train"].num_rows
         remarks.append(
-            f"dev: {num_cut:,} of the {num_cut + num_left:,} training rows, drawn by {by}, are "
+            f"dev: {num_cut:,} of the {num_cut + num_left:,} training rows{by}, are "
             f"dev rows and not trained on ({how})"
         )
     metrics = config.reported_metrics
@@ -167,6 +179,7 @@ def load_task(
         test=tables.get("test"),
         sources=sources,
         remarks=tuple(remarks),
+        multi_label=config.multi_label,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from hashlib import blake2b
 
 import numpy as np
@@ -143,6 +144,10 @@ class _Training:
         objective.to(worker.device).train()
         labels = None if rows.labels is None else torch.tensor(rows.labels, device=worker.device)
         objective.start_training(len(rows), labels, seed)
+        self._row_weights: NDArray[np.float32] | None = None
+        if rows.labels is not None and objective.gold.class_weights is not None:
+            by_class = objective.gold.class_weights.numpy()
+            self._row_weights = by_class[rows.labels.astype(np.int64)]
         self._players = objective.players()
         num_steps = total_steps(config, len(rows))
         self._trainers = make_trainers(objective, self._players, config, num_steps, worker)
@@ -162,10 +167,10 @@ class _Training:
         trainer = self._trainers[player]
         learning_rate = trainer.learning_rate
         *others, last = self._micro_batches(share)
-        terms: list[tuple[LossTerms, float]] = []
+        run = partial(self._run_micro_batch, trainer, indices, len(share), weight)
         with trainer.no_sync():
-            terms += [self._run_micro_batch(trainer, part, len(share), weight) for part in others]
-        terms.append(self._run_micro_batch(trainer, last, len(share), weight))
+            terms = [run(part) for part in others]
+        terms.append(run(last))
         norm = trainer.end_turn()
         self.log.add(step, self._epoch, player, learning_rate, terms, norm, weight)
 
@@ -248,9 +253,18 @@ class _Training:
         return [share[part] for part in parts]
 
     def _run_micro_batch(
-        self, trainer: Trainer, part: NDArray[np.int64], share_rows: int, weight: float
+        self,
+        trainer: Trainer,
+        indices: NDArray[np.int64],
+        share_rows: int,
+        weight: float,
+        part: NDArray[np.int64],
     ) -> tuple[LossTerms, float]:
         batch = collate(self.rows, part, pad_id=self._pad_id, regression=self._regression)
+        if self._row_weights is not None:
+            # Of the whole batch, of all workers, so that the loss is independent of the parts.
+            scale = len(indices) / float(self._row_weights[indices].sum())
+            batch["class_weight_scale"] = torch.full((len(part),), scale)
         device = self.worker.device
         dtype = _AUTOCAST.get(self.config.precision)
         dropout = CpuDropout() if device.type == "cpu" else nullcontext()

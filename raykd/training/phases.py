@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, load_encoder, load_tokenizer, save_tokenizer
+from raykd.models.families.classes import mark_kind
 from raykd.models.masked_lm import load_masked_lm, load_special_tokens
 from raykd.models.student.init import check_tokenizers
 from raykd.models.tokenization.token_cache import cached_rows
@@ -24,6 +25,7 @@ from raykd.objectives.base import Objective
 from raykd.storage.manifest import Draft, Manifest, commit, finished, stage_key, write_once
 from raykd.storage.remote.task_files import HasFiles, TaskFiles
 from raykd.training.checkpoint import CheckpointFolder
+from raykd.training.class_weights import gold_labels
 from raykd.training.evaluator import Evaluator
 from raykd.training.events import TrainingEvents, logged_events
 from raykd.training.logging.tracking import Tracking, tracked_metrics_writer
@@ -42,10 +44,14 @@ Score = Callable[[Encoder, PreTrainedTokenizerBase], dict[str, float]]
 
 @dataclass(frozen=True)
 class Labels:
-    """Outputs of a classifier: names of its classes, or one score (regression)."""
+    """Outputs of a classifier: names of its classes, or one score (regression).
+
+    `multi_label`: whether a row has any number of the classes.
+    """
 
     names: tuple[str, ...]
     regression: bool
+    multi_label: bool = False
 
     @property
     def num_outputs(self) -> int:
@@ -98,13 +104,12 @@ class PhaseJob:
         stop = {} if self.stop_after is None else {"stop_after": self.stop_after}
         return {
             **stop,
-            "phase": self.config.model_dump(
-                mode="json", exclude={"objective": {"generator"}, "rows": True}
-            ),
+            "phase": self.config.determining(),
             "start": start.settings() if isinstance(start, NewStudent) else "given",
             "seed": self.seed,
             "labels": list(self.labels.names),
             "regression": self.labels.regression,
+            **({"multi_label": True} if self.labels.multi_label else {}),
         }
 
     def key(self) -> str:
@@ -177,6 +182,13 @@ def run_phase(
     student, tokenizer, objective = _start(job)
     rows = _rows_of(job, tokenizer, worker)
     rows = _with_objective_inputs(job, rows, needs_labels=config.objective.needs_labels)
+    objective.gold = gold_labels(
+        f"{job.name}: class_weights",
+        config.class_weights,
+        config.label_smoothing,
+        job.labels.names,
+        rows.labels,
+    )
     checkpoints = job.checkpoints(checkpoint_every_s)
 
     def run(evaluator: Evaluator | None, events: TrainingEvents | None) -> int:
@@ -267,9 +279,12 @@ def adopt_teacher(
         teacher = load_encoder(reference, label_names=labels.names)
         if order:
             teacher.reorder_classes(order)
+        mark_kind(teacher.model.config, multi_label=labels.multi_label)
         _save(teacher, load_tokenizer(reference), draft)
 
     settings: dict[str, Any] = {"labels": list(labels.names), "regression": labels.regression}
+    if labels.multi_label:
+        settings["multi_label"] = True
     if outputs is not None:
         settings["outputs"] = list(outputs)
     return write_once(out, "teacher", settings, inputs, write)
@@ -317,6 +332,7 @@ def _start(job: PhaseJob) -> tuple[Encoder, PreTrainedTokenizerBase, Objective]:
         student = load_encoder(
             start, num_labels=labels.num_outputs, label_names=labels.names, seed=job.seed
         )
+    mark_kind(student.model.config, multi_label=labels.multi_label)
     generator = None
     if job.generator is not None:
         check_tokenizers(

@@ -1,11 +1,14 @@
 """Training settings: optimizer, schedule, batches, precision and evaluation."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from raykd.config import Config
 from raykd.training.batches import num_batches
+from raykd.training.class_weights import ClassWeights
+
+_GOLD_KEYS = ("class_weights", "label_smoothing")
 
 
 class TrainingConfig(Config):
@@ -64,6 +67,20 @@ class TrainingConfig(Config):
         "float32",
         description="Number format of the matrix products; weights and losses stay float32.",
     )
+    class_weights: ClassWeights | None = Field(
+        None,
+        description="Weights of the classes in the cross-entropy with gold labels: balanced (rows "
+        "/ (classes * rows of the class), of the training rows) or a number above 0 for each "
+        "class, by name. A batch's loss is divided by the sum of its rows' weights. Losses of the "
+        "teacher's outputs are not weighted.",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of a gold label that is spread evenly over all classes in the "
+        "cross-entropy (Szegedy et al. 2016).",
+    )
     score_every: int | None = Field(
         None,
         ge=1,
@@ -81,6 +98,19 @@ class TrainingConfig(Config):
         description="Stop after this many scores without a better one; needs keep: best. Default: "
         "never.",
     )
+
+    @property
+    def gold_keys(self) -> list[str]:
+        """Keys that weigh or smooth gold labels and are set."""
+        return [key for key in _GOLD_KEYS if getattr(self, key) not in (None, 0)]
+
+    def determining(self) -> dict[str, Any]:
+        """Settings that determine a trained model; those added later only where they are set."""
+        unset = {key for key in _GOLD_KEYS if key not in self.gold_keys}
+        return self.model_dump(
+            mode="json",
+            exclude={"objective": {"generator"}, "rows": True, **dict.fromkeys(unset, True)},
+        )
 
     @model_validator(mode="after")
     def _check_patience(self) -> Self:

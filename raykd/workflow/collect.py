@@ -23,6 +23,7 @@ from raykd.evaluation.pipeline import (
     evaluate,
     measure_costs,
 )
+from raykd.evaluation.predict import answers_in
 from raykd.evaluation.teacher_check import Finding, check_answers
 from raykd.objectives import OBJECTIVES
 from raykd.report.results import (
@@ -121,8 +122,7 @@ def teacher_finding(run: Run) -> Finding | None:
     if run.recipe.teacher.members:
         return finding_on_train(run)
     on_dev = predictions_on_dev(run, "teacher", "teacher", run.teacher)
-    predictions = pq.read_table(on_dev, columns=["prediction"])
-    return check_answers(run.task(), predictions["prediction"].to_numpy())
+    return check_answers(run.task(), answers_in(on_dev))
 
 
 def analyze_students(run: Run) -> list[Analysis]:
@@ -237,6 +237,7 @@ def collect(run: Run, calibration: CalibrationFacts | None) -> Results:
             name=task.name,
             labels=list(task.labels),
             regression=task.regression,
+            multi_label=task.multi_label,
             metrics=list(task.metrics),
             num_rows={split: table.num_rows for split, table in task.splits.items()},
             class_counts=class_counts(task),

@@ -250,4 +250,4 @@ def _with_curve(run: Run, job: PhaseJob) -> PhaseJob:
 
 def _labels(run: Run) -> Labels:
     task = run.task()
-    return Labels(tuple(task.labels), task.regression)
+    return Labels(tuple(task.labels), task.regression, task.multi_label)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from raykd.evaluation import resampling
 from raykd.evaluation.resampling import resampled_scores
-from raykd.tasks.metrics import METRICS, compute
+from raykd.tasks.metrics import METRICS, MULTI_LABEL_METRICS, compute
 
 
 def data(seed, num_rows, num_models, num_values):
@@ -21,7 +21,7 @@ def data(seed, num_rows, num_models, num_values):
     seed=st.integers(0, 2**32),
     num_rows=st.integers(1, 12),
     num_values=st.integers(1, 4),
-    metric=st.sampled_from(sorted(METRICS)),
+    metric=st.sampled_from(sorted(METRICS.keys() - MULTI_LABEL_METRICS)),
 )
 def test_scores_are_those_of_the_drawn_rows(seed, num_rows, num_values, metric):
     # F1 is defined for two classes.
@@ -31,6 +31,26 @@ def test_scores_are_those_of_the_drawn_rows(seed, num_rows, num_values, metric):
     expected = [
         [compute([metric], labels[rows], own[rows])[metric] for own in predictions]
         for rows in drawn
+    ]
+    assert scores == pytest.approx(np.array(expected), abs=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 2**32),
+    num_rows=st.integers(1, 12),
+    num_classes=st.integers(2, 4),
+    metric=st.sampled_from(sorted(MULTI_LABEL_METRICS)),
+)
+def test_scores_of_sets_are_those_of_the_drawn_rows(seed, num_rows, num_classes, metric):
+    random = np.random.default_rng(seed)
+    labels = random.integers(2, size=(num_rows, num_classes)).astype(float)
+    # Few values, so that ties and empty sets occur.
+    logits = random.integers(-2, 3, size=(3, num_rows, num_classes)).astype(float)
+    scores = resampled_scores(labels, logits, [metric], num_resamples=4, seed=seed)[metric]
+    drawn = np.random.default_rng(seed).integers(num_rows, size=(4, num_rows))
+    expected = [
+        [compute([metric], labels[rows], own[rows])[metric] for own in logits] for rows in drawn
     ]
     assert scores == pytest.approx(np.array(expected), abs=1e-9)
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from raykd.errors import InputError
 from raykd.tasks.class_counts import describe, limits
 from raykd.tasks.config import TaskConfig
-from raykd.tasks.label_cells import label_name, read_cell
-from raykd.tasks.label_rules import LabelRules
-from raykd.tasks.labels import class_indices, class_names
+from raykd.tasks.labels.cells import label_name, read_cell
+from raykd.tasks.labels.classes import class_indices, class_names
+from raykd.tasks.labels.rules import LabelRules
 from raykd.tasks.score_cells import read_score
 from raykd.tasks.task import Task
 
@@ -113,12 +113,12 @@ def test_fractions_are_scores(values):
 
 @pytest.mark.parametrize("value", [[1], [], {"a": 1}])
 def test_several_labels_in_a_row_are_refused(value):
-    refused(lambda: names([1, value]), "row 1", "multi-label is not supported")
-    refused(lambda: indices([1, value], ("0", "1")), "row 1", "multi-label is not supported")
+    refused(lambda: names([1, value]), "row 1", "give each row one label")
+    refused(lambda: indices([1, value], ("0", "1")), "row 1", "give each row one label")
 
 
 def test_a_list_written_as_text_is_refused():
-    refused(lambda: names(["[1]", "[0, 1]"] * 9), "list written as text", "multi-label")
+    refused(lambda: names(["[1]", "[0, 1]"] * 9), "list written as text", "multi_label")
 
 
 def test_a_binary_label_is_refused():

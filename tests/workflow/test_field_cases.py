@@ -114,7 +114,7 @@ SLOW: dict[str, Answers] = {
     "31-label-types": {
         0: (0, ["train  80 rows: False .*, True"]),
         1: (0, ["train  80 rows: 0 .*, 1 "]),
-        2: (2, ["multi-label is not supported"]),
+        2: (2, ["give each row one label"]),
         3: (2, [r"NaN in 8 rows \(0, 10"]),
         4: (2, ["-1 in 8 rows", "if it is a class, list all of them"]),
     },

@@ -47,7 +47,9 @@ def predict(
     threshold: Annotated[
         float | None,
         Parameter(
-            help="Mark rows whose prediction has a smaller probability, in the column is_uncertain."
+            help="Mark rows whose prediction has a smaller probability, in the column "
+            "is_uncertain; of a multi-label model: smallest probability of a predicted class, "
+            "instead of 0.5."
         ),
     ] = None,
     precision: Annotated[

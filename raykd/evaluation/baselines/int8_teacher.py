@@ -40,10 +40,12 @@ def make_int8(model: str, folder: Path, *, max_length: int) -> None:
         float32 = Path(temporary) / _FILE
         export_onnx(model, float32)
         write_int8(float32, folder / _FILE, "dynamic", tokenizer=tokenizer, max_length=max_length)
+    encoder = load_encoder(model)
     description = FileDescription(
         model=model,
         digest=digest_of_model(model),
-        labels=load_encoder(model).label_names,
+        labels=encoder.label_names,
+        multi_label=encoder.is_multi_label,
         max_length=max_length,
         pad_id=tokenizer.pad_token_id or 0,
         precision="int8",

@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from raykd.evaluation.baselines.fitted import Fitted
+from raykd.tasks.labels.sets import targets_of
 
 # (N, F)
 Features = sparse.csr_matrix | NDArray[np.float32]
@@ -30,11 +31,14 @@ def fit_linear(
 ) -> Fitted:
     """Fit on `train` (`schemas.EXAMPLES`); its size is that of the coefficients.
 
-    Classes use logistic regression; scores (`num_labels` 1) use ridge regression, clipped to the
+    Classes use logistic regression, one of each class against all others in a multi-label task;
+    scores (`num_labels` 1) use ridge regression, clipped to the
     range of the train split.
     """
-    features, targets = features_of(train), train["label"].to_numpy()
-    if num_labels == 1:
+    features, targets = features_of(train), targets_of(train)
+    if targets.ndim == 2:
+        predict, weights = _fit_sets(features, targets)
+    elif num_labels == 1:
         predict, weights = _fit_scores(features, targets)
     else:
         predict, weights = _fit_classes(features, targets.astype(np.int64), num_labels)
@@ -63,3 +67,14 @@ def _fit_classes(features: Features, targets: NDArray[np.int64], num_labels: int
         return logits
 
     return predict, np.empty(0, np.float32) if model is None else model.coef_
+
+
+def _fit_sets(features: Features, targets: NDArray[np.float64]) -> _Model:
+    """Fit a logistic regression per class of a multi-label task."""
+    of_classes = [_fit_classes(features, own.astype(np.int64), 2) for own in targets.T]
+
+    def predict(unseen: Features) -> NDArray[np.float32]:
+        outcomes = [of_class(unseen) for of_class, _ in of_classes]
+        return np.stack([logits[:, 1] - logits[:, 0] for logits in outcomes], axis=1)
+
+    return predict, np.concatenate([weights.ravel() for _, weights in of_classes])

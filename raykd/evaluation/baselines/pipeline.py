@@ -24,7 +24,7 @@ from raykd.evaluation.baselines.tfidf import fit_tfidf
 from raykd.evaluation.cost import SETTINGS as COST_SETTINGS
 from raykd.evaluation.cost import Cost
 from raykd.evaluation.pipeline import METRICS_FILE, PREDICTIONS_FILE
-from raykd.evaluation.predict import to_predictions
+from raykd.evaluation.predict import answers, to_predictions
 from raykd.evaluation.sets.examples import read_set
 from raykd.evaluation.sets.merging import merged_logits
 from raykd.models.embedding import TextEmbedder
@@ -39,6 +39,7 @@ from raykd.storage.manifest import (
     write_once,
 )
 from raykd.storage.remote.task_files import TaskFiles
+from raykd.tasks.labels.sets import targets_of
 from raykd.tasks.metrics import compute
 from raykd.tasks.store import read_task
 
@@ -157,10 +158,11 @@ def _evaluate(job: BaselineJob) -> None:
     fitted = _fit(job, task.train, task.num_labels)
 
     def write(draft: Draft) -> None:
-        table = to_predictions(task.reported, fitted.predict(task.reported))
+        logits = fitted.predict(task.reported)
+        table = to_predictions(task.reported, logits)
         pq.write_table(table, draft.directory / PREDICTIONS_FILE)
-        predictions = table["prediction"].to_numpy()
-        scores = compute(task.metrics, task.reported["label"].to_numpy(), predictions)
+        found = answers(logits, multi_label=task.multi_label)
+        scores = compute(task.metrics, targets_of(task.reported), found)
         (draft.directory / METRICS_FILE).write_text(json.dumps(scores))
 
     write_once(job.out, job.stage("evaluate"), job.settings(), job.inputs(), write)

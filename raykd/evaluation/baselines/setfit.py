@@ -69,9 +69,10 @@ def make_setfit(
         device: of PyTorch.
         learning_rate: of the encoder.
     """
-    from sentence_transformers import SentenceTransformer  # an extra
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from setfit import SetFitModel, Trainer, TrainingArguments
+    with _quiet():  # an extra, whose imports print
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+        from setfit import SetFitModel, Trainer, TrainingArguments
 
     texts, classes = train["sentence1"].to_pylist(), train["label"].cast(pa.int64()).to_pylist()
     num_steps = min(-(-2 * _NUM_ITERATIONS * len(texts) // _BATCH_SIZE), _MAX_STEPS)

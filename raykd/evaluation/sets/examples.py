@@ -17,7 +17,7 @@ from raykd.storage.manifest import Draft, Manifest, write_once
 from raykd.storage.schemas import EXAMPLES_FILE
 from raykd.tasks.config import TaskConfig
 from raykd.tasks.examples import find_sentence_columns, read_rows, to_examples
-from raykd.tasks.label_rules import LabelRules
+from raykd.tasks.labels.rules import LabelRules
 
 _FACTS_FILE = "set.json"
 _REMEDY = (
@@ -82,7 +82,8 @@ def write_set(
         config.unlabeled_rows,
         section=f"evaluation.sets.{config.name}",
         owner="set" if config.labels else "task",
-        remedy="" if config.labels else _REMEDY,
+        remedy="" if config.labels or task.multi_label else _REMEDY,
+        separator=task.separator,
     )
 
     def write(draft: Draft) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from raykd.cluster import tasks
 from raykd.evaluation.pipeline import PREDICTIONS_FILE, EvaluationJob, logits_on
-from raykd.evaluation.predict import to_predictions
+from raykd.evaluation.predict import answers_in, to_predictions
 from raykd.evaluation.sets.examples import EvaluationSet, read_set
 from raykd.evaluation.sets.merging import constant_prediction, merged_logits
 from raykd.storage.manifest import (
@@ -26,7 +26,8 @@ from raykd.storage.manifest import (
 )
 from raykd.storage.remote.task_files import TaskFiles
 from raykd.storage.schemas import EXAMPLES_FILE
-from raykd.tasks.metrics import FloatArray, compute
+from raykd.tasks.labels.sets import targets_of
+from raykd.tasks.metrics import FloatArray, compute, majority_predictions
 from raykd.tasks.store import read_task
 
 _STAGE = "evaluate_set"
@@ -83,8 +84,8 @@ def predict_sets(jobs: Sequence[SetJob], *, use_gpu: bool) -> None:
 
 def set_scores(out: Path, metrics: Sequence[str]) -> dict[str, float]:
     """Metrics of the predictions in `out`."""
-    table = pq.read_table(out / PREDICTIONS_FILE, columns=["label", "prediction"])
-    return compute(metrics, table["label"].to_numpy(), table["prediction"].to_numpy())
+    table = pq.read_table(out / PREDICTIONS_FILE, columns=["label"])
+    return compute(metrics, targets_of(table), answers_in(out / PREDICTIONS_FILE))
 
 
 def constant_set_scores(
@@ -92,8 +93,13 @@ def constant_set_scores(
 ) -> dict[str, float]:
     """Metrics of the best constant answer on a set, chosen by the task's train split."""
     rows = read_set(folder)
-    labels: FloatArray = rows.table["label"].to_numpy()
-    train = read_task(task_folder).train["label"].to_numpy()
+    labels: FloatArray = targets_of(rows.table)
+    train = targets_of(read_task(task_folder).train)
+    if train.ndim == 2:
+        # The set's classes are the task's, perhaps in another order.
+        order = np.argsort(rows.classes.targets)
+        constant = majority_predictions(train[:, order], len(labels), regression=False)
+        return compute(metrics, labels, constant)
     answer = constant_prediction(train, rows.classes.targets)
     return compute(metrics, labels, np.full(len(labels), answer))
 

@@ -29,6 +29,8 @@ class FileDescription(BaseModel):
         max_length: tokens per row.
         pad_id: id of the padding token.
         precision: numbers of the weights: float32 or int8.
+        multi_label: whether a row has any number of the classes: a probability is the sigmoid of a
+            logit, not the softmax of all.
         scores: main score on the dev rows by precision, if it was measured, and its metric.
         calibration: temperature and thresholds of the probabilities, measured with float32
             weights; None if the model has none.
@@ -43,6 +45,7 @@ class FileDescription(BaseModel):
     max_length: int
     pad_id: int
     precision: str = "float32"
+    multi_label: bool = False
     scores: dict[str, dict[str, float]] = {}
     calibration: Calibration | None = None
     raykd_version: str

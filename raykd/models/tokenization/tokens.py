@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from raykd.tasks.labels.sets import targets_of
+
 _TOKENIZED_ROWS = 10_000
 _COLUMNS = ("text", "text_pair", "sentence1", "sentence2", "label")
 
@@ -27,7 +29,7 @@ class TokenizedRows:
     input_ids: NDArray[np.int32]  # (T,)
     token_type_ids: NDArray[np.int8] | None  # (T,)
     offsets: NDArray[np.int64]  # (N + 1,)
-    labels: NDArray[np.float64] | None = None  # (N,)
+    labels: NDArray[np.float64] | None = None  # (N,), or (N, C) of a multi-label task
     teacher_logits: NDArray[np.float32] | None = None  # (N, C)
     teacher_features: NDArray[np.float32] | None = None  # (N, n, d): layers 1 to n, pooled
     teacher_relations: NDArray[np.float16] | None = None  # (T, 3, d): query, key, value vectors
@@ -73,7 +75,7 @@ def tokenize_table(
         None if second.null_count == len(second) else second.to_pylist(),
         max_length=max_length,
     )
-    return replace(rows, labels=table["label"].to_numpy())
+    return replace(rows, labels=targets_of(table))
 
 
 def _read_slice(path: Path, start: int, stop: int | None) -> pa.Table:
@@ -129,8 +131,9 @@ def collate(
 
     Returns:
         input_ids (B, L), attention_mask (B, L), row_ids (B,) and, if the rows have them,
-        token_type_ids (B, L), labels (B,) int64 or float32, teacher_logits (B, C),
-        teacher_features (B, n, d) and teacher_relations (B, L, 3, d) float32.
+        token_type_ids (B, L), labels (B,) int64 or float32, or (B, C) float32 of a multi-label
+        task, teacher_logits (B, C), teacher_features (B, n, d) and teacher_relations (B, L, 3, d)
+        float32.
     """
     lengths = rows.lengths[indices]
     width = int(lengths.max())
@@ -144,7 +147,8 @@ def collate(
     if rows.token_type_ids is not None:
         batch["token_type_ids"] = (rows.token_type_ids[positions] * mask).astype(np.int64)
     if rows.labels is not None:
-        batch["labels"] = rows.labels[indices].astype(np.float32 if regression else np.int64)
+        has_numbers = regression or rows.labels.ndim == 2
+        batch["labels"] = rows.labels[indices].astype(np.float32 if has_numbers else np.int64)
     if rows.teacher_logits is not None:
         batch["teacher_logits"] = rows.teacher_logits[indices]
     if rows.teacher_features is not None:

@@ -19,7 +19,6 @@ from raykd.models.pooling import Pooling
 from raykd.models.probe import Trait
 from raykd.objectives.base import LossTerms, Models, Objective, ObjectiveConfig, Role
 from raykd.objectives.losses.descriptions import of_labels, of_logits
-from raykd.objectives.losses.logits import kd_loss, task_loss
 from raykd.objectives.shared.settings import CachedTeacherConfig, TaskWeightConfig
 
 Weight = Annotated[float, Field(gt=0)]
@@ -109,11 +108,11 @@ class LayerMatching(Objective):
             "layers": (config.layer_weight, layers),
             "logits": (
                 config.logit_weight,
-                kd_loss(student.logits, teacher.logits, config.temperature),
+                self.kd_loss(student.logits, teacher.logits, config.temperature),
             ),
         }
         if self.needs_labels:
-            terms["task"] = (config.task_weight, task_loss(student.logits, batch["labels"]))
+            terms["task"] = (config.task_weight, self.task_loss(student.logits, batch))
         return LossTerms.weighted(**terms).measuring(**measures)
 
     @abstractmethod

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from raykd.tasks.label_cells import key_of
+from raykd.tasks.labels.cells import key_of
 
 _LABELS_KEY = "teacher.labels"
 

@@ -21,8 +21,8 @@ from raykd.storage.locations import Location, shown
 from raykd.storage.manifest import Draft, Manifest, digest_of, digest_of_directory, write_once
 from raykd.storage.tables import read_table
 from raykd.tasks.config import TaskConfig
-from raykd.tasks.label_cells import key_of
-from raykd.tasks.label_rules import located
+from raykd.tasks.labels.cells import key_of
+from raykd.tasks.labels.rules import located
 from raykd.tasks.store import read_task
 from raykd.tasks.task import Task
 from raykd.training.scores.config import ScoresConfig

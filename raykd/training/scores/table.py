@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from raykd.errors import InputError, shortened
 from raykd.storage.locations import Location, shown
 from raykd.storage.tables import read_table
-from raykd.tasks.label_cells import key_of
-from raykd.tasks.label_rules import located
+from raykd.tasks.labels.cells import key_of
+from raykd.tasks.labels.rules import located
 from raykd.training.scores.cells import CellError, CellReader, number_of
 from raykd.training.scores.config import ScoresConfig
 

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from raykd.models.encoder import Encoder
 from raykd.objectives.base import STUDENT, Objective
 from raykd.training.phase_config import TeacherConfig
+from raykd.training.settings import TrainingConfig
 from raykd.workflow.presets import preset_row
 
 _MODELS = ("student.", "teacher.", "generator.")
@@ -62,6 +63,27 @@ def describe_phase(name: str, objective: Objective) -> list[str]:
         f"{name:13} {objective.config.name}",
         *(f"  {key:{width}}  {what}" for key, what in rows),
     ]
+
+
+def describe_gold_labels(phases: Mapping[str, TrainingConfig]) -> list[str]:
+    """Lines on trainings whose gold labels are weighted or smoothed.
+
+    Args:
+        phases: trainings on labeled rows, by their paths in the recipe.
+    """
+    lines = []
+    for section, phase in phases.items():
+        parts, weights = [], phase.class_weights
+        if isinstance(weights, Mapping):
+            of_each = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
+            parts.append(f"class weights {of_each}")
+        elif weights is not None:
+            parts.append(f"class weights {weights}")
+        if phase.label_smoothing:
+            parts.append(f"label smoothing {phase.label_smoothing:g}")
+        if parts:
+            lines.append(f"gold labels   {section}: {'; '.join(parts)}")
+    return lines
 
 
 def _trained(objective: Objective) -> Iterator[tuple[str, str]]:

@@ -11,16 +11,19 @@ from raykd.cluster import capacity
 from raykd.errors import InputError
 from raykd.models.embedding import TextEmbedder
 from raykd.models.encoder import Encoder, load_tokenizer
+from raykd.models.families.classes import MULTI_LABEL, saved_kind
 from raykd.models.masked_lm import MaskedLm, load_special_tokens
 from raykd.models.meta_model import load_meta_masked_lm, load_meta_model
 from raykd.models.probe import check_pad_token
-from raykd.models.resolve import checked_model, digest_of_weights
+from raykd.models.resolve import checked_model, digest_of_weights, resolve_model
 from raykd.models.student.init import check_tokenizers, same_tokens
 from raykd.models.tokenization.positions import check_max_length
 from raykd.objectives import OBJECTIVES, build
 from raykd.objectives.shared.generation import check_generator
 from raykd.storage.formats import format_of
 from raykd.storage.schemas import EXAMPLES_FILE, TEXT_FILE
+from raykd.tasks.labels.sets import targets_of
+from raykd.training.class_weights import class_weights_of
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.distributed.placement import uses_gpu
 from raykd.training.logging.tracking import check_trackers
@@ -28,10 +31,16 @@ from raykd.training.phase_config import PhaseConfig
 from raykd.training.scores.table import files_of
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.checks.baselines import check_baseline_packages
-from raykd.workflow.checks.describe import describe_models, describe_phase, describe_preset
+from raykd.workflow.checks.describe import (
+    describe_gold_labels,
+    describe_models,
+    describe_phase,
+    describe_preset,
+)
 from raykd.workflow.checks.trait_checks import check_model_traits
 from raykd.workflow.embedder import load_embedder
 from raykd.workflow.generators import describe_generator, generating_phases
+from raykd.workflow.recipe.label_rules import labeled_phases
 from raykd.workflow.recipe.model_rules import student_reference, teacher_reference
 from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME, Recipe
 from raykd.workflow.run import Run
@@ -112,7 +121,8 @@ def check_models(run: Run) -> list[str]:
         starts = describe_starts(recipe, source, students)
         known = recipe.teacher if recipe.teacher.members else teacher
         plan = plan or [*describe_models(student, known, starts), *of_phases]
-    return [*describe_preset(recipe.preset), *plan]
+    of_labels = describe_gold_labels(_labeled_phases(recipe))
+    return [*describe_preset(recipe.preset), *plan, *of_labels]
 
 
 def _check_scores(run: Run) -> None:
@@ -141,6 +151,10 @@ def _check_pairs(augmented: Path, *, is_of_pairs: bool) -> None:
 def _phases(recipe: Recipe) -> dict[str, PhaseConfig]:
     """The phases of students by the paths of their sections."""
     return {**recipe.injection_sections(), "adaptation": recipe.adaptation}
+
+
+def _labeled_phases(recipe: Recipe) -> dict[str, TrainingConfig]:
+    return labeled_phases(recipe.teacher, recipe.adaptation, recipe.alone)
 
 
 def _pretrained_teacher(name: str, recipe: Recipe) -> str | None:
@@ -210,12 +224,16 @@ def check_lengths(recipe: Recipe) -> None:
 
 
 def check_classes(run: Run) -> None:
-    """Compare a fine-tuned teacher's classes with the loaded task's.
+    """Compare class weights and a fine-tuned teacher's classes with the loaded task's.
 
     Raises:
-        InputError: it does not have as many outputs as the task needs.
+        InputError: a class weight is of no class, or missing; the teacher does not have as many
+            outputs as the task needs.
     """
     config, task = run.recipe.teacher, run.task()
+    labels = targets_of(task.train)
+    for section, phase in _labeled_phases(run.recipe).items():
+        class_weights_of(f"{section}.class_weights", phase.class_weights, task.labels, labels)
     if config.model is None or not config.fine_tuned:
         return
     teacher = load_meta_model(config.model)
@@ -224,6 +242,15 @@ def check_classes(run: Run) -> None:
             f"teacher.model {config.model}: its classifier has {teacher.num_labels} outputs, the "
             f"task needs {task.num_labels}; name a teacher fine-tuned on this task, or set "
             "teacher.fine_tuned: false"
+        )
+    kind = saved_kind(resolve_model(config.model))
+    if kind is not None and (kind == MULTI_LABEL) != task.multi_label:
+        kinds = ("any number of its classes", "exactly one of its classes")
+        fits, found = kinds if task.multi_label else kinds[::-1]
+        raise InputError(
+            f"teacher.model {config.model}: its problem_type in config.json is {kind}, so that a "
+            f"row has {found}, and a row of the task has {fits} (task.multi_label); name a teacher "
+            "of the same kind"
         )
 
 

@@ -69,10 +69,16 @@ def check_baselines(
     Raises:
         ValueError: names the variant.
     """
-    if "setfit" in baselines and (task.has_pairs or task.is_regression):
-        reason = "a row is a pair of texts" if task.has_pairs else "the label is a score"
+    reasons = {
+        "a row is a pair of texts": task.has_pairs,
+        "the label is a score": task.is_regression,
+        "a row has several classes": task.multi_label,
+    }
+    reason = next((reason for reason, applies in reasons.items() if applies), None)
+    if "setfit" in baselines and reason is not None:
         raise ValueError(
-            f"variants: 'setfit' is for single texts with classes, and {reason}; remove the variant"
+            f"variants: 'setfit' is for single texts with one class, and {reason}; remove the "
+            "variant"
         )
     if "int8_teacher" in baselines and teacher.model is None:
         raise ValueError(

@@ -22,6 +22,7 @@ from raykd.training.phase_config import AdaptationConfig, TeacherConfig
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.presets import merged
 from raykd.workflow.recipe.changed_values import set_values
+from raykd.workflow.recipe.label_rules import check_labels, labeled_phases
 from raykd.workflow.recipe.model_rules import (
     check_baselines,
     check_pretrained_teachers,
@@ -207,10 +208,8 @@ class Recipe(Config):
             chain = self.chain_of(variant)
             if chain is None:
                 continue
-            if chain in seen:
-                raise ValueError(
-                    f"variants: {seen[chain]!r} and {variant!r} are the same; remove one"
-                )
+            if (other := seen.get(chain)) is not None:
+                raise ValueError(f"variants: {other!r} and {variant!r} are the same; remove one")
             seen[chain] = variant
         needing = [
             variant
@@ -234,6 +233,8 @@ class Recipe(Config):
         check_student_source(teacher, student)
         check_pretrained_teachers(injections, teacher)
         check_baselines(self.baselines, self.teacher, self.student, self.task)
+        labeled = labeled_phases(teacher, self.adaptation, self.alone)
+        check_labels(self.task, labeled, injections, self.task_da)
         return self
 
     @property
@@ -271,11 +272,12 @@ class Recipe(Config):
                 "task_da: no variant has a step on augmented rows; add the variant task_da or "
                 "contextualized_task_da, or remove the key"
             )
-        missing = [step.name for step in self.steps if self._phase_at(step.section) is None]
+        sections = self.injection_sections()
+        missing = [step.name for step in self.steps if step.section not in sections]
         if missing:
             raise ValueError(f"the steps {', '.join(missing)} of variants need section injection")
         for section in dict.fromkeys(step.section for step in self.steps):
-            check_injection(section, self.injection_sections()[section])
+            check_injection(section, sections[section])
         if self.task_da_injection is not None:
             if self.task_da is None or self.injection is None:
                 raise ValueError(
@@ -372,9 +374,6 @@ class Recipe(Config):
             **{f"injections.{name}": step for name, step in self.injections.items()},
         }
         return {name: phase for name, phase in sections.items() if phase is not None}
-
-    def _phase_at(self, section: str) -> InjectionConfig | None:
-        return self.injection_sections().get(section)
 
     def injection_of(self, step: Step) -> InjectionConfig:
         """The settings of a step."""

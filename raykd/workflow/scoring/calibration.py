@@ -37,12 +37,13 @@ def chosen_student(run: Run) -> tuple[str, Init, int]:
 
 
 def calibrate_student(run: Run) -> StudentCalibration | None:
-    """Calibrate the run's student on dev rows; None for a regression, which has no probabilities.
+    """Calibrate the run's student on dev rows; None for a regression or a multi-label task.
 
-    Missing predictions are written.
+    The former has no probabilities, the latter no single most probable class. Missing predictions
+    are written.
     """
     task = run.task()
-    if task.regression:
+    if task.regression or task.multi_label:
         return None
     student = chosen_student(run)
     variant, folder = student[0], run.adapted(*student)

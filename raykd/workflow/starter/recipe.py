@@ -17,7 +17,7 @@ from raykd.storage.locations import location_of
 from raykd.storage.outputs import output_path
 from raykd.tasks.config import TaskConfig
 from raykd.tasks.glue import GLUE
-from raykd.tasks.label_cells import BOOLEANS, YAML_BOOLEANS
+from raykd.tasks.labels.cells import BOOLEANS, YAML_BOOLEANS
 from raykd.workflow.recipe.recipe import RUN_NAME_PATTERN, Recipe
 from raykd.workflow.reference.json_schema import schema_file
 from raykd.workflow.starter.task import FEW_PER_CLASS, Lengths, StarterTask, token_lengths

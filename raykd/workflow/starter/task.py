@@ -12,8 +12,8 @@ from raykd.storage.locations import location_of, shown
 from raykd.storage.tables import read_table
 from raykd.tasks.config import TaskConfig
 from raykd.tasks.folds import most_folds
-from raykd.tasks.label_cells import INTEGER, Cell, is_placeholder, read_cell
-from raykd.tasks.label_rules import UnlabeledRows
+from raykd.tasks.labels.cells import INTEGER, Cell, is_placeholder, read_cell
+from raykd.tasks.labels.rules import UnlabeledRows
 from raykd.tasks.task import Task, load_task
 from raykd.workflow.starter.columns import label_column, text_columns
 

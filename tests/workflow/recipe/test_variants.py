@@ -221,7 +221,7 @@ def test_a_baseline_on_embeddings_needs_a_pretrained_model():
     assert baseline_model(recipe.teacher, recipe.student) == "base"
 
 
-def test_setfit_is_for_single_texts_with_classes():
+def test_setfit_is_for_single_texts_with_one_class():
     task = values_with()["task"]
     variants = ["setfit", "alone"]
     assert recipe_with(variants=variants, injections={}).baselines == ["setfit"]
@@ -231,6 +231,8 @@ def test_setfit_is_for_single_texts_with_classes():
     scores = task | {"regression": True, "metrics": ["pearson"]}
     with pytest.raises(InputError, match="'setfit' is for single texts .* label is a score"):
         recipe_with(variants=variants, injections={}, task=scores)
+    with pytest.raises(InputError, match="'setfit' is for single texts .* several classes"):
+        recipe_with(variants=variants, injections={}, task=task | {"multi_label": True})
 
 
 def test_an_int8_teacher_needs_a_teacher_that_is_a_model():

@@ -22,6 +22,7 @@ class LabelRules:
         options: whether settings are command options, not recipe keys.
         section: path of the settings in the recipe.
         owner: "task", or "set" for an evaluation set with classes of its own.
+        separator: of the classes in a text, in a multi-label task; None: a row has one class.
         remedy: what else to do about unknown labels, for messages.
     """
 
@@ -32,6 +33,7 @@ class LabelRules:
     section: str = "task"
     owner: str = "task"
     remedy: str = ""
+    separator: str | None = None
 
     def key(self, name: str) -> str:
         """Name of a setting in messages: `'task.labels'`, or `--labels`."""

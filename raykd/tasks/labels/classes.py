@@ -1,7 +1,7 @@
 """Classes of a task, and the class of each row.
 
 Unless they are listed, classes are those of the train split. Missing labels, apparent placeholders
-and classes with very few rows are refused; listing the classes permits such labels. `label_cells`
+and classes with very few rows are refused; listing the classes permits such labels. `cells`
 defines how a cell is parsed.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from raykd.errors import InputError
-from raykd.tasks.label_cells import (
+from raykd.tasks.labels.cells import (
     BOOLEANS,
     INTEGER,
     YAML_BOOLEANS,
@@ -23,10 +23,11 @@ from raykd.tasks.label_cells import (
     key_of,
     read_cell,
 )
-from raykd.tasks.label_checks import check_likely, check_no_fractions
-from raykd.tasks.label_rules import LabelRules, grouped, located, rows_text
+from raykd.tasks.labels.checks import check_likely, check_no_fractions
+from raykd.tasks.labels.rules import LabelRules, grouped, located, rows_text
 
 _SHOWN_SPELLINGS = 5
+_MULTI_LABEL = "give each row one label, or set 'task.multi_label: true' for any number of classes"
 
 
 class Targets(NamedTuple):
@@ -44,6 +45,8 @@ def label_column(source: str, table: pa.Table, rules: LabelRules) -> list[Any]:
     """
     require_label_column(source, table.column_names, rules)
     values: list[Any] = table[rules.column].to_pylist()
+    if rules.separator is not None:
+        return values
     listed = {key_of(name) for name in rules.labels or ()}
     cells = _cells(source, values, rules)
     if cells and all(
@@ -157,8 +160,8 @@ def _cells(source: str, values: Sequence[Any], rules: LabelRules) -> list[Cell |
         if isinstance(value, list | tuple | dict):
             raise InputError(
                 f"{source}, {located([row])}: {rules.column!r} holds a "
-                f"{'mapping' if isinstance(value, dict) else 'list'}, {value!r:.60}; multi-label "
-                "is not supported: give each row one label"
+                f"{'mapping' if isinstance(value, dict) else 'list'}, {value!r:.60}; "
+                f"{'give each row one label' if rules.options else _MULTI_LABEL}"
             )
         try:
             if (type(value), value) not in read:

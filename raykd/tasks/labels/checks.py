@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from raykd.errors import InputError
-from raykd.tasks.label_cells import INTEGER, Cell, in_order, is_placeholder
-from raykd.tasks.label_rules import LabelRules, located, rows_text
+from raykd.tasks.labels.cells import INTEGER, Cell, in_order, is_placeholder
+from raykd.tasks.labels.rules import LabelRules, located, rows_text
 
 # A class with fewer rows than this is refused, if it also has less than a tenth of the mean.
 MIN_CLASS_ROWS = 5
@@ -58,8 +58,8 @@ def check_likely(
         list_rows = rows[lists[0]]
         raise InputError(
             f"{source}, {located(list_rows)}: {rules.column!r} holds a list written as text, "
-            f"{names[lists[0]]!r:.60}; multi-label is not supported: give each row one label; "
-            f"{listing}"
+            f"{names[lists[0]]!r:.60}; give each row one label, or, with 'task.multi_label: true', "
+            f"lists in Parquet or JSON, or names joined by a separator; {listing}"
         )
     folded: dict[str, list[str]] = {}
     for key in rows:

@@ -1,0 +1,1 @@
+"""Labels of a task: reading of cells, rules, checks, and sets of classes."""
