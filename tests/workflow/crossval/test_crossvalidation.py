@@ -153,6 +153,7 @@ def test_a_killed_cross_validation_resumes_and_leaves_scores_page_and_student(fo
     assert mtimes(out, "**/manifest.json") == everything
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_last_state_is_kept_where_the_recipe_makes_no_choice(folder, capsys):
     values = recipe_values()

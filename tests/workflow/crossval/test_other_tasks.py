@@ -36,6 +36,7 @@ def crossvalidated(folder: Path, **changes) -> Results:
         return crossvalidate(folder / "few.yaml", folder / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_folds_of_a_regression_share_the_corpus_and_the_final_student_has_its_own_text(tmp_path):
     save_tiny_model(tmp_path / "teacher")
@@ -78,6 +79,7 @@ def test_folds_of_a_regression_share_the_corpus_and_the_final_student_has_its_ow
     assert "Mean score" in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_teacher_known_by_its_scores_is_scored_on_the_held_out_rows_with_a_caveat(tmp_path):
     save_tiny_model(tmp_path / "student")
