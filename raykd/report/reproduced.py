@@ -145,10 +145,11 @@ def markdown(table: ReproducedTable) -> str:
     if table.paper:
         lines += [f"Paper: [{table.paper}]({table.paper_url}).", ""]
     header = ["", *(_column_title(column) for column in table.columns)]
-    lines += [_line([*header, *_extra_titles(table)]), _line(["---"] * (len(header) + 2))]
+    titles = [*header, *filter(None, _extra_titles(table))]
+    lines += [_line(titles), _line(["---"] * len(titles))]
     for row in table.rows:
         cells = [_cell_text(cell) for cell in row.cells]
-        lines.append(_line([row.title, *cells, *_extras(row)]))
+        lines.append(_line([row.title, *cells, *filter(None, _extras(row))]))
     if table.compared:
         lines += ["", _line(["Difference", *header[1:]]), _line(["---"] * len(header))]
         for row, other in table.compared:
@@ -186,8 +187,17 @@ def difference_text(difference: Difference | None) -> str:
     """A difference in points with its interval, and a mark if the interval excludes 0."""
     if difference is None:
         return _NOTHING
-    text = f"{difference.mean:+.1f} ({difference.low:+.1f} to {difference.high:+.1f})"
+    mean, low, high = (
+        _signed(value) for value in (difference.mean, difference.low, difference.high)
+    )
+    text = f"{mean} ({low} to {high})"
     return f"{text} {'better' if difference.mean > 0 else 'worse'}" if difference.is_seen else text
+
+
+def _signed(value: float) -> str:
+    """A number with its sign; zero has none."""
+    rounded = f"{value:+.1f}"
+    return "0.0" if float(rounded) == 0 else rounded
 
 
 def _best(table: ReproducedTable, column: int) -> float | None:

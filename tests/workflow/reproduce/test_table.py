@@ -180,7 +180,7 @@ def test_a_difference_is_better_or_worse_only_if_its_interval_excludes_0():
         "+1.5 (+0.2 to +2.0) better",
         "-3.0 (-4.0 to -2.0) worse",
         "+0.5 (-1.0 to +2.0)",
-        "+0.0 (+0.0 to +0.0)",
+        "0.0 (0.0 to 0.0)",
     ]
 
 
