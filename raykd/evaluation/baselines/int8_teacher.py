@@ -20,7 +20,6 @@ from raykd.models.onnx.int8 import write_int8
 from raykd.models.onnx.session import OnnxClassifier
 from raykd.models.resolve import digest_of_model
 
-FOLDER = "int8_teacher"
 _FILE = "model.onnx"
 
 

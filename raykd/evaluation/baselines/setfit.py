@@ -20,7 +20,8 @@ from raykd.errors import InputError
 from raykd.models.encoder import quiet_transformers
 from raykd.models.threads import one_thread
 
-# The paper's: iterations R, of which each makes two pairs per row; batch size, learning rate.
+# R iterations, of which each makes two pairs per row, as in the paper; the rest are the package's
+# defaults.
 _NUM_ITERATIONS, _BATCH_SIZE, _LEARNING_RATE = 20, 16, 2e-5
 _MAX_STEPS = 1000
 SETTINGS = {
@@ -29,7 +30,6 @@ SETTINGS = {
     "learning_rate": _LEARNING_RATE,
     "max_steps": _MAX_STEPS,
 }
-FOLDER = "setfit"
 _SEED = 1
 
 
