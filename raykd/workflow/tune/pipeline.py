@@ -108,7 +108,7 @@ def run_trials(
             max_concurrent_trials=resources.num_at_once,
             # A new process per trial would spend seconds on imports.
             reuse_actors=True,
-            search_alg=_Searcher(study, setting.metric, config.stop_unit, outcomes),
+            search_alg=_Searcher(study, running, setting.metric, config.stop_unit, outcomes),
             scheduler=_scheduler(config, longest),
         ),
         run_config=ray_tune.RunConfig(
@@ -126,9 +126,17 @@ def run_trials(
 class _Searcher(Searcher):
     """Searcher of Ray Tune that proposes the values of a study, as JSON, and reports to it."""
 
-    def __init__(self, study: Study, metric: str, unit: StopUnit, outcomes: Outcomes) -> None:
+    def __init__(
+        self,
+        study: Study,
+        running: RunningTrials,
+        metric: str,
+        unit: StopUnit,
+        outcomes: Outcomes,
+    ) -> None:
         super().__init__()
-        self._study, self._score, self._unit, self._outcomes = study, metric, unit, outcomes
+        self._study, self._running = study, running
+        self._score, self._unit, self._outcomes = metric, unit, outcomes
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -136,6 +144,7 @@ class _Searcher(Searcher):
         if proposed is None:
             return Searcher.FINISHED
         self._numbers[trial_id], values = proposed
+        self._running.number(trial_id)
         # Tune would flatten lists and mappings.
         return {_VALUES: json.dumps(values)}
 

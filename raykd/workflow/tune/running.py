@@ -38,7 +38,7 @@ class RunningTrials:
     Args:
         metrics: the task's metrics, the main one first.
         resources: CPUs, GPUs and workers of each trial.
-        ended: numbers of the trials that ended before; a started trial has the smallest free one.
+        ended: numbers of the trials that ended before; a proposed trial has the smallest free one.
         clock: monotonic time in seconds.
     """
 
@@ -53,12 +53,23 @@ class RunningTrials:
         self._resources = resources
         self.clock = clock
         self._taken = set(ended)
+        self._numbers: dict[str, int] = {}
         self._running: dict[str, RunningTrial] = {}
+
+    def number(self, trial_id: str) -> int:
+        """Return the number of a trial, and give it one at the first call.
+
+        Called when a trial is proposed: of two that start together, the second may be ready first.
+        """
+        if trial_id not in self._numbers:
+            self._numbers[trial_id] = next(n for n in itertools.count() if n not in self._taken)
+            self._taken.add(self._numbers[trial_id])
+        return self._numbers[trial_id]
 
     def start(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """Note the start of a trial; one that is started again keeps its first start and curve."""
         if trial_id not in self._running:
-            self._running[trial_id] = self._new(values)
+            self._running[trial_id] = self._new(trial_id, values)
 
     def trials(self) -> list[RunningTrial]:
         """List the running trials in the order of their numbers."""
@@ -79,7 +90,7 @@ class RunningTrials:
 
     def end(self, trial_id: str, values: Mapping[str, Any], error: str | None) -> Trial:
         """Return the record of a trial that ended."""
-        trial = self._running.pop(trial_id, None) or self._new(values)
+        trial = self._running.pop(trial_id, None) or self._new(trial_id, values)
         latest = trial.latest
         scores = {name: float(latest[name]) for name in self._metrics if name in latest}
         scores = {name: score for name, score in scores.items() if math.isfinite(score)}
@@ -100,7 +111,5 @@ class RunningTrials:
             num_parameters=None if num_parameters is None else int(num_parameters),
         )
 
-    def _new(self, values: Mapping[str, Any]) -> RunningTrial:
-        number = next(number for number in itertools.count() if number not in self._taken)
-        self._taken.add(number)
-        return RunningTrial(number, dict(values), self.clock())
+    def _new(self, trial_id: str, values: Mapping[str, Any]) -> RunningTrial:
+        return RunningTrial(self.number(trial_id), dict(values), self.clock())

@@ -85,6 +85,15 @@ def test_a_started_trial_has_the_smallest_number_that_no_other_trial_has():
     assert running.end("never started", {}, "no node").number == 4
 
 
+def test_trials_are_numbered_in_the_order_of_their_proposals():
+    running = RunningTrials(("mcc",), TrialResources(1.0, 0.0, None))
+    assert [running.number(trial_id) for trial_id in ("first", "second")] == [0, 1]
+    running.start("second", {})
+    running.start("first", {})
+    assert running.end("second", {}, None).number == 1
+    assert running.end("first", {}, None).number == 0
+
+
 def test_each_ended_trial_is_printed_with_the_best_score_so_far(capsys):
     counted: list[int] = []
     lines = TrialLines(counted.append, [Trial(0, {}, 1, 0.5, True)], 5)
