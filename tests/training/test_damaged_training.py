@@ -33,12 +33,14 @@ def trained(tmp_path_factory) -> tuple[PhaseJob, PhaseJob, Path]:
     completed = job_in(tmp_path_factory.mktemp("trained"), "fine_tune")
     run_phase(completed, Worker())
     stopped = killed(completed)
-    second = stopped.unfinished / "step-000000020"
+    # After the first epoch, which flushes the log, and ten steps later, when it is full.
+    second = stopped.unfinished / "step-000000025"
 
     def stop_at_30(step: int) -> None:
         if step == 30:
-            deadline_s = time.monotonic() + 100
-            while not second.is_dir() and time.monotonic() < deadline_s:  # written by a thread
+            deadline_s = time.monotonic() + 60
+            while not second.is_dir():  # written by a thread
+                assert time.monotonic() < deadline_s, f"no {second}"
                 time.sleep(0.01)
             raise StoppedError
 
