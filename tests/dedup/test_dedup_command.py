@@ -106,6 +106,7 @@ def test_output_equals_the_naive_and_the_in_memory_result(tmp_path):
     assert len(list((out / "units").iterdir())) > 1
 
 
+@pytest.mark.slow
 def test_units_of_a_large_bucket_are_compared_again_when_their_partner_is_removed(tmp_path):
     words = [f"w{number}" for number in range(40)]
     # The first is near to the next 20, and these to the last 20, which are not near to the first.
@@ -129,6 +130,7 @@ def test_units_of_a_large_bucket_are_compared_again_when_their_partner_is_remove
     assert near_duplicates(table, near).partners.tolist() == [0] * 20 + [21] * 19
 
 
+@pytest.mark.slow
 def test_the_output_is_the_same_bytes_for_any_files_order_shards_and_partitions(tmp_path):
     rows = [(id_, text) for id_, text in some_rows() if text.strip()]
     cuts = [

@@ -15,7 +15,7 @@ from raykd.workflow.recipe.recipe import Recipe
 
 # These train several models; the starter recipe alone is run by `tests/workflow/starter`.
 EXHAUSTIVE_PAGES = {"own_task.md"}
-SLOW_PAGES = {"python_api.md"}
+SLOW_PAGES = {"dedup.md", "python_api.md", "search.md"}
 
 
 def run_blocks(page: Path, folder: Path, *, with_slow: bool) -> None:

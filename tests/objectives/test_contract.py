@@ -172,6 +172,7 @@ def test_a_second_objective_trains_all_parameters_of_the_same_student(name):
     assert all(parameter.requires_grad for parameter in following.student.parameters())
 
 
+@pytest.mark.slow
 def test_two_workers_have_the_gradients_of_one_with_the_combined_batch(tmp_path):
     torch.multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)
 

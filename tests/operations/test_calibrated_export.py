@@ -57,6 +57,7 @@ def test_the_file_has_the_calibration_and_predictions_use_it(model, exported):
     assert own.temperature == 1
 
 
+@pytest.mark.slow
 def test_int8_weights_keep_the_calibration_and_the_gate_does_not_depend_on_it(model, tmp_path):
     dev = tmp_path / "dev.csv"
     labels = predictions_of(model)["prediction"].to_pylist()

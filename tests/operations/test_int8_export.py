@@ -144,7 +144,13 @@ def test_misused_options_are_refused(model, dev, tmp_path, capsys, options, mess
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("int8", [(), ("--int8", "dynamic")], ids=["float32", "int8"])
+@pytest.mark.parametrize(
+    "int8",
+    [
+        pytest.param((), marks=pytest.mark.slow, id="float32"),
+        pytest.param(("--int8", "dynamic"), id="int8"),
+    ],
+)
 def test_a_pruned_file_is_smaller_and_answers_as_before(
     model, dev, tmp_path, capsys, ray_cluster, int8
 ):

@@ -181,6 +181,7 @@ def _train_as_worker(rank: int, port: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_workers_with_uneven_shares_have_the_loss_of_the_whole_batch(tmp_path, unused_port):
     torch.multiprocessing.spawn(_train_as_worker, (unused_port, str(tmp_path)), nprocs=2)
     loss, norm = expected_loss()

@@ -47,6 +47,7 @@ def test_ray_train_trains_the_model_that_a_task_trains(tmp_path):
         assert (by_train.out / name).read_bytes() == (by_task.out / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_driver_reports_the_resumed_step_and_damaged_checkpoints(tmp_path, capsys):
     job = job_in(tmp_path, "vanilla_kd")
     logged_step = KilledTraining(job, 1).run_and_kill(30, 0.0)

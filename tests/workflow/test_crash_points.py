@@ -10,6 +10,7 @@ import pytest
 from serial_tasks import serial_tasks
 
 
+@pytest.mark.slow
 def test_errors_at_every_change_of_an_ingest_are_clear_and_resumed(tmp_path, capsys):
     sweep = crash_sweep.Sweep(tmp_path, ["ingest"], ["error"], num_processes=1)
     with serial_tasks():

@@ -232,7 +232,7 @@ def hits_of(folder: Path) -> dict[str, list[str]]:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("ranker", ["dense", "hybrid"])
+@pytest.mark.parametrize("ranker", ["dense", pytest.param("hybrid", marks=pytest.mark.slow)])
 def test_hits_are_the_same_bytes_for_any_shards(tmp_path: Path, model: Path, ranker: str) -> None:
     texts = some_texts(60)
     texts[7] = texts[30] = texts[31] = texts[50]

@@ -65,6 +65,7 @@ def mtimes(out: Path, pattern: str) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in out.glob(pattern)}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_cross_validation_resumes_and_leaves_scores_page_and_student(folder, capsys):
     out = folder / "out"

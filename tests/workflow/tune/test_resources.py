@@ -89,6 +89,7 @@ def test_trainings_and_trials_take_the_gpus_that_the_cluster_has():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_without_gpus_everything_runs_on_cpus_or_is_refused():
     run_with_gpus(
