@@ -6,7 +6,6 @@ defines how a cell is parsed.
 """
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from raykd.tasks.labels.cells import (
 )
 from raykd.tasks.labels.checks import check_likely, check_no_fractions
 from raykd.tasks.labels.rules import LabelRules, grouped, located, rows_text
+from raykd.tasks.labels.tally import Tally, check_any_left, indices_by_key
 
 _SHOWN_SPELLINGS = 5
 _MULTI_LABEL = "give each row one label, or set 'task.multi_label: true' for any number of classes"
@@ -83,15 +83,11 @@ def class_names(source: str, values: Sequence[Any], rules: LabelRules) -> tuple[
     cells = _cells(source, values, rules)
     check_no_fractions(source, cells, rules)
     unlabeled = _unlabeled(values, cells, _only_negative(cells))
-    rows: dict[str, list[int]] = {}
-    names: dict[str, Counter[str]] = {}
+    tally = Tally()
     for row, cell in enumerate(cells):
         if cell is not None and row not in unlabeled:
-            rows.setdefault(cell.key, []).append(row)
-            names.setdefault(cell.key, Counter())[cell.name] += 1
-    called = {
-        key: min(found, key=lambda name: (-found[name], name)) for key, found in names.items()
-    }
+            tally.add(row, cell)
+    called = tally.called()
     every = in_order({cell.key: called.get(cell.key, cell.name) for cell in cells if cell})
     if unlabeled and rules.unlabeled_rows == "error":
         raise InputError(_unlabeled_message(source, unlabeled, rules, every))
@@ -101,7 +97,7 @@ def class_names(source: str, values: Sequence[Any], rules: LabelRules) -> tuple[
             f"{source}: every row has the same {rules.column!r} ({', '.join(found)}), a task needs "
             f"two; check the file and the key {rules.key('label_column')}"
         )
-    check_likely(source, rows, called, rules)
+    check_likely(source, tally.rows, called, rules)
     return found
 
 
@@ -120,9 +116,7 @@ def class_indices(
         InputError: names the rows without a label of the task.
     """
     cells = _cells(source, values, rules)
-    indices = {key_of(name): index for index, name in enumerate(names)}
-    if not any(INTEGER.fullmatch(key) for key in indices):
-        indices |= {str(index): index for index in range(len(names))}
+    indices = indices_by_key(names)
     unlabeled: dict[int, str] = {}
     unknown: dict[int, str] = {}
     targets: list[float | None] = []
@@ -140,12 +134,7 @@ def class_indices(
     if unlabeled and not may_skip:
         raise InputError(_unlabeled_message(source, unlabeled, rules, names, is_whole=False))
     left_out = unlabeled | unknown
-    if len(left_out) == len(values):
-        raise InputError(
-            f"{source}: no row is left, since none has a label of the {rules.owner}: "
-            f"{', '.join(names)}; check the keys {rules.key('label_column')} and "
-            f"{rules.key('labels')}"
-        )
+    check_any_left(source, left_out, len(values), names, rules)
     remarks = []
     if left_out:
         remarks.append(f"left out {grouped(left_out)}")

@@ -6,7 +6,6 @@ text is a row without any class; null is a row whose classes are not known. A cl
 """
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,9 +14,10 @@ import pyarrow as pa
 
 from raykd.errors import InputError
 from raykd.storage.schemas import is_multi_label
-from raykd.tasks.labels.cells import INTEGER, Cell, in_order, is_placeholder, key_of, read_cell
+from raykd.tasks.labels.cells import Cell, in_order, is_placeholder, read_cell
 from raykd.tasks.labels.checks import check_likely
 from raykd.tasks.labels.rules import LabelRules, grouped, located
+from raykd.tasks.labels.tally import Tally, check_any_left, indices_by_key
 from raykd.tasks.metrics import FloatArray
 
 
@@ -54,18 +54,14 @@ def class_names_of_sets(source: str, values: Sequence[Any], rules: LabelRules) -
         InputError: there are fewer than two classes, or a value is unlikely to be a class; names
             the rows.
     """
-    rows: dict[str, list[int]] = {}
-    names: dict[str, Counter[str]] = {}
+    tally = Tally()
     sets = _sets(source, values, rules)
     unlabeled = _unlabeled(values, sets, frozenset())
     for row, cells in enumerate(sets):
         if row not in unlabeled:
             for cell in cells or ():
-                rows.setdefault(cell.key, []).append(row)
-                names.setdefault(cell.key, Counter())[cell.name] += 1
-    called = {
-        key: min(found, key=lambda name: (-found[name], name)) for key, found in names.items()
-    }
+                tally.add(row, cell)
+    called = tally.called()
     found = in_order(called)
     if unlabeled and rules.unlabeled_rows == "error":
         raise InputError(_unlabeled_message(source, unlabeled, rules, found))
@@ -75,7 +71,7 @@ def class_names_of_sets(source: str, values: Sequence[Any], rules: LabelRules) -
             f"needs two; check the file and the keys {rules.key('label_column')} and "
             f"{rules.key('label_separator')} ({rules.separator!r})"
         )
-    check_likely(source, rows, called, rules)
+    check_likely(source, tally.rows, called, rules)
     return found
 
 
@@ -93,9 +89,7 @@ def label_sets(
     Raises:
         InputError: names the rows without known classes, or with a class that the task lacks.
     """
-    indices = {key_of(name): index for index, name in enumerate(names)}
-    if not any(INTEGER.fullmatch(key) for key in indices):
-        indices |= {str(index): index for index in range(len(names))}
+    indices = indices_by_key(names)
     sets = _sets(source, values, rules)
     left_out = _unlabeled(values, sets, indices.keys())
     unknown: dict[int, str] = {}
@@ -110,12 +104,7 @@ def label_sets(
     if left_out and not may_skip:
         raise InputError(_unlabeled_message(source, left_out, rules, names))
     left_out |= unknown
-    if len(left_out) == len(values):
-        raise InputError(
-            f"{source}: no row is left, since none has classes of the {rules.owner}: "
-            f"{', '.join(names)}; check the keys {rules.key('label_column')} and "
-            f"{rules.key('labels')}"
-        )
+    check_any_left(source, left_out, len(values), names, rules)
     targets: list[list[int] | None] = []
     for row, cells in enumerate(sets):
         own = {indices[cell.key] for cell in cells or ()} if row not in left_out else set()
