@@ -29,7 +29,8 @@ class TextEmbedder:
 
     Rounding of matrix products depends on the shapes of the matrices. Each text is therefore
     computed in a batch with a constant number of rows, with a width determined by its own length,
-    in one thread. Incomplete batches are filled with copies.
+    in one thread. Incomplete batches are filled with copies, unless `fills_batches` is false: then
+    a text costs only itself, and its embedding can differ in the last digits.
 
     Attributes:
         model: model reference, see `resolve_model`.
@@ -39,6 +40,7 @@ class TextEmbedder:
         max_length: maximum number of tokens per text.
         batch_size: rows per batch.
         use_gpu: whether to run on a GPU.
+        fills_batches: whether to fill incomplete batches.
     """
 
     model: str
@@ -48,6 +50,7 @@ class TextEmbedder:
     max_length: int
     batch_size: int
     use_gpu: bool
+    fills_batches: bool = True
 
     @classmethod
     def load(
@@ -60,6 +63,7 @@ class TextEmbedder:
         max_length: int = 128,
         batch_size: int = 32,
         use_gpu: bool = False,
+        fills_batches: bool = True,
     ) -> "TextEmbedder":
         """Create an embedder after checking that the model exists and reads `max_length` tokens.
 
@@ -71,6 +75,7 @@ class TextEmbedder:
             max_length: as the attribute.
             batch_size: as the attribute.
             use_gpu: as the attribute.
+            fills_batches: as the attribute.
 
         Raises:
             InputError: the model cannot be found, has no weights or tokenizer, or reads fewer
@@ -79,13 +84,16 @@ class TextEmbedder:
         digest = digest_of_model(model)
         check_max_length(f"{key}.max_length", max_length, model)
         load_tokenizer(model)
-        return cls(model, digest, pooling, normalize, max_length, batch_size, use_gpu)
+        return cls(
+            model, digest, pooling, normalize, max_length, batch_size, use_gpu, fills_batches
+        )
 
     @property
     def digest(self) -> str:
         """Digest of the model and all settings that determine an embedding."""
         settings = (self.pooling, self.normalize, self.max_length, self.batch_size, self.use_gpu)
-        return digest_of([self.model_digest, *settings])
+        unfilled = () if self.fills_batches else ("unfilled",)
+        return digest_of([self.model_digest, *settings, *unfilled])
 
     @property
     def num_gpus(self) -> int:
@@ -121,7 +129,8 @@ class TextEmbedder:
         width: int,
         pad_id: int,
     ) -> NDArray[np.float32]:
-        filled = np.concatenate([batch, np.repeat(batch[-1:], self.batch_size - len(batch))])
+        num_copies = self.batch_size - len(batch) if self.fills_batches else 0
+        filled = np.concatenate([batch, np.repeat(batch[-1:], num_copies)])
         mask = np.arange(width) < rows.lengths[filled][:, None]
         positions = np.where(mask, rows.offsets[filled][:, None] + np.arange(width), 0)
         ids = np.where(mask, rows.input_ids[positions], pad_id).astype(np.int64)

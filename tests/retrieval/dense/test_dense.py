@@ -17,6 +17,7 @@ from tiny_models import WORDS, save_tiny_model
 
 from raykd.cli.app import _exit_code as raykd
 from raykd.errors import InputError
+from raykd.models import embedding
 from raykd.models.embedding import TextEmbedder
 from raykd.retrieval import query_sets
 from raykd.retrieval.config import RetrievalConfig
@@ -157,6 +158,21 @@ def test_an_embedding_does_not_depend_on_the_batch(model: Path, pooling: Any) ->
     together, alone = embed(texts), np.concatenate([embed([text]) for text in texts])
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-6)
+
+
+def test_without_filled_batches_a_text_costs_itself_and_has_its_embedding(model: Path) -> None:
+    filling = TextEmbedder.load("dense", str(model), max_length=12)
+    alone = TextEmbedder.load("dense", str(model), max_length=12, fills_batches=False)
+    texts = some_texts(5)
+    num_rows: list[int] = []
+    body, _ = embedding._load(alone.model, alone.model_digest, alone.use_gpu)
+    body.register_forward_pre_hook(
+        lambda _, __, inputs: num_rows.append(len(inputs["input_ids"])), with_kwargs=True
+    )
+    vectors = alone(texts)
+    assert sum(num_rows) == 5
+    np.testing.assert_allclose(vectors, filling(texts), atol=1e-6)
+    assert alone.digest != filling.digest
 
 
 @pytest.fixture
