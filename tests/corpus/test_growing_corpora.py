@@ -3,6 +3,7 @@ import random
 from pathlib import Path
 
 import pytest
+from serial_tasks import serial_tasks
 
 from raykd.corpus.config import CorpusConfig
 from raykd.corpus.pipeline import ingest
@@ -11,6 +12,12 @@ from raykd.storage.manifest import digest_of_file, read_manifest
 
 KIB = 1 << 10
 SHARD_BYTES = 64 * KIB
+
+
+@pytest.fixture
+def serial():
+    with serial_tasks():
+        yield
 
 
 def config(**values):
@@ -89,8 +96,7 @@ def shards_of(out: Path):
     return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/manifest.json")}
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("serial")
 def test_only_added_and_changed_files_are_read_and_the_output_is_that_of_a_fresh_call(
     tmp_path, capsys
 ):
@@ -125,8 +131,7 @@ def test_only_added_and_changed_files_are_read_and_the_output_is_that_of_a_fresh
     grown("damaged", 3, 4)
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("serial")
 def test_random_changes_of_many_small_files_give_the_output_of_a_fresh_call(tmp_path):
     rng = random.Random(2)
     corpus, out = tmp_path / "corpus", tmp_path / "out"
