@@ -169,6 +169,10 @@ def search_files(
     if keep is not None:
         kept = Kept(output_path(keep, "--keep"))
         check_apart(kept.folder, [*corpus, queries])
+        if kept.folder.is_relative_to(out) or out.is_relative_to(kept.folder):
+            raise InputError(
+                f"--keep {keep}: is inside --out {out}, or contains it; keep it elsewhere"
+            )
     check_output(out)
     query_table = read_queries(queries, keywords, query_layout)
     sources = sources_with_digests(corpus, out, exclude=reading.exclude)

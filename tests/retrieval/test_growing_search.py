@@ -222,6 +222,13 @@ def test_two_searches_do_not_use_one_folder_at_once(tmp_path: Path, search: Sear
         search(["cat"])
 
 
+def test_kept_results_in_the_output_are_refused(tmp_path: Path, corpus: Path) -> None:
+    queries = write_queries(tmp_path / "queries.jsonl", ["cat"])
+    for keep in ("out", "out/kept"):
+        with pytest.raises(InputError, match="--keep .*: is inside --out .*; keep it elsewhere"):
+            search_files([corpus], queries, tmp_path / "out", top_k=1, keep=tmp_path / keep)
+
+
 def test_a_run_takes_over_the_hits_of_earlier_queries(
     tmp_path: Path, corpus: Path, calls: Calls
 ) -> None:
