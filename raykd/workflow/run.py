@@ -103,6 +103,10 @@ class Run:
         """Embeddings of a general corpus, shared like the corpus."""
         return _of(self.units.with_name("embeddings"), corpus)
 
+    def kept_of(self, corpus: str | None) -> Path:
+        """Statistics and hits that a search of a grown general corpus uses again."""
+        return _of(self.units.with_name("kept"), corpus)
+
     @property
     def teacher(self) -> Path:
         """The fine-tuned teacher, or its scores of the task's rows."""
