@@ -86,7 +86,7 @@ def tune(run: Run) -> None:
     check_rows(run)
     check_sampler(recipe.tune)
     trial_resources(recipe)  # refuses missing GPUs before the teacher is trained
-    setting = _prepare(run)
+    setting = prepare(run)
     rows = setting.run.labeled_rows(recipe.adaptation_text(setting.variant))
     longest = longest_trial(recipe, pq.read_metadata(rows).num_rows)
     check_grace(recipe, longest)
@@ -137,7 +137,7 @@ def tune(run: Run) -> None:
     progress.say(f"tune: {run.out / PAGE_FILE}; raykd best {run.out} shows the best trial")
 
 
-def _prepare(run: Run) -> Setting:
+def prepare(run: Run) -> Setting:
     """Choose the variant to tune and the validation rows; build the outputs shared by all trials.
 
     If no test split is reported, the validation rows are removed from the train split before its
