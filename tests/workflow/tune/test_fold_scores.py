@@ -93,8 +93,10 @@ def run_trial(setting: Setting, rate: float, name: str) -> tuple[AdaptationEvent
     return events, reports
 
 
-@pytest.mark.parametrize("rate", [3e-3, 5e-2])
-def test_the_score_of_a_trial_is_that_of_a_cross_validation_with_its_values(folder, setting, rate):
+@pytest.mark.parametrize(("rate", "stops_early"), [(3e-3, True), (5e-2, False)])
+def test_the_score_of_a_trial_is_that_of_a_cross_validation_with_its_values(
+    folder, setting, rate, stops_early
+):
     with serial_tasks():
         events, reports = run_trial(setting, rate, f"rate-{rate}")
         results = crossvalidate(write_recipe(folder, rate=rate), folder / f"crossval-{rate}")
@@ -111,6 +113,7 @@ def test_the_score_of_a_trial_is_that_of_a_cross_validation_with_its_values(fold
     # The students that the cross-validation trained for fewer epochs are those of the trial.
     [choice] = [one for one in results.crossval.epochs if one.variant == "direct"]
     stopped = {fold for fold, epochs in enumerate(choice.by_fold, 1) if epochs < 4}
+    assert bool(stopped) == stops_early
     trained = setting.trained(f"rate-{rate}")
     names = {path.name for path in trained.iterdir() if not path.name.endswith(".unfinished")}
     assert names == {f"fold-{fold}" for fold in (1, 2, 3)} | {
