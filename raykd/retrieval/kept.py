@@ -190,8 +190,11 @@ def write_known_and_new(
                 counts = hits.num_hits[is_wanted].astype(np.int64)
                 parts.append((counts, ids, hits.scores[chosen]))
                 num_read = end
-            counts, ids, scores = zip(*parts, strict=True)
-            return np.concatenate(counts), pa.concat_arrays(ids), np.concatenate(scores)
+            return (
+                np.concatenate([counts for counts, _, _ in parts]),
+                pa.concat_arrays([ids for _, ids, _ in parts]),
+                np.concatenate([scores for _, _, scores in parts]),
+            )
 
         def gather(start: int, stop: int) -> Rows:
             own = positions[start:stop]
