@@ -155,7 +155,7 @@ def test_changed_settings_and_changed_content_give_new_output(tmp_path):
     corpus, out = write_corpus(tmp_path / "corpus"), tmp_path / "out"
     ingest(config(shard_bytes=500), [corpus], out)
     sentence = {"policy": "sentence", "max_words": 6, "min_words": 3}
-    manifest = ingest(config(shard_bytes=10_000, units=sentence), [corpus], out)
+    manifest = ingest(config(shard_bytes=10_000_000, units=sentence), [corpus], out)
     assert manifest.counts["num_shards"] == 1
     assert manifest.counts["num_units"] == 120
     write(corpus / "a.txt", "One line that is altogether new.")
