@@ -32,6 +32,7 @@ SIGNATURES = {
     "keywords: Optional[Literal['none', 'rake']] = None, bm25: dict[str, Any] | None = None, "
     "analyzer: dict[str, Any] | None = None, dense: dict[str, Any] | None = None, "
     "fusion: dict[str, Any] | None = None, embeddings: StrPath | None = None, "
+    "keep: StrPath | None = None, "
     "shard_bytes: int | None = None) -> 'Path | Dataset'",
     "tune": "(recipe: StrPath, *, out: StrPath | None = None) -> Path",
 }

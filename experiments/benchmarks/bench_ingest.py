@@ -97,14 +97,14 @@ def config_of(policy: str) -> CorpusConfig:
 
 
 def shards_of(path: Path, policy: str) -> range:
-    return range(len(plan_shards({DIGEST: path}, config_of(policy).shard_bytes)))
+    return range(len(plan_shards([(DIGEST, path)], config_of(policy).shard_bytes)))
 
 
 def ingest_shard(item: tuple[Path, str, int, Path]) -> int:
     path, policy, number, out = item
     config = config_of(policy)
     (out / str(number)).mkdir(parents=True)
-    parts = plan_shards({DIGEST: path}, config.shard_bytes)[number]
+    parts = plan_shards([(DIGEST, path)], config.shard_bytes)[number]
     return write_shard(parts, config, out / str(number))["num_bytes"]
 
 

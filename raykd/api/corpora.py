@@ -25,6 +25,7 @@ class SearchSettings(TypedDict, total=False):
     dense: dict[str, Any] | None
     fusion: dict[str, Any] | None
     embeddings: StrPath | None
+    keep: StrPath | None
     shard_bytes: int | None
 
 
@@ -59,6 +60,7 @@ def search(
     dense: dict[str, Any] | None = None,
     fusion: dict[str, Any] | None = None,
     embeddings: StrPath | None = None,
+    keep: StrPath | None = None,
     shard_bytes: int | None = None,
 ) -> "Path | Dataset":
     """Find the top-k units of each query, as `raykd search --corpus` does.
@@ -78,6 +80,8 @@ def search(
         dense: keys of `retrieval.dense`, for the rankers dense and hybrid.
         fusion: keys of `retrieval.fusion`, for the ranker hybrid.
         embeddings: directory that keeps the units' embeddings for later searches.
+        keep: directory that keeps units and statistics for later searches of the same corpus, also
+            after files were added.
         shard_bytes: bytes of text per task; None: 64 MiB.
 
     Returns:
@@ -131,6 +135,7 @@ def search(
             fusion=config.fusion,
             embedder=load_embedder("raykd.search", config),
             embeddings=None if embeddings is None else Path(embeddings),
+            keep=None if keep is None else Path(keep),
         )
     hits = folder / "hits.parquet"
     return _dataset_of(hits) if is_dataset(corpus) else hits

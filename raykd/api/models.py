@@ -55,7 +55,7 @@ def tune(recipe: StrPath, *, out: StrPath | None = None) -> Path:
     from raykd.workflow.tune.tuning import tune as tune_run
 
     with optional_output_at(optional_path(out)) as folder:
-        opened = open_run(Path(recipe), folder)
+        opened = open_run(Path(recipe), folder, needs_dev=False)
         tune_run(opened)
     return opened.out
 

@@ -57,7 +57,7 @@ def tune(
     from raykd.workflow.tune.tuning import tune as tune_run
 
     with optional_output_at(out) as folder:
-        run = open_run(recipe, folder)
+        run = open_run(recipe, folder, needs_dev=False)
         tune_run(run if trials is None else with_trials(run, trials))
 
 

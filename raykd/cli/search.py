@@ -62,6 +62,13 @@ def search(
         ),
     ] = None,
     query_columns: ColumnNames = None,
+    keep: Annotated[
+        Path | None,
+        Parameter(
+            help="Folder that keeps units and statistics for later searches of the same corpus, "
+            "also after files were added."
+        ),
+    ] = None,
     bm25: Bm25Options = _NO_BM25_OPTIONS,
     terms: TermOptions = _NO_TERM_OPTIONS,
     dense: DenseOptions = _NO_DENSE_OPTIONS,
@@ -78,6 +85,7 @@ def search(
         "ranker": ranker,
         "shard_bytes": shard_bytes,
         "query_columns": query_columns,
+        "keep": keep,
     }
     if recipe is not None:
         given = {name: value for name, value in general.items() if value is not None}
@@ -112,6 +120,7 @@ def search(
             dense=settings.dense,
             embedder=embedder,
             embeddings=dense.embeddings,
+            keep=keep,
             reading=reading.reading(),
             query_layout=Layout(None if query_columns is None else tuple(query_columns)),
         )

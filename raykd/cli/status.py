@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from raykd.cli.options.recipe import JsonOption
+from raykd.operations.crossval_state import is_crossval, read_crossval_state
 from raykd.operations.run_state import RunState, StageState, read_state
 
 
@@ -16,11 +17,12 @@ def status(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the state of each stage, the trials, and the computing time."""
+    """Print the state of each stage or fold, the trials, and the computing time."""
     from raykd.storage.remote.inspect import records_at  # keeps `raykd --help` fast
 
     with records_at(folder) as local:
-        state = dataclasses.replace(read_state(local), folder=folder)
+        read = read_crossval_state if is_crossval(local) else read_state
+        state = dataclasses.replace(read(local), folder=folder)
     text = json.dumps(dataclasses.asdict(state), indent=2) if as_json else _text(state)
     print(text)  # noqa: T201  # the command's answer
 

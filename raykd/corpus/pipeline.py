@@ -23,8 +23,11 @@ from raykd.corpus.shards import (
     check_apart,
     digest_of_parts,
     files_of_parts,
+    folders_of,
     local_files,
     plan_shards,
+    remove_stale,
+    say_reused,
 )
 from raykd.corpus.slices import list_sources
 from raykd.corpus.texts import read_texts
@@ -69,11 +72,12 @@ class _Shard:
 
 
 def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manifest:
-    """Read a corpus into shards of units, `out/shard-00000/` and so on.
+    """Read a corpus into shards of units, `out/shard-*/units-*.parquet`.
 
     The output depends on the contents of the files and on the settings, not on names or order.
     Files of equal content are read once. The units are sorted by `unit_id` across shards. Complete
-    shards are kept when an interrupted run is repeated.
+    shards are kept when an interrupted run is repeated, and those of unchanged files when files
+    are added or removed.
 
     Args:
         config: settings; its `paths` are ignored.
@@ -111,10 +115,8 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
     by_digest = one_of_equal(sources)
     # From here on an older manifest is not valid for `out`.
     (out / FILE_NAME).unlink(missing_ok=True)
-    shards = [
-        _Shard(out / f"shard-{number:05d}", parts)
-        for number, parts in enumerate(plan_shards(by_digest.items(), config.shard_bytes))
-    ]
+    planned = plan_shards(by_digest.items(), config.shard_bytes)
+    shards = list(map(_Shard, folders_of(out, planned), planned))
     results = datasets.for_each(
         _ingest_shard,
         shards,
@@ -123,10 +125,11 @@ def ingest(config: CorpusConfig, paths: Sequence[Location], out: Path) -> Manife
         shared={"config": config},
         files=lambda shard: TaskFiles(files_of_parts(shard.parts), (shard.directory,)),
     )
-    counts = {name: sum(result[name] for result in results) for name in _COUNTS}
+    say_reused("ingest", planned, [is_kept for _, is_kept in results])
+    counts = {name: sum(result[name] for result, _ in results) for name in _COUNTS}
     check_counts(counts, config, [shard.directory for shard in shards], where)
     report_counts(counts)
-    _remove_stale(out, shards)
+    remove_stale(out, (shard.directory for shard in shards))
     counts["num_files"] = len(by_digest)
     counts["num_duplicate_files"] = len(sources) - len(by_digest)
     counts["num_shards"] = len(shard_paths(out))
@@ -228,21 +231,25 @@ def _digests_of_batch(paths: Sequence[Location]) -> list[str]:
     return [source_digest(path) for path in paths]
 
 
-def _ingest_shard(shard: _Shard, *, config: CorpusConfig) -> Mapping[str, float]:
-    """Write one shard unless it is complete; return its counts."""
+def _ingest_shard(shard: _Shard, *, config: CorpusConfig) -> tuple[Mapping[str, float], bool]:
+    """Write one shard unless it is complete; return its counts, and whether it was complete."""
     settings = config.model_dump(
         mode="json", include={"text_column", "columns", "quoting", "empty", "units", "shard_bytes"}
     )
     inputs = {"slices": digest_of_parts(shard.parts)}
+    is_kept = True
 
     def write(draft: Draft) -> None:
+        nonlocal is_kept
+        is_kept = False
         counts = write_shard(shard.parts, config, draft.directory)
         draft.counts.update(counts)
         metrics.record("raykd_documents_total", counts["num_documents"])
         metrics.record("raykd_units_total", counts["num_units"])
         metrics.record("raykd_quarantined_rows_total", counts["num_quarantined"])
 
-    return write_once(shard.directory, "ingest shard", settings, inputs, write).counts
+    counts = write_once(shard.directory, "ingest shard", settings, inputs, write).counts
+    return counts, is_kept
 
 
 def write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) -> dict[str, int]:
@@ -280,11 +287,3 @@ def write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) ->
                 values = [[getattr(row, name) for row in rows] for name in QUARANTINE.names]
                 quarantine.write(pa.record_batch(values, schema=QUARANTINE))
     return counts
-
-
-def _remove_stale(out: Path, shards: Sequence[_Shard]) -> None:
-    """Remove shards of an earlier plan, and partial shards of killed processes."""
-    current = {shard.directory for shard in shards}
-    for directory in [*out.glob("shard-*"), *out.glob(".shard-*.partial-*")]:
-        if directory not in current:
-            shutil.rmtree(directory)

@@ -1,5 +1,6 @@
 """Shard planning, quarantine tables and checks that all readers of a corpus share."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -7,7 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow.parquet as pq
+from xxhash import xxh3_64_intdigest
 
+from raykd import progress
 from raykd.corpus.lines import place_of
 from raykd.corpus.slices import Slice, plan_slices
 from raykd.errors import InputError
@@ -18,6 +21,8 @@ from raykd.storage.remote import working_folder
 QUARANTINE_FILE = "quarantine.parquet"
 # Size of a shard: uncompressed text, JSONL and Parquet.
 SHARD_BYTES = 64 << 20
+# A file of this part of a shard shares none, and small files together make this part of a shard.
+_OWN_SHARE, _GROUP_SHARE = 8, 4
 # A file with a larger share of bad rows is probably the wrong file.
 MAX_BAD_FRACTION = 0.01
 
@@ -50,7 +55,13 @@ def local_files(locations: Iterable[Location]) -> tuple[Path, ...]:
 def plan_shards(
     sources: Iterable[tuple[str, Location]], shard_bytes: int
 ) -> list[tuple[Part, ...]]:
-    """Group slices of files into shards of about `shard_bytes`; small files share a shard.
+    """Group slices of files into shards of at most about `shard_bytes`.
+
+    An added or removed file changes few shards besides its own. A file of at least
+    1 / `_OWN_SHARE` of `shard_bytes` shares no shard. Smaller files share one, until a file whose
+    digest begins a new one: with a probability in proportion to its size, so that such shards have
+    1 / `_GROUP_SHARE` of `shard_bytes` on average. (Content-defined chunking, as in Muthitacharoen,
+    Chen and Mazieres 2001, "A Low-Bandwidth Network File System", doi:10.1145/502034.502052.)
 
     Args:
         sources: pairs (digest, file), in the order of the shards.
@@ -60,15 +71,63 @@ def plan_shards(
         InputError: a file is missing or damaged.
     """
     shards: list[list[Part]] = []
-    num_bytes = 0
+    room = 0
     for digest, path in sources:
-        for piece in plan_slices([path], shard_bytes):
-            if not shards or num_bytes + piece.num_bytes > shard_bytes:
+        pieces = plan_slices([path], shard_bytes)
+        num_bytes = sum(piece.num_bytes for piece in pieces)
+        is_alone = _OWN_SHARE * num_bytes >= shard_bytes
+        if is_alone or _begins_shard(digest, num_bytes, shard_bytes):
+            room = 0
+        for piece in pieces:
+            if room <= 0 or piece.num_bytes > room:
                 shards.append([])
-                num_bytes = 0
+                room = shard_bytes
             shards[-1].append(Part(digest, piece))
-            num_bytes += piece.num_bytes
+            room -= piece.num_bytes
+        if is_alone:
+            room = 0
     return [tuple(parts) for parts in shards]
+
+
+def _begins_shard(digest: str, num_bytes: int, shard_bytes: int) -> bool:
+    fraction = xxh3_64_intdigest(digest.encode()) / 2**64
+    return fraction * shard_bytes < _GROUP_SHARE * num_bytes
+
+
+def shard_folder(out: Path, parts: Sequence[Part]) -> Path:
+    """Directory of a shard, named by its first slice: sorted by name, units are sorted by id."""
+    first = parts[0]
+    return out / f"shard-{first.digest[:16]}-{first.piece.start:012d}"
+
+
+def folders_of(out: Path, shards: Sequence[Sequence[Part]]) -> list[Path]:
+    """Directories of shards, in their order."""
+    folders = [shard_folder(out, parts) for parts in shards]
+    assert len(set(folders)) == len(folders), "two files have one digest"
+    return folders
+
+
+def remove_stale(out: Path, folders: Iterable[Path]) -> None:
+    """Remove the shards in `out` that are not in `folders`, and partial ones."""
+    current = set(folders)
+    for folder in [*out.glob("shard-*"), *out.glob(".shard-*.partial-*")]:
+        if folder not in current:
+            shutil.rmtree(folder)
+
+
+def say_reused(label: str, shards: Sequence[Sequence[Part]], are_kept: Sequence[bool]) -> None:
+    """Print how many files have the units of an earlier call, if there are any.
+
+    Args:
+        label: name of the step.
+        shards: planned shards.
+        are_kept: for each shard, whether it existed.
+    """
+    digests = {part.digest for parts in shards for part in parts}
+    pairs = zip(shards, are_kept, strict=True)
+    made = {part.digest for parts, is_kept in pairs if not is_kept for part in parts}
+    if num_kept := len(digests - made):
+        progress.say(f"{label}: {num_kept:,} of {len(digests):,} files as before")
 
 
 def digest_of_parts(parts: Sequence[Part]) -> str:

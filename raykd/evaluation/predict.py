@@ -41,13 +41,19 @@ class Scorer:
 
     def __call__(self, encoder: Encoder, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
         """Compute the metrics; the tokenizer must be the same in all calls."""
+        return compute(self._metrics, *self.answers(encoder, tokenizer))
+
+    def answers(
+        self, encoder: Encoder, tokenizer: PreTrainedTokenizerBase
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Labels of all rows, and the answers of the function `answers`."""
         if self._rows is None:
             self._rows = read_rows(self._split, tokenizer, max_length=self._max_length)
         device = next(encoder.parameters()).device
         logits = logits_of(encoder, self._rows, pad_id=tokenizer.pad_token_id, device=device)
         assert self._rows.labels is not None
         labels = self._rows.labels
-        return compute(self._metrics, labels, answers(logits, multi_label=labels.ndim == 2))
+        return labels, answers(logits, multi_label=labels.ndim == 2)
 
 
 def answers(logits: NDArray[np.float32], *, multi_label: bool = False) -> NDArray[np.float64]:

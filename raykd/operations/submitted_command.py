@@ -9,7 +9,7 @@ from raykd.errors import InputError
 from raykd.storage.locations import is_url, location_of
 
 COMMANDS_OF_RECIPES = (
-    *("run", "tune", "distill", "corpus"),
+    *("run", "tune", "distill", "corpus", "crossval"),
     *("docstrings", "task", "ingest", "retrieve", "contextualize", "generator"),
     *("teacher", "inject", "adapt", "evaluate", "report"),
 )
@@ -66,6 +66,10 @@ def parse_command(words: Sequence[str]) -> Command:
         raise InputError(f"raykd submit: {given}; write `{_USAGE}` (commands: {commands})")
     out = _take_out(rest)
     options = [word for word in rest if word.startswith("-")]
+    if name == "crossval" and any(option.split("=")[0] == "--folds" for option in options):
+        raise InputError(
+            "raykd submit: --folds: not possible here; set task.folds in the recipe instead"
+        )
     if options:
         raise InputError(
             f"raykd submit: {options[0]}: only --out OUT can be given after {name}; options of "

@@ -1,7 +1,9 @@
 """Retrieval on Ray: search of shards of units for the queries of one or more tasks."""
 
-import functools
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raykd import progress
 from raykd.cluster import datasets
 from raykd.corpus.custom import units as custom_units
 from raykd.corpus.custom.corpus import write_custom_units
@@ -22,6 +25,7 @@ from raykd.retrieval.config import Ranker, RetrievalConfig
 from raykd.retrieval.dense.config import DenseConfig
 from raykd.retrieval.dense.embeddings import Embedder
 from raykd.retrieval.fusion import FusionConfig
+from raykd.retrieval.kept import Answers, Kept, write_known_and_new
 from raykd.retrieval.queries import Keywords, read_queries
 from raykd.retrieval.query_sets import QuerySet
 from raykd.retrieval.rankers import Models, write_all_hits
@@ -50,6 +54,7 @@ def search_corpus(
     inputs: Mapping[str, str],
     embedder: Embedder | None = None,
     embeddings: Path | None = None,
+    keep: Path | None = None,
 ) -> Manifest:
     """Find the best `top_k` units of every query; write them to `out/<name of the set>.parquet`.
 
@@ -66,6 +71,8 @@ def search_corpus(
         embedder: encoder of `config.dense`, where the ranker reads it.
         embeddings: where the embeddings of units are kept for other searches; None: they are
             removed when the search is finished.
+        keep: directory of results that later searches use again (see `kept`); None: none are kept.
+            Hits are kept of one set, if `inputs` has the digest `units`.
 
     Returns:
         The manifest, with counts over all sets, and with several sets also those of each, as
@@ -80,7 +87,12 @@ def search_corpus(
     sweep_parts(out)
     parts = working_directory(out, "parts")
     models = _models(embedder, embeddings or working_directory(out, "embeddings"))
-    write = functools.partial(write_all_hits, unit_shards, query_sets, config, models, parts)
+    units = {name: digest for name, digest in inputs.items() if name == "units"}
+    job = _KeepingSearch(config, models, parts, Kept(keep.absolute()) if keep else None)
+
+    def write(draft: Draft) -> None:
+        job.write_hits(unit_shards, query_sets, draft, settings, units)
+
     inputs = dict(inputs) | _model_inputs(embedder)
     manifest = write_once(out, "search", settings, inputs, write)
     discard_parts(out)
@@ -102,6 +114,7 @@ def search_files(
     fusion: FusionConfig | None = None,
     embedder: Embedder | None = None,
     embeddings: Path | None = None,
+    keep: Path | None = None,
     reading: Reading = AS_FOUND,
     query_layout: Layout = AS_NAMED,
 ) -> Manifest:
@@ -123,6 +136,8 @@ def search_files(
         fusion: rank fusion of "hybrid"; None: the defaults.
         embedder: encoder of `dense`.
         embeddings: see `search_corpus`.
+        keep: directory of units and other results that later searches use again (see `kept`); it
+            is for one corpus, which may grow. None: none are kept.
         reading: format options of the corpus files.
         query_layout: format options of a CSV or TSV file of queries.
 
@@ -150,6 +165,14 @@ def search_files(
     if embeddings is not None:
         embeddings = output_path(embeddings, "--embeddings")
     check_apart(out, [*corpus, queries])
+    kept = None
+    if keep is not None:
+        kept = Kept(output_path(keep, "--keep"))
+        check_apart(kept.folder, [*corpus, queries])
+        if kept.folder.is_relative_to(out) or out.is_relative_to(kept.folder):
+            raise InputError(
+                f"--keep {keep}: is inside --out {out}, or contains it; keep it elsewhere"
+            )
     check_output(out)
     query_table = read_queries(queries, keywords, query_layout)
     sources = sources_with_digests(corpus, out, exclude=reading.exclude)
@@ -162,20 +185,96 @@ def search_files(
     settings["query_columns"] = query_layout.columns
     models = _models(embedder, embeddings or working_directory(out, "embeddings"))
 
+    job = _KeepingSearch(config, models, working_directory(out, "parts"), kept)
+
     def write(draft: Draft) -> None:
-        units = working_directory(out, "units")
+        units = kept.units if kept else working_directory(out, "units")
         written = write_custom_units(by_digest, units, shard_bytes or SHARD_BYTES, reading)
         pq.write_table(custom_units.quarantine(written), draft.directory / QUARANTINE_FILE)
         query_set = QuerySet("hits", query_table, top_k)
         shards = custom_units.unit_files(written)
-        write_all_hits(shards, [query_set], config, models, working_directory(out, "parts"), draft)
+        job.write_hits(shards, [query_set], draft, settings, {"corpus": inputs["corpus"]})
         draft.counts.update(custom_units.noted_counts(written))
         draft.counts["num_duplicate_files"] = len(sources) - len(by_digest)
 
     sweep_parts(out)
-    manifest = write_once(out, "search files", settings, inputs, write)
+    with kept.locked() if kept else nullcontext():
+        manifest = write_once(out, "search files", settings, inputs, write)
     discard_parts(out)
     return manifest
+
+
+@dataclass(frozen=True)
+class _KeepingSearch:
+    """Search that uses kept results, and keeps its own."""
+
+    config: RetrievalConfig
+    models: Models | None
+    parts: Path
+    kept: Kept | None
+
+    def write_hits(
+        self,
+        shards: Sequence[Path],
+        query_sets: Sequence[QuerySet],
+        draft: Draft,
+        settings: Mapping[str, Any],
+        corpus: Mapping[str, str],
+    ) -> None:
+        """Write the hits of all sets and their counts into the draft.
+
+        Args:
+            shards: files of units.
+            query_sets: queries.
+            draft: output directory.
+            settings: what determines the hits, except corpus and queries.
+            corpus: digest of the corpus, by name; if it is empty, no hits are kept.
+        """
+        if self.kept is None or not corpus or len(query_sets) > 1 or self.config.ranker != "bm25":
+            self._search(shards, query_sets, draft)
+            return
+        [query_set] = query_sets
+        hits = draft.directory / f"{query_set.name}.parquet"
+        if (answers := self.kept.earlier(settings, corpus)) is None:
+            self._search(shards, query_sets, draft)
+        else:
+            self._search_new(shards, query_set, answers, hits, draft)
+        self.kept.keep(query_set, hits, settings, corpus, draft.counts)
+
+    def _search(self, shards: Sequence[Path], query_sets: Sequence[QuerySet], draft: Draft) -> None:
+        statistics = self.kept.statistics if self.kept else None
+        write_all_hits(shards, query_sets, self.config, self.models, self.parts, draft, statistics)
+
+    def _search_new(
+        self,
+        shards: Sequence[Path],
+        query_set: QuerySet,
+        answers: Answers,
+        hits: Path,
+        draft: Draft,
+    ) -> None:
+        """Search for the queries without earlier hits, and take over the hits of the others."""
+        table = query_set.table
+        positions = answers.positions_of(table)
+        new = table.filter(pa.array(positions < 0))
+        num_known = table.num_rows - new.num_rows
+        if num_known:
+            progress.say(f"search: {num_known:,} of {table.num_rows:,} queries as before")
+        folder = self.parts / "new"
+        found = None
+        draft.counts.update(answers.counts, num_empty_queries=0)
+        if new.num_rows:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            found = Draft(folder)
+            self._search(shards, [replace(query_set, table=new)], found)
+            draft.counts.update(found.counts)
+        new_hits = folder / hits.name if found else None
+        draft.counts["num_hits"] = write_known_and_new(
+            hits, query_set, answers, positions, new_hits
+        )
+        draft.counts["num_queries"] = table.num_rows
+        draft.counts["num_fallback_queries"] = pc.sum(table["is_fallback"], min_count=0).as_py()
 
 
 def gather(unit_shards: Sequence[Path], unit_ids: pa.Array) -> pa.Table:

@@ -77,6 +77,7 @@ def write_all_hits(
     models: Models | None,
     parts: Path,
     draft: Draft,
+    statistics: Path | None = None,
 ) -> None:
     """Search all shards for all queries, and write `<name of the set>.parquet` into the draft.
 
@@ -87,28 +88,36 @@ def write_all_hits(
         models: encoder of `dense` and `hybrid`.
         parts: directory of intermediate results.
         draft: output directory, and counts over all sets and per set.
+        statistics: directory of the forward indexes, kept for later searches; None: they are
+            intermediate results.
 
     Raises:
         InputError: a shard is missing or damaged, or there are no units.
     """
     paths = [path.absolute() for path in unit_shards]
     if config.ranker == "bm25":
-        _search_prepared(_prepare_bm25(paths, query_sets, config, parts), query_sets, parts, draft)
+        prepared = _prepare_bm25(paths, query_sets, config, parts, statistics)
+        _search_prepared(prepared, query_sets, parts, draft)
     elif config.ranker == "dense":
         prepared = _prepare_dense(paths, query_sets, config, models, parts)
         _search_prepared(prepared, query_sets, parts, draft)
     else:
-        _search_both(paths, query_sets, config, models, parts, draft)
+        _search_both(paths, query_sets, config, models, parts, draft, statistics)
 
 
 def _prepare_bm25(
-    paths: Sequence[Path], query_sets: Sequence[QuerySet], config: RetrievalConfig, parts: Path
+    paths: Sequence[Path],
+    query_sets: Sequence[QuerySet],
+    config: RetrievalConfig,
+    parts: Path,
+    statistics: Path | None,
 ) -> _Prepared:
     texts = [text for one in query_sets for text in one.table["query"].to_pylist()]
     vocabulary, terms = analyze_queries(texts, config.analyzer)
     searched = distinct_queries(terms, query_sets)
     job = SearchJob(
-        parts,
+        statistics or parts,
+        statistics is not None,
         TermLookup(vocabulary.terms, config.analyzer),
         len(vocabulary.terms),
         searched.terms,
@@ -213,13 +222,14 @@ def _search_both(
     models: Models | None,
     parts: Path,
     draft: Draft,
+    statistics: Path | None,
 ) -> None:
     """Search with both rankers, each with its own complete output, and fuse their hits."""
     assert models is not None
     candidates = config.fusion.candidates or 0
     sets = [QuerySet(one.name, one.table, max(one.top_k, candidates)) for one in query_sets]
     dense = _prepare_dense(paths, sets, config, models, parts)
-    sides = {"bm25": _prepare_bm25(paths, sets, config, parts), "dense": dense}
+    sides = {"bm25": _prepare_bm25(paths, sets, config, parts, statistics), "dense": dense}
     settings = {"sets": {one.name: one.top_k for one in sets}}
     queries = digest_of([[one.table[name].to_pylist() for name in _ID_COLUMNS] for one in sets])
     folders = []

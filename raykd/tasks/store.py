@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from raykd.storage.locations import Location
 from raykd.storage.manifest import Draft, Manifest, digest_of, digest_of_directory, write_once
 from raykd.tasks.config import SPLITS, TaskConfig
 from raykd.tasks.dataset import digest_of_dataset
+from raykd.tasks.folds import assign_folds
 from raykd.tasks.task import Task, load_task
 
 _FACTS_FILE = "task.json"
@@ -85,6 +87,35 @@ def hold_out(task_folder: Path, fraction: float, out: Path) -> Manifest:
 
     inputs = {"task": digest_of_directory(task_folder)}
     return write_once(out, "hold_out", {"fraction": fraction}, inputs, write)
+
+
+def write_folds(task_folder: Path, seed: int, outs: Sequence[Path]) -> None:
+    """Write a task per fold of another task's train split: the fold's rows are its dev split.
+
+    Args:
+        task_folder: the task.
+        seed: seed of the draw of the folds, see `folds.assign_folds`.
+        outs: folder of each fold's task.
+
+    Raises:
+        InputError: a class, or a regression, has too few different texts.
+    """
+    whole = read_task(task_folder)
+    source, num_folds = whole.sources["train"], len(outs)
+    folds = assign_folds(whole.train, num_folds, seed, labels=whole.labels, source=source)
+    inputs = {"task": digest_of_directory(task_folder)}
+    for number, out in enumerate(outs, 1):
+        is_dev = pa.array(folds == number)
+        name = f"fold {number} of {num_folds} of {source}"
+        task = replace(
+            whole,
+            train=whole.train.filter(pc.invert(is_dev)),
+            dev=whole.train.filter(is_dev),
+            test=None,
+            sources={"train": source, "dev": name},
+        )
+        settings = {"fold": number, "folds": num_folds, "seed": seed}
+        write_once(out, "fold", settings, inputs, partial(_write, task))
 
 
 def pool_folds(whole: Path, folds: Sequence[Path], out: Path) -> Manifest:

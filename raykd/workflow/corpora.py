@@ -250,6 +250,7 @@ def _search(recipe: CorporaRecipe, shards: Sequence[Path], units: Manifest, out:
             {_input_of(search.name): search.key for search in missing},
             embedder,
             out / "embeddings",
+            out / "kept",
         )
         _take_hits(missing, together)
     discard(together)

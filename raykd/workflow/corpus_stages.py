@@ -67,6 +67,7 @@ def retrieve(run: Run) -> None:
             {"units": digest_of_directory(units), "queries": queries.digest},
             search_embedder(run),
             run.embeddings_of(corpus),
+            run.kept_of(corpus),
         )
 
 

@@ -103,6 +103,10 @@ class Run:
         """Embeddings of a general corpus, shared like the corpus."""
         return _of(self.units.with_name("embeddings"), corpus)
 
+    def kept_of(self, corpus: str | None) -> Path:
+        """Statistics and hits that a search of a grown general corpus uses again."""
+        return _of(self.units.with_name("kept"), corpus)
+
     @property
     def teacher(self) -> Path:
         """The fine-tuned teacher, or its scores of the task's rows."""
@@ -269,14 +273,19 @@ def _of(folder: Path, name: str | None) -> Path:
     return folder if name is None else folder.with_name(f"{folder.name}@{name}")
 
 
-def open_run(recipe_file: Path, out: Path | None) -> Run:
+def open_run(recipe_file: Path, out: Path | None, *, needs_dev: bool = True) -> Run:
     """Open the run of a recipe; the default output directory is `runs/NAME`.
+
+    Args:
+        recipe_file: file of the recipe.
+        out: output directory; None for the default.
+        needs_dev: whether a recipe for cross-validation is refused.
 
     Raises:
         InputError: the recipe is not valid, or is one for cross-validation.
     """
     recipe = load_recipe(recipe_file)
-    if recipe.task.folds is not None and recipe.task.fold is None:
+    if needs_dev and recipe.task.folds is not None and recipe.task.fold is None:
         raise InputError(
             f"{recipe_file}: task.folds: this command needs dev rows, and the recipe holds out "
             f"folds of the training rows in turn; use raykd crossval {recipe_file}, or name dev "

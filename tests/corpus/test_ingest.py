@@ -135,9 +135,10 @@ def test_an_interrupted_run_keeps_complete_shards_and_gives_the_same_bytes(tmp_p
     corpus, out = write_corpus(tmp_path / "corpus"), tmp_path / "out"
     manifest = ingest(config(shard_bytes=500), [corpus], out)
     before = files_of(out)
-    write(out / "shard-00001/units-00000.parquet", "damaged")
-    (out / "shard-00002/manifest.json").unlink()
-    write(out / ".shard-00003.partial-1/units-00000.parquet", "left by a killed process")
+    first, second, *_ = sorted(path.name for path in out.glob("shard-*"))
+    write(out / first / "units-00000.parquet", "damaged")
+    (out / second / "manifest.json").unlink()
+    write(out / f".{first}.partial-1/units-00000.parquet", "left by a killed process")
     write(out / "shard-99999/units-00000.parquet", "of an earlier plan")
     (out / "manifest.json").unlink()
     again = ingest(config(shard_bytes=500), [corpus], out)
@@ -145,7 +146,7 @@ def test_an_interrupted_run_keeps_complete_shards_and_gives_the_same_bytes(tmp_p
     assert again.counts == manifest.counts
     assert after.keys() == before.keys()
     redone = {name for name in after if after[name][0] != before[name][0]}
-    assert {Path(name).parent.name for name in redone} == {"", "shard-00001", "shard-00002"}
+    assert {Path(name).parent.name for name in redone} == {"", first, second}
     data = [name for name in after if name.endswith(".parquet")]
     assert {name: after[name][1] for name in data} == {name: before[name][1] for name in data}
 
@@ -154,7 +155,7 @@ def test_changed_settings_and_changed_content_give_new_output(tmp_path):
     corpus, out = write_corpus(tmp_path / "corpus"), tmp_path / "out"
     ingest(config(shard_bytes=500), [corpus], out)
     sentence = {"policy": "sentence", "max_words": 6, "min_words": 3}
-    manifest = ingest(config(shard_bytes=10_000, units=sentence), [corpus], out)
+    manifest = ingest(config(shard_bytes=10_000_000, units=sentence), [corpus], out)
     assert manifest.counts["num_shards"] == 1
     assert manifest.counts["num_units"] == 120
     write(corpus / "a.txt", "One line that is altogether new.")
@@ -172,10 +173,8 @@ def test_files_of_equal_content_are_read_once(tmp_path):
 def test_an_oversized_shard_is_written_in_several_files(tmp_path):
     path = write(tmp_path / "a.txt.gz", gzip.compress("\n".join(SENTENCES).encode()))
     ingest(config(shard_bytes=1000), [path], tmp_path / "out")
-    names = [
-        path.relative_to(tmp_path / "out").as_posix() for path in shard_paths(tmp_path / "out")
-    ]
-    assert names == [f"shard-00000/units-0000{number}.parquet" for number in range(3)]
+    names = [path.name for path in shard_paths(tmp_path / "out")]
+    assert names == [f"units-0000{number}.parquet" for number in range(3)]
     assert units_of(tmp_path / "out")["text"].to_pylist() == SENTENCES
 
 

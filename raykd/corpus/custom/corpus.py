@@ -10,7 +10,14 @@ from raykd.cluster import datasets
 from raykd.corpus.custom import ids as custom_ids
 from raykd.corpus.custom import units as custom_units
 from raykd.corpus.custom.units import AS_FOUND, Reading
-from raykd.corpus.shards import Part, files_of_parts, plan_shards
+from raykd.corpus.shards import (
+    Part,
+    files_of_parts,
+    folders_of,
+    plan_shards,
+    remove_stale,
+    say_reused,
+)
 from raykd.storage.locations import Location
 from raykd.storage.manifest import FILE_NAME as MANIFEST
 from raykd.storage.remote.task_files import TaskFiles
@@ -29,7 +36,7 @@ def write_custom_units(
 
     Args:
         by_digest: digest -> file, distinct files.
-        out: directory of the shards; complete shards in it are kept.
+        out: directory of the shards; complete shards of these files in it are kept, others removed.
         shard_bytes: approximate bytes of text per shard.
         reading: format options of the files.
 
@@ -40,14 +47,16 @@ def write_custom_units(
         InputError: see `custom_units.write_shard`, `custom_units.check` and `check_ids`.
     """
     shards = plan_shards(by_digest.items(), shard_bytes)
-    written = [out / f"shard-{number:05d}" for number in range(len(shards))]
-    datasets.for_each(
+    written = folders_of(out, shards)
+    are_kept = datasets.for_each(
         _write_custom_shard,
         list(zip(shards, written, strict=True)),
         label="read",
         shared={"shard_bytes": shard_bytes, "reading": reading},
         files=lambda shard: TaskFiles(files_of_parts(shard[0]), (shard[1],)),
     )
+    say_reused("read", shards, are_kept)
+    remove_stale(out, written)
     num_units = custom_units.check(shards, written, reading)
     repeated = _repeated_hashes(custom_units.unit_files(written), num_units, out)
     custom_ids.check_ids(repeated, shards, written)
@@ -80,5 +89,5 @@ def _repeated_hashes(files: Sequence[Path], num_units: int, folder: Path) -> NDA
 
 def _write_custom_shard(
     shard: tuple[tuple[Part, ...], Path], *, shard_bytes: int, reading: Reading
-) -> None:
-    custom_units.write_shard(*shard, shard_bytes, reading)
+) -> bool:
+    return custom_units.write_shard(*shard, shard_bytes, reading)

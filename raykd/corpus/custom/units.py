@@ -96,7 +96,7 @@ def check_copies(sources: Sequence[tuple[str, Location]], reading: Reading = AS_
 
 def write_shard(
     parts: Sequence[Part], directory: Path, shard_bytes: int, reading: Reading = AS_FOUND
-) -> None:
+) -> bool:
     """Write the units of one shard, titles prepended, and quarantine the unreadable rows.
 
     Empty documents are counted and skipped; if they are errors, they are quarantined.
@@ -110,12 +110,18 @@ def write_shard(
         shard_bytes: bytes of text per file of units; only unsliceable files need several.
         reading: format options of the files.
 
+    Returns:
+        True if the shard was complete already.
+
     Raises:
         InputError: a file is damaged or has no text column, only some rows have an id, or ids are
             of two types.
     """
+    is_kept = True
 
     def write(draft: Draft) -> None:
+        nonlocal is_kept
+        is_kept = False
         kinds: Counter[str] = Counter()
         noted = Counter(dict.fromkeys(_NOTED_COUNTS, 0))
         with ShardWriter(draft.directory, QUARANTINE_FILE, QUARANTINE, "reason") as quarantined:
@@ -137,6 +143,7 @@ def write_shard(
 
     settings = {"shard_bytes": shard_bytes, **reading.settings()}
     write_once(directory, "given units", settings, {"slices": digest_of_parts(parts)}, write)
+    return is_kept
 
 
 def unit_files(written: Sequence[Path]) -> list[Path]:

@@ -1,5 +1,6 @@
 """BM25 over shards: statistics pass, and search of one shard."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
+from raykd import progress
 from raykd.cluster import datasets, metrics
 from raykd.corpus.shards import digest_of_shard
 from raykd.errors import InputError
@@ -22,7 +24,7 @@ from raykd.retrieval.hits import RankedHits
 from raykd.retrieval.waves import Shards
 from raykd.storage.locations import explained
 from raykd.storage.manifest import Draft, digest_of, write_once
-from raykd.storage.remote.task_files import TaskFiles
+from raykd.storage.remote.task_files import TaskFiles, need
 from raykd.text.analyzer import TermLookup
 
 _READ_ROWS = 32_768
@@ -34,7 +36,8 @@ class SearchJob:
     """Parameters of all tasks of a search.
 
     Attributes:
-        parts: directory of intermediate results.
+        statistics: directory of the forward indexes and statistics of the shards.
+        is_kept: whether later searches use this directory.
         lookup: lookup of the query vocabulary.
         num_terms: size V of the vocabulary.
         queries: terms of the D distinct queries.
@@ -42,7 +45,8 @@ class SearchJob:
         config: parameters of BM25.
     """
 
-    parts: Path
+    statistics: Path
+    is_kept: bool
     lookup: TermLookup
     num_terms: int
     queries: QueryTerms
@@ -118,19 +122,26 @@ def count(job: SearchJob, paths: Sequence[Path]) -> tuple[Shards, Bm25Searcher]:
     """
     total = Statistics.empty(job.num_terms)
     digests = [""] * len(paths)
+    num_kept = 0
     results = datasets.as_completed(
         _count_shard,
         paths,
         label="statistics",
         shared={"job": job},
-        files=lambda path: TaskFiles((path,)),
+        files=lambda path: TaskFiles((path,), adds=(job.statistics,) if job.is_kept else ()),
     )
     types = set()
-    for number, (digest, unit_id_type, counted) in results:
+    for number, (digest, unit_id_type, counted, is_kept) in results:
         total += counted
+        num_kept += is_kept
         digests[number] = digest
         if counted.num_units:
             types.add(unit_id_type)
+    if num_kept:
+        progress.say(f"statistics: {num_kept:,} of {len(paths):,} shards as before")
+    current = {_folder_of(digest, job) for digest in digests}
+    for folder in set(job.statistics.glob("statistics-*")) - current:
+        shutil.rmtree(folder, ignore_errors=True)
     if total.num_units == 0:
         raise InputError("the corpus has no units; give files with text")
     [unit_id_type] = types
@@ -138,27 +149,36 @@ def count(job: SearchJob, paths: Sequence[Path]) -> tuple[Shards, Bm25Searcher]:
     return Shards(tuple(paths), tuple(digests), unit_id_type), Bm25Searcher(job, total, idf)
 
 
-def _count_shard(path: Path, *, job: SearchJob) -> tuple[str, pa.DataType, Statistics]:
+def _count_shard(path: Path, *, job: SearchJob) -> tuple[str, pa.DataType, Statistics, bool]:
     digest = digest_of_shard(path)
-    folder, counts = _counted(path, digest, job)
+    folder, counts, is_kept = _counted(path, digest, job)
     with pa.OSFile(str(folder / _DF_FILE)) as file, pa.ipc.open_file(file) as reader:
         df = reader.read_all()["df"].to_numpy().astype(np.int64)
     return (
         digest,
         pq.read_schema(path).field("unit_id").type,
         Statistics(int(counts["num_units"]), int(counts["total_length"]), df),
+        is_kept,
     )
 
 
 class _Counted(NamedTuple):
     folder: Path
     counts: Mapping[str, float]
+    is_kept: bool
+
+
+def _folder_of(digest: str, job: SearchJob) -> Path:
+    return job.statistics / f"statistics-{digest}"
 
 
 def _counted(path: Path, digest: str, job: SearchJob) -> _Counted:
     """Write the forward index and statistics of a shard, unless they exist."""
+    is_kept = True
 
     def write(draft: Draft) -> None:
+        nonlocal is_kept
+        is_kept = False
         with explained(path), pq.ParquetFile(path) as file:
             batches = file.iter_batches(_READ_ROWS, columns=["text"])
             forward, counted = ForwardIndex.of(
@@ -172,6 +192,9 @@ def _counted(path: Path, digest: str, job: SearchJob) -> _Counted:
             writer.write_table(table)
         draft.counts.update(num_units=counted.num_units, total_length=counted.total_length)
 
-    folder = job.parts / f"statistics-{digest}"
+    folder = _folder_of(digest, job)
+    if job.is_kept:
+        need(folder)
     inputs = {"units": digest, "job": job.digest}
-    return _Counted(folder, write_once(folder, "statistics", {}, inputs, write).counts)
+    counts = write_once(folder, "statistics", {}, inputs, write).counts
+    return _Counted(folder, counts, is_kept)

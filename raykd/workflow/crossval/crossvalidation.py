@@ -11,7 +11,6 @@ from raykd.storage.working_files import write_if_new
 from raykd.workflow.crossval.epochs import (
     Choice,
     choose_student_epochs,
-    choose_teacher_epochs,
     name_of,
     take_over_choices,
     with_choice,
@@ -19,7 +18,7 @@ from raykd.workflow.crossval.epochs import (
 from raykd.workflow.crossval.folds import open_crossval
 from raykd.workflow.crossval.pooled import calibrate_pooled, pool_scores
 from raykd.workflow.crossval.results import collect
-from raykd.workflow.reproduce.shared_outputs import take_over
+from raykd.workflow.crossval.teachers import run_folds, run_with_teachers, share_given_teacher
 from raykd.workflow.run import Run
 from raykd.workflow.scoring.student import write_student
 from raykd.workflow.stages import run_stages
@@ -45,20 +44,17 @@ def crossvalidate(recipe: Path, out: Path | None = None, num_folds: int | None =
     final = crossval.final_run({})
     choices: dict[tuple[str, str | None], Choice] = {}
 
-    _run_folds(runs, "docstrings", "generator", checks_models=True)
-    if crossval.chooses("teacher"):
-        choices["teacher", None] = choose_teacher_epochs(crossval, runs)
-        runs, final = _with_choices(runs, final, choices)
-        take_over_choices(crossval, runs)
-    _run_folds(runs, "teacher", "inject")
+    runs, choice = run_with_teachers(crossval, runs, first="docstrings", last="inject")
+    if choice is not None:
+        choices["teacher", None] = choice
     for key, choice in choose_student_epochs(crossval, runs).items():
         choices[key] = choice
     runs, final = _with_choices(runs, final, choices)
     take_over_choices(crossval, runs)
-    _run_folds(runs, "adapt", "adapt")
+    run_folds(runs, "adapt", "adapt")
 
     progress.say("All labeled rows")
-    _share_given_teacher(runs[1], final)
+    share_given_teacher(runs[1], final)
     run_stages(final, "adapt", checks_models=False)
     scores = pool_scores(crossval, runs, final)
     calibration = calibrate_pooled(crossval)
@@ -69,22 +65,6 @@ def crossvalidate(recipe: Path, out: Path | None = None, num_folds: int | None =
     write_student(final, results, trained, calibration, crossval.out / "student")
     progress.say(f"  {crossval.out / 'report.html'}")
     return results
-
-
-def _run_folds(
-    runs: Mapping[int, Run], first: str, last: str, *, checks_models: bool = False
-) -> None:
-    for number, run in runs.items():
-        progress.say(f"Fold {number} of {len(runs)}")
-        _share_given_teacher(runs[1], run)
-        # All folds have the same models.
-        run_stages(run, last, first=first, checks_models=checks_models and number == 1)
-
-
-def _share_given_teacher(source: Run, run: Run) -> None:
-    """Link a fine-tuned teacher, which does not depend on the fold, from another run."""
-    if source.recipe.teacher.fine_tuned and run.out != source.out:
-        take_over([(source.out, source.recipe)], run.out, run.recipe)
 
 
 def _with_choices(

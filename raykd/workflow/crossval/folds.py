@@ -1,6 +1,6 @@
 """Runs of a cross-validation: one per fold, and one on all labeled rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,20 @@ from raykd.workflow.run import Run, check_uploaded
 from raykd.workflow.scoring.calibration import chosen_student
 
 DEFAULT_FOLDS = 5
+# Trainings on labeled rows.
+SECTIONS = ("teacher", "adaptation", "alone")
 
 
 @dataclass(frozen=True)
 class Crossval:
-    """A recipe with `task.folds`, and the output directory of its cross-validation.
+    """A recipe, the output directory of its cross-validation, and the number of folds.
 
     All runs share the shards of the general corpus, which do not depend on the fold.
     """
 
     recipe: Recipe
     out: Path
-
-    @property
-    def num_folds(self) -> int:
-        """Number of folds."""
-        assert self.recipe.task.folds is not None
-        return self.recipe.task.folds
+    num_folds: int
 
     @property
     def numbers(self) -> range:
@@ -41,14 +38,18 @@ class Crossval:
 
     def run(self, folder: Path, values: Mapping[str, Any], stop_after: Mapping[str, int]) -> Run:
         """A run of the recipe with changed keys; it makes no choices of its own."""
-        fixed = {"tune": None, **_without_choices(self.recipe), **values}
+        fixed = {"tune": None, **without_choices(self.recipe, SECTIONS), **values}
         recipe = self.recipe.with_values(fixed, "raykd crossval")
         return Run(recipe, folder, self.out / "units", stop_after=stop_after)
 
     def fold_run(self, number: int, stop_after: Mapping[str, int]) -> Run:
         """The run whose dev rows are those of a fold."""
         values = {"name": f"{self.recipe.name}-fold-{number}", "task.fold": number}
-        return self.run(self.out / "folds" / self._name(number), values, stop_after)
+        return self.run(self.fold_folder(number), values, stop_after)
+
+    def fold_folder(self, number: int) -> Path:
+        """Directory of the run of a fold."""
+        return self.out / "folds" / self._name(number)
 
     def choices_of(self, number: int) -> Path:
         """Folder of the trainings of a fold that epochs are chosen by."""
@@ -73,7 +74,7 @@ class Crossval:
 
     def chooses(self, section: str) -> bool:
         """True if epochs are chosen for `teacher`, `adaptation` or `alone`."""
-        return _chooses(self.recipe, section)
+        return chooses(self.recipe, section)
 
     def _name(self, number: int) -> str:
         # Folders of another number of folds are never mistaken for these.
@@ -96,7 +97,9 @@ def open_crossval(recipe_file: Path, out: Path | None, num_folds: int | None) ->
     recipe = _load(recipe_file, num_folds)
     _check(recipe, str(recipe_file))
     check_uploaded(recipe)
-    crossval = Crossval(recipe, output_path(out or Path("runs") / f"{recipe.name}-crossval"))
+    assert recipe.task.folds is not None
+    out = output_path(out or Path("runs") / f"{recipe.name}-crossval")
+    crossval = Crossval(recipe, out, recipe.task.folds)
     load_task(recipe.task, crossval.whole_run.resolve)  # divides the rows, or raises
     return crossval
 
@@ -136,9 +139,9 @@ def _check(recipe: Recipe, source: str) -> None:
             f"{source}: task.train: rows of the section docstrings are made during a run and "
             "cannot be divided before it; give a file"
         )
-    for section in ("teacher", "adaptation", "alone"):
+    for section in SECTIONS:
         config = _section(recipe, section)
-        if _chooses(recipe, section) and config is not None and config.num_steps is not None:
+        if chooses(recipe, section) and config is not None and config.num_steps is not None:
             raise InputError(
                 f"{source}: {section}.num_steps: with keep: best, cross-validation chooses the "
                 "number of epochs; give epochs instead, or set keep: last"
@@ -150,7 +153,8 @@ def _section(recipe: Recipe, section: str) -> TrainingConfig | None:
     return config
 
 
-def _chooses(recipe: Recipe, section: str) -> bool:
+def chooses(recipe: Recipe, section: str) -> bool:
+    """True if epochs of a training are chosen: of `teacher`, `adaptation` or `alone`."""
     if section == "teacher":
         teacher = recipe.teacher
         return teacher.model is not None and not teacher.fine_tuned and teacher.keep == "best"
@@ -158,11 +162,11 @@ def _chooses(recipe: Recipe, section: str) -> bool:
     return config.keep == "best"
 
 
-def _without_choices(recipe: Recipe) -> dict[str, Any]:
-    """Keys by which a run of a fold keeps the last state, which is scored after each epoch."""
+def without_choices(recipe: Recipe, sections: Sequence[str]) -> dict[str, Any]:
+    """Keys by which trainings of a fold keep the last state, which is scored after each epoch."""
     values: dict[str, Any] = {}
-    for section in ("teacher", "adaptation", "alone"):
-        if _section(recipe, section) is not None and _chooses(recipe, section):
+    for section in sections:
+        if _section(recipe, section) is not None and chooses(recipe, section):
             fixed = {"keep": "last", "patience": None, "score_every": None}
             values |= {f"{section}.{key}": value for key, value in fixed.items()}
     return values

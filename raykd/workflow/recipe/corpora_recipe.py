@@ -20,7 +20,7 @@ from raykd.workflow.embedder import with_absolute_model
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 # Names of files and folders next to the tasks' folders.
-RESERVED_NAMES = ("units", "sample", "search", "embeddings", "corpora.json", "recipe.yaml")
+RESERVED_NAMES = ("units", "sample", "search", "embeddings", "kept", "corpora.json", "recipe.yaml")
 
 
 class TaskCorpus(Config):

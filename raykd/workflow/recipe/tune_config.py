@@ -72,7 +72,8 @@ class TuneConfig(Config):
         description="Which trials are stopped early, by their scores after each epoch, or every "
         "grace_steps steps. asha: all but the best quarter, after grace_epochs (or grace_steps), "
         "four times as many, and so on (Li et al. 2020); median: those below the median of the "
-        "others' means; none, which is the default, and the only choice, with several targets.",
+        "others' means; none, which is the default, and the only choice, with several targets or "
+        "with folds.",
     )
     enqueue: bool = Field(
         True,
@@ -123,6 +124,14 @@ class TuneConfig(Config):
         "scheduler then compares trials after equally many steps, and each is scored every "
         "grace_steps steps, unless adaptation.score_every is given.",
     )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        description="For few labeled rows: score trials by cross-validation. A trial trains one "
+        "student for each of N folds of the training rows (at most as many as a class has "
+        "rows), and its score is that of the held-out rows of all folds together. Default: on "
+        "dev where a test split exists, else on a fifth of the training rows.",
+    )
     confirm: ConfirmConfig | None = Field(
         None,
         description="Repeat the best trials with new seeds, and choose the winner by the means.",
@@ -158,7 +167,8 @@ class TuneConfig(Config):
     def _no_early_stop_by_default(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and "scheduler" not in values:
             targets = values.get("targets")
-            if isinstance(targets, list | tuple) and len(targets) > 1:
+            has_several = isinstance(targets, list | tuple) and len(targets) > 1
+            if has_several or values.get("folds") is not None:
                 return {**values, "scheduler": "none"}
         return values
 
@@ -200,6 +210,28 @@ class TuneConfig(Config):
                 "confirm: it chooses by the score alone, so it needs a single target; remove it, "
                 "and train the chosen trial's recipe with several seeds"
             )
+
+    @model_validator(mode="after")
+    def _folds_fit(self) -> Self:
+        if self.folds is None:
+            return self
+        if self.scheduler != "none":
+            raise ValueError(
+                f"scheduler {self.scheduler}: with folds no trial is stopped early, because its "
+                "score is known only when all folds are trained; set scheduler: none, or remove "
+                "the key"
+            )
+        if self.workers_per_trial > 1:
+            raise ValueError(
+                "workers_per_trial: with folds, one process trains the students of a trial; remove "
+                "the key, and run more trials at the same time"
+            )
+        if self.confirm is not None and self.confirm.held_out > 0:
+            raise ValueError(
+                "confirm.held_out: with folds, trials are scored on all training rows; remove the "
+                "key"
+            )
+        return self
 
     @model_validator(mode="after")
     def _space_is_whole(self) -> Self:

@@ -136,6 +136,7 @@ def values_of(result: StudyResult, recipe: str) -> dict[str, Any]:
         "name": result.name,
         "metric": result.metric,
         "validation": result.validation,
+        "folds": result.num_folds,
         "seed": result.seed,
         "variant": result.variant,
         "targets": [
@@ -183,6 +184,8 @@ def lines_of(result: StudyResult, recipe: str) -> Iterator[str]:
             yield f"  {100 * one['share']:3.0f} %  {one['key']}: {one['words']}"
     yield f"cost: {cost_text(cost_of(result.trials))}"
     yield f"best trial's recipe: {recipe}"
+    if result.num_folds is not None:
+        yield f"its student, trained on all rows: raykd {result.command} {recipe}"
 
 
 def _other_trials(result: StudyResult, winner: Trial) -> Iterator[str]:

@@ -38,6 +38,8 @@ class StudyResult:
         pick: conditions on the winner, see `report.tune.pick`.
         front: numbers of the trials on the Pareto front, best score first.
         devices: processors that the costs of the students were measured on.
+        num_folds: folds of the training rows that trials are scored on; None for one split.
+        command: command of raykd that trains the winner's recipe.
     """
 
     metric: str
@@ -53,6 +55,8 @@ class StudyResult:
     pick: str | None = None
     front: list[int] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)
+    num_folds: int | None = None
+    command: str = "run"
 
     @property
     def all_targets(self) -> tuple[str, ...]:

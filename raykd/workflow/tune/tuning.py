@@ -2,7 +2,7 @@
 
 A trial trains with the same function as a run (`training.phases.run_phase`), in its own process. It
 is scored on rows that are not reported: on the dev split if a test split is reported, else on rows
-held out of the train split.
+held out of the train split, or by cross-validation (`tune.folds`).
 """
 
 import shutil
@@ -22,7 +22,7 @@ from raykd.storage.manifest import (
     stage_key,
     write_once,
 )
-from raykd.tasks.store import hold_out
+from raykd.tasks.store import hold_out, write_folds
 from raykd.training.pipeline import train_phases
 from raykd.training.settings import total_epochs
 from raykd.workflow.checks.corpus_keys import TOP_K, TOP_PERCENT
@@ -32,8 +32,10 @@ from raykd.workflow.checks.tune_checks import (
     longest_trial,
     section_of,
 )
+from raykd.workflow.checks.tune_folds import check_folds, check_rows
 from raykd.workflow.checks.tune_models import check_choices, objective_recipes
 from raykd.workflow.checks.tune_targets import check_targets
+from raykd.workflow.crossval.teachers import run_with_teachers
 from raykd.workflow.generators import train_generators
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run
@@ -54,7 +56,13 @@ from raykd.workflow.tune.sweep import Sweep
 from raykd.workflow.tune.terminal.lines import TrialLines
 from raykd.workflow.tune.terminal.table import TrialTable
 from raykd.workflow.tune.trial.corpora import make_largest
-from raykd.workflow.tune.trial.setting import CORPORA_FOLDER, Setting, setting_of, tracked
+from raykd.workflow.tune.trial.setting import (
+    CORPORA_FOLDER,
+    Setting,
+    crossval_of,
+    setting_of,
+    tracked,
+)
 
 _HELD_OUT_FRACTION = 0.2
 # Keys that change no result.
@@ -72,17 +80,21 @@ def tune(run: Run) -> None:
     recipe = run.recipe
     if recipe.tune is None:
         raise InputError(f"recipe {recipe.name}: no section 'tune', so there is nothing to tune")
+    check_folds(recipe)
     check_targets(recipe)
     check_space(recipe)
+    check_rows(run)
     check_sampler(recipe.tune)
     trial_resources(recipe)  # refuses missing GPUs before the teacher is trained
-    setting = _prepare(run)
+    setting = prepare(run)
     rows = setting.run.labeled_rows(recipe.adaptation_text(setting.variant))
     longest = longest_trial(recipe, pq.read_metadata(rows).num_rows)
     check_grace(recipe, longest)
     inputs = shared_inputs(setting)
     # Without them, so that sweeps of versions that did not have these keys resume.
     unset = set() if recipe.tune.pick else {"pick"}
+    if recipe.tune.folds is None:
+        unset.add("folds")
     if setting.targets == (setting.main_metric,):
         unset.add("targets")
     settings: dict[str, Any] = {
@@ -125,42 +137,65 @@ def tune(run: Run) -> None:
     progress.say(f"tune: {run.out / PAGE_FILE}; raykd best {run.out} shows the best trial")
 
 
-def _prepare(run: Run) -> Setting:
+def prepare(run: Run) -> Setting:
     """Choose the variant to tune and the validation rows; build the outputs shared by all trials.
 
     If no test split is reported, the validation rows are removed from the train split before its
     sentences select the corpus and before the teacher is trained.
     """
-    recipe = run.recipe
     check_choices(run)
-    run_stages(run, "ingest")
+    run_stages(run, "task")
     setting = setting_of(run)
-    tuned = setting.run
-    if run.task().test is None:
-        hold_out(run.task_folder, _HELD_OUT_FRACTION, tuned.task_folder)
-    if tuned.corpora is None:
-        run_stages(tuned, "teacher", first="retrieve")
+    if setting.folds:
+        write_folds(
+            run.task_folder,
+            run.recipe.task.dev_seed,
+            [fold.task_folder for fold in setting.folds],
+        )
+    elif run.task().test is None:
+        hold_out(run.task_folder, _HELD_OUT_FRACTION, setting.run.task_folder)
+    run_stages(run, "ingest", first="ingest")
+    if setting.folds:
+        runs = dict(enumerate(setting.folds, 1))
+        run_with_teachers(crossval_of(run), runs, first="retrieve", last="teacher")
+    elif setting.run.corpora is None:
+        run_stages(setting.run, "teacher", first="retrieve")
     else:
         make_largest(setting)
-        run_stages(tuned, "teacher", first="generator")
-    own_steps = {chain.last for chain in setting.chains}
-    for variation in objective_recipes(recipe):
+        run_stages(setting.run, "teacher", first="generator")
+    for part in setting.parts:
+        _cache_outputs(part)
+    _inject(setting)
+    return with_search_rows(setting)
+
+
+def _cache_outputs(setting: Setting) -> None:
+    """Compute the teacher's outputs, and train the generators, of all searched objectives."""
+    tuned, own_steps = setting.run, {chain.last for chain in setting.chains}
+    for variation in objective_recipes(tuned.recipe):
         varied = replace(tuned, recipe=variation)
         cached = [step for step in variation.steps_on_outputs() if step in own_steps]
         cache_outputs(varied, cached, train=True)
-        if variation is not recipe:
+        if variation is not tuned.recipe:
             train_generators(varied)
+
+
+def _inject(setting: Setting) -> None:
+    """Train the first injections of a chain, if no trial changes a key of theirs."""
+    recipe = setting.run.recipe
     assert recipe.tune is not None
     changed = {section_of(key) for name, p in recipe.tune.space.items() for key in p.keys_of(name)}
     for chain in setting.chains:
-        is_sliced = tuned.corpora is not None and chain.last.text.kind == "contextualized"
+        is_sliced = setting.run.corpora is not None and chain.last.text.kind == "contextualized"
         if is_sliced or changed & {"student", chain.last.section}:
             break  # trials that change these keys need their own injections from here on
-        job = inject_job(tuned, chain, recipe.student.inits[0], setting.seed)
-        job = tracked(job, "all trials", setting)
+        jobs = []
+        for number, part in enumerate(setting.parts, 1):
+            job = inject_job(part.run, chain, recipe.student.inits[0], setting.seed)
+            name = f"all trials fold {number}" if setting.folds else "all trials"
+            jobs.append(tracked(job, name, setting))
         storage = setting.folder / "ray_train"
-        train_phases([job], recipe.workers, label="inject", storage=storage, only_model=True)
-    return with_search_rows(setting)
+        train_phases(jobs, recipe.workers, label="inject", storage=storage, only_model=True)
 
 
 def _num_epochs(setting: Setting, values: Mapping[str, Any]) -> int:
@@ -180,7 +215,8 @@ def _search(setting: Setting, recipe: Recipe, longest: int, sweep: Sweep, draft:
     num_trials = config.most_trials
     num_left = num_trials - num_ended
     page = study_page(setting, recipe, sweep.trials())
-    kept = KeptStudents(setting.folder, sweep.trials(), setting.targets)
+    # Those of folds are not the students of a recipe.
+    kept = KeptStudents(setting.folder, sweep.trials(), setting.targets, keeps=not setting.folds)
     page.write("running")
     try:
         table = TrialTable(sweep.trials(), num_trials, partial(_num_epochs, setting))

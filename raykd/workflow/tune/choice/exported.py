@@ -9,7 +9,7 @@ from raykd.storage.manifest import check_source
 from raykd.storage.working_files import partial_of, renamed
 from raykd.workflow.tune.best import Opened, open_result
 from raykd.workflow.tune.choice.students import KEPT_FOLDER
-from raykd.workflow.tune.study_result import STUDENT_FOLDER
+from raykd.workflow.tune.study_result import BEST_RECIPE_FILE, STUDENT_FOLDER
 
 
 def export_student(run: Path, target: Path, pick: str | None = None) -> None:
@@ -29,6 +29,12 @@ def export_student(run: Path, target: Path, pick: str | None = None) -> None:
         raise InputError(f"{target}: exists already; give --export a new folder")
     opened = open_result(run, pick)
     number = opened.result.winner.number
+    if opened.result.num_folds is not None:
+        raise InputError(
+            f"{run}: --export: the students of the trials are of folds of the training rows, and "
+            f"are not kept; train one on all rows with raykd {opened.result.command} "
+            f"{opened.below(BEST_RECIPE_FILE)}"
+        )
     student = _student(opened, number)
     if student is None:
         raise InputError(

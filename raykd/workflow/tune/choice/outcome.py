@@ -37,7 +37,7 @@ def write_result(
     trials: Sequence[Trial],
     confirmation: Confirmation | None,
 ) -> StudyResult:
-    """Write the result of a study, with the winner's recipe and student.
+    """Write the result of a study, with the winner's recipe and student; of folds, without one.
 
     The student is that of the search, if it was kept; else the first repetition of a confirmed
     trial. If no trial meets the conditions of the recipe, there is no winner; the result has the
@@ -59,6 +59,8 @@ def write_result(
         pick=config.pick,
         front=[trial.number for trial in front(trials, setting.targets)],
         devices=student_costs(setting).devices(),
+        num_folds=config.folds,
+        command="crossval" if recipe.task.folds and not recipe.task.fold else "run",
     )
     (folder / TRIALS_FILE).write_text(result.to_json(), encoding="utf-8")
     (folder / RECIPE_FILE).write_text(dump_yaml(recipe), encoding="utf-8")
@@ -76,7 +78,7 @@ def write_result(
         return result
     write_recipe(winner, folder / BEST_RECIPE_FILE)
     student = kept_student(setting.folder, winner.number)
-    if student is None and confirmation is not None:
+    if student is None and confirmation is not None and not setting.folds:
         student = repeated_student(setting, winner, confirmation.seeds[0]).trained
     if student is not None:
         shutil.copytree(student / MODEL_FOLDER, folder / STUDENT_FOLDER)

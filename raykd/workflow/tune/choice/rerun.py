@@ -23,7 +23,7 @@ from raykd.workflow.tune.choice.training import (
     workers_like_trials,
 )
 from raykd.workflow.tune.study_result import BEST_RECIPE_FILE, RECIPE_FILE, StudyResult
-from raykd.workflow.tune.trial.setting import Setting, setting_of
+from raykd.workflow.tune.trial.setting import Setting, fold_folder, setting_of
 
 _FOLDER = "rerun"
 # Differences of float64 sums; a single changed prediction is far above.
@@ -51,7 +51,7 @@ def rerun_winner(run: Path, pick: str | None = None) -> bool:
         student = ChosenStudent(
             winner.values, result.seed, setting.folder / _FOLDER / f"trial-{winner.number}"
         )
-        if student.trained.exists():
+        if _is_complete(setting, student):
             shutil.rmtree(student.folder)  # of a completed rerun
         student.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(student.folder / BEST_RECIPE_FILE, recipe_text(opened))
@@ -71,9 +71,17 @@ def _setting(run: Run) -> Setting:
     if not run.task_folder.is_dir():
         raise _missing(run.task_folder, run.out)
     setting = setting_of(run)
-    if not setting.run.split("dev").is_file():
-        raise _missing(setting.run.split("dev"), run.out)
+    for part in setting.parts:
+        if not part.run.split("dev").is_file():
+            raise _missing(part.run.split("dev"), run.out)
     return with_search_rows(setting)
+
+
+def _is_complete(setting: Setting, student: ChosenStudent) -> bool:
+    if not setting.folds:
+        return student.trained.exists()
+    numbers = range(1, len(setting.folds) + 1)
+    return all(fold_folder(student.folder, number).exists() for number in numbers)
 
 
 def _missing(path: Path, run: Path) -> InputError:

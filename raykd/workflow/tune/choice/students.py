@@ -22,18 +22,21 @@ class KeptStudents:
         folder: folder of the sweep; a model is in its subfolder `best/NUMBER`.
         trials: trials that ended before.
         targets: targets of the search.
+        keeps: whether models are kept; False to remove those of all trials.
     """
 
-    def __init__(self, folder: Path, trials: Iterable[Trial], targets: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, trials: Iterable[Trial], targets: Sequence[str], *, keeps: bool = True
+    ) -> None:
         self._trained, self._folder = folder / "trials", folder / KEPT_FOLDER
-        self._targets = tuple(targets)
+        self._targets, self._keeps = tuple(targets), keeps
         self._front = front(trials, self._targets)
 
     def on_end(self, trial: Trial, trial_id: str) -> None:
         """Keep or remove the model of an ended trial; a kept one appears by one renaming."""
         trained = self._trained / trial_id
         changed = front([*self._front, trial], self._targets)
-        if trial in changed:
+        if self._keeps and trial in changed:
             self._front = changed
             if trained.is_dir():
                 self._folder.mkdir(exist_ok=True)

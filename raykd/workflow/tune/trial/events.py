@@ -53,6 +53,18 @@ class AdaptationEvents(TrialEvents):
             if not is_last:
                 self._report(self.last)
 
+    def on_folds(self, epoch: float, scores: Mapping[str, float], *, is_last: bool = False) -> None:
+        """Report scores of a trial that trains a student per fold, unless they are the last.
+
+        Args:
+            epoch: epochs trained, as a mean over folds.
+            scores: metrics; not a number as long as folds are trained.
+            is_last: whether they are those of all held-out rows together.
+        """
+        self.last = {"epoch": epoch, "step": 0, "whole": int(is_last), **scores}
+        if not is_last:
+            self._report(self.last)
+
     def _note(self, record: Record, is_last: bool) -> None:
         scores = record.scores
         if self._keeps_best and scores:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raykd.training.phases import MODEL_FOLDER
 from raykd.workflow.tune.sampling.study import End
 from raykd.workflow.tune.trial.costs import StudentCosts
 from raykd.workflow.tune.trial.setting import Setting
@@ -48,7 +47,7 @@ class Outcomes:
             return Outcome("failed", str(result[ERROR]))
         if not result.get("whole"):
             return Outcome("stopped")
-        model = self._setting.folder / "trials" / trial_id / MODEL_FOLDER
+        model = self._setting.model(trial_id)
         try:
             costs = self._costs.of(model)
         except Exception as error:

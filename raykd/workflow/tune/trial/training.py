@@ -1,5 +1,6 @@
 """Training of the student of one trial, with the same function as a run."""
 
+import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -20,7 +21,8 @@ from raykd.training.trainers import Worker
 from raykd.workflow.training_stages import adapt_job, inject_job
 from raykd.workflow.tune.trial.corpora import run_of
 from raykd.workflow.tune.trial.events import AdaptationEvents, TrialEvents
-from raykd.workflow.tune.trial.setting import Setting, scored, tracked
+from raykd.workflow.tune.trial.folds import FoldStudents
+from raykd.workflow.tune.trial.setting import Setting, fold_folder, scored, tracked
 
 _MAX_REASON_LENGTH = 400
 
@@ -43,10 +45,65 @@ def train_trial(
         worker: this process, in a process group if several train the trial's student.
         events: reports the scores of each epoch but the last, on the first worker.
     """
+    name, trained = f"trial {trial_id}", setting.trained(trial_id)
+    if setting.folds:
+        assert worker.size == 1
+        job = _train_on_folds(values, name, trained, setting, folder, worker, events)
+    else:
+        job = _train_student(values, name, trained, setting, folder, worker, events)
+    return _of_first(lambda: _num_parameters(job), worker)
+
+
+def _train_on_folds(
+    values: Mapping[str, Any],
+    name: str,
+    trained: Path,
+    setting: Setting,
+    folder: SharedFolder | None,
+    worker: Worker,
+    events: AdaptationEvents | None,
+) -> PhaseJob:
+    """Train a student per fold, and report the scores of all held-out rows together.
+
+    With `keep: best`, the number of epochs of each is chosen by the scores of the other folds.
+    """
+    students = FoldStudents(setting, values, trained)
+
+    def train(number: int, stop_after: int | None = None) -> PhaseJob:
+        out = fold_folder(trained, number, stopped=stop_after is not None)
+        own, part = f"{name} fold {number}", setting.parts[number - 1]
+        return _train_student(
+            students.values, own, out, part, folder, worker, TrialEvents(), stop_after=stop_after
+        )
+
+    assert events is not None
+    none_yet = dict.fromkeys(setting.run.task().metrics, math.nan)
+    for number in students.numbers:
+        job = train(number)
+        events.on_folds(job.num_epochs() * number / len(setting.folds), none_yet)
+    for number, stop_after in students.stops().items():
+        train(number, stop_after)
+    for epoch, means in students.mean_curve().items():
+        events.on_folds(epoch, means)
+    events.on_folds(job.num_epochs(), students.scores(worker.device), is_last=True)
+    return job
+
+
+def _train_student(
+    values: Mapping[str, Any],
+    name: str,
+    out: Path,
+    setting: Setting,
+    folder: SharedFolder | None,
+    worker: Worker,
+    events: TrialEvents | None,
+    *,
+    stop_after: int | None = None,
+) -> PhaseJob:
+    """Inject and adapt one student; return its adaptation."""
     run = run_of(setting, values, "trial")
     init = run.recipe.student.inits[0]
     injected: Path | None = None
-    name = f"trial {trial_id}"
     for chain in setting.chains:
         job = inject_job(run, chain, init, setting.seed, injected=injected)
         if _is_unfinished(job, worker):  # else the injection shared by all trials applies
@@ -64,13 +121,16 @@ def train_trial(
         injected = job.out
     job = adapt_job(run, setting.variant, init, setting.seed, injected=injected)
     # A trial that is started again has the same id, and so resumes from its checkpoint.
-    job = replace(scored(job, run.recipe), out=setting.folder / "trials" / trial_id)
-    if events is not None:
+    job = replace(scored(job, run.recipe), out=out, stop_after=stop_after)
+    job.out.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(events, AdaptationEvents):
         events.begin(job.unfinished, keeps_best=job.config.keep == "best")
+    elif events is not None and job.finished() is not None:
+        return job  # of a trial that is started again, with completed folds
     job = tracked(job, name, setting)
     with _present(folder, job.files(), worker), translate_training_errors(job):
         run_phase(job, worker, events=events)
-    return _of_first(lambda: _num_parameters(job), worker)
+    return job
 
 
 def _num_parameters(job: PhaseJob) -> int:
