@@ -79,6 +79,13 @@ class Kept:
             sweep(self.folder)
             yield
 
+    def remove_damaged(self) -> None:
+        """Remove results whose bytes have changed; the next search that needs them makes them."""
+        for folder in (self.answered, *self.statistics.glob("statistics-*")):
+            manifest = read_manifest(folder)
+            if folder.exists() and (manifest is None or not finished(folder, manifest.key)):
+                shutil.rmtree(folder)
+
     def earlier(self, settings: Mapping[str, Any], corpus: Mapping[str, str]) -> "Answers | None":
         """Read the last search if it had the same settings and corpus, and is undamaged."""
         manifest = read_manifest(self.answered)

@@ -88,13 +88,20 @@ def search_corpus(
     parts = working_directory(out, "parts")
     models = _models(embedder, embeddings or working_directory(out, "embeddings"))
     units = {name: digest for name, digest in inputs.items() if name == "units"}
-    job = _KeepingSearch(config, models, parts, Kept(keep.absolute()) if keep else None)
+    kept = Kept(keep.absolute()) if keep else None
+    job = _KeepingSearch(config, models, parts, kept)
+    was_complete = True
 
     def write(draft: Draft) -> None:
+        nonlocal was_complete
+        was_complete = False
         job.write_hits(unit_shards, query_sets, draft, settings, units)
 
     inputs = dict(inputs) | _model_inputs(embedder)
     manifest = write_once(out, "search", settings, inputs, write)
+    # A search verifies what it uses.
+    if kept is not None and was_complete:
+        kept.remove_damaged()
     discard_parts(out)
     return manifest
 
