@@ -9,23 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from chaos import Command
+from noisy_reviews import noisy_reviews
 from tiny_models import save_tiny_model
 
 from raykd.cli.app import _exit_code as raykd
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
-WORDS = {"praise": ("good", "fine", "great"), "blame": ("bad", "poor", "dull")}
-
 
 def write_rows(path: Path, num_rows: int) -> None:
-    rows = []
-    for number in range(num_rows):
-        label = ("praise", "blame")[number % 2]
-        word = WORDS[label][number // 2 % 3]
-        # One row in five has the other label, so that scores differ between students.
-        shown = ("blame", "praise")[number % 2] if number % 5 == 0 else label
-        rows.append(json.dumps({"sentence": f"the film {number} was {word}", "label": shown}))
+    rows = noisy_reviews(num_rows)
     # A text that is there twice.
     path.write_text("\n".join([*rows, rows[1], rows[1]]))
 

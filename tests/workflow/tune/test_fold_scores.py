@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from noisy_reviews import noisy_reviews
 from serial_tasks import serial_tasks
 from tiny_models import save_tiny_model
 
@@ -26,18 +27,10 @@ from raykd.workflow.tune.trial.training import train_trial
 from raykd.workflow.tune.tuning import prepare
 
 RATE = "adaptation.learning_rate"
-WORDS = {"praise": ("good", "fine", "great"), "blame": ("bad", "poor", "dull")}
 
 
 def write_rows(path: Path, num_rows: int) -> None:
-    rows = []
-    for number in range(num_rows):
-        label = ("praise", "blame")[number % 2]
-        word = WORDS[label][number // 2 % 3]
-        # One row in five has the other label, so that scores differ between students.
-        shown = ("blame", "praise")[number % 2] if number % 5 == 0 else label
-        rows.append(json.dumps({"sentence": f"the film {number} was {word}", "label": shown}))
-    path.write_text("\n".join(rows))
+    path.write_text("\n".join(noisy_reviews(num_rows)))
 
 
 def write_recipe(folder: Path, *, rate: float = 3e-3) -> Path:

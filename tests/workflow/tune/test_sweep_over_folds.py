@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from chaos import Command
+from noisy_reviews import noisy_reviews
 from tiny_models import save_tiny_model
 
 from raykd.cli.app import _exit_code as raykd
@@ -14,18 +15,10 @@ from raykd.workflow.tune.study_result import read_result
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 RATE = "adaptation.learning_rate"
-WORDS = {"praise": ("good", "fine", "great"), "blame": ("bad", "poor", "dull")}
 
 
 def write_rows(path: Path, num_rows: int) -> None:
-    rows = []
-    for number in range(num_rows):
-        label = ("praise", "blame")[number % 2]
-        word = WORDS[label][number // 2 % 3]
-        # One row in five has the other label, so that scores differ between students.
-        shown = ("blame", "praise")[number % 2] if number % 5 == 0 else label
-        rows.append(json.dumps({"sentence": f"the film {number} was {word}", "label": shown}))
-    path.write_text("\n".join(rows))
+    path.write_text("\n".join(noisy_reviews(num_rows)))
 
 
 @pytest.fixture(scope="module")
