@@ -10,7 +10,7 @@ from cyclopts import App, Group, Parameter
 from raykd import progress
 from raykd.cli.exit_codes import exit_code_of
 from raykd.cli.options.reading import NO_READING_OPTIONS, ReadingOptions
-from raykd.cli.options.recipe import OutFolder, RecipeFile, run_until
+from raykd.cli.options.recipe import OutFolder, RecipeFile, check_is_yaml, run_until
 from raykd.errors import InputError
 from raykd.operations.expected_version import check_expected_version
 
@@ -51,6 +51,7 @@ def tune(
     ] = None,
 ) -> None:
     """Tune the settings in the recipe's `tune` section (Ray Tune and Optuna)."""
+    check_is_yaml(recipe)
     from raykd.storage.remote.output import optional_output_at
     from raykd.workflow.run import open_run
     from raykd.workflow.tune.sweep import with_trials
@@ -126,6 +127,7 @@ def corpus(
     out: OutFolder = None,
 ) -> None:
     """Build the corpora, and print a summary and their folders."""
+    check_is_yaml(recipe)
     from raykd.storage.remote.output import optional_output_at
     from raykd.workflow.corpora import contextualize_recipe, summary
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from raykd.cli.options.recipe import RecipeFile
+from raykd.cli.options.recipe import RecipeFile, check_is_yaml
 
 
 def crossval(
@@ -22,6 +22,7 @@ def crossval(
     ] = None,
 ) -> None:
     """Make the runs of the folds and the final student, and print the scores."""
+    check_is_yaml(recipe)
     # These import torch.
     from raykd.report.crossval.section import summary
     from raykd.storage.remote.output import optional_output_at

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from raykd.storage.yaml_files import load_yaml
+
 RecipeFile = Annotated[Path, Parameter(help="Recipe (YAML file).")]
 OutFolder = Annotated[
     Path | None,
@@ -16,8 +18,18 @@ JsonOption = Annotated[
 ]
 
 
+def check_is_yaml(recipe: Path) -> None:
+    """Check that the recipe can be read, before the commands' imports, which take seconds.
+
+    Raises:
+        InputError: see `load_yaml`.
+    """
+    load_yaml(recipe)
+
+
 def run_until(last: str, recipe: Path, out: Path | None) -> None:
     """Run the stages of a recipe up to and including `last`."""
+    check_is_yaml(recipe)
     from raykd.storage.remote.output import optional_output_at
     from raykd.workflow.run import open_run
     from raykd.workflow.stages import run_stages
