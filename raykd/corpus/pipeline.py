@@ -45,7 +45,7 @@ from raykd.storage.manifest import (
     finished,
     stage_key,
     write_manifest,
-    write_once,
+    write_unless_kept,
 )
 from raykd.storage.remote.task_files import TaskFiles
 from raykd.storage.schemas import QUARANTINE, UNITS
@@ -237,19 +237,16 @@ def _ingest_shard(shard: _Shard, *, config: CorpusConfig) -> tuple[Mapping[str, 
         mode="json", include={"text_column", "columns", "quoting", "empty", "units", "shard_bytes"}
     )
     inputs = {"slices": digest_of_parts(shard.parts)}
-    is_kept = True
 
     def write(draft: Draft) -> None:
-        nonlocal is_kept
-        is_kept = False
         counts = write_shard(shard.parts, config, draft.directory)
         draft.counts.update(counts)
         metrics.record("raykd_documents_total", counts["num_documents"])
         metrics.record("raykd_units_total", counts["num_units"])
         metrics.record("raykd_quarantined_rows_total", counts["num_quarantined"])
 
-    counts = write_once(shard.directory, "ingest shard", settings, inputs, write).counts
-    return counts, is_kept
+    manifest, is_kept = write_unless_kept(shard.directory, "ingest shard", settings, inputs, write)
+    return manifest.counts, is_kept
 
 
 def write_shard(parts: Sequence[Part], config: CorpusConfig, directory: Path) -> dict[str, int]:

@@ -32,7 +32,14 @@ from raykd.retrieval.rankers import Models, write_all_hits
 from raykd.storage.delimited import AS_NAMED, Layout
 from raykd.storage.formats import source_digest
 from raykd.storage.locations import Location
-from raykd.storage.manifest import Draft, Manifest, check_output, digest_of, write_once
+from raykd.storage.manifest import (
+    Draft,
+    Manifest,
+    check_output,
+    digest_of,
+    write_once,
+    write_unless_kept,
+)
 from raykd.storage.outputs import output_path
 from raykd.storage.remote.task_files import TaskFiles
 from raykd.storage.schemas import UNITS
@@ -90,15 +97,12 @@ def search_corpus(
     units = {name: digest for name, digest in inputs.items() if name == "units"}
     kept = Kept(keep.absolute()) if keep else None
     job = _KeepingSearch(config, models, parts, kept)
-    was_complete = True
 
     def write(draft: Draft) -> None:
-        nonlocal was_complete
-        was_complete = False
         job.write_hits(unit_shards, query_sets, draft, settings, units)
 
     inputs = dict(inputs) | _model_inputs(embedder)
-    manifest = write_once(out, "search", settings, inputs, write)
+    manifest, was_complete = write_unless_kept(out, "search", settings, inputs, write)
     # A search verifies what it uses.
     if kept is not None and was_complete:
         kept.remove_damaged()

@@ -264,13 +264,25 @@ def write_once(
     write: Callable[[Draft], None],
 ) -> Manifest:
     """Commit the output of `write`, unless the directory has the complete output of this key."""
+    return write_unless_kept(directory, stage, config, inputs, write)[0]
+
+
+def write_unless_kept(
+    directory: Path,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    write: Callable[[Draft], None],
+) -> tuple[Manifest, bool]:
+    """As `write_once`; also returns whether the output was complete already."""
     manifest = finished(directory, stage_key(stage, config, inputs))
-    if manifest is None:
-        with commit(directory, stage, config, inputs) as draft:
-            write(draft)
-        manifest = read_manifest(directory)
-        assert manifest is not None
-    return manifest
+    if manifest is not None:
+        return manifest, True
+    with commit(directory, stage, config, inputs) as draft:
+        write(draft)
+    manifest = read_manifest(directory)
+    assert manifest is not None
+    return manifest, False
 
 
 def write_manifest(

@@ -29,7 +29,7 @@ from raykd.corpus.write import ShardWriter
 from raykd.errors import InputError
 from raykd.storage.delimited import AS_NAMED, Layout
 from raykd.storage.locations import Location
-from raykd.storage.manifest import Draft, read_manifest, write_once
+from raykd.storage.manifest import Draft, read_manifest, write_unless_kept
 from raykd.storage.schemas import QUARANTINE
 
 _UNITS_FILE = "units-{:05d}.parquet"
@@ -117,11 +117,8 @@ def write_shard(
         InputError: a file is damaged or has no text column, only some rows have an id, or ids are
             of two types.
     """
-    is_kept = True
 
     def write(draft: Draft) -> None:
-        nonlocal is_kept
-        is_kept = False
         kinds: Counter[str] = Counter()
         noted = Counter(dict.fromkeys(_NOTED_COUNTS, 0))
         with ShardWriter(draft.directory, QUARANTINE_FILE, QUARANTINE, "reason") as quarantined:
@@ -142,8 +139,8 @@ def write_shard(
         draft.counts["num_quarantined"] = num_bad
 
     settings = {"shard_bytes": shard_bytes, **reading.settings()}
-    write_once(directory, "given units", settings, {"slices": digest_of_parts(parts)}, write)
-    return is_kept
+    inputs = {"slices": digest_of_parts(parts)}
+    return write_unless_kept(directory, "given units", settings, inputs, write)[1]
 
 
 def unit_files(written: Sequence[Path]) -> list[Path]:

@@ -23,7 +23,7 @@ from raykd.retrieval.bm25.statistics import QueryTerms, Statistics
 from raykd.retrieval.hits import RankedHits
 from raykd.retrieval.waves import Shards
 from raykd.storage.locations import explained
-from raykd.storage.manifest import Draft, digest_of, write_once
+from raykd.storage.manifest import Draft, digest_of, write_unless_kept
 from raykd.storage.remote.task_files import TaskFiles, need
 from raykd.text.analyzer import TermLookup
 
@@ -174,11 +174,8 @@ def _folder_of(digest: str, job: SearchJob) -> Path:
 
 def _counted(path: Path, digest: str, job: SearchJob) -> _Counted:
     """Write the forward index and statistics of a shard, unless they exist."""
-    is_kept = True
 
     def write(draft: Draft) -> None:
-        nonlocal is_kept
-        is_kept = False
         with explained(path), pq.ParquetFile(path) as file:
             batches = file.iter_batches(_READ_ROWS, columns=["text"])
             forward, counted = ForwardIndex.of(
@@ -196,5 +193,5 @@ def _counted(path: Path, digest: str, job: SearchJob) -> _Counted:
     if job.is_kept:
         need(folder)
     inputs = {"units": digest, "job": job.digest}
-    counts = write_once(folder, "statistics", {}, inputs, write).counts
-    return _Counted(folder, counts, is_kept)
+    manifest, is_kept = write_unless_kept(folder, "statistics", {}, inputs, write)
+    return _Counted(folder, manifest.counts, is_kept)
