@@ -12,7 +12,8 @@ from raykd.models.encoder import Encoder
 from raykd.models.pooling import Pooling, pooled_layers
 from raykd.models.tokenization.tokens import TokenizedRows, collate, to_device
 
-_BATCH_TOKENS = 8192
+# Padded tokens of a batch. On a CPU, the layers of larger ones do not fit its caches.
+_CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 2048, 8192
 
 
 class Answers(NamedTuple):
@@ -61,10 +62,11 @@ def answers_of(
     features = None
     if pooling is not None:
         features = np.empty((num_rows, num_layers, encoder.hidden_size), np.float32)
+    batch_tokens = _CPU_BATCH_TOKENS if device.type == "cpu" else _GPU_BATCH_TOKENS
     was_training = encoder.training
     encoder.eval()
     try:
-        for indices in token_batches(rows.lengths, _BATCH_TOKENS):
+        for indices in token_batches(rows.lengths, batch_tokens):
             batch = to_device(collate(rows, indices, pad_id=pad_id, regression=False), device)
             mask = batch["attention_mask"]
             with torch.inference_mode():
