@@ -274,7 +274,7 @@ def write_unless_kept(
     inputs: Mapping[str, str],
     write: Callable[[Draft], None],
 ) -> tuple[Manifest, bool]:
-    """As `write_once`; also returns whether the output was complete already."""
+    """Do the same as `write_once`, and also return whether the output was complete already."""
     manifest = finished(directory, stage_key(stage, config, inputs))
     if manifest is not None:
         return manifest, True
