@@ -18,7 +18,6 @@ from raykd.models.threads import one_thread
 
 # Principal components, the default of Model2Vec.
 NUM_DIMENSIONS = 256
-FOLDER = "static"
 
 
 def check_static_installed() -> None:
