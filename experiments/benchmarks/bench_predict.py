@@ -149,14 +149,22 @@ def speed(corpus: pa.Table, folder: Path, *, num_rows: int, rounds: int) -> dict
 
 
 def _memory_of_tasks() -> list[int]:
-    """Memory of Ray's worker processes, in bytes."""
-    found = [0]
+    """Memory of the worker processes of this process's Ray, in bytes."""
+    parents, found = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
+            after_name = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(after_name[1])
             if (folder / "cmdline").read_bytes().startswith(b"ray::"):
                 pages = int((folder / "statm").read_text().split()[1])
-                found.append(pages * os.sysconf("SC_PAGE_SIZE"))
-    return found
+                found[int(folder.name)] = pages * os.sysconf("SC_PAGE_SIZE")
+
+    def is_own(pid: int) -> bool:
+        while pid in parents and pid != os.getpid():
+            pid = parents[pid]
+        return pid == os.getpid()
+
+    return [0, *(size for pid, size in found.items() if is_own(pid))]
 
 
 def timed_files(model: Path, data: Path, out: Path, num_cpus: int) -> tuple[float, float]:

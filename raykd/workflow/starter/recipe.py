@@ -109,7 +109,8 @@ def write_starter(path: Path, text: str) -> None:
 def _head(name: str, config: TaskConfig, *, has_corpus: bool) -> list[str]:
     command = "run" if config.folds is None else "crossval"
     needs = "" if has_corpus else " (needs a corpus)"
-    variants = ["tfidf", "alone", "direct", *(["contextualized"] if has_corpus else [])]
+    baselines = ["tfidf", "embeddings"]
+    variants = [*baselines, "alone", "direct", *(["contextualized"] if has_corpus else [])]
     return [
         f"# yaml-language-server: $schema={schema_file().as_uri()}",
         "# Starter recipe of `raykd init`. All keys: `raykd schema --markdown`, or docs/recipe.md.",
@@ -117,10 +118,12 @@ def _head(name: str, config: TaskConfig, *, has_corpus: bool) -> list[str]:
         f"name: {_text(name)}",
         "# One student per variant and seed; the report shows mean and deviation over the seeds.",
         "seeds: [1, 2, 3]",
-        "# Students to compare:",
+        "# What to compare:",
         "#   tfidf           linear baseline, no neural network",
-        "#   alone           gold labels only, no teacher",
-        "#   direct          the teacher's answers on the training rows",
+        "#   embeddings      linear model on the embeddings of the pretrained model: with few",
+        "#                   rows, often better than a fine-tuned one",
+        "#   alone           student on gold labels only, no teacher",
+        "#   direct          student on the teacher's answers on the training rows",
         f"#   contextualized  first the teacher's answers on retrieved text{needs}",
         f"variants: [{', '.join(variants)}]",
     ]

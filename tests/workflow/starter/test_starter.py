@@ -73,7 +73,7 @@ def test_columns_labels_metric_and_student_are_detected(folder):
         "labels": ["blame", "praise"],
         "metrics": ["accuracy"],
     }
-    assert values["variants"] == ["tfidf", "alone", "direct"]
+    assert values["variants"] == ["tfidf", "embeddings", "alone", "direct"]
     assert values["student"] == {"num_layers": 1, "inits": ["skip"]}
     assert values["teacher"]["max_length"] == 32
     assert load_recipe(Path("reviews.yaml")).task.train == str(folder / "train.csv")
