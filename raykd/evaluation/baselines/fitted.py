@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from raykd.evaluation.cost import BATCH_SIZE, Cost, device_name, speed_of, timed_rounds
+from raykd.models.threads import one_thread, one_tokenizer_thread
 
 # Function from rows (N, as `schemas.EXAMPLES`) to logits (N, C).
 Predict = Callable[[pa.Table], NDArray[np.float32]]
@@ -27,7 +28,12 @@ class Fitted(NamedTuple):
 
 
 def baseline_cost(fitted: Fitted, examples: pa.Table) -> Cost:
-    """Cost from texts to logits, on rows spread evenly over a split (`schemas.EXAMPLES`)."""
+    """Cost from texts to logits in one thread, on rows spread evenly over a split.
+
+    Args:
+        fitted: the baseline.
+        examples: the split (`schemas.EXAMPLES`).
+    """
     places = np.linspace(0, examples.num_rows - 1, BATCH_SIZE).round().astype(np.int64)
     together = examples.take(places)
     alone = [together.slice(row, 1) for row in range(BATCH_SIZE)]
@@ -37,12 +43,14 @@ def baseline_cost(fitted: Fitted, examples: pa.Table) -> Cost:
         fitted.predict(rows)
         return time.perf_counter() - started
 
-    speed = speed_of(list(timed_rounds(seconds, alone, together)))
+    with one_thread(), one_tokenizer_thread():
+        speed = speed_of(list(timed_rounds(seconds, alone, together)))
+        num_threads = torch.get_num_threads()
     return Cost(
         **speed._asdict(),
         weights_bytes=fitted.num_bytes,
         flops_per_token=None,
         num_tokens=None,
         device=device_name(),
-        num_threads=torch.get_num_threads(),
+        num_threads=num_threads,
     )

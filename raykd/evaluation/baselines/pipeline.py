@@ -30,7 +30,6 @@ from raykd.evaluation.sets.merging import merged_logits
 from raykd.models.embedding import TextEmbedder
 from raykd.models.encoder import load_encoder
 from raykd.models.resolve import checked_model
-from raykd.models.threads import one_thread
 from raykd.storage.manifest import (
     Draft,
     digest_of_directory,
@@ -172,8 +171,7 @@ def _evaluate(job: BaselineJob) -> None:
         write_once(out, job.stage("evaluate_set"), job.settings(), inputs, write_set)
 
     def write_cost(draft: Draft) -> None:
-        with one_thread():
-            cost = baseline_cost(fitted, task.reported)
+        cost = baseline_cost(fitted, task.reported)
         facts = BaselineFacts(num_parameters=fitted.num_parameters, cost=cost)
         (draft.directory / COST_FILE).write_text(facts.model_dump_json())
 
