@@ -20,15 +20,19 @@ Predict = Callable[[pa.Table], NDArray[np.float32]]
 
 
 class Fitted(NamedTuple):
-    """A fitted baseline: its answers, and its size."""
+    """A fitted baseline: its answers, and its size.
+
+    `predict_on_cpu` answers on a CPU, where `predict` uses a GPU.
+    """
 
     predict: Predict
     num_parameters: int
     num_bytes: int
+    predict_on_cpu: Predict | None = None
 
 
 def baseline_cost(fitted: Fitted, examples: pa.Table) -> Cost:
-    """Cost from texts to logits in one thread, on rows spread evenly over a split.
+    """Cost from texts to logits in one thread of a CPU, on rows spread evenly over a split.
 
     Args:
         fitted: the baseline.
@@ -36,11 +40,12 @@ def baseline_cost(fitted: Fitted, examples: pa.Table) -> Cost:
     """
     places = np.linspace(0, examples.num_rows - 1, BATCH_SIZE).round().astype(np.int64)
     together = examples.take(places)
+    predict = fitted.predict_on_cpu or fitted.predict
     alone = [together.slice(row, 1) for row in range(BATCH_SIZE)]
 
     def seconds(rows: pa.Table) -> float:
         started = time.perf_counter()
-        fitted.predict(rows)
+        predict(rows)
         return time.perf_counter() - started
 
     with one_thread(), one_tokenizer_thread():

@@ -3,6 +3,12 @@
 import subprocess
 import sys
 
+import numpy as np
+from test_tfidf import examples
+
+from raykd.evaluation.baselines.embeddings import fit_on_embeddings
+from raykd.evaluation.baselines.fitted import baseline_cost
+
 COUNT_THREADS = """
 from pathlib import Path
 import numpy as np
@@ -36,3 +42,24 @@ def test_a_cost_of_one_thread_tokenizes_in_one_thread(monkeypatch):
     )
     # Afterwards, a batch starts the threads of the package.
     assert done.stdout.split() == ["1", "0", "2"]
+
+
+def test_the_cost_of_a_baseline_on_a_gpu_is_that_on_a_cpu():
+    used = []
+
+    def embed_on(device):
+        def embed(texts):
+            used.append(device)
+            return np.array([[len(text), 1.0] for text in texts], np.float32)
+
+        return embed
+
+    train = examples(["a", "bbbb"], [0, 1])
+    fitted = fit_on_embeddings(embed_on("gpu"), train, num_labels=2, embed_on_cpu=embed_on("cpu"))
+    assert set(used) == {"gpu"}
+    used.clear()
+    baseline_cost(fitted, train)
+    assert set(used) == {"cpu"}
+    rows = examples(["aa", "bbb"], [0, 1])
+    on_cpu, on_gpu = fitted.predict_on_cpu(rows), fitted.predict(rows)
+    np.testing.assert_array_equal(on_cpu, on_gpu)
