@@ -130,6 +130,8 @@ def evaluate_baselines(jobs: Sequence[BaselineJob], *, use_gpu: bool) -> list[di
             label="baselines",
             unit="baselines",
             num_gpus=float(use_gpu),
+            # Others at the same time would slow down what is measured.
+            num_at_once=1,
             files=lambda job: job.files(),
         )
     return [json.loads((job.out / METRICS_FILE).read_text()) for job in jobs]
