@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat
 from raykd.report.rendering import environment
 from raykd.report.scores import METRIC_TITLES
 
-# `new`: there is no value to compare with.
-State = Literal["OK", "near", "off", "new", "failed", "not run"]
+# `new`: there is no value to compare with; `not asked`: not of the rows and columns to make.
+State = Literal["OK", "near", "off", "new", "failed", "not run", "not asked"]
 
 _NOTHING = "-"
 

@@ -118,7 +118,7 @@ def shown_table(
                         table, profile, name, column, done, (differences or {}).get((name, column))
                     )
                     if (name, column) in cells
-                    else Cell(column=column)
+                    else Cell(column=column, state="not asked")
                     for column in columns
                 ],
             )

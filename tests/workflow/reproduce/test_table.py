@@ -20,6 +20,7 @@ from raykd.report.reproduced import (
     state_of,
 )
 from raykd.workflow.reproduce.cells import metric_of, runs_of, selected
+from raykd.workflow.reproduce.results_table import shown_table
 from raykd.workflow.reproduce.table import find_table, load_table
 
 TABLES = Path(__file__).resolve().parents[3] / "experiments" / "expected" / "tables"
@@ -66,6 +67,20 @@ def test_only_selects_rows_columns_and_single_cells(tmp_path):
         selected(table, "small", ["KD"], "t")
     with pytest.raises(InputError, match=r"no profile 'full'; it has small"):
         selected(table, "full", [], "t")
+
+
+def test_a_check_of_single_cells_misses_no_others(tmp_path):
+    columns = table_values()["columns"] | {"films": {"title": "Films"}}
+    profiles = table_values()["profiles"]
+    profiles["small"]["columns"]["films"] = {}
+    table = load_table(written(tmp_path, columns=columns, profiles=profiles))
+    cells = selected(table, "small", ["kd/films", "random/reviews"], "t")
+    shown = shown_table(table, "small", cells, {})
+    assert [[cell.state for cell in row.cells] for row in shown.rows] == [
+        ["not run", "not asked"],
+        ["not asked", "not run"],
+    ]
+    assert shown.num_not_run == 2
 
 
 def test_a_column_of_an_evaluation_set_shows_the_runs_of_its_task(tmp_path):
