@@ -157,6 +157,10 @@ def _cell(
     score = score_of(row, one.run, table.columns[column], one.results)
     if score is None:
         return Cell(column=column, paper=paper, expected=expected)
+    state = state_of(score.mean, expected, config.tolerance if config else None)
+    # A mean over fewer seeds varies more.
+    if state != "new" and config and row.is_student and score.num_seeds != config.num_seeds:
+        state = "other seeds"
     return Cell(
         column=column,
         mean=score.mean,
@@ -164,7 +168,7 @@ def _cell(
         num_seeds=score.num_seeds,
         paper=paper,
         expected=expected,
-        state=state_of(score.mean, expected, config.tolerance if config else None),
+        state=state,
         training_s=_training_s(row, one),
         difference=difference
         and Difference(

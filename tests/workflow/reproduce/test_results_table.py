@@ -1,0 +1,70 @@
+"""Cells of a table, from the results of its runs."""
+
+import report_pages
+from test_table import written
+
+from raykd.cli.app import _exit_code as raykd
+from raykd.report.reproduced import markdown
+from raykd.report.results import Results, Score
+from raykd.workflow.reproduce.cells import runs_of, selected
+from raykd.workflow.reproduce.results_table import Done, shown_table
+from raykd.workflow.reproduce.table import load_table
+
+EXPECTED = {
+    "small": {
+        "date": "2026-11-01",
+        "commit": "abc",
+        "device": "CPU",
+        "num_seeds": 2,
+        "tolerance": 1.0,
+        "values": {"kd": {"reviews": 60.0}, "teacher": {"reviews": 80.0}},
+    }
+}
+
+
+def results_of(scores: list[tuple[str, int | None, float]]) -> Results:
+    return report_pages.results().model_copy(
+        update={
+            "scores": [
+                Score(
+                    variant=variant,
+                    init=None if seed is None else "bottom",
+                    seed=seed,
+                    stage="teacher" if seed is None else "adapted",
+                    metrics={"accuracy": value},
+                )
+                for variant, seed, value in scores
+            ]
+        }
+    )
+
+
+def shown(tmp_path, scores, *, num_seeds):
+    path = written(tmp_path, expected=EXPECTED)
+    table = load_table(path)
+    cells = selected(table, "small", ["kd", "teacher"], "t")
+    runs = runs_of(table, "small", cells, path, num_seeds)
+    results = results_of(scores)
+    done = {(run.name, run.column): Done(run, tmp_path / run.folder, results) for run in runs}
+    return shown_table(table, "small", cells, done)
+
+
+def test_a_mean_over_other_seeds_than_the_earlier_value_is_not_compared_with_it(tmp_path):
+    scores = [("teacher", None, 0.8), ("direct", 1, 0.7), ("direct", 2, 0.5)]
+    one = shown(tmp_path, scores, num_seeds=1)
+    # A teacher has no seeds.
+    assert [row.cells[0].state for row in one.rows] == ["OK", "other seeds"]
+    assert (one.missed, one.num_of_other_seeds) == ([], 1)
+    text = markdown(one)
+    assert "| KD | 70.0 (81.5) | " in text
+    assert "Scores not compared, because they are of another number of seeds: 1." in text
+
+    both = shown(tmp_path, scores, num_seeds=2)
+    assert [row.cells[0].state for row in both.rows] == ["OK", "OK"]
+    assert both.num_of_other_seeds == 0
+
+
+def test_a_check_of_other_seeds_than_expected_is_refused_before_any_run(tmp_path, capsys):
+    path = written(tmp_path, expected=EXPECTED)
+    assert raykd(["reproduce", str(path), "--seeds", "1", "--check"]) == 2
+    assert "--seeds 1: --check compares with means over 2 seeds" in capsys.readouterr().err
