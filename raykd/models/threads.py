@@ -22,7 +22,7 @@ def one_thread() -> Iterator[None]:
 def one_tokenizer_thread() -> Iterator[None]:
     """Context manager that tokenizes with one thread; a batch otherwise takes every core."""
     # The package tokenizers reads it in every call.
-    name = "TOKENIZERS_PARALLELISM"
+    name = "TOKENIZERS_PARALLELISM"  # word list: ok
     before = os.environ.get(name)
     os.environ[name] = "false"
     try:

@@ -35,7 +35,7 @@ print(num_threads() - before)
 
 
 def test_a_cost_of_one_thread_tokenizes_in_one_thread(monkeypatch):
-    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)  # word list: ok
     monkeypatch.setenv("RAYON_NUM_THREADS", "2")
     done = subprocess.run(
         [sys.executable, "-c", COUNT_THREADS], capture_output=True, text=True, check=True
