@@ -116,6 +116,15 @@ def test_an_unknown_init_and_no_seeds_are_refused_before_any_run(tmp_path, capsy
     assert "--seeds 0: give at least 1" in capsys.readouterr().err
 
 
+def test_a_row_without_init_is_refused_in_a_run_whose_rows_have_inits(tmp_path):
+    rows = table_values()["rows"]
+    rows["any"] = {"title": "Any", "run": "kd", "variant": "direct"}
+    with pytest.raises(InputError, match=r"rows.any: needs an init, as row 'kd' of the same run"):
+        load_table(written(tmp_path, rows=rows))
+    rows["any"]["init"] = "skip"
+    load_table(written(tmp_path, rows=rows))
+
+
 def test_a_run_trains_only_the_students_of_its_selected_rows(tmp_path):
     path = written(tmp_path)
     table = load_table(path)
