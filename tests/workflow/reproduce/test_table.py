@@ -138,6 +138,28 @@ def test_a_run_trains_only_the_students_of_its_selected_rows(tmp_path):
     assert [run.recipe.seeds for run in only] == [(1, 2, 3, 4, 5)]
 
 
+def test_runs_of_a_column_that_are_scored_on_different_rows_are_refused(tmp_path):
+    runs = table_values()["runs"]
+    runs["kd"]["task"] = {"dev": "other.jsonl"}
+    path = written(tmp_path, runs=runs)
+    cells = [("random", "reviews"), ("kd", "reviews")]
+    with pytest.raises(InputError, match=r"run 'kd', column 'reviews': .* 'plain' in task.dev,"):
+        runs_of(load_table(path), "small", cells, path)
+    runs["kd"]["task"] = {"train": "more.jsonl", "max_train_rows": 10}
+    path = written(tmp_path, runs=runs)
+    assert len(runs_of(load_table(path), "small", cells, path)) == 2
+    runs["kd"]["evaluation"] = {"sets": [{"name": "hard", "path": "hard.jsonl"}]}
+    # The table shows no scores on it.
+    path = written(tmp_path, runs=runs)
+    assert len(runs_of(load_table(path), "small", cells, path)) == 2
+    runs["plain"]["evaluation"] = {"sets": [{"name": "hard", "path": "easy.jsonl"}]}
+    columns = table_values()["columns"]
+    columns["hard"] = {"title": "Hard rows", "of": "reviews", "set": "hard"}
+    path = written(tmp_path, runs=runs, columns=columns)
+    with pytest.raises(InputError, match=r"differs from the run 'plain' in evaluation.sets,"):
+        runs_of(load_table(path), "small", cells, path)
+
+
 def test_a_recipe_that_is_not_valid_is_refused_before_any_run(tmp_path):
     runs = table_values()["runs"]
     runs["kd"] = {"adaptation": {"objective": {"name": "vanila_kd"}}}
