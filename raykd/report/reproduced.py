@@ -240,7 +240,8 @@ def _notes(table: ReproducedTable) -> list[str]:
     notes = [
         f"Profile {table.profile}. Scores in percent: mean ± standard deviation over seeds"
         + (", the paper's value in parentheses." if table.paper else ".")
-        + " Training: seconds for one student, injection and adaptation."
+        + " Training: seconds for one student, injection and adaptation"
+        + ("; mean over the columns that have a score." if len(table.columns) > 1 else ".")
     ]
     if table.compared:
         notes.append(

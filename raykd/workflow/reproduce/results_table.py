@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from raykd.evaluation.differences import ScoreDifference
 from raykd.report.reproduced import (
@@ -178,7 +177,10 @@ def _cell(
 
 
 def _training_s(row: RowConfig, one: Done) -> float | None:
-    """Seconds that one student's injections and adaptation took, mean over seeds."""
+    """Seconds that one student's injections and adaptation took, mean over seeds.
+
+    None if the folder of one of them is missing or damaged.
+    """
     if not row.is_student:
         return None
     recipe = one.run.recipe
@@ -189,6 +191,8 @@ def _training_s(row: RowConfig, one: Done) -> float | None:
         folders = [run.injected(part, init, seed) for part in chain.prefixes()] if chain else []
         if row.stage == "adapted":
             folders.append(run.adapted(row.variant, init, seed))
-        manifests = [read_manifest(folder) for folder in folders]
-        seconds.append(sum(manifest.duration_s for manifest in manifests if manifest))
-    return fmean(seconds)
+        for manifest in map(read_manifest, folders):
+            if manifest is None:
+                return None
+            seconds.append(manifest.duration_s)
+    return sum(seconds) / len(recipe.seeds)

@@ -6,8 +6,9 @@ from test_table import written
 from raykd.cli.app import _exit_code as raykd
 from raykd.report.reproduced import markdown
 from raykd.report.results import Results, Score
+from raykd.storage.manifest import write_once
 from raykd.workflow.reproduce.cells import runs_of, selected
-from raykd.workflow.reproduce.results_table import Done, shown_table
+from raykd.workflow.reproduce.results_table import Done, row_differences, shown_table
 from raykd.workflow.reproduce.table import load_table
 
 EXPECTED = {
@@ -68,3 +69,33 @@ def test_a_check_of_other_seeds_than_expected_is_refused_before_any_run(tmp_path
     path = written(tmp_path, expected=EXPECTED)
     assert raykd(["reproduce", str(path), "--seeds", "1", "--check"]) == 2
     assert "--seeds 1: --check compares with means over 2 seeds" in capsys.readouterr().err
+
+
+def test_a_time_is_shown_only_if_those_of_all_seeds_are_known(tmp_path):
+    scores = [("direct", 1, 0.7), ("direct", 2, 0.5)]
+    students = tmp_path / "reviews" / "kd" / "students"
+    write_once(students / "direct-bottom-seed1" / "adapted", "adapt", {}, {}, lambda _: None)
+    kd = shown(tmp_path, scores, num_seeds=2).rows[1]
+    assert (kd.cells[0].mean, kd.cells[0].training_s) == (60.0, None)
+    write_once(students / "direct-bottom-seed2" / "adapted", "adapt", {}, {}, lambda _: None)
+    kd = shown(tmp_path, scores, num_seeds=2).rows[1]
+    assert kd.cells[0].training_s is not None
+
+
+def test_scores_whose_predictions_were_removed_are_shown_without_differences(tmp_path):
+    path = written(tmp_path)
+    table = load_table(path)
+    cells = [("random", "reviews"), ("kd", "reviews")]
+    scores = [("direct", 1, 0.7), ("direct", 2, 0.5)]
+    kd = results_of(scores)
+    random = kd.model_copy(
+        update={"scores": [one.model_copy(update={"init": "random"}) for one in kd.scores]}
+    )
+    runs = runs_of(table, "small", cells, path)
+    done = {
+        (run.name, run.column): Done(run, tmp_path / run.folder, found)
+        for run, found in zip(runs, (random, kd), strict=True)
+    }
+    assert row_differences(table, cells, done, tmp_path) == {}
+    means = [row.cells[0].mean for row in shown_table(table, "small", cells, done).rows]
+    assert means == [60.0, 60.0]
