@@ -126,8 +126,17 @@ def shown_table(
         expected_source=expected
         and f"{expected.date}, commit {expected.commit}, {expected.device}, "
         f"{expected.num_seeds} seeds, tolerance {expected.tolerance:g} points",
-        versions=results[0].versions if results else {},
+        versions=_versions(results),
     )
+
+
+def _versions(results: Sequence[Results]) -> dict[str, str]:
+    """Versions of the packages; those that differ between runs joined by "and"."""
+    found: dict[str, list[str]] = {}
+    for one in results:
+        for name, version in one.versions.items():
+            found.setdefault(name, []).append(version)
+    return {name: " and ".join(dict.fromkeys(versions)) for name, versions in found.items()}
 
 
 def _metric(table: TableConfig, column: str, done: Mapping[tuple[str, str], Done]) -> str | None:

@@ -82,7 +82,7 @@ def test_a_time_is_shown_only_if_those_of_all_seeds_are_known(tmp_path):
     assert kd.cells[0].training_s is not None
 
 
-def test_scores_whose_predictions_were_removed_are_shown_without_differences(tmp_path):
+def test_removed_predictions_have_no_differences_and_versions_of_all_runs_are_named(tmp_path):
     path = written(tmp_path)
     table = load_table(path)
     cells = [("random", "reviews"), ("kd", "reviews")]
@@ -92,10 +92,12 @@ def test_scores_whose_predictions_were_removed_are_shown_without_differences(tmp
         update={"scores": [one.model_copy(update={"init": "random"}) for one in kd.scores]}
     )
     runs = runs_of(table, "small", cells, path)
+    kd = kd.model_copy(update={"versions": {"raykd": "0.2.0", "torch": "2.13.0"}})
     done = {
         (run.name, run.column): Done(run, tmp_path / run.folder, found)
         for run, found in zip(runs, (random, kd), strict=True)
     }
     assert row_differences(table, cells, done, tmp_path) == {}
-    means = [row.cells[0].mean for row in shown_table(table, "small", cells, done).rows]
-    assert means == [60.0, 60.0]
+    both = shown_table(table, "small", cells, done)
+    assert [row.cells[0].mean for row in both.rows] == [60.0, 60.0]
+    assert "Versions: raykd 0.1.0 and 0.2.0, torch 2.13.0." in markdown(both)
