@@ -80,7 +80,7 @@ def render(results: Results) -> str:
         num_layer_rows=max((a.layers.num_rows for a in results.analyses if a.layers), default=0),
         measures=measures,
         sizes={model.num_parameters for model in results.models if model.init is not None},
-        teacher_sizes={model.num_parameters for model in results.models if model.init is None},
+        teacher_sizes={m.num_parameters for m in results.models if m.variant == "teacher"},
         has_injected=has_injected(results),
         teacher_score=_teacher_score(results),
         total_s=sum(results.times_s.values()),

@@ -192,3 +192,9 @@ def test_a_page_without_injected_students_has_no_injection():
     text = Page(render(without_injected(results(trains_classifier=False)))).text
     assert "minilmv2" not in text
     assert "Injection minilmv2" in Page(render(results())).text
+
+
+def test_the_teachers_size_is_not_that_of_baselines():
+    tfidf = model("tfidf", cost(0.1), init=None, seed=None, num_parameters=4_000)
+    text = Page(render(measured(tfidf, TEACHER, *STUDENTS))).text
+    assert "Teacher 22.72 M parameters" in text
