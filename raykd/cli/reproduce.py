@@ -34,7 +34,7 @@ def reproduce(
         Parameter(
             negative="",
             help="Exit with code 1 if a score is out of the tolerance of the table's expected "
-            "value, or is missing.",
+            "value, is of another number of seeds, or is missing.",
             show_default="no",
         ),
     ] = False,
@@ -54,6 +54,12 @@ def reproduce(
             print(f"{name:24} {', '.join(config.profiles):12} {config.title}")  # noqa: T201  # the command's answer
         return 0
     path = find_table(table, TABLES)
+    expected = load_table(path).expected.get(profile)
+    if check and expected and seeds is not None and seeds != expected.num_seeds:
+        raise InputError(
+            f"--seeds {seeds}: --check compares with means over {expected.num_seeds} seeds; "
+            "remove one of the two options"
+        )
     # These import torch.
     from raykd.report.reproduced import markdown
     from raykd.storage.remote.output import optional_output_at
@@ -66,4 +72,5 @@ def reproduce(
         )
     print(markdown(made), end="")  # noqa: T201  # the command's answer
     failed = any(cell.state == "failed" for row in made.rows for cell in row.cells)
-    return int(failed or (check and bool(made.missed or made.num_not_run)))
+    differs = bool(made.missed or made.num_not_run or made.num_of_other_seeds)
+    return int(failed or (check and differs))

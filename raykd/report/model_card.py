@@ -6,7 +6,16 @@ from string import Template
 from raykd.report.calibration import ece_sentence
 from raykd.report.crossval.section import card_sentences
 from raykd.report.results import ModelFacts, Results, Score, SetFacts
-from raykd.report.scores import INIT_TITLES, METRIC_TITLES, NOTHING, title_of
+from raykd.report.scores import (
+    INIT_TITLES,
+    METRIC_TITLES,
+    NOT_INJECTED,
+    NOTHING,
+    title_of,
+)
+
+# Objective of the variant `alone`, and of adaptations without a teacher.
+_NO_TEACHER = "fine_tune"
 
 _CARD = Template("""---
 library_name: transformers
@@ -16,8 +25,7 @@ tags: [raykd, distillation]
 
 # $run: student `$variant`, $init, seed $seed
 
-A text classifier with $num_parameters parameters for the task `$task`$labels, distilled with
-raykd $version from the teacher `$teacher`.
+A text classifier with $num_parameters parameters for the task `$task`$labels, $origin.
 
 Scores (times 100) on the $num_rows rows of the $split split$sets:
 
@@ -74,8 +82,7 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         num_parameters=f"{model.num_parameters:,}",
         task=task.name,
         labels=f" ({', '.join(task.labels)})" if task.labels else "",
-        version=results.versions["raykd"],
-        teacher=teacher,
+        origin=_origin(results, student.variant, teacher),
         split=split,
         num_rows=f"{task.num_rows[split]:,}",
         sets=_sets(results.sets),
@@ -87,7 +94,7 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
         confidence=_confidence(results, student),
         start=f"Start: {results.starts[student.init]}.\n" if student.init in results.starts else "",
         injection=_injections(results, student.variant),
-        adaptation=results.adaptation.objective if results.adaptation else "none",
+        adaptation=_adaptation(results, student.variant),
         folder=folder,
         # The probability of every class, of which any number is at least 0.5.
         all_classes=", top_k=None" if task.multi_label else "",
@@ -95,8 +102,26 @@ def write_card(results: Results, student: Score, teacher: str, folder: str) -> s
     )
 
 
+def _origin(results: Results, variant: str, teacher: str) -> str:
+    """Name the version of raykd and the teacher, if the student has learned from one."""
+    version = results.versions["raykd"]
+    objectives = {_injections(results, variant), _adaptation(results, variant)}
+    if objectives <= {"none", _NO_TEACHER}:
+        return f"trained with\nraykd {version} on labels, without a teacher"
+    return f"distilled with\nraykd {version} from the teacher `{teacher}`"
+
+
+def _adaptation(results: Results, variant: str) -> str:
+    """Name the objective of a variant's adaptation."""
+    if variant == "alone":
+        return _NO_TEACHER
+    return results.adaptation.objective if results.adaptation else "none"
+
+
 def _injections(results: Results, variant: str) -> str:
     """Describe the injections of a variant: objectives, texts and pretrained teachers."""
+    if variant in NOT_INJECTED:
+        return "none"
     steps = [
         f"{step.objective} on {step.text}"
         + (f" from the pretrained {step.teacher}" if step.teacher else "")

@@ -7,6 +7,7 @@ from raykd.report.scores import (
     METRIC_TITLES,
     NOTHING,
     Numbers,
+    has_injected,
     reference_rows,
     student_rows,
     variant_title,
@@ -141,6 +142,6 @@ def _constant_answers(results: Results) -> dict[str, list[str]]:
 def _without_classifier(results: Results) -> list[str]:
     """Return the objectives of last injections that do not train the classifier."""
     injections: list[StepFacts | PhaseFacts] = [variant.steps[-1] for variant in results.variants]
-    if not injections and results.injection:
+    if not injections and results.injection and has_injected(results):
         injections.append(results.injection)
     return list(dict.fromkeys(one.objective for one in injections if not one.trains_classifier))

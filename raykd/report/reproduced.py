@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat
 from raykd.report.rendering import environment
 from raykd.report.scores import METRIC_TITLES
 
-# `new`: there is no value to compare with.
-State = Literal["OK", "near", "off", "new", "failed", "not run"]
+# `new`: there is no value to compare with; `other seeds`: the value is a mean over more or fewer
+# seeds; `not asked`: not of the rows and columns to make.
+State = Literal["OK", "near", "off", "new", "other seeds", "failed", "not run", "not asked"]
 
 _NOTHING = "-"
 
@@ -126,7 +127,15 @@ class ReproducedTable(_Facts):
     @property
     def num_not_run(self) -> int:
         """Number of cells without a score that did not fail."""
-        return sum(cell.state == "not run" for row in self.rows for cell in row.cells)
+        return self._count("not run")
+
+    @property
+    def num_of_other_seeds(self) -> int:
+        """Number of cells whose earlier value is a mean over more or fewer seeds."""
+        return self._count("other seeds")
+
+    def _count(self, state: State) -> int:
+        return sum(cell.state == state for row in self.rows for cell in row.cells)
 
 
 def state_of(mean: float, expected: float | None, tolerance: float | None) -> State:
@@ -231,7 +240,8 @@ def _notes(table: ReproducedTable) -> list[str]:
     notes = [
         f"Profile {table.profile}. Scores in percent: mean ± standard deviation over seeds"
         + (", the paper's value in parentheses." if table.paper else ".")
-        + " Training: seconds for one student, injection and adaptation."
+        + " Training: seconds for one student, injection and adaptation"
+        + ("; mean over the columns that have a score." if len(table.columns) > 1 else ".")
     ]
     if table.compared:
         notes.append(
@@ -244,6 +254,11 @@ def _notes(table: ReproducedTable) -> list[str]:
             f"OK: within the tolerance of the value of {table.expected_source}; near: within "
             "twice of it; off: further away."
         )
+        if table.num_of_other_seeds:
+            notes.append(
+                "Scores not compared, because they are of another number of seeds: "
+                f"{table.num_of_other_seeds}."
+            )
     if table.paper_note:
         notes.append(table.paper_note)
     notes += [

@@ -51,6 +51,8 @@ METRIC_TITLES: Mapping[str, str] = {
     "spearman": "Spearman correlation",
     "subset_accuracy": "subset accuracy",
 }
+# Variants without an injection.
+NOT_INJECTED = ("alone", "direct")
 _REFERENCES = ("majority", *BASELINES, "teacher")
 # Percentages have a decimal if one row changes the score by half a point or less.
 _ROWS_FOR_A_DECIMAL = 200
@@ -170,6 +172,12 @@ def title_of(task: TaskFacts, variant: str) -> str:
     return variant_title(variant, regression=task.regression)
 
 
+def has_injected(results: Results) -> bool:
+    """Return whether a student has an injection, not only the recipe a section `injection`."""
+    students = {score.variant for score in results.scores if score.init is not None}
+    return not students.issubset(NOT_INJECTED)
+
+
 def reference_rows(results: Results, metric: str) -> list[Row]:
     """Return the rows of baselines and teacher."""
     scores = [score for score in results.scores if score.stage in ("baseline", "teacher")]
@@ -215,7 +223,7 @@ def _row(results: Results, variant: str, init: str | None, metric: str) -> Row:
         title=title_of(results.task, variant),
         init=init,
         before=Spread.of(list(before.values())) if before else None,
-        before_is_defined=(init is None or variant in ("alone", "direct") or trains_classifier),
+        before_is_defined=(init is None or variant in NOT_INJECTED or trains_classifier),
         after=Spread.of(list(after.values())) if after else None,
         versus=versus,
     )

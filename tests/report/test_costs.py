@@ -5,7 +5,7 @@ from raykd.evaluation.cost import Cost
 from raykd.report.costs import cost_note, cost_table, short, times
 from raykd.report.model_card import write_card
 from raykd.report.page import render
-from raykd.report.results import ModelFacts, Results
+from raykd.report.results import ModelFacts, PhaseFacts, Results
 
 SECTION = "Inference cost"
 
@@ -164,3 +164,37 @@ def test_a_card_without_costs_has_no_table_of_them():
     given = measured(TEACHER.model_copy(update={"cost": None}), *STUDENTS)
     student = next(score for score in given.scores if score.variant == "contextualized")
     assert "cost to run" not in write_card(given, student, "bert-base-uncased", "student")
+
+
+def without_injected(given):
+    kept = [score for score in given.scores if score.variant not in ("random", "contextualized")]
+    return given.model_copy(update={"scores": kept})
+
+
+def test_the_card_of_a_student_without_a_teacher_names_none():
+    # The recipe's injection and adaptation are those of other students.
+    given = measured(TEACHER, *STUDENTS)
+    adaptation = PhaseFacts(objective="vanilla_kd", trains_classifier=True)
+    given = given.model_copy(update={"adaptation": adaptation})
+    alone = next(score for score in given.scores if score.variant == "alone")
+    card = write_card(given, alone, "bert-base-uncased", "student")
+    assert "trained with\nraykd 0.1.0 on labels, without a teacher." in card
+    assert "bert-base-uncased" not in card
+    assert "Injection: none. Adaptation: fine_tune." in card
+
+    student = next(score for score in given.scores if score.variant == "contextualized")
+    card = write_card(given, student, "bert-base-uncased", "student")
+    assert "distilled with\nraykd 0.1.0 from the teacher `bert-base-uncased`." in card
+    assert "Injection: minilmv2. Adaptation: vanilla_kd." in card
+
+
+def test_a_page_without_injected_students_has_no_injection():
+    text = Page(render(without_injected(results(trains_classifier=False)))).text
+    assert "minilmv2" not in text
+    assert "Injection minilmv2" in Page(render(results())).text
+
+
+def test_the_teachers_size_is_not_that_of_baselines():
+    tfidf = model("tfidf", cost(0.1), init=None, seed=None, num_parameters=4_000)
+    text = Page(render(measured(tfidf, TEACHER, *STUDENTS))).text
+    assert "Teacher 22.72 M parameters" in text

@@ -6,6 +6,7 @@ https://arxiv.org/abs/1705.02364.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -18,19 +19,20 @@ from raykd.evaluation.baselines.linear import fit_linear
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
-def fit_on_embeddings(embed: Embed, train: pa.Table, *, num_labels: int) -> Fitted:
+def fit_on_embeddings(
+    embed: Embed, train: pa.Table, *, num_labels: int, embed_on_cpu: Embed | None = None
+) -> Fitted:
     """Fit a linear model on embeddings of `train` (`schemas.EXAMPLES`); its size is without them.
 
     Args:
         embed: embeds texts.
         train: rows to fit on.
         num_labels: number of classes; 1 for regression.
+        embed_on_cpu: embeds texts on a CPU, if `embed` uses a GPU.
     """
-
-    def features(rows: pa.Table) -> NDArray[np.float32]:
-        return pair_features(embed, rows)
-
-    return fit_linear(features, train, num_labels=num_labels)
+    features = partial(pair_features, embed)
+    on_cpu = None if embed_on_cpu is None else partial(pair_features, embed_on_cpu)
+    return fit_linear(features, train, num_labels=num_labels, features_on_cpu=on_cpu)
 
 
 def pair_features(embed: Embed, rows: pa.Table) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from raykd.evaluation.baselines.fitted import Fitted
+from raykd.evaluation.baselines.fitted import Fitted, Predict
 from raykd.tasks.labels.sets import targets_of
 
 # (N, F)
@@ -27,13 +27,17 @@ _ABSENT_LOGIT = -100.0
 
 
 def fit_linear(
-    features_of: Callable[[pa.Table], Features], train: pa.Table, *, num_labels: int
+    features_of: Callable[[pa.Table], Features],
+    train: pa.Table,
+    *,
+    num_labels: int,
+    features_on_cpu: Callable[[pa.Table], Features] | None = None,
 ) -> Fitted:
     """Fit on `train` (`schemas.EXAMPLES`); its size is that of the coefficients.
 
     Classes use logistic regression, one of each class against all others in a multi-label task;
-    scores (`num_labels` 1) use ridge regression, clipped to the
-    range of the train split.
+    scores (`num_labels` 1) use ridge regression, clipped to the range of the train split.
+    `features_on_cpu` computes the same features on a CPU, if `features_of` uses a GPU.
     """
     features, targets = features_of(train), targets_of(train)
     if targets.ndim == 2:
@@ -42,7 +46,12 @@ def fit_linear(
         predict, weights = _fit_scores(features, targets)
     else:
         predict, weights = _fit_classes(features, targets.astype(np.int64), num_labels)
-    return Fitted(lambda rows: predict(features_of(rows)), weights.size, weights.nbytes)
+
+    def answers_on(given: Callable[[pa.Table], Features]) -> Predict:
+        return lambda rows: predict(given(rows))
+
+    on_cpu = None if features_on_cpu is None else answers_on(features_on_cpu)
+    return Fitted(answers_on(features_of), weights.size, weights.nbytes, on_cpu)
 
 
 def _fit_scores(features: Features, targets: NDArray[np.float64]) -> _Model:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from raykd.cluster import tasks
 from raykd.cluster.devices import assigned_device
 from raykd.evaluation.baselines import Baseline
-from raykd.evaluation.baselines.embeddings import fit_on_embeddings
+from raykd.evaluation.baselines.embeddings import Embed, fit_on_embeddings
 from raykd.evaluation.baselines.fitted import Fitted, Predict, baseline_cost
 from raykd.evaluation.baselines.int8_teacher import load_int8, make_int8
 from raykd.evaluation.baselines.setfit import SETTINGS as SETFIT_SETTINGS
@@ -30,7 +30,6 @@ from raykd.evaluation.sets.merging import merged_logits
 from raykd.models.embedding import TextEmbedder
 from raykd.models.encoder import load_encoder
 from raykd.models.resolve import checked_model
-from raykd.models.threads import one_thread
 from raykd.storage.manifest import (
     Draft,
     digest_of_directory,
@@ -131,6 +130,8 @@ def evaluate_baselines(jobs: Sequence[BaselineJob], *, use_gpu: bool) -> list[di
             label="baselines",
             unit="baselines",
             num_gpus=float(use_gpu),
+            # Others at the same time would slow down what is measured.
+            num_at_once=1,
             files=lambda job: job.files(),
         )
     return [json.loads((job.out / METRICS_FILE).read_text()) for job in jobs]
@@ -172,8 +173,7 @@ def _evaluate(job: BaselineJob) -> None:
         write_once(out, job.stage("evaluate_set"), job.settings(), inputs, write_set)
 
     def write_cost(draft: Draft) -> None:
-        with one_thread():
-            cost = baseline_cost(fitted, task.reported)
+        cost = baseline_cost(fitted, task.reported)
         facts = BaselineFacts(num_parameters=fitted.num_parameters, cost=cost)
         (draft.directory / COST_FILE).write_text(facts.model_dump_json())
 
@@ -198,19 +198,22 @@ def _fit(job: BaselineJob, train: pa.Table, num_labels: int) -> Fitted:
     if job.name == "int8_teacher":
         num_parameters = _num_parameters(job.model)
         return load_int8(job.made, max_length=job.max_length, num_parameters=num_parameters)
+    embed_on_cpu: Embed | None = None
     if job.name == "static":
         embed, num_parameters = load_static(job.made)
     else:
         model = job.model if job.name == "embeddings" else str(job.made)
-        embed = TextEmbedder.load(
+        embed = embedder = TextEmbedder.load(
             f"variants: {job.name}",
             model,
             max_length=job.max_length,
             use_gpu=assigned_device().type == "cuda",
             fills_batches=False,
         )
+        # The costs of all other models are those on a CPU.
+        embed_on_cpu = replace(embedder, use_gpu=False) if embedder.use_gpu else None
         num_parameters = _num_parameters(model)
-    head = fit_on_embeddings(embed, train, num_labels=num_labels)
+    head = fit_on_embeddings(embed, train, num_labels=num_labels, embed_on_cpu=embed_on_cpu)
     return head._replace(
         num_parameters=head.num_parameters + num_parameters,
         num_bytes=head.num_bytes + _FLOAT32_BYTES * num_parameters,

@@ -1,6 +1,6 @@
 """Runs of a table: the recipe of each, and the scores that its rows show."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -99,7 +99,8 @@ def runs_of(
         num_seeds: use seeds 1 to this number in place of the profile's.
 
     Raises:
-        InputError: a recipe is not valid; names the table's file, the run and the column.
+        InputError: a recipe is not valid, or the scores of a column would be of different rows;
+            names the table's file, the run and the column.
     """
     config = table.profiles[profile]
     runs = []
@@ -110,7 +111,32 @@ def runs_of(
             if own := [row for row in rows if row.run == run]:
                 recipe = _recipe(table, config, run, column, own, path, num_seeds)
                 runs.append(TableRun(run, column, recipe))
+        _check_same_rows([one for one in runs if one.column == column], table, path)
     return runs
+
+
+def _check_same_rows(runs: Sequence[TableRun], table: TableConfig, path: Path) -> None:
+    """Check that the runs of a column are scored on the same rows, by the same metrics."""
+    sets = {column.set for column in table.columns.values()}
+    first, *others = ((run.name, _scored_rows(run.recipe, sets)) for run in runs)
+    for name, rows in others:
+        if differing := [key for key in rows if rows[key] != first[1][key]]:
+            raise InputError(
+                f"{path}: run {name!r}, column {runs[0].column!r}: differs from the run "
+                f"{first[0]!r} in {', '.join(differing)}, and the scores of a column are of the "
+                "same rows; set it in the column, or make another column"
+            )
+
+
+def _scored_rows(recipe: Recipe, sets: Collection[str | None]) -> dict[str, Any]:
+    """Settings that determine the rows of the task and of `sets`, and their metrics."""
+    task = recipe.task.model_dump(mode="json")
+    if recipe.task.dev_fraction is None and recipe.task.folds is None:
+        # Runs may differ in the rows that they are trained on.
+        task = {key: task[key] for key in task if key not in ("train", "max_train_rows")}
+    return {f"task.{key}": value for key, value in task.items()} | {
+        "evaluation.sets": [one for one in recipe.evaluation.sets if one.name in sets]
+    }
 
 
 def _recipe(

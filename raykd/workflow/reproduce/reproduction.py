@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from raykd import progress
 from raykd.errors import InputError
@@ -78,13 +81,33 @@ def reproduce(
 def _make(run: TableRun, out: Path, earlier: Sequence[Done]) -> Done:
     folder = out / run.folder
     same_task = [(one.folder, one.run.recipe) for one in earlier if one.run.column == run.column]
-    take_over([*same_task, *_runs_of_other_tables(run, out)], folder, run.recipe)
+    with alone_in(folder):
+        take_over([*same_task, *_runs_of_other_tables(run, out)], folder, run.recipe)
+        try:
+            run_stages(Run(run.recipe, folder, folder / "units"), "report")
+        except InputError as error:
+            progress.say(f"{run.column}, {run.name}: failed: {error}", level="error")
+            return Done(run, folder, None, str(error))
+        return _read(run, out)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Context manager that one process at a time enters for a run; the others wait.
+
+    Two would write into the metrics files of the same trainings.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
-        run_stages(Run(run.recipe, folder, folder / "units"), "report")
-    except InputError as error:
-        progress.say(f"{run.column}, {run.name}: failed: {error}", level="error")
-        return Done(run, folder, None, str(error))
-    return _read(run, out)
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.say(f"  {folder}: waiting for another process that makes this run")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _runs_of_other_tables(run: TableRun, out: Path) -> Iterator[tuple[Path, Recipe]]:

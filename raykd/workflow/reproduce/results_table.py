@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from raykd.evaluation.differences import ScoreDifference
 from raykd.report.reproduced import (
@@ -118,7 +117,7 @@ def shown_table(
                         table, profile, name, column, done, (differences or {}).get((name, column))
                     )
                     if (name, column) in cells
-                    else Cell(column=column)
+                    else Cell(column=column, state="not asked")
                     for column in columns
                 ],
             )
@@ -127,8 +126,17 @@ def shown_table(
         expected_source=expected
         and f"{expected.date}, commit {expected.commit}, {expected.device}, "
         f"{expected.num_seeds} seeds, tolerance {expected.tolerance:g} points",
-        versions=results[0].versions if results else {},
+        versions=_versions(results),
     )
+
+
+def _versions(results: Sequence[Results]) -> dict[str, str]:
+    """Versions of the packages; those that differ between runs joined by "and"."""
+    found: dict[str, list[str]] = {}
+    for one in results:
+        for name, version in one.versions.items():
+            found.setdefault(name, []).append(version)
+    return {name: " and ".join(dict.fromkeys(versions)) for name, versions in found.items()}
 
 
 def _metric(table: TableConfig, column: str, done: Mapping[tuple[str, str], Done]) -> str | None:
@@ -157,6 +165,10 @@ def _cell(
     score = score_of(row, one.run, table.columns[column], one.results)
     if score is None:
         return Cell(column=column, paper=paper, expected=expected)
+    state = state_of(score.mean, expected, config.tolerance if config else None)
+    # A mean over fewer seeds varies more.
+    if state != "new" and config and row.is_student and score.num_seeds != config.num_seeds:
+        state = "other seeds"
     return Cell(
         column=column,
         mean=score.mean,
@@ -164,7 +176,7 @@ def _cell(
         num_seeds=score.num_seeds,
         paper=paper,
         expected=expected,
-        state=state_of(score.mean, expected, config.tolerance if config else None),
+        state=state,
         training_s=_training_s(row, one),
         difference=difference
         and Difference(
@@ -174,7 +186,10 @@ def _cell(
 
 
 def _training_s(row: RowConfig, one: Done) -> float | None:
-    """Seconds that one student's injections and adaptation took, mean over seeds."""
+    """Seconds that one student's injections and adaptation took, mean over seeds.
+
+    None if the folder of one of them is missing or damaged.
+    """
     if not row.is_student:
         return None
     recipe = one.run.recipe
@@ -185,6 +200,8 @@ def _training_s(row: RowConfig, one: Done) -> float | None:
         folders = [run.injected(part, init, seed) for part in chain.prefixes()] if chain else []
         if row.stage == "adapted":
             folders.append(run.adapted(row.variant, init, seed))
-        manifests = [read_manifest(folder) for folder in folders]
-        seconds.append(sum(manifest.duration_s for manifest in manifests if manifest))
-    return fmean(seconds)
+        for manifest in map(read_manifest, folders):
+            if manifest is None:
+                return None
+            seconds.append(manifest.duration_s)
+    return sum(seconds) / len(recipe.seeds)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raykd.evaluation.differences import Models, ScoreDifference, write_differences
+from raykd.storage.manifest import read_manifest
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.reproduce.cells import init_of
 from raykd.workflow.reproduce.table import RowConfig
@@ -40,8 +41,16 @@ def differences_of(
 
 
 def has_predictions(row: CompleteRow) -> bool:
-    """True unless the row is a teacher that is known by scores of other rows only."""
-    return row.config.variant != "teacher" or is_scored_on(row.run, row.run.task().report_split)
+    """Return whether the task and all predictions of the row are in its run's folder.
+
+    A teacher that is known by scores of other rows only has none.
+    """
+    if read_manifest(row.run.task_folder) is None:
+        return False
+    if row.config.variant == "teacher" and not is_scored_on(row.run, row.run.task().report_split):
+        return False
+    folders = _models(row).folders.values()
+    return all(read_manifest(folder) is not None for folder in folders)
 
 
 def _models(row: CompleteRow) -> Models:

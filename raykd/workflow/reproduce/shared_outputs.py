@@ -65,5 +65,7 @@ def _link(source: Path, target: Path) -> None:
             except OSError:  # the file system has no links
                 shutil.copy2(file, place)
         renamed(partial, target)
+    except FileNotFoundError:  # another process has replaced or removed the source
+        return
     finally:
         shutil.rmtree(partial, ignore_errors=True)

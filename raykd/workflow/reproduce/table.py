@@ -159,10 +159,17 @@ class TableConfig(Config):
         return [column for column in self.columns if self.task_column(column) in own]
 
     def _check_rows(self) -> None:
+        inits = {row.run: name for name, row in self.rows.items() if row.init is not None}
         for name, row in self.rows.items():
             _check_names([row.run], self.runs, f"rows.{name}.run")
             if not row.is_student and (row.init is not None or row.stage == "injected"):
                 raise ValueError(f"rows.{name}: {row.variant} has no init and no stage")
+            if row.is_student and row.init is None and row.run in inits:
+                # The run's students have the inits of its rows, in place of its recipe's.
+                raise ValueError(
+                    f"rows.{name}: needs an init, as row {inits[row.run]!r} of the same run "
+                    f"{row.run!r} has one"
+                )
             if row.compared_with is not None:
                 others = [other for other in self.rows if other != name]
                 _check_names([row.compared_with], others, f"rows.{name}.compared_with")

@@ -20,6 +20,7 @@ from raykd.report.reproduced import (
     state_of,
 )
 from raykd.workflow.reproduce.cells import metric_of, runs_of, selected
+from raykd.workflow.reproduce.results_table import shown_table
 from raykd.workflow.reproduce.table import find_table, load_table
 
 TABLES = Path(__file__).resolve().parents[3] / "experiments" / "expected" / "tables"
@@ -68,6 +69,20 @@ def test_only_selects_rows_columns_and_single_cells(tmp_path):
         selected(table, "full", [], "t")
 
 
+def test_a_check_of_single_cells_misses_no_others(tmp_path):
+    columns = table_values()["columns"] | {"films": {"title": "Films"}}
+    profiles = table_values()["profiles"]
+    profiles["small"]["columns"]["films"] = {}
+    table = load_table(written(tmp_path, columns=columns, profiles=profiles))
+    cells = selected(table, "small", ["kd/films", "random/reviews"], "t")
+    shown = shown_table(table, "small", cells, {})
+    assert [[cell.state for cell in row.cells] for row in shown.rows] == [
+        ["not run", "not asked"],
+        ["not asked", "not run"],
+    ]
+    assert shown.num_not_run == 2
+
+
 def test_a_column_of_an_evaluation_set_shows_the_runs_of_its_task(tmp_path):
     columns = table_values()["columns"] | {
         "hard": {"title": "Hard rows", "of": "reviews", "set": "hard", "metric": "f1"}
@@ -101,6 +116,15 @@ def test_an_unknown_init_and_no_seeds_are_refused_before_any_run(tmp_path, capsy
     assert "--seeds 0: give at least 1" in capsys.readouterr().err
 
 
+def test_a_row_without_init_is_refused_in_a_run_whose_rows_have_inits(tmp_path):
+    rows = table_values()["rows"]
+    rows["any"] = {"title": "Any", "run": "kd", "variant": "direct"}
+    with pytest.raises(InputError, match=r"rows.any: needs an init, as row 'kd' of the same run"):
+        load_table(written(tmp_path, rows=rows))
+    rows["any"]["init"] = "skip"
+    load_table(written(tmp_path, rows=rows))
+
+
 def test_a_run_trains_only_the_students_of_its_selected_rows(tmp_path):
     path = written(tmp_path)
     table = load_table(path)
@@ -112,6 +136,28 @@ def test_a_run_trains_only_the_students_of_its_selected_rows(tmp_path):
     assert plain.task.train == str(tmp_path / "train.jsonl")
     only = runs_of(table, "small", [("kd", "reviews")], path, num_seeds=5)
     assert [run.recipe.seeds for run in only] == [(1, 2, 3, 4, 5)]
+
+
+def test_runs_of_a_column_that_are_scored_on_different_rows_are_refused(tmp_path):
+    runs = table_values()["runs"]
+    runs["kd"]["task"] = {"dev": "other.jsonl"}
+    path = written(tmp_path, runs=runs)
+    cells = [("random", "reviews"), ("kd", "reviews")]
+    with pytest.raises(InputError, match=r"run 'kd', column 'reviews': .* 'plain' in task.dev,"):
+        runs_of(load_table(path), "small", cells, path)
+    runs["kd"]["task"] = {"train": "more.jsonl", "max_train_rows": 10}
+    path = written(tmp_path, runs=runs)
+    assert len(runs_of(load_table(path), "small", cells, path)) == 2
+    runs["kd"]["evaluation"] = {"sets": [{"name": "hard", "path": "hard.jsonl"}]}
+    # The table shows no scores on it.
+    path = written(tmp_path, runs=runs)
+    assert len(runs_of(load_table(path), "small", cells, path)) == 2
+    runs["plain"]["evaluation"] = {"sets": [{"name": "hard", "path": "easy.jsonl"}]}
+    columns = table_values()["columns"]
+    columns["hard"] = {"title": "Hard rows", "of": "reviews", "set": "hard"}
+    path = written(tmp_path, runs=runs, columns=columns)
+    with pytest.raises(InputError, match=r"differs from the run 'plain' in evaluation.sets,"):
+        runs_of(load_table(path), "small", cells, path)
 
 
 def test_a_recipe_that_is_not_valid_is_refused_before_any_run(tmp_path):
