@@ -31,7 +31,7 @@ class Reduction:
             none: the whole vocabulary.
         max_loss: points of the metric (times 100) that may be lost.
         dev: labeled rows on which the loss is measured; None: the dev rows of the run.
-        text_columns: columns of the text of `dev`; the first one also of `vocabulary_of`.
+        text_columns: columns of the text of `dev` and of `vocabulary_of`.
         label_column: column of the labels of `dev`.
         metric: metric of the loss; None: the main one of the run's task, else accuracy, or pearson.
     """
