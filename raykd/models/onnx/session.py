@@ -59,7 +59,8 @@ class OnnxClassifier:
         self, first: Sequence[str], second: Sequence[str] | None, *, max_length: int
     ) -> NDArray[np.float32]:
         """Logits (N, C) of texts or pairs, in order; rows of similar length share a batch."""
-        self._tokenizer.enable_truncation(max_length)
+        side = self.description.truncation_side
+        self._tokenizer.enable_truncation(max_length, direction=side)
         rows: Any = first if second is None else list(zip(first, second, strict=True))
         encoded = self._tokenizer.encode_batch(list(rows))
         lengths = np.array([len(row.ids) for row in encoded], np.int64)
