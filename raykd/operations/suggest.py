@@ -183,7 +183,9 @@ def _candidates(
     """Different texts that are not known, those with the longest gradients; and their number."""
     seen, kept, num_texts = set(known), None, 0
     for batch in _batches(predicted, config):
-        texts = list(zip(*(batch[name].to_pylist() for name in config.text_columns), strict=True))
+        # Null is predicted as an empty text, and the task reads no null.
+        cells = ([text or "" for text in batch[name].to_pylist()] for name in config.text_columns)
+        texts = list(zip(*cells, strict=True))
         predictions = batch[config.prediction].to_pylist()
         new = []
         for place, text in enumerate(texts):

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raykd.errors import InputError
-from raykd.operations.suggest import check_read_back
+from raykd.operations.suggest import _candidates, check_read_back
+from raykd.prediction.config import PredictConfig
 from raykd.tasks.config import TaskConfig
 
 TASK = {"name": "mine", "train": "train.tsv", "dev": "dev.tsv", "sentence_columns": ["text"]}
@@ -28,3 +31,17 @@ def test_csv_is_refused_where_the_task_would_read_its_quotes_or_header_as_text(s
 @pytest.mark.parametrize("quoting", ["auto", "standard"])
 def test_csv_is_written_where_fields_may_be_quoted(quoting):
     check_read_back(Path("next.csv"), TaskConfig.model_validate(TASK | {"quoting": quoting}))
+
+
+def test_a_missing_text_of_a_pair_is_an_empty_one_as_in_the_task(tmp_path):
+    table = {
+        "q": ["known", "new", "new", None],
+        "a": [None, None, "", ""],
+        "prediction": ["good", "good", "good", None],
+        "probabilities": [{"bad": 0.25, "good": 0.75}] * 4,
+        "embedding": pa.array([[1.0, 2.0]] * 4, pa.list_(pa.float32(), 2)),
+    }
+    pq.write_table(pa.table(table), tmp_path / "part-00000.parquet")
+    found, num_texts = _candidates(tmp_path, PredictConfig(("q", "a")), {("known", "")})
+    assert found.texts == [("new", "")]
+    assert num_texts == 1
