@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raykd.cli.models.suggest import _summary
 from raykd.errors import InputError
-from raykd.operations.suggest import _candidates, check_read_back
+from raykd.operations.suggest import Suggested, _candidates, check_read_back
 from raykd.prediction.config import PredictConfig
 from raykd.tasks.config import TaskConfig
 
@@ -45,3 +46,10 @@ def test_a_missing_text_of_a_pair_is_an_empty_one_as_in_the_task(tmp_path):
     found, num_texts = _candidates(tmp_path, PredictConfig(("q", "a")), {("known", "")})
     assert found.texts == [("new", "")]
     assert num_texts == 1
+
+
+@pytest.mark.parametrize(("num_texts", "has_remark"), [(10, False), (11, True)])
+def test_other_texts_are_called_equal_only_if_there_are_some(num_texts, has_remark):
+    printed = _summary(Path("next.csv"), Suggested(10, num_texts, {"good": 10}), 50)
+    assert f"10 rows to label, of {num_texts} new texts; predicted as good 10" in printed
+    assert ("the other texts are equal for the student" in printed) == has_remark
