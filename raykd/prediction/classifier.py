@@ -30,6 +30,7 @@ from raykd.models.tokenization.positions import check_max_length, trained_length
 from raykd.models.tokenization.tokens import collate, to_device, tokenize
 from raykd.prediction.confidence import calibration_in, check_confidence
 from raykd.prediction.config import PredictConfig
+from raykd.prediction.parts import check_text
 from raykd.storage.manifest import digest_of_file
 
 # Padded tokens of a batch: on a CPU more are not faster, on a GPU fewer would be slower.
@@ -227,8 +228,10 @@ class Classifier:
         A row has no text if its columns of text are null or white space.
 
         Raises:
-            InputError: see `outputs_of`.
+            InputError: a column of text holds other values; see also `outputs_of`.
         """
+        for name in config.text_columns:
+            check_text("the rows", name, table.schema.field(name).type, binary=True)
         texts = [table[name].cast(pa.string()).to_pylist() for name in config.text_columns]
         kept = [
             number

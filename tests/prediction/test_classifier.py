@@ -70,6 +70,14 @@ def test_rows_without_text_are_not_predicted(model):
     assert predicted(model, {"text": [None, ""]})["prediction"] == [None, None]
 
 
+@pytest.mark.parametrize("values", [[1, 22], [True, None], [["good"], ["bad"]]])
+def test_values_that_are_no_text_are_refused(model, values):
+    with pytest.raises(InputError, match="column 'text' has type .*, text is expected"):
+        predicted(model, {"text": values})
+    as_bytes = predicted(model, {"text": [text.encode() for text in TEXTS]})
+    assert as_bytes["prediction"] == predicted(model, {"text": TEXTS})["prediction"]
+
+
 def test_rows_below_the_threshold_are_marked(model):
     probability = predicted(model, {"text": TEXTS})["probability"]
     threshold = sorted(probability)[2] - 1e-6
