@@ -85,8 +85,9 @@ class Classifier:
 
         Raises:
             InputError: the model cannot be found or read, has no trained classifier, no tokenizer,
-                two classes of one name, or reads fewer tokens; its calibration is damaged; or it
-                is a regression and there is a threshold or a precision.
+                two classes of one name, or reads fewer tokens; the length leaves no token for a
+                text; its calibration is damaged; or it is a regression and there is a threshold or
+                a precision.
         """
         reference = student_of_run(reference)
         if reference.endswith(ONNX_SUFFIX) and Path(reference).is_file():
@@ -105,6 +106,8 @@ class Classifier:
         calibration = calibration_in(folder, labels, config)
         max_length = config.max_length or trained_length(reference, tokenizer)
         check_max_length("predict: max_length", max_length, reference)
+        num_texts = len(config.text_columns)
+        _check_room(max_length, tokenizer.num_special_tokens_to_add(num_texts == 2), num_texts)
         num_bytes = sum(p.numel() * p.element_size() for p in encoder.parameters())
         width = encoder.hidden_size
         return cls(
@@ -140,6 +143,9 @@ class Classifier:
                 f"predict: max_length {max_length}: {file} reads at most {description.max_length} "
                 "tokens; set it to that or less"
             )
+        num_texts = len(config.text_columns)
+        num_special = _load_file(file, digest).num_special_tokens(is_pair=num_texts == 2)
+        _check_room(max_length, num_special, num_texts)
         num_bytes = file.stat().st_size
         return cls(
             str(file), file, digest, labels, max_length, 0, num_bytes, calibration, multi_label
@@ -290,6 +296,15 @@ class Classifier:
             values = pa.array(outputs.embeddings.ravel())
             arrays.append(pa.FixedSizeListArray.from_arrays(values, self.width))
         return arrays
+
+
+def _check_room(max_length: int, num_special: int, num_texts: int) -> None:
+    """Refuse a length without a token for each text: all rows would be the same to the model."""
+    if max_length < num_special + num_texts:
+        raise InputError(
+            f"predict: max_length {max_length}: {num_special} tokens of a row are special ones, "
+            f"which leaves too few for the text; set it to {num_special + num_texts} or more"
+        )
 
 
 def _precision(device: str) -> AbstractContextManager[object]:

@@ -245,6 +245,8 @@ def test_what_a_file_cannot_do_is_refused(model, tmp_path):
         Classifier.load(str(out), PredictConfig(with_embeddings=True))
     with pytest.raises(InputError, match="reads at most .* tokens"):
         Classifier.load(str(out), PredictConfig(max_length=10_000))
+    with pytest.raises(InputError, match="2 tokens of a row are special ones"):
+        Classifier.load(str(out), PredictConfig(max_length=2))
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(out.read_bytes()[:1000])
     with pytest.raises(InputError, match="damaged.onnx: cannot be loaded"):

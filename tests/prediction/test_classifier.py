@@ -104,6 +104,16 @@ def test_what_the_model_does_not_support_is_refused(model, tmp_path):
         predicted(twins, {"text": TEXTS})
 
 
+def test_a_length_without_room_for_the_text_is_refused(model):
+    # [CLS], [SEP], and another [SEP] for a pair.
+    with pytest.raises(InputError, match="max_length 2: 2 tokens of a row .* set it to 3 or more"):
+        predicted(model, {"text": TEXTS}, max_length=2)
+    assert len(set(predicted(model, {"text": TEXTS}, max_length=3)["probability"])) > 1
+    pair = {"text_columns": ("q", "a"), "max_length": 4}
+    with pytest.raises(InputError, match="max_length 4: 3 tokens of a row .* set it to 5 or more"):
+        predicted(model, {"q": TEXTS, "a": TEXTS}, **pair)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -55,6 +55,10 @@ class OnnxClassifier:
         self._tokenizer = Tokenizer.from_str(tokenizer)
         self._names = [entry.name for entry in self._session.get_inputs()]
 
+    def num_special_tokens(self, *, is_pair: bool) -> int:
+        """Number of special tokens that a text, or a pair, gets."""
+        return int(self._tokenizer.num_special_tokens_to_add(is_pair))
+
     def logits_of(
         self, first: Sequence[str], second: Sequence[str] | None, *, max_length: int
     ) -> NDArray[np.float32]:
