@@ -28,6 +28,7 @@ from raykd.models.resolve import digest_of_model, resolve_model, student_of_run
 from raykd.models.threads import one_thread
 from raykd.models.tokenization.positions import check_max_length, trained_length
 from raykd.models.tokenization.tokens import collate, to_device, tokenize
+from raykd.prediction.columns_of_run import check_columns_of_run
 from raykd.prediction.confidence import calibration_in, check_confidence
 from raykd.prediction.config import PredictConfig
 from raykd.prediction.parts import check_text
@@ -85,10 +86,11 @@ class Classifier:
 
         Raises:
             InputError: the model cannot be found or read, has no trained classifier, no tokenizer,
-                two classes of one name, or reads fewer tokens; the length leaves no token for a
-                text; its calibration is damaged; or it is a regression and there is a threshold or
-                a precision.
+                two classes of one name, or reads fewer tokens; the task of its run has another
+                number of texts per row; the length leaves no token for a text; its calibration is
+                damaged; or it is a regression and there is a threshold or a precision.
         """
+        check_columns_of_run(reference, config.text_columns)
         reference = student_of_run(reference)
         if reference.endswith(ONNX_SUFFIX) and Path(reference).is_file():
             return cls._of_file(Path(reference), config)
