@@ -105,6 +105,11 @@ def labeled_rows(reference: str, student: str, reduction: Reduction) -> LabeledR
             check_metrics([reduction.metric], regression=not labels, multi_label=multi_label)
         except ValueError as error:
             raise InputError(f"raykd export: --metric: {error}") from None
+        if reduction.metric == "f1" and len(labels) != 2:
+            raise InputError(
+                "raykd export: --metric: 'f1' is that of the second of two classes, and the model "
+                f"has {len(labels)}: {', '.join(labels)}; use 'accuracy'"
+            )
     training = [] if task is None else _texts_of(task.train)
     return LabeledRows(dev, training or _texts_of(dev), training, reduction.metric or metric)
 

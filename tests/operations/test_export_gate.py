@@ -68,3 +68,11 @@ def test_of_a_model_in_no_run_static_ranges_are_measured_on_the_given_rows(run):
     assert found.training == []
     assert found.calibration == [("a voice",), ("a sound",)]
     assert found.metric == "accuracy"
+
+
+def test_f1_is_refused_for_other_than_two_classes(run, tmp_path):
+    assert rows_of(run, dev="other.csv", metric="f1").metric == "f1"
+    three = tmp_path / "three"
+    save_tiny_classifier(three / "student", labels=[*LABELS, "mixed"])
+    with pytest.raises(InputError, match="'f1' is that of the second of two classes, and .* has 3"):
+        rows_of(three, dev="other.csv", metric="f1")
