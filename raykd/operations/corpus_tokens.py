@@ -20,14 +20,14 @@ from raykd.storage.remote.task_files import TaskFiles
 
 
 def count_corpus_tokens(
-    model: str, corpus: Sequence[Location], text_column: str, num_tokens: int, out: Path
+    model: str, corpus: Sequence[Location], text_columns: Sequence[str], num_tokens: int, out: Path
 ) -> NDArray[np.int64]:
     """Count the tokens of a model's vocabulary in a corpus, (num_tokens,).
 
     Args:
         model: model reference, see `resolve_model`.
         corpus: files and folders.
-        text_column: column of the text.
+        text_columns: the column of the text, or the two of a pair.
         num_tokens: size of the vocabulary.
         out: output, which must not be in an input folder.
 
@@ -39,7 +39,7 @@ def count_corpus_tokens(
         _count,
         plan_shards(by_digest.items(), SHARD_BYTES),
         label="tokens",
-        shared={"model": model, "text_column": text_column, "num_tokens": num_tokens},
+        shared={"model": model, "text_columns": text_columns, "num_tokens": num_tokens},
         files=lambda parts: TaskFiles(files_of_parts(parts)),
     )
     counts = np.sum([counts for counts, _ in results], axis=0)
@@ -47,23 +47,28 @@ def count_corpus_tokens(
         progress.say(f"{num_unreadable:,} rows cannot be read and are left out", level="warning")
     if not results or not counts.any():
         where = ", ".join(shown(path) for path in corpus)
+        names = " and ".join(map(repr, text_columns))
         raise InputError(
-            f"{where}: there is no text in the column {text_column!r}; name it with --text-columns"
+            f"{where}: there is no text in the column {names}; name it with --text-columns"
         )
     return np.asarray(counts, np.int64)
 
 
 def _count(
-    parts: Sequence[Part], *, model: str, text_column: str, num_tokens: int
+    parts: Sequence[Part], *, model: str, text_columns: Sequence[str], num_tokens: int
 ) -> tuple[NDArray[np.int64], int]:
     tokenizer = load_tokenizer(model)
-    columns = Columns(text=text_column, ids=(), title=None)
     counts, num_unreadable = np.zeros(num_tokens, np.int64), 0
     for part in parts:
-        for texts in read_texts(part.piece, columns):
-            data = texts.data.tobytes()
-            places = zip(texts.starts.tolist(), texts.stops.tolist(), strict=True)
-            decoded = [data[start:stop].decode() for start, stop in places]
-            counts += count_tokens(tokenizer, decoded, num_tokens)
-            num_unreadable += len(texts.bad)
+        of_columns = []
+        for name in text_columns:
+            num_bad = 0
+            for texts in read_texts(part.piece, Columns(text=name, ids=(), title=None)):
+                data = texts.data.tobytes()
+                places = zip(texts.starts.tolist(), texts.stops.tolist(), strict=True)
+                decoded = [data[start:stop].decode() for start, stop in places]
+                counts += count_tokens(tokenizer, decoded, num_tokens)
+                num_bad += len(texts.bad)
+            of_columns.append(num_bad)
+        num_unreadable += max(of_columns)
     return counts, num_unreadable

@@ -111,7 +111,7 @@ def _reduce(
     if reduction.vocabulary_of:
         size = int(load_encoder(student).model.config.vocab_size or 0)
         counts = count_corpus_tokens(
-            student, reduction.vocabulary_of, reduction.text_columns[0], size, written
+            student, reduction.vocabulary_of, reduction.text_columns, size, written
         )
         for texts in zip(*rows.training, strict=True):
             counts += count_tokens(tokenizer, texts, size)

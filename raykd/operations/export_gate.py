@@ -1,5 +1,6 @@
 """The gate of `raykd export`: how a file is made smaller, and the rows it is measured on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from raykd.tasks.examples import find_sentence_columns, read_rows, to_examples
 from raykd.tasks.labels.rules import LabelRules
 from raykd.tasks.metrics import check_metrics
 from raykd.tasks.store import read_task
+from raykd.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,12 @@ class Reduction:
 
     Attributes:
         int8: how activations are quantized; static ranges are measured on the training rows of the
-            run, or on `dev`. None: float32 weights.
+            run, or, of a model that is in no run, on `dev`. None: float32 weights.
         vocabulary_of: texts whose tokens are kept, together with those of the run's training rows;
             none: the whole vocabulary.
         max_loss: points of the metric (times 100) that may be lost.
         dev: labeled rows on which the loss is measured; None: the dev rows of the run.
-        text_columns: columns of the text of `dev`; the first one also of `vocabulary_of`.
+        text_columns: columns of the text of `dev` and of `vocabulary_of`.
         label_column: column of the labels of `dev`.
         metric: metric of the loss; None: the main one of the run's task, else accuracy, or pearson.
     """
@@ -49,7 +51,7 @@ class Reduction:
 
 
 class LabeledRows(NamedTuple):
-    """Rows of the gate and of the calibration, the run's training rows, and the metric."""
+    """Rows of the gate and of the calibration, the run's training rows if any, and the metric."""
 
     dev: pa.Table
     calibration: list[tuple[str, ...]]
@@ -70,6 +72,12 @@ def labeled_rows(reference: str, student: str, reduction: Reduction) -> LabeledR
     """
     encoder = load_encoder(student)
     labels, multi_label = encoder.label_names, encoder.is_multi_label
+    task = _task_of(reference)
+    if task is not None and task.labels != labels:
+        raise InputError(
+            f"raykd export {reference}: the student's classes ({', '.join(labels)}) are not "
+            f"those of the run's task ({', '.join(task.labels)}); run the recipe again"
+        )
     if reduction.dev is not None:
         separator = LABEL_SEPARATOR if multi_label else None
         rules = LabelRules(
@@ -79,33 +87,51 @@ def labeled_rows(reference: str, student: str, reduction: Reduction) -> LabeledR
         table = read_rows(reduction.dev, [reduction.text_columns], rules, AS_NAMED)
         columns = find_sentence_columns(source, table.column_names, [reduction.text_columns], rules)
         dev = to_examples(source, table, columns, rules, labels=labels).table
-        calibrating, is_run = dev, False
-        metrics: tuple[str, ...] = ("accuracy",) if labels else ("pearson",)
-        metrics = ("f1_micro",) if multi_label else metrics
+    elif task is not None:
+        dev = task.dev
     else:
-        folder = Path(reference).expanduser() / "task"
-        if not (folder / "task.json").is_file():
-            raise InputError(
-                f"raykd export {reference}: a smaller file needs labeled rows, on which its loss "
-                "is measured; give the run directory of the model, or --dev FILE"
-            )
-        task = read_task(folder)
-        if task.labels != labels:
-            raise InputError(
-                f"raykd export {reference}: the student's classes ({', '.join(labels)}) are not "
-                f"those of the run's task ({', '.join(task.labels)}); run the recipe again"
-            )
-        dev, calibrating, metrics = task.dev, task.train, task.metrics
-        is_run = True
+        raise InputError(
+            f"raykd export {reference}: a smaller file needs labeled rows, on which its loss "
+            "is measured; give the run directory of the model, or --dev FILE"
+        )
     if not dev.num_rows:
-        raise InputError(f"raykd export {reference}: there are no labeled rows; give others")
+        raise InputError(
+            f"raykd export {reference}: there are no dev rows, on which the loss of a smaller file "
+            "is measured; give others with --dev FILE"
+        )
+    metric = _default_metric(labels, multi_label=multi_label) if task is None else task.main_metric
     if reduction.metric is not None:
         try:
             check_metrics([reduction.metric], regression=not labels, multi_label=multi_label)
         except ValueError as error:
             raise InputError(f"raykd export: --metric: {error}") from None
-    texts = [calibrating["sentence1"].to_pylist()]
-    if calibrating["sentence2"].null_count < calibrating.num_rows:
-        texts.append(calibrating["sentence2"].to_pylist())
-    rows = list(zip(*texts, strict=True))
-    return LabeledRows(dev, rows, rows if is_run else [], reduction.metric or metrics[0])
+        if reduction.metric == "f1" and len(labels) != 2:
+            raise InputError(
+                "raykd export: --metric: 'f1' is that of the second of two classes, and the model "
+                f"has {len(labels)}: {', '.join(labels)}; use 'accuracy'"
+            )
+    training = [] if task is None else _texts_of(task.train)
+    return LabeledRows(dev, training or _texts_of(dev), training, reduction.metric or metric)
+
+
+def _task_of(reference: str) -> Task | None:
+    """Task of a run directory, or of the final training of a cross-validation; else None."""
+    folder = Path(reference).expanduser()
+    for task in (folder / "task", folder / "final" / "task"):
+        if (task / "task.json").is_file():
+            return read_task(task)
+    return None
+
+
+def _default_metric(labels: Sequence[str], *, multi_label: bool) -> str:
+    if multi_label:
+        return "f1_micro"
+    return "accuracy" if labels else "pearson"
+
+
+def _texts_of(examples: pa.Table) -> list[tuple[str, ...]]:
+    """Texts or pairs of examples."""
+    texts = [examples["sentence1"].to_pylist()]
+    if examples["sentence2"].null_count < examples.num_rows:
+        texts.append(examples["sentence2"].to_pylist())
+    return list(zip(*texts, strict=True))

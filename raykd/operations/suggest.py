@@ -21,6 +21,7 @@ from raykd.storage.manifest import check_source
 from raykd.storage.outputs import output_path
 from raykd.storage.schemas import TEXT_FILE
 from raykd.storage.working_files import replacing
+from raykd.tasks.config import TaskConfig
 from raykd.tasks.store import read_task
 from raykd.tasks.task import Task
 from raykd.workflow.recipe.recipe_file import read_recipe
@@ -87,7 +88,8 @@ def suggest(
 
     Raises:
         InputError: there is no run, student or corpus, the task has scores instead of classes, the
-            corpus has no text that is not in the task, or `out` exists or has another suffix.
+            corpus has no text that is not in the task, or `out` exists, has another suffix, or is a
+            CSV file that the task would not read as it is written.
     """
     out = output_path(out)
     if out.suffix not in _FORMATS:
@@ -107,6 +109,7 @@ def suggest(
             "probabilities of one class per row"
         )
     recipe = read_recipe(run / "recipe.yaml")
+    check_read_back(out, recipe.task)
     columns = recipe.task.sentence_candidates()[0]
     if not corpus:
         corpus, text_columns = [_contextualized(run)], ("text",)
@@ -138,6 +141,23 @@ def suggest(
     return Suggested(len(chosen.texts), num_texts, by_label)
 
 
+def check_read_back(out: Path, task: TaskConfig) -> None:
+    """Refuse a CSV file for a task whose CSV files have no header line or no quoted fields.
+
+    Raises:
+        InputError: names the key and the remedy.
+    """
+    if out.suffix != ".csv":
+        return
+    key = "columns" if task.columns is not None else "quoting: none"
+    if task.columns is not None or task.quoting == "none":
+        raise InputError(
+            f"--out {out}: the recipe's task.{key} is for all its CSV files, and this one would "
+            "have a header line and quotation marks around fields, which would be read as text; "
+            "name a .jsonl file"
+        )
+
+
 def _contextualized(run: Path) -> Path:
     folder = run / "texts" / "contextualized"
     if not (folder / TEXT_FILE).is_file():
@@ -163,7 +183,9 @@ def _candidates(
     """Different texts that are not known, those with the longest gradients; and their number."""
     seen, kept, num_texts = set(known), None, 0
     for batch in _batches(predicted, config):
-        texts = list(zip(*(batch[name].to_pylist() for name in config.text_columns), strict=True))
+        # Null is predicted as an empty text, and the task reads no null.
+        cells = ([text or "" for text in batch[name].to_pylist()] for name in config.text_columns)
+        texts = list(zip(*cells, strict=True))
         predictions = batch[config.prediction].to_pylist()
         new = []
         for place, text in enumerate(texts):

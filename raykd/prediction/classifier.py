@@ -28,8 +28,10 @@ from raykd.models.resolve import digest_of_model, resolve_model, student_of_run
 from raykd.models.threads import one_thread
 from raykd.models.tokenization.positions import check_max_length, trained_length
 from raykd.models.tokenization.tokens import collate, to_device, tokenize
+from raykd.prediction.columns_of_run import check_columns_of_run
 from raykd.prediction.confidence import calibration_in, check_confidence
 from raykd.prediction.config import PredictConfig
+from raykd.prediction.parts import check_text
 from raykd.storage.manifest import digest_of_file
 
 # Padded tokens of a batch: on a CPU more are not faster, on a GPU fewer would be slower.
@@ -84,9 +86,11 @@ class Classifier:
 
         Raises:
             InputError: the model cannot be found or read, has no trained classifier, no tokenizer,
-                two classes of one name, or reads fewer tokens; its calibration is damaged; or it
-                is a regression and there is a threshold or a precision.
+                two classes of one name, or reads fewer tokens; the task of its run has another
+                number of texts per row; the length leaves no token for a text; its calibration is
+                damaged; or it is a regression and there is a threshold or a precision.
         """
+        check_columns_of_run(reference, config.text_columns)
         reference = student_of_run(reference)
         if reference.endswith(ONNX_SUFFIX) and Path(reference).is_file():
             return cls._of_file(Path(reference), config)
@@ -104,6 +108,8 @@ class Classifier:
         calibration = calibration_in(folder, labels, config)
         max_length = config.max_length or trained_length(reference, tokenizer)
         check_max_length("predict: max_length", max_length, reference)
+        num_texts = len(config.text_columns)
+        _check_room(max_length, tokenizer.num_special_tokens_to_add(num_texts == 2), num_texts)
         num_bytes = sum(p.numel() * p.element_size() for p in encoder.parameters())
         width = encoder.hidden_size
         return cls(
@@ -139,6 +145,9 @@ class Classifier:
                 f"predict: max_length {max_length}: {file} reads at most {description.max_length} "
                 "tokens; set it to that or less"
             )
+        num_texts = len(config.text_columns)
+        num_special = _load_file(file, digest).num_special_tokens(is_pair=num_texts == 2)
+        _check_room(max_length, num_special, num_texts)
         num_bytes = file.stat().st_size
         return cls(
             str(file), file, digest, labels, max_length, 0, num_bytes, calibration, multi_label
@@ -227,8 +236,10 @@ class Classifier:
         A row has no text if its columns of text are null or white space.
 
         Raises:
-            InputError: see `outputs_of`.
+            InputError: a column of text holds other values; see also `outputs_of`.
         """
+        for name in config.text_columns:
+            check_text("the rows", name, table.schema.field(name).type, binary=True)
         texts = [table[name].cast(pa.string()).to_pylist() for name in config.text_columns]
         kept = [
             number
@@ -287,6 +298,15 @@ class Classifier:
             values = pa.array(outputs.embeddings.ravel())
             arrays.append(pa.FixedSizeListArray.from_arrays(values, self.width))
         return arrays
+
+
+def _check_room(max_length: int, num_special: int, num_texts: int) -> None:
+    """Refuse a length without a token for each text: all rows would be the same to the model."""
+    if max_length < num_special + num_texts:
+        raise InputError(
+            f"predict: max_length {max_length}: {num_special} tokens of a row are special ones, "
+            f"which leaves too few for the text; set it to {num_special + num_texts} or more"
+        )
 
 
 def _precision(device: str) -> AbstractContextManager[object]:

@@ -79,11 +79,24 @@ def schema_of(path: Location, text_columns: Sequence[str]) -> tuple[pa.Schema, i
     require_columns(path, schema.names, schema.names)
     require_columns(path, schema.names, text_columns)
     for name in text_columns:
-        type_ = schema.field(name).type
-        # A column with only nulls has the type null.
-        if not (holds_text(type_) or type_ == pa.null()):
-            raise InputError(f"{path}: column {name!r} has type {type_}, text is expected")
+        check_text(str(path), name, schema.field(name).type)
     return schema, num_rows
+
+
+def check_text(source: str, name: str, type_: pa.DataType, *, binary: bool = False) -> None:
+    """Refuse a column of text that holds other values; one with only nulls has the type null.
+
+    Args:
+        source: name of the rows, for the message.
+        name: name of the column.
+        type_: its type.
+        binary: whether it may hold bytes, which are read as UTF-8.
+
+    Raises:
+        InputError: names the source, the column and its type.
+    """
+    if not (holds_text(type_, binary=binary) or type_ == pa.null()):
+        raise InputError(f"{source}: column {name!r} has type {type_}, text is expected")
 
 
 def read_ranges(ranges: Iterable[RowRange]) -> Iterator[pa.Table]:

@@ -25,7 +25,7 @@ from raykd.prediction.confidence import with_threshold
 from raykd.prediction.config import PredictConfig
 from raykd.prediction.glue_file import check_glue, check_glue_rows, write_glue_file
 from raykd.prediction.inputs import InputRows, rows_of_sources, sums_of_counts
-from raykd.prediction.parts import RowRange, plan_parts, read_ranges
+from raykd.prediction.parts import RowRange, check_text, plan_parts, read_ranges
 from raykd.prediction.types import conformed
 from raykd.storage.locations import Location, shown
 from raykd.storage.manifest import Draft, Manifest, check_output, digest_of, write_once
@@ -121,7 +121,7 @@ def predict_dataset(
 
     Raises:
         InputError: the model cannot be used or has no threshold for the precision, or the dataset
-            has no column of text.
+            has no column of text, or one of other values.
     """
     classifier, config = _loaded(reference, config)
     kind = _device_of(device, classifier)
@@ -133,6 +133,11 @@ def predict_dataset(
                 f"the dataset has no column {missing[0]!r}; its columns are {', '.join(names)}; "
                 "name the column of text with text_columns"
             )
+        types = dict(zip(names, schema.types, strict=True))
+        for name in config.text_columns:
+            # Columns of Python objects are known only when they are read.
+            if isinstance(types[name], pa.DataType):
+                check_text("the dataset", name, types[name], binary=True)
         config.check_names(names, "the dataset")
 
     def predicted_block(block: Any) -> Any:

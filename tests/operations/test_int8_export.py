@@ -1,6 +1,7 @@
 """`raykd export --int8`: the gate, the file's description, and predictions from the file."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -193,7 +194,7 @@ session = onnxruntime.InferenceSession(sys.argv[1])
 metadata = session.get_modelmeta().custom_metadata_map
 about = json.loads(metadata["raykd"])
 tokenizer = Tokenizer.from_str(metadata["tokenizer"])
-tokenizer.enable_truncation(about["max_length"])
+tokenizer.enable_truncation(about["max_length"], direction=about["truncation_side"])
 tokenizer.enable_padding(pad_id=about["pad_id"])
 rows = tokenizer.encode_batch(json.loads(sys.argv[2]))
 columns = {
@@ -222,6 +223,21 @@ def test_a_file_is_used_without_torch_and_by_predict(model, tmp_path):
     )
 
 
+def test_a_file_cuts_rows_on_the_side_of_its_tokenizer(model, tmp_path):
+    left = shutil.copytree(model, tmp_path / "left")
+    settings = json.loads((left / "tokenizer_config.json").read_text())
+    settings["truncation_side"] = "left"
+    (left / "tokenizer_config.json").write_text(json.dumps(settings))
+    export_model(str(left), tmp_path / "left.onnx")
+    texts = ["bad " * 50 + "good film " * 10, "good film " * 10]
+    own, found, right = (
+        [row["positive"] for row in predictions_of(one, texts)["probabilities"].to_pylist()]
+        for one in (left, tmp_path / "left.onnx", model)
+    )
+    assert found == pytest.approx(own, abs=1e-5)
+    assert abs(own[0] - right[0]) > 0.01
+
+
 def test_what_a_file_cannot_do_is_refused(model, tmp_path):
     out = tmp_path / "student.onnx"
     export_model(str(model), out)
@@ -229,6 +245,8 @@ def test_what_a_file_cannot_do_is_refused(model, tmp_path):
         Classifier.load(str(out), PredictConfig(with_embeddings=True))
     with pytest.raises(InputError, match="reads at most .* tokens"):
         Classifier.load(str(out), PredictConfig(max_length=10_000))
+    with pytest.raises(InputError, match="2 tokens of a row are special ones"):
+        Classifier.load(str(out), PredictConfig(max_length=2))
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(out.read_bytes()[:1000])
     with pytest.raises(InputError, match="damaged.onnx: cannot be loaded"):

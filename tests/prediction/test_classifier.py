@@ -70,6 +70,14 @@ def test_rows_without_text_are_not_predicted(model):
     assert predicted(model, {"text": [None, ""]})["prediction"] == [None, None]
 
 
+@pytest.mark.parametrize("values", [[1, 22], [True, None], [["good"], ["bad"]]])
+def test_values_that_are_no_text_are_refused(model, values):
+    with pytest.raises(InputError, match="column 'text' has type .*, text is expected"):
+        predicted(model, {"text": values})
+    as_bytes = predicted(model, {"text": [text.encode() for text in TEXTS]})
+    assert as_bytes["prediction"] == predicted(model, {"text": TEXTS})["prediction"]
+
+
 def test_rows_below_the_threshold_are_marked(model):
     probability = predicted(model, {"text": TEXTS})["probability"]
     threshold = sorted(probability)[2] - 1e-6
@@ -94,6 +102,16 @@ def test_what_the_model_does_not_support_is_refused(model, tmp_path):
     twins = save_tiny_classifier(tmp_path / "twins", labels=("same", "same"))
     with pytest.raises(InputError, match="two of its classes have the same name"):
         predicted(twins, {"text": TEXTS})
+
+
+def test_a_length_without_room_for_the_text_is_refused(model):
+    # [CLS], [SEP], and another [SEP] for a pair.
+    with pytest.raises(InputError, match="max_length 2: 2 tokens of a row .* set it to 3 or more"):
+        predicted(model, {"text": TEXTS}, max_length=2)
+    assert len(set(predicted(model, {"text": TEXTS}, max_length=3)["probability"])) > 1
+    pair = {"text_columns": ("q", "a"), "max_length": 4}
+    with pytest.raises(InputError, match="max_length 4: 3 tokens of a row .* set it to 5 or more"):
+        predicted(model, {"q": TEXTS, "a": TEXTS}, **pair)
 
 
 @pytest.mark.parametrize(

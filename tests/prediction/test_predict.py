@@ -12,6 +12,7 @@ from tiny_models import save_tiny_classifier
 
 import raykd
 from raykd.cli.app import _exit_code as run
+from raykd.errors import InputError
 from raykd.models.calibration import write_calibration
 from raykd.prediction import parts, pipeline
 from raykd.storage.manifest import read_manifest
@@ -200,6 +201,8 @@ def test_a_dataset_of_ray_data_gets_the_columns_of_the_command(model, tmp_path):
     dataset = raykd.predict(ray.data.from_items(rows), str(model))
     found = pa.concat_tables([ray.get(ref) for ref in dataset.to_arrow_refs()])
     assert found.sort_by("id").to_pylist() == read(out).to_pylist()
+    with pytest.raises(InputError, match="the dataset: column 'id' has type int64, text is"):
+        raykd.predict(ray.data.from_items(rows), str(model), text_columns=["id"])
 
 
 def test_a_wanted_precision_marks_rows_below_its_threshold(tmp_path, capsys):

@@ -54,8 +54,7 @@ def export(
         Parameter(
             consume_multiple=True,
             negative="",
-            help="--dev: the column of the text, or the two of a pair; --prune-vocabulary: the "
-            "column of the text.",
+            help="--dev and --prune-vocabulary: the column of the text, or the two of a pair.",
             show_default="text",
         ),
     ] = None,

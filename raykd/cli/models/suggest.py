@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from raykd.operations.suggest import Suggested
 from raykd.operations.suggest import suggest as suggest_rows
 from raykd.storage.locations import location_of
 
@@ -48,12 +49,16 @@ def suggest(
         seed=seed,
         device=device,
     )
+    print(_summary(out, suggested, rows))  # noqa: T201  # the command's answer
+
+
+def _summary(out: Path, suggested: Suggested, num_wanted: int) -> str:
     classes = ", ".join(f"{label} {number}" for label, number in suggested.by_label.items())
     lines = [
         f"{out}: {suggested.num_rows} rows to label, of {suggested.num_texts:,} new texts; "
         f"predicted as {classes}",
         f"fill in the labels, then name both files in the recipe: train: [..., {out}]",
     ]
-    if suggested.num_rows < rows:
+    if suggested.num_rows < min(num_wanted, suggested.num_texts):
         lines.insert(1, "the other texts are equal for the student")
-    print("\n".join(lines))  # noqa: T201  # the command's answer
+    return "\n".join(lines)

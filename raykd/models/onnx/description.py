@@ -28,6 +28,7 @@ class FileDescription(BaseModel):
         labels: names of the classes; empty for regression.
         max_length: tokens per row.
         pad_id: id of the padding token.
+        truncation_side: side on which longer rows are cut: right or left.
         precision: numbers of the weights: float32 or int8.
         multi_label: whether a row has any number of the classes: a probability is the sigmoid of a
             logit, not the softmax of all.
@@ -44,6 +45,7 @@ class FileDescription(BaseModel):
     labels: tuple[str, ...]
     max_length: int
     pad_id: int
+    truncation_side: str = "right"
     precision: str = "float32"
     multi_label: bool = False
     scores: dict[str, dict[str, float]] = {}
@@ -54,7 +56,7 @@ class FileDescription(BaseModel):
 def write_description(
     file: Path, description: FileDescription, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Add a description and the tokenizer to an ONNX file.
+    """Add a description and the tokenizer, with its side of truncation, to an ONNX file.
 
     A tokenizer without a file of the library tokenizers is left out: the file then needs the
     model's folder.
@@ -63,7 +65,8 @@ def write_description(
 
     model = onnx.load(file)
     del model.metadata_props[:]
-    texts = {_ABOUT: description.model_dump_json()}
+    cut = {"truncation_side": tokenizer.truncation_side}
+    texts = {_ABOUT: description.model_copy(update=cut).model_dump_json()}
     if isinstance(tokenizer, PreTrainedTokenizerFast):
         backend = tokenizer.backend_tokenizer
         # Settings of the last call would be part of the text.

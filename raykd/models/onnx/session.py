@@ -55,11 +55,16 @@ class OnnxClassifier:
         self._tokenizer = Tokenizer.from_str(tokenizer)
         self._names = [entry.name for entry in self._session.get_inputs()]
 
+    def num_special_tokens(self, *, is_pair: bool) -> int:
+        """Number of special tokens that a text, or a pair, gets."""
+        return int(self._tokenizer.num_special_tokens_to_add(is_pair))
+
     def logits_of(
         self, first: Sequence[str], second: Sequence[str] | None, *, max_length: int
     ) -> NDArray[np.float32]:
         """Logits (N, C) of texts or pairs, in order; rows of similar length share a batch."""
-        self._tokenizer.enable_truncation(max_length)
+        side = self.description.truncation_side
+        self._tokenizer.enable_truncation(max_length, direction=side)
         rows: Any = first if second is None else list(zip(first, second, strict=True))
         encoded = self._tokenizer.encode_batch(list(rows))
         lengths = np.array([len(row.ids) for row in encoded], np.int64)

@@ -116,6 +116,7 @@ def write_pruned(model: str, kept: NDArray[np.int64], folder: Path) -> None:
         tokenizer_object=Tokenizer.from_str(json.dumps(state)),
         model_max_length=tokenizer.model_max_length,
         model_input_names=tokenizer.model_input_names,
+        truncation_side=tokenizer.truncation_side,
         **special,
     )
     save_tokenizer(pruned, folder)

@@ -107,6 +107,17 @@ def test_special_tokens_keep_their_place_in_the_template(tmp_path):
     assert config["pad_token_id"] == tokenizer.pad_token_id == 0
 
 
+def test_a_pruned_tokenizer_cuts_rows_on_the_same_side(tmp_path):
+    model = save_tiny_classifier(tmp_path / "model")
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    settings["truncation_side"] = "left"
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))
+    pruned(model, ["good film"], tmp_path / "pruned")
+    tokenizer = load_tokenizer(str(tmp_path / "pruned"))
+    ids = tokenizer("good film", truncation=True, max_length=3)["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "film", "[SEP]"]
+
+
 def test_a_model_with_another_kind_of_tokenizer_is_refused(tmp_path):
     bpe = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
     folder = save_tiny_classifier(tmp_path / "model")
