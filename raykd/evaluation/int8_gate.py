@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from raykd.evaluation.predict import answers
+from raykd.models.inference import check_finite
 from raykd.models.onnx.session import OnnxClassifier
 from raykd.tasks.labels.sets import targets_of
 from raykd.tasks.metrics import compute
@@ -36,6 +37,9 @@ def measure_files(
         examples: rows with labels (`schemas.EXAMPLES`).
         metrics: names of the metrics.
         max_length: tokens per row.
+
+    Raises:
+        InputError: a file's logits are NaN or infinite.
     """
     classifiers = [OnnxClassifier(file) for file in files]
     first = examples["sentence1"].to_pylist()
@@ -43,6 +47,8 @@ def measure_files(
     second = None if is_single else examples["sentence2"].to_pylist()
     labels = targets_of(examples)
     logits = [c.logits_of(first, second, max_length=max_length) for c in classifiers]
+    for file, one in zip(files, logits, strict=True):
+        check_finite(one, str(file), "dev rows")
     scores = [
         compute(metrics, labels, answers(one, multi_label=labels.ndim == 2)) for one in logits
     ]

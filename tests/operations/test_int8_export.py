@@ -6,13 +6,16 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from onnx import numpy_helper
 from tiny_models import save_tiny_classifier
 
 from raykd.cli.app import _exit_code as run
 from raykd.errors import InputError
+from raykd.evaluation.int8_gate import measure_files
 from raykd.models.onnx.session import OnnxClassifier
 from raykd.operations import export as export_module
 from raykd.operations.export import Exported, export_model, points_lost
@@ -262,3 +265,23 @@ def _measures(score):
     from raykd.evaluation.int8_gate import FileMeasures
 
     return FileMeasures({"accuracy": score}, 1, 1.0)
+
+
+def test_a_file_with_nan_logits_is_refused_and_not_scored(model, tmp_path):
+    file = tmp_path / "broken.onnx"
+    export_model(str(model), file)
+    content = onnx.load(file)
+    initializers = content.graph.initializer
+    [weight] = [one for one in initializers if one.name.endswith("classifier.weight")]
+    broken = np.full(weight.dims, np.nan, np.float32)
+    weight.CopyFrom(numpy_helper.from_array(broken, weight.name))
+    onnx.save(content, file)
+    rows = pa.table(
+        {
+            "sentence1": ["good film"],
+            "sentence2": pa.nulls(1, pa.string()),
+            "label": pa.array([1.0]),
+        }
+    )
+    with pytest.raises(InputError, match="its logits are NaN in 1 of 1 rows of the dev rows"):
+        measure_files([file], rows, ["accuracy"], max_length=16)

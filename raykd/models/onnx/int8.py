@@ -84,7 +84,9 @@ def _batches(
     names: Sequence[str],
     max_length: int,
 ) -> Iterator[dict[str, Any]]:
-    chosen = rows[:MAX_CALIBRATION_ROWS]
+    # A file may be sorted by label or length.
+    places = np.linspace(0, len(rows) - 1, min(MAX_CALIBRATION_ROWS, len(rows))).round()
+    chosen = [rows[place] for place in places.astype(int)]
     for start in range(0, len(chosen), _BATCH_ROWS):
         texts = list(zip(*chosen[start : start + _BATCH_ROWS], strict=True))
         encoded = tokenizer(
