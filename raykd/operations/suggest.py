@@ -77,7 +77,7 @@ def suggest(
     """Write the rows of a corpus whose labels would help the student of a run most.
 
     Args:
-        run: run directory with a student.
+        run: run directory with a student, or that of a cross-validation.
         out: .csv or .jsonl file to write: the task's columns of text, its label column, empty, and
             the student's prediction and its probability.
         corpus: files and folders of texts; none: the run's contextualized corpus.
@@ -98,9 +98,10 @@ def suggest(
         raise InputError(f"--out {out}: exists, perhaps with labels; choose another name")
     if num_rows < 1:
         raise InputError(f"raykd suggest: {num_rows} rows; give 1 or more")
-    if not (run / "task" / "task.json").is_file() or not (run / "student").is_dir():
+    trained = _trained_run(run)
+    if not (trained / "task" / "task.json").is_file() or not (run / "student").is_dir():
         raise InputError(f"{run}: has no task and student; give the directory of a finished run")
-    task = read_task(run / "task")
+    task = read_task(trained / "task")
     if not task.labels:
         raise InputError(f"{run}: predicts scores; rows are suggested for tasks with classes")
     if task.multi_label:
@@ -108,11 +109,11 @@ def suggest(
             f"{run}: predicts any number of classes per row; rows are suggested by the "
             "probabilities of one class per row"
         )
-    recipe = read_recipe(run / "recipe.yaml")
+    recipe = read_recipe(trained / "recipe.yaml")
     check_read_back(out, recipe.task)
     columns = recipe.task.sentence_candidates()[0]
     if not corpus:
-        corpus, text_columns = [_contextualized(run)], ("text",)
+        corpus, text_columns = [_contextualized(trained)], ("text",)
     if len(text_columns) != len(columns):
         raise InputError(
             f"raykd suggest: the task reads {' and '.join(columns)}, and the corpus has "
@@ -156,6 +157,12 @@ def check_read_back(out: Path, task: TaskConfig) -> None:
             "have a header line and quotation marks around fields, which would be read as text; "
             "name a .jsonl file"
         )
+
+
+def _trained_run(run: Path) -> Path:
+    """Run that made the student: of a cross-validation, the one with all labeled rows."""
+    final = run / "final"
+    return final if final.is_dir() else run
 
 
 def _contextualized(run: Path) -> Path:

@@ -96,6 +96,17 @@ def test_new_different_texts_are_suggested_and_read_back_with_labels(run, tmp_pa
     assert task.train["sentence1"].to_pylist() == [*TEXTS[:4], *found]
 
 
+def test_rows_are_suggested_for_the_student_of_a_cross_validation(run, tmp_path):
+    (run / "final").mkdir()
+    for name in ("task", "texts", "recipe.yaml"):
+        (run / name).rename(run / "final" / name)
+    out = tmp_path / "next.jsonl"
+    assert raykd(["suggest", str(run), "--out", str(out), "--rows", "10"]) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(rows) == 10
+    assert {row["review"] for row in rows} <= set(TEXTS[8:])
+
+
 def test_the_choice_depends_on_the_seed_only(run, tmp_path):
     texts = tmp_path / "pool.jsonl"
     texts.write_text("".join(json.dumps({"body": text}) + "\n" for text in TEXTS))

@@ -11,7 +11,7 @@ from raykd.storage.locations import location_of
 
 
 def suggest(
-    run: Annotated[Path, Parameter(help="Run directory with a student.")],
+    run: Annotated[Path, Parameter(help="Run directory with a student, or a cross-validation's.")],
     /,
     *,
     out: Annotated[Path, Parameter(name="--out", help="Table to write: .csv or .jsonl.")],

@@ -141,6 +141,12 @@ def test_a_killed_cross_validation_resumes_and_leaves_scores_page_and_student(fo
         assert "was trained on all 42 rows" in text
     assert (out / "student" / "model.safetensors").is_file()
 
+    # The next rows to label.
+    (folder / "texts.txt").write_text("a good plot\na poor film\nthe music was fine\n")
+    options = ["--corpus", str(folder / "texts.txt"), "--rows", "2"]
+    assert raykd(["suggest", str(out), "--out", str(folder / "next.jsonl"), *options]) == 0
+    assert len((folder / "next.jsonl").read_text().splitlines()) == 2
+
     # Nothing is trained a second time.
     everything = mtimes(out, "**/manifest.json")
     assert raykd(command) == 0
