@@ -16,8 +16,7 @@ from raykd.tasks.config import LABEL_SEPARATOR
 from raykd.tasks.examples import find_sentence_columns, read_rows, to_examples
 from raykd.tasks.labels.rules import LabelRules
 from raykd.tasks.metrics import check_metrics
-from raykd.tasks.store import read_task
-from raykd.tasks.task import Task
+from raykd.tasks.store import read_task, task_folder_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ def labeled_rows(reference: str, student: str, reduction: Reduction) -> LabeledR
     """
     encoder = load_encoder(student)
     labels, multi_label = encoder.label_names, encoder.is_multi_label
-    task = _task_of(reference)
+    folder = task_folder_of(Path(reference).expanduser())
+    task = None if folder is None else read_task(folder)
     if task is not None and task.labels != labels:
         raise InputError(
             f"raykd export {reference}: the student's classes ({', '.join(labels)}) are not "
@@ -112,15 +112,6 @@ def labeled_rows(reference: str, student: str, reduction: Reduction) -> LabeledR
             )
     training = [] if task is None else _texts_of(task.train)
     return LabeledRows(dev, training or _texts_of(dev), training, reduction.metric or metric)
-
-
-def _task_of(reference: str) -> Task | None:
-    """Task of a run directory, or of the final training of a cross-validation; else None."""
-    folder = Path(reference).expanduser()
-    for task in (folder / "task", folder / "final" / "task"):
-        if (task / "task.json").is_file():
-            return read_task(task)
-    return None
 
 
 def _default_metric(labels: Sequence[str], *, multi_label: bool) -> str:

@@ -22,7 +22,7 @@ from raykd.storage.outputs import output_path
 from raykd.storage.schemas import TEXT_FILE
 from raykd.storage.working_files import replacing
 from raykd.tasks.config import TaskConfig
-from raykd.tasks.store import read_task
+from raykd.tasks.store import read_task, task_folder_of
 from raykd.tasks.task import Task
 from raykd.workflow.recipe.recipe_file import read_recipe
 
@@ -98,10 +98,10 @@ def suggest(
         raise InputError(f"--out {out}: exists, perhaps with labels; choose another name")
     if num_rows < 1:
         raise InputError(f"raykd suggest: {num_rows} rows; give 1 or more")
-    trained = _trained_run(run)
-    if not (trained / "task" / "task.json").is_file() or not (run / "student").is_dir():
+    folder = task_folder_of(run)
+    if folder is None or not (run / "student").is_dir():
         raise InputError(f"{run}: has no task and student; give the directory of a finished run")
-    task = read_task(trained / "task")
+    task, trained = read_task(folder), folder.parent
     if not task.labels:
         raise InputError(f"{run}: predicts scores; rows are suggested for tasks with classes")
     if task.multi_label:
@@ -157,12 +157,6 @@ def check_read_back(out: Path, task: TaskConfig) -> None:
             "have a header line and quotation marks around fields, which would be read as text; "
             "name a .jsonl file"
         )
-
-
-def _trained_run(run: Path) -> Path:
-    """Run that made the student: of a cross-validation, the one with all labeled rows."""
-    final = run / "final"
-    return final if final.is_dir() else run
 
 
 def _contextualized(run: Path) -> Path:

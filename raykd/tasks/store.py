@@ -26,6 +26,12 @@ _FROM_HUB = "hub"
 _SENTENCES = ("sentence1", "sentence2")
 
 
+def task_folder_of(run: Path) -> Path | None:
+    """Folder of a run's task, or of a cross-validation's final one; None if there is none."""
+    folders = (run / "task", run / "final" / "task")
+    return next((folder for folder in folders if (folder / _FACTS_FILE).is_file()), None)
+
+
 def write_task(config: TaskConfig, resolve: Callable[[str], Location], out: Path) -> Manifest:
     """Load a task and write its splits, unless they are already written.
 

@@ -22,6 +22,7 @@ def write_train(folder, second):
     folder.mkdir(parents=True)
     table = pa.table({"sentence1": ["a", "b"], "sentence2": pa.array(second, pa.string())})
     pq.write_table(table, folder / "train.parquet")
+    (folder / "task.json").write_text("{}")
 
 
 @pytest.mark.parametrize("folder", ["task", "final/task"])
