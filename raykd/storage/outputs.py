@@ -1,9 +1,14 @@
-"""Output paths of commands, and detection of Ray's temporary copy of a submitted project."""
+"""Outputs of commands: their paths, their lock, and Ray's temporary copy of a submitted project."""
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from raykd import progress
 from raykd.errors import InputError
 
 # pathlib joins the two slashes of a URL to one.
@@ -44,6 +49,32 @@ def output_path(out: Path, option: str = "--out") -> Path:
             f"{option} /mnt/shared/{out.name}"
         )
     return path
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Context manager that one process at a time enters for a run directory; the others wait.
+
+    Two would write into the metrics files of the same trainings, and train each of them twice. A
+    process enters again what it is in. The lock of a process that was killed is free. On file
+    systems without locks nobody waits.
+
+    Args:
+        folder: run directory, which exists.
+    """
+    # One object per file, which counts how often this process has entered.
+    lock = FileLock(folder / ".lock", is_singleton=True)
+    with ExitStack() as entered:
+        try:
+            lock.acquire(timeout=0)
+            entered.callback(lock.release)
+        except Timeout:
+            progress.say(f"  {folder}: waiting for another process that makes this run")
+            lock.acquire()
+            entered.callback(lock.release)
+        except (OSError, NotImplementedError):
+            pass  # another error of this folder is found by what is written into it
+        yield
 
 
 def in_job_copy(path: Path) -> bool:

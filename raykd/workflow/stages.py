@@ -12,6 +12,7 @@ from raykd.cluster import metrics
 from raykd.config import dump_yaml
 from raykd.report.page import render
 from raykd.storage.manifest import check_replaceable, make_output_directory
+from raykd.storage.outputs import alone_in
 from raykd.storage.schemas import PLAN_FILE
 from raykd.storage.working_files import write_if_new
 from raykd.workflow.checks.preflight import check_classes, check_models, search_embedder
@@ -105,6 +106,8 @@ def run_stages(
 ) -> None:
     """Run the stages from `first` to `last`; completed stages are skipped.
 
+    Another process that makes the same run is waited for.
+
     Args:
         run: the run.
         last: last stage.
@@ -117,10 +120,15 @@ def run_stages(
             or any error of a stage.
     """
     make_output_directory(run.out)
-    for folder in run.replaced_folders():
-        check_replaceable(folder)
     names = list(STAGES)
     names = names[names.index(first) : names.index(last) + 1]
+    with alone_in(run.out):
+        _check_and_run(run, names, checks_models)
+
+
+def _check_and_run(run: Run, names: Sequence[str], checks_models: bool) -> None:
+    for folder in run.replaced_folders():
+        check_replaceable(folder)
     needs_models = not {"generator", "teacher"}.isdisjoint(names)
     if "retrieve" in names:
         search_embedder(run)

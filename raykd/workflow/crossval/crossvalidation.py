@@ -7,6 +7,7 @@ from raykd import progress
 from raykd.report.page import render
 from raykd.report.results import Results
 from raykd.storage.manifest import check_replaceable, make_output_directory
+from raykd.storage.outputs import alone_in
 from raykd.storage.working_files import write_if_new
 from raykd.workflow.crossval.epochs import (
     Choice,
@@ -15,7 +16,7 @@ from raykd.workflow.crossval.epochs import (
     take_over_choices,
     with_choice,
 )
-from raykd.workflow.crossval.folds import open_crossval
+from raykd.workflow.crossval.folds import Crossval, open_crossval
 from raykd.workflow.crossval.pooled import calibrate_pooled, pool_scores
 from raykd.workflow.crossval.results import collect
 from raykd.workflow.crossval.teachers import run_folds, run_with_teachers, share_given_teacher
@@ -39,6 +40,11 @@ def crossvalidate(recipe: Path, out: Path | None = None, num_folds: int | None =
     """
     crossval = open_crossval(recipe, out, num_folds)
     make_output_directory(crossval.out)
+    with alone_in(crossval.out):
+        return _crossvalidate(crossval)
+
+
+def _crossvalidate(crossval: Crossval) -> Results:
     check_replaceable(crossval.out / "student")
     runs = {number: crossval.fold_run(number, {}) for number in crossval.numbers}
     final = crossval.final_run({})

@@ -2,17 +2,14 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from raykd import progress
 from raykd.errors import InputError
 from raykd.report.reproduced import ReproducedTable, markdown, page
 from raykd.report.results import Results
 from raykd.storage.manifest import make_output_directory
-from raykd.storage.outputs import output_path
+from raykd.storage.outputs import alone_in, output_path
 from raykd.storage.working_files import write_if_new
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.reproduce.cells import (
@@ -81,6 +78,7 @@ def reproduce(
 def _make(run: TableRun, out: Path, earlier: Sequence[Done]) -> Done:
     folder = out / run.folder
     same_task = [(one.folder, one.run.recipe) for one in earlier if one.run.column == run.column]
+    folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder):
         take_over([*same_task, *_runs_of_other_tables(run, out)], folder, run.recipe)
         try:
@@ -89,25 +87,6 @@ def _make(run: TableRun, out: Path, earlier: Sequence[Done]) -> Done:
             progress.say(f"{run.column}, {run.name}: failed: {error}", level="error")
             return Done(run, folder, None, str(error))
         return _read(run, out)
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Context manager that one process at a time enters for a run; the others wait.
-
-    Two would write into the metrics files of the same trainings.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress.say(f"  {folder}: waiting for another process that makes this run")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _runs_of_other_tables(run: TableRun, out: Path) -> Iterator[tuple[Path, Recipe]]:

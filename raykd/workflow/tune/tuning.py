@@ -17,11 +17,8 @@ from raykd import progress
 from raykd.cluster.connection import connect
 from raykd.errors import InputError
 from raykd.report.tune.trials import problems_of, rank
-from raykd.storage.manifest import (
-    Draft,
-    stage_key,
-    write_once,
-)
+from raykd.storage.manifest import Draft, make_output_directory, stage_key, write_once
+from raykd.storage.outputs import alone_in
 from raykd.tasks.store import hold_out, write_folds
 from raykd.training.pipeline import train_phases
 from raykd.training.settings import total_epochs
@@ -74,6 +71,8 @@ _EXTENDED_KEYS = ("num_trials", "max_concurrent_trials", "confirm")
 def tune(run: Run) -> None:
     """Tune; write RUN/tune/result/trials.json, and RUN/tune/study.journal for live monitoring.
 
+    Another process that writes into the run is waited for.
+
     Raises:
         InputError: no section `tune`, a key in it that a trial cannot change, or no trial ended.
     """
@@ -86,6 +85,13 @@ def tune(run: Run) -> None:
     check_rows(run)
     check_sampler(recipe.tune)
     trial_resources(recipe)  # refuses missing GPUs before the teacher is trained
+    make_output_directory(run.out)
+    with alone_in(run.out):
+        _tune(run, recipe)
+
+
+def _tune(run: Run, recipe: Recipe) -> None:
+    assert recipe.tune is not None
     setting = prepare(run)
     rows = setting.run.labeled_rows(recipe.adaptation_text(setting.variant))
     longest = longest_trial(recipe, pq.read_metadata(rows).num_rows)
