@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from raykd.tasks.class_counts import limits
 from raykd.workflow.starter.recipe import default_teacher, new_recipe, starter_recipe, write_starter
 from raykd.workflow.starter.task import StarterTask, find_task
 
@@ -87,6 +88,7 @@ def _summary(path: Path, starter: StarterTask) -> str:
     return "\n".join(
         [
             *task.remarks,
+            *limits(task),
             f"text          {', '.join(config.sentence_columns or ())}",
             f"label         {config.label_column}: {kind}",
             f"metrics       {', '.join(config.metrics or ())}",

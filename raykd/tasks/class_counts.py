@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from raykd.storage.schemas import is_multi_label
 from raykd.tasks.labels.sets import targets_of
+from raykd.tasks.overlap import overlap_of
 from raykd.tasks.task import Task
 
 # Maximum number of classes named in a console line, and of characters of a name.
@@ -45,12 +46,15 @@ def content_of(table: pa.Table, labels: Sequence[str]) -> str:
 
 
 def limits(task: Task) -> list[str]:
-    """Remarks about evaluation splits whose scores are uninformative for any model."""
+    """Remarks about evaluation splits whose scores say little about models, or too much good."""
     return [
         f"{split}: {remark}"
         for split, table in task.splits.items()
         if split != "train"
-        for remark in limits_of(table, task.labels, task.metrics)
+        for remark in (
+            *limits_of(table, task.labels, task.metrics),
+            *overlap_of(table, task.train),
+        )
     ]
 
 

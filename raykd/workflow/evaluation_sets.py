@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from raykd import progress
 from raykd.evaluation.config import EvaluationSetConfig
 from raykd.evaluation.pipeline import EvaluationJob
@@ -17,6 +15,7 @@ from raykd.evaluation.sets.pipeline import (
 )
 from raykd.report.results import SetFacts
 from raykd.tasks.class_counts import content_of, limits_of
+from raykd.tasks.overlap import overlap_of, rows_in
 from raykd.tasks.task import Task
 from raykd.training.distributed.placement import uses_gpu
 from raykd.workflow.run import Run
@@ -108,8 +107,6 @@ def _facts(run: Run, config: EvaluationSetConfig, task: Task) -> SetFacts:
     rows = read_set(run.evaluation_set(config.name))
     labels, targets = rows.classes
     metrics = config.reported_metrics(run.recipe.task)
-    num_in_train = _num_in(rows.table, task.train)
-    leaked = [f"{num_in_train:,} of its rows have the text of a training row"]
     return SetFacts(
         name=config.name,
         source=rows.source,
@@ -122,20 +119,10 @@ def _facts(run: Run, config: EvaluationSetConfig, task: Task) -> SetFacts:
         metrics=list(metrics),
         num_rows=rows.table.num_rows,
         content=content_of(rows.table, labels),
-        num_in_train=num_in_train,
+        num_in_train=len(rows_in(rows.table, task.train)),
         remarks=[
             *rows.remarks,
             *limits_of(rows.table, labels, metrics),
-            *(leaked if num_in_train else []),
+            *overlap_of(rows.table, task.train),
         ],
     )
-
-
-def _num_in(rows: pa.Table, train: pa.Table) -> int:
-    """Number of rows whose texts are those of a training row."""
-    known = set(_texts(train))
-    return sum(texts in known for texts in _texts(rows))
-
-
-def _texts(table: pa.Table) -> Iterator[tuple[str, str | None]]:
-    return zip(table["sentence1"].to_pylist(), table["sentence2"].to_pylist(), strict=True)

@@ -18,7 +18,7 @@ def with_sets(**changes):
         "num_rows": 30000,
         "content": "entailment 15,000 (50%), non-entailment 15,000 (50%)",
         "num_in_train": 2,
-        "remarks": ["2 of its rows have the text of a training row"],
+        "remarks": ["2 of 5 rows have the text of a training row"],
     }
     hard = hans | {"name": "hard", "num_rows": 80, "metrics": ["accuracy"], "label_map": {}}
     values["sets"] = [hans, hard | {"remarks": []}]
@@ -37,7 +37,7 @@ def test_evaluation_sets_are_columns_next_to_the_reported_split():
     assert "Training texts are cleaned of the sentences of dev and test, not of those of" in table
     assert (
         "hans 30,000 rows: entailment 15,000 (50%), non-entailment 15,000 (50%). The task's "
-        "classes count as the set's: a and b as non-entailment. 2 of its rows have the text of a "
+        "classes count as the set's: a and b as non-entailment. 2 of 5 rows have the text of a "
         "training row. /data/hans.tsv"
     ) in table
     assert "before" not in table.partition("Inference cost")[0].partition("Corpus card")[0]

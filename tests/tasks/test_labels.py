@@ -213,11 +213,28 @@ def test_a_column_is_refused_or_every_kept_row_gets_its_class(values, unlabeled_
 
 
 def make_task(train, dev, metrics=("accuracy",), *, regression=False):
-    def split(labels):
-        return pa.table({"label": pa.array(labels, pa.float64())})
+    def split(name, labels):
+        texts = [f"{name} {row}" for row in range(len(labels))]
+        return pa.table(
+            {
+                "sentence1": texts,
+                "sentence2": pa.nulls(len(texts), pa.string()),
+                "label": pa.array(labels, pa.float64()),
+            }
+        )
 
     labels = () if regression else ("neg", "pos")
-    return Task("t", labels, regression, metrics, split(train), split(dev), None, {}, ("a remark",))
+    return Task(
+        "t",
+        labels,
+        regression,
+        metrics,
+        split("a", train),
+        split("b", dev),
+        None,
+        {},
+        ("a remark",),
+    )
 
 
 def test_long_names_and_line_breaks_of_classes_are_shortened_on_the_console():

@@ -192,7 +192,8 @@ def test_results_and_card_have_the_set(folder):
     assert (facts.num_rows, facts.labels) == (5, ["other", "praise"])
     assert facts.content == "other 4 (80%), praise 1 (20%)"
     assert facts.num_in_train == 4
-    assert facts.remarks == ["4 of its rows have the text of a training row"]
+    [remark] = facts.remarks
+    assert remark.startswith("4 of 5 rows have the text of a training row (first: row ")
     of_student = [one for one in results.set_summaries if one.variant == "alone"]
     assert [(one.evaluation_set, one.metric) for one in of_student] == [
         ("hard", "accuracy"),
