@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -99,8 +100,9 @@ def runs_of(
         num_seeds: use seeds 1 to this number in place of the profile's.
 
     Raises:
-        InputError: a recipe is not valid, or the scores of a column would be of different rows;
-            names the table's file, the run and the column.
+        InputError: a recipe is not valid, the scores of a column would be of different rows,
+            or two runs would make the same student; names the table's file, the run and the
+            column.
     """
     config = table.profiles[profile]
     runs = []
@@ -111,8 +113,30 @@ def runs_of(
             if own := [row for row in rows if row.run == run]:
                 recipe = _recipe(table, config, run, column, own, path, num_seeds)
                 runs.append(TableRun(run, column, recipe))
-        _check_same_rows([one for one in runs if one.column == column], table, path)
+        of_column = [one for one in runs if one.column == column]
+        _check_same_rows(of_column, table, path)
+        _check_different(of_column, path)
     return runs
+
+
+def _check_different(runs: Sequence[TableRun], path: Path) -> None:
+    """Check that no two runs of a column make the same student."""
+    for one, other in combinations(runs, 2):
+        values = [
+            run.recipe.model_dump(exclude={"name", "preset", "variants"}) for run in (one, other)
+        ]
+        shared = [name for name in one.recipe.variants if name in other.recipe.variants]
+        if shared and values[0] == values[1]:
+            raise InputError(
+                f"{path}: runs {one.name!r} and {other.name!r}, column {one.column!r}: the same "
+                f"settings, so that their rows {shared[0]!r} would be the same student"
+            )
+
+
+def _of_student(recipe: Recipe) -> dict[str, Any]:
+    """Settings that determine the student of a variant and init."""
+    others = {"name": True, "preset": True, "variants": True, "student": {"inits"}}
+    return recipe.model_dump(mode="json", exclude=others)
 
 
 def _check_same_rows(runs: Sequence[TableRun], table: TableConfig, path: Path) -> None:

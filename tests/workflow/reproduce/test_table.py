@@ -258,6 +258,21 @@ def test_the_page_escapes_texts_and_marks_the_best_score_of_each_column():
     assert "paper: 42.0" in text
 
 
+def test_runs_of_equal_settings_are_refused_where_they_share_a_variant(tmp_path):
+    runs = table_values()["runs"]
+    rows = table_values()["rows"]
+    runs["kd"] = runs["plain"]
+    rows["kd"]["init"] = "random"
+    path = written(tmp_path, runs=runs, rows=rows)
+    table = load_table(path)
+    with pytest.raises(InputError, match=r"runs 'plain' and 'kd', column 'reviews': the same set"):
+        runs_of(table, "small", selected(table, "small", [], "t"), path)
+    rows["kd"] = {"title": "TF-IDF", "run": "kd", "variant": "tfidf"}
+    path = written(tmp_path, runs=runs, rows=rows)
+    table = load_table(path)
+    assert len(runs_of(table, "small", selected(table, "small", [], "t"), path)) == 2
+
+
 @pytest.mark.parametrize("path", sorted(TABLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_run_of_the_tables_of_the_project_is_a_valid_recipe(path):
     table = load_table(path)
@@ -269,13 +284,14 @@ def test_every_run_of_the_tables_of_the_project_is_a_valid_recipe(path):
 
 
 @pytest.mark.parametrize("path", sorted(TABLES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_runs_of_a_column_differ_by_their_objective_alone(path):
+def test_the_runs_of_a_column_with_equal_students_differ_by_their_objective_alone(path):
     table = load_table(path)
     for profile in table.profiles:
         runs = runs_of(table, profile, selected(table, profile, [], str(path)), path)
         settings = {}
         for run in runs:
             values = run.recipe.adaptation.model_dump(mode="json", exclude={"objective"})
-            settings.setdefault(run.column, []).append((values, run.recipe.teacher))
-        for of_column in settings.values():
-            assert all(one == of_column[0] for one in of_column)
+            same_student = (run.column, run.recipe.student.num_layers)
+            settings.setdefault(same_student, []).append((values, run.recipe.teacher))
+        for equal in settings.values():
+            assert all(one == equal[0] for one in equal)
