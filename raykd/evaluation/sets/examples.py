@@ -112,6 +112,8 @@ def write_set(
         "lists_labels": rules.labels is not None,
         **classes._asdict(),
     }
+    if rules.separator is not None:
+        settings["separator"] = rules.separator
     return write_once(out, "evaluation_set", settings, {"file": source_digest(path)}, write)
 
 

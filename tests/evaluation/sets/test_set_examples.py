@@ -201,3 +201,16 @@ def test_a_set_is_read_again_only_if_its_file_or_classes_change(tmp_path):
     assert write(tmp_path, text, metrics=["accuracy", "matthews"]).key == first.key
     assert write(tmp_path, text, **HANS).key != first.key
     assert write(tmp_path, text + "c\td\tneutral\n").key != first.key
+
+
+def test_a_set_is_read_again_with_another_separator_of_its_classes(tmp_path):
+    text = "text\ttags\none\ta;b\n"
+    of_task = {"train": "t", "dev": "d", "sentence_columns": ["text"], "label_column": "tags"}
+
+    def read_with(separator):
+        task = task_of("tags", multi_label=True, label_separator=separator, **of_task)
+        return read(tmp_path, text, task=task, classes=("a", "b"))
+
+    assert read_with(";").table["label"].to_pylist() == [[1.0, 1.0]]
+    with pytest.raises(InputError, match="a;b"):
+        read_with(",")
