@@ -135,7 +135,7 @@ def _check_different(runs: Sequence[TableRun], path: Path) -> None:
 
 def _of_student(recipe: Recipe) -> dict[str, Any]:
     """Settings that determine the student of a variant and init."""
-    others = {"name": True, "preset": True, "variants": True, "student": {"inits"}}
+    others: dict[str, Any] = {"name": True, "preset": True, "variants": True, "student": {"inits"}}
     return recipe.model_dump(mode="json", exclude=others)
 
 
