@@ -23,6 +23,12 @@ from raykd.errors import InputError
 # each time. Ray's own default is to retry forever.
 MAX_OUT_OF_MEMORY_RETRIES = 3
 
+# How often a thread of OpenMP looks whether the others are ready, before it sleeps. By default it
+# looks for up to milliseconds, and where other processes use the same cores it does so in the time
+# that the thread it waits for needs: a step of training takes 10 s in place of 0.4
+# (experiments/benchmarks/bench_busy_cores.py). libgomp reads it when torch is imported.
+_SPIN_VARIABLE, SPIN_COUNT = "GOMP_SPINCOUNT", "10000"
+
 _CONNECT_TIMEOUT_S = 5
 _START_TIMEOUT = "timed out during startup"
 _ADDRESS = re.compile(r"local|auto|(?:ray://)?[^/\s]+:\d+/?")
@@ -35,6 +41,8 @@ def connect() -> None:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(MAX_OUT_OF_MEMORY_RETRIES))
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault(_SPIN_VARIABLE, SPIN_COUNT)
     debug = os.environ.get("RAYKD_DEBUG") == "1"
     address = find_address()
     # Ray takes seconds to connect, and minutes when a cluster is unreachable.

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from raykd.cluster import processes
+from raykd.cluster.connection import SPIN_COUNT
 from raykd.cluster.processes import end_leftovers, recorded, records_folder
 
 _DRIVER = """
@@ -123,10 +124,17 @@ def test_nothing_is_recorded_without_a_folder(tmp_path):
 
 
 _RAY_DRIVER = """
-import sys
+import os, sys
 from raykd.cluster.connection import connect
 connect()
 import ray
+
+@ray.remote
+def spin_count():
+    return os.environ.get("GOMP_SPINCOUNT")
+
+if "TEST_SPIN_COUNT" in os.environ:
+    print(ray.get(spin_count.remote()), flush=True)
 print(ray._private.worker._global_node.get_logs_dir_path(), flush=True)
 sys.stdin.read()
 """
@@ -194,3 +202,27 @@ def test_a_terminated_driver_ends_without_a_crash_report_from_ray(tmp_path, ray_
     assert "*** SIGTERM" not in errors
     assert "KeyboardInterrupt" in errors
     assert logs.is_dir()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        (None, None, SPIN_COUNT),
+        ("GOMP_SPINCOUNT", "77", "77"),
+        ("OMP_WAIT_POLICY", "ACTIVE", "None"),
+    ],
+)
+def test_threads_of_tasks_spin_briefly_unless_the_user_set_it(
+    tmp_path, ray_folder, monkeypatch, name, value, expected
+):
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setenv("TEST_SPIN_COUNT", "1")
+    if name is not None:
+        monkeypatch.setenv(name, value)
+    process, first_line = _start_ray_driver(tmp_path, ray_folder, tmp_path / "errors")
+    try:
+        assert str(first_line) == expected
+    finally:
+        process.communicate()
