@@ -18,6 +18,7 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",  # word list: ok
     # Tests run in parallel on few cores, and their models are tiny.
     OMP_NUM_THREADS="1",
+    OMP_WAIT_POLICY="PASSIVE",
     # No test logs to the developer's server.
     WANDB_MODE="offline",
 )
