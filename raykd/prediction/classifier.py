@@ -64,6 +64,7 @@ class Classifier:
         num_bytes: bytes of the weights in memory.
         calibration: that of its probabilities; None if it has none, or none is wanted.
         multi_label: whether a row has any number of the classes.
+        precision: numbers of the weights: float32, or int8 in some ONNX files.
     """
 
     reference: str
@@ -75,6 +76,7 @@ class Classifier:
     num_bytes: int
     calibration: Calibration | None = None
     multi_label: bool = False
+    precision: str = "float32"
 
     @classmethod
     def load(cls, reference: str, config: PredictConfig) -> "Classifier":
@@ -150,7 +152,16 @@ class Classifier:
         _check_room(max_length, num_special, num_texts)
         num_bytes = file.stat().st_size
         return cls(
-            str(file), file, digest, labels, max_length, 0, num_bytes, calibration, multi_label
+            str(file),
+            file,
+            digest,
+            labels,
+            max_length,
+            0,
+            num_bytes,
+            calibration,
+            multi_label,
+            description.precision,
         )
 
     @property

@@ -60,7 +60,10 @@ def check_confidence(
 
 
 def with_threshold(
-    config: PredictConfig, calibration: Calibration | None, reference: str
+    config: PredictConfig,
+    calibration: Calibration | None,
+    reference: str,
+    precision: str = "float32",
 ) -> tuple[PredictConfig, list[str]]:
     """Replace a wanted precision by its threshold; also return lines about the probabilities.
 
@@ -68,13 +71,14 @@ def with_threshold(
         config: settings.
         calibration: that of the model, see `calibration_in`.
         reference: the model, for messages.
+        precision: numbers of its weights, for messages.
 
     Raises:
         InputError: the model has no thresholds, or no one for this precision.
     """
     lines = []
     if config.calibrated:
-        lines.append(f"probabilities {_state(calibration, reference)}")
+        lines.append(f"probabilities {_state(calibration, reference, precision)}")
     if config.precision is None:
         return config, lines
     found = _threshold_for(config.precision, calibration, reference)
@@ -93,14 +97,17 @@ def with_threshold(
     return replace(config, threshold=found.threshold, precision=None), [*lines, line]
 
 
-def _state(calibration: Calibration | None, reference: str) -> str:
+def _state(calibration: Calibration | None, reference: str, precision: str) -> str:
     if calibration is None:
         return f"are not calibrated: {reference} has no calibration"
     if calibration.problem is not None:
         return f"are not calibrated: {calibration.problem}"
-    return (
+    state = (
         f"are calibrated on {calibration.num_rows:,} dev rows: temperature "
         f"{calibration.temperature:.3g}"
+    )
+    return (
+        state if precision == "float32" else f"{state}, of the model before it became {precision}"
     )
 
 

@@ -160,7 +160,9 @@ def _loaded(reference: str, config: PredictConfig) -> tuple[Classifier, PredictC
     """
     classifier = Classifier.load(reference, config)
     if classifier.labels:
-        config, lines = with_threshold(config, classifier.calibration, classifier.reference)
+        config, lines = with_threshold(
+            config, classifier.calibration, classifier.reference, classifier.precision
+        )
         for line in lines:
             progress.say(line)
     return classifier, config

@@ -67,6 +67,8 @@ def test_a_precision_becomes_its_threshold_and_the_evidence_is_stated():
         "precision 0.95: threshold 0.8; of held-out dev rows it answers 58%, 66 of 70 right "
         "(94.3%, 95% interval 86.0% to 98.4%)",
     ]
+    _, [first, _] = with_threshold(PredictConfig(precision=0.92), CALIBRATION, "m", "int8")
+    assert first.endswith("temperature 1.75, of the model before it became int8")
     assert with_threshold(PredictConfig(calibrated=False), None, "m") == (
         PredictConfig(calibrated=False),
         [],
