@@ -1,4 +1,4 @@
-"""Scores of models with bootstrap intervals over rows and seeds."""
+"""Scores of models with intervals over rows and seeds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +15,15 @@ from raykd.evaluation.differences import (
     interval,
 )
 from raykd.evaluation.resampling import resampled_scores
-from raykd.tasks.metrics import compute, majority_predictions
+from raykd.tasks.labels.sets import targets_of
+from raykd.tasks.metrics import CORRELATIONS, compute, majority_predictions
 from raykd.tasks.store import read_task
 
 
 class ScoreInterval(BaseModel):
     """A metric of models that differ in their seed only: the mean over seeds, and its interval.
 
-    `low` and `high` bound the share `confidence` of the resamples, each of which draws rows and
-    seeds with replacement.
+    `low` and `high` are the bounds of `differences.interval`, within those of the metric.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,10 +48,8 @@ def score_intervals(models: Sequence[Models], task_folder: Path) -> list[ScoreIn
         task_folder: the task's examples.
     """
     task = read_task(task_folder)
-    labels = task.reported["label"].to_numpy()
-    constant = majority_predictions(
-        task.train["label"].to_numpy(), len(labels), regression=task.regression
-    )
+    labels = targets_of(task.reported)
+    constant = majority_predictions(targets_of(task.train), len(labels), regression=task.regression)
     found = []
     for one in models:
         answers = np.stack(answers_of(one, constant))
@@ -67,7 +65,10 @@ def score_intervals(models: Sequence[Models], task_folder: Path) -> list[ScoreIn
                 resampled[metric],
                 np.zeros_like(resampled[metric]),
                 is_paired=True,
+                limit=1.0,
             )
+            if metric not in CORRELATIONS:
+                low = max(low, 0.0)
             found.append(
                 ScoreInterval(
                     variant=one.variant,

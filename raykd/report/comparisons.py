@@ -41,28 +41,29 @@ def comparison_note(results: Results) -> str:
     first = own[0]
     split = results.task.report_split
     num_seeds = max(difference.num_seeds for difference in own)
-    drawn = f"the {first.num_rows:,} rows of the {split} split (the same for both models)"
-    cause = "another sample of such rows"
+    rows = f"the {first.num_rows:,} rows of the {split} split"
+    causes = "another sample of such rows"
+    basis = f"{first.num_resamples:,} resamples of {rows} (the same for both models)"
+    chance = "Among 20 pairs of equally good models, about one shows a difference by chance."
     if num_seeds > 1:
-        drawn += " and the seeds (as pairs where both models have them)"
-        cause += " or other seeds"
-    share = f"{100 * first.confidence:.0f} %"
+        causes += " or other seeds"
+        basis += f", and on how {num_seeds} seeds vary (as pairs where both models have them)"
+    if num_seeds == 2:
+        chance = "Among 20 pairs of equally good models, one to three show a difference by chance."
+    if num_seeds == 1:
+        chance = (
+            "With one seed, the variation over seeds is unknown and not covered: a difference may "
+            "be that of the seeds."
+        )
     sentences = [
-        f"An interval contains the difference in {share} of {first.num_resamples:,} resamples, "
-        f"each of which draws {drawn} with replacement: it covers how {cause} would change the "
-        "difference. It does not cover another teacher, other settings, or rows of another kind.",
+        f"An interval covers, with a confidence of {100 * first.confidence:.0f} %, how {causes} "
+        f"would change the difference. It is based on {basis}. It does not cover another teacher, "
+        "other settings, or rows of another kind.",
         f"“{NO_DIFFERENCE[:1].upper()}{NO_DIFFERENCE[1:]}” means that the interval contains 0: "
         "these rows and seeds do not show which model is better; it does not mean that both are "
         "equal.",
-        "Among 20 pairs of equally good models, about one shows a difference by chance.",
+        chance,
     ]
-    if num_seeds == 1:
-        sentences.append("With one seed, the variation over seeds is unknown and not covered.")
-    elif num_seeds < 10:
-        sentences.append(
-            f"With {num_seeds} seeds, the variation over seeds is underestimated: intervals are "
-            "somewhat too narrow."
-        )
     if any(difference.other_init is None for difference in own):
         sentences.append(
             "The student compared with the teacher and the baselines is the one with the highest "

@@ -179,3 +179,5 @@ METRICS: Mapping[str, Callable[[FloatArray, FloatArray], float]] = {
 }
 MULTI_LABEL_METRICS = frozenset({"f1_macro", "f1_micro", "lrap", "subset_accuracy"})
 REGRESSION_METRICS = frozenset({"pearson", "spearman"})
+# From -1 to 1; the other metrics are from 0 to 1.
+CORRELATIONS = REGRESSION_METRICS | {"matthews"}

@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from raykd.evaluation.differences import Models, interval, write_differences
 from raykd.evaluation.resampling import resampled_scores
@@ -38,20 +39,52 @@ def test_the_interval_of_two_accuracies_is_that_of_the_normal_approximation():
     assert (found.low, found.high) == pytest.approx((0.1 - half, 0.1 + half), abs=0.005)
 
 
-def test_seeds_are_drawn_as_pairs():
-    # Rows change nothing: two seeds with differences of 0.1 and 0.3.
+def test_seeds_are_compared_as_pairs():
+    # Rows change nothing: two seeds with differences of 0.1 and 0.3, whose mean has a variance of
+    # 0.02 / 2; Student's t of one degree of freedom is 12.706.
     own, other = np.tile([0.5, 0.9], (2000, 1)), np.tile([0.4, 0.6], (2000, 1))
     paired = interval([0.5, 0.9], [0.4, 0.6], own, other, is_paired=True)
-    assert paired == pytest.approx((0.2, 0.1, 0.3))
-    # Each combination of the means of two seeds has a probability of 1/16 or more.
+    assert paired == pytest.approx((0.2, 0.2 - 1.2706, 0.2 + 1.2706), abs=1e-3)
+    # Variances of 0.08 / 2 and 0.02 / 2, so 0.05**2 / (0.04**2 + 0.01**2) = 1.47 degrees.
     unpaired = interval([0.5, 0.9], [0.4, 0.6], own, other, is_paired=False)
-    assert unpaired == pytest.approx((0.2, -0.1, 0.5))
+    half = stats.t.ppf(0.975, 1.4706) * math.sqrt(0.05)
+    assert unpaired == pytest.approx((0.2, 0.2 - half, 0.2 + half), abs=1e-3)
 
 
 def test_a_model_without_seeds_is_compared_with_all_of_them():
     own, other = np.tile([0.5, 0.9], (2000, 1)), np.full((2000, 1), 0.6)
-    found = interval([0.5, 0.9], [0.6], own, other, is_paired=False)
-    assert found == pytest.approx((0.1, -0.1, 0.3))
+    found = interval([0.5, 0.9], [0.6], own, other, is_paired=False, limit=1.0)
+    assert found == pytest.approx((0.1, -1.0, 1.0))
+
+
+def test_rows_and_seeds_add_their_variances():
+    random = np.random.default_rng(3)
+    on_rows = random.normal(0.0, 0.02, (20_000, 1)) + np.array([0.1, 0.2, 0.3])
+    found = interval([0.1, 0.2, 0.3], [0.0] * 3, on_rows, np.zeros((20_000, 3)), is_paired=True)
+    # Of rows 0.0004, of seeds 0.01 / 3; degrees of freedom 2 * 0.003733**2 / 0.003333**2 = 2.51.
+    half = stats.t.ppf(0.975, 2.5088) * math.sqrt(0.0004 + 0.01 / 3)
+    assert found == pytest.approx((0.2, 0.2 - half, 0.2 + half), abs=2e-3)
+
+
+def test_resamples_that_are_all_below_the_score_do_not_move_the_interval():
+    on_rows = np.random.default_rng(5).normal(0.6, 0.01, (20_000, 1))
+    found = interval([0.7], [0.0], on_rows, np.zeros((20_000, 1)), is_paired=True)
+    assert found == pytest.approx((0.7, 0.7 - 0.0196, 0.7 + 0.0196), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("num_seeds", "deviation"), [(2, 0.01), (3, 0.0), (3, 0.017), (3, 0.09), (5, 0.034)]
+)
+def test_equally_good_models_differ_by_chance_in_about_one_of_20(num_seeds, deviation):
+    random = np.random.default_rng(17)
+    num_seen, num_trials = 0, 1000
+    for _ in range(num_trials):
+        gaps = random.normal(0.0, deviation, num_seeds) + random.normal(0.0, 0.012)
+        on_rows = gaps + random.normal(0.0, 0.012, (200, 1))
+        found = interval(gaps, [0.0] * num_seeds, on_rows, np.zeros_like(on_rows), is_paired=True)
+        num_seen += not found.low <= 0 <= found.high
+    # Exact for no variation or for many seeds; percentiles of drawn seeds have up to 0.3.
+    assert 0.03 <= num_seen / num_trials <= 0.09
 
 
 def test_the_interval_covers_the_true_difference_in_about_95_of_100_samples():
@@ -104,22 +137,26 @@ def test_differences_are_computed_from_predictions_and_written_once(tmp_path, ta
     good = {seed: write_predictions(tmp_path / "good", task_folder, right) for seed in (1, 2)}
     student, best = Models("alone", "random", seeds), Models("task", "random", good)
     constant = Models("majority", None, {})
-    pairs = [(best, student), (student, constant), (best, best)]
+    pairs = [(best, student), (student, constant), (best, best), (best, constant)]
     found = write_differences(pairs, task_folder, tmp_path / "out")
     assert [(one.variant, one.other, one.metric) for one in found] == [
         ("task", "alone", "accuracy"),
         ("alone", "majority", "accuracy"),
         ("task", "task", "accuracy"),
+        ("task", "majority", "accuracy"),
     ]
     # Accuracies: 0.75 and 0.5 against 1, and against 0.5 of the constant "a".
-    assert [one.difference for one in found] == pytest.approx([0.375, 0.125, 0.0])
-    assert [one.is_seen for one in found] == [True, False, False]
-    assert 0.1 < found[0].low < 0.3 < 0.45 < found[0].high < 0.65
+    assert [one.difference for one in found] == pytest.approx([0.375, 0.125, 0.0, 0.5])
+    # Two seeds that differ as much as this show nothing.
+    assert [one.is_seen for one in found] == [False, False, False, True]
+    assert (found[0].low, found[0].high) == pytest.approx((-0.7, 1.0), abs=0.05)
+    assert 0.35 < found[3].low < 0.45 < 0.55 < found[3].high < 0.65
     assert (found[2].low, found[2].high) == (0.0, 0.0)
     assert [(one.num_seeds, one.num_other_seeds, one.is_paired) for one in found] == [
         (2, 2, True),
         (2, 1, False),
         (2, 2, True),
+        (2, 1, False),
     ]
     assert (found[0].num_rows, found[0].num_resamples) == (100, 2000)
     before = (tmp_path / "out" / "manifest.json").read_bytes()

@@ -88,14 +88,15 @@ def test_lines_are_of_the_main_metric_and_grouped_by_init():
 
 def test_the_note_states_what_the_interval_covers():
     note = comparison_note(results(difference("random", "alone", (0.1, 0.05, 0.15))))
-    assert "95 % of 2,000 resamples" in note
-    assert "1,000 rows of the dev split (the same for both models) and the seeds" in note
+    assert "2,000 resamples of the 1,000 rows of the dev split (the same for both models)" in note
+    assert "and on how 3 seeds vary (as pairs" in note
     assert "does not cover another teacher" in note
-    assert "With 3 seeds, the variation over seeds is underestimated" in note
+    assert "about one shows a difference by chance" in note
     assert "highest score" not in note
     alone = difference("random", "majority", (0.1, 0.05, 0.15), other_init=None, num_seeds=1)
     note = comparison_note(results(alone))
-    assert "and the seeds" not in note
+    assert "seeds vary" not in note
+    assert "by chance" not in note
     assert "With one seed, the variation over seeds is unknown" in note
     assert "the one with the highest score on the same rows" in note
 

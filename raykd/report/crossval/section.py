@@ -172,11 +172,12 @@ def _epochs(choice: EpochChoice, results: Results) -> tuple[str, str, str]:
 
 def _more_notes(results: Results, facts: CrossvalFacts) -> list[str]:
     first = facts.intervals[0]
-    drawn = "rows and seeds" if any(one.num_seeds > 1 for one in facts.intervals) else "rows"
+    num_seeds = max(one.num_seeds for one in facts.intervals)
+    seeds = f", and on how {num_seeds} seeds vary" if num_seeds > 1 else ""
     notes = [
-        f"An interval contains the score in {100 * first.confidence:.0f} % of "
-        f"{first.num_resamples:,} resamples of the {drawn}. It does not cover that other labeled "
-        "rows would train other models.",
+        f"An interval has a confidence of {100 * first.confidence:.0f} %, and is based on "
+        f"{first.num_resamples:,} resamples of the rows{seeds}. It does not cover that other "
+        "labeled rows would train other models.",
     ]
     if any(choice.best == choice.num_epochs for choice in facts.epochs):
         notes.append(
