@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,10 @@ class ObjectiveConfig(Config):
     """Base class of the objectives' settings; `name` is the key in `OBJECTIVES`."""
 
     name: str
+
+    def defaults(self) -> dict[str, Any]:
+        """Values that keys without one stand for; a model is trained again when they change."""
+        return {}
 
     @property
     def needs_labels(self) -> bool:

@@ -1,6 +1,6 @@
 """Training settings of a run: teacher and student phases."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,11 @@ class PhaseConfig(TrainingConfig):
     def reads_outputs(self) -> bool:
         """Return whether the phase uses teacher outputs that are computed once per text."""
         return "logits" in self.objective.needs_teacher
+
+    def determining(self) -> dict[str, Any]:
+        """See `TrainingConfig`."""
+        values, defaults = super().determining(), self.objective.defaults()
+        return values | {"defaults": defaults} if defaults else values
 
     @model_validator(mode="after")
     def _batches_can_be_cut(self) -> Self:

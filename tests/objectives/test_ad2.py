@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder
-from raykd.objectives import build
+from raykd.objectives import ad2, build
 from raykd.objectives.ad2 import Ad2, Ad2Config
 from raykd.objectives.base import Objective
 from raykd.objectives.losses.logits import kd_loss, task_loss
 from raykd.objectives.losses.perturbation import Ascent, norms
 from raykd.objectives.vanilla_kd import VanillaKdConfig
+from raykd.training.phase_config import PhaseConfig
 
 DEEP = {"feature_weight": 1.0, "attention_weight": 1.0}
 
@@ -329,7 +330,7 @@ def test_it_works_in_bfloat16_with_several_steps():
 
 
 def test_settings_default_to_the_adversarys():
-    assert Ad2Config().ascent == Ascent(1, 0.5, 0.5, "row_l2", "zeros", 0.1)
+    assert Ad2Config().ascent == Ascent(1, 0.1, 0.1, "row_l2", "zeros", 0.1)
     assert Ad2Config(adversary="paper").ascent == Ascent(1, 1e-5, 1e-3, "row_l2", "zeros", 1e-5)
     assert Ad2Config(adversary="smart", steps=2, norm="token_l2", epsilon=0.25).ascent == Ascent(
         2, 0.25, 0.25, "token_l2", "gaussian", 1e-5
@@ -383,3 +384,12 @@ def test_only_deep_kd_requires_matching_models():
         Ad2.check(Ad2Config(feature_weight=1.0), student, teacher)
     with pytest.raises(InputError, match="ad2: attention scores of the student, a 'deberta-v2'"):
         Ad2.check(Ad2Config(attention_weight=1.0), student, other)
+
+
+def test_a_student_is_trained_again_when_the_values_of_an_adversary_change(monkeypatch):
+    phase = PhaseConfig(objective=Ad2Config())
+    before = phase.determining()
+    monkeypatch.setitem(ad2._ADVERSARIES, "freelb", Ascent(1, 0.2, 0.2, "row_l2", "zeros", 0.1))
+    assert phase.determining() != before
+    without = PhaseConfig(objective=Ad2Config(adversarial_weight=0))
+    assert "defaults" not in without.determining()
