@@ -55,6 +55,10 @@ def reproduce(
         return 0
     path = find_table(table, TABLES)
     expected = load_table(path).expected.get(profile)
+    if check and not expected:
+        raise InputError(
+            f"--check: {path} has no expected scores of the profile {profile!r} to compare with"
+        )
     if check and expected and seeds is not None and seeds != expected.num_seeds:
         raise InputError(
             f"--seeds {seeds}: --check compares with means over {expected.num_seeds} seeds; "

@@ -19,6 +19,7 @@ from raykd.storage.manifest import Draft, digest_of, digest_of_directory, write_
 from raykd.tasks.labels.sets import targets_of
 from raykd.tasks.metrics import CORRELATIONS, compute, majority_predictions
 from raykd.tasks.store import read_task
+from raykd.tasks.task import Task
 
 DIFFERENCES_FILE = "differences.json"
 NUM_RESAMPLES = 2000
@@ -35,12 +36,14 @@ class Models:
     """Models that differ in their seed only.
 
     `folders` has their predictions by seed; the seed of a model without one is None. Without
-    folders, this is the best constant answer, `majority_predictions`.
+    folders, this is the best constant answer, `majority_predictions`, on the training rows of
+    `task_folder`, or if that is None of the task that models are compared on.
     """
 
     variant: str
     init: str | None
     folders: Mapping[int | None, Path]
+    task_folder: Path | None = None
 
     @property
     def seeds(self) -> tuple[int | None, ...]:
@@ -106,8 +109,10 @@ def write_differences(
         "method": "rows resampled, seeds by Student's t",
         "pairs": [[_name(left), _name(right)] for left, right in pairs],
     }
+    constants = [side.task_folder for side in models if side.task_folder is not None]
     inputs = {
         "task": digest_of_directory(task_folder),
+        **({"constants": digest_of([*map(digest_of_directory, constants)])} if constants else {}),
         "predictions": digest_of([digest_of_directory(folder) for folder in folders]),
     }
 
@@ -178,8 +183,7 @@ def _differences(
 ) -> list[ScoreDifference]:
     task = read_task(task_folder)
     labels = targets_of(task.reported)
-    constant = majority_predictions(targets_of(task.train), len(labels), regression=task.regression)
-    answers = [answer for side in models for answer in answers_of(side, constant)]
+    answers = [answer for side in models for answer in answers_of(side, task)]
     starts = np.cumsum([0, *(len(side.seeds) for side in models)])
     columns = {
         id(side): slice(int(first), int(first) + len(side.seeds))
@@ -224,10 +228,12 @@ def _differences(
     return found
 
 
-def answers_of(models: Models, constant: FloatArray) -> list[FloatArray]:
-    """Answers (N,) of each seed; `constant` where the models are the constant answer."""
+def answers_of(models: Models, task: Task) -> list[FloatArray]:
+    """Answers (N,) of each seed on the reported rows of a task."""
     if not models.folders:
-        return [constant]
+        own = task if models.task_folder is None else read_task(models.task_folder)
+        train, num_rows = targets_of(own.train), task.reported.num_rows
+        return [majority_predictions(train, num_rows, regression=task.regression)]
     return [answers_in(folder / PREDICTIONS_FILE) for folder in models.folders.values()]
 
 

@@ -153,6 +153,8 @@ def _correlation(counts: FloatArray, left: FloatArray, right: FloatArray) -> Flo
     It is 0 where one of them is constant.
     """
     num_rows = counts.shape[1]
+    # A correlation does not change, and rounding errors are relative to the spread.
+    left, right = (values - values.mean(axis=1, keepdims=True) for values in (left, right))
     deviations = []
     for values in (left, right):
         means = (counts * values).sum(axis=1, keepdims=True) / num_rows

@@ -16,7 +16,7 @@ from raykd.evaluation.differences import (
 )
 from raykd.evaluation.resampling import resampled_scores
 from raykd.tasks.labels.sets import targets_of
-from raykd.tasks.metrics import CORRELATIONS, compute, majority_predictions
+from raykd.tasks.metrics import CORRELATIONS, compute
 from raykd.tasks.store import read_task
 
 
@@ -49,10 +49,9 @@ def score_intervals(models: Sequence[Models], task_folder: Path) -> list[ScoreIn
     """
     task = read_task(task_folder)
     labels = targets_of(task.reported)
-    constant = majority_predictions(targets_of(task.train), len(labels), regression=task.regression)
     found = []
     for one in models:
-        answers = np.stack(answers_of(one, constant))
+        answers = np.stack(answers_of(one, task))
         resampled = resampled_scores(
             labels, answers, task.metrics, num_resamples=NUM_RESAMPLES, seed=ROW_SEED
         )

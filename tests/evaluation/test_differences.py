@@ -165,3 +165,25 @@ def test_differences_are_computed_from_predictions_and_written_once(tmp_path, ta
     write_predictions(tmp_path / "two", task_folder, [0, 0, 0, 1] * 25)
     changed = write_differences(pairs, task_folder, tmp_path / "out")
     assert changed[0].difference == pytest.approx(0.25)
+
+
+def test_a_constant_answer_is_that_of_its_own_training_rows(tmp_path, task_folder):
+    rows = [{"text": f"train {n}", "label": label} for n, label in enumerate("abbb")]
+    (tmp_path / "other.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config = TaskConfig(
+        name="task",
+        train=str(tmp_path / "other.jsonl"),
+        dev=str(tmp_path / "dev.jsonl"),
+        sentence_columns=("text",),
+    )
+    write_task(config, location_of, tmp_path / "other")
+    right = Models(
+        "right", None, {1: write_predictions(tmp_path / "p", task_folder, [0, 0, 1, 1] * 25)}
+    )
+    always_a, always_b = Models("a", None, {}), Models("b", None, {}, tmp_path / "other")
+    found = write_differences(
+        [(always_a, always_b), (right, always_b)], task_folder, tmp_path / "d"
+    )
+    # Half of the rows each, and never the same.
+    assert [one.difference for one in found] == pytest.approx([0.0, 0.5])
+    assert found[0].high > 0.1

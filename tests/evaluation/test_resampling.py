@@ -76,3 +76,11 @@ def test_scores_do_not_depend_on_how_many_resamples_are_held_at_once(monkeypatch
     for name in names:
         assert whole[name].shape == (7, 3)
         assert parts[name] == pytest.approx(whole[name])
+
+
+def test_nearly_constant_predictions_keep_their_correlation():
+    random = np.random.default_rng(7)
+    labels = random.uniform(0.0, 5.0, 200)
+    predictions = 2.5 + 1e-7 * (labels - 2.5)
+    found = resampled_scores(labels, predictions[None], ["pearson"], num_resamples=20, seed=1)
+    np.testing.assert_allclose(found["pearson"], 1.0, atol=1e-6)

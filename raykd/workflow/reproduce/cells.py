@@ -1,18 +1,13 @@
-"""Runs of a table: the recipe of each, and the scores that its rows show."""
+"""Runs of a table, and the recipe of each."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
 from raykd.errors import InputError
-from raykd.models.student.init import Init
-from raykd.report.results import Results, Score
+from raykd.objectives import OBJECTIVES
 from raykd.workflow.presets import merged
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.recipe.recipe_file import recipe_of
@@ -40,15 +35,6 @@ class TableRun:
     def folder(self) -> str:
         """Its folder below that of the table."""
         return f"{self.column}/{self.name}"
-
-
-@dataclass(frozen=True)
-class RowScore:
-    """Score of a row in percent: mean and sample standard deviation over seeds."""
-
-    mean: float
-    deviation: float | None
-    num_seeds: int
 
 
 def selected(
@@ -197,10 +183,26 @@ def _recipe(
                 f"{source}: row {row.title!r} needs an init, one of "
                 f"{', '.join(recipe.student.inits)}"
             )
+        if row.stage == "injected":
+            _check_injected(row, recipe, source)
     for name, shown in table.columns.items():
         if table.task_column(name) == column:
             _check_metric(shown, recipe, f"{path}: columns.{name}")
     return recipe
+
+
+def _check_injected(row: RowConfig, recipe: Recipe, source: str) -> None:
+    chain = recipe.chain_of(row.variant)
+    if chain is None:
+        raise InputError(
+            f"{source}: row {row.title!r}: {row.variant} has no injection; remove 'stage: injected'"
+        )
+    objective = recipe.injection_of(chain.last).objective
+    if not OBJECTIVES[objective.name].trains_classifier:
+        raise InputError(
+            f"{source}: row {row.title!r}: {objective.name} does not train the classifier, so that "
+            "there is no score before adaptation; remove 'stage: injected'"
+        )
 
 
 def _check_metric(column: ColumnConfig, recipe: Recipe, key: str) -> None:
@@ -213,63 +215,3 @@ def _check_metric(column: ColumnConfig, recipe: Recipe, key: str) -> None:
         metrics = sets[column.set].reported_metrics(recipe.task)
     if column.metric is not None and column.metric not in metrics:
         raise InputError(f"{key}.metric {column.metric!r}: its runs report {', '.join(metrics)}")
-
-
-def score_of(
-    row: RowConfig, run: TableRun, column: ColumnConfig, results: Results
-) -> RowScore | None:
-    """The score of a row in the results of its run; None if they lack some of its seeds."""
-    scores = [
-        score
-        for score in results.scores
-        if _is_of(score, row, run.recipe) and (column.set is None or column.set in score.sets)
-    ]
-    if not scores or (row.is_student and len(scores) < len(run.recipe.seeds)):
-        return None
-    metrics = [score.metrics if column.set is None else score.sets[column.set] for score in scores]
-    found = [values[metric_of(column, run.recipe)] for values in metrics]
-    return RowScore(
-        mean=100 * fmean(found),
-        deviation=100 * stdev(found) if len(found) > 1 else None,
-        num_seeds=len(found),
-    )
-
-
-def metric_of(column: ColumnConfig, recipe: Recipe) -> str:
-    """Metric of a column's scores."""
-    if column.metric is not None:
-        return column.metric
-    own = next((one for one in recipe.evaluation.sets if one.name == column.set), None)
-    return (recipe.task.reported_metrics if own is None else own.reported_metrics(recipe.task))[0]
-
-
-def _is_of(score: Score, row: RowConfig, recipe: Recipe) -> bool:
-    if not row.is_student:
-        return score.variant == row.variant
-    own = (row.variant, init_of(row, recipe), row.stage)
-    return (score.variant, score.init, score.stage) == own and score.seed in recipe.seeds
-
-
-def init_of(row: RowConfig, recipe: Recipe) -> Init:
-    """First weights of a row's student."""
-    return next(init for init in recipe.student.inits if row.init in (None, init))
-
-
-def is_current(run: TableRun, results: Results) -> bool:
-    """True if results are of the run's recipe, though maybe of more or fewer students."""
-    recipe = recipe_of_results(results)
-    return recipe is not None and _common(recipe) == _common(run.recipe)
-
-
-def recipe_of_results(results: Results) -> Recipe | None:
-    """The recipe of a run; None if an older version wrote it and it is not valid any more."""
-    try:
-        return Recipe.model_validate(yaml.safe_load(results.recipe))
-    except (ValidationError, yaml.YAMLError):
-        return None
-
-
-def _common(recipe: Recipe) -> dict[str, Any]:
-    values = recipe.model_dump(mode="json", exclude={"name", "seeds", "variants", "workers"})
-    values["student"].pop("inits")
-    return values

@@ -1,6 +1,7 @@
 """Making of a table: missing runs one after the other, then the scores of its rows."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,18 +9,18 @@ from raykd import progress
 from raykd.errors import InputError
 from raykd.report.reproduced import ReproducedTable, markdown, page
 from raykd.report.results import Results
-from raykd.storage.manifest import make_output_directory
+from raykd.storage.manifest import make_output_directory, read_manifest
 from raykd.storage.outputs import alone_in, output_path
 from raykd.storage.working_files import write_if_new
 from raykd.workflow.recipe.recipe import Recipe
-from raykd.workflow.reproduce.cells import (
-    TableRun,
-    is_current,
-    recipe_of_results,
-    runs_of,
-    selected,
+from raykd.workflow.reproduce.cells import TableRun, runs_of, selected
+from raykd.workflow.reproduce.results_table import (
+    Done,
+    row_differences,
+    shown_table,
+    with_same_rows,
 )
-from raykd.workflow.reproduce.results_table import Done, row_differences, shown_table
+from raykd.workflow.reproduce.row_scores import is_current, recipe_of_results
 from raykd.workflow.reproduce.shared_outputs import take_over
 from raykd.workflow.reproduce.table import Profile, load_table
 from raykd.workflow.run import Run
@@ -70,6 +71,7 @@ def reproduce(
             _write(shown_table(table, profile, cells, done), out)
         else:
             done[run.name, run.column] = _read(run, out)
+    done = with_same_rows(done)
     made = shown_table(table, profile, cells, done, row_differences(table, cells, done, out))
     _write(made, out)
     return made
@@ -84,9 +86,17 @@ def _make(run: TableRun, out: Path, earlier: Sequence[Done]) -> Done:
         try:
             run_stages(Run(run.recipe, folder, folder / "units"), "report")
         except InputError as error:
-            progress.say(f"{run.column}, {run.name}: failed: {error}", level="error")
-            return Done(run, folder, None, str(error))
-        return _read(run, out)
+            reason = str(error)
+        except OSError:  # a full disk, for instance, which the other runs have as well
+            raise
+        except Exception as error:
+            if os.environ.get("RAYKD_DEBUG") == "1":
+                raise
+            reason = f"internal error: {type(error).__name__}: {error}"
+        else:
+            return _read(run, out)
+    progress.say(f"{run.column}, {run.name}: failed: {reason}", level="error")
+    return Done(run, folder, None, reason)
 
 
 def _runs_of_other_tables(run: TableRun, out: Path) -> Iterator[tuple[Path, Recipe]]:
@@ -112,7 +122,10 @@ def _read(run: TableRun, out: Path) -> Done:
         results = Results.model_validate_json((folder / "results.json").read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return Done(run, folder, None)
-    return Done(run, folder, results if is_current(run, results) else None)
+    # Of a later task there may be predictions, but no results yet.
+    task = read_manifest(folder / "task")
+    is_of_task = task is None or results.digests.get("task") == task.digest
+    return Done(run, folder, results if is_of_task and is_current(run, results) else None)
 
 
 def _write(table: ReproducedTable, out: Path) -> None:

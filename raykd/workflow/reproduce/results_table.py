@@ -14,13 +14,16 @@ from raykd.report.reproduced import (
     state_of,
 )
 from raykd.report.results import Results
-from raykd.storage.manifest import read_manifest
-from raykd.workflow.reproduce.cells import TableRun, init_of, metric_of, score_of
+from raykd.storage.manifest import digest_of, read_manifest
+from raykd.tasks.store import read_task
+from raykd.tasks.task import Task
+from raykd.workflow.reproduce.cells import TableRun
 from raykd.workflow.reproduce.row_differences import (
     CompleteRow,
     differences_of,
     has_predictions,
 )
+from raykd.workflow.reproduce.row_scores import init_of, metric_of, score_of
 from raykd.workflow.reproduce.table import Profile, RowConfig, TableConfig
 from raykd.workflow.run import Run
 
@@ -33,6 +36,35 @@ class Done:
     folder: Path
     results: Results | None
     reason: str | None = None
+
+
+def with_same_rows(done: Mapping[tuple[str, str], Done]) -> dict[tuple[str, str], Done]:
+    """The runs, of which those have no results that are scored on other rows than the first.
+
+    A file of evaluation rows may change between two runs, and classes depend on the training rows.
+
+    Args:
+        done: runs by name and column.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    same = dict(done)
+    for (name, column), one in done.items():
+        if one.results is None or read_manifest(one.folder / "task") is None:
+            continue
+        rows = _digest_of_rows(read_task(one.folder / "task"))
+        other, expected = first.setdefault(column, (name, rows))
+        if rows != expected:
+            reason = (
+                f"its evaluation rows or classes are not those of the run {other!r}; if a file "
+                "changed in between, make the whole column again"
+            )
+            same[name, column] = Done(one.run, one.folder, None, reason)
+    return same
+
+
+def _digest_of_rows(task: Task) -> str:
+    """Digest of the rows that models are scored on, with their labels."""
+    return digest_of([task.labels, task.reported.to_pylist()])
 
 
 def row_differences(

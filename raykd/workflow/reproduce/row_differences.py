@@ -7,7 +7,7 @@ from typing import NamedTuple
 from raykd.evaluation.differences import Models, ScoreDifference, write_differences
 from raykd.storage.manifest import read_manifest
 from raykd.workflow.recipe.recipe import Recipe
-from raykd.workflow.reproduce.cells import init_of
+from raykd.workflow.reproduce.row_scores import init_of
 from raykd.workflow.reproduce.table import RowConfig
 from raykd.workflow.run import Run
 from raykd.workflow.teacher.scores import is_scored_on
@@ -56,7 +56,7 @@ def has_predictions(row: CompleteRow) -> bool:
 def _models(row: CompleteRow) -> Models:
     run, variant = row.run, row.config.variant
     if variant == "majority":
-        return Models(row.name, None, {})
+        return Models(row.name, None, {}, run.task_folder)
     if not row.config.is_student:
         folder = run.teacher if variant == "teacher" else run.out / variant
         return Models(row.name, None, {None: run.predictions(folder)})

@@ -6,9 +6,18 @@ from test_table import written
 from raykd.cli.app import _exit_code as raykd
 from raykd.report.reproduced import markdown
 from raykd.report.results import Results, Score
+from raykd.storage.locations import location_of
 from raykd.storage.manifest import write_once
+from raykd.tasks.config import TaskConfig
+from raykd.tasks.store import write_task
+from raykd.workflow.reproduce import reproduction
 from raykd.workflow.reproduce.cells import runs_of, selected
-from raykd.workflow.reproduce.results_table import Done, row_differences, shown_table
+from raykd.workflow.reproduce.results_table import (
+    Done,
+    row_differences,
+    shown_table,
+    with_same_rows,
+)
 from raykd.workflow.reproduce.table import load_table
 
 EXPECTED = {
@@ -101,3 +110,51 @@ def test_removed_predictions_have_no_differences_and_versions_of_all_runs_are_na
     both = shown_table(table, "small", cells, done)
     assert [row.cells[0].mean for row in both.rows] == [60.0, 60.0]
     assert "Versions: raykd 0.1.0 and 0.2.0, torch 2.13.0." in markdown(both)
+
+
+def test_a_check_without_expected_scores_is_refused(tmp_path, capsys):
+    assert raykd(["reproduce", str(written(tmp_path)), "--show", "--check"]) == 2
+    assert "has no expected scores of the profile 'small'" in capsys.readouterr().err
+
+
+def test_a_run_that_is_scored_on_other_rows_is_not_shown_next_to_the_first(tmp_path):
+    path = written(tmp_path)
+    table = load_table(path)
+    cells = [("random", "reviews"), ("kd", "reviews")]
+    scores = [("direct", 1, 0.7), ("direct", 2, 0.5)]
+    done = {}
+    for number, run in enumerate(runs_of(table, "small", cells, path)):
+        rows = ["text,label", *(f"text {n},{'ab'[n % 2]}" for n in range(8 + number))]
+        (tmp_path / f"{number}.csv").write_text("\n".join(rows))
+        (tmp_path / "train.csv").write_text("\n".join(["text,label", "x,a", "y,b"]))
+        config = TaskConfig(
+            name="reviews",
+            train=str(tmp_path / "train.csv"),
+            dev=str(tmp_path / f"{number}.csv"),
+            sentence_columns=("text",),
+        )
+        write_task(config, location_of, tmp_path / run.folder / "task")
+        done[run.name, run.column] = Done(run, tmp_path / run.folder, results_of(scores))
+    checked = with_same_rows(done)
+    assert checked["plain", "reviews"] is done["plain", "reviews"]
+    text = markdown(shown_table(table, "small", cells, checked))
+    assert (
+        "Failed: KD, reviews: its evaluation rows or classes are not those of the run 'plain'"
+        in text
+    )
+
+
+def test_an_unforeseen_error_of_a_run_is_a_failed_cell_and_the_others_are_made(
+    tmp_path, monkeypatch, capsys
+):
+    started = []
+
+    def fail(run, last):
+        started.append(run.recipe.name)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(reproduction, "run_stages", fail)
+    assert raykd(["reproduce", str(written(tmp_path)), "--out", str(tmp_path / "out")]) == 1
+    assert len(started) == 2
+    printed = capsys.readouterr().out
+    assert printed.count("internal error: RuntimeError: out of memory") == 3  # each row's reason

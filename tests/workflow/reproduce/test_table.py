@@ -19,8 +19,9 @@ from raykd.report.reproduced import (
     page,
     state_of,
 )
-from raykd.workflow.reproduce.cells import metric_of, runs_of, selected
+from raykd.workflow.reproduce.cells import runs_of, selected
 from raykd.workflow.reproduce.results_table import shown_table
+from raykd.workflow.reproduce.row_scores import metric_of
 from raykd.workflow.reproduce.table import find_table, load_table
 
 TABLES = Path(__file__).resolve().parents[3] / "experiments" / "expected" / "tables"
@@ -256,6 +257,25 @@ def test_the_page_escapes_texts_and_marks_the_best_score_of_each_column():
     assert "<b>no loss" not in text
     assert text.count('class="best"') == 2
     assert "paper: 42.0" in text
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"variant": "direct"}, "direct has no injection"),
+        ({"variant": "random"}, "tinybert does not train the classifier"),
+    ],
+)
+def test_a_score_before_adaptation_that_cannot_exist_is_refused(tmp_path, row, message):
+    values = table_values()
+    small = values["profiles"]["small"]
+    small["recipe"]["injection"] = {"objective": {"name": "tinybert"}}
+    small["recipe"] |= {"corpus": {"paths": ["train.jsonl"]}, "retrieval": {"top_k": 1}}
+    values["rows"]["kd"] = {"title": "KD", "run": "kd", "stage": "injected", **row}
+    path = written(tmp_path, rows=values["rows"], profiles=values["profiles"])
+    table = load_table(path)
+    with pytest.raises(InputError, match=message):
+        runs_of(table, "small", selected(table, "small", ["kd"], "t"), path)
 
 
 def test_runs_of_equal_settings_are_refused_where_they_share_a_variant(tmp_path):
