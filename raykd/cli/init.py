@@ -29,6 +29,15 @@ def init(
         list[str] | None,
         Parameter(consume_multiple=True, negative="", help="Files or folders of general text."),
     ] = None,
+    unlabeled: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True,
+            negative="",
+            help="Files or folders of unlabeled texts like those of --train, all of which students "
+            "learn the teacher's answers on.",
+        ),
+    ] = None,
     teacher: Annotated[
         str | None,
         Parameter(
@@ -72,7 +81,8 @@ def init(
         unlabeled_rows=unlabeled_rows,
         regression=regression,
     )
-    text = starter_recipe(name, starter, teacher or default_teacher(), corpus or [])
+    teacher = teacher or default_teacher()
+    text = starter_recipe(name, starter, teacher, corpus or [], unlabeled or [])
     write_starter(path, text)
     attention = [line.removeprefix("# ") for line in text.splitlines() if "Attention:" in line]
     print("\n".join([*attention, _summary(path, starter)]))  # noqa: T201  # the command's answer

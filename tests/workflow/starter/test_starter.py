@@ -51,6 +51,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     save_tiny_model(tmp_path / "teacher")
     write("train.csv", rows(60, 1))
     write("dev.csv", rows(30, 2))
+    write("tickets.csv", [{"review": row["review"]} for row in rows(90, 4)])
     Path("corpus.txt").write_text("\n".join(str(row["review"]) for row in rows(300, 3)))
     return tmp_path
 
@@ -88,11 +89,38 @@ def test_the_first_line_names_the_schema_and_the_schema_accepts_the_recipe(folde
     assert not list(Draft202012Validator(recipe_schema()).iter_errors(yaml.safe_load(text)))
 
 
-@pytest.mark.parametrize("options", [(), ("--corpus", "corpus.txt")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--corpus", "corpus.txt"),
+        ("--unlabeled", "tickets.csv"),
+        ("--unlabeled", "tickets.csv", "--corpus", "corpus.txt"),
+    ],
+)
 def test_the_recipe_passes_the_checks_before_a_run(folder, options):
     assert init(*options) == 0
     lines = check_models(open_run(Path("reviews.yaml"), None))
     assert any("vanilla_kd" in line for line in lines)
+
+
+def test_unlabeled_texts_are_a_corpus_of_their_own_and_all_of_it_is_taken(folder):
+    assert init("--unlabeled", "tickets.csv") == 0
+    recipe = load_recipe(Path("reviews.yaml"))
+    assert recipe.corpora["unlabeled"].text_column == "review"
+    assert recipe.corpora["unlabeled"].units.policy == "line"
+    assert recipe.variants[-1] == "all_unlabeled"
+    assert recipe.retrieval is None
+    [text] = recipe.corpus_texts
+    assert (text.kind, text.corpus) == ("random", "unlabeled")
+
+
+def test_unlabeled_texts_of_a_task_of_pairs_are_refused(folder, capsys):
+    table = [{**row, "other": f"{row['review']} too"} for row in rows(60, 1)]
+    write("pairs.csv", table)
+    options = ("--text-columns", "review", "other", "--unlabeled", "tickets.csv")
+    assert raykd(["init", "pairs", "--train", "pairs.csv", *options, *TEACHER]) == 2
+    assert "this task has pairs; leave the option out" in capsys.readouterr().err
 
 
 def test_the_commented_corpus_sections_are_valid_once_uncommented(folder):
@@ -117,7 +145,7 @@ def test_the_commented_corpus_sections_are_valid_once_uncommented(folder):
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_recipe_runs_to_its_report(folder):
-    assert init("--corpus", "corpus.txt") == 0
+    assert init("--corpus", "corpus.txt", "--unlabeled", "tickets.csv") == 0
     text = Path("reviews.yaml").read_text()
     for old, new in (("[1, 2, 3]", "[1]"), ("num_steps: 2000", "num_steps: 4")):
         assert old in text
@@ -126,7 +154,7 @@ def test_the_recipe_runs_to_its_report(folder):
     assert raykd(["run", "reviews.yaml"]) == 0
     results = json.loads(Path("runs/reviews/results.json").read_text())
     adapted = {score["variant"] for score in results["scores"] if score["stage"] == "adapted"}
-    assert adapted == {"alone", "direct", "contextualized"}
+    assert adapted == {"alone", "direct", "contextualized@general", "all_unlabeled"}
 
 
 def test_a_file_is_never_overwritten(folder, capsys):
