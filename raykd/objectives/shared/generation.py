@@ -37,7 +37,7 @@ GENERATOR = "generator"
 class GeneratorConfig(TaskWeightConfig):
     """Settings shared by MATE-KD and CILDA; defaults are those of the published code.
 
-    The student's gradients are clipped to the phase's `max_grad_norm` (5 in the papers).
+    The student's gradients are clipped to the phase's `max_grad_norm` (5 in MATE-KD's code).
     """
 
     generator: GeneratorModelConfig = Field(
