@@ -1,9 +1,9 @@
 """CILDA: adversarial text generation with contrastive distillation of intermediate layers.
 
 x is the text, x' its version rewritten by the generator (see `generation`). L_CRD compares the
-first token's hidden states of all layers, concatenated and mapped to vectors t (teacher) and s
-(student): `-log softmax_j(cos(t_k, s_j) / 2)[k]`, averaged over the rows k of the batch. Generator
-steps maximize `KL(x') + L_CRD(x')`, student steps minimize
+first token's hidden states of all layers (with `pooling: mean`, those of all tokens), concatenated
+and mapped to vectors t (teacher) and s (student): `-log softmax_j(cos(t_k, s_j) / 2)[k]`, averaged
+over the rows k of the batch. Generator steps maximize `KL(x') + L_CRD(x')`, student steps minimize
 `1/3 CE(x) + 1/3 KL(x) + 2/9 KL(x') + 1/9 L_CRD(x')`. For regression CE and KL become the squared
 error.
 
@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from raykd.models.encoder import Encoder, EncoderOutput
 from raykd.models.forward import run
-from raykd.models.pooling import pooled_layers
-from raykd.objectives.base import LossTerms, Models, ObjectiveConfig
+from raykd.models.pooling import Pooling, pooled_layers
+from raykd.models.probe import Trait
+from raykd.objectives.base import LossTerms, Models, ObjectiveConfig, Role
 from raykd.objectives.losses.descriptions import of_labels, of_logits
 from raykd.objectives.losses.in_batch_contrastive import in_batch_loss
 from raykd.objectives.shared.generation import (
@@ -75,6 +76,12 @@ class CildaConfig(GeneratorConfig):
     projection_size: int = Field(
         128, ge=1, description="Width u of the compared vectors; 128 in the paper."
     )
+    pooling: Pooling = Field(
+        "cls",
+        description="Vector of a text in a layer: of the first token (cls), as in the paper, or "
+        "the tokens' mean. First tokens of encoders that pool by mean, such as sentence encoders, "
+        "are nearly the same for all texts below the last layer.",
+    )
     gather_negatives: bool = Field(
         True,
         description="Contrast each row with the rows of all workers; false: with those of its own "
@@ -95,9 +102,14 @@ class CildaConfig(GeneratorConfig):
 class Cilda(GeneratorObjective):
     """Training on original text, and on generated text including its intermediate layers."""
 
-    student_traits = GeneratorObjective.student_traits | {"first_token"}
-    teacher_traits = GeneratorObjective.teacher_traits | {"first_token"}
     config: CildaConfig
+
+    @classmethod
+    def traits(cls, config: ObjectiveConfig, role: Role) -> frozenset[Trait]:
+        """Traits of `Objective`, and that of first tokens if they are compared."""
+        assert isinstance(config, CildaConfig)
+        needed = super().traits(config, role)
+        return needed | {"first_token"} if config.pooling == "cls" else needed
 
     @classmethod
     def check(cls, config: ObjectiveConfig, student: Encoder, teacher: Encoder) -> None:
@@ -123,8 +135,9 @@ class Cilda(GeneratorObjective):
         """See `Objective`."""
         assert self.teacher is not None
         config, text = self.config, "on generated text"
+        vectors = "tokens' mean" if config.pooling == "mean" else "first token's"
         layers = (
-            f"first token's vectors of the student's layers 1 to {self.student.num_layers} and of "
+            f"{vectors} vectors of the student's layers 1 to {self.student.num_layers} and of "
             f"the teacher's 1 to {self.teacher.num_layers}, the batch's other rows as negatives"
         )
         of_terms = {
@@ -171,8 +184,8 @@ class Cilda(GeneratorObjective):
         self, student: EncoderOutput, teacher: EncoderOutput, batch: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """L_CRD and the number of candidates."""
-        anchors = self.teacher_projection(_first_tokens(teacher, batch))
-        vectors = self.student_projection(_first_tokens(student, batch))
+        anchors = self.teacher_projection(self._pooled(teacher, batch))
+        vectors = self.student_projection(self._pooled(student, batch))
         return in_batch_loss(
             anchors,
             vectors,
@@ -181,18 +194,17 @@ class Cilda(GeneratorObjective):
             gather=self.config.gather_negatives,
         )
 
+    def _pooled(self, output: EncoderOutput, batch: Mapping[str, Tensor]) -> Tensor:
+        """Concatenated vectors of a text in all layers, (B, layers * d)."""
+        states, mask = output.hidden_states, batch["attention_mask"]
+        return pooled_layers(states, states, mask, self.config.pooling).flatten(1)
+
 
 def _read(
     encoder: Encoder, batch: Mapping[str, Tensor], text: GeneratedText, *, by_layer: bool
 ) -> EncoderOutput:
     layers = range(1, encoder.num_layers + 1) if by_layer else ()
     return run(encoder, batch, word_embeddings=text.word_embeddings(encoder), layers=layers)
-
-
-def _first_tokens(output: EncoderOutput, batch: Mapping[str, Tensor]) -> Tensor:
-    """Concatenated hidden states of the first token in all layers, (B, layers * d)."""
-    states = output.hidden_states
-    return pooled_layers(states, states, batch["attention_mask"], "cls").flatten(1)
 
 
 def _projection(encoder: Encoder, size: int) -> nn.Linear:

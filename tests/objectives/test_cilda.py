@@ -50,7 +50,12 @@ def contrast_by_hand(objective: Cilda, batch: dict[str, torch.Tensor]) -> torch.
     ):
         layers = range(1, encoder.num_layers + 1)
         states = run(encoder, batch, layers=layers).hidden_states
-        vectors = projection(torch.cat([states[layer][:, 0] for layer in layers], dim=1))
+        if objective.config.pooling == "cls":
+            pooled = [states[layer][:, 0] for layer in layers]
+        else:
+            mask = batch["attention_mask"].unsqueeze(-1)
+            pooled = [(states[layer] * mask).sum(1) / mask.sum(1) for layer in layers]
+        vectors = projection(torch.cat(pooled, dim=1))
         sides.append(vectors / vectors.norm(dim=1, keepdim=True))
     losses = []
     for row, anchor in enumerate(sides[0]):
@@ -59,8 +64,9 @@ def contrast_by_hand(objective: Cilda, batch: dict[str, torch.Tensor]) -> torch.
     return torch.stack(losses).mean()
 
 
-def test_each_players_total_is_the_weighted_sum_of_its_losses():
-    objective, batch = make(CildaConfig()), tiny_batch()
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_each_players_total_is_the_weighted_sum_of_its_losses(pooling):
+    objective, batch = make(CildaConfig(pooling=pooling)), tiny_batch()
     logits = run(objective.student, batch).logits
     known, task = kd_loss(logits, batch["teacher_logits"], 1.0), task_loss(logits, batch["labels"])
     gaps, contrasts = {}, {}
