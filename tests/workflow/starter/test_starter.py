@@ -185,7 +185,7 @@ def test_few_rows_per_class_get_cross_validation(
     table = [*rows(num_praise, 1, praise=1.0), *rows(num_blame, 2, praise=0.0)]
     write("train.csv", table)
 
-    assert init(dev=None) == 0
+    assert init("--unlabeled", "tickets.csv", dev=None) == 0
 
     values = yaml.safe_load(Path("reviews.yaml").read_text())
     assert values["task"].get("folds") == folds
