@@ -15,6 +15,7 @@ from raykd.cli.app import _exit_code as raykd
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 # Each run writes these from the others; times.json is informative and dropped if damaged.
+_LOCK = ".lock"  # empty
 _OF_EACH_RUN = {"plan.json", "recipe.yaml", "results.json", "report.html", "times.json"}
 
 
@@ -55,7 +56,7 @@ def test_every_file_of_a_run_is_checked_by_a_manifest_or_written_by_each_run(com
         folder = path.parent.relative_to(out)
         checked.add(str(folder / path.name))
         checked |= {str(folder / name) for name in json.loads(path.read_text())["outputs"]}
-    assert set(files_of(out)) == checked
+    assert set(files_of(out)) == checked | {_LOCK}
 
 
 def _damaged(content: bytes, chance: random.Random) -> bytes:
@@ -108,8 +109,10 @@ def test_damaged_results_for_later_searches_are_removed(completed_run, tmp_path,
 def test_damage_to_many_files_is_repaired_by_the_same_command(completed_run, tmp_path, capsys):
     chance = random.Random(1)
     names = sorted(_OF_EACH_RUN)
-    others = [n for n in files_of(completed_run[1]) if n not in _OF_EACH_RUN and not is_kept(n)]
-    names += chance.sample(others, 12)
+    others = [
+        n for n in files_of(completed_run[1]) if n not in _OF_EACH_RUN | {_LOCK} and not is_kept(n)
+    ]
+    names += chance.sample(sorted(name for name in others if not is_kept(name)), 12)
     before, after = run_damaged(completed_run, names, tmp_path, seed=1)
     assert after == before
     assert "times.json: damaged, or of an older version; removed" in capsys.readouterr().err
@@ -121,7 +124,7 @@ def test_check_finds_damage_to_any_one_file_and_changes_nothing(completed_run, t
     shutil.copytree(completed_run[1], copy)
     assert raykd(["check", str(copy), "--json"]) == 0
     before = files_of(copy)
-    for name in sorted(set(before) - _OF_EACH_RUN):
+    for name in sorted(set(before) - _OF_EACH_RUN - {_LOCK}):
         (copy / name).write_bytes(_damaged(before[name], chance))
         damaged = files_of(copy)
         capsys.readouterr()
