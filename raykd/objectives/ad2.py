@@ -62,7 +62,7 @@ _LOG = logging.getLogger(__name__)
 _ADVERSARIES = {
     # FreeLB's step. Word embeddings have norms of about 1, those of a row of L tokens together
     # about sqrt(L). With 0.5, 14 % of a row of SST-2, students of 3 layers gave one answer for all
-    # texts for an epoch, or to the end: to tell texts apart cost them more than labels paid.
+    # texts for an epoch, or to the end: to separate texts cost them more than labels paid.
     "freelb": Ascent(1, 0.1, 0.1, "row_l2", "zeros", 0.1),
     # The paper's values: the step is scaled down to a hundredth, which has no effect.
     "paper": Ascent(1, 1e-5, 1e-3, "row_l2", "zeros", 1e-5),

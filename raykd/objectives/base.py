@@ -30,7 +30,7 @@ class ObjectiveConfig(Config):
     name: str
 
     def defaults(self) -> dict[str, Any]:
-        """Values that keys without one stand for; a model is trained again when they change."""
+        """Values of keys that are not set; a model is trained again when these values change."""
         return {}
 
     @property
