@@ -25,8 +25,9 @@ MAX_OUT_OF_MEMORY_RETRIES = 3
 
 # How often a thread of OpenMP looks whether the others are ready, before it sleeps. By default it
 # looks for up to milliseconds, and where other processes use the same cores it does so in the time
-# that the thread it waits for needs: a step of training takes 10 s in place of 0.4
-# (experiments/benchmarks/bench_busy_cores.py). libgomp reads it when torch is imported.
+# that the thread it waits for needs: a step of training took 2 s next to two busy loops, and 9 to
+# 26 s next to two trainings, in place of 0.4 (bench_busy_cores.py, experiments/LOG.md). libgomp
+# reads it when torch is imported.
 _SPIN_VARIABLE, SPIN_COUNT = "GOMP_SPINCOUNT", "10000"
 
 _CONNECT_TIMEOUT_S = 5
