@@ -33,7 +33,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Models:
-    """Models that differ in their seed only.
+    """Models that differ in their seed only; `is_injected`: students before adaptation.
 
     `folders` has their predictions by seed; the seed of a model without one is None. Without
     folders, this is the best constant answer, `majority_predictions`, on the training rows of
@@ -44,6 +44,7 @@ class Models:
     init: str | None
     folders: Mapping[int | None, Path]
     task_folder: Path | None = None
+    is_injected: bool = False
 
     @property
     def seeds(self) -> tuple[int | None, ...]:
@@ -63,7 +64,8 @@ class ScoreDifference(BaseModel):
     """Difference of a metric between models and others (`other`), means over their seeds.
 
     `low` and `high` are the bounds of `interval`: rows are drawn with replacement, the same for all
-    models, and seeds are compared as pairs if `is_paired`.
+    models, and seeds are compared as pairs if `is_paired`. `other_is_injected`: the others are
+    students before adaptation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,6 +74,7 @@ class ScoreDifference(BaseModel):
     init: str | None
     other: str
     other_init: str | None
+    other_is_injected: bool = False
     metric: str
     difference: FiniteFloat
     low: FiniteFloat
@@ -213,6 +216,7 @@ def _differences(
                     init=left.init,
                     other=right.variant,
                     other_init=right.init,
+                    other_is_injected=right.is_injected,
                     metric=metric,
                     difference=difference,
                     low=low,
@@ -238,4 +242,5 @@ def answers_of(models: Models, task: Task) -> list[FloatArray]:
 
 
 def _name(models: Models) -> list[object]:
-    return [models.variant, models.init, list(models.seeds)]
+    stage = ["injected"] if models.is_injected else []
+    return [models.variant, models.init, list(models.seeds), *stage]

@@ -82,6 +82,7 @@ def _line(found: ScoreDifference, results: Results) -> Line:
     difference, low, high = (
         numbers.signed(100 * value) for value in (found.difference, found.low, found.high)
     )
+    before = ", before adaptation" if found.other_is_injected else ""
     finding = NO_DIFFERENCE
     if found.is_seen:
         word = "better" if found.difference > 0 else "worse"
@@ -91,7 +92,7 @@ def _line(found: ScoreDifference, results: Results) -> Line:
         finding = f"{word} by {size}"
     return Line(
         title=title_of(results.task, found.variant),
-        other=title_of(results.task, found.other),
+        other=title_of(results.task, found.other) + before,
         difference=difference,
         interval=f"{low} to {high}",
         finding=finding,

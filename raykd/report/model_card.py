@@ -115,7 +115,9 @@ def _adaptation(results: Results, variant: str) -> str:
     """Name the objective of a variant's adaptation."""
     if variant == "alone":
         return _NO_TEACHER
-    return results.adaptation.objective if results.adaptation else "none"
+    if results.adaptation is None or not results.is_adapted(variant):
+        return "none"
+    return results.adaptation.objective
 
 
 def _injections(results: Results, variant: str) -> str:

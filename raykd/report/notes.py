@@ -57,6 +57,7 @@ def notes_on(results: Results) -> list[str]:
             f"Before adaptation, not applicable: {' and '.join(names)} {verb} not train the "
             "classifier, so there is no score yet."
         )
+    notes += _notes_on_adaptation(results)
     seeds = {score.seed for score in results.scores if score.init is not None}
     if len(seeds) == 1:
         notes.append("Students were trained with one seed, so the variation over seeds is unknown.")
@@ -137,6 +138,24 @@ def _constant_answers(results: Results) -> dict[str, list[str]]:
             name = f"{variant_title(score.variant)}{stage}{seed}"
             models.setdefault(score.constant_answer, []).append(name)
     return models
+
+
+def _notes_on_adaptation(results: Results) -> list[str]:
+    """Sentences on students that are not adapted, or that adaptation made worse."""
+    notes = []
+    kept = [facts.variant for facts in results.variants if not facts.adapted]
+    if kept:
+        names = " and ".join(variant_title(variant) for variant in kept)
+        notes.append(f"Not adapted (adapt: false): {names}; the score is that after injection.")
+    for found in results.differences:
+        is_main = found.metric == results.task.metrics[0]
+        if is_main and found.other_is_injected and found.is_seen and found.difference < 0:
+            init = f" {INIT_TITLES.get(found.init, found.init)}" if found.init else ""
+            notes.append(
+                f"{variant_title(found.variant)}{init}: adaptation made the students worse. "
+                "adapt: false in the settings of the injection leaves it out."
+            )
+    return notes
 
 
 def _without_classifier(results: Results) -> list[str]:

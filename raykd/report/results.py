@@ -106,10 +106,11 @@ class StepFacts(_Facts):
 
 
 class VariantFacts(_Facts):
-    """The injections of a variant, in order."""
+    """The injections of a variant, in order, and whether it was adapted to the task after them."""
 
     variant: str
     steps: list[StepFacts]
+    adapted: bool = True
 
 
 class ModelFacts(_Facts):
@@ -246,3 +247,7 @@ class Results(_Facts):
     def injections_of(self, variant: str) -> list[StepFacts]:
         """Injections of a variant; empty if the results do not contain them."""
         return next((facts.steps for facts in self.variants if facts.variant == variant), [])
+
+    def is_adapted(self, variant: str) -> bool:
+        """Return whether the students of a variant were adapted to the task."""
+        return all(facts.adapted for facts in self.variants if facts.variant == variant)

@@ -41,7 +41,8 @@ from raykd.training.distributed.placement import (
 from raykd.training.events import TrainingEvents
 from raykd.training.logging.records import StepRecord
 from raykd.training.masked_lm_head.head import HeadJob, run_head
-from raykd.training.phases import PhaseJob, run_phase
+from raykd.training.phase.job import PhaseJob
+from raykd.training.phase.run import run_phase
 from raykd.training.recovery import (
     killed_out_of_memory,
     report_resume_point,

@@ -10,8 +10,8 @@ import torch
 from raykd import progress
 from raykd.errors import InputError
 from raykd.training.masked_lm_head.head import HeadJob
-from raykd.training.phase_config import PhaseConfig
-from raykd.training.phases import PhaseJob
+from raykd.training.phase.config import PhaseConfig
+from raykd.training.phase.job import PhaseJob
 from raykd.training.settings import TrainingConfig
 
 # Messages of allocators that raise a plain RuntimeError: torch's on the CPU, CUDA's libraries.

@@ -49,8 +49,8 @@ from raykd.storage.schemas import TEXT_FILE
 from raykd.tasks.class_counts import class_counts, constant_answer, limits
 from raykd.training.distributed.placement import uses_gpu
 from raykd.training.logging.metrics_writer import CURVE_FILE
-from raykd.training.phase_config import PhaseConfig
-from raykd.training.phases import MODEL_FOLDER
+from raykd.training.phase.config import PhaseConfig
+from raykd.training.phase.job import MODEL_FOLDER
 from raykd.workflow.checks.baselines import baseline_job
 from raykd.workflow.comparisons import compare_scores
 from raykd.workflow.evaluation_sets import (
@@ -92,7 +92,12 @@ def score_models(run: Run) -> list[Score]:
         models.append(("teacher", None, None, "teacher", run.teacher))
     for student in run.students():
         chain = recipe.chain_of(student[0])
-        if chain and _trains_classifier(recipe.injection_of(chain.last)):
+        # A student that is not adapted has one score only.
+        if (
+            chain
+            and recipe.adapts(student[0])
+            and _trains_classifier(recipe.injection_of(chain.last))
+        ):
             models.append((*student, "injected", run.injected(chain, *student[1:])))
     models += [(*student, "adapted", run.adapted(*student)) for student in run.students()]
     jobs = [evaluation_job(run, variant, stage, folder) for variant, _, _, stage, folder in models]
@@ -217,7 +222,7 @@ def collect(run: Run, calibration: CalibrationFacts | None) -> Results:
         (chain.name, init, seed, "injection", run.injected(chain, init, seed))
         for chain, init, seed in run.injections()
     ]
-    folders += [(*s, "adaptation", run.adapted(*s)) for s in run.students()]
+    folders += [(*s, "adaptation", run.adapted(*s)) for s in run.students() if recipe.adapts(s[0])]
     finding, sets = teacher_finding(run), facts_of_sets(run)
     scores = score_models(run)  # writes the predictions that the analyses read
     return Results(
@@ -310,7 +315,7 @@ def variant_facts(recipe: Recipe, variant: str) -> VariantFacts:
                 trains_classifier=_trains_classifier(phase),
             )
         )
-    return VariantFacts(variant=variant, steps=steps)
+    return VariantFacts(variant=variant, steps=steps, adapted=recipe.adapts(variant))
 
 
 def _corpus_folders(recipe: Recipe) -> list[str]:

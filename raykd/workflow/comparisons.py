@@ -15,7 +15,7 @@ _BASELINE_TEXTS = ("random", "dsir")
 
 
 def compare_scores(run: Run, scores: Sequence[Score]) -> list[ScoreDifference]:
-    """Compare the scores of the students with each other, and the best student with the others.
+    """Compare the scores of the students, also before adaptation, and the best with the others.
 
     Args:
         run: has the predictions of all models.
@@ -23,6 +23,7 @@ def compare_scores(run: Run, scores: Sequence[Score]) -> list[ScoreDifference]:
     """
     students = student_models(run)
     pairs = [pair for variants in students.values() for pair in _pairs(variants)]
+    pairs += [(students[one.init][one.variant], one) for one in injected_models(run, scores)]
     best = _best(scores, run.task().main_metric)
     own = students[best.init][best.variant]
     pairs += [(own, other) for other in reference_models(run, scores)]
@@ -39,6 +40,21 @@ def student_models(run: Run) -> dict[str | None, dict[str, Models]]:
         }
         students.setdefault(init, {})[variant] = Models(variant, init, folders)
     return students
+
+
+def injected_models(run: Run, scores: Sequence[Score]) -> list[Models]:
+    """The students that have a score before adaptation as well."""
+    scored = {(score.variant, score.init) for score in scores if score.stage == "injected"}
+    models = []
+    for variant, init in dict.fromkeys((variant, init) for variant, init, _ in run.students()):
+        chain = run.recipe.chain_of(variant)
+        if chain is None or (variant, init) not in scored:
+            continue
+        folders: dict[int | None, Path] = {
+            seed: run.predictions(run.injected(chain, init, seed)) for seed in run.recipe.seeds
+        }
+        models.append(Models(variant, init, folders, is_injected=True))
+    return models
 
 
 def reference_models(run: Run, scores: Sequence[Score]) -> list[Models]:

@@ -27,7 +27,7 @@ from raykd.training.distributed.config import WorkersConfig
 from raykd.training.logging.tracking import Tracking
 from raykd.training.masked_lm_head.head import HeadJob
 from raykd.training.masked_lm_head.report import HeadReport, check_report, read_report, summary
-from raykd.training.phase_config import PhaseConfig
+from raykd.training.phase.config import PhaseConfig
 from raykd.training.pipeline import train_phases
 from raykd.workflow import steps
 from raykd.workflow.recipe.model_rules import teacher_reference
@@ -44,7 +44,7 @@ def generating_phases(recipe: Recipe) -> dict[str, PhaseConfig]:
     phases: dict[str, PhaseConfig] = {
         section: phase for section, phase in recipe.injection_sections().items() if section in used
     }
-    if any(variant not in ("alone", *BASELINES) for variant in recipe.variants):
+    if any(v not in ("alone", *BASELINES) and recipe.adapts(v) for v in recipe.variants):
         phases["adaptation"] = recipe.adaptation
     teacher = teacher_reference(recipe.teacher, recipe.student)
     return {name: p for name, p in phases.items() if p.objective.generator_reference(teacher)}

@@ -11,8 +11,8 @@ from raykd.models.resolve import digest_of_model, resolve_model
 from raykd.models.student.init import Init, layers_of, make_student
 from raykd.models.student.layer_copy import shares_layers, weights_left_out
 from raykd.storage.manifest import digest_of_directory
-from raykd.training.new_student import NewStudent
-from raykd.training.phases import MODEL_FOLDER
+from raykd.training.phase.job import MODEL_FOLDER
+from raykd.training.phase.new_student import NewStudent
 from raykd.workflow.recipe.model_rules import student_reference
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run

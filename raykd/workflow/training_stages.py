@@ -13,9 +13,10 @@ from raykd.objectives.fine_tune import FineTuneConfig
 from raykd.storage.manifest import digest_of, digest_of_directory, digest_of_file
 from raykd.training.distributed.placement import uses_gpu
 from raykd.training.logging.tracking import Tracking
-from raykd.training.new_student import NewStudent
-from raykd.training.phase_config import PhaseConfig
-from raykd.training.phases import MODEL_FOLDER, Labels, PhaseJob, adopt_teacher
+from raykd.training.phase.config import PhaseConfig
+from raykd.training.phase.given import adopt_teacher
+from raykd.training.phase.job import MODEL_FOLDER, Labels, PhaseJob
+from raykd.training.phase.new_student import NewStudent
 from raykd.training.pipeline import cache_teacher_outputs, train_phases
 from raykd.training.settings import TrainingConfig
 from raykd.training.teacher_cache import OutputsJob
@@ -143,6 +144,9 @@ def adapt_job(
 ) -> PhaseJob:
     """Adaptation of one student; `alone` and `direct` have no injection, `alone` no teacher."""
     recipe, chain = run.recipe, run.recipe.chain_of(variant)
+    if chain is not None and not recipe.adapts(variant):
+        injected = injected or run.injected(chain, init, seed)
+        return _kept_job(run, variant, init, seed, injected=injected)
     text = recipe.adaptation_text(variant)
     inputs = {"train": digest_of_file(run.labeled_rows(text))}
     if variant != "alone":
@@ -182,6 +186,26 @@ def adapt_job(
     return _with_curve(run, job)
 
 
+def _kept_job(run: Run, variant: str, init: Init, seed: int, *, injected: Path) -> PhaseJob:
+    """Adaptation that is left out: the student is scored on dev and kept as it is."""
+    max_length = run.recipe.adaptation.max_length
+    job = PhaseJob(
+        stage="adapt",
+        name=f"keep {variant} {init} seed {seed}",
+        out=run.adapted(variant, init, seed),
+        start=str(injected / MODEL_FOLDER),
+        teacher=None,
+        text=run.split("train"),
+        teacher_outputs=None,
+        config=PhaseConfig(objective=FineTuneConfig(), max_length=max_length),
+        labels=_labels(run),
+        seed=seed,
+        inputs={"injected": digest_of_directory(injected)},
+        trains=False,
+    )
+    return _with_curve(run, job)
+
+
 def train(run: Run, jobs: Sequence[PhaseJob], label: str, *, only_model: bool = False) -> None:
     """Run the unfinished jobs of a stage with the run's workers and trackers."""
     tracking = Tracking(run.recipe.report_to, run.recipe.name, run.out)
@@ -208,7 +232,9 @@ def cache_outputs(run: Run, steps: Sequence[Step], *, train: bool = False) -> No
     jobs = [_outputs_job(run, step) for step in steps]
     if train and run.recipe.adaptation.reads_outputs:
         taught = [
-            variant for variant in run.recipe.variants if variant not in (*BASELINES, "alone")
+            variant
+            for variant in run.recipe.variants
+            if variant not in (*BASELINES, "alone") and run.recipe.adapts(variant)
         ]
         texts = dict.fromkeys(run.recipe.adaptation_text(variant) for variant in taught)
         jobs += [_outputs_job(run, text) for text in texts]

@@ -17,7 +17,7 @@ from raykd.objectives.base import Objective
 from raykd.objectives.losses.logits import kd_loss, task_loss
 from raykd.objectives.losses.perturbation import Ascent, norms
 from raykd.objectives.vanilla_kd import VanillaKdConfig
-from raykd.training.phase_config import PhaseConfig
+from raykd.training.phase.config import PhaseConfig
 
 DEEP = {"feature_weight": 1.0, "attention_weight": 1.0}
 

@@ -2,6 +2,7 @@ import pytest
 
 from raykd.evaluation.differences import ScoreDifference
 from raykd.report.comparisons import comparison_note, comparison_table
+from raykd.report.notes import notes_on
 from raykd.report.page import render
 from raykd.report.results import Results, TaskFacts
 
@@ -108,3 +109,22 @@ def test_the_page_has_the_table_if_there_are_differences():
     old = results().model_dump(mode="json")
     del old["differences"]
     assert "<h2>Comparisons</h2>" not in render(Results.model_validate(old))
+
+
+@pytest.mark.parametrize(
+    ("values", "is_noted"),
+    [
+        ((-0.033, -0.056, -0.009), True),
+        ((-0.033, -0.076, 0.011), False),
+        ((0.033, 0.009, 0.056), False),
+    ],
+)
+def test_adaptation_that_is_seen_to_make_students_worse_is_noted_with_the_remedy(values, is_noted):
+    found = results(difference("random", "random", values, other_is_injected=True))
+
+    ((_, (line,)),) = comparison_table(found)
+    assert line.title == "Distilled on random text"
+    assert line.other == "Distilled on random text, before adaptation"
+    notes = [note for note in notes_on(found) if "adaptation made the students worse" in note]
+    assert bool(notes) == is_noted
+    assert all("adapt: false" in note for note in notes)

@@ -20,7 +20,7 @@ from raykd.cluster.progress_actor import start_progress_actor
 from raykd.training import pipeline
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.logging.metrics_writer import STEPS_FILE
-from raykd.training.phases import PhaseJob
+from raykd.training.phase.job import PhaseJob
 from raykd.training.pipeline import train_phases
 
 EVENT_AT = 15

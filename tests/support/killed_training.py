@@ -22,8 +22,9 @@ from torch import distributed
 
 from raykd.storage import schemas
 from raykd.training.logging.metrics_writer import STEPS_FILE
-from raykd.training.phase_config import PhaseConfig
-from raykd.training.phases import Labels, PhaseJob, run_phase
+from raykd.training.phase.config import PhaseConfig
+from raykd.training.phase.job import Labels, PhaseJob
+from raykd.training.phase.run import run_phase
 from raykd.training.trainers import Worker
 
 NUM_STEPS = 45

@@ -14,7 +14,8 @@ from raykd.cluster import capacity, datasets, tasks
 from raykd.evaluation import cost
 from raykd.evaluation import pipeline as evaluation
 from raykd.training import pipeline as training
-from raykd.training.phases import PhaseJob, run_phase
+from raykd.training.phase.job import PhaseJob
+from raykd.training.phase.run import run_phase
 from raykd.training.trainers import Worker
 
 

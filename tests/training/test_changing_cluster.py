@@ -15,7 +15,8 @@ from killed_training import NUM_STEPS, job_in
 from safetensors.numpy import load_file
 
 from raykd.training.logging.metrics_writer import STEPS_FILE
-from raykd.training.phases import MODEL_FOLDER, run_phase
+from raykd.training.phase.job import MODEL_FOLDER
+from raykd.training.phase.run import run_phase
 from raykd.training.trainers import Worker
 
 SCRIPT = Path(__file__).resolve().parents[1] / "support" / "changing_cluster.py"

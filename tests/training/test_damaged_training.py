@@ -16,7 +16,8 @@ from raykd.training.logging.metrics_writer import (
     damage_before,
 )
 from raykd.training.logging.records import Record
-from raykd.training.phases import MODEL_FOLDER, PhaseJob, run_phase
+from raykd.training.phase.job import MODEL_FOLDER, PhaseJob
+from raykd.training.phase.run import run_phase
 from raykd.training.recovery import report_resume_point
 from raykd.training.trainers import Worker
 

@@ -7,7 +7,7 @@ from event_handlers import calling
 from killed_training import job_in, killed
 
 from raykd.storage.manifest import read_manifest
-from raykd.training.phases import run_phase
+from raykd.training.phase.run import run_phase
 from raykd.training.trainers import Worker
 
 

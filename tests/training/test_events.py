@@ -4,7 +4,7 @@ from event_handlers import calling
 from killed_training import job_in
 
 from raykd.training.logging.metrics_writer import CURVE_FILE, STEPS_FILE
-from raykd.training.phases import run_phase
+from raykd.training.phase.run import run_phase
 from raykd.training.trainers import Worker
 
 

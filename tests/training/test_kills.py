@@ -7,7 +7,7 @@ from killed_training import NUM_STEPS, KilledTraining, job_in, killed
 
 from raykd.objectives import OBJECTIVES
 from raykd.training.logging.metrics_writer import CURVE_FILE, STEPS_FILE
-from raykd.training.phases import MODEL_FOLDER
+from raykd.training.phase.job import MODEL_FOLDER
 
 # Every objective is killed twice with one worker and twice with two: 52 times in all.
 _NUM_KILLS = 2

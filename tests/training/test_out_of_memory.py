@@ -6,7 +6,7 @@ import pytest
 import torch
 from objective_settings import SETTINGS
 
-from raykd.training.phase_config import PhaseConfig
+from raykd.training.phase.config import PhaseConfig
 from raykd.training.recovery import is_out_of_memory, remedies
 
 

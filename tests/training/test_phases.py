@@ -20,10 +20,12 @@ from raykd.objectives.mate_kd import MateKdConfig
 from raykd.objectives.minilmv2 import MiniLmV2Config
 from raykd.objectives.rail_kd import RailKdConfig
 from raykd.storage import schemas
-from raykd.training import phases
-from raykd.training.new_student import NewStudent
-from raykd.training.phase_config import PhaseConfig
-from raykd.training.phases import MODEL_FOLDER, Labels, PhaseJob, adopt_teacher, run_phase
+from raykd.training.phase import run as phase_run
+from raykd.training.phase.config import PhaseConfig
+from raykd.training.phase.given import adopt_teacher
+from raykd.training.phase.job import MODEL_FOLDER, Labels, PhaseJob
+from raykd.training.phase.new_student import NewStudent
+from raykd.training.phase.run import run_phase
 from raykd.training.trainers import Worker
 
 PRAISE_OR_BLAME = Labels(("praise", "blame"), regression=False)
@@ -197,7 +199,7 @@ def test_a_teacher_that_also_defines_the_students_shape_is_loaded_once(
         loaded.append(reference)
         return load_encoder(reference, **options)
 
-    monkeypatch.setattr(phases, "load_encoder", load)
+    monkeypatch.setattr(phase_run, "load_encoder", load)
     objective = MiniLmV2Config(relation_heads=2)
     job = job_on(
         model,

@@ -15,7 +15,7 @@ from raykd.errors import InputError
 from raykd.training.batches import EpochBatches
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.logging.metrics_writer import CURVE_FILE, STEPS_FILE
-from raykd.training.phases import MODEL_FOLDER
+from raykd.training.phase.job import MODEL_FOLDER
 from raykd.training.pipeline import train_phases
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]

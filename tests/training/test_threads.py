@@ -20,7 +20,8 @@ from raykd.training.distributed.config import WorkersConfig
 from raykd.training.distributed.placement import cpus_per_worker
 from raykd.training.logging.metrics_writer import STEPS_FILE
 from raykd.training.loop import train
-from raykd.training.phases import MODEL_FOLDER, PhaseJob, run_phase
+from raykd.training.phase.job import MODEL_FOLDER, PhaseJob
+from raykd.training.phase.run import run_phase
 from raykd.training.pipeline import train_phases
 from raykd.training.recovery import report_resume_point
 from raykd.training.settings import TrainingConfig

@@ -11,7 +11,7 @@ from tiny_models import save_tiny_model
 from raykd.errors import InputError
 from raykd.models.encoder import Encoder, load_encoder
 from raykd.storage.manifest import Draft, write_once
-from raykd.training.new_student import NewStudent
+from raykd.training.phase.new_student import NewStudent
 from raykd.workflow.checks.preflight import check_models
 from raykd.workflow.corpus_stages import load_task
 from raykd.workflow.recipe.recipe import Recipe

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from raykd.cluster import capacity
 from raykd.training.distributed.config import WorkersConfig
-from raykd.training.phases import PhaseJob
+from raykd.training.phase.job import PhaseJob
 
 
 def uses_gpu(workers: WorkersConfig) -> bool:

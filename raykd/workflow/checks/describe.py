@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from raykd.models.encoder import Encoder
 from raykd.objectives.base import STUDENT, Objective
-from raykd.training.phase_config import TeacherConfig
+from raykd.training.phase.config import TeacherConfig
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.presets import preset_row
 

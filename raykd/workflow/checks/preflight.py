@@ -27,7 +27,7 @@ from raykd.training.class_weights import class_weights_of
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.distributed.placement import uses_gpu
 from raykd.training.logging.tracking import check_trackers
-from raykd.training.phase_config import PhaseConfig
+from raykd.training.phase.config import PhaseConfig
 from raykd.training.scores.table import files_of
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.checks.baselines import check_baseline_packages

@@ -15,7 +15,7 @@ from raykd.models.tokenization.positions import num_positions
 from raykd.objectives import OBJECTIVES
 from raykd.objectives.base import ObjectiveConfig, Role
 from raykd.objectives.fine_tune import FineTuneConfig
-from raykd.training.phase_config import PhaseConfig
+from raykd.training.phase.config import PhaseConfig
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.recipe.model_rules import student_reference
 from raykd.workflow.recipe.recipe import Recipe

@@ -7,7 +7,7 @@ from typing import Any
 
 from raykd.errors import InputError
 from raykd.evaluation.baselines import BASELINES
-from raykd.training.injection_config import TEXT_KINDS
+from raykd.training.phase.injection_config import TEXT_KINDS
 from raykd.training.settings import total_epochs, total_steps
 from raykd.workflow.checks.corpus_keys import CORPUS_KEYS, check_corpus_key, check_ranker
 from raykd.workflow.recipe.changed_values import INITS_KEY, inits_of

@@ -6,7 +6,7 @@ from itertools import islice, product
 from typing import Any
 
 from raykd.errors import InputError, shortened
-from raykd.training.phase_config import PhaseConfig
+from raykd.training.phase.config import PhaseConfig
 from raykd.workflow.checks.preflight import check_models
 from raykd.workflow.checks.tune_checks import recipes_with, section_of
 from raykd.workflow.recipe.model_rules import teacher_reference
@@ -32,14 +32,18 @@ def check_choices(run: Run) -> None:
         if _changes_models(name, parameter):
             for assignment in parameter.assignments(name):
                 _check_models_with(run, name, assignment)
-    for name in _objective_keys(recipe):
+    for name in _prepared_keys(recipe):
         _check_shared(recipe, name)
 
 
-def objective_recipes(recipe: Recipe) -> list[Recipe]:
-    """Recipes with each combination of the searched objectives; only itself if none is searched."""
+def prepared_recipes(recipe: Recipe) -> list[Recipe]:
+    """Recipes with each combination of the keys that decide what trials need; itself if none does.
+
+    Objectives read generators and cached outputs of the teacher, and `adapt` decides whether that
+    of the adaptation is used.
+    """
     assert recipe.tune is not None
-    names = _objective_keys(recipe)
+    names = _prepared_keys(recipe)
     if not names:
         return [recipe]
     found: list[Recipe] = []
@@ -80,9 +84,10 @@ def _shown(value: Any) -> str:
     return shortened(label_of(value), _MAX_LABEL_LENGTH)
 
 
-def _objective_keys(recipe: Recipe) -> list[str]:
+def _prepared_keys(recipe: Recipe) -> list[str]:
     assert recipe.tune is not None
-    return [name for name in recipe.tune.space if name.rpartition(".")[2] == "objective"]
+    last_parts = ("objective", "adapt")
+    return [name for name in recipe.tune.space if name.rpartition(".")[2] in last_parts]
 
 
 def _check_shared(recipe: Recipe, name: str) -> None:

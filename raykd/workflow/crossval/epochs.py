@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 
 from raykd import progress
 from raykd.report.crossval.facts import EpochChoice, EpochPoint
-from raykd.training.phases import PhaseJob
+from raykd.training.phase.job import PhaseJob
 from raykd.workflow.collect import curve_points
 from raykd.workflow.crossval.folds import Crossval
 from raykd.workflow.reproduce.shared_outputs import take_over
@@ -127,13 +127,16 @@ def choose_student_epochs(
     """Train the students of all folds for all epochs, and choose the number of epochs of each.
 
     Returns:
-        Choice by variant and init; students whose section keeps the last state have none.
+        Choice by variant and init; those that are not adapted, or whose section keeps the last
+        state, have none.
     """
     whole = crossval.whole_run
     jobs: dict[tuple[str, str], dict[tuple[int, int | None], PhaseJob]] = {}
     for number, run in runs.items():
         cache_outputs(run, (), train=True)
         for variant, init, seed in whole.students():
+            if not whole.recipe.adapts(variant):
+                continue
             if crossval.chooses("alone" if variant == "alone" else "adaptation"):
                 job = adapt_job(run, variant, init, seed)
                 own = jobs.setdefault((variant, init), {})

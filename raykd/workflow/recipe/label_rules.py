@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from raykd.tasks.config import TaskConfig
 from raykd.training.class_weights import check_class_names
-from raykd.training.injection_config import InjectionConfig
-from raykd.training.phase_config import AdaptationConfig, PhaseConfig, TeacherConfig
+from raykd.training.phase.config import AdaptationConfig, PhaseConfig, TeacherConfig
+from raykd.training.phase.injection_config import InjectionConfig
 from raykd.training.settings import TrainingConfig
 
 

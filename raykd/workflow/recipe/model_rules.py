@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from raykd.evaluation.baselines import ON_ENCODERS, Baseline
 from raykd.models.student.init import StudentConfig
 from raykd.tasks.config import TaskConfig
-from raykd.training.injection_config import InjectionConfig
-from raykd.training.phase_config import TeacherConfig
+from raykd.training.phase.config import TeacherConfig
+from raykd.training.phase.injection_config import InjectionConfig
 
 
 def student_reference(teacher: TeacherConfig, student: StudentConfig) -> str:

@@ -16,12 +16,18 @@ from raykd.objectives import OBJECTIVES
 from raykd.retrieval.config import RetrievalConfig
 from raykd.tasks.config import SPLITS, TaskConfig
 from raykd.training.distributed.config import WorkersConfig
-from raykd.training.injection_config import InjectionConfig, StepConfig, check_injection
 from raykd.training.logging.trackers import TrackerName
-from raykd.training.phase_config import AdaptationConfig, TeacherConfig
+from raykd.training.phase.config import AdaptationConfig, TeacherConfig
+from raykd.training.phase.injection_config import InjectionConfig, StepConfig
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.presets import merged
 from raykd.workflow.recipe.changed_values import set_values
+from raykd.workflow.recipe.injection_rules import (
+    check_left_as_it_is,
+    check_steps,
+    check_task_da,
+    check_task_da_injection,
+)
 from raykd.workflow.recipe.label_rules import check_labels, labeled_phases
 from raykd.workflow.recipe.model_rules import (
     check_baselines,
@@ -261,42 +267,14 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
-        on_task_da = [step.name for step in self.steps if step.text.kind == "task_da"]
-        if on_task_da and self.task_da is None:
-            raise ValueError(
-                f"variants with the step {on_task_da[0]} need the key task_da, the directory that "
-                "raykd augment wrote"
-            )
-        if self.task_da is not None and not on_task_da:
-            raise ValueError(
-                "task_da: no variant has a step on augmented rows; add the variant task_da or "
-                "contextualized_task_da, or remove the key"
-            )
         sections = self.injection_sections()
-        missing = [step.name for step in self.steps if step.section not in sections]
-        if missing:
-            raise ValueError(f"the steps {', '.join(missing)} of variants need section injection")
-        for section in dict.fromkeys(step.section for step in self.steps):
-            check_injection(section, sections[section])
+        check_task_da(self.task_da, self.steps)
+        check_steps(self.steps, sections)
         if self.task_da_injection is not None:
-            if self.task_da is None or self.injection is None:
-                raise ValueError(
-                    "task_da_injection: nothing is injected on augmented rows; give the keys "
-                    "task_da and injection, and a variant with the step task_da"
-                )
-            check_injection("task_da_injection", self.task_da_injection)
-            names = (self.task_da_injection.objective.name, self.injection.objective.name)
-            if names[0] != names[1]:
-                raise ValueError(
-                    f"task_da_injection.objective {names[0]!r}: {names[1]!r}, as in injection, is "
-                    "expected, since the report compares their students; its settings are free"
-                )
-            if all(step.section != "task_da_injection" for step in self.steps):
-                raise ValueError(
-                    "task_da_injection: it is for steps on augmented rows after another step, and "
-                    f"variants {list(self.variants)} have none, for a first step takes the "
-                    "settings of injection; remove it, or add the variant contextualized_task_da"
-                )
+            check_task_da_injection(self.task_da, self.steps, sections)
+        for chain in filter(None, map(self.chain_of, self.variants)):
+            if not self.injection_of(chain.last).adapt:
+                check_left_as_it_is(chain, sections)
         if not OBJECTIVES[self.adaptation.objective.name].trains_classifier:
             raise ValueError(
                 f"adaptation.objective {self.adaptation.objective.name!r} trains no classifier; "
@@ -365,6 +343,11 @@ class Recipe(Config):
         """Return the name of the labeled rows for adaptation: `train` or `augmented`."""
         texts = self._texts_of(variant) if self.adaptation.rows == "task_da" else ()
         return "augmented" if any(text.kind == "task_da" for text in texts) else "train"
+
+    def adapts(self, variant: str) -> bool:
+        """Return whether a student is adapted to the task, not left as its injection makes it."""
+        chain = self.chain_of(variant)
+        return chain is None or self.injection_of(chain.last).adapt
 
     def injection_sections(self) -> dict[str, InjectionConfig]:
         """The settings of injections that are given, by their paths."""

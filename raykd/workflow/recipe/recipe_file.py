@@ -12,7 +12,7 @@ from raykd.storage.locations import absolute_reference, is_url
 from raykd.storage.yaml_files import load_yaml
 from raykd.tasks.config import SPLITS
 from raykd.tasks.dataset import with_absolute_path
-from raykd.training.phase_config import PhaseConfig
+from raykd.training.phase.config import PhaseConfig
 from raykd.workflow.presets import load_preset, merged
 from raykd.workflow.recipe.recipe import DOCSTRINGS_SCHEME, Recipe
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from raykd.models.student.init import StudentConfig
 from raykd.tasks.config import TaskConfig
-from raykd.training.injection_config import InjectionConfig
-from raykd.training.phase_config import AdaptationConfig, PhaseConfig, TeacherConfig
+from raykd.training.phase.config import AdaptationConfig, PhaseConfig, TeacherConfig
+from raykd.training.phase.injection_config import InjectionConfig
 from raykd.training.scores.config import ScoresConfig
 from raykd.workflow.recipe.variants import Step
 

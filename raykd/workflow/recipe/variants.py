@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from raykd.evaluation.baselines import BASELINES
-from raykd.training.injection_config import (
+from raykd.training.phase.injection_config import (
     BASELINE_TEXTS,
     CORPUS_TEXTS,
     TEXT_KINDS,

@@ -197,7 +197,13 @@ def _check_injected(row: RowConfig, recipe: Recipe, source: str) -> None:
         raise InputError(
             f"{source}: row {row.title!r}: {row.variant} has no injection; remove 'stage: injected'"
         )
-    objective = recipe.injection_of(chain.last).objective
+    step = recipe.injection_of(chain.last)
+    if not step.adapt:
+        raise InputError(
+            f"{source}: row {row.title!r}: its students are not adapted (adapt: false); remove "
+            "'stage: injected'"
+        )
+    objective = step.objective
     if not OBJECTIVES[objective.name].trains_classifier:
         raise InputError(
             f"{source}: row {row.title!r}: {objective.name} does not train the classifier, so that "

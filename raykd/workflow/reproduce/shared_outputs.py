@@ -48,6 +48,10 @@ def _without_inits(recipe: Recipe, left_out: set[str]) -> dict[str, object]:
     values = recipe.model_dump(mode="json", exclude=left_out)
     # The first weights are in the name of a student's folder.
     values["student"].pop("inits")
+    # Whether students are adapted is in the key of their adaptation.
+    for section in (values["injection"], *values["injections"].values()):
+        if section is not None:
+            section.pop("adapt")
     return values
 
 

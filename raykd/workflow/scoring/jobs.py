@@ -7,7 +7,7 @@ from raykd.evaluation.pipeline import PREDICTIONS_FILE, EvaluationJob, evaluate
 from raykd.report.results import ScoreStage
 from raykd.storage.manifest import digest_of_directory
 from raykd.training.distributed.placement import uses_gpu
-from raykd.training.phases import MODEL_FOLDER
+from raykd.training.phase.job import MODEL_FOLDER
 from raykd.training.settings import TrainingConfig
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.run import Run

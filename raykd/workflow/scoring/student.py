@@ -8,7 +8,7 @@ from raykd.models.tokenization.positions import set_model_max_length
 from raykd.report.model_card import write_card
 from raykd.report.results import Results
 from raykd.storage.manifest import Draft, digest_of, digest_of_directory, write_once
-from raykd.training.phases import MODEL_FOLDER
+from raykd.training.phase.job import MODEL_FOLDER
 from raykd.workflow.run import Run
 from raykd.workflow.scoring.calibration import StudentCalibration, chosen_student
 from raykd.workflow.scoring.jobs import max_length_of

@@ -44,6 +44,8 @@ def text_sections(
         "  batch_size: 32",
         "  learning_rate: 1.0e-4",
         f"  max_length: {lengths.max_length}",
+        "  # Leave students as this makes them, where the report says that adaptation is worse:",
+        "  # adapt: false",
     ]
     if unlabeled:
         every = [

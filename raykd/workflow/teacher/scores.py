@@ -6,7 +6,7 @@ from raykd.evaluation.teacher_check import Finding, check_answers
 from raykd.report.results import TeacherScores
 from raykd.storage.manifest import Manifest, read_manifest
 from raykd.tasks.metrics import compute
-from raykd.training.phase_config import TeacherConfig
+from raykd.training.phase.config import TeacherConfig
 from raykd.training.scores.outputs import Member, ScoresJob, has_outputs, outputs_on
 from raykd.workflow.checks.describe import describe_scores
 from raykd.workflow.run import Run

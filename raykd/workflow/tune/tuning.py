@@ -1,8 +1,8 @@
 """Tuning of a recipe's settings with Ray Tune and Optuna: one student per trial.
 
-A trial trains with the same function as a run (`training.phases.run_phase`), in its own process. It
-is scored on rows that are not reported: on the dev split if a test split is reported, else on rows
-held out of the train split, or by cross-validation (`tune.folds`).
+A trial trains with the same function as a run (`training.phase.run.run_phase`), in its own process.
+It is scored on rows that are not reported: on the dev split if a test split is reported, else on
+rows held out of the train split, or by cross-validation (`tune.folds`).
 """
 
 import shutil
@@ -30,7 +30,7 @@ from raykd.workflow.checks.tune_checks import (
     section_of,
 )
 from raykd.workflow.checks.tune_folds import check_folds, check_rows
-from raykd.workflow.checks.tune_models import check_choices, objective_recipes
+from raykd.workflow.checks.tune_models import check_choices, prepared_recipes
 from raykd.workflow.checks.tune_targets import check_targets
 from raykd.workflow.crossval.teachers import run_with_teachers
 from raykd.workflow.generators import train_generators
@@ -176,9 +176,9 @@ def prepare(run: Run) -> Setting:
 
 
 def _cache_outputs(setting: Setting) -> None:
-    """Compute the teacher's outputs, and train the generators, of all searched objectives."""
+    """Compute the teacher's outputs, and train the generators, that any trial needs."""
     tuned, own_steps = setting.run, {chain.last for chain in setting.chains}
-    for variation in objective_recipes(tuned.recipe):
+    for variation in prepared_recipes(tuned.recipe):
         varied = replace(tuned, recipe=variation)
         cached = [step for step in variation.steps_on_outputs() if step in own_steps]
         cache_outputs(varied, cached, train=True)

@@ -29,7 +29,8 @@ from raykd.training.logging import trackers, tracking
 from raykd.training.logging.metrics_writer import CURVE_FILE, STEPS_FILE
 from raykd.training.logging.records import Record, StepRecord
 from raykd.training.logging.tracking import Tracking, tracked_metrics_writer
-from raykd.training.phases import PhaseJob, run_phase
+from raykd.training.phase.job import PhaseJob
+from raykd.training.phase.run import run_phase
 from raykd.training.pipeline import train_phases
 from raykd.training.trainers import Worker
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, Roberta
 from raykd.models.encoder import Encoder
 from raykd.objectives import build
 from raykd.objectives.minilmv2 import MiniLmV2, MiniLmV2Config
-from raykd.training.phase_config import AdaptationConfig
+from raykd.training.phase.config import AdaptationConfig
 from raykd.workflow.presets import load_preset, preset_names
 from raykd.workflow.recipe.recipe_file import load_recipe
 

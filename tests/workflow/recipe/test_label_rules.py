@@ -3,7 +3,7 @@
 import pytest
 
 from raykd.errors import InputError
-from raykd.training.phase_config import PhaseConfig
+from raykd.training.phase.config import PhaseConfig
 from raykd.workflow.checks.describe import describe_gold_labels
 from raykd.workflow.checks.tune_checks import check_space
 from raykd.workflow.recipe.recipe import Recipe

@@ -11,7 +11,7 @@ from raykd.report.tune.pick import winner_of
 from raykd.report.tune.study import keys_of
 from raykd.report.tune.targets import front
 from raykd.report.tune.trials import Trial
-from raykd.training.phases import MODEL_FOLDER
+from raykd.training.phase.job import MODEL_FOLDER
 from raykd.workflow.collect import package_versions
 from raykd.workflow.recipe.recipe import Recipe
 from raykd.workflow.tune.choice.confirmation import Confirmation

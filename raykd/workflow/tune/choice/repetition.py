@@ -7,7 +7,7 @@ from raykd import progress
 from raykd.evaluation.predict import Scorer
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.report.tune.trials import Trial, rank
-from raykd.training.phases import MODEL_FOLDER
+from raykd.training.phase.job import MODEL_FOLDER
 from raykd.workflow.tune.choice.confirmation import Confirmation, choose, standard_error
 from raykd.workflow.tune.choice.rows import held_out_rows
 from raykd.workflow.tune.choice.training import (

@@ -10,7 +10,7 @@ from typing import Any
 from raykd.storage.manifest import digest_of_directory, digest_of_file
 from raykd.training.distributed.config import WorkersConfig
 from raykd.training.logging.metrics_writer import CURVE_FILE
-from raykd.training.phases import PhaseJob
+from raykd.training.phase.job import PhaseJob
 from raykd.training.pipeline import train_phases
 from raykd.workflow.run import Run
 from raykd.workflow.training_stages import adapt_job, inject_job

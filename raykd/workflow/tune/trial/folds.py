@@ -11,7 +11,7 @@ import torch
 from raykd.evaluation.predict import Scorer
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.tasks.metrics import compute
-from raykd.training.phases import MODEL_FOLDER
+from raykd.training.phase.job import MODEL_FOLDER
 from raykd.workflow.collect import curve_points
 from raykd.workflow.crossval.epochs import choose, epoch_scores
 from raykd.workflow.crossval.folds import chooses, without_choices

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from raykd.storage.remote.task_files import TaskFiles
 from raykd.training.logging.tracking import Tracking
-from raykd.training.phases import MODEL_FOLDER, PhaseJob
+from raykd.training.phase.job import MODEL_FOLDER, PhaseJob
 from raykd.workflow.checks.corpus_keys import searched_corpus_keys
 from raykd.workflow.checks.tune_checks import tuned_variant
 from raykd.workflow.crossval.folds import Crossval, without_choices

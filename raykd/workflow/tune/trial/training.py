@@ -15,7 +15,8 @@ from raykd.cluster.node_files.copies import present
 from raykd.cluster.node_files.server import SharedFolder
 from raykd.errors import InputError, shortened
 from raykd.storage.remote.task_files import TaskFiles
-from raykd.training.phases import PhaseJob, run_phase
+from raykd.training.phase.job import PhaseJob
+from raykd.training.phase.run import run_phase
 from raykd.training.recovery import translate_training_errors
 from raykd.training.trainers import Worker
 from raykd.workflow.training_stages import adapt_job, inject_job

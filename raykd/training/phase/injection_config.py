@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from raykd.training.phase_config import PhaseConfig
+from raykd.training.phase.config import PhaseConfig
 
 TextKind = Literal["task", "task_da", "random", "dsir", "contextualized"]
 TEXT_KINDS: tuple[TextKind, ...] = ("task", "task_da", "random", "dsir", "contextualized")
@@ -27,6 +27,11 @@ class InjectionConfig(PhaseConfig):
         None,
         description="With teacher: pretrained, another model to learn from, with the teacher's "
         "tokenizer: folder, package:NAME/FOLDER or hub name.",
+    )
+    adapt: bool = Field(
+        True,
+        description="Whether a student is adapted to the task after this injection, if it is its "
+        "last. false leaves the student as it is, for objectives that train the classifier.",
     )
 
     @model_validator(mode="after")

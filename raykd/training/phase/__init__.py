@@ -1,0 +1,1 @@
+"""A phase of training: its settings, its job, and how it is run."""
