@@ -46,7 +46,7 @@ class Cell(_Facts):
         state: how the mean compares with the earlier value.
         training_s: mean wall time of the trainings of one student.
         reason: why it failed.
-        difference: to the row that this one is compared with.
+        differences: to the rows that this one is compared with, by their names.
     """
 
     column: str
@@ -58,15 +58,15 @@ class Cell(_Facts):
     state: State = "not run"
     training_s: FiniteFloat | None = None
     reason: str | None = None
-    difference: Difference | None = None
+    differences: dict[str, Difference] = {}
 
 
 class TableRow(_Facts):
-    """A method and its cells; `compared_with` is the name of another row."""
+    """A method and its cells; `compared_with` has the names of other rows."""
 
     name: str
     title: str
-    compared_with: str | None = None
+    compared_with: list[str] = []
     cells: list[Cell]
 
     @property
@@ -116,12 +116,13 @@ class ReproducedTable(_Facts):
 
     @property
     def compared(self) -> list[tuple[TableRow, TableRow]]:
-        """Rows with a difference, and the rows that they are compared with."""
+        """Rows with a difference, and the row that they are compared with, once per such row."""
         by_name = {row.name: row for row in self.rows}
         return [
-            (row, by_name[row.compared_with])
+            (row, by_name[other])
             for row in self.rows
-            if row.compared_with in by_name and any(cell.difference for cell in row.cells)
+            for other in row.compared_with
+            if other in by_name and any(other in cell.differences for cell in row.cells)
         ]
 
     @property
@@ -162,7 +163,7 @@ def markdown(table: ReproducedTable) -> str:
     if table.compared:
         lines += ["", _line(["Difference", *header[1:]]), _line(["---"] * len(header))]
         for row, other in table.compared:
-            texts = [difference_text(cell.difference) for cell in row.cells]
+            texts = [difference_text(cell.differences.get(other.name)) for cell in row.cells]
             lines.append(_line([f"{row.title} - {other.title}", *texts]))
     lines += ["", *_notes(table)]
     return "\n".join(lines).rstrip() + "\n"

@@ -72,8 +72,8 @@ def row_differences(
     cells: Sequence[tuple[str, str]],
     done: Mapping[tuple[str, str], Done],
     out: Path,
-) -> dict[tuple[str, str], ScoreDifference]:
-    """Differences of rows to those they are compared with, by row and column.
+) -> dict[tuple[str, str], dict[str, ScoreDifference]]:
+    """Differences of rows to those they are compared with, by row and column, then by other row.
 
     Columns of evaluation sets have none.
 
@@ -83,7 +83,7 @@ def row_differences(
         done: runs by name and column.
         out: the table's folder.
     """
-    found: dict[tuple[str, str], ScoreDifference] = {}
+    found: dict[tuple[str, str], dict[str, ScoreDifference]] = {}
     for column in dict.fromkeys(column for _, column in cells):
         complete: dict[str, CompleteRow] = {}
         for name in (row for row, of in cells if of == column):
@@ -96,12 +96,16 @@ def row_differences(
             has_score = score_of(config, one.run, table.columns[column], one.results) is not None
             if has_score and has_predictions(row):
                 complete[name] = row
-        compared = ((row, row.config.compared_with) for row in complete.values())
-        pairs = [(row, complete[other]) for row, other in compared if other in complete]
+        pairs = [
+            (row, complete[other])
+            for row in complete.values()
+            for other in row.config.compared_with
+            if other in complete
+        ]
         metric = _metric(table, column, done)
         if pairs and metric is not None:
-            by_row = differences_of(pairs, metric, out / column / "differences")
-            found |= {(name, column): difference for name, difference in by_row.items()}
+            for difference in differences_of(pairs, metric, out / column / "differences"):
+                found.setdefault((difference.variant, column), {})[difference.other] = difference
     return found
 
 
@@ -110,7 +114,7 @@ def shown_table(
     profile: Profile,
     cells: Sequence[tuple[str, str]],
     done: Mapping[tuple[str, str], Done],
-    differences: Mapping[tuple[str, str], ScoreDifference] | None = None,
+    differences: Mapping[tuple[str, str], Mapping[str, ScoreDifference]] | None = None,
 ) -> ReproducedTable:
     """Fill the table with the results of its runs so far.
 
@@ -143,10 +147,11 @@ def shown_table(
             TableRow(
                 name=name,
                 title=table.rows[name].title,
-                compared_with=table.rows[name].compared_with,
+                compared_with=list(table.rows[name].compared_with),
                 cells=[
                     _cell(
-                        table, profile, name, column, done, (differences or {}).get((name, column))
+                        *(table, profile, name, column, done),
+                        (differences or {}).get((name, column), {}),
                     )
                     if (name, column) in cells
                     else Cell(column=column, state="not asked")
@@ -183,7 +188,7 @@ def _cell(
     name: str,
     column: str,
     done: Mapping[tuple[str, str], Done],
-    difference: ScoreDifference | None,
+    differences: Mapping[str, ScoreDifference],
 ) -> Cell:
     row = table.rows[name]
     paper = table.paper_values.get(name, {}).get(column)
@@ -210,10 +215,10 @@ def _cell(
         expected=expected,
         state=state,
         training_s=_training_s(row, one),
-        difference=difference
-        and Difference(
-            mean=100 * difference.difference, low=100 * difference.low, high=100 * difference.high
-        ),
+        differences={
+            other: Difference(mean=100 * one.difference, low=100 * one.low, high=100 * one.high)
+            for other, one in differences.items()
+        },
     )
 
 

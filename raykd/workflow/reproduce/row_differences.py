@@ -1,6 +1,6 @@
 """Differences between rows of a table, with bootstrap intervals over evaluation rows and seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +23,8 @@ class CompleteRow(NamedTuple):
 
 def differences_of(
     pairs: Sequence[tuple[CompleteRow, CompleteRow]], metric: str, out: Path
-) -> Mapping[str, ScoreDifference]:
-    """Differences of rows of one column to those that they are compared with, by row.
+) -> list[ScoreDifference]:
+    """Differences of rows of one column to those that they are compared with.
 
     Args:
         pairs: a row, and the one that it is compared with; both on the same task.
@@ -32,12 +32,12 @@ def differences_of(
         out: folder to write the differences of all metrics to.
     """
     if not pairs:
-        return {}
+        return []
     rows = {row.name: row for pair in pairs for row in pair}
     models = {name: _models(row) for name, row in rows.items()}
     compared = [(models[row.name], models[other.name]) for row, other in pairs]
     found = write_differences(compared, pairs[0][0].run.task_folder, out)
-    return {one.variant: one for one in found if one.metric == metric}
+    return [one for one in found if one.metric == metric]
 
 
 def has_predictions(row: CompleteRow) -> bool:

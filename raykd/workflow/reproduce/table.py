@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from raykd.config import Config
 from raykd.errors import InputError
@@ -20,6 +20,10 @@ Name = Annotated[str, Field(pattern=_NAME)]
 REFERENCES = ("teacher", "majority", *BASELINES)
 # A recipe's keys that a table sets itself.
 _OWN_KEYS = ("name", "seeds", "variants")
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 class PaperConfig(Config):
@@ -64,10 +68,10 @@ class RowConfig(Config):
     stage: Literal["injected", "adapted"] = Field(
         "adapted", description="Whether to score the student before or after adaptation."
     )
-    compared_with: Name | None = Field(
-        None,
-        description="Row whose scores are subtracted: the table shows the difference, with its "
-        "interval over evaluation rows and seeds.",
+    compared_with: Annotated[tuple[Name, ...], BeforeValidator(_as_list)] = Field(
+        (),
+        description="Row, or list of rows, whose scores are subtracted: the table shows each "
+        "difference, with its interval over evaluation rows and seeds.",
     )
 
     @property
@@ -170,9 +174,8 @@ class TableConfig(Config):
                     f"rows.{name}: needs an init, as row {inits[row.run]!r} of the same run "
                     f"{row.run!r} has one"
                 )
-            if row.compared_with is not None:
-                others = [other for other in self.rows if other != name]
-                _check_names([row.compared_with], others, f"rows.{name}.compared_with")
+            others = [other for other in self.rows if other != name]
+            _check_names(row.compared_with, others, f"rows.{name}.compared_with")
 
     def _check_values(self, key: str, values: Mapping[str, Mapping[str, float]]) -> None:
         _check_names(values, self.rows, key)

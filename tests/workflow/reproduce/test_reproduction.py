@@ -38,7 +38,7 @@ def table_values() -> dict:
                 "run": "kd",
                 "variant": "direct",
                 "init": "bottom",
-                "compared_with": "random",
+                "compared_with": ["random", "teacher"],
             },
         },
         "profiles": {
@@ -103,11 +103,13 @@ def test_a_killed_reproduction_resumes_and_runs_share_the_teacher(folder, capsys
         assert cells[row]["num_seeds"] == 2
         assert cells[row]["training_s"] > 0
     assert cells["kd"]["paper"] == 81.5
-    difference = cells["kd"]["difference"]
-    assert difference["mean"] == pytest.approx(cells["kd"]["mean"] - cells["random"]["mean"])
-    assert difference["low"] <= difference["mean"] <= difference["high"]
-    assert cells["random"]["difference"] is None
+    assert list(cells["kd"]["differences"]) == ["random", "teacher"]
+    for other, difference in cells["kd"]["differences"].items():
+        assert difference["mean"] == pytest.approx(cells["kd"]["mean"] - cells[other]["mean"])
+        assert difference["low"] <= difference["mean"] <= difference["high"]
+    assert cells["random"]["differences"] == {}
     assert "| KD - Random | " in printed
+    assert "| KD - Teacher | " in printed
     assert cells["teacher"]["mean"] is not None
 
     # Another table of the same task next to it takes the teacher over.

@@ -235,8 +235,8 @@ def test_rows_are_shown_with_their_difference_to_another_row():
     table = example()
     first, second = table.rows
     gap = Difference(mean=3.0, low=1.0, high=5.0)
-    cells = [first.cells[0], first.cells[1].model_copy(update={"difference": gap})]
-    first = first.model_copy(update={"compared_with": "b", "cells": cells})
+    cells = [first.cells[0], first.cells[1].model_copy(update={"differences": {"b": gap}})]
+    first = first.model_copy(update={"compared_with": ["b"], "cells": cells})
     table = table.model_copy(update={"rows": [first, second]})
     assert "| A - B\\|C | - | +3.0 (+1.0 to +5.0) better |" in markdown(table).splitlines()
     assert "compared with B|C" in page(table)
@@ -244,9 +244,9 @@ def test_rows_are_shown_with_their_difference_to_another_row():
 
 
 def test_a_row_is_not_compared_with_itself_or_an_unknown_row(tmp_path):
-    for other in ("kd", "kdd"):
+    for other, given in (("kd", "kd"), ("kdd", "kdd"), ("kd", ["teacher", "kd"])):
         rows = table_values()["rows"]
-        rows["kd"]["compared_with"] = other
+        rows["kd"]["compared_with"] = given
         with pytest.raises(InputError, match=rf"kd.compared_with: there is no '{other}'"):
             load_table(written(tmp_path, rows=rows))
 
