@@ -27,8 +27,8 @@ class ContextualizeConfig(Config):
     max_units: int | None = Field(
         None,
         ge=1,
-        description="Most units of the corpus, in order of (rank, unit id); give at most one of "
-        "max_units, target_bytes and top_percent.",
+        description="Most units of the corpus, lowest ranks first; of the last rank, units are "
+        "drawn. Give at most one of max_units, target_bytes and top_percent.",
     )
     target_bytes: int | None = Field(
         None,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 
 from raykd import progress
 from raykd.contextualize.card import FILE_NAME, Compared, CorpusCard, GeneralFacts, SearchFacts
@@ -37,6 +38,7 @@ from raykd.text.figures import TextFigures, compare, sample_rows
 REMOVED_FILE = "removed.parquet"
 CONTAMINATION_FILE = "leaks.parquet"
 _WRITE_ROWS = 65_536
+_RANK_SEED = 0x52414E4B
 
 # unit ids -> rows of UNITS with these ids, in any order.
 Gather = Callable[[pa.Array], pa.Table]
@@ -100,12 +102,16 @@ def contextualize(
     texts under different ids and evaluation sentences.
     """
     settings = config.model_dump(mode="json", exclude={"random_seed", "baseline_size", "dsir"})
+    if config.max_units is not None:
+        settings["order_in_rank"] = "drawn"
     all_inputs = {**inputs, **reference_texts.digests(), "facts": digest_of(search.model_dump())}
 
     def write(draft: Draft) -> None:
         last_rank = config.last_rank(search.top_k)
         hits = _read_hits(hits_path, last_rank)
-        candidates = _with_texts(_union(hits), gather, hits_path)
+        union = _union(hits, drawn=config.max_units is not None)
+        candidates = _with_texts(union, gather, hits_path)
+        del union
         hit_ranks = hits["rank"].to_numpy()
         del hits
         index = ContaminationIndex(
@@ -280,13 +286,19 @@ def _read_hits(path: Path, last_rank: int) -> pa.Table:
     return hits
 
 
-def _union(hits: pa.Table) -> pa.Table:
+def _union(hits: pa.Table, *, drawn: bool) -> pa.Table:
     """Merge the hits: each unit once, with its smallest rank and the query of that hit.
 
-    The result is sorted by (rank, unit_id). If several queries have a unit at the same rank, the
-    smallest query_id is kept, so the result does not depend on the order of the hits.
+    The result is sorted by rank, then by unit_id. If several queries have a unit at the same rank,
+    the smallest query_id is kept, so the result does not depend on the order of the hits.
+
+    Args:
+        hits: to merge.
+        drawn: whether to sort the units of a rank by a keyed hash of their ids instead. Ids follow
+            the corpus's files, so that a limit on units would take the last rank's from the first
+            files only.
     """
-    units, queries = _ordinals(hits["unit_id"]), _ordinals(hits["query_id"])
+    units, queries = _ordinals(hits["unit_id"], drawn=drawn), _ordinals(hits["query_id"])
     ranks = hits["rank"].to_numpy()
     order = np.lexsort((queries, units, ranks))
     # Written in reverse, so that the value of the unit's first hit remains.
@@ -295,12 +307,18 @@ def _union(hits: pa.Table) -> pa.Table:
     return hits.take(pa.array(order[np.sort(first)]))
 
 
-def _ordinals(names: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Count for each name the distinct smaller names."""
+def _ordinals(names: pa.ChunkedArray, *, drawn: bool = False) -> npt.NDArray[np.int64]:
+    """Count for each name the distinct smaller names, or those with a smaller hash if `drawn`."""
     encoded = names.dictionary_encode().unify_dictionaries()
     dictionary = encoded.chunk(0).dictionary
+    order = pc.sort_indices(dictionary).to_numpy()
+    if drawn:
+        ids = (name.encode() for name in dictionary.to_pylist())
+        keys = [xxhash.xxh3_64_intdigest(unit_id, _RANK_SEED) for unit_id in ids]
+        # A stable sort keeps the order of names with equal hashes.
+        order = order[np.argsort(np.array(keys, np.uint64)[order], kind="stable")]
     ordinals = np.empty(len(dictionary), np.int64)
-    ordinals[pc.sort_indices(dictionary).to_numpy()] = np.arange(len(dictionary))
+    ordinals[order] = np.arange(len(dictionary))
     codes = [chunk.indices.to_numpy() for chunk in encoded.chunks]
     return np.asarray(ordinals[np.concatenate(codes)])
 

@@ -38,7 +38,8 @@ def hits_schema(
     )
 
 
-# Contextualized corpus, sorted by (rank, unit_id): `rank` and `query_id` of the unit's best hit.
+# Contextualized corpus: `rank` and `query_id` of the unit's best hit, sorted by rank, then by
+# unit_id (with max_units, by a hash of it).
 # Random and augmented corpora have the same columns, with rank 0 and no query.
 TRAINING_TEXT = pa.schema(
     [
