@@ -15,6 +15,9 @@ map is frozen by default: the loss depends on vector lengths, and two trained ma
 sides to zero.
 The authors published no code; scale, reduction and weights are those of GLMKD (third party).
 
+`pooling: mean` compares means over tokens, for encoders with nearly the same first tokens for all
+texts in lower layers; the measure `teacher_cosine`, over rows, is then 1.
+
 The measure `attention_J_I` is the mean weight of teacher layer I for student layer J. Unscaled
 products of wide vectors make the weights almost one-hot; `scale: sqrt_d` divides the products by
 the square root of the width.
@@ -27,11 +30,12 @@ from pydantic import Field
 from torch import Tensor
 
 from raykd.models.encoder import Encoder
-from raykd.models.pooling import pooled_layers
+from raykd.models.pooling import Pooling, pooled_layers
 from raykd.objectives.base import Models, ObjectiveConfig
-from raykd.objectives.losses.descriptions import of_layers
+from raykd.objectives.losses.descriptions import of_layers, of_pooling
 from raykd.objectives.losses.layer_maps import layers_taking_part
 from raykd.objectives.losses.projections import Projection, TeacherProjection
+from raykd.objectives.losses.similarity import mean_cosine
 from raykd.objectives.shared.layer_matching import (
     LayerMatching,
     LayerMatchingConfig,
@@ -82,11 +86,21 @@ class AlpKdConfig(LayerMatchingConfig):
         description="Width in which teacher and student are compared where their own widths "
         "differ.",
     )
+    pooling: Pooling = Field(
+        "cls",
+        description="Vector of a row per layer: cls (first token, paper) or mean over its tokens, "
+        "for models whose first tokens differ little between texts below the last layer.",
+    )
     teacher_projection: TeacherProjection = Field(
         "frozen_orthogonal",
         description="Teacher's map to projection_size: frozen_orthogonal (random, not trained) or "
         "trainable.",
     )
+
+    @property
+    def layer_pooling(self) -> Pooling:
+        """Pooling of the setting `pooling`."""
+        return self.pooling
 
 
 def attention_over_layers(student: Tensor, teacher: Tensor, scale: Scale) -> Tensor:
@@ -148,8 +162,9 @@ class AlpKd(LayerMatching):
     def describe_layers(self) -> str:
         """See `LayerMatching`."""
         return (
-            f"first token's vectors, student's layers {of_layers(self.student_layers)} <- mixtures "
-            f"of the teacher's {of_layers(self.teacher_layers)}"
+            f"{of_pooling(self.config.pooling)}, student's layers "
+            f"{of_layers(self.student_layers)} <- mixtures of the teacher's "
+            f"{of_layers(self.teacher_layers)}"
         )
 
     def layer_loss(
@@ -178,4 +193,5 @@ class AlpKd(LayerMatching):
             for row, of_student in enumerate(self.student_layers)
             for column, of_teacher in enumerate(self.teacher_layers)
         }
+        measures["teacher_cosine"] = mean_cosine(teacher_vectors)
         return mixture_loss(student_vectors, teacher_vectors, weights), measures

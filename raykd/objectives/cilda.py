@@ -27,7 +27,7 @@ from raykd.models.forward import run
 from raykd.models.pooling import Pooling, pooled_layers
 from raykd.models.probe import Trait
 from raykd.objectives.base import LossTerms, Models, ObjectiveConfig, Role
-from raykd.objectives.losses.descriptions import of_labels, of_logits
+from raykd.objectives.losses.descriptions import of_labels, of_logits, of_pooling
 from raykd.objectives.losses.in_batch_contrastive import in_batch_loss
 from raykd.objectives.shared.generation import (
     GENERATOR,
@@ -135,10 +135,10 @@ class Cilda(GeneratorObjective):
         """See `Objective`."""
         assert self.teacher is not None
         config, text = self.config, "on generated text"
-        vectors = "tokens' mean" if config.pooling == "mean" else "first token's"
         layers = (
-            f"{vectors} vectors of the student's layers 1 to {self.student.num_layers} and of "
-            f"the teacher's 1 to {self.teacher.num_layers}, the batch's other rows as negatives"
+            f"{of_pooling(config.pooling)} of the student's layers 1 to {self.student.num_layers} "
+            f"and of the teacher's 1 to {self.teacher.num_layers}, the batch's other rows as "
+            "negatives"
         )
         of_terms = {
             "task": f"{of_labels()}, {text}",

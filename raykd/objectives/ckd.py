@@ -3,7 +3,8 @@
     layers = sum over groups of the mean over rows, and over a row's tokens, of
              |unit(W_j h_j) - unit(concatenation of the group's layers)|^2
 
-Each student layer j has a linear map W_j with bias to the group's concatenated width.
+Each student layer j has a linear map W_j with bias to the group's concatenated width. Where the
+widths of both models agree, it begins as the identity for each layer of the group (`first_maps`).
 
 Source: Wu et al. 2020, "Why Skip If You Can Combine: A Simple Knowledge Distillation Technique for
 Intermediate Layers" (arXiv:2010.03034).
@@ -29,6 +30,7 @@ from raykd.models.encoder import Encoder
 from raykd.models.probe import Trait
 from raykd.objectives.base import Models, ObjectiveConfig, Role
 from raykd.objectives.losses.layer_maps import Layer, check_layers, layers_taking_part
+from raykd.objectives.losses.projections import FirstMaps
 from raykd.objectives.shared.layer_matching import (
     LayerMatching,
     LayerMatchingConfig,
@@ -74,6 +76,11 @@ class CkdConfig(LayerMatchingConfig):
     )
     tokens: Literal["all", "cls"] = Field(
         "all", description="Tokens compared: all, or cls (the first one only)."
+    )
+    first_maps: FirstMaps = Field(
+        "equal",
+        description="First weights of the student's maps: equal (each part is the student's vector "
+        "itself, where both models have one width) or random.",
     )
 
     @model_validator(mode="after")
@@ -165,6 +172,12 @@ class Ckd(LayerMatching):
             nn.Linear(student.hidden_size, len(group) * teacher.hidden_size)
             for group in self._groups.values()
         )
+        if config.first_maps == "equal" and student.hidden_size == teacher.hidden_size:
+            for projection, group in zip(self.projections, self._groups.values(), strict=True):
+                assert isinstance(projection, nn.Linear)
+                nn.init.zeros_(projection.bias)
+                with torch.no_grad():
+                    projection.weight.copy_(torch.eye(student.hidden_size).repeat(len(group), 1))
 
     def describe_layers(self) -> str:
         """See `LayerMatching`."""

@@ -5,6 +5,10 @@
 Student layers 1 to m - 1 are paired with teacher layers by `layer_map`: "skip" (every second layer
 for 12 to 6) or "last" (layers 7 to 11), as in the paper, or a custom map.
 
+Encoders that are read by the mean of their tokens, such as sentence-transformers, have nearly the
+same first token for all texts in lower layers, and nothing is learned from these: the measure
+`teacher_cosine`, over rows, is then 1. `pooling: mean` compares the mean over tokens.
+
 Source: Sun et al. 2019, "Patient Knowledge Distillation for BERT Model Compression"
 (arXiv:1908.09355); the layer loss is "PT", the total `(1 - alpha) CE + alpha KD + beta PT`.
 Differs from the paper: `reduction: mean` averages over width and layers as in the authors' code,
@@ -12,7 +16,7 @@ for which all published weights were chosen; `sum_dim` is the paper's formula, l
 layers * width (weight 100 of `mean` equals 0.026 of `sum_dim` for five layers of width 768). If the
 widths differ, one linear map per layer projects the student's vectors to the teacher's width.
 Differs from the authors' code: the logit divergence is summed over classes, not averaged, so that
-their alpha is a `logit_weight` of alpha / classes, as in the preset; rows are shuffled, and the
+their alpha is a `logit_weight` of alpha / classes; rows are shuffled, and the
 teacher runs in every step.
 """
 
@@ -25,10 +29,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raykd.models.encoder import Encoder
-from raykd.models.pooling import pooled_layers
+from raykd.models.pooling import Pooling, pooled_layers
 from raykd.objectives.base import Models, ObjectiveConfig
-from raykd.objectives.losses.descriptions import of_pairs
+from raykd.objectives.losses.descriptions import of_pairs, of_pooling
 from raykd.objectives.losses.layer_maps import LayerMap, resolve_layer_map
+from raykd.objectives.losses.similarity import mean_cosine
 from raykd.objectives.shared.layer_matching import (
     LayerMatching,
     LayerMatchingConfig,
@@ -45,7 +50,7 @@ class PkdConfig(LayerMatchingConfig):
 
     Defaults are the values of the authors' code for a six-layer student (alpha 0.7, beta 500,
     temperature 10, normalized, layers by "skip"). Their code averages the divergence over classes,
-    so that for two classes alpha 0.7 is a `logit_weight` of 0.35.
+    so that alpha 0.7 is a `logit_weight` of 0.35 for two classes, the default.
     """
 
     name: Literal["pkd"] = Field(
@@ -60,10 +65,10 @@ class PkdConfig(LayerMatchingConfig):
         "0.5, 0.7).",
     )
     logit_weight: Weight = Field(
-        0.7,
+        0.35,
         description="Weight of the logit loss, T^2 KL(teacher || student) (squared error for "
         "regression); the authors' alpha divided by the number of classes, since their code "
-        "averages over classes.",
+        "averages over classes (0.35: alpha 0.7, two classes).",
     )
     layer_weight: Weight = Field(
         500.0,
@@ -90,6 +95,16 @@ class PkdConfig(LayerMatchingConfig):
         description="Squared differences: mean over layers and width (the authors' code, for "
         "which their weights were chosen) or sum_dim (sum over both, the paper's formula).",
     )
+    pooling: Pooling = Field(
+        "cls",
+        description="Vector of a row per layer: cls (first token, paper) or mean over its tokens, "
+        "for models whose first tokens differ little between texts below the last layer.",
+    )
+
+    @property
+    def layer_pooling(self) -> Pooling:
+        """Pooling of the setting `pooling`."""
+        return self.pooling
 
 
 def patience_loss(
@@ -137,7 +152,7 @@ class Pkd(LayerMatching):
     def describe_layers(self) -> str:
         """See `LayerMatching`."""
         pairs = zip(self.student_layers, self.teacher_layers, strict=True)
-        return f"first token's vectors, student <- teacher: {of_pairs(pairs)}"
+        return f"{of_pooling(self.config.pooling)}, student <- teacher: {of_pairs(pairs)}"
 
     def layer_loss(
         self,
@@ -163,4 +178,4 @@ class Pkd(LayerMatching):
             normalize=self.config.normalize,
             reduction=self.config.reduction,
         )
-        return loss, {}
+        return loss, {"teacher_cosine": mean_cosine(teacher_vectors)}

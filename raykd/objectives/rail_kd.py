@@ -19,7 +19,9 @@ The authors published no code.
 
 Since both maps are trained, mapping all texts to one direction minimizes the loss. The measure
 `teacher_cosine`, the mean cosine of two rows' projected teacher vectors, is then 1.
-`teacher_projection: frozen_orthogonal` and `matching: contrastive` prevent this collapse.
+`teacher_projection: frozen_orthogonal` and `matching: contrastive` exclude this minimum. Two
+independent maps lead a pretrained student there, since even equal vectors are far from each other
+at first; so the student's map begins as the teacher's where it can (`first_maps: equal`).
 The measure `teacher_layer_J` is the layer drawn for student layer J in the epoch.
 """
 
@@ -36,10 +38,11 @@ from raykd.errors import InputError
 from raykd.models.encoder import Encoder
 from raykd.models.pooling import Pooling, pooled_layers
 from raykd.objectives.base import Epoch, Models, ObjectiveConfig
-from raykd.objectives.losses.descriptions import of_layers
+from raykd.objectives.losses.descriptions import of_layers, of_pooling
 from raykd.objectives.losses.in_batch_contrastive import in_batch_loss
 from raykd.objectives.losses.layer_maps import layers_taking_part
-from raykd.objectives.losses.projections import Projection, TeacherProjection
+from raykd.objectives.losses.projections import FirstMaps, Projection, TeacherProjection
+from raykd.objectives.losses.similarity import mean_cosine
 from raykd.objectives.shared.layer_matching import LayerMatching, LayerMatchingConfig, Weight
 
 
@@ -96,6 +99,11 @@ class RailKdConfig(LayerMatchingConfig):
         "trainable",
         description="Teacher's map: trainable (paper) or frozen_orthogonal (random, not trained), "
         "which rules out mapping every text to one direction.",
+    )
+    first_maps: FirstMaps = Field(
+        "equal",
+        description="First weights of the maps: equal (the student's are the teacher's, where the "
+        "vectors of both have one width) or random (independent); the paper leaves it open.",
     )
 
     @property
@@ -155,19 +163,6 @@ def rail_loss(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
     return (difference.square().sum(2) @ weights).mean()
 
 
-def mean_pairwise_cosine(vectors: Tensor) -> Tensor:
-    """Mean cosine of all pairs of different rows of (B, d): 1 if all have the same direction.
-
-    It is 0 for a single row.
-    """
-    unit = F.normalize(vectors.float(), dim=-1)
-    num_rows = len(unit)
-    if num_rows < 2:
-        return unit.new_zeros(())
-    total = unit.sum(0).square().sum() - unit.square().sum()
-    return total / (num_rows * (num_rows - 1))
-
-
 class RailKd(LayerMatching):
     """Training on teacher layers drawn per epoch, on logits and on labels."""
 
@@ -210,6 +205,8 @@ class RailKd(LayerMatching):
             num_maps=num_maps,
             frozen=config.teacher_projection == "frozen_orthogonal",
         )
+        if config.first_maps == "equal":
+            self.student_projection.copy(self.teacher_projection)
 
     def start_epoch(self, epoch: Epoch) -> None:
         """Draw the epoch's teacher layers, the same on every worker."""
@@ -221,10 +218,10 @@ class RailKd(LayerMatching):
         """See `LayerMatching`."""
         assert self.teacher is not None
         num_slots, last = len(self.student_layers), self.teacher.num_layers - 1
-        vectors = "tokens' mean" if self.config.pooling == "mean" else "first token's"
         return (
-            f"{vectors} vectors, student's layers {of_layers(self.student_layers)} <- "
-            f"{num_slots} of the teacher's 1 to {last}, drawn every epoch"
+            f"{of_pooling(self.config.pooling)}, student's layers "
+            f"{of_layers(self.student_layers)} <- {num_slots} of the teacher's 1 to {last}, drawn "
+            "every epoch"
         )
 
     def layer_loss(
@@ -246,8 +243,7 @@ class RailKd(LayerMatching):
             self.teacher_projection(teacher_vectors),
             self.student_projection(student_vectors),
         )
-        cosines = [mean_pairwise_cosine(vectors) for vectors in teacher_vectors.unbind(1)]
-        measures = {"teacher_cosine": torch.stack(cosines).mean()}
+        measures = {"teacher_cosine": mean_cosine(teacher_vectors)}
         for of_student, of_teacher in zip(self.student_layers, self.teacher_layers, strict=True):
             measures[f"teacher_layer_{of_student}"] = teacher_vectors.new_full((), of_teacher)
         weights = teacher_vectors.new_tensor(

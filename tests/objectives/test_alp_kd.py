@@ -9,6 +9,7 @@ from tiny_models import tiny_batch, tiny_encoder
 from raykd.errors import InputError
 from raykd.objectives import build
 from raykd.objectives.alp_kd import AlpKdConfig, attention_over_layers, mixture_loss
+from raykd.objectives.losses.similarity import mean_pairwise_cosine
 
 LOG3 = math.log(3)
 STUDENT = torch.tensor([[[1.0, 0.0]]])
@@ -97,12 +98,32 @@ def test_the_loss_of_two_models_equals_a_loop_over_rows(
                 key = f"attention_{j}_{i}"
                 means[key] = means.get(key, 0.0) + weight.item() / 4
     assert terms.parts["layers"].item() == pytest.approx(expected, rel=1e-5)
-    assert {name: value.item() for name, value in terms.measures.items()} == pytest.approx(
-        means, rel=1e-4, abs=1e-7
-    )
+    attention = {name: value.item() for name, value in terms.measures.items()}
+    assert attention.pop("teacher_cosine") <= 1
+    assert attention == pytest.approx(means, rel=1e-4, abs=1e-7)
     assert objective.student_layers == student_layers
     assert objective.teacher_layers == teacher_layers
     assert sum(means.values()) == pytest.approx(len(student_layers), rel=1e-5)
+
+
+def test_means_over_tokens_are_compared_if_set():
+    student = tiny_encoder(num_layers=2, seed=1)
+    teacher = tiny_encoder(num_layers=2, seed=2).eval()
+    batch = tiny_batch()
+    inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
+    masks = batch["attention_mask"].bool()
+
+    terms = build(AlpKdConfig(pooling="mean"), student, teacher)(batch)
+
+    # One intermediate layer of each: the mixture is the teacher's layer.
+    ours, theirs = (
+        torch.stack([row[mask].mean(0) for row, mask in zip(states[1], masks, strict=True)])
+        for states in (model(*inputs, layers=[1]).hidden_states for model in (student, teacher))
+    )
+    assert terms.parts["layers"].item() == pytest.approx((ours - theirs).square().mean().item())
+    assert terms.measures["teacher_cosine"].item() == pytest.approx(
+        mean_pairwise_cosine(theirs).item(), rel=1e-4
+    )
 
 
 def test_models_of_equal_width_are_compared_without_maps():

@@ -140,3 +140,19 @@ def test_impossible_groups_are_refused(grouping, message):
 
     with pytest.raises(InputError, match=message):
         build(CkdConfig(grouping=grouping), student, teacher)
+
+
+def test_equal_layers_are_equal_at_first_unless_maps_are_random():
+    teacher, same = (tiny_encoder(num_layers=3, seed=1).eval() for _ in range(2))
+
+    def first_loss(first_maps):
+        config = CkdConfig(grouping={1: (1,), 2: (2,)}, first_maps=first_maps)
+        return build(config, same, teacher).eval()(tiny_batch()).parts["layers"].item()
+
+    assert first_loss("equal") == pytest.approx(0, abs=1e-9)
+    assert first_loss("random") > 0.5
+    # Each part of a longer group begins as the student's vector.
+    objective = build(CkdConfig(grouping={1: (1, 2)}), same, teacher)
+    (projection,) = objective.projections
+    vector = torch.arange(projection.in_features, dtype=torch.float32)
+    torch.testing.assert_close(projection(vector), torch.cat([vector, vector]))

@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 from raykd.errors import InputError
 from raykd.objectives import build
+from raykd.objectives.losses.similarity import mean_pairwise_cosine
 from raykd.objectives.pkd import PkdConfig, patience_loss
 
 
@@ -68,7 +69,8 @@ def test_the_gradient_of_the_patience_loss(normalize, reduction):
     ("layer_map", "pairs"),
     [("skip", [(1, 2), (2, 4)]), ("last", [(1, 4), (2, 5)]), ({3: 1}, [(3, 1)])],
 )
-def test_first_tokens_of_mapped_layers_are_compared(layer_map, pairs):
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_vectors_of_mapped_layers_are_compared(layer_map, pairs, pooling):
     student = tiny_encoder(num_layers=3, hidden_size=24, seed=1)
     teacher = tiny_encoder(num_layers=6, hidden_size=24, seed=2).eval()
     batch = tiny_batch()
@@ -76,16 +78,28 @@ def test_first_tokens_of_mapped_layers_are_compared(layer_map, pairs):
     student_states = student(*inputs, layers=[1, 2, 3]).hidden_states
     teacher_states = teacher(*inputs, layers=range(1, 7)).hidden_states
 
-    objective = build(PkdConfig(layer_map=layer_map), student, teacher)
+    objective = build(PkdConfig(layer_map=layer_map, pooling=pooling), student, teacher)
+
+    def vectors(states):
+        if pooling == "cls":
+            return states[:, 0]
+        rows = zip(states, batch["attention_mask"].bool(), strict=True)
+        return torch.stack([row[mask].mean(0) for row, mask in rows])
 
     assert list(zip(objective.student_layers, objective.teacher_layers, strict=True)) == pairs
     squares = [
-        (normalize(student_states[i][:, 0], dim=-1) - normalize(teacher_states[j][:, 0], dim=-1))
+        (
+            normalize(vectors(student_states[i]), dim=-1)
+            - normalize(vectors(teacher_states[j]), dim=-1)
+        )
         ** 2
         for i, j in pairs
     ]
-    torch.testing.assert_close(
-        objective(batch).parts["layers"], torch.stack(squares).mean().detach()
+    terms = objective(batch)
+    torch.testing.assert_close(terms.parts["layers"], torch.stack(squares).mean().detach())
+    cosines = [mean_pairwise_cosine(vectors(teacher_states[j])) for _, j in pairs]
+    assert terms.measures["teacher_cosine"].item() == pytest.approx(
+        torch.stack(cosines).mean().item(), rel=1e-4
     )
     assert not [name for name, _ in objective.named_parameters() if "projection" in name]
 
@@ -126,3 +140,10 @@ def test_a_map_to_layers_beyond_the_teachers_is_refused():
 
     with pytest.raises(InputError, match="pkd: layer_map names layer 4 of the teacher"):
         build(PkdConfig(layer_map={1: 4}), student, teacher)
+
+
+def test_default_weights_are_those_of_the_authors_for_two_classes():
+    # Their alpha of 0.7 multiplies a divergence that is averaged over the classes.
+    config = PkdConfig()
+    assert (config.task_weight, config.logit_weight) == (0.3, 0.7 / 2)
+    assert (config.layer_weight, config.temperature) == (500, 10)

@@ -13,10 +13,10 @@ from raykd.errors import InputError
 from raykd.objectives import build
 from raykd.objectives.base import Epoch
 from raykd.objectives.losses.projections import Projection
+from raykd.objectives.losses.similarity import mean_pairwise_cosine
 from raykd.objectives.rail_kd import (
     RailKdConfig,
     draw_layers,
-    mean_pairwise_cosine,
     rail_loss,
 )
 
@@ -287,3 +287,44 @@ def test_mean_pairwise_cosine_by_hand():
     assert mean_pairwise_cosine(vectors).item() == pytest.approx(-1 / 3, abs=1e-6)
     assert mean_pairwise_cosine(vectors[:1]).item() == 0
     assert mean_pairwise_cosine(vectors[:1].expand(4, 2)).item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["layer_wise", "concatenated"])
+@pytest.mark.parametrize("teacher_projection", ["trainable", "frozen_orthogonal"])
+def test_equal_layers_are_equal_at_first_unless_maps_are_random(variant, teacher_projection):
+    teacher = tiny_encoder(num_layers=3, seed=1).eval()
+    same = tiny_encoder(num_layers=3, seed=1).eval()  # each layer is drawn, in order
+    values = {"variant": variant, "teacher_projection": teacher_projection}
+
+    def first_loss(first_maps):
+        config = RailKdConfig(first_maps=first_maps, **values)
+        objective = build(config, same, teacher).eval()
+        objective.start_epoch(Epoch(1, 1, 1))
+        return objective(tiny_batch()).parts["layers"].item()
+
+    assert first_loss("equal") == pytest.approx(0, abs=1e-9)
+    assert first_loss("random") > 0.5
+
+
+def test_training_with_equal_first_maps_keeps_texts_apart():
+    teacher = tiny_encoder(num_layers=4, seed=1).eval()
+
+    def cosine_after_training(first_maps):
+        student = tiny_encoder(num_layers=4, seed=1)
+        config = RailKdConfig(first_maps=first_maps, teacher_projection="frozen_orthogonal")
+        torch.manual_seed(1)
+        objective = build(config, student, teacher)
+        trained = [p for p in objective.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=1e-2)
+        objective.start_epoch(Epoch(1, 1, 1))
+        batch = tiny_batch()
+        for _ in range(40):
+            optimizer.zero_grad()
+            objective(batch).total.backward()
+            optimizer.step()
+        inputs = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
+        states = student.eval()(*inputs, layers=[3]).hidden_states[3]
+        rows = zip(states, batch["attention_mask"].bool(), strict=True)
+        return mean_pairwise_cosine(torch.stack([row[mask].mean(0) for row, mask in rows])).item()
+
+    assert cosine_after_training("equal") < cosine_after_training("random")

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from raykd.models.pooling import Pooling
+
 
 def of_labels() -> str:
     """Description of a task loss."""
@@ -12,6 +14,11 @@ def of_logits(temperature: float, *, cached: bool) -> str:
     """Description of a logit loss, with the teacher's logits from a cache or from the step."""
     source = "cached" if cached else "of the same step"
     return f"student's logits, teacher's logits {source}, temperature {temperature:g}"
+
+
+def of_pooling(pooling: Pooling) -> str:
+    """Vectors of layers, as pooled over tokens."""
+    return "tokens' mean vectors" if pooling == "mean" else "first token's vectors"
 
 
 def of_layers(layers: Iterable[int]) -> str:

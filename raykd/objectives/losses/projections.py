@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 TeacherProjection = Literal["trainable", "frozen_orthogonal"]
+FirstMaps = Literal["equal", "random"]
 
 
 class Projection(nn.Module):
@@ -29,3 +30,13 @@ class Projection(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         """Map (B, slots, width) to (B, slots, size)."""
         return torch.einsum("bsw,suw->bsu", vectors, self.weight.expand(vectors.size(1), -1, -1))
+
+    @torch.no_grad()
+    def copy(self, other: "Projection") -> None:
+        """Take the weights of another projection; nothing if its vectors have another width.
+
+        With two independent maps, equal vectors are at first as far from each other as any two,
+        and a student lowers that loss most easily by giving all texts one vector.
+        """
+        if self.weight.shape == other.weight.shape:
+            self.weight.copy_(other.weight)
