@@ -1,4 +1,4 @@
-"""How alike vectors of different rows are."""
+"""Likeness of the vectors of different rows."""
 
 import torch
 import torch.nn.functional as F
