@@ -40,6 +40,11 @@ def notes_on(results: Results) -> list[str]:
             f"Same answer, {answer}, for every row: {', '.join(models)}."
             f"{'' if task.multi_label else correlations}"
         )
+    if any(one.init is not None and one.constant_answer is not None for one in results.scores):
+        notes.append(
+            "A student that gives one answer has often not begun to learn, which depends on its "
+            "seed: look at its learning curve, and give more steps, or another learning rate."
+        )
     if "accuracy" in task.metrics and (best := _best_accuracy(results)) is not None:
         notes.append(
             f"One of the {numbers.num_rows:,} rows is worth {numbers.points_per_row:.2g} points of "

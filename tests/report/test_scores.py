@@ -4,6 +4,7 @@ import pytest
 
 from raykd.models.student.init import Init
 from raykd.report.charts import _INIT_TITLES
+from raykd.report.notes import notes_on
 from raykd.report.results import PhaseFacts, Results, Score, TaskFacts
 from raykd.report.scores import INIT_TITLES, Numbers, Spread, reference_rows, student_rows
 
@@ -150,3 +151,22 @@ def test_standard_error_of_an_accuracy_by_hand():
 @pytest.mark.parametrize("titles", [INIT_TITLES, _INIT_TITLES], ids=["table", "charts"])
 def test_every_init_has_a_title(titles):
     assert set(titles) == set(get_args(Init))
+
+
+def test_a_student_with_one_answer_is_noted_with_the_remedy():
+    stuck = score("direct", 2, 0.5).model_copy(update={"constant_answer": "b"})
+    majority = Score(
+        variant="majority",
+        init=None,
+        seed=None,
+        stage="baseline",
+        metrics={"accuracy": 0.5},
+        constant_answer="b",
+    )
+
+    notes = notes_on(results(majority, score("direct", 1, 0.8), stuck))
+    without = notes_on(results(majority, score("direct", 1, 0.8)))
+
+    assert any("labels, seed 2" in note and note.startswith("Same answer, b") for note in notes)
+    assert any("give more steps, or another learning rate" in note for note in notes)
+    assert not any("give more steps" in note for note in without)
