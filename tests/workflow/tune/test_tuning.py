@@ -68,6 +68,11 @@ def test_a_trial_with_keep_best_has_the_scores_of_its_best_state():
     assert better(first, {"f1": 0.9, "accuracy": 0.4}, "f1") == {"f1": 0.9, "accuracy": 0.4}
 
 
+def test_of_equal_scores_a_trial_has_those_of_the_first_state_which_training_keeps():
+    first, later = {"accuracy": 0.8, "f1": 0.7}, {"accuracy": 0.8, "f1": 0.9}
+    assert better(first, later, "accuracy") == {"accuracy": 0.8, "f1": 0.7}
+
+
 def recipe_with_layer_search(path: str, *, cached: bool) -> Recipe:
     values = recipe_with("contextualized").model_dump(mode="json")
     values["injection"] = {"objective": {"name": "minilmv2", "cached_teacher": cached}}

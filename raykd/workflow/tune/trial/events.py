@@ -1,7 +1,6 @@
 """Events of the trainings in a trial."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,10 @@ class AdaptationEvents(TrialEvents):
 def better(
     before: Mapping[str, float], scores: Mapping[str, float], metric: str
 ) -> dict[str, float]:
-    """Return the better of two sets of scores by the metric; `before` may be empty."""
-    if before.get(metric, -math.inf) > scores[metric]:
+    """Return the better of two sets of scores by the metric; `before` may be empty.
+
+    Of equal ones it is the first, whose state the training keeps.
+    """
+    if metric in before and before[metric] >= scores[metric]:
         return {name: before[name] for name in scores}
     return dict(scores)
