@@ -49,6 +49,24 @@ def check_space(recipe: Recipe) -> None:
         check_grace(recipe, longest_trial(recipe, num_rows=1))
 
 
+def check_augmented(recipe: Recipe) -> None:
+    """Refuse injections on augmented rows where validation rows are held out from train.
+
+    Raises:
+        InputError: the task has no test split, and the tuned variant a step on the text of task_da.
+    """
+    variant = tuned_variant(recipe)
+    chain = recipe.chain_of(variant)
+    is_augmented = chain is not None and any(step.text.kind == "task_da" for step in chain.steps)
+    if is_augmented and not recipe.task.has("test"):
+        raise InputError(
+            "tune: without a test split, trials are scored on rows held out from train, and the "
+            f"text of task_da, which the variant {variant!r} learns from, has variants of these "
+            "rows; give the task a test split (task.test), so that trials are scored on dev, or "
+            "set tune.variant to a variant without a step on it"
+        )
+
+
 def _check_inits(value: Any) -> None:
     inits = inits_of(value)
     if isinstance(inits, list) and len(inits) != 1:

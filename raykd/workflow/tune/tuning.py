@@ -24,6 +24,7 @@ from raykd.training.pipeline import train_phases
 from raykd.training.settings import total_epochs
 from raykd.workflow.checks.corpus_keys import TOP_K, TOP_PERCENT
 from raykd.workflow.checks.tune_checks import (
+    check_augmented,
     check_grace,
     check_space,
     longest_trial,
@@ -80,6 +81,7 @@ def tune(run: Run) -> None:
     if recipe.tune is None:
         raise InputError(f"recipe {recipe.name}: no section 'tune', so there is nothing to tune")
     check_folds(recipe)
+    check_augmented(recipe)
     check_targets(recipe)
     check_space(recipe)
     check_rows(run)

@@ -16,6 +16,7 @@ from raykd.evaluation.baselines import BASELINES
 from raykd.report.tune.trials import Trial, rank
 from raykd.storage.manifest import Draft, write_once
 from raykd.workflow.checks.tune_checks import (
+    check_augmented,
     check_grace,
     check_space,
     longest_trial,
@@ -30,6 +31,7 @@ from raykd.workflow.tune.interrupts import Interrupts
 from raykd.workflow.tune.study_result import RECIPE_FILE, TRIALS_FILE
 from raykd.workflow.tune.sweep import Sweep, with_trials
 from raykd.workflow.tune.trial.events import better
+from raykd.workflow.tune.tuning import tune
 
 
 def recipe_with(*variants: str) -> Recipe:
@@ -71,6 +73,31 @@ def test_a_trial_with_keep_best_has_the_scores_of_its_best_state():
 def test_of_equal_scores_a_trial_has_those_of_the_first_state_which_training_keeps():
     first, later = {"accuracy": 0.8, "f1": 0.7}, {"accuracy": 0.8, "f1": 0.9}
     assert better(first, later, "accuracy") == {"accuracy": 0.8, "f1": 0.7}
+
+
+def augmented_recipe(task: dict, **search) -> Recipe:
+    values = recipe_with("contextualized", "contextualized_task_da").model_dump(mode="json")
+    values["task"] |= task
+    space = {"adaptation.learning_rate": {"float": [1e-5, 1e-3]}}
+    return Recipe.parse(values | {"tune": {"space": space, **search}}, "test")
+
+
+def test_variants_of_the_rows_that_trials_are_scored_on_are_not_trained_on():
+    message = (
+        "text of task_da, which the variant 'contextualized_task_da' learns from, has variants of "
+        r"these rows; give the task a test split \(task.test\).*or set tune.variant"
+    )
+    with pytest.raises(InputError, match=message):
+        check_augmented(augmented_recipe({}))
+    check_augmented(augmented_recipe({"test": "c"}))
+    check_augmented(augmented_recipe({}, variant="contextualized"))
+
+
+def test_augmented_variants_are_refused_before_any_work(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="without a test split, trials are scored on rows held"):
+        tune(Run(augmented_recipe({}), out, out / "units"))
+    assert not out.exists()
 
 
 def recipe_with_layer_search(path: str, *, cached: bool) -> Recipe:
