@@ -29,18 +29,15 @@ def confirmed_text(confirmation: Mapping[str, Any]) -> list[str]:
     repeated: Sequence[Mapping[str, Any]] = confirmation["repeated"]
     num_tied = sum(one["is_tied"] for one in repeated)
     seeds = confirmation["seeds"]
-    within = (
-        "within one standard error of the difference, "
-        f"{confirmation['standard_error']:.4f}, of the highest mean"
-    )
+    within = "within one standard error of the difference, seed by seed, of the highest mean"
     tied = (
         f"{num_tied} of {len(repeated)} are tied: {within}; the cheapest of them wins."
         if num_tied > 1
         else f"No other trial is {within}."
     )
     lines = [
-        f"Means over {len(seeds)} new seeds with 95 % confidence intervals (Student's t, with the "
-        f"deviation over seeds of all of them). {tied}"
+        f"Means over {len(seeds)} new seeds with 95 % confidence intervals (Student's t, with each "
+        f"trial's own deviation over seeds). {tied}"
     ]
     lines.append(
         "The winner's search score minus its mean over new seeds on the same rows is "

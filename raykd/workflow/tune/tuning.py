@@ -118,6 +118,9 @@ def _tune(run: Run, recipe: Recipe) -> None:
         "variant": setting.variant,
         "seed": setting.seed,
     }
+    if recipe.tune.confirm is not None:
+        # A confirmation by an earlier rule is made again.
+        settings["tune"]["confirm"]["ties"] = "differences per seed"
     if setting.run.corpora is not None and recipe.retrieval is not None:
         # Values of trials in which a condition of these keys does not hold.
         settings[TOP_K] = recipe.retrieval.top_k

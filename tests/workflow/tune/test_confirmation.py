@@ -21,7 +21,8 @@ from raykd.workflow.tune.choice.confirmation import (
 from raykd.workflow.tune.choice.rows import split_rows
 from raykd.workflow.tune.study_result import StudyResult
 
-# Deviations of 0.01 over three seeds: a standard error of the difference of 0.00816.
+# Deviations of 0.01 over three seeds, in another order for each trial: a standard error of the
+# difference of 0.01 for two trials per seed, and at most 0.00816 for two that vary like the best.
 NOISE = (-0.01, 0.0, 0.01)
 
 
@@ -30,21 +31,22 @@ def trial(number: int, parameters: int | None = 100, seconds: float = 10.0) -> T
     return Trial(number, values, 2, 0.9, True, num_parameters=parameters, seconds=seconds)
 
 
-def around(mean: float) -> list[float]:
-    return [mean + noise for noise in NOISE]
+def around(mean: float, number: int = 0) -> list[float]:
+    return [mean + NOISE[(seed + number) % 3] for seed in range(3)]
 
 
 def order(trials: list[Trial], means: list[float]) -> list[int]:
-    scores = {one.number: around(mean) for one, mean in zip(trials, means, strict=True)}
+    scores = {one.number: around(mean, one.number) for one, mean in zip(trials, means, strict=True)}
     return [one.number for one in choose(trials, scores)]
 
 
-def test_the_interval_is_that_of_student_with_the_deviation_of_all_trials():
-    # t(0.975, 2) = 4.302653; deviation 0.01, three scores.
-    assert half_width([around(0.5)]) == pytest.approx(4.302653 * 0.01 / 3**0.5)
-    # t(0.975, 4) = 2.776445; variances 0.0001 and 0.0004.
-    scores = [around(0.5), [0.5 + 2 * noise for noise in NOISE]]
-    assert half_width(scores) == pytest.approx(2.776445 * (0.00025 / 3) ** 0.5)
+def test_the_interval_is_that_of_student_with_the_own_deviation_of_each_trial():
+    # t(0.975, 2) = 4.302653; deviations 0.01 and 0.02, three scores.
+    assert half_width([0.49, 0.5, 0.51]) == pytest.approx(4.302653 * 0.01 / 3**0.5)
+    scores = {0: [0.5, 0.49, 0.51], 1: [0.4, 0.38, 0.42]}
+    first, second = choose([trial(0), trial(1)], scores)
+    assert first.high - first.mean == pytest.approx(4.302653 * 0.01 / 3**0.5)
+    assert second.mean - second.low == pytest.approx(4.302653 * 0.02 / 3**0.5)
 
 
 def test_the_interval_ends_at_the_highest_score_there_is():
@@ -53,10 +55,33 @@ def test_the_interval_ends_at_the_highest_score_there_is():
     assert one.high == 1.0
 
 
-def test_the_standard_error_pools_the_variances():
-    # Variances 0.0001 and 0.0004: mean 0.00025; 2 * 0.00025 / 3.
-    scores = [around(0.5), [0.5 + 2 * noise for noise in NOISE]]
-    assert standard_error(scores) == pytest.approx((2 * 0.00025 / 3) ** 0.5)
+def test_the_standard_error_is_that_of_the_differences_per_seed():
+    # Differences 0.01, 0.02, 0.03: deviation 0.01. The trials themselves vary by 0.1.
+    best, other = [0.9, 0.8, 0.7], [0.89, 0.78, 0.67]
+    assert standard_error(best, other) == pytest.approx(0.01 / 3**0.5)
+
+
+def test_the_standard_error_of_an_unstable_trial_is_that_of_two_like_the_best():
+    assert standard_error([0.79, 0.8, 0.81], [0.8, 0.51, 0.8]) == pytest.approx((2e-4 / 3) ** 0.5)
+
+
+def test_a_failed_seed_of_one_trial_ties_no_other():
+    trials = [trial(0), trial(1), trial(2), trial(3, 50)]
+    scores = {
+        0: [0.800, 0.802, 0.801],
+        1: [0.791, 0.793, 0.792],
+        2: [0.800, 0.510, 0.800],
+        3: [0.740, 0.741, 0.742],
+    }
+    repeated = choose(trials, scores)
+    assert [one.number for one in repeated] == [0, 1, 3, 2]
+    assert [one.number for one in repeated if one.is_tied] == [0]
+
+
+def test_a_failed_seed_does_not_tie_its_own_trial():
+    # The difference of the means, 0.0967, is below the standard error of those per seed, 0.0977.
+    scores = {0: [0.800, 0.802, 0.801], 1: [0.803, 0.510, 0.800]}
+    assert [one.number for one in choose([trial(0, 100), trial(1, 50)], scores)] == [0, 1]
 
 
 def test_the_highest_mean_wins_beyond_the_noise():
@@ -91,13 +116,12 @@ def test_a_student_of_unknown_size_is_the_largest():
 
 def confirmation(held_out: list[float]) -> Confirmation:
     trials = [trial(0, 900), trial(1, 100)]
-    scores = {0: around(0.8), 1: around(0.795)}
+    scores = {0: around(0.8), 1: around(0.795, 1)}
     repeated = choose(trials, scores)
     return Confirmation(
         winner=1,
         seeds=[2, 3, 4],
         repeated=repeated,
-        standard_error=standard_error(list(scores.values())),
         seed_bias=0.9 - 0.795,
         held_out_scores=held_out,
         row_bias=0.795 - 0.775 if held_out else None,
@@ -109,9 +133,9 @@ def test_the_outcome_states_intervals_ties_and_both_parts_of_the_bias():
     trials = [trial(0, 900), trial(1, 100)]
     text = "\n".join(lines_of(StudyResult("f1", "dev", 1, trials, confirmation=values), "b.yaml"))
     assert "winner: 0.9000  trial 1," in text
-    assert "  trial 1  0.7950 [0.7790, 0.8110]  0.9000  winner" in text
-    assert "  trial 0  0.8000 [0.7840, 0.8160]  0.9000  tied" in text
-    assert "2 of 2 are tied: within one standard error of the difference, 0.0082" in text
+    assert "  trial 1  0.7950 [0.7702, 0.8198]  0.9000  winner" in text
+    assert "  trial 0  0.8000 [0.7752, 0.8248]  0.9000  tied" in text
+    assert "2 of 2 are tied: within one standard error of the difference, seed by seed, of" in text
     assert "on the same rows is +0.1050: the part of the search score that was its seed" in text
     assert "its mean is 0.7750, which is -0.0200 from that on the search rows" in text
 

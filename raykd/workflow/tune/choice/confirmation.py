@@ -10,6 +10,8 @@ from scipy.stats import t
 from raykd.report.tune.trials import Trial
 
 _CONFIDENCE = 0.95
+# Smaller differences are rounding errors of float64.
+_ROUNDING = 1e-12
 # Training times within this share of the shortest are equal.
 _TIME_TOLERANCE = 0.1
 
@@ -27,7 +29,7 @@ class Repeated:
         high: upper end of it.
         num_parameters: size of the student.
         seconds: training time of the trial.
-        is_tied: whether its mean is within one standard error of the best mean.
+        is_tied: whether its mean is within one standard error of the best mean, see `choose`.
     """
 
     number: int
@@ -49,7 +51,6 @@ class Confirmation:
         winner: number of the winning trial.
         seeds: new seeds.
         repeated: repeated trials, highest mean first.
-        standard_error: of the difference of two means, from the deviations of all repeated trials.
         seed_bias: search score of the winner minus its mean over new seeds: the part of the search
             score that was a lucky seed.
         held_out_scores: scores of the winner per new seed on rows that the search did not use;
@@ -61,7 +62,6 @@ class Confirmation:
     winner: int
     seeds: list[int]
     repeated: list[Repeated]
-    standard_error: float
     seed_bias: float
     held_out_scores: list[float]
     row_bias: float | None
@@ -71,30 +71,30 @@ def choose(trials: Sequence[Trial], scores: Mapping[int, Sequence[float]]) -> li
     """Summarize repeated trials; the winner is first among those that are tied.
 
     A trial is tied with the one of the highest mean if the difference is at most one standard error
-    of the difference (Breiman, Friedman, Olshen and Stone, Classification and Regression Trees,
-    1984: the one-standard-error rule). The deviation over seeds is that of all trials together,
-    since a single one's is imprecise with a few seeds. Among tied trials, the student with fewer
+    (Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984: the
+    one-standard-error rule), see `standard_error`. Among tied trials, the student with fewer
     parameters wins, then the one trained for less time, then the one with the higher mean.
 
     Args:
         trials: the repeated trials.
-        scores: scores of the new seeds by the trial's number, equally many for each.
+        scores: scores of the new seeds by the trial's number, those of the same seeds for each.
     """
     means = {trial.number: statistics.fmean(scores[trial.number]) for trial in trials}
-    best, error = max(means.values()), standard_error(list(scores.values()))
-    half = half_width(list(scores.values()))
+    halves = {trial.number: half_width(scores[trial.number]) for trial in trials}
+    best = max(trials, key=lambda trial: means[trial.number]).number
     repeated = [
         Repeated(
             trial.number,
             trial.score or 0.0,
             list(scores[trial.number]),
             means[trial.number],
-            means[trial.number] - half,
+            means[trial.number] - halves[trial.number],
             # No metric exceeds 1.
-            min(1.0, means[trial.number] + half),
+            min(1.0, means[trial.number] + halves[trial.number]),
             trial.num_parameters,
             trial.seconds,
-            is_tied=best - means[trial.number] <= error,
+            is_tied=means[best] - means[trial.number]
+            <= standard_error(scores[best], scores[trial.number]) + _ROUNDING,
         )
         for trial in trials
     ]
@@ -118,22 +118,26 @@ def _size(one: Repeated) -> float:
     return math.inf if one.num_parameters is None else one.num_parameters
 
 
-def half_width(scores: Sequence[Sequence[float]]) -> float:
-    """Half of the 95 % confidence interval of a trial's mean, by Student's t.
+def half_width(scores: Sequence[float]) -> float:
+    """Half of the 95 % confidence interval of a trial's mean over two or more seeds.
 
-    The variance over seeds is pooled over all trials, of which each has two scores or more, and
-    equally many.
+    By Student's t, with the deviation of the trial's own scores.
     """
-    num_scores = len(scores[0])
-    degrees_of_freedom = len(scores) * (num_scores - 1)
-    quantile = float(t.ppf((1 + _CONFIDENCE) / 2, degrees_of_freedom))
-    return quantile * math.sqrt(_pooled_variance(scores) / num_scores)
+    quantile = float(t.ppf((1 + _CONFIDENCE) / 2, len(scores) - 1))
+    return quantile * statistics.stdev(scores) / math.sqrt(len(scores))
 
 
-def standard_error(scores: Sequence[Sequence[float]]) -> float:
-    """Standard error of the difference of two means, with the pooled variance of all trials."""
-    return math.sqrt(2 * _pooled_variance(scores) / len(scores[0]))
+def standard_error(best: Sequence[float], other: Sequence[float]) -> float:
+    """Standard error of the difference between the means of the best trial and another one.
 
+    It is that of the differences per seed. If the other one varies more than the best, it is at
+    most that of two trials that vary as the best does: a trial is not tied because a seed of its
+    own failed.
 
-def _pooled_variance(scores: Sequence[Sequence[float]]) -> float:
-    return statistics.fmean(statistics.variance(one) for one in scores)
+    Args:
+        best: (S,) score per seed, of the highest mean.
+        other: (S,) score of the same seeds.
+    """
+    differences = [score - own for score, own in zip(best, other, strict=True)]
+    like_best = math.sqrt(2) * statistics.stdev(best)
+    return min(statistics.stdev(differences), like_best) / math.sqrt(len(best))

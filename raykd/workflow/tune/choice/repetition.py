@@ -8,7 +8,7 @@ from raykd.evaluation.predict import Scorer
 from raykd.models.encoder import load_encoder, load_tokenizer
 from raykd.report.tune.trials import Trial, rank
 from raykd.training.phase.job import MODEL_FOLDER
-from raykd.workflow.tune.choice.confirmation import Confirmation, choose, standard_error
+from raykd.workflow.tune.choice.confirmation import Confirmation, choose
 from raykd.workflow.tune.choice.rows import held_out_rows
 from raykd.workflow.tune.choice.training import (
     ChosenStudent,
@@ -65,7 +65,6 @@ def confirm(setting: Setting, trials: Sequence[Trial]) -> Confirmation | None:
         winner=winner.number,
         seeds=seeds,
         repeated=repeated,
-        standard_error=standard_error(list(scores.values())),
         seed_bias=winner.search_score - winner.mean,
         held_out_scores=held_out,
         row_bias=winner.mean - statistics.fmean(held_out) if held_out else None,
