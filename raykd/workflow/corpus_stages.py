@@ -19,7 +19,7 @@ from raykd.retrieval import pipeline as retrieval_pipeline
 from raykd.retrieval.query_sets import QuerySet
 from raykd.storage.manifest import Manifest, digest_of_directory, read_manifest
 from raykd.tasks.class_counts import describe
-from raykd.tasks.store import write_task
+from raykd.tasks.store import read_task, write_task
 from raykd.workflow import steps
 from raykd.workflow.checks.preflight import search_embedder
 from raykd.workflow.evaluation_sets import load_sets
@@ -122,7 +122,8 @@ def _draw(run: Run, text: Text, units: Manifest) -> None:
 
 def _reference_texts(run: Run, text: Text, units: Manifest) -> ReferenceTexts:
     sample = run.sample_of(text.corpus)
-    return steps.reference_texts(run.task(), _shards(run, text), units, sample)
+    whole = None if run.whole_task is None else read_task(run.whole_task)
+    return steps.reference_texts(run.task(), _shards(run, text), units, sample, whole)
 
 
 def _shards(run: Run, text: Text) -> list[Path]:

@@ -46,6 +46,8 @@ class Run:
     Attributes:
         units: folder of the shards of the unnamed corpus; those of named ones are next to it.
         validation: examples used in place of the dev split, as a search with held-out rows does.
+        whole_task: folder of the task that this run's rows are part of, whose evaluation splits its
+            corpora are cleaned of, too.
         corpora: folder of hits, contextualized corpora and teacher outputs on these, in place of
             the run directory, as tuning has it.
         last_rank: rank up to which the contextualized corpora are read; None for all of them.
@@ -57,6 +59,7 @@ class Run:
     out: Path
     units: Path
     validation: Path | None = None
+    whole_task: Path | None = None
     corpora: Path | None = None
     last_rank: int | None = None
     stop_after: Mapping[str, int] = field(default_factory=dict)

@@ -49,12 +49,22 @@ def write_queries(task_folder: Path, config: RetrievalConfig, out: Path) -> Mani
 
 
 def reference_texts(
-    task: Task, shards: Sequence[Path], units: Manifest, sample: Path
+    task: Task, shards: Sequence[Path], units: Manifest, sample: Path, whole: Task | None = None
 ) -> ReferenceTexts:
-    """Collect the texts that a task's corpora are filtered by and compared with; write `sample`."""
+    """Collect the texts that a task's corpora are filtered by and compared with; write `sample`.
+
+    Args:
+        task: the task.
+        shards: shards of the general corpus.
+        units: manifest of these.
+        sample: folder of the units that represent the corpus in figures.
+        whole: the task that the rows are part of, whose reported rows no student may learn from.
+    """
     num_units = int(units.counts["num_units"])
     draw = drawing(shards, SAMPLE_SEED, "sample of the general corpus")
-    evaluated = task.evaluation_splits() or [task.train.slice(0, 0)]
+    evaluated = [task.train.slice(0, 0), *task.evaluation_splits()]
+    if whole is not None:
+        evaluated += whole.evaluation_splits()
     write_sample(num_units, draw, sample, {"units": units.digest})
     return ReferenceTexts(
         evaluation_sentences=task_sentences(pa.concat_tables(evaluated)),

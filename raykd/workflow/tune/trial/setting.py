@@ -90,7 +90,7 @@ def setting_of(run: Run) -> Setting:
     if folds:
         tuned = folds[0]
     elif run.task().test is None:
-        tuned = replace(run, out=run.out / "tune" / "run")
+        tuned = replace(run, out=run.out / "tune" / "run", whole_task=run.task_folder)
     if searched_corpus_keys(run.recipe):
         tuned = replace(tuned, corpora=run.out / "tune" / CORPORA_FOLDER)
     variant, main_metric = tuned_variant(run.recipe), run.task().main_metric
@@ -115,7 +115,8 @@ def fold_runs(run: Run) -> tuple[Run, ...]:
         if recipe.task.folds is not None:
             fold = {"task.folds": crossval.num_folds, "task.fold": number}
         changed = recipe.with_values({**values, **fold}, "tune.folds")
-        runs.append(Run(changed, crossval.fold_folder(number), run.units))
+        folder = crossval.fold_folder(number)
+        runs.append(Run(changed, folder, run.units, whole_task=run.task_folder))
     return tuple(runs)
 
 
