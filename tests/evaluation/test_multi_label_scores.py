@@ -84,12 +84,13 @@ def test_baselines_are_a_logistic_regression_per_class():
     sets = (features[:, :3] + random.normal(size=(60, 3)) > 0).astype(int)
     sets[:, 2] = 0  # a class without rows
     train = examples(sets.tolist())
-    predict = fit_linear(lambda rows: features[: rows.num_rows], train, num_labels=3).predict
-    found = predict(train)
-    for place in (0, 1):
-        model = LogisticRegression(C=10.0, max_iter=1000).fit(features, sets[:, place])
+    fitted = fit_linear(lambda rows: features[: rows.num_rows], train, num_labels=3)
+    found = fitted.predict(train)
+    for place, inverse_penalty in enumerate(fitted.inverse_penalties):
+        model = LogisticRegression(C=inverse_penalty, max_iter=1000).fit(features, sets[:, place])
         assert found[:, place] == pytest.approx(model.decision_function(features), abs=1e-3)
     assert (found[:, 2] < 0).all()
+    assert len(fitted.inverse_penalties) == 2
 
 
 def test_words_determine_the_sets_of_tfidf():

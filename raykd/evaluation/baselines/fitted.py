@@ -22,13 +22,15 @@ Predict = Callable[[pa.Table], NDArray[np.float32]]
 class Fitted(NamedTuple):
     """A fitted baseline: its answers, and its size.
 
-    `predict_on_cpu` answers on a CPU, where `predict` uses a GPU.
+    `predict_on_cpu` answers on a CPU, where `predict` uses a GPU. `inverse_penalties` are those of
+    its linear models: one, or one per class with and without rows in a multi-label task.
     """
 
     predict: Predict
     num_parameters: int
     num_bytes: int
     predict_on_cpu: Predict | None = None
+    inverse_penalties: tuple[float, ...] = ()
 
 
 def baseline_cost(fitted: Fitted, examples: pa.Table) -> Cost:

@@ -17,6 +17,7 @@ from raykd.evaluation.baselines import Baseline
 from raykd.evaluation.baselines.embeddings import Embed, fit_on_embeddings
 from raykd.evaluation.baselines.fitted import Fitted, Predict, baseline_cost
 from raykd.evaluation.baselines.int8_teacher import load_int8, make_int8
+from raykd.evaluation.baselines.penalty import SETTINGS as PENALTY_SETTINGS
 from raykd.evaluation.baselines.setfit import SETTINGS as SETFIT_SETTINGS
 from raykd.evaluation.baselines.setfit import make_setfit
 from raykd.evaluation.baselines.static import NUM_DIMENSIONS, load_static, make_static
@@ -74,9 +75,12 @@ class BaselineJob:
 
     def settings(self) -> dict[str, object]:
         """Settings that determine the predictions, together with the inputs."""
+        if self.name == "int8_teacher":
+            return {"name": self.name, **_settings_of(self)}
+        penalty: dict[str, object] = {"penalty": PENALTY_SETTINGS}
         if self.name == "tfidf":
-            return {}
-        return {"name": self.name, **_settings_of(self)}
+            return penalty
+        return {"name": self.name, **_settings_of(self), **penalty}
 
     def inputs(self) -> dict[str, str]:
         """Digests of the task and of the encoder."""
@@ -99,12 +103,13 @@ class BaselineJob:
 
 
 class BaselineFacts(BaseModel):
-    """Size and inference cost of a baseline."""
+    """Size and inference cost of a baseline, and the inverse penalties of its linear models."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     num_parameters: int
     cost: Cost
+    inverse_penalties: tuple[float, ...] = ()
 
 
 def read_facts(job: BaselineJob) -> BaselineFacts:
@@ -174,7 +179,11 @@ def _evaluate(job: BaselineJob) -> None:
 
     def write_cost(draft: Draft) -> None:
         cost = baseline_cost(fitted, task.reported)
-        facts = BaselineFacts(num_parameters=fitted.num_parameters, cost=cost)
+        facts = BaselineFacts(
+            num_parameters=fitted.num_parameters,
+            cost=cost,
+            inverse_penalties=fitted.inverse_penalties,
+        )
         (draft.directory / COST_FILE).write_text(facts.model_dump_json())
 
     write_once(job.cost, job.stage("cost"), _cost_settings(job), job.inputs(), write_cost)

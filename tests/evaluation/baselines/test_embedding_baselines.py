@@ -21,10 +21,10 @@ def test_features_of_a_text_are_its_embedding_with_length_one():
     )
 
 
-def test_features_of_a_pair_are_both_their_difference_and_their_product():
+def test_features_of_a_pair_are_both_their_difference_their_product_and_their_cosine():
     rows = examples(["a"], [0], ["b"])
     expected = np.array([0.6, 0.8, 0.0, 1.0, 0.6, 0.2, 0.0, 0.8]) / np.sqrt(3.04)
-    np.testing.assert_allclose(pair_features(embed, rows), [expected], rtol=1e-6)
+    np.testing.assert_allclose(pair_features(embed, rows), [[*expected, 3 * 0.8]], rtol=1e-6)
 
 
 def test_no_rows_have_features_of_the_same_width():
