@@ -199,18 +199,22 @@ def test_every_adapted_student_is_compared_with_the_teacher(completed_out):
 def test_differences_are_those_of_the_means_over_seeds(completed_out):
     results = Results.model_validate_json((completed_out / "results.json").read_text())
     means = {
-        (summary.variant, summary.init, summary.metric): summary.mean
+        (
+            summary.variant,
+            summary.init,
+            summary.metric,
+            summary.stage == "injected",
+        ): summary.mean
         for summary in results.summaries
-        if summary.stage != "injected"
     }
     others = {}
     for found in results.differences:
-        own = means[found.variant, found.init, found.metric]
-        other = means[found.other, found.other_init, found.metric]
+        own = means[found.variant, found.init, found.metric, False]
+        other = means[found.other, found.other_init, found.metric, found.other_is_injected]
         assert found.difference == pytest.approx(own - other)
         assert found.low <= found.high
         others.setdefault(found.variant, set()).add(found.other)
-    assert {"direct", "random"} <= others["contextualized"]
+    assert {"direct", "random", "contextualized"} <= others["contextualized"]
     assert any({"majority", "tfidf", "teacher"} <= names for names in others.values())
     assert "<h2>Comparisons</h2>" in (completed_out / "report.html").read_text()
 
