@@ -49,7 +49,8 @@ def _without_inits(recipe: Recipe, left_out: set[str]) -> dict[str, object]:
     # The first weights are in the name of a student's folder.
     values["student"].pop("inits")
     # Whether students are adapted is in the key of their adaptation.
-    for section in (values["injection"], *values["injections"].values()):
+    sections = (values["injection"], values["task_da_injection"], *values["injections"].values())
+    for section in sections:
         if section is not None:
             section.pop("adapt")
     return values
